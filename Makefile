@@ -1,6 +1,6 @@
-# What there is to do here, each in one line. `make` alone shows all of it.
+# Commands for building, testing and running. `make` without a target lists them.
 #
-# The six peers of `make demo` are tools/peers_demo.sh; it heeds DEMO_PORT, DEMO_METRICS_PORT and DEMO_DIR:
+# `make demo` runs tools/peers_demo.sh, which reads DEMO_PORT, DEMO_METRICS_PORT and DEMO_DIR:
 #   make demo DEMO_PORT=18080
 
 .DEFAULT_GOAL := help
@@ -10,37 +10,37 @@ CARGO ?= cargo
 DOCKER ?= docker
 IMAGE ?= rollcall
 CONFIG ?= example-config.yaml
-# More arguments of make run and make run-config: make run ARGS="--name alice --no-lan"
+# Additional arguments for run and run-config: make run ARGS="--name alice --no-lan"
 ARGS ?=
 
 ## Development
 
-help: ## Show this
+help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^## / { printf "\n%s\n", substr($$0, 4) } \
 		/^[a-z0-9-]+:.*## / { printf "  %-24s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-deps: ## Download what the build needs
+deps: ## Download the dependencies of the build
 	$(CARGO) fetch --locked
 
-build: ## Build the program, optimised, as target/release/rollcall
+build: ## Build the optimised program, target/release/rollcall
 	$(CARGO) build --release --locked --bin rollcall
 
 run: ## Run a chat peer at this terminal (ARGS="--name alice")
 	$(CARGO) run --release --locked --bin rollcall -- peer $(ARGS)
 
-run-config: ## Run a chat peer with the settings of a file (CONFIG=example-config.yaml)
+run-config: ## Run a chat peer with a settings file (CONFIG=example-config.yaml)
 	$(CARGO) run --release --locked --bin rollcall -- peer --config $(CONFIG) $(ARGS)
 
-check: ## Format, lints, scripts and tests, without what needs root
+check: ## Check format, lints, scripts and tests, except those that need root
 	$(CARGO) fmt --check
 	shellcheck -x ./*.sh tests/*.sh tools/*.sh .ci/run
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) test --locked
 
-ci: ## All that must hold before a change is taken: .ci/run
+ci: ## Run all checks that a change must pass: .ci/run
 	.ci/run
 
-bench: ## Measure what serving costs (see BENCHMARKS.md)
+bench: ## Run the benchmarks (see BENCHMARKS.md)
 	$(CARGO) bench --locked --bench figures
 
 ## Testing
@@ -48,13 +48,13 @@ bench: ## Measure what serving costs (see BENCHMARKS.md)
 test: ## Run all tests
 	$(CARGO) test --locked
 
-test-cover: has-llvm-cov ## Run the tests and show which lines they reach
+test-cover: has-llvm-cov ## Run the tests and show the line coverage
 	$(CARGO) llvm-cov --locked
 
-test-cover-html: has-llvm-cov ## The same as pages: target/llvm-cov/html/index.html
+test-cover-html: has-llvm-cov ## The coverage as HTML: target/llvm-cov/html/index.html
 	$(CARGO) llvm-cov --locked --html
 
-netns: ## What a network can do to nodes, as root: tests/netns.sh
+netns: ## Test network faults in namespaces, as root: tests/netns.sh
 	$(CARGO) build --locked --bin rollcall --example failover
 	tests/netns.sh
 
@@ -63,10 +63,10 @@ netns: ## What a network can do to nodes, as root: tests/netns.sh
 demo: ## Start six peers in the background
 	@tools/peers_demo.sh start
 
-demo-status: ## Show how each of them is
+demo-status: ## Show the status of each peer
 	@tools/peers_demo.sh status
 
-demo-logs: ## Follow their logs, until Ctrl-C
+demo-logs: ## Follow the logs of the peers until Ctrl-C
 	@tools/peers_demo.sh logs
 
 demo-connect-bootstrap: ## Chat at this terminal, connected to the bootstrap peer
@@ -78,10 +78,10 @@ demo-connect-peer1: ## The same, connected to peer1
 demo-connect-peer2: ## The same, connected to peer2
 	@tools/peers_demo.sh connect peer2
 
-demo-stop: ## Stop them
+demo-stop: ## Stop the peers
 	@tools/peers_demo.sh stop
 
-demo-clean: ## Stop them and remove their logs and histories
+demo-clean: ## Stop the peers and remove their logs and histories
 	@tools/peers_demo.sh clean
 
 ## Docker

@@ -1,20 +1,21 @@
 #!/usr/bin/env bash
 #
-# Downloads who is online, with their pictures, from a Rollcall cluster in one request:
+# Downloads the online clients and their images from a Rollcall cluster with one request:
 #
 #   ./download_online_clients.sh [LEADER_URL]
 #
-# Any node will do: a follower says where the leader is. Runs on bash 3.2 (macOS) and later.
+# The URL of any node works, because a follower names the leader. Runs on bash 3.2 (macOS) and
+# later.
 
 set -euo pipefail
-# Ranges such as a-z must mean bytes in every language.
+# Character ranges such as a-z must mean bytes in every locale.
 export LC_ALL=C
 
 readonly DEFAULT_URL="http://localhost:3000"
-# How long an election, or a node that is just starting, is waited for.
-readonly PATIENCE_SECONDS=15
+# Longest wait, in seconds, for an election or for a node that is just starting.
+readonly MAX_WAIT_SECONDS=15
 readonly RULE="==================================="
-# What the server's own rules allow, so nothing that it sends can name a file elsewhere.
+# The rules of the server for names. A name that breaks them could be a path outside the directory.
 readonly USERNAME='^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'
 readonly IMAGE='^[0-9]{1,12}-[A-Za-z0-9-]{1,64}\.(png|jpg|jpeg|webp)$'
 readonly BASE_URL='^https?://[][A-Za-z0-9._:/%~-]+$'
@@ -38,7 +39,7 @@ fail() {
     exit 1
 }
 
-# The files that must not stay when the script ends: its own folder, and a download that is not complete.
+# Files to remove when the script ends: its temporary folder, and an incomplete download.
 work=""
 partial=""
 clean_up() {
@@ -59,7 +60,7 @@ require_tools() {
     fi
 }
 
-# GNU's base64 knows -d, older ones of BSD and macOS only -D.
+# Prints the decode flag of base64: -d for GNU, -D for older versions of BSD and macOS.
 find_decode_flag() {
     local flag
     for flag in -d -D --decode; do
@@ -71,27 +72,30 @@ find_decode_flag() {
     fail "base64 of this system cannot decode; install coreutils"
 }
 
-# request URL FILE [CURL_OPTION...]: the body goes to FILE, the status (000 for no answer) to standard output.
+# request URL FILE [CURL_OPTION...]: writes the body to FILE, and prints the status (000 for no
+# response).
 request() {
     local url="$1" file="$2" status
     shift 2
     : >"$file"
-    # No .curlrc, no globbing (an IPv6 host stands in brackets); an answer that stalls is given up, a long one is not.
-    if ! status=$(curl -q -sS -g --connect-timeout 3 --speed-limit 1 --speed-time "$PATIENCE_SECONDS" "$@" \
+    # No .curlrc, and no globbing, because an IPv6 host has brackets. A stalled response is aborted;
+    # a long one is not.
+    if ! status=$(curl -q -sS -g --connect-timeout 3 --speed-limit 1 --speed-time "$MAX_WAIT_SECONDS" "$@" \
         -o "$file" -w '%{http_code}' "$url" 2>"$work/curl"); then
         status="000"
     fi
     printf '%s' "$status"
 }
 
-# leader_url FILE: where the answer in FILE says that the leader is; nothing if it does not say, or nonsense.
+# leader_url FILE: prints the leader's URL from the response in FILE; nothing if it has none or an
+# invalid one.
 leader_url() {
     local url
     url=$(jq -r 'if type == "object" and (.leader_url | type) == "string" then .leader_url else "" end' "$1" 2>/dev/null) || url=""
     if [[ "$url" =~ $BASE_URL ]]; then printf '%s' "${url%/}"; fi
 }
 
-# reason STATUS: why the last request brought nothing, for a person.
+# reason STATUS: prints why the last request failed, as text for the user.
 reason() {
     local message
     if [ "$1" = "000" ]; then
@@ -104,15 +108,15 @@ reason() {
     fi
 }
 
-# wait_or_fail WHAT: a pause before the next try, or the end of all tries.
+# wait_or_fail WHAT: waits before the next attempt, or fails with WHAT after the longest wait.
 wait_or_fail() {
-    if [ "$SECONDS" -ge "$PATIENCE_SECONDS" ]; then fail "$1 (tried for $PATIENCE_SECONDS s)"; fi
-    if [ -z "$is_waiting" ]; then printf 'Waiting for a leader (at most %s s) ...\n' "$PATIENCE_SECONDS" >&2; fi
+    if [ "$SECONDS" -ge "$MAX_WAIT_SECONDS" ]; then fail "$1 (tried for $MAX_WAIT_SECONDS s)"; fi
+    if [ -z "$is_waiting" ]; then printf 'Waiting for a leader (at most %s s) ...\n' "$MAX_WAIT_SECONDS" >&2; fi
     is_waiting=yes
     sleep 0.3 2>/dev/null || sleep 1
 }
 
-# Sets $leader, by what the given node says of itself.
+# Sets $leader, using the health of the given node.
 find_leader() {
     local status
     while true; do
@@ -140,7 +144,7 @@ find_leader() {
     done
 }
 
-# Fetches the list into $work/body; follows the leader and rides out an election.
+# Downloads the list to $work/body. Follows the leader, and waits for an election to end.
 fetch() {
     local status next
     while true; do
@@ -158,7 +162,7 @@ fetch() {
             ;;
         000 | 408 | 429 | 502 | 503 | 504)
             wait_or_fail "$leader does not give the list: $(reason "$status")"
-            # The leader may have died: the node that was named on the command line knows the next one.
+            # The leader may have died. The node on the command line knows the next one.
             find_leader
             ;;
         *)
@@ -168,11 +172,12 @@ fetch() {
     done
 }
 
-# Splits the answer into small files, so that no picture ever stands in a variable: $work/index has a line for each
-# client (C) and image (I) in order, $work/info.N what goes into the N-th client's info.json, $work/data.N the N-th
-# image in base64.
+# Splits the response into small files, so that no image is held in a variable. $work/index has one
+# line for each client (C) and image (I), in order. $work/info.N is the info.json of the N-th
+# client, and $work/data.N is the N-th image in base64.
 split_answer() {
-    # A control character would break a line in two or play tricks on the terminal; no right name or address has one.
+    # A control character could break a line or control the terminal. No valid name or address
+    # contains one.
     jq -r '
         def text: if type == "string" then gsub("[[:cntrl:]]"; "?") else "" end;
         def base64: if type == "string" and (test("[^A-Za-z0-9+/=]") | not) then . else "" end;
@@ -192,14 +197,14 @@ split_answer() {
     if [ ! -e "$work/index" ]; then : >"$work/index"; fi
 }
 
-# save TARGET COMMAND...: the command's output becomes TARGET, whole or not at all. A symbolic link in TARGET's place
-# is replaced, never followed.
+# save TARGET COMMAND...: writes the output of the command atomically to TARGET. A symbolic link of
+# that name is replaced, never followed.
 save() {
     local target="$1" folder="${1%/*}"
     shift
     if [ -d "$target" ] && [ ! -L "$target" ]; then return 1; fi
     partial=$(mktemp "$folder/.download.XXXXXX" 2>/dev/null) || { partial=""; return 1; }
-    # mv would move the file into a folder that a link points to.
+    # Remove a symbolic link first: mv would move the file into the folder that it points to.
     if "$@" >"$partial" 2>/dev/null && [ -s "$partial" ] && chmod "$file_mode" "$partial" &&
         { [ ! -L "$target" ] || rm -f "$target"; } && mv -f "$partial" "$target" 2>/dev/null; then
         partial=""
@@ -214,13 +219,14 @@ decode() {
     base64 "$decode_flag" <"$1"
 }
 
-# failed TEXT: one more thing that was not saved.
+# failed TEXT: prints TEXT, and counts one file that was not saved.
 failed() {
     printf '%s\n' "$1"
     failures=$((failures + 1))
 }
 
-# Starts the folder of one client; sets $folder, empty if the client's files cannot be saved.
+# Creates the folder of one client. Sets $folder, which is empty if the client's files cannot be
+# saved.
 save_client() {
     local name="$1" addr="$2" images="$3" info="$4"
     folder=""

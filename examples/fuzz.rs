@@ -1,14 +1,14 @@
-//! Hostile bytes for the peer's codecs and engine, as many as there is time for:
+//! Fuzzing of the peer's codecs and engine:
 //!
 //! ```bash
 //! cargo run --release --example fuzz                             # a million rounds
-//! cargo run --release --example fuzz -- --seeds 1000000..2000000 # others
-//! cargo run --release --example fuzz -- --seed 123               # one again
+//! cargo run --release --example fuzz -- --seeds 1000000..2000000 # other rounds
+//! cargo run --release --example fuzz -- --seed 123               # one round again
 //! ```
 //!
-//! Each seed is one round (see `tests/it/peer/fuzz`): some eighteen byte strings, mutated from valid messages of all kinds,
-//! and an engine that is fed with what could be read. The first that breaks a rule ends it with the seed, the command that
-//! runs it again, and status 1.
+//! Each seed is one round (see `tests/it/peer/fuzz`): about eighteen byte strings, mutated from
+//! valid messages of all kinds, and an engine that gets the decoded values. The first failed check
+//! ends the program with status 1. It prints the seed and the command that runs this seed again.
 
 use std::ops::Range;
 use std::panic::catch_unwind;
@@ -19,17 +19,17 @@ use clap::Parser;
 #[path = "../tests/it/peer/fuzz/mod.rs"]
 mod fuzz;
 
-use fuzz::FuzzStats;
+use fuzz::FuzzCounts;
 
-/// Rounds between two lines of progress.
+/// Number of rounds between two progress lines.
 const PROGRESS: u64 = 10_000;
 
 #[derive(Parser)]
 struct Flags {
-    /// The seeds: the first, and the one after the last
+    /// Seeds to run: the first, and the one after the last
     #[arg(long, value_name = "A..B", default_value = "0..1000000", value_parser = seeds)]
     seeds: Range<u64>,
-    /// Only this one
+    /// Run only this seed
     #[arg(long, conflicts_with = "seeds")]
     seed: Option<u64>,
 }
@@ -43,20 +43,20 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 fn main() -> ExitCode {
     let flags = Flags::parse();
     let seeds = flags.seed.map_or(flags.seeds, |seed| seed..seed + 1);
-    let mut all = FuzzStats::default();
+    let mut all = FuzzCounts::default();
     for seed in seeds.clone() {
-        // What was wrong is printed by the panic.
-        let Ok(stats) = catch_unwind(|| fuzz::round(seed)) else {
-            println!("seed {seed} broke a rule");
+        // The panic has printed the failed check.
+        let Ok(counts) = catch_unwind(|| fuzz::round(seed)) else {
+            println!("a check failed for seed {seed}");
             println!("run it again: cargo run --release --example fuzz -- --seed {seed}");
             return ExitCode::FAILURE;
         };
-        all.join(stats);
+        all.join(counts);
         if (seed + 1) % PROGRESS == 0 || seed + 1 == seeds.end {
-            let FuzzStats { tried, read, events } = all;
-            println!("up to seed {seed}: {tried} byte strings, {read} of them could be read; {events} events");
+            let FuzzCounts { tried, read, events } = all;
+            println!("up to seed {seed}: {tried} byte strings, {read} of them valid; {events} events");
         }
     }
-    println!("no rule was broken");
+    println!("all checks passed");
     ExitCode::SUCCESS
 }

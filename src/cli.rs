@@ -1,5 +1,7 @@
-//! The command line: what a person types, and what becomes of it. Each command is a file; none of them decides
-//! anything that the server or the client could decide.
+//! Command line of the program. Each command is one file.
+//!
+//! A command parses its flags, calls the node or the client, and prints the result. It decides
+//! nothing that the server or the client crate can decide.
 
 mod completions;
 mod connection;
@@ -33,6 +35,7 @@ use tokio::runtime::{self, Runtime};
 pub use exit::CommandError;
 use logging::start_logging;
 
+/// The start of the program's help.
 const LONG_ABOUT: &str = "\
 Rollcall answers three questions for peer-to-peer programs: which users are registered, which of them are online, and \
 at which address each one can be reached (with their images). A few nodes form a cluster. One node is the leader and \
@@ -93,22 +96,22 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum CliCommand {
-    /// Run three nodes and some clients on this machine and say where to look
+    /// Run a demo: three nodes and some clients on this machine
     Demo(demo::DemoArgs),
 
     /// Register a user
     Register(register::RegisterArgs),
 
-    /// Get a token for a user's password, and keep it
+    /// Log in with a user's password and save the token
     Login(login::LoginArgs),
 
     /// Change a user's password
     Passwd(login::PasswdArgs),
 
-    /// Keep a user online until Ctrl-C
+    /// Send heartbeats of a user until Ctrl-C, so that it stays online
     StartHeartbeat(heartbeat::HeartbeatArgs),
 
-    /// List who is online
+    /// List the online clients with their addresses
     ListOnline(lists::OnlineArgs),
 
     /// List all registered users
@@ -120,28 +123,28 @@ enum CliCommand {
     /// List a user's images
     Images(lists::ImagesArgs),
 
-    /// Download who is online, with their images, into a directory
+    /// Download the online clients and their images into a directory
     Download(download::DownloadArgs),
 
-    /// Show how each node is
+    /// Show the status of each node of the cluster
     Status(status::StatusArgs),
 
-    /// Show who comes and goes, as it happens
+    /// Print each client that comes online, goes offline or changes its address, until Ctrl-C
     Watch(watch::WatchArgs),
 
     /// Chat with other peers: on this LAN, over a mesh, found through the registry
     Peer(peer::PeerArgs),
 
-    /// Print a script that completes commands in a shell
+    /// Print a shell completion script
     Completions(completions::CompletionsArgs),
 
-    /// Print a page of the manual, or write all of them
+    /// Print one page of the manual, or write all pages to a directory
     Man(completions::ManArgs),
 }
 
-/// Runs a command line to its end, with a line on standard error if it fails.
+/// Runs a command, prints an error to standard error if it fails, and returns the exit code.
 ///
-/// The runtime is entered here and not in the program, so that its code is compiled once, with this crate.
+/// The runtime is created here and not in `main`, so that its code is compiled once, in this crate.
 #[must_use]
 pub fn start(cli: Cli) -> ExitCode {
     let runtime = match runtime(&cli) {
@@ -152,7 +155,7 @@ pub fn start(cli: Cli) -> ExitCode {
         }
     };
     let ended = runtime.block_on(run(cli));
-    // What must be finished has been waited for; a disk that hangs must not keep the process.
+    // All necessary work has ended. A blocking task on a disk that hangs must not delay the exit.
     runtime.shutdown_background();
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -163,13 +166,16 @@ pub fn start(cli: Cli) -> ExitCode {
     }
 }
 
-/// Whether anybody can read it or not, the exit code says the same.
-fn print_error(what: &str) {
-    let _ = writeln!(io::stderr(), "error: {what}");
+/// Prints an error to standard error. If that fails, the exit code still reports the error.
+fn print_error(message: &str) {
+    let _ = writeln!(io::stderr(), "error: {message}");
 }
 
-/// What a command runs on. Messages of a peer go from task to task, and a step to another thread costs more than what is
-/// done there: on one thread, six peers that talk all the time need less than half as much of the processor.
+/// Creates the runtime: one thread for a peer, one per processor for all other commands.
+///
+/// A peer passes small messages between tasks, and moving one to another thread costs more than the
+/// work itself. Measured with six peers under full load, one thread needs less than half the CPU
+/// time.
 fn runtime(cli: &Cli) -> io::Result<Runtime> {
     match cli.command {
         Some(CliCommand::Peer(_)) => runtime::Builder::new_current_thread().enable_all().build(),
@@ -177,10 +183,12 @@ fn runtime(cli: &Cli) -> io::Result<Runtime> {
     }
 }
 
-/// Does what the command line says, until it is done or someone wants it to end. A failure is one line for standard error and
-/// an exit code.
+/// Runs the command until it ends or until a signal stops it.
+///
+/// # Errors
+/// The error message of one line, and the exit code.
 async fn run(cli: Cli) -> Result<(), CommandError> {
-    // How a peer logs is one of its settings: it starts its log when it knows them.
+    // A peer configures its log in its settings, so it starts the log itself.
     if !matches!(cli.command, Some(CliCommand::Peer(_))) {
         start_logging();
     }
@@ -213,12 +221,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_definition_of_the_command_line_is_valid() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn a_node_is_what_runs_without_a_command() {
+    fn without_a_command_the_program_runs_a_node() {
         let cli = Cli::try_parse_from(["rollcall", "--config", "c.toml", "--this-node", "127.0.0.1:8080"]).unwrap();
         assert!(cli.command.is_none());
         assert!(matches!(Cli::try_parse_from(["rollcall", "demo"]).unwrap().command, Some(CliCommand::Demo(_))));
@@ -226,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn the_help_names_every_documented_variable_and_exit_code() {
+    fn the_help_names_the_main_variables_and_all_exit_codes_of_a_node() {
         let help = Cli::command().render_long_help().to_string();
         for word in ["API_PORT", "FIREBASE_BUCKET", "GOOGLE_APPLICATION_CREDENTIALS", "HEARTBEAT_TTL_SECONDS"] {
             assert!(help.contains(word), "{word}");

@@ -1,19 +1,24 @@
-//! Layered configuration: defaults < file < environment < flags, for a node and for a chat peer.
+//! Layered configuration of a node and of a chat peer: defaults < file < environment < flags.
 //!
-//! One loader serves both: `layers` finds a setting's value and its origin, `keys` has its names, and a reader for
-//! each format makes a layer of a file. Every error says where the value stands (file and line, variable or flag), what
-//! it is, and what is right. Nothing here knows what a setting is good for beyond the rules that keep it from doing harm.
+//! One loader serves both. `setting` holds the names and the default of a setting, `layers` finds
+//! its value and where that was given, and one reader per file format makes a layer of a file.
+//! Every error names the place (file and line, variable or flag), the value, and what is right. The
+//! configuration knows no use of a setting, only the rules that a safe value follows.
 
 pub mod chat;
 
 mod error;
-mod keys;
 mod layers;
 mod node;
 mod origin;
+mod setting;
 mod toml_file;
 mod yaml_file;
 
 pub use error::ConfigError;
-pub use node::{Api, Config, Cors, DEFAULT_CREDENTIALS, Flags, LoadSource, Passwords, Presence, Storage, variables};
+pub use node::{
+    ApiConfig, Config, CorsConfig, DEFAULT_CREDENTIALS, Flags, LoadSourceConfig, PasswordConfig, PresenceConfig,
+    SETTINGS as NODE_SETTINGS, StorageConfig, env_vars,
+};
 pub use origin::Origin;
+pub use setting::Setting;

@@ -1,12 +1,13 @@
 //! Rollcall: the server and the command line of a presence registry.
 //!
-//! Three parts know nothing of each other: [`presence`] decides who is online, [`storage`] keeps what lasts, and [`config`]
-//! reads the settings. [`registry`] makes the use cases of them, [`replication`] tells the other nodes what changed, [`http`]
-//! serves the API, and [`node`] puts a process together. [`cli`] is the command line.
+//! Three modules are independent of each other: [`presence`] decides which clients are online,
+//! [`storage`] stores permanent data, and [`config`] reads the settings. [`registry`] implements
+//! the use cases with them. [`replication`] sends changes to the other nodes, [`http`] serves the
+//! API, and [`node`] assembles a process. [`cli`] is the command line.
 //!
-//! Other packages of the workspace: `rollcall_core` (values with a rule, API bodies, the clock), `rollcall_election` (which
-//! node leads), `rollcall_client` (an HTTP client that follows the leader) and `rollcall_chat` (the chat peer).
-//! ARCHITECTURE.md has the map and its reasons.
+//! The other crates of the workspace are `rollcall_core` (validated values, API bodies, clocks),
+//! `rollcall_election` (leader election), `rollcall_client` (HTTP client that follows the leader)
+//! and `rollcall_chat` (chat peer). ARCHITECTURE.md describes the structure and its reasons.
 
 pub mod config;
 pub mod presence;

@@ -1,4 +1,4 @@
-//! Arguments, run; the exit code.
+//! Entry point of the program: parses the command line, runs the command, returns the exit code.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The composition root: what a node is made of, in which order it starts, and in which it ends.
+//! Composition root of a node: it creates the parts, starts them in order, and stops them in order.
 
 mod banner;
 mod error;
@@ -21,23 +21,23 @@ use uuid::Uuid;
 pub use error::NodeError;
 pub use identity::BUCKET_FILES_VERSION;
 
-use crate::config::{self, Config};
-use crate::http::{App, ClusterView, Copies, Cors, ThisNode, api, news, serve};
+use crate::config::{Config, CorsConfig, LoadSourceConfig};
+use crate::http::{ApiService, App, ClusterView, CorsPolicy, ReplicaFreshness, ThisNode, change_notifier, serve};
 use crate::registry::{Registry, RegistrySettings};
 use crate::replication::Replication;
-use crate::snapshot::Keeper;
+use crate::snapshot::Snapshotter;
 use crate::storage::{Bucket, RetryPolicy};
-use banner::{banner, say};
-use identity::{cluster_id, is_first_start, token_key};
-use leadership::{drain, follow_leadership, pulse};
+use banner::{banner, print};
+use identity::{is_first_start, load_or_create_cluster_id, load_token_key};
+use leadership::{drain, rebuild_when_leading, refresh_presence};
 use rollcall_core::clock::boot_now;
 use rollcall_election::{
     ApiOptions, BallotOptions, ClusterOptions, Election, LoadOptions, LoadSource, Options, Peers, Transport,
 };
-use startup::{bind, listen, lock_node_dir, open_backend};
+use startup::{bind, into_async_listener, lock_node_dir, open_backend};
 
-/// Runs a node until `shutdown` is cancelled, then ends it in good order: the lease first, then the requests under way,
-/// then the links to the other nodes.
+/// Runs a node until `shutdown` is cancelled. Then it stops in order: the lease, the requests in
+/// flight, the links to the other nodes.
 ///
 /// # Errors
 /// [`NodeError`] if it could not start.
@@ -48,12 +48,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let api_port = bind(config.api.socket_addr(), "HTTP API", "API_PORT")?;
     let backend = open_backend(&config).await?;
     let bucket = Bucket::new(backend, RetryPolicy::with_deadline(Duration::from_millis(config.storage_timeout_ms)));
-    let cluster = cluster_id(&bucket).await?;
-    let token_key = token_key(&bucket).await?;
-    // Until the last snapshot is written.
-    let _held = Arc::clone(&lock);
-    let past = Past { lock, first_start: is_first_start(&config, &bucket).await? };
-    say(&banner(&config, &bucket));
+    let cluster = load_or_create_cluster_id(&bucket).await?;
+    let token_key = load_token_key(&bucket).await?;
+    // Held until the last snapshot is written.
+    let _lock_guard = Arc::clone(&lock);
+    let startup = StartupState { lock, is_first_start: is_first_start(&config, &bucket).await? };
+    print(&banner(&config, &bucket));
 
     let settings = RegistrySettings {
         ttl_ms: config.presence.ttl_ms,
@@ -62,45 +62,49 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
         token_seconds: config.passwords.token_seconds,
     };
     let registry = Registry::new(bucket, settings, &token_key, started_at);
-    // Until a leader serves, nobody could be heard, and so nobody ages.
+    // Presence must not age clients before the first leader serves: no heartbeat could arrive.
     registry.note_active_leader(started_at);
-    let snapshots = Keeper::new(registry.clone(), config.node_dir(), cluster);
+    let snapshots = Snapshotter::new(registry.clone(), config.node_dir(), cluster);
     snapshots.load().await;
     let (online_in, online) = watch::channel(0);
-    let (election, transport) = start_election(&config, cluster, past, election_port, online)?;
-    let (replication, flusher) = Replication::new(registry.clone(), transport, election.role());
-    let under_way = TaskTracker::new();
-    let (news, telling) = news(registry.clone(), election.role());
+    let (election, transport) = start_election(&config, cluster, startup, election_port, online)?;
+    let (replication, flush_handle) = Replication::new(registry.clone(), transport, election.role());
+    let in_flight = TaskTracker::new();
+    let (list_updates, publish_updates) = change_notifier(registry.clone(), election.role());
     let app = App {
         registry: registry.clone(),
-        this: ThisNode { addr: config.node, version: env!("CARGO_PKG_VERSION"), started_at },
-        cluster: ClusterView { role: election.role(), members: election.members(), online: election.leader_tag() },
-        copies: Copies {
+        this_node: ThisNode { addr: config.node, version: env!("CARGO_PKG_VERSION"), started_at },
+        cluster: ClusterView {
+            role: election.role(),
+            members: election.members(),
+            online_count: election.leader_tag(),
+        },
+        replica: ReplicaFreshness {
             clients_up_to_date_at: replication.clients_up_to_date_at(),
             users_complete_at: replication.users_complete_at(),
         },
         cors: cors(&config.api.cors)?,
-        news,
-        under_way: under_way.clone(),
+        list_updates,
+        in_flight: in_flight.clone(),
     };
-    let api_port = listen(api_port)?;
+    let api_port = into_async_listener(api_port)?;
 
     let tasks = TaskTracker::new();
     let ended = CancellationToken::new();
-    let leading = follow_leadership(registry.clone(), election.role());
+    let leading = rebuild_when_leading(registry.clone(), election.role());
     tasks.spawn(ended.clone().run_until_cancelled_owned(leading));
-    tasks.spawn(ended.clone().run_until_cancelled_owned(telling));
-    tasks.spawn(ended.clone().run_until_cancelled_owned(pulse(registry, election.role(), online_in)));
+    tasks.spawn(ended.clone().run_until_cancelled_owned(publish_updates));
+    tasks.spawn(ended.clone().run_until_cancelled_owned(refresh_presence(registry, election.role(), online_in)));
     tasks.spawn(ended.clone().run_until_cancelled_owned(replication.run()));
     tasks.spawn(ended.clone().run_until_cancelled_owned(snapshots.clone().run()));
-    let draining = drain(under_way, flusher, election.role(), election.drained());
+    let draining = drain(in_flight, flush_handle, election.role(), election.drained());
     tasks.spawn(ended.clone().run_until_cancelled_owned(draining));
     tasks.close();
-    say("✓ All systems operational!");
-    info!(node = %config.node, "ready after {} ms", boot_now().since(started_at));
+    print("✓ All systems operational!");
+    info!(node = %config.node, startup_ms = boot_now().since(started_at), "ready");
 
     let drained = CancellationToken::new();
-    let serving = serve(api_port, api(app), drained.clone());
+    let serving = serve(api_port, ApiService::new(app), drained.clone());
     tokio::pin!(serving);
     let mut address_conflict = election.address_conflict();
     let (has_ended, refusal) = tokio::select! {
@@ -108,7 +112,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
         () = shutdown.cancelled() => (false, None),
         Ok(reason) = address_conflict.wait_for(Option::is_some) => (false, reason.clone()),
     };
-    // The lease goes first, so that a successor can start while the last requests end here.
+    // The lease first, so that a successor can start while the last requests end here.
     election.resign();
     if !has_ended {
         drained.cancel();
@@ -122,18 +126,18 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     refusal.map_or(Ok(()), |reason| Err(NodeError::Configuration(reason)))
 }
 
-/// What a node brings along from before.
-struct Past {
+/// State of the node from before this start.
+struct StartupState {
     /// The lock on the node's directory.
     lock: Arc<File>,
-    /// Whether there is certainly nothing before.
-    first_start: bool,
+    /// Whether this is the first start of the node, so that it cannot have voted before.
+    is_first_start: bool,
 }
 
 fn start_election(
     config: &Config,
     cluster: Uuid,
-    past: Past,
+    startup: StartupState,
     port: TcpListener,
     heartbeat_tag: watch::Receiver<u64>,
 ) -> Result<(Election, Transport), NodeError> {
@@ -145,12 +149,12 @@ fn start_election(
         trust_end_of_stream: config.trust_end_of_stream,
         load: LoadOptions {
             source: match &config.load_source {
-                config::LoadSource::Cpu => LoadSource::Cpu,
-                config::LoadSource::File(path) => LoadSource::File(path.clone()),
+                LoadSourceConfig::Cpu => LoadSource::Cpu,
+                LoadSourceConfig::File(path) => LoadSource::File(path.clone()),
             },
             refresh_ms: config.cpu_refresh_ms,
         },
-        ballot: BallotOptions { dir: config.node_dir(), lock: Some(past.lock), first_start: past.first_start },
+        ballot: BallotOptions { dir: config.node_dir(), lock: Some(startup.lock), first_start: startup.is_first_start },
         heartbeat_tag,
     };
     Election::start(port, options).map_err(|error| {
@@ -159,13 +163,13 @@ fn start_election(
     })
 }
 
-fn cors(cors: &config::Cors) -> Result<Cors, NodeError> {
+fn cors(cors: &CorsConfig) -> Result<CorsPolicy, NodeError> {
     Ok(match cors {
-        config::Cors::Any => Cors::Any,
-        config::Cors::Off => Cors::Off,
-        config::Cors::Only(origins) => {
+        CorsConfig::Any => CorsPolicy::Any,
+        CorsConfig::Off => CorsPolicy::Off,
+        CorsConfig::Only(origins) => {
             let values: Result<Vec<_>, _> = origins.iter().map(|origin| HeaderValue::from_str(origin)).collect();
-            Cors::Origins(values.map_err(|error| NodeError::Configuration(format!("cors_origins: {error}")))?)
+            CorsPolicy::Origins(values.map_err(|error| NodeError::Configuration(format!("cors_origins: {error}")))?)
         }
     })
 }

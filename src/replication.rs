@@ -1,22 +1,25 @@
-//! How what the leader knows reaches the other nodes, so that the next leader knows it too.
+//! Replication of the leader's online clients and registered users to the other nodes, so that the
+//! next leader has them too.
 //!
-//! `Replica` decides, purely: the leader numbers what changes, in batches; a follower that missed some, or everything,
-//! pulls what it lacks, and a new leader pulls from the others what it may lack. Rows are merged by laws that make twice,
-//! late and in any order all the same, so nothing here has to be reliable. [`Replication`] joins it to the election's links and
-//! the registry.
+//! The leader numbers its changes in batches and sends them. A follower that missed batches pulls
+//! the missing rows. A new leader pulls from every other node what it may lack. Merging rows is
+//! idempotent and commutative, so messages may be lost, repeated, delayed and reordered.
+//!
+//! `Replica` is the pure state machine: it decides. [`Replication`] is its driver: it connects the
+//! replica to the election's links, to the registry and to the clock.
 
+mod batch_log;
+mod catch_up;
 mod driver;
-mod following;
+mod follower;
 mod freshness;
-mod journal;
-mod leading;
+mod leader;
+mod local_tables;
 mod message;
-mod pulling;
 mod replica;
 mod sent_batches;
-mod store;
 mod takeover;
 #[cfg(test)]
 mod tests;
 
-pub use driver::{Flusher, Replication};
+pub use driver::{FlushHandle, Replication};

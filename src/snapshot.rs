@@ -1,10 +1,10 @@
-//! What a node keeps of its tables on its own disk, so that a cold start need not read every profile from the bucket and
-//! knows who was seen recently.
+//! Snapshot of a node's tables on its own disk. A cold start then knows the clients seen recently,
+//! and does not read every profile from the bucket.
 //!
-//! Nothing depends on it: a snapshot that is missing, torn or of another bucket is left aside, and what it says of users
-//! counts only once the bucket or a leader has confirmed their names.
+//! A snapshot is only a cache: a missing or damaged one, or one of another bucket, is ignored. Its
+//! users count only after the bucket or a leader has confirmed their names.
 
-mod file;
 mod format;
+mod snapshotter;
 
-pub use file::Keeper;
+pub use snapshotter::Snapshotter;

@@ -1,19 +1,20 @@
-//! What lasts: profiles and pictures in a bucket, each written once under a name that no one else can take.
+//! Durable storage: profiles and images as objects in a bucket.
 //!
-//! [`Bucket`] is what the rest of the program uses: it adds a deadline, bounded retries and the read-back of lost
-//! answers to a [`Backend`], which only talks to one kind of store. Nothing here knows users' rules, HTTP or leadership.
+//! The rest of the program uses [`Bucket`]. It adds a deadline, bounded retries and a read-back
+//! after lost responses to a [`Backend`], which implements one kind of store. Nothing here knows
+//! the rules of users, HTTP or leadership.
 
 mod backend;
 mod bucket;
-pub mod check;
+pub mod bucket_check;
 mod gcs;
 mod key;
 mod local;
 mod memory;
 
-pub use backend::{Backend, BackendError, Entry, ListPage, MAX_OBJECT_BYTES, Version};
-pub use bucket::{Bucket, BucketError, Created, Object, RetryPolicy};
-pub use gcs::{Gcs, GcsConfig};
+pub use backend::{Backend, BackendError, ListPage, MAX_OBJECT_BYTES, Object, ObjectVersion};
+pub use bucket::{Bucket, BucketError, CreateOutcome, RetryPolicy};
+pub use gcs::{GcsBackend, GcsConfig};
 pub use key::{Folder, Key};
-pub use local::Local;
-pub use memory::{Fault, Faults, Memory};
+pub use local::LocalBackend;
+pub use memory::{Fault, Faults, MemoryBackend};

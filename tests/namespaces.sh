@@ -1,15 +1,16 @@
 # shellcheck shell=bash
 #
-# What the scripts share that test in network namespaces (netns.sh, peers_netns.sh); sourced by them.
+# Shared functions of the test scripts with network namespaces: netns.sh and peers_netns.sh source
+# this file.
 #
-# A script calls itself: outside it checks and builds, inside it is the first process of namespaces of processes, of
-# mounts and of the network. Nothing can be left behind: the kernel takes all of them down, with all that is in them, when
-# the script ends, also when it is killed with SIGKILL.
+# A script runs itself twice. Outside it checks the tools and builds. Inside it is the first process
+# of new PID, mount and network namespaces. When it ends, also by SIGKILL, the kernel removes the
+# namespaces with everything in them.
 
-# The script that sourced this, as seen from the folder of the package.
+# Path of the calling script, relative to the folder of the package.
 SCRIPT="tests/${0##*/}"
 readonly SCRIPT
-# A mount of its own, of which nothing is seen outside.
+# Folder of a private mount that is not visible outside.
 readonly FOLDER=/run/rollcall
 
 PROFILE=debug
@@ -18,7 +19,7 @@ WORLD=
 FAILED=0
 FIGURES=()
 declare -A PIDS=()
-# The options of a script that take a number, each with its default; and the rows that it is asked for.
+# NUMBERS: options with a number, and their defaults. ASKED: the rows to run.
 declare -A NUMBERS=()
 ASKED=()
 
@@ -29,12 +30,12 @@ die() {
 
 now() { printf '%s' "$((${EPOCHREALTIME/[.,]/} / 1000))"; }
 
-# within VALUE MOST [LEAST]
+# within VALUE MOST [LEAST]: prints `yes` if the value is within these limits.
 within() {
     if [[ $1 =~ ^[0-9]+$ ]] && [ "$1" -le "$2" ] && [ "$1" -ge "${3:-0}" ]; then printf yes; else printf no; fi
 }
 
-# read_arguments ARGUMENT…: what the person wants goes into PROFILE, NUMBERS and ASKED, which are all ROWS if none is named.
+# read_arguments ARGUMENT…: sets PROFILE, NUMBERS and ASKED. Without row names ASKED is all ROWS.
 read_arguments() {
     local name
     while [ "$#" -gt 0 ]; do
@@ -57,7 +58,7 @@ read_arguments() {
     done
 }
 
-# check_tools TOOL:PACKAGE…: beside those that every such script needs.
+# check_tools TOOL:PACKAGE…: checks these tools and those that all scripts need.
 check_tools() {
     local tool
     [ "$(uname -s)" = Linux ] || die "network namespaces are Linux's; run this there"
@@ -69,7 +70,7 @@ check_tools() {
         die "root may make no namespaces here; in a container, run it privileged (docker run --privileged)"
 }
 
-# end_with_this: whatever ends this shell ends what it started.
+# end_with_this: ends the child processes when this shell ends.
 end_with_this() {
     trap end_all EXIT
     trap 'exit 129' HUP
@@ -77,12 +78,13 @@ end_with_this() {
     trap 'exit 143' TERM
 }
 
-# build FLAG…: into BINARIES, which is exported to the inside.
+# build FLAG…: builds with cargo. Sets and exports BINARIES, the folder of the programs.
 build() {
     local -a flags=(--locked --quiet "$@")
     [ "$PROFILE" = debug ] || flags+=(--release)
     printf 'building\n'
-    # In the background, here and below, so that a signal is obeyed at once and not after this.
+    # In the background, here and below: bash handles a signal only while it waits, not during a
+    # foreground command.
     cargo build "${flags[@]}" &
     BUILD=$!
     wait "$BUILD"
@@ -92,8 +94,8 @@ build() {
     BINARIES=$(realpath "$BINARIES")
 }
 
-# isolate NAME=VALUE… -- ARGUMENT…: this script again, inside. It is killed when `unshare` ends, and that when this shell
-# ends. No setting of the caller's environment gets in but those that are named.
+# isolate NAME=VALUE… -- ARGUMENT…: runs this script inside the namespaces. It is killed when
+# `unshare` ends, and `unshare` when this shell ends. Only the named variables are passed on.
 isolate() {
     local status=0
     local -a kept=()
@@ -116,21 +118,22 @@ end_all() {
     trap - EXIT
     [ -z "$BUILD" ] || kill "$BUILD" 2>/dev/null || true
     if [ -n "$WORLD" ]; then
-        # `unshare` ends when the last process inside has.
+        # `unshare` ends after the last process inside.
         read -r first _ 2>/dev/null <"/proc/$WORLD/task/$WORLD/children" || true
         kill -KILL "${first:-$WORLD}" 2>/dev/null || true
     fi
     wait 2>/dev/null || true
 }
 
-# Inside: a folder that nobody else sees, and loopback.
+# make_folder: mounts the private folder and starts loopback (inside).
 make_folder() {
     mount -t tmpfs -o size=512m tmpfs /run
     mkdir "$FOLDER"
     ip link set lo up
 }
 
-# cable HOST LAN PORT ADDRESS/BITS: from a host, where it has the name of the LAN, to a port of that bridge.
+# cable HOST LAN PORT ADDRESS/BITS: connects a host to a port of a bridge. At the host, the
+# interface has the name of the LAN.
 cable() {
     ip link add "$3" type veth peer name "$2" netns "$1"
     ip link set "$3" master "$2" up
@@ -138,10 +141,10 @@ cable() {
     ip -n "$1" address add "$4" dev "$2"
 }
 
-# Ends all that PIDS names.
+# end_processes: ends all processes in PIDS.
 end_processes() {
     local name
-    # Bash would say of each that it was killed.
+    # Suppresses the messages of bash about killed processes.
     {
         for name in "${!PIDS[@]}"; do kill -KILL "${PIDS[$name]}" || true; done
         for name in "${!PIDS[@]}"; do wait "${PIDS[$name]}" || true; done
@@ -149,7 +152,7 @@ end_processes() {
     PIDS=()
 }
 
-# row NUMBER LIMIT-PASSED WHAT [FIGURE]: the line of a row.
+# row NUMBER PASSED DESCRIPTION [FIGURE]: prints the line of a row.
 row() {
     local verdict=PASS name
     [ "$2" = yes ] || verdict=FAIL
@@ -161,27 +164,28 @@ row() {
     done
     if [ "$verdict" = FAIL ]; then
         FAILED=$((FAILED + 1))
-        last_words
+        show_logs
     fi
     FIGURES+=("row $1 ${4:-$verdict}")
     printf '%s row %s: %s\n' "$verdict" "$1" "$3"
 }
 
-# The ends of all logs.
-last_words() {
+# show_logs: prints the ends of all logs.
+show_logs() {
     local log
     for log in "$FOLDER"/*.log; do
         [ ! -s "$log" ] || printf -- '--- %s\n%s\n' "${log##*/}" "$(tail -n 12 "$log")"
     done
 }
 
-# What must not fail and did; a subshell's failure is that of the line that has it.
+# die_of_errors: ends the script at an unexpected error. An error in a subshell is reported for its
+# own line.
 die_of_errors() {
     set -o errtrace
-    trap '[ "$BASH_SUBSHELL" -gt 0 ] || { last_words; die "line $LINENO: $BASH_COMMAND"; }' ERR
+    trap '[ "$BASH_SUBSHELL" -gt 0 ] || { show_logs; die "line $LINENO: $BASH_COMMAND"; }' ERR
 }
 
-# The last line, and the status of it all.
+# summary: prints the last line and sets the exit code.
 summary() {
     local figure line=""
     for figure in "${FIGURES[@]}"; do line+="${line:+; }$figure"; done

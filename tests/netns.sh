@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
 #
-# The faults of kind N: what the network between real nodes can do to them. Three nodes run on three hosts, which are
-# network namespaces. Each has two cables: `cluster`, on which the nodes speak to each other and which is cut, filtered
-# and made lossy here; and `clients`, which stays whole, so that every node can be watched all the time. Both end in a
-# hub, where this script and its clients are. Every row has a cluster of its own.
+# The faults of kind N: network faults between real nodes. Three nodes run on three hosts, which are network namespaces.
+# Each host has two cables. On `cluster` the nodes talk to each other; the script cuts, filters and degrades this cable.
+# `clients` always works, so that the script can observe every node. Both cables end in a bridge, where the script and
+# its clients are. Every row has its own cluster.
 #
 #   tests/netns.sh                             # all rows, about four minutes
-#   tests/netns.sh 7 27                        # some of them
-#   tests/netns.sh --release --cuts 100 2      # a benchmark: a hundred cut cables, an optimised build
+#   tests/netns.sh 7 27                        # some rows
+#   tests/netns.sh --release --cuts 100 2      # a benchmark: 100 cut cables with a release build
 #   tests/netns.sh --loss 600 15               # ten minutes of loss instead of 45 s
 #
-# Needs root, iproute2, nftables and curl. Prints a line a row and a last one with all figures; fails if a row does.
+# Needs root, iproute2, nftables and curl. Prints one line per row and a last line with all figures. Fails if a row
+# fails.
 #
-# Nothing can be left behind (see namespaces.sh).
+# The script leaves no processes, mounts or interfaces behind (see namespaces.sh).
 
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -22,13 +23,13 @@ source tests/namespaces.sh
 readonly ROWS=(2 7 8 9 10 15 27)
 readonly NODES=(0 1 2)
 readonly PORT=8080 API_PORT=3000 SLOW_PORT=8090
-# A node that is up for less than `election_timeout_min_ms` may not vote yet.
+# A node may not vote before it has run for `election_timeout_min_ms`.
 readonly BOOT_MS=3200
 readonly SETTLE_MS=20000
 
 # --- Outside -------------------------------------------------------------------------------------------------------------
 
-# How many cables row 2 cuts, and how long row 15 loses packets. This script calls itself with them.
+# Number of cables that row 2 cuts, and duration of the packet loss of row 15. The script passes them to itself.
 CUTS=${NETNS_CUTS:-8}
 LOSS_SECONDS=${NETNS_LOSS_SECONDS:-45}
 
@@ -64,7 +65,8 @@ make_network() {
     done
 }
 
-# All cables whole, no rules. `beats` counts what a node says to the others; while nothing happens, heartbeats.
+# Repairs all cables and removes all rules. The counter `beats` counts the packets of a node to the others: in a stable
+# cluster these are heartbeats.
 heal() {
     local node
     for node in "${NODES[@]}"; do
@@ -82,23 +84,24 @@ RULES
     done
 }
 
-# rule NODE input|output|detour MATCH…: only for the nodes' own traffic, never for that of the clients.
+# rule NODE input|output|detour MATCH…: adds a rule for the traffic between nodes, not for that of the clients.
 rule() {
     local side=oifname
     [ "$2" != input ] || side=iifname
     ip netns exec "node-$1" nft add rule ip faults "$2" "$side" cluster "${@:3}"
 }
 
-# --- The nodes, and what is seen of them ---------------------------------------------------------------------------------
+# --- The nodes, and their observation ------------------------------------------------------------------------------------
 
 STARTED=0
 
-# node-N.log keeps what a node says; served has a line for each request that a node served (see `failover watch`).
+# node-N.log has the log of a node. `served` has a line for each request that a node served (see `failover watch`).
 start_cluster() {
     local node peers=""
     rm -rf "${FOLDER:?}"/*
     for node in "${NODES[@]}"; do peers+="${peers:+, }\"$(addr "$node"):$PORT\""; done
-    # The hosts are one machine, whose load says nothing of any of them; and a busy node takes its time on purpose.
+    # A fixed load: the hosts share one machine, so its CPU load does not belong to any of them. A busy node would also
+    # delay its candidacy.
     printf 'peers = [%s]\nload_source = "file:%s/load"\n' "$peers" "$FOLDER" >"$FOLDER/config.toml"
     printf '0.1' >"$FOLDER/load"
     STARTED=$(now)
@@ -112,12 +115,12 @@ start_cluster() {
     PIDS[watch]=$!
 }
 
-# The state of a node as it tells it itself: one field of GET /.
+# One field of the state that a node reports at GET /.
 field() {
     curl --silent --max-time 1 "$(url "$1")/" | sed -n "s/.*\"$2\":\"\{0,1\}\([^,\"}]*\).*/\1/p" || true
 }
 
-# settle ROW: LEADER becomes the node that serves and that all name, once all have been up for so long that they may vote.
+# settle ROW: waits until one node serves, all nodes name it as the leader, and all nodes may vote. Sets LEADER to it.
 settle() {
     local node named deadline=$(($(now) + SETTLE_MS))
     while [ "$(now)" -lt "$deadline" ]; do
@@ -135,8 +138,8 @@ settle() {
 
 beats() { ip netns exec "node-$1" nft list counter ip faults beats | awk '$1 == "packets" { print $2 }'; }
 
-# await_beat NODE: waits until the leader has sent heartbeats, and then for so long that they are answered. BEAT becomes
-# the time, which is a moment after they were sent.
+# await_beat NODE: waits until the leader has sent heartbeats and until they are answered. Sets BEAT to the time right
+# after they were sent.
 await_beat() {
     local before deadline=$(($(now) + 5000))
     before=$(beats "$1")
@@ -147,7 +150,8 @@ await_beat() {
     sleep 0.05
 }
 
-# first_served_by_others NODE SINCE: TOOK becomes when another node first served a request, in ms after SINCE; 15 s at most.
+# first_served_by_others NODE SINCE: sets TOOK to the time at which another node first served a request, in ms after
+# SINCE. Waits 15 s at most.
 first_served_by_others() {
     local deadline=$(($2 + 15000))
     while [ "$(now)" -lt "$deadline" ]; do
@@ -158,12 +162,13 @@ first_served_by_others() {
     TOOK=never
 }
 
-# last_served NODE SINCE: when the last request was sent that a node served, in ms after SINCE; 0 if there is none.
+# last_served NODE SINCE: the time at which the last request served by a node was sent, in ms after SINCE. 0 if there is
+# none.
 last_served() {
     awk -v node="$1" -v since="$2" '$3 == node && $2 > since { last = $2 - since } END { print last + 0 }' "$FOLDER/served"
 }
 
-# terms_since SINCE: how many terms were served in.
+# terms_since SINCE: the number of terms in which requests were served.
 terms_since() {
     awk -v since="$1" '$2 > since && !seen[$4]++ { terms++ } END { print terms + 0 }' "$FOLDER/served"
 }
@@ -175,7 +180,7 @@ others() {
 
 # --- The rows ------------------------------------------------------------------------------------------------------------
 
-# The benchmark has nodes of its own, and a limit for every wait.
+# The benchmark has its own nodes, and a limit for every wait.
 row_2() {
     local node line p50 p99 ok=no
     local -a hosts=()
@@ -195,8 +200,8 @@ row_2() {
 
 figure() { sed -n "s/.*$1 \([0-9]*\)\.[0-9] ms.*/\1/p" <<<"$2"; }
 
-# The cable is cut in the moment in which the lease is longest. What was sent before the cut is the last that was
-# acknowledged, and a request that was sent later than the lease's end and is served proves too much.
+# The cable is cut at the moment at which the lease is longest: right after acknowledged heartbeats. A request that was
+# sent after the end of the lease and is served is a failure.
 row_7() {
     local at last
     settle 7 || return 0
@@ -205,11 +210,11 @@ row_7() {
     at=$(now)
     sleep 6
     last=$(last_served "$LEADER" "$at")
-    # Less than a second would mean that this looked at the wrong node.
+    # Less than a second would mean that the script observed the wrong node.
     row 7 "$(within "$last" 2500 1000)" "an isolated leader served for $last ms more (1000 to 2500)" "$last ms"
 }
 
-# one_way ROW CHAIN WHAT: the leader's packets of that chain are dropped.
+# one_way ROW CHAIN WHAT: drops the leader's packets of that chain.
 one_way() {
     local at
     settle "$1" || return 0
@@ -229,7 +234,7 @@ row_10() {
     read -r far _ <<<"$(others "$LEADER")"
     rule "$LEADER" input ip saddr "$(addr "$far")" drop
     rule "$far" input ip saddr "$(addr "$LEADER")" drop
-    # Longer than the longest timeout: by now the far node has asked for an election and was refused.
+    # Longer than the longest timeout: the far node has asked for votes and was refused.
     sleep 7
     at=$(now)
     sleep 6
@@ -253,7 +258,7 @@ row_15() {
     slow_cluster
 }
 
-# All links between nodes lead through a program that delivers every byte 200 ms late.
+# All links between nodes go through a program that delays every byte by 200 ms.
 slow_cluster() {
     local node other at terms
     local -a routes=()
@@ -276,13 +281,13 @@ slow_cluster() {
 
 row_27() {
     local before at terms ok=no
-    # A firewall that forgets its connections, and is well again: the leader dials anew, and nobody takes over.
+    # A firewall loses its connections and recovers: the leader connects again, and no node takes over.
     settle 27 || return 0
     before=$LEADER
     await_beat "$LEADER"
     at=$(now)
     rule "$LEADER" input meta l4proto tcp reject with tcp reset
-    # Until the next heartbeat has met it.
+    # Until the next heartbeat was rejected.
     sleep 1.2
     heal
     sleep 6
@@ -291,8 +296,8 @@ row_27() {
     if [ "$terms $LEADER" = "1 $before" ]; then ok=yes; fi
     row 27 "$ok" "a firewall resets a living leader's links for 1.2 s: $((terms - 1)) changes (0)" \
         "$((terms - 1)) changes"
-    # One that goes on. What the followers say to the living leader is rejected: to them it looks as if its process were
-    # gone, but its lease is as long as it can be.
+    # A firewall that goes on. It rejects the packets of the followers to the running leader: to them its process looks
+    # dead, but its lease is as long as possible.
     await_beat "$LEADER"
     rule "$LEADER" input meta l4proto tcp reject with tcp reset
     first_served_by_others "$LEADER" "$BEAT"
@@ -305,7 +310,7 @@ row_27() {
 
 inside() {
     local number
-    # The watcher ends at the first proof that two nodes served at once, and fails the row with that.
+    # The watcher exits when two nodes have served at the same time. The row then fails.
     die_of_errors
     make_network
     for number in "$@"; do

@@ -1,32 +1,33 @@
 #!/usr/bin/env bash
 #
-# Six chat peers on this machine, in the background: a bootstrap peer and peer1 to peer5, of which each knows the bootstrap
-# peer and the one before it. (The registry's demos are others: `rollcall demo`, and tools/run_demo.sh.)
+# Demo of the chat: six background peers on this machine, bootstrap and peer1 to peer5. Each knows
+# the addresses of the bootstrap peer and of the peer before it. For demos of the registry see
+# `rollcall demo` and tools/run_demo.sh.
 #
-#   tools/peers_demo.sh start            # builds the program, if ROLLCALL_BIN names none
-#   tools/peers_demo.sh status           # ends with 1 if a peer is down
-#   tools/peers_demo.sh logs             # follows what they say, until Ctrl-C
-#   tools/peers_demo.sh connect peer1    # a seventh peer at this terminal, which knows that one
+#   tools/peers_demo.sh start            # builds the program unless ROLLCALL_BIN is set
+#   tools/peers_demo.sh status           # exit code 1 if a peer is down
+#   tools/peers_demo.sh logs             # follows the output of the peers until Ctrl-C
+#   tools/peers_demo.sh connect peer1    # runs a seventh peer at this terminal, linked to peer1
 #   tools/peers_demo.sh stop
-#   tools/peers_demo.sh clean            # stop, and remove what they kept
+#   tools/peers_demo.sh clean            # stops the peers and removes their files
 #
-#   DEMO_PORT           port of the bootstrap peer [8080]; the others have the next five
-#   DEMO_METRICS_PORT   the same for /healthz and /metrics [DEMO_PORT + 1000]
-#   DEMO_DIR            where process numbers, logs and histories are [target/peers-demo]
-#   DEMO_NAME           what the seventh peer is called [guest]
-#   P2P_LOG_LEVEL, P2P_LOG_FORMAT   as for every peer
+#   DEMO_PORT           port of the bootstrap peer [8080]; the others use the next five
+#   DEMO_METRICS_PORT   port of its /healthz and /metrics [DEMO_PORT + 1000]; the others likewise
+#   DEMO_DIR            directory for process ids, logs and histories [target/peers-demo]
+#   DEMO_NAME           name of the seventh peer [guest]
+#   P2P_LOG_LEVEL, P2P_LOG_FORMAT   log settings, as for any peer
 
 set -euo pipefail
 
 readonly NAMES=(bootstrap peer1 peer2 peer3 peer4 peer5)
-# How long starting and ending may take on a busy machine, in seconds.
-readonly SOON=30
-# How long one question to a peer may take, in seconds.
-readonly PATIENCE=3
+# Longest time for starting or stopping the peers on a busy machine, in seconds.
+readonly TIMEOUT=30
+# Longest time for one HTTP request to a peer, in seconds.
+readonly REQUEST_TIMEOUT=3
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 dir="${DEMO_DIR:-$root/target/peers-demo}"
-# It is how the processes are known again, from wherever this is called.
+# An absolute path: the processes are recognised by it, from any working directory.
 if [[ "$dir" != /* ]]; then dir="$PWD/$dir"; fi
 
 say() {
@@ -50,7 +51,8 @@ need() {
     done
 }
 
-# choose_ports: sets base and metrics_base: those of the demo that was started, else those that are wanted.
+# choose_ports: sets base and metrics_base to the ports of the running demo, or else from the
+# environment.
 choose_ports() {
     if [ -f "$dir/ports" ]; then
         read -r base metrics_base <"$dir/ports"
@@ -71,18 +73,18 @@ choose_ports() {
     fi
 }
 
-# pid_of NAME: the number of the peer's process, if that runs and is the one that was started here.
+# pid_of NAME: prints the process id of the peer if it runs and was started by this script.
 pid_of() {
     local pid command
     pid="$(cat "$dir/$1.pid" 2>/dev/null)" || return 1
     [[ "$pid" =~ ^[1-9][0-9]*$ ]] || return 1
-    # The number may be another process's by now; this directory is on no other's command line.
+    # Another process may have the id now. Only our peers have this directory in their arguments.
     command="$(ps -ww -o args= -p "$pid" 2>/dev/null)" || return 1
     [[ "$command" == *" peer --name $1 --dir $dir/$1 "* ]] || return 1
     printf '%s' "$pid"
 }
 
-# running: how many of the peers run.
+# running: prints the number of running peers.
 running() {
     local name count=0
     for name in "${NAMES[@]}"; do
@@ -91,21 +93,21 @@ running() {
     printf '%s' "$count"
 }
 
-# ask NUMBER PATH: what a peer answers.
-ask() {
-    curl --silent --fail --noproxy '*' --max-time "$PATIENCE" "http://127.0.0.1:$((metrics_base + $1))$2"
+# get NUMBER PATH: prints the answer of a peer to an HTTP request.
+get() {
+    curl --silent --fail --noproxy '*' --max-time "$REQUEST_TIMEOUT" "http://127.0.0.1:$((metrics_base + $1))$2"
 }
 
-# connections NUMBER: how many peers it is linked with, by /healthz.
+# connections NUMBER: prints the number of links of a peer, from /healthz.
 connections() {
-    ask "$1" /healthz 2>/dev/null | sed -n 's/.*"status":"ok".*"connections":\([0-9]*\).*/\1/p'
+    get "$1" /healthz 2>/dev/null | sed -n 's/.*"status":"ok".*"connections":\([0-9]*\).*/\1/p'
 }
 
 is_free() {
     ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }
 
-# find_program: sets program, built if none is named.
+# find_program: sets program, and builds it unless ROLLCALL_BIN is set.
 find_program() {
     if [ -n "${ROLLCALL_BIN:-}" ]; then
         program="$ROLLCALL_BIN"
@@ -116,20 +118,20 @@ find_program() {
     [ -x "$program" ] || fail "there is no program at $program; ROLLCALL_BIN names it"
 }
 
-# What is set in this shell for other peers is not meant for these.
-forget_variables() {
+# unset_variables: settings of the calling shell must not apply to the peers of the demo.
+unset_variables() {
     unset P2P_NAME P2P_LAN P2P_LAN_ADDRESSES P2P_LISTEN_ADDR P2P_PEERS P2P_REGISTRY P2P_DIR P2P_METRICS_ADDR P2P_MAX_CONNECTIONS \
         P2P_CONNECT_TIMEOUT P2P_HEARTBEAT_INTERVAL P2P_HEARTBEAT_TIMEOUT P2P_MESSAGE_BUFFER_SIZE P2P_DEDUP_CACHE_SIZE \
         P2P_HISTORY_SIZE
 }
 
-# start_peer NUMBER
+# start_peer NUMBER: starts a peer in the background.
 start_peer() {
     local name="${NAMES[$1]}" peers=()
     if [ "$1" -gt 0 ]; then peers=(--peers "127.0.0.1:$base"); fi
     if [ "$1" -gt 1 ]; then peers=(--peers "127.0.0.1:$base,127.0.0.1:$((base + $1 - 1))"); fi
     (
-        # It outlives this terminal.
+        # The peer outlives this terminal.
         trap '' HUP
         exec "$program" peer --name "$name" --dir "$dir/$name" --no-lan --no-input --listen "127.0.0.1:$((base + $1))" \
             --metrics "127.0.0.1:$((metrics_base + $1))" ${peers[@]+"${peers[@]}"}
@@ -138,9 +140,10 @@ start_peer() {
     printf '%s\n' "$!" >"$dir/$name.pid"
 }
 
-# The processes that this call started.
+# Processes started by this call.
 started=()
-# abandon: leaves nothing running of a start that failed. They are not waited for yet, so their numbers are theirs still.
+# abandon: ends the processes of a failed start. This shell has not waited for them yet, so their
+# ids cannot belong to other processes.
 abandon() {
     local pid name
     for pid in ${started[@]+"${started[@]}"}; do kill "$pid" 2>/dev/null || true; done
@@ -168,14 +171,14 @@ start() {
         done
     done
     find_program
-    forget_variables
+    unset_variables
     mkdir -p "$dir"
     trap abandon EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
     printf '%s %s\n' "$base" "$metrics_base" >"$dir/ports"
     for i in "${!NAMES[@]}"; do start_peer "$i"; done
-    local deadline=$((SECONDS + SOON))
+    local deadline=$((SECONDS + TIMEOUT))
     for i in "${!NAMES[@]}"; do
         until [ "$(connections "$i")" = "$((${#NAMES[@]} - 1))" ]; do
             for other in "${!NAMES[@]}"; do
@@ -184,7 +187,7 @@ start() {
                     fail "${NAMES[other]} ended; its log is $dir/${NAMES[other]}.log"
                 fi
             done
-            if [ "$SECONDS" -ge "$deadline" ]; then fail "${NAMES[i]} has not met the others after $SOON s"; fi
+            if [ "$SECONDS" -ge "$deadline" ]; then fail "${NAMES[i]} has not met the others after $TIMEOUT s"; fi
             sleep 0.2
         done
     done
@@ -201,21 +204,21 @@ start() {
 status() {
     need ps curl
     choose_ports
-    local i name pid page links all_well=0
+    local i name pid page links exit_code=0
     printf '%-10s %-8s %-9s %11s %6s %8s %10s %8s %10s\n' \
         NAME PID STATE CONNECTIONS POSTS RECEIVED HEARTBEATS UPTIME MEMORY
     for i in "${!NAMES[@]}"; do
         name="${NAMES[i]}"
         if ! pid="$(pid_of "$name")"; then
             printf '%-10s %-8s %-9s\n' "$name" - down
-            all_well=1
+            exit_code=1
             continue
         fi
         links="$(connections "$i")" || links=""
-        page="$(ask "$i" /metrics)" || page=""
+        page="$(get "$i" /metrics)" || page=""
         if [ -z "$links" ] || [ -z "$page" ]; then
             printf '%-10s %-8s %-9s\n' "$name" "$pid" unwell
-            all_well=1
+            exit_code=1
             continue
         fi
         printf '%s\n' "$page" | awk -v name="$name" -v pid="$pid" -v links="$links" '
@@ -227,7 +230,7 @@ status() {
                     value["uptime_seconds"], value["process_resident_memory_bytes"] / 1048576
             }'
     done
-    return "$all_well"
+    return "$exit_code"
 }
 
 logs() {
@@ -244,13 +247,13 @@ stop() {
     for name in "${NAMES[@]}"; do
         if pid="$(pid_of "$name")"; then kill "$pid" 2>/dev/null || true; fi
     done
-    local deadline=$((SECONDS + SOON))
+    local deadline=$((SECONDS + TIMEOUT))
     while left="$(running)" && [ "$left" -gt 0 ]; do
         if [ "$SECONDS" -ge "$deadline" ]; then
             for name in "${NAMES[@]}"; do
                 if pid="$(pid_of "$name")"; then kill -KILL "$pid" 2>/dev/null || true; fi
             done
-            fail "$left peers did not end within $SOON s and were killed; their logs are in $dir"
+            fail "$left peers did not end within $TIMEOUT s and were killed; their logs are in $dir"
         fi
         sleep 0.1
     done
@@ -262,7 +265,7 @@ stop() {
 clean() {
     stop
     local name
-    # Only what was made here, whatever DEMO_DIR names.
+    # Only files of the demo, for any DEMO_DIR.
     for name in "${NAMES[@]}"; do
         rm -f "$dir/$name.log" "$dir/$name/identity" "$dir/$name/history.jsonl" "$dir/$name/history.new"
         if [ -d "$dir/$name" ]; then rmdir "$dir/$name" || true; fi
@@ -278,7 +281,7 @@ connect() {
         if [ "${NAMES[i]}" = "$1" ]; then
             pid_of "$1" >/dev/null || fail "$1 does not run; make demo starts the peers"
             find_program
-            forget_variables
+            unset_variables
             exec "$program" peer --name "${DEMO_NAME:-guest}" --no-lan --listen 127.0.0.1:0 \
                 --peers "127.0.0.1:$((base + i))"
         fi

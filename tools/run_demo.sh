@@ -1,21 +1,22 @@
 #!/usr/bin/env bash
 #
-# Requirement 000's demo with this program: three users register with passwords, send heartbeats and are listed every few
-# seconds; one of them is stopped and seen to expire.
+# The demo of requirement 000. Three users register with passwords, send heartbeats, and are listed
+# every few seconds. Then one of them stops, and the demo shows that it expires.
 #
 #   tools/run_demo.sh
 #
-# Starts three nodes in a directory of its own, on ports of its own, and removes all of it at the end. Ends with 0 if it
-# saw what it should, else with 1. Bounded: about twice the time to live, and the time of a first build.
+# Starts three nodes in a temporary directory on free ports, and removes everything at the end. The
+# exit code is 0 if all steps succeed, else 1. It takes about twice the TTL, plus the time of a
+# first build.
 
 set -euo pipefail
 
-# How long after the last heartbeat a user is online (the server's own default).
+# TTL: seconds after the last heartbeat until a user is offline. The default is that of the server.
 readonly TTL="${HEARTBEAT_TTL_SECONDS:-30}"
-# Between two looks at the list.
+# Seconds between two queries of the list.
 readonly QUERY="${DEMO_QUERY_SECONDS:-5}"
 readonly USERS=(alice bob charlie)
-# How long a start, or a change that should come at once, may take on a busy machine.
+# Seconds that a start or an immediate change may take on a busy machine.
 readonly SOON=30
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -41,7 +42,7 @@ work=""
 pids=()
 clean_up() {
     local pid
-    # They are not waited for when they were already, so their numbers are theirs still.
+    # Processes that were waited for are not in the list, so no other process can have these ids.
     for pid in ${pids[@]+"${pids[@]}"}; do kill "$pid" 2>/dev/null || true; done
     for pid in ${pids[@]+"${pids[@]}"}; do wait "$pid" 2>/dev/null || true; done
     if [ -n "$work" ]; then rm -rf "$work"; fi
@@ -50,7 +51,7 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# ended PID: stops one process and waits until it is gone.
+# end PID: stops one process and waits until it has exited.
 end() {
     local pid kept=()
     kill "$1" 2>/dev/null || true
@@ -63,7 +64,7 @@ is_free() {
     ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }
 
-# free_ports N: so many ports on which nobody listens, one a line.
+# free_ports N: prints N ports without a listener, one on each line.
 free_ports() {
     local found=0 port
     while [ "$found" -lt "$1" ]; do
@@ -75,7 +76,7 @@ free_ports() {
     done
 }
 
-# program_path: the program, built if none is named with ROLLCALL_BIN.
+# program_path: prints the path of the program. Builds it unless ROLLCALL_BIN names one.
 program_path() {
     if [ -n "${ROLLCALL_BIN:-}" ]; then
         printf '%s' "$ROLLCALL_BIN"
@@ -85,12 +86,12 @@ program_path() {
     printf '%s/debug/rollcall' "${CARGO_TARGET_DIR:-$root/target}"
 }
 
-# online: the names on the list, as "alice, bob".
+# online: prints the names of the online users, as "alice, bob".
 online() {
     "$program" list-online --server "$servers" 2>/dev/null | awk 'NR > 1 { names = names (names ? ", " : "") $1 } END { print names }'
 }
 
-# show: prints the list with the time, and keeps it in $list.
+# show: prints the list with the time, and sets $list.
 show() {
     list="$(online)" || list=""
     printf '  %s  online: %s\n' "$(date +%H:%M:%S)" "${list:-nobody}"
@@ -104,7 +105,7 @@ start_nodes() {
     for i in 0 1 2; do
         (
             cd "$work"
-            # What is set in this shell for other nodes is not meant for these.
+            # The variables of this shell are for other nodes, not for those of the demo.
             unset FIREBASE_BUCKET STORAGE_EMULATOR_HOST ROLLCALL_API_URL ROLLCALL_CLUSTER_KEY ROLLCALL_CLUSTER_KEY_FILE
             HEARTBEAT_TTL_SECONDS="$TTL" exec "$program" --this-node "127.0.0.1:${ports[i]}" --peers "$peers" \
                 --api-port "${ports[i + 3]}" --api-bind 127.0.0.1 --data-dir "$work/nodes"
@@ -136,7 +137,7 @@ wait_for_leader
 
 say "2. Registering ${USERS[*]}"
 for user in "${USERS[@]}"; do
-    # The environment keeps the password from everybody who can read the list of processes.
+    # Other users of this machine can read command lines, but not environment variables.
     ROLLCALL_PASSWORD="secret-of-$user" "$program" register --username "$user" --server "$servers" \
         --data-dir "$work/data" || fail "$user cannot be registered"
 done

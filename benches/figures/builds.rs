@@ -1,19 +1,19 @@
-//! The builds under measurement: this program, and with `--against` another build of it.
+//! The builds under measurement: this one and, with `--against`, another build of this benchmark.
 
 use std::path::PathBuf;
 
-use crate::Arguments;
+use crate::Args;
 
-/// A build of this benchmark, whose hidden commands are its servers and peers.
+/// A build of this benchmark. Its hidden commands are the servers and peers.
 #[derive(Clone, Debug)]
 pub(crate) struct Build {
-    /// For people.
+    /// Name in the output.
     pub(crate) name: &'static str,
     pub(crate) program: PathBuf,
 }
 
-/// This build, and then the other one, if there is one.
-pub(crate) fn all(arguments: &Arguments) -> anyhow::Result<Vec<Build>> {
+/// This build, followed by the other one if there is one.
+pub(crate) fn all(arguments: &Args) -> anyhow::Result<Vec<Build>> {
     let this = Build { name: "this build", program: std::env::current_exe()? };
     let other = arguments.against.clone().map(|program| Build { name: "the other build", program });
     Ok([this].into_iter().chain(other).collect())

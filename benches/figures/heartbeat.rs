@@ -1,15 +1,15 @@
 //! Processor time of a heartbeat.
 
-use crate::bare::Bare;
+use crate::bare_server::BareServer;
+use crate::comparison::{MeasuredServer, compare};
+use crate::http_client::HttpConnection;
 use crate::nodes::Nodes;
-use crate::rounds::{Server, compare};
-use crate::wire::Wire;
-use crate::{Arguments, builds, load, progress, users};
+use crate::{Args, builds, load, progress, users};
 
-/// Longer than any run.
+/// TTL of the clients, in seconds. Longer than any run.
 const TTL_SECONDS: u64 = 3600;
 
-pub(crate) fn measure(arguments: &Arguments) -> anyhow::Result<()> {
+pub(crate) fn measure(arguments: &Args) -> anyhow::Result<()> {
     let requests = users::heartbeats(arguments.clients);
     let builds = builds::all(arguments)?;
     let mut started = Vec::new();
@@ -19,8 +19,8 @@ pub(crate) fn measure(arguments: &Arguments) -> anyhow::Result<()> {
         load::send(nodes.all[nodes.leader()?].api, arguments.connections, arguments.clients, &requests, 200)?;
         started.push(nodes);
     }
-    let nodes = Server::of_each(&builds, &started);
-    let bare = Bare::start(&Wire::connect(nodes[0].addr)?.ask(&requests[0])?.expect(200)?)?;
+    let nodes = MeasuredServer::of_each(&builds, &started);
+    let bare = BareServer::start(&HttpConnection::connect(nodes[0].addr)?.send(&requests[0])?.expect(200)?)?;
     compare("a heartbeat", arguments.rounds, arguments.heartbeats, &nodes, &bare.server(), |to| {
         load::send(to, arguments.connections, arguments.heartbeats, &requests, 200)
     })

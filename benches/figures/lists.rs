@@ -1,20 +1,21 @@
-//! Processor time of a list of clients online, whole and unchanged.
+//! Processor time of the list of online clients, complete and unchanged (304).
 
 use anyhow::Context;
 
-use crate::bare::Bare;
+use crate::bare_server::BareServer;
+use crate::comparison::{MeasuredServer, compare};
+use crate::http_client::{HttpConnection, request};
 use crate::nodes::Nodes;
-use crate::rounds::{Server, compare};
-use crate::wire::{Wire, request};
-use crate::{Arguments, builds, load, progress, users};
+use crate::{Args, builds, load, progress, users};
 
-/// Longer than any run.
+/// TTL of the clients, in seconds. Longer than any run.
 const TTL_SECONDS: u64 = 3600;
 
-/// An answer without a body costs so much less that more of them make a round.
-const UNCHANGED_FOR_ONE: u64 = 100;
+/// Requests with a 304 for each complete list in a round. A 304 costs far less, so a round needs
+/// more of them.
+const UNCHANGED_PER_LIST: u64 = 100;
 
-pub(crate) fn measure(arguments: &Arguments) -> anyhow::Result<()> {
+pub(crate) fn measure(arguments: &Args) -> anyhow::Result<()> {
     let listed = arguments.listed;
     let builds = builds::all(arguments)?;
     let mut started = Vec::new();
@@ -25,29 +26,29 @@ pub(crate) fn measure(arguments: &Arguments) -> anyhow::Result<()> {
         load::send(api, arguments.connections, listed, &users::heartbeats(listed), 200)?;
         started.push(nodes);
     }
-    let nodes = Server::of_each(&builds, &started);
+    let nodes = MeasuredServer::of_each(&builds, &started);
     let whole = request("GET", "/discover", "", "");
     let tag = {
-        let mut wire = Wire::connect(nodes[0].addr)?;
-        let answer = wire.ask(&whole)?.expect(200)?;
+        let mut connection = HttpConnection::connect(nodes[0].addr)?;
+        let answer = connection.send(&whole)?.expect(200)?;
         anyhow::ensure!(answer.json()?["count"] == listed, "not everybody is listed");
         answer.header("etag").context("the list has no entity tag")?.to_owned()
     };
     let unchanged = request("GET", "/discover", &format!("If-None-Match: {tag}\r\n"), "");
     let what = format!("/discover of {listed}");
-    side_by_side(&what, &nodes, arguments, arguments.lists, (whole, 200))?;
+    compare_with_bare_server(&what, &nodes, arguments, arguments.lists, (whole, 200))?;
     let what = format!("/discover of {listed}, unchanged (304)");
-    side_by_side(&what, &nodes, arguments, arguments.lists * UNCHANGED_FOR_ONE, (unchanged, 304))
+    compare_with_bare_server(&what, &nodes, arguments, arguments.lists * UNCHANGED_PER_LIST, (unchanged, 304))
 }
 
-fn side_by_side(
+fn compare_with_bare_server(
     what: &str,
-    nodes: &[Server<'_>],
-    arguments: &Arguments,
+    nodes: &[MeasuredServer<'_>],
+    arguments: &Args,
     count: u64,
     (request, status): (Vec<u8>, u16),
 ) -> anyhow::Result<()> {
-    let bare = Bare::start(&Wire::connect(nodes[0].addr)?.ask(&request)?.expect(status)?)?;
+    let bare = BareServer::start(&HttpConnection::connect(nodes[0].addr)?.send(&request)?.expect(status)?)?;
     let requests = [request];
     compare(what, arguments.rounds, count, nodes, &bare.server(), |to| {
         load::send(to, arguments.connections, count, &requests, status)

@@ -1,12 +1,15 @@
-//! The same load for every server: requests in turn on a few connections, each of which waits for its answer.
+//! The load for all servers: requests in turn on a few connections. Each connection waits for a
+//! response before its next request.
 
 use std::net::SocketAddr;
 use std::thread;
 
-use crate::wire::Wire;
+use crate::http_client::HttpConnection;
 
-/// Sends `count` requests, those of `requests` in turn, on `connections` connections at once; each must be answered with
-/// `status`.
+/// Sends `count` requests on `connections` connections, cycling through `requests`.
+///
+/// # Errors
+/// A response has another status than `status`.
 pub(crate) fn send(
     to: SocketAddr,
     connections: u64,
@@ -16,18 +19,18 @@ pub(crate) fn send(
 ) -> anyhow::Result<()> {
     let each = count.div_ceil(connections);
     thread::scope(|scope| {
-        let share = |connection: u64| {
+        let share = |index: u64| {
             move || -> anyhow::Result<()> {
-                let mut wire = Wire::connect(to)?;
-                let first = usize::try_from(connection * each)? % requests.len();
-                let turns = requests.iter().cycle().skip(first);
-                for request in turns.take(usize::try_from(each.min(count.saturating_sub(connection * each)))?) {
-                    wire.ask(request)?.expect(status)?;
+                let mut connection = HttpConnection::connect(to)?;
+                let first = usize::try_from(index * each)? % requests.len();
+                let own_requests = requests.iter().cycle().skip(first);
+                for request in own_requests.take(usize::try_from(each.min(count.saturating_sub(index * each)))?) {
+                    connection.send(request)?.expect(status)?;
                 }
                 Ok(())
             }
         };
-        let threads: Vec<_> = (0..connections).map(|connection| scope.spawn(share(connection))).collect();
+        let threads: Vec<_> = (0..connections).map(|index| scope.spawn(share(index))).collect();
         threads.into_iter().try_for_each(|thread| thread.join().expect("it does not panic"))
     })
 }

@@ -1,35 +1,36 @@
-//! What serving costs, on this machine: each figure beside a bare hyper server that answers the very same bytes, or beside
-//! a bare loop that does the same on the disk.
+//! Cost of the node and of the chat on this machine. Each figure stands beside a baseline: a bare
+//! hyper server with the same response, or a bare loop of the same disk operations.
 //!
 //! ```text
 //! cargo bench --bench figures                     # everything; up to half an hour
 //! cargo bench --bench figures -- heartbeat lists  # some parts
-//! cargo bench --bench figures -- --quick          # everything, hundredfold smaller, to see that it works
-//! cargo bench --bench figures -- heartbeat --against PROGRAM   # beside another build of this benchmark
+//! cargo bench --bench figures -- --quick          # a hundred times smaller, as a check
+//! cargo bench --bench figures -- heartbeat --against PROGRAM  # beside another build
 //! ```
 //!
-//! BENCHMARKS.md says what is measured and how. All servers are processes of this very program (its hidden commands `node`,
-//! which is `rollcall`, `bare`, `chatter` and `bare-chatter`), so what is measured is never an older build. They listen on 127.0.0.1 only and end when
-//! this process does, however it ends.
+//! BENCHMARKS.md says what is measured and how. All servers are processes of this program, so an
+//! older build is never measured by mistake. They are its hidden commands `node` (which is
+//! `rollcall`), `bare`, `chatter` and `bare-chatter`. They listen on 127.0.0.1 only, and end with
+//! this process in every case.
 
-mod bare;
-mod bare_chatter;
-mod beater;
+mod bare_chat_peer;
+mod bare_server;
 mod builds;
 mod chat;
-mod chatter;
-mod disk;
+mod chat_peer;
+mod comparison;
+mod durable_creates;
 mod heartbeat;
+mod heartbeat_clients;
+mod http_client;
 mod lists;
 mod load;
 mod memory;
 mod nodes;
-mod processes;
+mod process;
 mod registrations;
-mod rounds;
 mod takeover;
 mod users;
-mod wire;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,35 +38,36 @@ use std::process::ExitCode;
 use clap::{Parser, ValueEnum};
 use rollcall::cli::{self, Cli};
 
-/// What serving costs on this machine, beside a bare server and a bare loop.
+/// Cost of the node and of the chat on this machine, beside a bare server and a bare loop.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "figures")]
-struct Arguments {
-    /// What to measure; everything if nothing is named
+struct Args {
+    /// Parts to measure; all of them if none is given
     #[arg(value_enum)]
-    parts: Vec<Part>,
+    parts: Vec<Benchmark>,
 
-    /// Another build of this benchmark (target/release/deps/figures-*): measured in turn with this one, in the same run
+    /// Another build of this benchmark (target/release/deps/figures-*), measured in turn with this
+    /// one in the same run
     #[arg(long, value_name = "PROGRAM")]
     against: Option<PathBuf>,
 
-    /// Everything hundredfold smaller, to see that it works; the figures mean nothing then
+    /// Everything a hundred times smaller, to check that it works; the figures mean nothing
     #[arg(long)]
     quick: bool,
 
-    /// Rounds of each comparison; their median is printed
+    /// Rounds of each comparison; the median is printed
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=100))]
     rounds: u64,
 
-    /// Keep-alive connections on which the load comes, each from a thread of its own
+    /// Keep-alive connections that carry the load, each with its own thread
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=64))]
     connections: u64,
 
-    /// Heartbeats a round
+    /// Heartbeats in each round
     #[arg(long, default_value_t = 50_000)]
     heartbeats: u64,
 
-    /// Clients that take turns to send them
+    /// Clients that send them in turn
     #[arg(long, default_value_t = 10_000)]
     clients: u64,
 
@@ -73,15 +75,15 @@ struct Arguments {
     #[arg(long, default_value_t = 10_000)]
     listed: u64,
 
-    /// Lists a round; a hundred times as many that did not change
+    /// Lists in each round; a hundred times as many unchanged ones
     #[arg(long, default_value_t = 400)]
     lists: u64,
 
-    /// Registrations a round
+    /// Registrations in each round
     #[arg(long, default_value_t = 2_000)]
     registrations: u64,
 
-    /// Users for the memory
+    /// Users in the memory measurement
     #[arg(long, default_value_t = 100_000)]
     users: u64,
 
@@ -89,49 +91,50 @@ struct Arguments {
     #[arg(long = "takeover", default_values_t = [1_000, 10_000, 100_000])]
     takeovers: Vec<u64>,
 
-    /// Takeovers at each size
+    /// Takeovers for each number of clients
     #[arg(long, default_value_t = 1)]
     takeover_runs: u64,
 
-    /// For how long after a takeover nobody may fall offline, in seconds: the TTL and what is forgiven
+    /// Seconds after a takeover in which no client may go offline: the TTL and the grace period
     #[arg(long, default_value_t = 45)]
     watch_seconds: u64,
 
-    /// For how long peers talk in each run
+    /// Seconds in which peers send messages in each run
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     chat_seconds: u64,
 
-    /// The most runs of each chat; it ends sooner when the host left enough of them alone
+    /// Most runs of each chat; it ends earlier after enough quiet runs
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100))]
     chat_runs: u64,
 
-    /// For how long peers have nothing to do
+    /// Seconds in which idle peers are measured
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=600))]
     idle_seconds: u64,
 
-    /// What `cargo bench` adds
+    /// Added by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 /// A part of the measurement.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-enum Part {
+enum Benchmark {
     /// Processor time of a heartbeat
     Heartbeat,
-    /// Processor time of a list, whole and unchanged
+    /// Processor time of a list, complete and unchanged
     Lists,
-    /// Registrations a second
+    /// Registrations per second
     Registrations,
-    /// Memory of a registered user and of a client online
+    /// Memory of a registered user and of an online client
     Memory,
-    /// From kill -9 of the leader to the next served request, and who is online then
+    /// Time from kill -9 of the leader to the next served request, and the clients online
+    /// afterwards
     Takeover,
-    /// Peers that talk to each other: what arrives and how fast, and what one costs that has nothing to do
+    /// Delay and loss of chat messages, and the cost of an idle peer
     Chat,
 }
 
-type Measure = fn(&Arguments) -> anyhow::Result<()>;
+type Measure = fn(&Args) -> anyhow::Result<()>;
 
 fn main() -> ExitCode {
     let mut words: Vec<_> = std::env::args_os().collect();
@@ -141,16 +144,16 @@ fn main() -> ExitCode {
             words.remove(1);
             return cli::start(Cli::parse_from(words));
         }
-        chatter::COMMAND => {
+        chat_peer::COMMAND => {
             let word = |at: usize| words.get(at).and_then(|word| word.to_str()).unwrap_or_default();
-            chatter::run(word(2), word(3))
+            chat_peer::run(word(2), word(3))
         }
-        bare_chatter::COMMAND => {
+        bare_chat_peer::COMMAND => {
             let word = |at: usize| words.get(at).and_then(|word| word.to_str()).unwrap_or_default();
-            bare_chatter::run(word(2), word(3))
+            bare_chat_peer::run(word(2), word(3))
         }
-        bare::COMMAND => bare::run(words.get(2).map(AsRef::as_ref)),
-        _ => measure(&Arguments::parse_from(words).scaled()),
+        bare_server::COMMAND => bare_server::run(words.get(2).map(AsRef::as_ref)),
+        _ => measure(&Args::parse_from(words).scaled()),
     };
     if let Err(error) = ended {
         eprintln!("error: {error:#}");
@@ -159,7 +162,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-impl Arguments {
+impl Args {
     fn scaled(mut self) -> Self {
         if self.quick {
             let sizes = [
@@ -181,20 +184,20 @@ impl Arguments {
         self
     }
 
-    fn measures(&self, part: Part) -> bool {
+    fn measures(&self, part: Benchmark) -> bool {
         self.parts.is_empty() || self.parts.contains(&part)
     }
 }
 
-fn measure(arguments: &Arguments) -> anyhow::Result<()> {
-    println!("{}", processes::machine());
-    let parts: [(Part, Measure); 6] = [
-        (Part::Heartbeat, heartbeat::measure),
-        (Part::Lists, lists::measure),
-        (Part::Registrations, registrations::measure),
-        (Part::Memory, memory::measure),
-        (Part::Takeover, takeover::measure),
-        (Part::Chat, chat::measure),
+fn measure(arguments: &Args) -> anyhow::Result<()> {
+    println!("{}", process::machine());
+    let parts: [(Benchmark, Measure); 6] = [
+        (Benchmark::Heartbeat, heartbeat::measure),
+        (Benchmark::Lists, lists::measure),
+        (Benchmark::Registrations, registrations::measure),
+        (Benchmark::Memory, memory::measure),
+        (Benchmark::Takeover, takeover::measure),
+        (Benchmark::Chat, chat::measure),
     ];
     for (part, measure) in parts {
         if arguments.measures(part) {
@@ -204,7 +207,7 @@ fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says on the terminal what goes on; figures go to the standard output.
+/// Reports progress on standard error. The figures go to standard output.
 fn progress(what: &str) {
     eprintln!("... {what}");
 }

@@ -1,4 +1,4 @@
-//! The nodes: real processes in a directory of their own, which end when this one does.
+//! The nodes: real processes in a directory of their own, which end with this process.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -11,21 +11,21 @@ use anyhow::Context;
 use tempfile::TempDir;
 
 use crate::builds::Build;
-use crate::processes::Process;
-use crate::rounds::now;
-use crate::wire::{Wire, request};
+use crate::comparison::now;
+use crate::http_client::{HttpConnection, request};
+use crate::process::Process;
 
-/// The first argument of a process of this program that is to be a node.
+/// First argument of a process that runs a node.
 pub(crate) const COMMAND: &str = "node";
 
-/// Below the ports that the system gives to outgoing connections.
+/// Ports of the nodes. They are below those that the system uses for outgoing connections.
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
 
-/// The longest wait for a node to be ready: long enough for a list of a hundred thousand users to be read.
-const START_TIME: Duration = Duration::from_mins(2);
+/// Longest wait for a node to be ready. Enough to read a list of 100,000 users.
+const START_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// Between two looks at something that is waited for.
-const LOOK: Duration = Duration::from_millis(20);
+/// Pause between two checks of a condition.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// One node.
 #[derive(Debug)]
@@ -35,16 +35,17 @@ pub(crate) struct Node {
     pub(crate) process: Process,
 }
 
-/// The nodes, and the directory with everything that they write.
+/// The nodes, and the directory with all their files.
 #[derive(Debug)]
 pub(crate) struct Nodes {
     pub(crate) all: Vec<Node>,
-    // The last field, so that the nodes are dead before their directory goes.
+    // The last field: the nodes are killed before their directory is deleted.
     dir: TempDir,
 }
 
 impl Nodes {
-    /// Starts nodes of a build, whose clients stay online for `ttl_seconds`, on a bucket that `fill` may put something in first.
+    /// Starts nodes of a build, with a TTL of `ttl_seconds`. `fill` may put files into the bucket
+    /// first.
     pub(crate) fn start(
         build: &Build,
         count: usize,
@@ -74,7 +75,7 @@ impl Nodes {
         let api = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let mut command = Command::new(&build.program);
         command.current_dir(self.dir.path());
-        for variable in rollcall::config::variables() {
+        for variable in rollcall::config::env_vars() {
             command.env_remove(variable);
         }
         command.env_remove("RUST_LOG");
@@ -85,29 +86,32 @@ impl Nodes {
         Ok(Node { name: name.to_owned(), api, process: Process::start(&mut command)? })
     }
 
-    /// Waits until one of the nodes serves and its list of users is whole; its place.
+    /// Waits until a node serves with the complete list of users. Returns its index.
     pub(crate) fn leader(&self) -> anyhow::Result<usize> {
-        let deadline = now() + START_TIME;
+        let deadline = now() + START_TIMEOUT;
         while now() < deadline {
-            if let Some(leader) = (0..self.all.len()).find(|index| self.all[*index].is_whole()) {
+            if let Some(leader) = (0..self.all.len()).find(|index| self.all[*index].serves_users()) {
                 return Ok(leader);
             }
-            sleep(LOOK);
+            sleep(POLL_INTERVAL);
         }
         let log = fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
-        anyhow::bail!("no node serves within {START_TIME:?}:\n{log}")
+        anyhow::bail!("no node serves within {START_TIMEOUT:?}:\n{log}")
     }
 }
 
 impl Node {
     /// Whether it serves the list of users.
-    fn is_whole(&self) -> bool {
-        let ask =
-            || Ok::<_, anyhow::Error>(Wire::connect(self.api)?.ask(&request("GET", "/users?limit=1", "", ""))?.status);
+    fn serves_users(&self) -> bool {
+        let ask = || {
+            Ok::<_, anyhow::Error>(
+                HttpConnection::connect(self.api)?.send(&request("GET", "/users?limit=1", "", ""))?.status,
+            )
+        };
         ask().is_ok_and(|status| status == 200)
     }
 
-    /// The node's name, for people.
+    /// The node's name, for the output.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }

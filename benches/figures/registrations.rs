@@ -1,16 +1,16 @@
-//! Registrations a second, beside a bare loop of durable creates on the same disk.
+//! Registrations per second, beside a bare loop of durable file creations on the same disk.
 
+use crate::comparison::{median, now};
+use crate::http_client::request;
 use crate::nodes::Nodes;
-use crate::rounds::{median, now};
-use crate::wire::request;
-use crate::{Arguments, builds, disk, load, progress, users};
+use crate::{Args, builds, durable_creates, load, progress, users};
 
 const TTL_SECONDS: u64 = 30;
 
-/// About the length of a profile.
+/// A file of about the length of a profile.
 const PROFILE: &[u8] = &[b'x'; 160];
 
-pub(crate) fn measure(arguments: &Arguments) -> anyhow::Result<()> {
+pub(crate) fn measure(arguments: &Args) -> anyhow::Result<()> {
     let builds = builds::all(arguments)?;
     let this = &builds[0];
     for count in [1, 3] {
@@ -18,20 +18,20 @@ pub(crate) fn measure(arguments: &Arguments) -> anyhow::Result<()> {
         let nodes = Nodes::start(this, count, TTL_SECONDS, |_| Ok(()))?;
         let leader = nodes.all[nodes.leader()?].api;
         let (each, connections) = (arguments.registrations, arguments.connections);
-        let (mut nodes_rates, mut loops, mut shares) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut node_rates, mut loop_rates, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..arguments.rounds {
             let requests: Vec<_> = (round * each..(round + 1) * each).map(registration).collect();
             let rate = rate(each, || load::send(leader, connections, each, &requests, 201))?;
             let root = nodes.bucket().with_file_name(format!("loop-{round}"));
-            let bare = self::rate(each, || disk::create(&root, connections, each, PROFILE))?;
+            let bare = self::rate(each, || durable_creates::create(&root, connections, each, PROFILE))?;
             progress(&format!("registrations, round {}: {rate:.0} a second, bare loop {bare:.0}", round + 1));
-            nodes_rates.push(rate);
-            loops.push(bare);
-            shares.push(rate / bare);
+            node_rates.push(rate);
+            loop_rates.push(bare);
+            ratios.push(rate / bare);
         }
-        let [rate, bare, share] = [nodes_rates, loops, shares].map(|mut values| median(&mut values));
+        let [rate, bare, ratio] = [node_rates, loop_rates, ratios].map(|mut values| median(&mut values));
         println!(
-            "registrations, nodes: {count}: {rate:.0} a second; bare loop of durable creates: {bare:.0}; ratio {share:.2}"
+            "registrations, nodes: {count}: {rate:.0} a second; bare loop of durable creates: {bare:.0}; ratio {ratio:.2}"
         );
     }
     Ok(())

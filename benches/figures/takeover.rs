@@ -1,4 +1,5 @@
-//! From kill -9 of the leader of three to the next served request; who is online at once then, and whether they stay so.
+//! Takeover: the time from kill -9 of the leader of three nodes to the next served request. Also
+//! the clients that are online at once on the new leader, and whether they stay online.
 
 use std::net::SocketAddr;
 use std::sync::mpsc::{Sender, channel};
@@ -7,61 +8,61 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use crate::beater::{Beater, PERIOD};
 use crate::builds::Build;
+use crate::comparison::{median, now};
+use crate::heartbeat_clients::{HeartbeatClients, PERIOD};
+use crate::http_client::{HttpConnection, request};
 use crate::memory::mb;
 use crate::nodes::Nodes;
-use crate::rounds::{median, now};
-use crate::wire::{Wire, request};
-use crate::{Arguments, builds, progress, users};
+use crate::{Args, builds, progress, users};
 
-/// The default.
+/// The default TTL, in seconds.
 const TTL_SECONDS: u64 = 30;
 
-/// A node that is up for less may not vote yet.
-const SETTLED: Duration = Duration::from_secs(4);
+/// Uptime below which a node may not vote.
+const SETTLE_TIME: Duration = Duration::from_secs(4);
 
-/// Between two requests to a node that does not serve yet.
-const LOOK: Duration = Duration::from_millis(2);
+/// Pause between two requests to a node that does not serve yet.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// The longest wait for a successor.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longest wait for a new leader.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What was seen of one takeover.
-struct Seen {
-    took: Duration,
+/// The result of one takeover.
+struct TakeoverResult {
+    duration: Duration,
     listed: u64,
     fewest: u64,
     most: u64,
     memory: u64,
 }
 
-/// The first answer of a successor.
-struct Served {
+/// The first successful response of a new leader.
+struct FirstResponse {
     node: usize,
     at: Instant,
     listed: u64,
 }
 
-pub(crate) fn measure(arguments: &Arguments) -> anyhow::Result<()> {
+pub(crate) fn measure(arguments: &Args) -> anyhow::Result<()> {
     let builds = builds::all(arguments)?;
     for clients in &arguments.takeovers {
         let mut times = vec![Vec::new(); builds.len()];
         for run in 1..=arguments.takeover_runs {
             for (build, times) in builds.iter().zip(&mut times) {
-                let seen = once(build, *clients, Duration::from_secs(arguments.watch_seconds))?;
+                let result = run_once(build, *clients, Duration::from_secs(arguments.watch_seconds))?;
                 println!(
                     "takeover {run} at {clients} clients, {}: {:.0} ms; {} listed at once; within {} s afterwards {} to {} online; \
                      the new leader has {}",
                     build.name,
-                    milliseconds(seen.took),
-                    seen.listed,
+                    milliseconds(result.duration),
+                    result.listed,
                     arguments.watch_seconds,
-                    seen.fewest,
-                    seen.most,
-                    mb(seen.memory),
+                    result.fewest,
+                    result.most,
+                    mb(result.memory),
                 );
-                times.push(milliseconds(seen.took));
+                times.push(milliseconds(result.duration));
             }
         }
         for (build, times) in builds.iter().zip(&mut times) {
@@ -73,7 +74,7 @@ pub(crate) fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn once(build: &Build, clients: u64, watched: Duration) -> anyhow::Result<Seen> {
+fn run_once(build: &Build, clients: u64, watch_time: Duration) -> anyhow::Result<TakeoverResult> {
     progress(&format!("takeover: starting three nodes of {} with {clients} users", build.name));
     let mut nodes = Nodes::start(build, 3, TTL_SECONDS, |bucket| users::fill(bucket, clients))?;
     let leader = nodes.leader()?;
@@ -82,78 +83,84 @@ fn once(build: &Build, clients: u64, watched: Duration) -> anyhow::Result<Seen> 
         "takeover: {clients} clients come online, each to send a heartbeat every {} s",
         PERIOD.as_secs()
     ));
-    let beater = Beater::start(apis.clone(), leader, clients);
+    let heartbeat_clients = HeartbeatClients::start(apis.clone(), leader, clients);
     wait_until_online(apis[leader], clients)?;
-    // Followers are told within moments; the clients' second heartbeats are under way by now.
-    sleep(SETTLED);
+    // The followers are updated within moments. By then the clients send their second heartbeats.
+    sleep(SETTLE_TIME);
     progress(&format!("takeover: killing the leader, {}", nodes.all[leader].name()));
     let (served, first) = channel();
     for node in (0..apis.len()).filter(|node| *node != leader) {
         let (to, served) = (apis[node], served.clone());
         thread::spawn(move || probe(node, to, &served));
     }
-    sleep(LOOK * 50);
+    sleep(POLL_INTERVAL * 50);
     let killed = now();
     nodes.all[leader].process.kill();
-    let first = first.recv_timeout(PATIENCE).context("nobody took over")?;
-    progress(&format!("takeover: looking for {} s whether anybody falls offline", watched.as_secs()));
-    let (fewest, most) = watch(apis[first.node], watched)?;
-    beater.stop()?;
+    let first = first.recv_timeout(TIMEOUT).context("no new leader answered")?;
+    progress(&format!("takeover: watching for {} s whether a client goes offline", watch_time.as_secs()));
+    let (fewest, most) = watch(apis[first.node], watch_time)?;
+    heartbeat_clients.stop()?;
     let memory = nodes.all[first.node].process.memory()?;
-    Ok(Seen { took: first.at.saturating_duration_since(killed), listed: first.listed, fewest, most, memory })
+    Ok(TakeoverResult {
+        duration: first.at.saturating_duration_since(killed),
+        listed: first.listed,
+        fewest,
+        most,
+        memory,
+    })
 }
 
-/// Sends heartbeats to a node until it accepts one, and asks it for its list then.
-fn probe(node: usize, to: SocketAddr, served: &Sender<Served>) {
-    let beat = users::heartbeat(0);
-    let deadline = now() + PATIENCE;
-    let Ok(mut wire) = Wire::connect(to) else { return };
+/// Sends heartbeats to a node until it accepts one. Then requests its list.
+fn probe(node: usize, to: SocketAddr, served: &Sender<FirstResponse>) {
+    let heartbeat = users::heartbeat(0);
+    let deadline = now() + TIMEOUT;
+    let Ok(mut connection) = HttpConnection::connect(to) else { return };
     while now() < deadline {
-        match wire.ask(&beat).map(|answer| answer.status) {
+        match connection.send(&heartbeat).map(|answer| answer.status) {
             Ok(200) => {
                 let at = now();
-                // Whoever waits notices that nothing comes.
-                let listed = listed(&mut wire).unwrap_or(0);
-                let _ = served.send(Served { node, at, listed });
+                // A failed request is printed as an empty list.
+                let listed = listed(&mut connection).unwrap_or(0);
+                let _ = served.send(FirstResponse { node, at, listed });
                 return;
             }
-            Ok(_) => sleep(LOOK),
+            Ok(_) => sleep(POLL_INTERVAL),
             Err(_) => return,
         }
     }
 }
 
-fn listed(wire: &mut Wire) -> anyhow::Result<u64> {
-    let answer = wire.ask(&request("GET", "/discover", "", ""))?.expect(200)?.json()?;
+fn listed(connection: &mut HttpConnection) -> anyhow::Result<u64> {
+    let answer = connection.send(&request("GET", "/discover", "", ""))?.expect(200)?.json()?;
     answer["count"].as_u64().context("no count")
 }
 
-fn online(wire: &mut Wire) -> anyhow::Result<u64> {
-    let health = wire.ask(&request("GET", "/", "", ""))?.expect(200)?.json()?;
+fn online(connection: &mut HttpConnection) -> anyhow::Result<u64> {
+    let health = connection.send(&request("GET", "/", "", ""))?.expect(200)?.json()?;
     health["online_clients_count"].as_u64().context("no count")
 }
 
 fn wait_until_online(leader: SocketAddr, clients: u64) -> anyhow::Result<()> {
-    let mut wire = Wire::connect(leader)?;
+    let mut connection = HttpConnection::connect(leader)?;
     let deadline = now() + 6 * PERIOD;
     while now() < deadline {
-        if online(&mut wire)? >= clients {
+        if online(&mut connection)? >= clients {
             return Ok(());
         }
-        sleep(LOOK * 50);
+        sleep(POLL_INTERVAL * 50);
     }
-    anyhow::bail!("only {} of {clients} clients came online", online(&mut wire)?)
+    anyhow::bail!("only {} of {clients} clients came online", online(&mut connection)?)
 }
 
-/// The fewest and the most clients that were online at any look.
-fn watch(leader: SocketAddr, watched: Duration) -> anyhow::Result<(u64, u64)> {
-    let mut wire = Wire::connect(leader)?;
+/// The fewest and the most clients that were online at any check.
+fn watch(leader: SocketAddr, watch_time: Duration) -> anyhow::Result<(u64, u64)> {
+    let mut connection = HttpConnection::connect(leader)?;
     let (mut fewest, mut most) = (u64::MAX, 0);
-    let end = now() + watched;
+    let end = now() + watch_time;
     while now() < end {
-        let count = online(&mut wire)?;
+        let count = online(&mut connection)?;
         (fewest, most) = (fewest.min(count), most.max(count));
-        sleep(LOOK * 50);
+        sleep(POLL_INTERVAL * 50);
     }
     Ok((fewest, most))
 }

@@ -1,4 +1,4 @@
-//! Users by the thousand: their names, their profiles in a bucket, their heartbeats.
+//! Thousands of users: their names, their profiles in a bucket, and their heartbeats.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -8,9 +8,9 @@ use anyhow::Context;
 use rollcall::storage::Key;
 use rollcall_core::{Addr, Metadata, Profile, UserId, Username};
 
-use crate::wire::request;
+use crate::http_client::request;
 
-/// The name of a user.
+/// The username of a user.
 pub(crate) fn name(number: u64) -> String {
     format!("client-{number:06}")
 }
@@ -21,7 +21,7 @@ pub(crate) fn addr(number: u64) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::from(0x0a00_0000 | low), 9000))
 }
 
-/// Puts users into a local bucket, as if they had registered long ago. Nothing may run on it yet.
+/// Writes the profiles of registered users to a local bucket. No node may use it yet.
 pub(crate) fn fill(bucket: &Path, count: u64) -> anyhow::Result<()> {
     for number in 0..count {
         let username = Username::parse(&name(number))?;
@@ -41,7 +41,7 @@ pub(crate) fn fill(bucket: &Path, count: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A heartbeat of each of the first users, as requests.
+/// Heartbeats of the first `count` users, as requests.
 pub(crate) fn heartbeats(count: u64) -> Vec<Vec<u8>> {
     (0..count).map(heartbeat).collect()
 }

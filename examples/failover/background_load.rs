@@ -1,4 +1,5 @@
-//! Clients that use the cluster meanwhile. What was acknowledged to them is looked for at the end.
+//! Background load: clients that use the cluster during the measurement. At the end all
+//! acknowledged registrations must exist.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,14 +14,14 @@ use tokio::time::{Instant, sleep};
 
 use crate::probes::http_client;
 
-/// Between two requests of one client.
+/// Pause between two requests of one client.
 const PACE: Duration = Duration::from_millis(50);
-/// One request in so many is a registration, which costs the disk a sync.
+/// One request in this many is a registration. A registration costs a disk sync.
 const REGISTER_EVERY: usize = 100;
-/// How long the list of users may take to be whole after the last change of leaders.
+/// Timeout for a complete list of users after the last change of the leader.
 const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The clients, which end with this.
+/// The clients. They stop when this is dropped.
 pub(crate) struct BackgroundLoad {
     acknowledged: Arc<Mutex<BTreeMap<String, String>>>,
     failures: Arc<Mutex<Vec<String>>>,
@@ -29,7 +30,7 @@ pub(crate) struct BackgroundLoad {
 }
 
 impl BackgroundLoad {
-    /// Starts so many clients.
+    /// Starts `count` clients.
     pub(crate) fn start(count: u16, urls: &[String]) -> anyhow::Result<Self> {
         let acknowledged = Arc::default();
         let failures: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -53,7 +54,8 @@ impl BackgroundLoad {
         Ok(Self { acknowledged, failures, requests, tasks })
     }
 
-    /// Ends the clients, and looks whether all that was acknowledged is there. One line for people.
+    /// Stops the clients, and checks that every acknowledged registration exists. Returns one line
+    /// for the report.
     pub(crate) async fn check(self, urls: &[String]) -> anyhow::Result<String> {
         let (requests, failures) = (*locked(&self.requests), locked(&self.failures).clone());
         drop(self.tasks);
@@ -108,7 +110,7 @@ async fn listed(urls: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
     }
 }
 
-/// A lock is held for one operation, which cannot leave anything half changed.
+/// A poisoned lock is safe: each lock is held for one operation, which leaves nothing half changed.
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! A network that is late: passes TCP connections on and delivers every byte after a while. For kernels without netem.
+//! TCP proxy that delivers every byte after a delay. For kernels without netem.
 
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -13,11 +13,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-/// Pieces under way in one direction of one connection; beyond these, the sender waits.
+/// Largest number of pieces in flight in one direction of a connection. After that the sender
+/// waits.
 const MAX_BUFFERED_PIECES: usize = 1024;
 const PIECE_BYTES: usize = 16 * 1024;
 
-/// Where connections come in and where they go.
+/// Where a connection arrives and where it is forwarded to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Route {
     from: SocketAddr,
@@ -28,12 +29,12 @@ impl FromStr for Route {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> anyhow::Result<Self> {
-        let (from, to) = text.split_once('=').context("write HOST:PORT=HOST:PORT")?;
+        let (from, to) = text.split_once('=').context("expected HOST:PORT=HOST:PORT")?;
         Ok(Self { from: from.parse()?, to: to.parse()? })
     }
 }
 
-/// Passes connections on until an error, or for ever.
+/// Forwards connections until an error occurs.
 pub(crate) async fn run(delay: Duration, routes: Vec<Route>) -> anyhow::Result<()> {
     let mut tasks = JoinSet::new();
     for route in routes {
@@ -60,7 +61,7 @@ async fn connection(near: TcpStream, to: SocketAddr, delay: Duration) {
     tokio::join!(direction(near_in, far_out, delay), direction(far_in, near_out, delay));
 }
 
-/// One direction: the end of the stream is as late as its bytes.
+/// Forwards one direction. The end of the stream has the same delay as its bytes.
 async fn direction(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: Duration) {
     let (pieces_in, mut pieces) = mpsc::channel::<(Instant, Bytes)>(MAX_BUFFERED_PIECES);
     let read = async move {

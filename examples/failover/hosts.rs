@@ -1,4 +1,5 @@
-//! Hosts of their own for the nodes: network namespaces that `tests/netns.sh` has made, with cables that can be cut.
+//! Separate hosts for the nodes: network namespaces that `tests/netns.sh` has created, with links
+//! that can be cut.
 
 use std::net::Ipv4Addr;
 use std::str::FromStr;
@@ -8,19 +9,19 @@ use anyhow::Context;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-/// The kernel answers at once.
+/// Timeout for `ip link`. The kernel answers at once.
 const CABLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// One host, as the network's maker describes it.
+/// One host, as `tests/netns.sh` describes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Host {
-    /// Where its processes run.
+    /// Network namespace of its processes.
     pub(crate) namespace: String,
-    /// The far end, in this process's namespace, of the cable to the other nodes.
+    /// The end of the cable to the other nodes that is in this process's namespace.
     cable: String,
     /// Its address for the other nodes.
     pub(crate) cluster: Ipv4Addr,
-    /// Its address for clients, whose cable is never cut.
+    /// Its address for clients. This cable is never cut.
     pub(crate) clients: Ipv4Addr,
 }
 
@@ -29,7 +30,7 @@ impl FromStr for Host {
 
     fn from_str(text: &str) -> anyhow::Result<Self> {
         let [namespace, cable, cluster, clients] = text.split(',').collect::<Vec<_>>()[..] else {
-            anyhow::bail!("write NAMESPACE,CABLE,ADDRESS,ADDRESS");
+            anyhow::bail!("expected NAMESPACE,CABLE,ADDRESS,ADDRESS, found {text:?}");
         };
         let (cluster, clients) = (cluster.parse()?, clients.parse()?);
         Ok(Self { namespace: namespace.to_owned(), cable: cable.to_owned(), cluster, clients })
@@ -37,12 +38,12 @@ impl FromStr for Host {
 }
 
 impl Host {
-    /// Cuts the cable: what is sent is lost, and nobody is told.
+    /// Cuts the cable: packets are lost without a notification.
     pub(crate) async fn cut(&self) -> anyhow::Result<()> {
         self.set_cable("down").await
     }
 
-    /// Makes the cable whole again.
+    /// Repairs the cable.
     pub(crate) async fn mend(&self) -> anyhow::Result<()> {
         self.set_cable("up").await
     }
@@ -50,8 +51,11 @@ impl Host {
     async fn set_cable(&self, state: &str) -> anyhow::Result<()> {
         let mut command = Command::new("ip");
         command.args(["link", "set", &self.cable, state]).kill_on_drop(true);
-        let status = timeout(CABLE_TIMEOUT, command.status()).await.context("ip does not end")?.context("no ip")?;
-        anyhow::ensure!(status.success(), "the cable {} cannot be set {state}: {status}", self.cable);
+        let status = timeout(CABLE_TIMEOUT, command.status())
+            .await
+            .context("ip did not end in time")?
+            .context("cannot run ip")?;
+        anyhow::ensure!(status.success(), "cannot set the cable {} {state}: {status}", self.cable);
         Ok(())
     }
 }

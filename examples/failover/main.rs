@@ -1,13 +1,15 @@
-//! How long are clients without a leader? Three real nodes on this machine, whose leader is killed again and again; a
-//! client of each node notes when requests are served.
+//! Failover benchmark: how long are clients without a leader? It runs three real nodes on this
+//! machine and kills the leader again and again. A client of each node records when requests are
+//! served.
 //!
 //! ```text
 //! cargo run --release --example failover -- --how kill --runs 200 --load 20
 //! ```
 //!
-//! The nodes are processes of this very program (its hidden command `node` is `rollcall`), so what is measured is never
-//! an older build. `failover watch URL…` only looks at nodes that others started. `tests/netns.sh` uses that, and calls
-//! this program for the cut cable, which needs hosts of their own for the nodes.
+//! The nodes are processes of this program (its hidden command `node` is `rollcall`), so the
+//! measurement never uses an older build. `failover watch URL…` only observes nodes that were
+//! started elsewhere. `tests/netns.sh` uses it. That script also runs this program with a cut
+//! cable, which needs separate hosts for the nodes.
 
 mod background_load;
 mod delay_proxy;
@@ -24,7 +26,8 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rollcall::cli::{self, Cli};
 
-/// How long clients are without a leader when it is killed, ends, hands over, freezes or is cut off.
+/// Measures how long clients are without a leader when it is killed, stops, hands over, freezes or
+/// is cut off.
 #[derive(Debug, Parser)]
 #[command(name = "failover", args_conflicts_with_subcommands = true)]
 struct CommandLine {
@@ -35,55 +38,58 @@ struct CommandLine {
     plan: Plan,
 }
 
-/// What is done to the cluster, and how often.
+/// The fault and the number of runs.
 #[derive(Args, Clone, Debug)]
 struct Plan {
     /// What happens to the leader
     #[arg(long, value_enum, default_value = "kill")]
     how: Fault,
 
-    /// How often
+    /// Number of runs
     #[arg(long, default_value_t = 200)]
     runs: usize,
 
-    /// Clients that send heartbeats, and register a user now and then, meanwhile
+    /// Number of clients that send heartbeats and sometimes register a user during the runs
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=200))]
     load: u16,
 
-    /// A host for each node, for `cut`: NAMESPACE,CABLE,ADDRESS,ADDRESS (the last for clients); three times
+    /// A host for each node, for `cut`: NAMESPACE,CABLE,ADDRESS,ADDRESS (the last one for clients);
+    /// three times
     #[arg(long = "host")]
     hosts: Vec<hosts::Host>,
 }
 
-/// What happens to the leader.
+/// Fault of the leader.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 enum Fault {
     /// It is killed (SIGKILL)
     Kill,
-    /// It is asked to end (SIGTERM)
+    /// It is asked to stop (SIGTERM)
     Term,
-    /// It finds itself much more loaded than the others, by `load_source`
+    /// It measures a much higher load than the other nodes, by `load_source`
     Handover,
     /// It is frozen for 10 s (SIGSTOP, SIGCONT)
     Stop,
-    /// All nodes are restarted in turn (SIGTERM), without waiting for longer than until each is ready
+    /// All nodes are restarted in turn (SIGTERM), each as soon as the one before is ready
     Rolling,
-    /// Its host's cable to the others is cut; only in the network of `tests/netns.sh`, which gives the hosts
+    /// The cable of its host to the other nodes is cut; only in the network of `tests/netns.sh`,
+    /// which provides the hosts
     Cut,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write a line for each request that a node serves, until SIGTERM: when it was received and sent
-    /// (milliseconds of the wall clock), the node's number from 0 on, the term. Fails if two nodes served at once.
+    /// Write a line for each request that a node serves, until SIGTERM: when it was received and
+    /// sent (milliseconds of the wall clock), the node's number from 0 on, the term. Fails if two
+    /// nodes served at once.
     Watch {
         /// The nodes' APIs: http://HOST:PORT
         #[arg(required = true)]
         urls: Vec<String>,
     },
-    /// Pass connections on, with every byte late
+    /// Forward connections, with a delay of every byte
     Slow {
-        /// How late, in milliseconds, each way
+        /// Delay in milliseconds, in each direction
         #[arg(long)]
         ms: u64,
         /// Where to listen and where to connect to: HOST:PORT=HOST:PORT

@@ -1,4 +1,4 @@
-//! The nodes: real processes, which end when this one does, however it ends.
+//! Nodes as real processes. They end when this process ends, in whatever way it ends.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
@@ -14,16 +14,17 @@ use tokio::time::{Instant, timeout};
 
 use crate::hosts::Host;
 
-/// The first argument of a process of this program that is to be a node.
+/// First argument that makes a process of this program a node.
 pub(crate) const COMMAND: &str = "node";
 
-/// The fewest nodes that survive the loss of one.
+/// Number of nodes: the fewest that survive the loss of one.
 pub(crate) const COUNT: usize = 3;
 
-/// Below the ports that the system gives to outgoing connections, so that a port is still free after a restart.
+/// Ports for the nodes. They are below the system's ephemeral ports, so that a port is still free
+/// after a restart.
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
 
-/// A node drains its connections for up to 10 s.
+/// Timeout for the end of a node. A node drains its connections for up to 10 s.
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// One node.
@@ -31,27 +32,28 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 pub(crate) struct Node {
     name: String,
     api: SocketAddrV4,
-    /// Where it runs, if not on this very host.
+    /// Host of the node. `None` if it runs on this host.
     pub(crate) host: Option<Host>,
     child: Option<Child>,
     /// When its process was started.
     pub(crate) since: Instant,
 }
 
-/// The nodes, and the directory with everything they write.
+/// The nodes, and the directory with all their files.
 #[derive(Debug)]
 pub(crate) struct Nodes {
     pub(crate) all: Vec<Node>,
     program: PathBuf,
-    // The last field, so that the nodes are dead before their directory goes.
+    // The last field, so that the nodes end before their directory is deleted.
     dir: TempDir,
 }
 
 impl Nodes {
-    /// Starts them with the default timings and these lines of configuration, on hosts of their own if there are any.
+    /// Starts the nodes with the default timings and with `more` as further lines of configuration,
+    /// on separate hosts if there are any.
     pub(crate) fn start(more: &str, hosts: &[Host]) -> anyhow::Result<Self> {
-        let dir = tempfile::tempdir().context("no temporary directory")?;
-        let program = std::env::current_exe().context("this program cannot find itself")?;
+        let dir = tempfile::tempdir().context("cannot create a temporary directory")?;
+        let program = std::env::current_exe().context("cannot find the path of this program")?;
         let mut all = Vec::new();
         for index in 0..COUNT {
             let host = hosts.get(index).cloned();
@@ -70,7 +72,7 @@ impl Nodes {
         Ok(nodes)
     }
 
-    /// The base URLs of their APIs.
+    /// Base URLs of the nodes' APIs.
     pub(crate) fn urls(&self) -> Vec<String> {
         self.all.iter().map(|node| format!("http://{}", node.api)).collect()
     }
@@ -81,47 +83,47 @@ impl Nodes {
         let node = &mut self.all[index];
         let mut command = Command::new(if node.host.is_some() { "ip".as_ref() } else { self.program.as_path() });
         if let Some(host) = &node.host {
-            // `ip` becomes the node, so the child is the node itself.
+            // `ip` replaces itself by the node, so the child is the node.
             command.args(["netns", "exec", &host.namespace]).arg(&self.program);
         }
         command.current_dir(self.dir.path());
-        for variable in rollcall::config::variables() {
+        for variable in rollcall::config::env_vars() {
             command.env_remove(variable);
         }
         command.args([COMMAND, "--config", "config.toml", "--exit-with-stdin", "--this-node", &node.name]);
         command.args(["--api-port", &node.api.port().to_string(), "--api-bind", &node.api.ip().to_string()]);
         command.args(["--api-url", &format!("http://{}", node.api)]);
         command.env("ROLLCALL_LOAD_SOURCE", format!("file:load-{index}"));
-        // A group of its own, so that Ctrl-C reaches this process alone.
+        // A separate process group, so that Ctrl-C reaches only this process.
         command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log).process_group(0).kill_on_drop(true);
-        node.child = Some(command.spawn().context("a node cannot be started")?);
+        node.child = Some(command.spawn().context("cannot start a node")?);
         node.since = Instant::now();
         Ok(())
     }
 
-    /// Sends a signal.
+    /// Sends a signal to a node.
     pub(crate) fn signal(&self, index: usize, signal: Signal) -> anyhow::Result<()> {
         let child = self.all[index].child.as_ref().context("the node has ended")?;
-        // It has not been waited for, so its number cannot be another's by now.
+        // The process has not been waited for, so no other process can have its id.
         let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).context("the node has ended")?;
         Ok(kill_process(pid, signal)?)
     }
 
-    /// Waits until a node that was sent a signal has ended.
+    /// Waits until a node that got a signal has ended.
     pub(crate) async fn end(&mut self, index: usize) -> anyhow::Result<ExitStatus> {
         let mut child = self.all[index].child.take().context("the node has ended")?;
         Ok(timeout(STOP_TIMEOUT, child.wait()).await.context("the node does not end")??)
     }
 
-    /// What a node believes its load to be.
+    /// Sets the load that a node measures.
     pub(crate) fn set_load(&self, index: usize, share: f64) -> anyhow::Result<()> {
-        // Renamed, because a node may read at any moment.
+        // Written by a rename, because a node may read at any moment.
         let new = self.file(index, "load.new");
         fs::write(&new, share.to_string())?;
         Ok(fs::rename(new, self.dir.path().join(format!("load-{index}")))?)
     }
 
-    /// The ends of all logs, for whoever looks for the cause of a failure.
+    /// The last lines of all logs, to diagnose a failure.
     pub(crate) fn log_tails(&self) -> String {
         let tail = |path: &Path| {
             let text = fs::read_to_string(path).unwrap_or_default();

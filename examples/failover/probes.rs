@@ -1,4 +1,4 @@
-//! A client of each node that asks the same thing again and again and notes when it was served.
+//! Probes: one client per node repeats the same request and records when it was served.
 
 use std::time::Duration;
 
@@ -7,45 +7,45 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// Between an answer and the next request: the resolution of everything that is measured.
+/// Pause between an answer and the next request. It is the resolution of all measurements.
 const PACE: Duration = Duration::from_millis(5);
 
-/// A frozen node gives no answer.
+/// Timeout of a request. A frozen node does not answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Answers that were not looked at yet; beyond these, the clients wait.
+/// Largest number of results that wait to be read. After that the clients wait.
 const MAX_QUEUED_RESULTS: usize = 4096;
 
-/// What the clients ask.
+/// The request of the clients.
 #[derive(Clone, Debug)]
 pub(crate) enum Request {
-    /// Whether this node leads.
+    /// Asks whether the node leads.
     Leader,
-    /// A heartbeat of this user.
+    /// Sends a heartbeat of this user.
     Heartbeat(String),
 }
 
 /// One answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ProbeResult {
-    /// The node's number.
+    /// Index of the node.
     pub(crate) node: usize,
     pub(crate) sent: Instant,
     pub(crate) received: Instant,
-    /// 0 if no answer came.
+    /// HTTP status, 0 if no answer arrived.
     pub(crate) status: u16,
-    /// The node's term.
+    /// Term of the node.
     pub(crate) term: u64,
 }
 
 impl ProbeResult {
-    /// Whether the node did what only a leader may.
+    /// Whether the node served a request that only a leader may serve.
     pub(crate) fn is_served(&self) -> bool {
         self.status == 200
     }
 }
 
-/// The clients.
+/// The clients and their results.
 pub(crate) struct Probes {
     results: mpsc::Receiver<ProbeResult>,
     single_leader: SingleLeaderCheck,
@@ -73,25 +73,26 @@ impl Probes {
         Ok(Self { results, single_leader: SingleLeaderCheck::default(), _tasks: tasks })
     }
 
-    /// The next answer of any node, by `deadline`.
+    /// The next answer of any node, until `deadline`.
     pub(crate) async fn next(&mut self, deadline: Instant) -> anyhow::Result<ProbeResult> {
-        let next = timeout_at(deadline, self.results.recv()).await.context("waited in vain")?;
+        let next = timeout_at(deadline, self.results.recv()).await.context("no answer in time")?;
         let result = next.context("the clients have ended")?;
         self.single_leader.check(result)?;
         Ok(result)
     }
 }
 
-/// Knows when a served request proves that two nodes served at once.
+/// Detects two nodes that serve at once.
 #[derive(Debug, Default)]
 pub(crate) struct SingleLeaderCheck {
-    /// The newest term in which a request was served, and when the first such answer had arrived.
+    /// The newest term in which a request was served, and when its first answer arrived.
     newest: Option<(u64, Instant)>,
 }
 
 impl SingleLeaderCheck {
-    /// Takes one answer. An old leader may have served a request that was sent before its successor's first answer came;
-    /// a request that was sent later was served by two at once.
+    /// Checks one answer. An old leader may have served a request that was sent before the first
+    /// answer of its successor arrived. A request that was sent later proves that two nodes served
+    /// at once.
     pub(crate) fn check(&mut self, result: ProbeResult) -> anyhow::Result<()> {
         if !result.is_served() {
             return Ok(());
@@ -111,9 +112,9 @@ impl SingleLeaderCheck {
     }
 }
 
-/// A client of HTTP that speaks to the nodes only.
+/// An HTTP client for the nodes: no proxy and no redirects.
 pub(crate) fn http_client() -> anyhow::Result<reqwest::Client> {
-    // Fails only if it was done before.
+    // This fails only if it was done before.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
     Ok(builder.tls_certs_only([]).timeout(REQUEST_TIMEOUT).build()?)

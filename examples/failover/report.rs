@@ -1,8 +1,8 @@
-//! The figures.
+//! Distribution of the measured times.
 
 use std::time::Duration;
 
-/// What came out of all runs of one kind.
+/// Measured times of all runs of one kind.
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
     times: Vec<Duration>,
@@ -13,7 +13,7 @@ impl Figures {
         self.times.push(time);
     }
 
-    /// One line: how many, and the quantiles by nearest rank.
+    /// One line with the count and the quantiles by nearest rank.
     pub(crate) fn line(&self, title: &str) -> String {
         let mut sorted = self.times.clone();
         sorted.sort_unstable();

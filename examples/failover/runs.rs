@@ -1,4 +1,4 @@
-//! What is done to the leader, again and again, and what is measured each time.
+//! Runs of the benchmark: the fault of the leader, and the measurement of each run.
 
 use std::time::Duration;
 
@@ -14,17 +14,18 @@ use crate::probes::{ProbeResult, Probes, Request};
 use crate::report::Figures;
 use crate::{Fault, Plan};
 
-/// A little more than `election_timeout_min_ms`: a node that is up for less may not vote yet.
+/// `election_timeout_min_ms` and a margin. A node that was started later may not vote yet.
 const SETTLE_TIME: Duration = Duration::from_millis(3200);
-/// The longest wait for a leader that anything here is patient for.
+/// Longest wait for a leader.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long a frozen leader is frozen.
+/// How long a leader is frozen.
 const FREEZE_TIME: Duration = Duration::from_secs(10);
 /// `heartbeat_interval_ms`.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
-/// Around a handover, so much is looked at.
+/// Observation time around a handover.
 const HANDOVER_WINDOW: Duration = Duration::from_millis(500);
-/// In the handover runs; the default of 10 s would make 200 of them an hour.
+/// `leader_term_ms` in the handover runs. With the default of 10 s, 200 runs would take more than
+/// an hour.
 const SHORT_TERM_MS: u64 = 1000;
 const HEAVY: f64 = 0.95;
 const LIGHT: f64 = 0.05;
@@ -35,13 +36,16 @@ struct Measurement {
     nodes: Nodes,
     probes: Probes,
     figures: Figures,
-    /// Answers 5xx around handovers.
+    /// Number of answers with status 5xx around handovers.
     errors: usize,
 }
 
 pub(crate) async fn run(plan: &Plan) -> anyhow::Result<()> {
     let hosts = if plan.how == Fault::Cut { COUNT } else { 0 };
-    anyhow::ensure!(plan.hosts.len() == hosts, "this needs {hosts} hosts; for a cut cable run tests/netns.sh 2");
+    anyhow::ensure!(
+        plan.hosts.len() == hosts,
+        "this fault needs {hosts} --host options; for a cut cable run tests/netns.sh 2"
+    );
     let more = if plan.how == Fault::Handover { format!("leader_term_ms = {SHORT_TERM_MS}\n") } else { String::new() };
     let nodes = Nodes::start(&more, &plan.hosts)?;
     let urls = nodes.urls();
@@ -100,14 +104,15 @@ impl Measurement {
         }
     }
 
-    /// Waits until all nodes are up for long enough and agree on a leader; its number.
+    /// Waits until all nodes are up for long enough and agree on a leader. Returns its index.
     async fn settle(&mut self) -> anyhow::Result<usize> {
         let youngest = self.nodes.all.iter().map(|node| node.since).max();
         let up = youngest.map_or_else(Instant::now, |since| since + SETTLE_TIME);
         self.agree(up.max(Instant::now())).await
     }
 
-    /// Waits until, in answers to requests sent after `from`, one node serves and all others name it.
+    /// Waits until, in answers to requests sent after `from`, one node serves and all others refer
+    /// to the leader with 403.
     async fn agree(&mut self, from: Instant) -> anyhow::Result<usize> {
         let deadline = from + LEADER_TIMEOUT;
         let mut last: [Option<ProbeResult>; COUNT] = [None; COUNT];
@@ -128,21 +133,21 @@ impl Measurement {
         }
     }
 
-    /// From the signal to the first request that another node served.
+    /// Time from the signal to the first request that another node served.
     async fn time_to_successor_after(&mut self, leader: usize, signal: Signal) -> anyhow::Result<Duration> {
         let at = Instant::now();
         self.nodes.signal(leader, signal)?;
         self.time_to_successor(leader, at).await
     }
 
-    /// From `at` to the first request that another node than `leader` served.
+    /// Time from `at` to the first request that a node other than `leader` served.
     async fn time_to_successor(&mut self, leader: usize, at: Instant) -> anyhow::Result<Duration> {
         let matches = |result: &ProbeResult| result.is_served() && result.node != leader;
         let first = self.wait_for("a successor", at + LEADER_TIMEOUT, matches).await?;
         Ok(first.received - at)
     }
 
-    /// The first answer of which this is true, by `deadline`.
+    /// Waits for the first answer that `matches`, until `deadline`.
     async fn wait_for(
         &mut self,
         what: &str,
@@ -159,7 +164,7 @@ impl Measurement {
 
     async fn restart(&mut self, node: usize) -> anyhow::Result<()> {
         let status = self.nodes.end(node).await?;
-        anyhow::ensure!(status.success(), "node {node} was asked to end and ended with {status}");
+        anyhow::ensure!(status.success(), "node {node} was asked to stop and ended with {status}");
         self.nodes.spawn(node)
     }
 
@@ -201,16 +206,17 @@ impl Measurement {
         sleep_until(at + FREEZE_TIME).await;
         self.nodes.signal(leader, Signal::CONT)?;
         self.figures.add(took?);
-        // Whatever it would serve is judged against the successor's term, which has begun long ago.
+        // If the old leader served a request now, its term would be compared with the successor's
+        // and fail the check.
         let follows = |result: &ProbeResult| result.node == leader && result.status == 403;
         self.wait_for("the old leader to follow", Instant::now() + LEADER_TIMEOUT, follows).await.map(drop)
     }
 
     async fn cut(&mut self) -> anyhow::Result<()> {
         let leader = self.settle().await?;
-        // Anywhere between two heartbeats, since the time that is left depends on it.
+        // At a random moment between two heartbeats, because the rest of the lease depends on it.
         sleep(HEARTBEAT_INTERVAL.mul_f64(rand::random())).await;
-        let host = self.nodes.all[leader].host.clone().context("no host of its own")?;
+        let host = self.nodes.all[leader].host.clone().context("the leader has no separate host")?;
         let at = Instant::now();
         host.cut().await?;
         let took = self.time_to_successor(leader, at).await;
@@ -229,7 +235,7 @@ impl Measurement {
             self.restart(node).await?;
             self.agree(Instant::now()).await?;
         }
-        // Clients do something between two rounds, too.
+        // Clients send requests between two rounds too.
         sleep(HANDOVER_WINDOW).await;
         Ok(())
     }

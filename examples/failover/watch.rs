@@ -1,4 +1,4 @@
-//! Looks at nodes that others started and writes down what they serve.
+//! Observes nodes that were started elsewhere, and prints the requests that they serve.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::probes::{Probes, Request};
 
-/// A node that does not answer is asked again for ever; some node's clients always have something to say.
+/// Timeout for the next answer of any node. A node that does not answer is asked again and again.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) async fn watch(urls: Vec<String>) -> anyhow::Result<()> {

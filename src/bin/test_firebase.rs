@@ -1,4 +1,5 @@
-//! `cargo run --bin test_firebase`: checks a real bucket step by step, and says what is wrong and how to mend it.
+//! `cargo run --bin test_firebase`: checks a real bucket step by step, and reports errors with
+//! their remedy.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,18 +9,18 @@ use clap::Parser;
 use rand::RngExt;
 use rollcall::cli::exit;
 use rollcall::config::DEFAULT_CREDENTIALS;
-use rollcall::storage::check::{Step, Verdict, check};
+use rollcall::storage::bucket_check::{CheckOutcome, CheckStep, check_bucket};
 use rollcall::storage::{GcsConfig, RetryPolicy};
 
 /// Checks whether Rollcall can use a Firebase (Google Cloud Storage) bucket
 ///
-/// Writes one small object below checks/, sees that a second write of it is refused, reads it, lists it and deletes it
-/// again. Each step shows its time; a step that fails shows its cause and what to do about it. What was written is
-/// deleted even after a failed step.
+/// Writes one small object below checks/, checks that a second write of it is refused, reads it,
+/// lists it and deletes it. Each step prints its duration. A failed step prints the cause and the
+/// remedy. The object is deleted even after a failed step.
 #[derive(Parser)]
 #[command(version, after_long_help = after_help())]
-struct Arguments {
-    /// How long each step may take before it counts as failed
+struct Args {
+    /// Deadline of each step
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout_seconds: u64,
 }
@@ -33,13 +34,13 @@ Environment:
                                   (Firebase console, Storage)
   GOOGLE_APPLICATION_CREDENTIALS  the key file of a service account that has the role \"Storage Object Admin\"
                                   (default: {DEFAULT_CREDENTIALS})
-  STORAGE_EMULATOR_HOST           host:port of an emulator; no credentials are used then
+  STORAGE_EMULATOR_HOST           host:port of an emulator, which needs no credentials
 
 Exit status:
   0   the bucket works
   {usage:<3} wrong arguments
-  {storage:<3} the bucket cannot be reached, refuses, or does not do what it should
-  {configuration:<3} the environment is wrong: no bucket named, or no usable credentials
+  {storage:<3} the bucket cannot be reached, refuses a request, or behaves incorrectly
+  {configuration:<3} the environment is invalid: no bucket, or no usable credentials
 
 Example:
   FIREBASE_BUCKET=your-project.firebasestorage.app cargo run --bin test_firebase"
@@ -48,15 +49,15 @@ Example:
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let Some(bucket) = variable("FIREBASE_BUCKET") else {
+    let arguments = Args::parse();
+    let Some(bucket) = env_var("FIREBASE_BUCKET") else {
         eprintln!(
             "error: FIREBASE_BUCKET is not set: give the bucket's name, such as \
              FIREBASE_BUCKET=your-project.firebasestorage.app (Firebase console, Storage)"
         );
         return ExitCode::from(exit::CONFIGURATION);
     };
-    let config = if let Some(host) = variable("STORAGE_EMULATOR_HOST") {
+    let config = if let Some(host) = env_var("STORAGE_EMULATOR_HOST") {
         println!("Checking bucket {bucket} of the emulator at {host}");
         GcsConfig::emulator(&bucket, &host)
     } else {
@@ -66,30 +67,30 @@ async fn main() -> ExitCode {
         GcsConfig::google(&bucket, key_file)
     };
     let policy = RetryPolicy::with_deadline(Duration::from_secs(arguments.timeout_seconds));
-    match check(config, policy, draw_number(), show).await {
-        Verdict::Works => {
+    match check_bucket(config, policy, random_number(), print_step).await {
+        CheckOutcome::Passed => {
             println!("The bucket works.");
             ExitCode::SUCCESS
         }
-        Verdict::Misconfigured => ExitCode::from(exit::CONFIGURATION),
-        Verdict::Failed => ExitCode::from(exit::STORAGE),
+        CheckOutcome::Misconfigured => ExitCode::from(exit::CONFIGURATION),
+        CheckOutcome::Failed => ExitCode::from(exit::STORAGE),
     }
 }
 
-fn show(step: &Step) {
-    let took_ms = step.took.as_millis();
-    match &step.outcome {
-        Ok(()) => println!("  ✓ {:<24}{took_ms:>6} ms", step.name),
-        Err(why) => println!("  ✗ {:<24}{took_ms:>6} ms\n      {why}", step.name),
+fn print_step(step: &CheckStep) {
+    let duration_ms = step.duration.as_millis();
+    match &step.result {
+        Ok(()) => println!("  ✓ {:<24}{duration_ms:>6} ms", step.name),
+        Err(reason) => println!("  ✗ {:<24}{duration_ms:>6} ms\n      {reason}", step.name),
     }
 }
 
-/// A variable that is set to nothing counts as not set.
-fn variable(name: &str) -> Option<String> {
+/// An environment variable. An empty one counts as unset.
+fn env_var(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the program's edge")]
-fn draw_number() -> u32 {
+#[expect(clippy::disallowed_methods, reason = "a program may use real randomness")]
+fn random_number() -> u32 {
     rand::rng().random()
 }

@@ -1,4 +1,5 @@
-//! `rollcall completions` and `rollcall man`: what shells and readers of manuals want, made of the command line itself.
+//! `rollcall completions` and `rollcall man`: shell completion scripts and manual pages, generated
+//! from the definition of the command line.
 
 use std::path::{Path, PathBuf};
 
@@ -9,10 +10,10 @@ use clap_mangen::Man;
 use super::exit::{CommandError, REJECTED, SOFTWARE, USAGE};
 use super::output::{CommandOutput, OutputArgs, print_note};
 
-/// The name of the program.
+/// Name of the program.
 const NAME: &str = "rollcall";
 
-/// The flags of `completions`.
+/// Arguments of `completions`.
 #[derive(Args, Debug)]
 #[command(after_long_help = super::help::local(&[
     "rollcall completions bash > ~/.local/share/bash-completion/completions/rollcall",
@@ -20,12 +21,12 @@ const NAME: &str = "rollcall";
     "rollcall completions fish > ~/.config/fish/completions/rollcall.fish",
 ]))]
 pub(super) struct CompletionsArgs {
-    /// The shell
+    /// Shell to print the script for
     #[arg(value_enum)]
     shell: Shell,
 }
 
-/// The flags of `man`.
+/// Arguments of `man`.
 #[derive(Args, Debug)]
 #[command(after_long_help = super::help::local(&[
     "rollcall man | man -l -",
@@ -33,7 +34,7 @@ pub(super) struct CompletionsArgs {
     "rollcall man --out ~/.local/share/man/man1",
 ]))]
 pub(super) struct ManArgs {
-    /// The command whose page is wanted; without it, the page of the whole program
+    /// Command whose page to print; without it, the page of the program
     #[arg(value_name = "COMMAND", conflicts_with = "out")]
     command: Option<String>,
 
@@ -51,7 +52,7 @@ pub(super) fn completions(args: &CompletionsArgs, mut cli: Command) -> Result<()
 }
 
 pub(super) fn man(args: &ManArgs, mut cli: Command) -> Result<(), CommandError> {
-    // So that each page says how its command is typed.
+    // Sets the full command name in the usage line of each page.
     cli.build();
     match (&args.out, &args.command) {
         (Some(dir), _) => write_all(dir, &cli),
@@ -84,7 +85,7 @@ fn page(command: &Command) -> Result<String, CommandError> {
     Ok(String::from_utf8_lossy(&page).into_owned())
 }
 
-/// As `git-log` is named.
+/// File name of a page without its section, such as `rollcall-status` (compare `git-log`).
 fn page_name(command: &Command) -> String {
     if command.get_name() == NAME { NAME.to_owned() } else { format!("{NAME}-{}", command.get_name()) }
 }

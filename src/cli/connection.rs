@@ -1,4 +1,4 @@
-//! Which servers a command asks, and as whom.
+//! Flags and settings that say which servers a command contacts, and for which user.
 
 use std::path::PathBuf;
 
@@ -8,55 +8,56 @@ use super::exit::{CommandError, USAGE};
 use rollcall_client::{Client, DEFAULT_RETRY_TIMEOUT, ServerUrl, UserSettings};
 use rollcall_core::Username;
 
-/// Where a node is that was started as the documentation says.
+/// Base URL of a node with default settings on this machine.
 const DEFAULT_SERVER: &str = "http://localhost:3000";
 const DEFAULT_DATA_DIR: &str = "data";
 const SERVER_VARIABLE: &str = "ROLLCALL_SERVER";
 const DATA_DIR_VARIABLE: &str = "ROLLCALL_DATA_DIR";
-const SERVER_HELP: &str = "A node's URL or HOST:PORT, any node will do; repeat it, or give several separated by commas \
+const SERVER_HELP: &str = "URL or HOST:PORT of any node of the cluster; repeat the flag or separate several by commas \
     [env: ROLLCALL_SERVER] [default: http://localhost:3000]";
-const DATA_DIR_HELP: &str = "Where settings (servers and token, never a password) are kept, in client_<username>.json \
-    [env: ROLLCALL_DATA_DIR] [default: data]";
+const DATA_DIR_HELP: &str = "Directory of the user's settings file, client_<username>.json; it contains the servers \
+    and the token, never a password [env: ROLLCALL_DATA_DIR] [default: data]";
 
-/// Which servers.
+/// Flags that select the servers.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ServerArgs {
-    /// The nodes to ask, any of them will do
+    /// Nodes to contact
     #[arg(long, value_name = "URL", value_delimiter = ',', help = SERVER_HELP)]
     server: Vec<ServerUrl>,
 }
 
-/// Which user.
+/// Flags that select the user, its servers and its settings file.
 #[derive(Args, Clone, Debug)]
 pub(super) struct AccountArgs {
-    /// The user's name
+    /// Name of the user
     #[arg(long, value_name = "NAME", value_parser = Username::parse)]
     username: Username,
 
     #[command(flatten)]
     servers: ServerArgs,
 
-    /// Where settings are kept
+    /// Directory of the settings file
     #[arg(long, value_name = "DIR", help = DATA_DIR_HELP)]
     data_dir: Option<PathBuf>,
 }
 
-/// A user, the client that speaks for it, and where its settings are.
+/// A user, a client with its credentials, and its saved settings.
 pub(super) struct Account {
     pub(super) user: Username,
     pub(super) client: Client,
-    /// What was kept before.
+    /// Settings from the last run; `None` if there are none, or if the command ignores them.
     pub(super) settings: Option<UserSettings>,
     dir: PathBuf,
 }
 
 impl ServerArgs {
-    /// A client of the servers that were given, or of the default one.
+    /// A client of the given servers, or else of the default server.
     pub(super) fn connect(&self) -> Result<Client, CommandError> {
         self.connect_or_else(Vec::new)
     }
 
-    /// The same, with others in the place of the default one if there are any.
+    /// A client of the given servers, else of the servers of `fallback`, else of the default
+    /// server.
     fn connect_or_else(&self, fallback: impl FnOnce() -> Vec<ServerUrl>) -> Result<Client, CommandError> {
         let mut servers = if self.server.is_empty() { servers_from_environment()? } else { self.server.clone() };
         if servers.is_empty() {
@@ -70,13 +71,14 @@ impl ServerArgs {
 }
 
 impl AccountArgs {
-    /// For a command that starts afresh: what was kept before is neither used nor needed.
+    /// The account for a command that creates the settings. It does not read existing ones.
     pub(super) fn without_saved_settings(&self) -> Result<Account, CommandError> {
         let client = self.servers.connect()?;
         Ok(Account { user: self.username.clone(), client, settings: None, dir: self.dir() })
     }
 
-    /// For a command that goes on: with the token and, unless some are given, the servers that were kept.
+    /// The account with the saved token. It uses the saved servers unless the flags or the
+    /// environment name others.
     pub(super) fn with_saved_settings(&self) -> Result<Account, CommandError> {
         let dir = self.dir();
         let settings = UserSettings::load(&dir, &self.username)?;
@@ -95,7 +97,7 @@ impl AccountArgs {
 }
 
 impl Account {
-    /// Keeps the servers, the token and what `change` adds; gives the file.
+    /// Saves the servers, the token and the additions of `change`; returns the path of the file.
     pub(super) fn save_settings(&mut self, change: impl FnOnce(&mut UserSettings)) -> Result<PathBuf, CommandError> {
         let mut settings =
             self.settings.take().unwrap_or_else(|| UserSettings::new(self.user.clone(), self.client.servers()));
@@ -103,16 +105,16 @@ impl Account {
         settings.token = self.client.token();
         change(&mut settings);
         let saved = settings.save(&self.dir);
-        // Whether it could be written or not: to try the same again at each heartbeat would not help.
+        // Also after an error: it would not help to try the same again at each heartbeat.
         self.settings = Some(settings);
         Ok(saved?)
     }
 
-    /// Keeps a token that the client got by itself.
+    /// Saves the token if the client obtained a new one by an automatic login.
     pub(super) fn save_new_token(&mut self) -> Result<(), CommandError> {
-        let kept = self.settings.as_ref().and_then(|settings| settings.token.clone());
-        if self.client.token() != kept {
-            // When it expires was not told.
+        let saved = self.settings.as_ref().and_then(|settings| settings.token.clone());
+        if self.client.token() != saved {
+            // The client does not report the expiry time of such a token.
             self.save_settings(|settings| settings.token_expires_at = None)?;
         }
         Ok(())
@@ -127,7 +129,7 @@ fn servers_from_environment() -> Result<Vec<ServerUrl>, CommandError> {
         .map_err(|error| CommandError::new(USAGE, format!("environment variable {SERVER_VARIABLE}: {error}")))
 }
 
-/// An environment variable that is set to something.
+/// Value of an environment variable; `None` if it is unset or empty.
 pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
 }

@@ -1,7 +1,7 @@
-//! `rollcall demo`: a whole cluster with clients on this machine, for people who want to see it work, and to break it.
+//! `rollcall demo`: a whole cluster with clients on this machine, to watch it work and to break it.
 //!
-//! It starts, watches and ends processes. It knows nothing of the nodes that anyone with their URLs could not know,
-//! and it restarts none: a death is what people came to see.
+//! The demo starts, observes and stops processes. It uses only the public API of the nodes. It
+//! never restarts a node, because users want to see what happens when one dies.
 
 mod change_detector;
 mod instructions;
@@ -30,29 +30,33 @@ use rollcall_core::clock::boot_now;
 use sample_clients::MAX_CLIENTS;
 use work_dir::WorkDir;
 
-/// The nodes of a fresh cluster elect at once; a slow machine takes seconds.
+/// Longest time for the first election. It takes milliseconds, or seconds on a slow machine.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// The screen waits for the clients to be online, but not for long.
+/// Longest time, in milliseconds, that the demo waits for its clients before it prints the
+/// instructions.
 const CLIENTS_TIMEOUT_MS: u64 = 5000;
+/// Time between two polls of the nodes.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// Between looks while there is no leader: the time that an election takes is what people came to see.
+/// Time between two polls without a leader. It is short, so that the demo can measure the election.
 const QUICK_POLL_INTERVAL: Duration = Duration::from_millis(15);
-/// A node on this machine that takes longer for its health is busy or stopped.
+/// Timeout of one poll. A node on this machine that takes longer is busy or stopped.
 const POLL_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The flags of the demo.
+/// Arguments of `demo`.
 #[derive(Args, Debug)]
+#[command(after_long_help = super::help::demo(&["rollcall demo", "rollcall demo --clients 20 --dir demo-files"]))]
 pub(super) struct DemoArgs {
-    /// How many sample clients to run
+    /// Number of sample clients to run
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(0..=i64::from(MAX_CLIENTS)))]
     clients: u16,
 
-    /// Keep everything (configuration, logs, bucket) in this directory; else a temporary one is removed at the end
+    /// Keep all files (configuration, logs, bucket) in this directory; without it, they are removed
+    /// at the end
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
 
-/// A running demo.
+/// Running demo.
 struct Demo {
     nodes: Vec<DemoNode>,
     processes: NodeProcesses,
@@ -63,15 +67,16 @@ struct Demo {
 
 pub(super) async fn run(args: DemoArgs) -> Result<(), CommandError> {
     let system_error = |what: &str, error: io::Error| CommandError::new(SYSTEM, format!("cannot {what}: {error}"));
-    // Before the first process exists, so that no signal can leave one behind.
+    // Listen before the first process exists, so that no signal can leave one running.
     let mut signals = ShutdownSignals::listen().map_err(|error| system_error("listen for signals", error))?;
     let dir = match &args.dir {
         Some(path) => WorkDir::kept(path)
             .map_err(|error| system_error(&format!("use the directory {}", path.display()), error))?,
         None => WorkDir::temporary().map_err(|error| system_error("make a temporary directory", error))?,
     };
-    let ports = ports::choose(ports::is_free)
-        .ok_or_else(|| CommandError::new(SYSTEM, "no free ports near 3000 and 8080; end what uses them"))?;
+    let ports = ports::choose(ports::is_free).ok_or_else(|| {
+        CommandError::new(SYSTEM, "no free ports near 3000 and 8080; stop the programs that use them")
+    })?;
     print_line("Starting three nodes on this machine ...");
     for notice in ports::notices(&ports) {
         print_line(&notice);
@@ -95,7 +100,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<(), CommandError> {
 }
 
 impl Demo {
-    /// Brings the cluster up and reports what happens; returns only if it does not come up.
+    /// Waits for the cluster and prints its changes. It returns only if the cluster does not start.
     async fn run_until_failure(&mut self, count: u16, clients: &mut JoinSet<()>, dir: &WorkDir) -> CommandError {
         let leader = match tokio::time::timeout(START_TIMEOUT, self.wait_for_leader()).await {
             Ok(Ok(leader)) => leader,
@@ -122,7 +127,7 @@ impl Demo {
         }
     }
 
-    /// Waits for the first leader.
+    /// Waits for the first leader, and returns its index.
     async fn wait_for_leader(&mut self) -> Result<usize, CommandError> {
         loop {
             tokio::select! {
@@ -147,7 +152,7 @@ impl Demo {
         health.is_ok_and(|health| health.online_clients_count >= u64::from(count))
     }
 
-    /// Waits for the next look at the nodes, or the end of one; the lines to show.
+    /// Waits for the next poll or for the exit of a node, and returns the lines to print.
     async fn next_changes(&mut self) -> Vec<String> {
         let interval = if self.detector.is_leader_down() { QUICK_POLL_INTERVAL } else { POLL_INTERVAL };
         let next_poll = async {
@@ -163,7 +168,7 @@ impl Demo {
         }
     }
 
-    /// Ends the nodes, at once if a further signal asks for it, and clears up.
+    /// Stops the nodes and removes the temporary files. A second signal kills the nodes.
     async fn stop(mut self, signals: &mut ShutdownSignals, dir: WorkDir) {
         print_line("\nEnding the nodes ... (a second Ctrl-C kills them)");
         let second_signal: Option<SignalExit> = tokio::select! {
@@ -183,14 +188,14 @@ impl Demo {
     }
 }
 
-/// What each node says of itself now; `None` for one that does not answer in time.
+/// Requests the health of each node; `None` for a node that does not answer in time.
 async fn poll_nodes(client: &Client, nodes: &[DemoNode]) -> Vec<Option<Health>> {
     let asked = nodes.iter().map(|node| tokio::time::timeout(POLL_TIMEOUT, client.health(&node.url)));
     let answers = futures_util::future::join_all(asked).await;
     answers.into_iter().map(|answer| answer.ok()?.ok()).collect()
 }
 
-/// Writes a line for the person at the terminal. If no one reads any more, the demo goes on until it is ended.
+/// Prints a line to standard output. If it is closed, the demo continues until a signal stops it.
 fn print_line(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }

@@ -1,5 +1,6 @@
-//! `rollcall download`: everybody who is online, with their pictures, into a directory. What is there already is not
-//! fetched again, so a download that was cut short goes on where it ended.
+//! `rollcall download`: downloads the online clients and their images into a directory.
+//!
+//! Files that exist already are not downloaded again, so an interrupted download can be continued.
 
 mod target_dir;
 
@@ -20,19 +21,19 @@ use rollcall_core::api::OnlineClient;
 use rollcall_core::{ImageName, Username};
 use target_dir::TargetDir;
 
-/// Requests at once.
+/// Number of concurrent requests.
 const CONCURRENT_REQUESTS: usize = 8;
-/// The newest pictures of each client, as many as `GET /discover_with_images` has.
+/// Number of newest images per client, the same as in `GET /discover_with_images`.
 const MAX_IMAGES: usize = 20;
 
-/// The flags.
+/// Arguments of `download`.
 #[derive(Args, Debug)]
 #[command(after_long_help = super::help::client(&[
     "rollcall download --server http://localhost:3000",
-    "rollcall download --out pictures        # again: fetches only what is new",
+    "rollcall download --out pictures        # a second run downloads only new images",
 ]))]
 pub(super) struct DownloadArgs {
-    /// Where to put them: a folder for each client, with info.json and its newest 20 images
+    /// Directory for the files: one folder for each client, with info.json and its newest 20 images
     #[arg(long, value_name = "DIR", default_value = "online_clients")]
     out: PathBuf,
 
@@ -43,19 +44,21 @@ pub(super) struct DownloadArgs {
     output: OutputArgs,
 }
 
-/// One picture to fetch.
+/// Image to fetch.
 struct ImageToFetch {
     user: Username,
     image: ImageName,
 }
 
-/// What became of one file.
+/// Result of one fetch.
 enum FetchResult {
+    /// The image was downloaded; its size in bytes.
     Saved(u64),
+    /// The directory contains the image already.
     Unchanged,
 }
 
-/// What could not be saved, and why.
+/// File, or all files of a client, that could not be downloaded.
 #[derive(Debug, Serialize)]
 struct FailedFile {
     username: Username,
@@ -63,7 +66,7 @@ struct FailedFile {
     error: String,
 }
 
-/// The sum of it.
+/// Totals of a download; its JSON is the output of `--json`.
 #[derive(Debug, Default, Serialize)]
 struct DownloadSummary {
     clients: usize,
@@ -74,11 +77,11 @@ struct DownloadSummary {
     failed: Vec<FailedFile>,
 }
 
-/// A download under way.
+/// Running download.
 struct Download {
     client: Client,
     target: TargetDir,
-    /// Nobody answers any more: what is left need not be tried.
+    /// Whether no server answers any more. The remaining requests are then skipped.
     is_unreachable: AtomicBool,
 }
 
@@ -92,7 +95,10 @@ pub(super) async fn run(args: DownloadArgs) -> Result<(), CommandError> {
         print_note("No clients are online; nothing to download.");
     } else {
         let target = TargetDir::open(&args.out).map_err(|error| {
-            CommandError::new(REJECTED, format!("cannot make the folder {shown}: {error}; choose another with --out"))
+            CommandError::new(
+                REJECTED,
+                format!("cannot create the directory {shown}: {error}; choose another with --out"),
+            )
         })?;
         let download = Download { client, target, is_unreachable: AtomicBool::new(false) };
         let images = download.list_images(online, &mut summary).await;
@@ -105,7 +111,7 @@ pub(super) async fn run(args: DownloadArgs) -> Result<(), CommandError> {
 }
 
 impl Download {
-    /// Makes the clients' folders, and lists what is to be fetched.
+    /// Creates the folders of the clients, and lists the images to fetch.
     async fn list_images(&self, online: Vec<OnlineClient>, summary: &mut DownloadSummary) -> Vec<ImageToFetch> {
         let listed = iter(online).map(|client| async move {
             let user = client.username.clone();
@@ -130,14 +136,16 @@ impl Download {
         images
     }
 
+    /// Creates the folder of a client; returns the names of its newest images.
     async fn prepare_client(&self, client: &OnlineClient) -> Result<Vec<String>, String> {
-        let info = serde_json::to_string(client).expect("it has text keys only") + "\n";
+        let info = serde_json::to_string(client).expect("all keys are strings") + "\n";
         self.target.prepare_client(&client.username, &info).map_err(|error| error.to_string())?;
         let mut images = self.note_unreachable(self.client.images(&client.username).await)?.images;
         images.drain(..images.len().saturating_sub(MAX_IMAGES));
         Ok(images)
     }
 
+    /// Downloads the images, and prints one line for each.
     async fn fetch(
         &self,
         images: Vec<ImageToFetch>,
@@ -149,7 +157,7 @@ impl Download {
         let mut fetched = fetched.buffer_unordered(CONCURRENT_REQUESTS);
         while let Some((done, ImageToFetch { user, image })) = fetched.next().await {
             progress.advance();
-            // A user's name and an image's have been read as such, so nothing in them is an escape.
+            // Both names were parsed, so they contain no control characters.
             let line = match done {
                 Ok(FetchResult::Saved(bytes)) => {
                     summary.saved += 1;
@@ -173,9 +181,10 @@ impl Download {
         Ok(())
     }
 
+    /// Downloads one image unless the directory contains it already.
     async fn fetch_one(&self, wanted: &ImageToFetch) -> Result<FetchResult, String> {
         if self.is_unreachable.load(Ordering::Relaxed) {
-            return Err("not tried: no server answers any more".to_owned());
+            return Err("skipped, because no server answers any more".to_owned());
         }
         let ImageToFetch { user, image } = wanted;
         let known = self.target.etag(user, image);
@@ -189,8 +198,9 @@ impl Download {
         }
     }
 
-    fn note_unreachable<T>(&self, answer: Result<T, ClientError>) -> Result<T, String> {
-        answer.map_err(|error| {
+    /// Converts an error to its text, and records if no server answers any more.
+    fn note_unreachable<T>(&self, response: Result<T, ClientError>) -> Result<T, String> {
+        response.map_err(|error| {
             if matches!(error, ClientError::DeadlineExceeded { .. }) {
                 self.is_unreachable.store(true, Ordering::Relaxed);
             }
@@ -208,6 +218,10 @@ impl DownloadSummary {
         self.failed.first().map(|failed| failed.error.clone()).unwrap_or_default()
     }
 
+    /// Prints the failures and the totals.
+    ///
+    /// # Errors
+    /// An error with code 1 or 5 if a file could not be saved.
     fn print(&self, output: CommandOutput, shown: &str) -> Result<(), CommandError> {
         for FailedFile { username, file, error } in &self.failed {
             let file = file.as_deref().unwrap_or("");
@@ -215,12 +229,12 @@ impl DownloadSummary {
         }
         let (failed, done) = (self.failed.len(), self.saved + self.already_there);
         if output.is_json {
-            let mut document = serde_json::to_value(self).expect("it has text keys only");
+            let mut document = serde_json::to_value(self).expect("all keys are strings");
             document["output"] = shown.into();
             output.json(&document)?;
         } else {
             print_note(&format!(
-                "{}, {}: {} saved ({} bytes), {} there already, {failed} failed; in {shown}",
+                "{}, {}: {} saved ({} bytes), {} unchanged, {failed} failed; in {shown}",
                 pluralize(self.clients, "client"),
                 pluralize(self.images, "image"),
                 self.saved,

@@ -1,8 +1,8 @@
 //! Exit codes and the error type of all commands.
 //!
-//! The codes of a node are those of sysexits(3). The client commands use small numbers, one for each
-//! case that a script can react to. [`CODES`] is the one list of codes and their meanings: `--help`
-//! prints it, and a test compares the documentation with it.
+//! The codes of a node are those of sysexits(3). The client commands use small numbers, one for
+//! each case that a script can react to. [`CODES`] is the one list of codes and their meanings:
+//! `--help` prints it, and a test compares the documentation with it.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -61,6 +61,8 @@ pub const NODE_CODES: &[u8] =
     &[SUCCESS, USAGE, STORAGE, SOFTWARE, SYSTEM, CONFIGURATION, HUNG_UP, INTERRUPTED, TERMINATED];
 /// The codes with which a client command can exit.
 pub const CLIENT_CODES: &[u8] = &[SUCCESS, REJECTED, USAGE, NOT_FOUND, UNREACHABLE, PARTIAL, SOFTWARE, SYSTEM];
+/// The codes with which the demo can exit.
+pub const DEMO_CODES: &[u8] = &[SUCCESS, USAGE, SOFTWARE, SYSTEM, HUNG_UP, INTERRUPTED, TERMINATED];
 /// The codes of a command that contacts no server.
 pub const LOCAL_CODES: &[u8] = &[SUCCESS, REJECTED, USAGE, SOFTWARE, SYSTEM];
 
@@ -75,7 +77,7 @@ pub(super) fn help_lines(codes: &[u8]) -> String {
     lines
 }
 
-/// Why a command failed: one line for the person, one number for the script.
+/// Error of a command: a message of one line for the user, and an exit code for scripts.
 #[derive(Debug)]
 pub struct CommandError {
     message: String,
@@ -83,12 +85,12 @@ pub struct CommandError {
 }
 
 impl CommandError {
-    /// A failure with one of this module's codes.
+    /// An error with one of this module's codes.
     pub(super) fn new(code: u8, message: impl Into<String>) -> Self {
         Self { message: message.into(), code }
     }
 
-    /// The code to exit with.
+    /// The exit code of the process.
     #[must_use]
     pub fn code(&self) -> ExitCode {
         ExitCode::from(self.code)
@@ -96,7 +98,7 @@ impl CommandError {
 }
 
 impl CommandError {
-    /// The same code with other words.
+    /// The same exit code with another message.
     pub(super) fn with_message(self, message: String) -> Self {
         Self { message, ..self }
     }
@@ -106,7 +108,7 @@ impl CommandError {
         Self { message: String::new(), code: SUCCESS }
     }
 
-    /// Whether this is no failure, but only the end.
+    /// Whether the command ended only because standard output was closed.
     pub(super) fn is_stdout_closed(&self) -> bool {
         self.code == SUCCESS
     }
@@ -114,7 +116,7 @@ impl CommandError {
 
 impl std::fmt::Display for CommandError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // One line, whatever a cause deep below had to say, and nothing that a terminal would obey.
+        // The message of an inner error may contain line breaks and control characters.
         f.write_str(&escape_controls(&self.message.split_whitespace().collect::<Vec<_>>().join(" ")))
     }
 }
@@ -169,19 +171,19 @@ mod tests {
     #[test]
     fn each_code_has_one_meaning_and_the_list_is_in_order() {
         assert!(CODES.is_sorted_by(|(one, _), (next, _)| one < next));
-        for code in [NODE_CODES, CLIENT_CODES, LOCAL_CODES].concat() {
+        for code in [NODE_CODES, CLIENT_CODES, DEMO_CODES, LOCAL_CODES].concat() {
             assert!(CODES.iter().any(|(listed, _)| *listed == code), "{code}");
         }
     }
 
     #[test]
-    fn a_failure_is_one_line() {
+    fn an_error_is_printed_as_one_line_without_control_characters() {
         assert_eq!(CommandError::new(SYSTEM, "one\n  two").to_string(), "one two");
         assert_eq!(CommandError::new(SYSTEM, "\u{1b}[31mred").to_string(), "\\u{1b}[31mred");
     }
 
     #[test]
-    fn what_the_registry_says_decides_the_code() {
+    fn the_status_of_the_response_decides_the_exit_code() {
         let refused = |status| {
             let error = ClientError::Rejected { status, code: String::new(), message: "m".into() };
             CommandError::from(error).code
@@ -193,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_wrong_configuration_exits_with_78() {
-        assert_eq!(CommandError::from(ConfigError::Nothing).code, 78);
+        assert_eq!(CommandError::from(ConfigError::NoConfiguration).code, 78);
         assert_eq!(CommandError::from(NodeError::Storage("away".into())).code, 69);
         assert_eq!(CommandError::from(NodeError::Bind("taken".into())).code, 71);
     }

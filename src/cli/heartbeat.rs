@@ -1,4 +1,4 @@
-//! `rollcall start-heartbeat`: keeps a user online until someone wants it to end.
+//! `rollcall start-heartbeat`: sends heartbeats of a user until a signal stops it.
 
 mod address;
 
@@ -19,19 +19,19 @@ use rollcall_client::{AfterFailure, ClientError, HeartbeatEvent, HeartbeatInterv
 use rollcall_core::clock::{boot_now, wall_now};
 use rollcall_core::escape::escape_controls;
 
-/// How long one heartbeat is tried before it is said that nobody accepts it; then it is tried on.
+/// Time for the retries of one heartbeat before the command reports the failure. It then continues.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(4);
-/// Between two tries, each of which has its own pauses.
+/// Delay after a heartbeat that failed. The client has its own delays between its attempts.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
-/// Whoever was told to slow down does.
+/// Delay after a rejected heartbeat: the server may have limited the rate of requests.
 const REJECTED_RETRY_DELAY: Duration = Duration::from_secs(2);
 
-/// The flags.
+/// Arguments of `start-heartbeat`.
 #[derive(Args, Debug)]
 #[command(after_long_help = super::help::client(&[
     "rollcall start-heartbeat --username alice",
     "rollcall start-heartbeat --username alice --server http://localhost:3000 --interval 5",
-    "rollcall start-heartbeat --username alice --addr auto:9000     # this machine's address, looked up at each beat",
+    "rollcall start-heartbeat --username alice --addr auto:9000     # finds this machine's address for each heartbeat",
 ]))]
 pub(super) struct HeartbeatArgs {
     #[command(flatten)]
@@ -40,12 +40,13 @@ pub(super) struct HeartbeatArgs {
     #[command(flatten)]
     password: PasswordArgs,
 
-    /// Send a heartbeat every so many seconds [default: as the server suggests]
+    /// Seconds between two heartbeats [default: the interval that the server suggests]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     interval: Option<u64>,
 
-    /// Where others reach the user: IP:PORT, :PORT for "my address as the server sees it", or auto:PORT for the address
-    /// by which this machine reaches the server; auto alone takes the port of the registration [default: as before]
+    /// Address where others reach the user: IP:PORT, :PORT for the IP address that the server sees,
+    /// or auto:PORT for the local address of the connection to the server; auto alone uses the port
+    /// of the registration [default: the address stays as it is]
     #[arg(long, value_name = "ADDR", value_parser = HeartbeatAddr::parse)]
     addr: Option<HeartbeatAddr>,
 
@@ -72,12 +73,12 @@ pub(super) async fn run(args: HeartbeatArgs) -> Result<(), CommandError> {
         _ = signals.next() => {
             let name = &account.user.to_string();
             let ended = json!({"event": "stopped"});
-            print(output, ended, &format!("{name} sends no more heartbeats"), Colour::Yellow, name)
+            print(output, ended, &format!("stopped the heartbeats of {name}"), Colour::Yellow, name)
         }
     }
 }
 
-/// Ends only with a reason to.
+/// Sends heartbeats until an error that a retry cannot cure, or until standard output is closed.
 async fn send_heartbeats(
     account: &mut Account,
     addr: Option<HeartbeatAddr>,
@@ -90,7 +91,7 @@ async fn send_heartbeats(
     let mut is_online = false;
     loop {
         let sent_at = Instant::now();
-        // The first one waits for an election; a later one is soon said to be late.
+        // The first heartbeat waits for an election. A failure of a later one is reported early.
         let client = if is_online { &later } else { &first };
         let current_addr = match &addr {
             Some(addr) => addr.resolve(client).await,
@@ -102,7 +103,8 @@ async fn send_heartbeats(
                 if !std::mem::replace(&mut is_online, true) && interval.exceeds_ttl(&accepted) {
                     let ttl = Duration::from_millis(accepted.ttl_ms);
                     print_note(&format!(
-                        "hint: {name} will be offline between two heartbeats: the server waits {ttl:?} only"
+                        "hint: {name} will go offline between two heartbeats, because the TTL of the server is {ttl:?}; \
+                         choose a shorter --interval"
                     ));
                 }
                 for event in &events {
@@ -110,11 +112,11 @@ async fn send_heartbeats(
                         return failure;
                     }
                     if matches!(event, HeartbeatEvent::Online { .. } | HeartbeatEvent::LeaderChanged { .. }) {
-                        // Those that are left will be needed when this one goes.
+                        // Learn the other nodes while this leader is up.
                         client.learn_nodes().await;
                     }
                 }
-                // The user is online all the same.
+                // The user is online even if the token cannot be saved.
                 if let Err(failure) = account.save_new_token() {
                     print_note(&format!("hint: {failure}"));
                 }
@@ -148,21 +150,23 @@ fn stop_error(error: ClientError, name: &str) -> CommandError {
 }
 
 fn print_event(output: CommandOutput, event: &HeartbeatEvent, name: &str) -> Result<(), CommandError> {
-    let or_nobody = |leader: &Option<String>| leader.clone().unwrap_or_else(|| "nobody".to_owned());
+    let or_none = |leader: &Option<String>| leader.clone().unwrap_or_else(|| "none".to_owned());
     let (line, colour) = match event {
         HeartbeatEvent::Online { message, leader, .. } => {
-            (format!("{name} is online: {message} ({})", or_nobody(leader)), Colour::Green)
+            (format!("{name} is online: {message} ({})", or_none(leader)), Colour::Green)
         }
         HeartbeatEvent::Moved { message } => (format!("{name} has another address: {message}"), Colour::Yellow),
         HeartbeatEvent::LeaderChanged { from, to } => {
-            (format!("leader changed from {} to {}", or_nobody(from), or_nobody(to)), Colour::Yellow)
+            (format!("leader changed from {} to {}", or_none(from), or_none(to)), Colour::Yellow)
         }
         HeartbeatEvent::Unreachable { message } => {
-            (format!("cannot reach the registry: {message}; trying on"), Colour::Red)
+            (format!("cannot reach the registry: {message}; still trying"), Colour::Red)
         }
-        HeartbeatEvent::Recovered { after_ms } => (format!("back after {after_ms} ms"), Colour::Green),
+        HeartbeatEvent::Recovered { after_ms } => {
+            (format!("heartbeats are accepted again after {after_ms} ms"), Colour::Green)
+        }
     };
-    let json = serde_json::to_value(event).expect("it has text keys only");
+    let json = serde_json::to_value(event).expect("all keys are strings");
     print(output, json, &line, colour, name)
 }
 

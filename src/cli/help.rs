@@ -1,6 +1,6 @@
 //! The last part of each command's `--help`: examples, environment variables, exit codes.
 
-use super::exit::{CLIENT_CODES, LOCAL_CODES, help_lines};
+use super::exit::{CLIENT_CODES, DEMO_CODES, LOCAL_CODES, help_lines};
 
 /// The environment variables of the client commands.
 const CLIENT_ENVIRONMENT: &str = "\
@@ -18,6 +18,11 @@ pub(super) fn client(examples: &[&str]) -> String {
 /// The end of the help of a command that contacts no server.
 pub(super) fn local(examples: &[&str]) -> String {
     format!("{}\n\nExit codes:{}", list(examples), help_lines(LOCAL_CODES))
+}
+
+/// The end of the help of the demo.
+pub(super) fn demo(examples: &[&str]) -> String {
+    format!("{}\n\nExit codes:{}", list(examples), help_lines(DEMO_CODES))
 }
 
 fn list(examples: &[&str]) -> String {

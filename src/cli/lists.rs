@@ -1,4 +1,4 @@
-//! `rollcall list-online`, `rollcall users` and `rollcall images`: what the registry knows, as tables.
+//! `rollcall list-online`, `rollcall users` and `rollcall images`: lists of the registry as tables.
 
 use clap::Args;
 use serde_json::json;
@@ -11,12 +11,12 @@ use rollcall_core::api::User;
 use rollcall_core::escape::escape_controls;
 use rollcall_core::{Addr, Username};
 
-/// What stands in a table where nothing is known.
+/// Text of a table cell without a value.
 const EMPTY_CELL: &str = "-";
-/// More of a user's metadata would break the table.
+/// Largest metadata shown in the table, in characters. Longer text would make the table too wide.
 const MAX_METADATA_CHARS: usize = 60;
 
-/// The flags of `list-online`.
+/// Arguments of `list-online`.
 #[derive(Args, Debug)]
 #[command(after_long_help = super::help::client(&[
     "rollcall list-online --server http://localhost:3000",
@@ -30,7 +30,7 @@ pub(super) struct OnlineArgs {
     output: OutputArgs,
 }
 
-/// The flags of `users`.
+/// Arguments of `users`.
 #[derive(Args, Debug)]
 #[command(after_long_help = super::help::client(&[
     "rollcall users --server localhost:3000,localhost:3001",
@@ -44,11 +44,11 @@ pub(super) struct UsersArgs {
     output: OutputArgs,
 }
 
-/// The flags of `images`.
+/// Arguments of `images`.
 #[derive(Args, Debug)]
 #[command(after_long_help = super::help::client(&["rollcall images --username alice"]))]
 pub(super) struct ImagesArgs {
-    /// Whose pictures
+    /// Name of the user whose images to list
     #[arg(long, value_name = "NAME", value_parser = Username::parse)]
     username: Username,
 
@@ -119,7 +119,7 @@ fn metadata(user: &User) -> String {
     if user.metadata.is_empty() {
         return EMPTY_CELL.to_owned();
     }
-    let json = serde_json::to_string(&user.metadata).expect("it has text keys only");
+    let json = serde_json::to_string(&user.metadata).expect("all keys are strings");
     let mut short: String = json.chars().take(MAX_METADATA_CHARS).collect();
     if short.len() < json.len() {
         short.push('…');

@@ -1,5 +1,7 @@
-//! The log of every command: on standard error, as text for people or as lines of JSON for programs. Whatever others wrote
-//! is harmless in it: one event is one line, and nothing in it is obeyed by a terminal.
+//! Log on standard error for all commands: text for people, or JSON lines for programs.
+//!
+//! Invariant: each event is one line without control characters, also if its fields have texts of
+//! other users.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write, stderr};
@@ -20,22 +22,24 @@ use super::non_blocking_writer::NonBlockingWriter;
 use rollcall_chat::settings::{LogFormat, LogLevel, PeerSettings};
 use rollcall_core::escape::{escape_controls, escape_json};
 
-/// Names the levels, and with `target=level` the modules, for all commands.
+/// Environment variable with the level, or with levels of modules as `target=level`.
 const LOG_VARIABLE: &str = "RUST_LOG";
 
-/// Logs text, as much as `RUST_LOG` says, coloured only for people who want colours.
+/// Starts a text log with the level of `RUST_LOG`. Colours only on a terminal without `NO_COLOR`.
 pub(super) fn start_logging() {
     let (filter, invalid) = filter_from_environment(LevelFilter::INFO);
     start(filter, LogFormat::Text, Arc::new(|| Box::new(stderr())));
     warn_of_invalid_variable(invalid);
 }
 
-/// Logs as a peer's settings say. Without a level only warnings disturb somebody who chats at this terminal; where
-/// standard error goes anywhere else, it is a log that is read later. Returns where the lines go: a peer has one thread
-/// for everybody, so they have another, and are lost if nobody reads them in time.
+/// Starts the log of a chat peer, with the level and the format of its settings.
+///
+/// Without a level, the default on a terminal is `warn`, because log lines disturb the chat;
+/// otherwise it is `info`. The log is written by a separate thread, because the event loop of the
+/// peer must not block; lines that are not read in time are dropped. Returns the writer.
 ///
 /// # Errors
-/// What the system says if it has no thread for it.
+/// The error of the system if no thread can be started.
 pub(super) fn start_peer_logging(settings: &PeerSettings) -> io::Result<NonBlockingWriter> {
     let (filter, invalid) = match settings.log_level {
         Some(level) => (level_for_all(filter_of(level)), None),
@@ -52,10 +56,10 @@ pub(super) fn start_peer_logging(settings: &PeerSettings) -> io::Result<NonBlock
     Ok(writer)
 }
 
-/// Opens the way for one event.
+/// Creates the writer for one event.
 type OpenWriter = Arc<dyn Fn() -> Box<dyn Write> + Send + Sync>;
 
-/// Each write is an event's line.
+/// Writer whose each write is the line of one event.
 struct LogLines(NonBlockingWriter);
 
 impl Write for LogLines {
@@ -69,7 +73,7 @@ impl Write for LogLines {
     }
 }
 
-/// What is said in place of lines that nobody read in time.
+/// Message in place of dropped log lines.
 const LOST_LINES: &str = "lines of the log were lost: they were not read in time";
 
 fn lost_lines_as_text(lines: u64) -> String {
@@ -77,7 +81,7 @@ fn lost_lines_as_text(lines: u64) -> String {
 }
 
 fn lost_lines_as_json(lines: u64) -> String {
-    // Nothing in it needs an escape, and the keys are in the order in which all lines have them.
+    // No value needs an escape. The keys have the same order as in all other lines.
     format!(
         "{{\"timestamp\":\"{}\",\"level\":\"WARN\",\"message\":\"{LOST_LINES}\",\"lines\":{lines},\"target\":\"{}\"}}\n",
         timestamp(),
@@ -85,7 +89,7 @@ fn lost_lines_as_json(lines: u64) -> String {
     )
 }
 
-/// Now, as each line begins.
+/// Current time in the format of the log.
 fn timestamp() -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
@@ -111,7 +115,7 @@ fn is_set(name: &str) -> bool {
     std::env::var_os(name).is_some_and(|value| !value.is_empty())
 }
 
-/// What `RUST_LOG` says, or else `default`; and what is wrong with the variable.
+/// Filter of `RUST_LOG`, or the default level. Also returns the error of an invalid variable.
 fn filter_from_environment(default: LevelFilter) -> (Targets, Option<String>) {
     let Some(text) = std::env::var_os(LOG_VARIABLE).filter(|text| !text.is_empty()) else {
         return (level_for_all(default), None);
@@ -122,7 +126,7 @@ fn filter_from_environment(default: LevelFilter) -> (Targets, Option<String>) {
     }
 }
 
-/// The filter alone knows what a directive is; a comma too many is no directive.
+/// Parses a filter. Empty directives, as after a trailing comma, are ignored.
 fn parse_filter(text: &str) -> Result<Targets, ParseError> {
     let directives: Vec<&str> = text.split(',').map(str::trim).filter(|directive| !directive.is_empty()).collect();
     directives.join(",").parse()
@@ -130,12 +134,16 @@ fn parse_filter(text: &str) -> Result<Targets, ParseError> {
 
 fn warn_of_invalid_variable(invalid: Option<String>) {
     if let Some(why) = invalid {
-        warn!("environment variable {LOG_VARIABLE} is ignored: {why}; give error, warn, info, debug or trace");
+        warn!(
+            variable = LOG_VARIABLE,
+            reason = why,
+            "invalid log filter is ignored; give error, warn, info, debug or trace"
+        );
     }
 }
 
 fn start(filter: Targets, format: LogFormat, open: OpenWriter) {
-    // A line that cannot be written is lost. To complain about it there, too, would be a panic.
+    // A line that cannot be written is dropped. Reporting the error on standard error would panic.
     let lines = layer().log_internal_errors(false);
     match format {
         LogFormat::Text => registry()
@@ -161,7 +169,7 @@ fn start(filter: Targets, format: LogFormat, open: OpenWriter) {
     }
 }
 
-/// One field of a line of text.
+/// Writes one field of a text line.
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     let value = escape_controls(&format!("{value:?}"));
     match field.name() {
@@ -170,7 +178,8 @@ fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -
     }
 }
 
-/// Lines of JSON with nothing in them that a terminal would obey. An event is one write, its line break the last byte.
+/// Writer that escapes control characters in JSON lines. Each write is one event that ends with a
+/// line break.
 struct SanitizedJson<W>(W);
 
 impl<W: Write> Write for SanitizedJson<W> {
@@ -194,7 +203,7 @@ mod tests {
 
     use super::*;
 
-    /// What others may call themselves.
+    /// Name that another user can choose.
     const HOSTILE: &str = "eve\u{1b}[2J\u{9b}31m\u{202e}\nERROR forged";
 
     #[derive(Clone, Default)]
@@ -222,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_names_levels_and_modules() {
+    fn the_environment_variable_sets_levels_of_modules() {
         let is_logged = |text: &str, target: &str, level| parse_filter(text).unwrap().would_enable(target, &level);
         assert!(is_logged("info", "rollcall::http", Level::INFO) && !is_logged("info", "rollcall::http", Level::DEBUG));
         assert!(is_logged("WARN, rollcall::http=debug,", "rollcall::http::gate", Level::DEBUG));
@@ -232,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_lost_lines_is_a_line_like_all_others() {
+    fn the_notice_about_dropped_lines_has_the_format_of_a_log_line() {
         let text = lost_lines_as_text(7);
         assert!(text.contains("Z  WARN rollcall::commands::logging: lines of the log were lost"), "{text}");
         assert!(text.ends_with(" lines=7\n") && text.lines().count() == 1, "{text}");
@@ -245,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_text_stays_on_its_line_of_text() {
+    fn hostile_text_stays_on_one_line_of_the_text_log() {
         let captured = CapturedLog::default();
         let writer = captured.clone();
         let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
@@ -255,11 +264,14 @@ mod tests {
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(!text.trim_end_matches('\n').chars().any(|c| c.is_control() || c == '\u{202e}'), "{text:?}");
         assert!(text.contains("eve\\u{1b}[2J") && text.contains(" link=7"), "{text}");
-        assert!(text.contains(" reason=\"eve"), "texts of others are quoted, so that they forge no field: {text}");
+        assert!(
+            text.contains(" reason=\"eve"),
+            "texts of other users are quoted, so they cannot forge a field: {text}"
+        );
     }
 
     #[test]
-    fn hostile_text_stays_in_its_line_of_json_and_is_read_back_as_it_was() {
+    fn hostile_text_stays_on_one_line_of_the_json_log_and_round_trips() {
         let captured = CapturedLog::default();
         let writer = captured.clone();
         let log = tracing_subscriber::fmt().json().flatten_event(true);

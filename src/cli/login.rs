@@ -1,4 +1,4 @@
-//! `rollcall login` and `rollcall passwd`: a token for a password, and another password.
+//! `rollcall login` and `rollcall passwd`: get a token for a password, change a password.
 
 use clap::Args;
 use serde_json::json;
@@ -10,7 +10,7 @@ use super::password_input::{NewPasswordArgs, PasswordArgs};
 use rollcall_core::api::LoggedIn;
 use rollcall_core::escape::escape_controls;
 
-/// The flags of `login`.
+/// Arguments of `login`.
 #[derive(Args, Debug)]
 #[command(after_long_help = super::help::client(&[
     "rollcall login --username alice                                  # asks for the password",
@@ -27,7 +27,7 @@ pub(super) struct LoginArgs {
     output: OutputArgs,
 }
 
-/// The flags of `passwd`.
+/// Arguments of `passwd`.
 #[derive(Args, Debug)]
 #[command(after_long_help = super::help::client(&[
     "rollcall passwd --username alice                                 # asks for both passwords",
@@ -49,7 +49,7 @@ pub(super) struct PasswdArgs {
 
 pub(super) async fn log_in(args: LoginArgs) -> Result<(), CommandError> {
     let password = args.password.required()?;
-    // Settings that cannot be read are what a login is the remedy for.
+    // A login replaces settings that cannot be read.
     let mut account = args.account.with_saved_settings().or_else(|_| args.account.without_saved_settings())?;
     let logged_in = account.client.log_in(&account.user, &password).await?;
     report(CommandOutput::new(args.output), &mut account, logged_in)
@@ -78,5 +78,5 @@ fn report(output: CommandOutput, account: &mut Account, logged_in: LoggedIn) -> 
         }));
     }
     output.line(&escape_controls(&logged_in.message))?;
-    output.line(&escape_controls(&format!("Token, good until {expires_at}, saved to {}", path.display())))
+    output.line(&escape_controls(&format!("Token, valid until {expires_at}, saved to {}", path.display())))
 }

@@ -1,4 +1,6 @@
-//! `rollcall` without a command: runs a node until someone wants it to end. Knows signals, not what a node does.
+//! `rollcall` without a command: runs a node until a signal stops it.
+//!
+//! This module reads the configuration and handles signals. It does not know the parts of a node.
 
 use std::io;
 use std::thread;
@@ -13,13 +15,13 @@ use super::signals::ShutdownSignals;
 use crate::config::{Config, Flags};
 use crate::node;
 
-/// The flags of a node.
+/// Arguments of a node.
 #[derive(Args, Debug)]
 pub(super) struct NodeArgs {
     #[command(flatten)]
     flags: Flags,
 
-    /// End when standard input is closed, which it is when the process that started this one has died
+    /// Stop when standard input is closed, which happens when the parent process dies
     #[arg(long, hide = true)]
     exit_with_stdin: bool,
 }
@@ -36,7 +38,7 @@ pub(super) async fn run(args: NodeArgs) -> Result<(), CommandError> {
     if args.exit_with_stdin {
         cancel_with_stdin(shutdown.clone())?;
     }
-    // On a task of its own, so that a node that is busy cannot keep a second signal from being heard.
+    // The node has its own task, so that a busy node cannot delay the handling of a second signal.
     let mut nodes = JoinSet::new();
     nodes.spawn(node::run(config, shutdown.clone()));
     let mut is_ending = false;
@@ -50,7 +52,7 @@ pub(super) async fn run(args: NodeArgs) -> Result<(), CommandError> {
                 if is_ending {
                     signal.exit_now();
                 }
-                info!("shutting down; a second signal ends at once");
+                info!("shutting down; a second signal stops the process at once");
                 is_ending = true;
                 shutdown.cancel();
             }
@@ -58,11 +60,13 @@ pub(super) async fn run(args: NodeArgs) -> Result<(), CommandError> {
     }
 }
 
-/// Cancels `shutdown` at the end of standard input. A thread and not a task: a read of standard input cannot be
-/// interrupted, and the runtime would wait for it at the end; a thread just ends with the process.
+/// Cancels `shutdown` at the end of standard input.
+///
+/// It uses a thread and not a task. A read of standard input cannot be interrupted, and the runtime
+/// would wait for it at the end. A thread simply ends with the process.
 fn cancel_with_stdin(shutdown: CancellationToken) -> Result<(), CommandError> {
     let watch = move || {
-        // An error, too, means that no one is there any more.
+        // An error also means that the parent process is gone.
         let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
         shutdown.cancel();
     };

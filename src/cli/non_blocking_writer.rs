@@ -1,5 +1,5 @@
-//! Standard output and standard error, each written by a thread of its own: a program that reads them slowly, or not at all,
-//! must not stop the peer, which has one thread for everybody.
+//! Writer for standard output and standard error on a separate thread. A slow reader must not block
+//! the peer, whose event loop runs on one thread.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,37 +10,45 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-/// With more on its way, what happens waits to be shown, and lines of a log are lost.
+/// Size of the queue, in bytes. When it is full, [`NonBlockingWriter::wait_for_room`] waits, and
+/// [`NonBlockingWriter::try_write`] drops its text.
 const MAX_QUEUED_BYTES: usize = 256 * 1024;
 
-/// The way to somebody who reads. If nobody does any more, what is written is thrown away.
+/// Queue to the writer thread. If the reader is gone, the texts are dropped.
 ///
-/// Invariant: on its way are at most [`MOST_BYTES`] and what is given at once. The channel has no bound of its own, since
-/// whoever writes waits for [`Self::room`] first, or gives only what there is room for ([`Self::try_write`]). The session
-/// waits before each batch of notices and before each line that it takes, which gives one answer. Only at the end nobody
-/// waits, and what is written then has been in memory before, in the queue of notices, which has a bound.
+/// Invariant: the queue holds at most [`MAX_QUEUED_BYTES`] and one more text. The channel itself is
+/// unbounded: callers wait with [`Self::wait_for_room`] before they write, or use
+/// [`Self::try_write`]. The session waits before each batch of notices and before each input line,
+/// which has one reply. Only at the shutdown it does not wait; the texts it writes then come from
+/// the queue of notices, which is bounded.
 #[derive(Clone)]
 pub(super) struct NonBlockingWriter {
     text_tx: mpsc::Sender<String>,
     state: Arc<WriterState>,
 }
 
-/// What was given and not written yet.
+/// State shared with the writer thread.
 #[derive(Default)]
 struct WriterState {
     bytes: AtomicUsize,
-    /// Texts that there was no room for since this was last said.
+    /// Number of texts that were dropped since the latest loss notice.
     dropped: AtomicU64,
     written: Notify,
 }
 
 impl NonBlockingWriter {
-    /// Standard output, by a thread that ends with the process.
+    /// Writer for standard output. Its thread ends with the process.
+    ///
+    /// # Errors
+    /// The error of the system if no thread can be started.
     pub(super) fn stdout() -> io::Result<Self> {
         Self::spawn("stdout", io::stdout(), |_| String::new())
     }
 
-    /// Standard error, likewise; `complaint` is the line which says that so many were lost.
+    /// Writer for standard error. `loss_notice` formats the line for a number of dropped texts.
+    ///
+    /// # Errors
+    /// The error of the system if no thread can be started.
     pub(super) fn stderr(loss_notice: fn(u64) -> String) -> io::Result<Self> {
         Self::spawn("log", io::stderr(), loss_notice)
     }
@@ -53,7 +61,7 @@ impl NonBlockingWriter {
             for text in queue {
                 let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
                 let bytes = writer_state.bytes.fetch_sub(text.len(), Ordering::Relaxed) - text.len();
-                // Not with each text of somebody who reads slowly all the time.
+                // Only when the queue is half empty, not after each text to a slow reader.
                 let dropped =
                     if bytes <= MAX_QUEUED_BYTES / 2 { writer_state.dropped.swap(0, Ordering::Relaxed) } else { 0 };
                 if dropped > 0 {
@@ -65,14 +73,15 @@ impl NonBlockingWriter {
         Ok(Self { text_tx, state })
     }
 
-    /// Gives a text to be written.
+    /// Queues a text, without a limit.
     pub(super) fn write(&self, text: &str) {
         self.state.bytes.fetch_add(text.len(), Ordering::Relaxed);
-        // The thread lives as long as this does.
+        // The thread runs as long as a sender exists.
         let _ = self.text_tx.send(text.to_owned());
     }
 
-    /// Gives a text to be written if there is room for it; else it is counted as lost, which is said later.
+    /// Queues a text if the queue is not full. Otherwise counts it as dropped for the next loss
+    /// notice.
     pub(super) fn try_write(&self, text: &str) {
         if self.state.bytes.load(Ordering::Relaxed) < MAX_QUEUED_BYTES {
             self.write(text);
@@ -81,12 +90,12 @@ impl NonBlockingWriter {
         }
     }
 
-    /// Waits until little is on its way.
+    /// Waits until the queue is not full.
     pub(super) async fn wait_for_room(&self) {
         self.wait_until(|bytes| bytes < MAX_QUEUED_BYTES).await;
     }
 
-    /// Waits until nothing is, or nothing more was written for as long as `patience`.
+    /// Waits until the queue is empty, or until nothing was written for `stall_timeout`.
     pub(super) async fn flush(&self, stall_timeout: Duration) {
         loop {
             let before = self.state.bytes.load(Ordering::Relaxed);
@@ -99,7 +108,7 @@ impl NonBlockingWriter {
     async fn wait_until(&self, is_met: impl Fn(usize) -> bool) {
         loop {
             let mut written = std::pin::pin!(self.state.written.notified());
-            // From here on nothing is missed.
+            // Registered before the check, so no notification is missed.
             written.as_mut().enable();
             if is_met(self.state.bytes.load(Ordering::Relaxed)) {
                 return;
@@ -121,15 +130,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_does_not_read_makes_others_wait_and_no_thread() {
+    async fn a_full_queue_makes_the_callers_wait_but_blocks_no_thread() {
         let (mut reader, writer) = io::pipe().unwrap();
         let out = NonBlockingWriter::spawn("test", writer, loss_notice).unwrap();
         let text = "x".repeat(MAX_QUEUED_BYTES);
-        // A pipe holds less.
+        // The pipe has a smaller buffer.
         out.write(&text);
         out.write("end");
         assert!(timeout(SHORT, out.wait_for_room()).await.is_err());
-        timeout(LONG, out.flush(SHORT)).await.expect("not for ever");
+        timeout(LONG, out.flush(SHORT)).await.expect("it stops waiting");
         let mut bytes = vec![0; text.len() + 3];
         io::Read::read_exact(&mut reader, &mut bytes).unwrap();
         assert!(bytes.ends_with(b"xend"));
@@ -138,7 +147,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_there_is_no_room_for_is_lost_and_that_is_said_once_there_is() {
+    async fn texts_dropped_by_a_full_queue_are_reported_once_there_is_room() {
         let (mut reader, writer) = io::pipe().unwrap();
         let out = NonBlockingWriter::spawn("test", writer, loss_notice).unwrap();
         let text = "x".repeat(MAX_QUEUED_BYTES);
@@ -152,11 +161,14 @@ mod tests {
         timeout(LONG, out.flush(LONG)).await.unwrap();
         out.try_write("c");
         drop(out);
-        assert!(reading.join().unwrap().unwrap() == text + "2 lostc", "said once, and nothing is lost any more");
+        assert!(
+            reading.join().unwrap().unwrap() == text + "2 lostc",
+            "reported once, and no text is dropped afterwards"
+        );
     }
 
     #[tokio::test]
-    async fn if_nobody_reads_any_more_nobody_waits() {
+    async fn without_a_reader_nothing_waits() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
         let out = NonBlockingWriter::spawn("test", writer, loss_notice).unwrap();

@@ -1,4 +1,4 @@
-//! Where a command writes: data to standard output, the rest to standard error.
+//! Output of a command: data goes to standard output, all other lines go to standard error.
 
 use std::io::{ErrorKind, IsTerminal, Write, stderr, stdout};
 
@@ -9,15 +9,15 @@ use super::exit::{CommandError, SYSTEM};
 use super::text_table::Colour;
 use rollcall_core::escape::{escape_controls, escape_json};
 
-/// How the answer is to look.
+/// Flags for the output format.
 #[derive(Args, Clone, Copy, Debug)]
 pub(super) struct OutputArgs {
-    /// Write JSON to standard output, for programs
+    /// Print JSON for programs to standard output
     #[arg(long)]
     pub(super) json: bool,
 }
 
-/// Standard output.
+/// Standard output with the chosen format.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CommandOutput {
     pub(super) is_json: bool,
@@ -30,8 +30,8 @@ impl CommandOutput {
         Self { is_json: args.json, is_coloured: stdout().is_terminal() && !wants_none }
     }
 
-    /// Writes text as it is, which must be harmless.
-    #[expect(clippy::unused_self, reason = "whoever writes has an output to write to")]
+    /// Writes text unchanged. The caller must have escaped untrusted parts.
+    #[expect(clippy::unused_self, reason = "all writing functions are methods of the output")]
     pub(super) fn text(self, text: &str) -> Result<(), CommandError> {
         let mut out = stdout().lock();
         out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| match error.kind() {
@@ -47,16 +47,16 @@ impl CommandOutput {
 
     /// Writes a JSON document as one line.
     pub(super) fn json(self, document: &impl Serialize) -> Result<(), CommandError> {
-        self.line(&escape_json(&serde_json::to_string(document).expect("it has text keys only")))
+        self.line(&escape_json(&serde_json::to_string(document).expect("all keys are strings")))
     }
 
-    /// The text in this colour, if colours are wanted.
+    /// The text in this colour, or unchanged if the output has no colours.
     pub(super) fn paint(self, colour: Colour, text: &str) -> String {
         if self.is_coloured { colour.paint(text) } else { text.to_owned() }
     }
 }
 
-/// Writes a line for the person at the terminal. If no one reads it, nothing is lost.
+/// Writes a line for the user to standard error. A failure is ignored, because the line is no data.
 pub(super) fn print_note(line: &str) {
     let _ = writeln!(stderr(), "{}", escape_controls(line));
 }

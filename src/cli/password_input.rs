@@ -1,4 +1,4 @@
-//! Where passwords come from: a flag, a file, the environment, or a person who types without an echo. Never shown.
+//! Password input: a flag, a file, an environment variable, or a prompt without echo.
 
 use std::fs::File;
 use std::io::{IsTerminal, Read, stdin};
@@ -11,36 +11,36 @@ use super::exit::{CommandError, SYSTEM, USAGE};
 use super::output::print_note;
 use rollcall_core::Password;
 
-/// More than any password has.
+/// Largest password file that is read, in bytes. It is longer than any valid password.
 const MAX_PASSWORD_FILE_BYTES: usize = 4096;
 const PASSWORD_VARIABLE: &str = "ROLLCALL_PASSWORD";
 const NEW_PASSWORD_VARIABLE: &str = "ROLLCALL_NEW_PASSWORD";
 const PASSWORD_HELP: &str =
-    "The password; without a value it is asked for, and not shown while it is typed [env: ROLLCALL_PASSWORD]";
+    "Password of the user; without a value, the program asks for it without echo [env: ROLLCALL_PASSWORD]";
 const NEW_PASSWORD_HELP: &str =
-    "The new password; else it is asked for, and not shown while it is typed [env: ROLLCALL_NEW_PASSWORD]";
+    "New password; without any new password, the program asks for it without echo [env: ROLLCALL_NEW_PASSWORD]";
 
-/// The password of a user.
+/// Flags for the password of a user.
 #[derive(Args, Clone, Debug)]
 pub(super) struct PasswordArgs {
-    /// The password
+    /// Password
     #[arg(long, value_name = "PASSWORD", value_parser = parse, num_args = 0..=1, help = PASSWORD_HELP)]
     #[expect(clippy::option_option, reason = "not given, given without a value, given with one")]
     password: Option<Option<Password>>,
 
-    /// Read the password from this file's first line
+    /// Read the password from the first line of this file
     #[arg(long, value_name = "FILE", conflicts_with = "password")]
     password_file: Option<PathBuf>,
 }
 
-/// The password that is to be good from now on.
+/// Flags for a new password.
 #[derive(Args, Clone, Debug)]
 pub(super) struct NewPasswordArgs {
-    /// The new password
+    /// New password
     #[arg(long, value_name = "PASSWORD", value_parser = parse, help = NEW_PASSWORD_HELP)]
     new_password: Option<Password>,
 
-    /// Read the new password from this file's first line
+    /// Read the new password from the first line of this file
     #[arg(long, value_name = "FILE", conflicts_with = "new_password")]
     new_password_file: Option<PathBuf>,
 }
@@ -51,12 +51,14 @@ fn parse(text: &str) -> Result<Password, std::convert::Infallible> {
 }
 
 impl PasswordArgs {
-    /// Whether the command line says anything of a password.
+    /// Whether the command line contains a password flag.
     pub(super) fn is_given(&self) -> bool {
         self.password.is_some() || self.password_file.is_some()
     }
 
-    /// The password if one is given, or wanted to be asked for.
+    /// The password, if one is given or a prompt is requested.
+    ///
+    /// A prompt for a new password (`is_new`) asks twice.
     pub(super) fn optional(&self, is_new: bool) -> Result<Option<Password>, CommandError> {
         match (&self.password, &self.password_file) {
             (Some(Some(password)), _) => {
@@ -69,7 +71,7 @@ impl PasswordArgs {
         }
     }
 
-    /// The password, asked for if none is given.
+    /// The password. If none is given, the user is asked for it.
     pub(super) fn required(&self) -> Result<Password, CommandError> {
         match self.optional(false)? {
             Some(password) => Ok(password),
@@ -79,7 +81,7 @@ impl PasswordArgs {
 }
 
 impl NewPasswordArgs {
-    /// The new password, asked for twice if none is given.
+    /// The new password. If none is given, the user is asked for it twice.
     pub(super) fn required(&self) -> Result<Password, CommandError> {
         match (&self.new_password, &self.new_password_file, variable(NEW_PASSWORD_VARIABLE)) {
             (Some(password), ..) => {
@@ -95,19 +97,19 @@ impl NewPasswordArgs {
 
 fn warn_about_ps(flag: &str) {
     print_note(&format!(
-        "hint: with {flag} VALUE other users of this machine can see the password in `ps`; a prompt, {flag}-file or the \
-         environment keeps it from them"
+        "hint: with {flag} VALUE other users of this machine can see the password in `ps`; use a prompt, {flag}-file or the \
+         environment variable instead"
     ));
 }
 
-/// Asks the person at the terminal; twice if nobody else can say whether it was typed right.
+/// Asks for a password at the terminal; twice for a new one, because the registry cannot check it.
 fn prompt_for_password(prompt: &str, is_new: bool) -> Result<Password, CommandError> {
     if !stdin().is_terminal() {
         let remedy =
             "give a file (--password-file or --new-password-file) or ROLLCALL_PASSWORD or ROLLCALL_NEW_PASSWORD";
         return Err(CommandError::new(
             USAGE,
-            format!("a password is needed, and nobody can be asked for it; {remedy}"),
+            format!("a password is needed, and standard input is not a terminal; {remedy}"),
         ));
     }
     let read = |prompt: &str| {
@@ -147,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_s_first_line_is_the_password_without_its_end() {
+    fn the_password_is_the_first_line_of_the_file_without_its_line_break() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("p");
         for (text, password) in [("s e c\n", "s e c"), ("s\r\nrest", "s"), ("s", "s")] {

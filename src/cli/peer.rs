@@ -1,5 +1,8 @@
-//! `rollcall peer`: a person, or a script, at a peer. What is typed and shown means is the business of
-//! [`rollcall_chat::console`]; a terminal has line editing ([`terminal`]), everything else is lines in, lines out.
+//! `rollcall peer`: runs a chat peer for a user or a script.
+//!
+//! [`rollcall_chat::console`] parses the input and formats the output. On a terminal the input line
+//! can be edited ([`terminal`]); otherwise the command reads lines from standard input and writes
+//! lines to standard output.
 
 mod display;
 mod input;
@@ -33,12 +36,12 @@ use rollcall_core::Password;
 use session::ChatSession;
 use terminal::Terminal;
 
-/// Notices that are written at once.
+/// Most notices that are written at once.
 const NOTICE_BATCH: usize = 256;
-/// How long an orderly end may take after a signal: a second for the terminal, two for the farewell to the links, five for who
-/// reads standard output, one for who reads the log.
+/// Time for an orderly shutdown after a signal: 1 s for the terminal, 2 s for closing the links, 5
+/// s for the reader of standard output and 1 s for the reader of the log, with a reserve.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
-/// At the end nobody waits longer for who reads the log, however slowly.
+/// Longest wait at the end for the reader of the log.
 const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 const AFTER_HELP: &str = "\
@@ -46,33 +49,34 @@ Examples:
   rollcall peer --name alice
   rollcall peer --name bob --no-lan --listen 0.0.0.0:8081 --peers 10.0.0.7:8080
   rollcall peer --name carol --registry http://127.0.0.1:3000,http://127.0.0.1:3001
-  rollcall peer --name dave --registry http://127.0.0.1:3000 --password      # asks for the password of that name
+  rollcall peer --name dave --registry http://127.0.0.1:3000 --password      # asks for the password of the name
   rollcall peer scan
 
-Environment (a flag wins over a variable, and that over the file; an empty variable counts as unset, and what cannot be
-read is refused wherever it stands):
+Environment (a flag overrides a variable, and a variable overrides the file; an empty variable counts as unset; an invalid
+value is an error, even if it is overridden):
   P2P_NAME, P2P_LAN, P2P_LISTEN_ADDR, P2P_PEERS, P2P_REGISTRY, P2P_DIR     as the flags
   P2P_METRICS_ADDR, P2P_LAN_ADDRESSES, P2P_LOG_LEVEL, P2P_LOG_FORMAT       as --metrics and the flags
-  P2P_MAX_CONNECTIONS       peers of the mesh at once, whoever connected [50]
-  P2P_CONNECT_TIMEOUT       for connecting, and then for the greeting [10s]
-  P2P_HEARTBEAT_INTERVAL    between two heartbeats [30s]
-  P2P_HEARTBEAT_TIMEOUT     how late one may be [5s]
-  P2P_MESSAGE_BUFFER_SIZE   for so many of the longest messages (64 KiB) the queue to each peer has room [16]
-  P2P_DEDUP_CACHE_SIZE      runs of numbers remembered of each sender, so at least as many messages [100]
-  P2P_HISTORY_SIZE          messages kept of each sender [100]
+  P2P_MAX_CONNECTIONS       largest number of mesh connections, dialled and accepted together [50]
+  P2P_CONNECT_TIMEOUT       timeout for connecting, and again for the exchange of greetings [10s]
+  P2P_HEARTBEAT_INTERVAL    time between two heartbeats [30s]
+  P2P_HEARTBEAT_TIMEOUT     how late a heartbeat may be [5s]
+  P2P_MESSAGE_BUFFER_SIZE   capacity of the send queue to each peer, in messages of the largest size (64 KiB) [16]
+  P2P_DEDUP_CACHE_SIZE      ranges of message numbers remembered for each sender, each of at least one message [100]
+  P2P_HISTORY_SIZE          messages of each sender in the history [100]
   ROLLCALL_PASSWORD         the password of the name at the registry, if it has one
-  RUST_LOG                  as P2P_LOG_LEVEL, and may name modules; without both, info is logged, and warn on a terminal
+  RUST_LOG                  as P2P_LOG_LEVEL, also per module; the default is info, and warn on a terminal
 The file of --config has the same keys in lower case without P2P_, in YAML or JSON.";
 
-/// The flags of a peer. Each wins over its environment variable, and that over the file.
+/// Flags of `rollcall peer`. A flag overrides its environment variable, and a variable overrides
+/// the file.
 #[derive(Args, Debug)]
 #[command(after_long_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct PeerArgs {
     #[command(subcommand)]
     command: Option<PeerCommand>,
 
-    /// What others see as your name
+    /// Name that other users see
     #[arg(long)]
     name: Option<String>,
 
@@ -80,15 +84,15 @@ pub(super) struct PeerArgs {
     #[arg(long, conflicts_with = "no_lan")]
     lan: bool,
 
-    /// Take no part in the chat of this LAN: the mesh alone
+    /// Take no part in the chat of this LAN, only in the mesh
     #[arg(long)]
     no_lan: bool,
 
-    /// Tell the LAN what is for all at these addresses only, such as the broadcast address of one network
+    /// Send LAN broadcasts only to these addresses, such as the broadcast address of one network
     #[arg(long, value_name = "LIST")]
     lan_addresses: Option<String>,
 
-    /// Where other peers of the mesh can connect, HOST:PORT; port 0 takes any that is free
+    /// Address at which other peers of the mesh can connect, HOST:PORT; port 0 means any free port
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
 
@@ -96,34 +100,36 @@ pub(super) struct PeerArgs {
     #[arg(long, value_name = "LIST")]
     peers: Option<String>,
 
-    /// Find others, and be found, through the nodes at these URLs, separated by commas
+    /// Find other peers, and be found, through the registry nodes at these URLs, separated by
+    /// commas
     #[arg(long, value_name = "URL")]
     registry: Option<String>,
 
     #[command(flatten)]
     password: PasswordArgs,
 
-    /// Settings in YAML or JSON
+    /// File with settings in YAML or JSON
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Keep who you are, and what was said, in this directory
+    /// Directory in which the identity and the history are stored
     #[arg(long, value_name = "DIR")]
     dir: Option<String>,
 
-    /// Serve /healthz and /metrics (for Prometheus) here; a port alone is for this machine alone
+    /// Serve /healthz and /metrics (for Prometheus) at this address; a port without a host means
+    /// this machine only
     #[arg(long, value_name = "HOST:PORT")]
     metrics: Option<String>,
 
-    /// How much is logged to standard error: error, warn, info, debug or trace
+    /// Level of the log on standard error: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
 
-    /// How it is logged: text or json
+    /// Format of the log: text or json
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
 
-    /// Read nothing from standard input, and go on until a signal comes: for services and containers
+    /// Do not read standard input; run until a signal, for services and containers
     #[arg(long)]
     no_input: bool,
 
@@ -131,14 +137,14 @@ pub(super) struct PeerArgs {
     #[arg(long)]
     json: bool,
 
-    /// Show more from the start, as after VERBOSE
+    /// Show more details from the start, as after VERBOSE
     #[arg(long)]
     verbose: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum PeerCommand {
-    /// Show who is on this LAN, and why nobody seems to be
+    /// Show the peers on this LAN, and possible reasons if there are none
     Scan(scan::ScanArgs),
 }
 
@@ -160,7 +166,8 @@ pub(super) async fn run(args: PeerArgs) -> Result<(), CommandError> {
             start_logging();
             scan::run(args).await
         }
-        // A task of its own: what the runtime itself waits for is polled only after another look at all sockets.
+        // A spawned task: the runtime polls the future of `block_on` only after it has polled the
+        // I/O driver.
         None => {
             TaskTracker::new().spawn(run_chat(args)).await.unwrap_or_else(|ended| resume_unwind(ended.into_panic()))
         }
@@ -182,7 +189,7 @@ async fn run_chat(args: PeerArgs) -> Result<(), CommandError> {
     ended
 }
 
-/// The peer, until the person, the end of what is read or a signal ends it.
+/// Runs the peer until the user quits, the input ends or a signal arrives.
 async fn run_session(
     args: PeerArgs,
     settings: PeerSettings,
@@ -191,7 +198,7 @@ async fn run_session(
     let (name, dir) = (settings.name.clone(), settings.dir.clone());
     let mut peer = Peer::start(settings).await?;
     let is_terminal = !args.json && !args.no_input && io::stdin().is_terminal() && io::stdout().is_terminal();
-    // A terminal that cannot move its cursor is read line by line.
+    // A terminal that cannot move its cursor has no line editing and is read line by line.
     let opened = if is_terminal { Terminal::open(dir.as_deref(), peer.requests()).map_err(input_error)? } else { None };
     let (mut terminal, mut input_source) = match opened {
         Some((terminal, input_source)) => (Some(terminal), input_source),
@@ -246,13 +253,16 @@ async fn run_session(
         () = session.display.flush() => {}
         signal = signals.next() => signal.exit_now(),
     }
-    if has_editor_panicked { Err(CommandError::new(SOFTWARE, "the line editor broke".to_owned())) } else { Ok(()) }
+    if has_editor_panicked { Err(CommandError::new(SOFTWARE, "the line editor failed".to_owned())) } else { Ok(()) }
 }
 
-/// The password of the name at the registry.
+/// Password of the name at the registry.
+///
+/// # Errors
+/// A password without a registry, or an invalid password.
 fn password(args: &PasswordArgs, settings: &PeerSettings) -> Result<Option<Password>, CommandError> {
     if settings.registry.is_empty() {
-        let why = "a password is for a name at the registry; say with --registry where that is";
+        let why = "a password needs a registry; set --registry to the URL of a node";
         return if args.is_given() { Err(CommandError::new(USAGE, why)) } else { Ok(None) };
     }
     let password = args.optional(false)?.map(Password::check).transpose();
@@ -266,8 +276,8 @@ async fn resumed(terminal: &mut Option<Terminal>) {
     }
 }
 
-/// Sees to it that the signal is obeyed, however much stands in the way of an orderly end: a terminal whose output was
-/// stopped (Ctrl-S), for instance, takes in nothing for ever, and whoever writes to it waits as long.
+/// Starts a thread that ends the process after [`SHUTDOWN_TIMEOUT`] if the shutdown is blocked. For
+/// example, a write to a terminal whose output was stopped with Ctrl-S never returns.
 fn force_exit_after_timeout(signal: SignalExit) -> io::Result<()> {
     let wait = move || {
         thread::sleep(SHUTDOWN_TIMEOUT);
@@ -281,10 +291,10 @@ fn thread_error(error: io::Error) -> CommandError {
     CommandError::new(SYSTEM, format!("cannot start a thread: {error}"))
 }
 
-/// That reading from the keyboard cannot begin.
+/// Error of starting to read the input.
 #[expect(clippy::needless_pass_by_value, reason = "it maps an error")]
 fn input_error(error: io::Error) -> CommandError {
-    CommandError::new(SYSTEM, format!("cannot read what is typed: {error}"))
+    CommandError::new(SYSTEM, format!("cannot read the input: {error}"))
 }
 
 fn flags(args: &PeerArgs) -> Vec<(&'static str, String)> {

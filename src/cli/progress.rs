@@ -1,15 +1,15 @@
-//! How far a long command is, for a person at a terminal; nothing for anybody else.
+//! Progress bar for a long command. It is shown on a terminal only.
 
 use std::io::{IsTerminal, stderr};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// A bar on standard error.
+/// Progress bar on standard error.
 pub(super) struct Progress(ProgressBar);
 
 impl Progress {
     pub(super) fn new(steps: usize, noun: &'static str) -> Self {
-        // A single step has no middle to show.
+        // One step has no progress to show.
         let is_shown = stderr().is_terminal() && steps > 1;
         let target = if is_shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(u64::try_from(steps).ok(), target);
@@ -20,12 +20,12 @@ impl Progress {
         Self(bar)
     }
 
-    /// One more step is done.
+    /// Advances the bar by one step.
     pub(super) fn advance(&self) {
         self.0.inc(1);
     }
 
-    /// Does something that writes, without the bar in the way.
+    /// Hides the bar while `write` writes to the terminal.
     pub(super) fn suspend<T>(&self, write: impl FnOnce() -> T) -> T {
         self.0.suspend(write)
     }

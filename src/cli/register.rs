@@ -1,4 +1,4 @@
-//! `rollcall register`: takes a name, and keeps what proves that it is taken by us.
+//! `rollcall register`: registers a user and saves its settings.
 
 use clap::Args;
 use serde_json::json;
@@ -11,7 +11,7 @@ use rollcall_client::NewUser;
 use rollcall_core::escape::escape_controls;
 use rollcall_core::{AddrForm, Metadata, MetadataInput};
 
-/// The flags.
+/// Arguments of `register`.
 #[derive(Args, Debug)]
 #[command(after_long_help = super::help::client(&[
     "rollcall register --username alice --addr 10.40.6.26:9000",
@@ -26,11 +26,12 @@ pub(super) struct RegisterArgs {
     #[command(flatten)]
     password: PasswordArgs,
 
-    /// Where others reach the user: IP:PORT, or :PORT for "my address as the server sees it"
+    /// Address where others reach the user: IP:PORT, or :PORT for the IP address that the server
+    /// sees
     #[arg(long, value_name = "ADDR", value_parser = AddrForm::parse)]
     addr: Option<AddrForm>,
 
-    /// A JSON object that everybody can read
+    /// Public information about the user, as a JSON object
     #[arg(long, value_name = "JSON", value_parser = parse_metadata)]
     metadata: Option<Metadata>,
 

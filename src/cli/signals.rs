@@ -1,5 +1,5 @@
-//! The wish that the program may end: SIGTERM from a service manager, SIGINT from Ctrl-C, SIGHUP from a terminal that is
-//! closed.
+//! Shutdown signals: SIGTERM from a service manager, SIGINT from Ctrl-C, SIGHUP from a closed
+//! terminal.
 
 use std::process;
 
@@ -7,24 +7,24 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit::{HUNG_UP, INTERRUPTED, TERMINATED};
 
-/// The signals. From its creation on none of them ends the process by itself.
+/// Listens for the shutdown signals. Once it exists, none of them ends the process by itself.
 pub(super) struct ShutdownSignals {
     terminate: Signal,
     interrupt: Signal,
-    /// `None` if whoever started the process (`nohup`) wanted it to outlive the terminal.
+    /// `None` if the process was started to survive its terminal, as with `nohup`.
     hangup: Option<Signal>,
 }
 
-/// What Linux tells of this process, the signals it ignores among it.
+/// Linux file with the state of this process, which includes its ignored signals.
 const STATUS: &str = "/proc/self/status";
 
-/// A signal that came, as the exit code of a process that obeys it at once.
+/// A received signal, as the exit code of a process that it stops at once.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct SignalExit(u8);
 
 impl ShutdownSignals {
     pub(super) fn listen() -> std::io::Result<Self> {
-        // Where the system does not tell, a hangup is heeded as by any other program.
+        // On other systems the file is missing, and a hangup stops the program as usual.
         let ignores_hangup = std::fs::read_to_string(STATUS).is_ok_and(|status| ignores_hangup(&status));
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -50,13 +50,13 @@ impl ShutdownSignals {
 }
 
 impl SignalExit {
-    /// Ends the process without any further step.
+    /// Exits the process at once, without cleanup.
     pub(super) fn exit_now(&self) -> ! {
         process::exit(i32::from(self.0))
     }
 }
 
-/// Whether SIGHUP, which is the lowest bit, is among the ignored signals.
+/// Whether the process ignores SIGHUP, which is the lowest bit of `SigIgn`.
 fn ignores_hangup(status: &str) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
@@ -69,10 +69,10 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_terminal_that_is_closed_is_a_wish_to_end() {
+    async fn sighup_is_a_shutdown_signal() {
         let mut signals = ShutdownSignals::listen().unwrap();
         if signals.hangup.is_none() {
-            // These tests run under `nohup`.
+            // The tests run under `nohup`.
             return;
         }
         kill_process(getpid(), Signal::HUP).unwrap();
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_started_to_outlive_its_terminal_does() {
+    fn sighup_is_ignored_if_the_process_was_started_to_ignore_it() {
         assert!(ignores_hangup("Name:\trollcall\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n"));
         assert!(!ignores_hangup("SigBlk:\t0000000000000001\nSigIgn:\t0000000000001000\n"));
         assert!(!ignores_hangup(""));

@@ -1,4 +1,4 @@
-//! `rollcall status`: how each node is.
+//! `rollcall status`: the status of each node of the cluster.
 
 use clap::Args;
 use serde_json::json;
@@ -10,10 +10,10 @@ use super::text_table::{Colour, TextTable};
 use rollcall_client::NodeStatus;
 use rollcall_core::MemberRole;
 
-/// What stands in the table where nothing is known.
+/// Text of a table cell without a value.
 const EMPTY_CELL: &str = "-";
 
-/// The flags.
+/// Arguments of `status`.
 #[derive(Args, Debug)]
 #[command(after_long_help = super::help::client(&[
     "rollcall status --server localhost:3000",
@@ -43,7 +43,7 @@ pub(super) async fn run(args: StatusArgs) -> Result<(), CommandError> {
     let reachable = nodes.iter().filter(|node| node.reachable).count();
     let why = match reachable {
         0 => "no server answers".to_owned(),
-        reachable => format!("no node leads at the moment; {reachable} of {} answer", nodes.len()),
+        reachable => format!("no node is the leader at the moment; {reachable} of {} answer", nodes.len()),
     };
     Err(CommandError::new(UNREACHABLE, why))
 }
@@ -87,7 +87,7 @@ fn role(node: &NodeStatus) -> &'static str {
     match (node.role, node.is_leader, node.reachable) {
         (_, true, _) => "leader",
         (None, ..) => EMPTY_CELL,
-        // Won its term and may not serve: it has not heard from a majority for a while.
+        // The node won its term, but its lease expired: it lacks recent replies from a majority.
         (Some(MemberRole::Leader), false, true) => "leader, not serving",
         (Some(MemberRole::Leader), false, false) => "was leader",
         (Some(MemberRole::Candidate), ..) => "candidate",
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_have_one_unit() {
+    fn a_duration_is_shown_in_one_unit() {
         assert_eq!([999, 1000, 59_999, 60_000, 3_600_000].map(duration_text), ["999ms", "1s", "59s", "1m", "1h"]);
     }
 }

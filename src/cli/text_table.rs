@@ -1,17 +1,17 @@
-//! Tables for people: columns of equal width, and colours that do not count. Pure.
+//! Text tables with aligned columns; colour codes do not count for the width. Pure.
 
 use rollcall_core::escape::escape_controls;
 
-/// What a colour says.
+/// Colour of a text, with its meaning.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Colour {
-    /// Well.
+    /// Good state.
     Green,
-    /// Not well.
+    /// Bad state.
     Red,
-    /// Changed.
+    /// Change.
     Yellow,
-    /// A heading.
+    /// Heading.
     Bold,
 }
 
@@ -27,7 +27,7 @@ impl Colour {
     }
 }
 
-/// A table.
+/// Table with a row of headings.
 pub(super) struct TextTable {
     rows: Vec<Vec<(String, Option<Colour>)>>,
 }
@@ -37,12 +37,12 @@ impl TextTable {
         Self { rows: vec![headings.iter().map(|heading| ((*heading).to_owned(), Some(Colour::Bold))).collect()] }
     }
 
-    /// Adds a row; the texts are made harmless.
+    /// Adds a row; control characters in the texts are escaped.
     pub(super) fn row<'t>(&mut self, cells: impl IntoIterator<Item = (&'t str, Option<Colour>)>) {
         self.rows.push(cells.into_iter().map(|(text, colour)| (escape_controls(text), colour)).collect());
     }
 
-    /// The lines, each with its end.
+    /// The lines of the table, each with a line feed.
     pub(super) fn render(&self, is_coloured: bool) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_stand_under_each_other_with_colours_and_without() {
+    fn columns_are_aligned_with_and_without_colours() {
         let mut table = TextTable::new(&["NAME", "ROLE"]);
         table.row([("a", None), ("leader", Some(Colour::Green))]);
         table.row([("böb\u{1b}", None), ("x", None)]);
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn one_is_one() {
+    fn only_a_count_of_one_has_a_singular_noun() {
         assert_eq!([0, 1, 2].map(|n| pluralize(n, "user")), ["0 users", "1 user", "2 users"]);
     }
 }

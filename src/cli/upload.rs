@@ -1,4 +1,4 @@
-//! `rollcall upload`: pictures from files to the registry, one after the other.
+//! `rollcall upload`: uploads image files, one after the other.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -18,10 +18,10 @@ use rollcall_client::{ClientError, Uploads};
 use rollcall_core::ImageKind;
 use rollcall_core::escape::escape_controls;
 
-/// What no registry takes need not be sent.
+/// Largest file that is sent, in bytes. The registry accepts only smaller files.
 const MAX_FILE_BYTES: u64 = 8 * 1024 * 1024;
 
-/// The flags.
+/// Arguments of `upload`.
 #[derive(Args, Debug)]
 #[command(after_long_help = super::help::client(&[
     "rollcall upload --username alice photo.png",
@@ -34,7 +34,7 @@ pub(super) struct UploadArgs {
     #[command(flatten)]
     password: PasswordArgs,
 
-    /// PNG, JPEG or WebP, at most 128×128 pixels
+    /// Image files to upload: PNG, JPEG or WebP, at most 128×128 pixels each
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 
@@ -65,7 +65,7 @@ pub(super) async fn run(args: UploadArgs) -> Result<(), CommandError> {
                 }
             }
             Err(error) => {
-                // One that failed alone is told of at the end.
+                // The error of a single file is printed at the end.
                 if args.files.len() > 1 {
                     progress.suspend(|| print_note(&format!("✗ {name}: {error}")));
                 }
@@ -91,9 +91,10 @@ pub(super) async fn run(args: UploadArgs) -> Result<(), CommandError> {
     }
 }
 
+/// Uploads one file; returns the name of the stored image.
 async fn upload_file(uploads: &mut Uploads, file: &Path) -> Result<String, CommandError> {
     let bytes = read(file).map_err(|error| CommandError::new(REJECTED, format!("cannot read the file: {error}")))?;
-    // The registry looks at the bytes, not at this; so it may say what is wrong with them.
+    // The registry checks the bytes and ignores this kind. It reports an error for other formats.
     let kind = detect_kind(&bytes).unwrap_or(ImageKind::Png);
     let uploaded = uploads.send(kind, bytes).await;
     uploaded.map(|uploaded| uploaded.filename).map_err(|error| match error {
@@ -114,7 +115,7 @@ fn read(file: &Path) -> io::Result<Bytes> {
     Ok(bytes.into())
 }
 
-/// What the first bytes say.
+/// Image format according to the first bytes.
 fn detect_kind(bytes: &[u8]) -> Option<ImageKind> {
     if bytes.starts_with(b"\x89PNG") {
         Some(ImageKind::Png)

@@ -1,4 +1,5 @@
-//! `rollcall watch`: who comes and goes, as it happens, whoever leads.
+//! `rollcall watch`: prints changes of the online clients as they happen, across changes of
+//! leaders.
 
 use std::time::Duration;
 
@@ -15,12 +16,13 @@ use rollcall_client::{Client, ClientError, OnlineChange, OnlineSet};
 use rollcall_core::Addr;
 use rollcall_core::clock::wall_now;
 
-/// How long a node may wait for something to tell: a leader that hangs is left after this and a little more.
+/// Longest time that a node waits for a change before it responds. A leader that hangs is abandoned
+/// shortly after this time.
 const POLL_WAIT: Duration = Duration::from_secs(10);
-/// Between two tries while no leader can be reached; each of them takes seconds itself.
+/// Delay between two requests while no leader can be reached. Each request itself takes seconds.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 
-/// The flags.
+/// Arguments of `watch`.
 #[derive(Args, Debug)]
 #[command(after_long_help = super::help::client(&[
     "rollcall watch --server localhost:3000,localhost:3001",
@@ -44,7 +46,9 @@ pub(super) async fn run(args: WatchArgs) -> Result<(), CommandError> {
     }
 }
 
-/// Ends only if nobody can be reached at the start, or something refuses for good.
+/// Prints changes until an error that a retry cannot cure, or until standard output is closed.
+///
+/// If no node can be reached at the start, that is such an error.
 async fn watch(client: &Client, output: CommandOutput) -> CommandError {
     let mut online = OnlineSet::default();
     let mut leader: Option<String> = None;
@@ -55,7 +59,7 @@ async fn watch(client: &Client, output: CommandOutput) -> CommandError {
             Ok(update) => update,
             Err(error @ (ClientError::DeadlineExceeded { .. } | ClientError::Unreachable { .. })) if has_begun => {
                 if !std::mem::replace(&mut is_unreachable, true) {
-                    print_note(&format!("cannot reach the registry: {error}; trying on"));
+                    print_note(&format!("cannot reach the registry: {error}; still trying"));
                 }
                 sleep(RETRY_DELAY).await;
                 continue;
@@ -73,7 +77,7 @@ async fn watch(client: &Client, output: CommandOutput) -> CommandError {
         }
         let new_leader = client.leader();
         if new_leader != leader {
-            // Those that are left will be needed when this one goes.
+            // Learn the other nodes while this leader is up.
             client.learn_nodes().await;
             match (&leader, &new_leader) {
                 (None, Some(now)) => {
@@ -94,7 +98,7 @@ fn print_change(change: &OnlineChange, output: CommandOutput) -> Result<(), Comm
         json["at"] = at.into();
         return output.json(&json);
     }
-    // Names and addresses have been read as such, so nothing in them is an escape.
+    // Names and addresses were parsed, so they contain no control characters.
     let line = match change {
         OnlineChange::Joined(client) => {
             format!("{} {} joined at {}", output.paint(Colour::Green, "+"), client.username, addr_text(client.addr))

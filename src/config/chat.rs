@@ -1,7 +1,8 @@
-//! Settings of a chat peer: defaults < file (YAML) < environment < flags. What cannot be read is refused wherever it
-//! stands: who wrote it expects it to count.
+//! Settings of a chat peer. Flags override the environment, which overrides the file (YAML), which
+//! overrides the defaults. An invalid value is an error even if it is overridden, because its
+//! author expects it to apply.
 
-pub(super) mod keys;
+pub(super) mod settings;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -10,122 +11,141 @@ use std::time::Duration;
 use rollcall_chat::settings::{LogFormat, LogLevel, PeerSettings};
 use rollcall_chat::{Nickname, PeerEndpoint};
 
-pub use keys::variables;
+pub use settings::{SETTINGS, env_vars};
 
 use super::error::ConfigError;
-use super::keys::Key;
-use super::layers::{Check, Layer, Layers, command_line, environment};
+use super::layers::{Layer, Layers, ValidationScope, command_line, environment, with_default};
 use super::origin::Origin;
+use super::setting::Setting;
 use super::yaml_file;
 
 const NAME_RULE: &str = "1 to 32 characters without spaces and @";
 const COUNT_RULE: &str = "a whole number from 1 to 1000000";
-const PERIOD_RULE: &str = "a time such as 500ms, 5s or 1m30s";
+const DURATION_RULE: &str = "a time such as 500ms, 5s or 1m30s";
 
-/// Reads the file, if one is named, and loads the settings. `flags` are texts by the name of their setting.
+/// Reads the file, if one is given, and loads the settings. `flags` are pairs of setting key and
+/// value.
 ///
 /// # Errors
 /// [`ConfigError`], the first one found.
 pub fn read(
     file: Option<&Path>,
-    variable: &dyn Fn(&str) -> Option<String>,
+    env: &dyn Fn(&str) -> Option<String>,
     flags: &[(&'static str, String)],
 ) -> Result<PeerSettings, ConfigError> {
-    let Some(path) = file else { return load(None, variable, flags) };
+    let Some(path) = file else { return load(None, env, flags) };
     let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable {
         path: path.to_owned(),
         remedy: "",
         cause,
     })?;
-    load(Some((&path.display().to_string(), &text)), variable, flags)
+    load(Some((&path.display().to_string(), &text)), env, flags)
 }
 
-/// Puts the settings together. `file` is the name and text of the configuration file, if there is one; `variable` looks
-/// up an environment variable; `flags` are texts by the name of their setting.
+/// Merges and checks the settings. `file` is the name and the content of the configuration file.
+/// `env` returns the value of an environment variable. `flags` are pairs of setting key and value.
 ///
 /// # Errors
 /// [`ConfigError`], the first one found.
 pub fn load(
     file: Option<(&str, &str)>,
-    variable: &dyn Fn(&str) -> Option<String>,
+    env: &dyn Fn(&str) -> Option<String>,
     flags: &[(&'static str, String)],
 ) -> Result<PeerSettings, ConfigError> {
     let flags = flags.iter().map(|(name, text)| (*name, text.clone(), Origin::CommandLine));
-    let environment = environment(&keys::ALL, variable, |_| Origin::Environment);
-    let file = file.map_or(Ok(Layer::new()), |(name, text)| yaml_file::parse(&keys::ALL, name, text))?;
-    settings(&Layers::new(Check::All, command_line(flags), environment, file), variable)
+    let environment = environment(&SETTINGS, env, |_| Origin::Environment);
+    let file = file.map_or(Ok(Layer::new()), |(name, text)| yaml_file::parse(&SETTINGS, name, text))?;
+    build(&Layers::new(&SETTINGS, ValidationScope::All, command_line(flags), environment, file), env)
 }
 
-fn settings(layers: &Layers, variable: &dyn Fn(&str) -> Option<String>) -> Result<PeerSettings, ConfigError> {
-    let user = || variable("USER").and_then(|user| Nickname::parse(&user).ok());
+fn build(layers: &Layers, env: &dyn Fn(&str) -> Option<String>) -> Result<PeerSettings, ConfigError> {
+    let user = || env("USER").and_then(|user| Nickname::parse(&user).ok());
     let anonymous = || Nickname::parse("peer").expect("the rule allows it");
-    let name = parsed(layers, &keys::NAME, NAME_RULE, |text| Nickname::parse(text).ok())?;
-    let listen =
-        parsed(layers, &keys::LISTEN_ADDR, "host:port", |text| is_host_and_port(text).then(|| text.to_owned()))?;
-    let log_format = parsed(layers, &keys::LOG_FORMAT, "text or json", |text| match text {
+    let name = parsed(layers, &settings::NAME, NAME_RULE, |text| Nickname::parse(text).ok())?;
+    let listen_addr =
+        required(layers, &settings::LISTEN_ADDR, "host:port", |text| is_host_and_port(text).then(|| text.to_owned()))?;
+    let log_format = required(layers, &settings::LOG_FORMAT, "text or json", |text| match text {
         "text" => Some(LogFormat::Text),
         "json" => Some(LogFormat::Json),
         _ => None,
     })?;
     Ok(PeerSettings {
         name: name.or_else(user).unwrap_or_else(anonymous),
-        listen_addr: listen.unwrap_or_else(|| "0.0.0.0:0".to_owned()),
-        peers: layers.list_by(&keys::PEERS, "a list of host:port", |text| PeerEndpoint::parse(text).ok())?,
-        registry: layers.list_by(&keys::REGISTRY, "URLs such as http://127.0.0.1:3000", base_url)?,
+        listen_addr,
+        peers: layers.list_by(&settings::PEERS, "a list of host:port", |text| PeerEndpoint::parse(text).ok())?,
+        registry: layers.list_by(&settings::REGISTRY, "URLs such as http://127.0.0.1:3000", parse_base_url)?,
         password: None,
-        lan: parsed(layers, &keys::LAN, "true or false", parse_bool)?.unwrap_or(true),
+        lan: required(layers, &settings::LAN, "true or false", parse_bool)?,
         lan_addresses: layers
-            .list_by(&keys::LAN_ADDRESSES, "IPv4 addresses such as 192.168.1.255", |text| text.parse().ok())?,
-        max_connections: count(layers, &keys::MAX_CONNECTIONS, 50)?,
-        connect_timeout: period(layers, &keys::CONNECT_TIMEOUT, Duration::from_secs(10))?,
-        heartbeat_interval: period(layers, &keys::HEARTBEAT_INTERVAL, Duration::from_secs(30))?,
-        heartbeat_timeout: period(layers, &keys::HEARTBEAT_TIMEOUT, Duration::from_secs(5))?,
-        message_buffer_size: count(layers, &keys::MESSAGE_BUFFER_SIZE, 16)?,
-        dedup_cache_size: count(layers, &keys::DEDUP_CACHE_SIZE, 100)?,
-        history_size: count(layers, &keys::HISTORY_SIZE, 100)?,
-        dir: parsed(layers, &keys::DIR, "a directory", |text| (!text.is_empty()).then(|| PathBuf::from(text)))?,
-        metrics_addr: parsed(layers, &keys::METRICS_ADDR, "host:port, or a port of this machine alone", metrics_addr)?,
-        log_level: log_level(layers, variable)?,
-        log_format: log_format.unwrap_or_default(),
+            .list_by(&settings::LAN_ADDRESSES, "IPv4 addresses such as 192.168.1.255", |text| text.parse().ok())?,
+        max_connections: count(layers, &settings::MAX_CONNECTIONS)?,
+        connect_timeout: duration(layers, &settings::CONNECT_TIMEOUT)?,
+        heartbeat_interval: duration(layers, &settings::HEARTBEAT_INTERVAL)?,
+        heartbeat_timeout: duration(layers, &settings::HEARTBEAT_TIMEOUT)?,
+        message_buffer_size: count(layers, &settings::MESSAGE_BUFFER_SIZE)?,
+        dedup_cache_size: count(layers, &settings::DEDUP_CACHE_SIZE)?,
+        history_size: count(layers, &settings::HISTORY_SIZE)?,
+        dir: parsed(layers, &settings::DIR, "a directory", |text| (!text.is_empty()).then(|| PathBuf::from(text)))?,
+        metrics_addr: parsed(
+            layers,
+            &settings::METRICS_ADDR,
+            "host:port, or a port of this machine alone",
+            parse_metrics_addr,
+        )?,
+        log_level: log_level(layers, env)?,
+        log_format,
     })
 }
 
-/// A setting that is a text with the rule of `parse`; white space around it does not count.
+/// Reads a setting with the parser `parse`. White space around the value is ignored. `expected`
+/// describes valid values.
 fn parsed<T>(
     layers: &Layers,
-    key: &Key,
-    rule: &str,
+    setting: &Setting,
+    expected: &str,
     parse: impl Fn(&str) -> Option<T>,
 ) -> Result<Option<T>, ConfigError> {
-    Ok(layers.parsed_by(key, rule, |text| parse(text.trim()))?.map(|given| given.value))
+    Ok(layers.parsed_by(setting, expected, |text| parse(text.trim()))?.map(|given| given.value))
 }
 
-fn count(layers: &Layers, key: &Key, default: usize) -> Result<usize, ConfigError> {
+/// Reads a setting that has a default, as [`parsed`] does.
+fn required<T>(
+    layers: &Layers,
+    setting: &Setting,
+    expected: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<T, ConfigError> {
+    Ok(with_default(layers.parsed_by(setting, expected, |text| parse(text.trim()))?).value)
+}
+
+/// Reads a number from 1 to 1,000,000.
+fn count(layers: &Layers, setting: &Setting) -> Result<usize, ConfigError> {
     let is_count = |count: &usize| (1..=1_000_000).contains(count);
-    let found = parsed(layers, key, COUNT_RULE, |text| text.parse().ok().filter(is_count))?;
-    Ok(found.unwrap_or(default))
+    required(layers, setting, COUNT_RULE, |text| text.parse().ok().filter(is_count))
 }
 
-fn period(layers: &Layers, key: &Key, default: Duration) -> Result<Duration, ConfigError> {
-    let found = parsed(layers, key, PERIOD_RULE, |text| parse_period(text).filter(|period| !period.is_zero()))?;
-    Ok(found.unwrap_or(default))
+/// Reads a duration above 0.
+fn duration(layers: &Layers, setting: &Setting) -> Result<Duration, ConfigError> {
+    let parse = |text: &str| parse_duration(text).filter(|duration| !duration.is_zero());
+    required(layers, setting, DURATION_RULE, parse)
 }
 
-/// The level, unless it stands in the file and `RUST_LOG` is set: that is of the environment, which wins over the file.
-fn log_level(layers: &Layers, variable: &dyn Fn(&str) -> Option<String>) -> Result<Option<LogLevel>, ConfigError> {
+/// Log level. A level in the file is ignored if `RUST_LOG` is set, because the environment
+/// overrides the file.
+fn log_level(layers: &Layers, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<LogLevel>, ConfigError> {
     let parse = |text: &str| LogLevel::ALL.into_iter().find(|level| level.name() == text.trim());
-    let found = layers.parsed_by(&keys::LOG_LEVEL, "error, warn, info, debug or trace", parse)?;
-    let is_rust_log_set = variable("RUST_LOG").is_some_and(|text| !text.is_empty());
+    let found = layers.parsed_by(&settings::LOG_LEVEL, "error, warn, info, debug or trace", parse)?;
+    let is_rust_log_set = env("RUST_LOG").is_some_and(|text| !text.is_empty());
     let effective = found.filter(|given| !(is_rust_log_set && matches!(given.origin, Origin::File { .. })));
     Ok(effective.map(|given| given.value))
 }
 
-fn base_url(text: &str) -> Option<String> {
+fn parse_base_url(text: &str) -> Option<String> {
     let is_url = text.starts_with("http://") || text.starts_with("https://");
     is_url.then(|| text.trim_end_matches('/').to_owned())
 }
 
-/// Also as YAML may have it.
+/// Parses a boolean in all spellings of YAML.
 fn parse_bool(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" => Some(true),
@@ -138,16 +158,17 @@ fn is_host_and_port(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && u16::from_str(port).is_ok())
 }
 
-/// A port without a host is this machine's alone: whoever wants others to read how a peer is has to say so.
-fn metrics_addr(text: &str) -> Option<String> {
+/// Parses the metrics address. A port without a host means 127.0.0.1, so that the metrics are
+/// public only on request.
+fn parse_metrics_addr(text: &str) -> Option<String> {
     match text.strip_prefix(':').unwrap_or(text).parse::<u16>() {
         Ok(port) => Some(format!("127.0.0.1:{port}")),
         Err(_) => is_host_and_port(text).then(|| text.to_owned()),
     }
 }
 
-/// `1h`, `1m30s`, `2.5s`, `500ms`: numbers with units, one after another.
-fn parse_period(text: &str) -> Option<Duration> {
+/// Parses a duration such as `1h`, `1m30s`, `2.5s` or `500ms`: numbers with units, added up.
+fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total = Duration::ZERO;
     if rest.is_empty() {
@@ -168,7 +189,7 @@ fn parse_period(text: &str) -> Option<Duration> {
         rest = &rest[unit_end..];
         total = total.checked_add(Duration::try_from_secs_f64(number * unit).ok()?)?;
     }
-    // Longer waits than a day are mistakes, and would overflow elsewhere.
+    // More than a day is a mistake, and would overflow timers.
     (total <= Duration::from_hours(24)).then_some(total)
 }
 

@@ -1,4 +1,5 @@
-//! What can be wrong with a configuration, of a node or a chat peer. Every text is one line: where it stands, what it says, what is right.
+//! Errors in the configuration of a node or of a chat peer. Every text is one line: the place, the
+//! value, and what is right.
 
 use std::path::PathBuf;
 
@@ -8,51 +9,51 @@ use super::node::flags::DEFAULT_FILE;
 use super::origin::Origin;
 use rollcall_core::{InvalidClusterKey, NodeAddr};
 
-/// Why a node or a chat peer cannot be started with this configuration.
+/// Error in the configuration of a node or of a chat peer.
 #[derive(Debug, Error)]
 pub enum ConfigError {
-    /// Nothing says which node this is.
+    /// No source names this node and its peers.
     #[error(
         "no configuration: there is no {DEFAULT_FILE} in this directory; name one with --config FILE, or give --this-node and --peers, or try `rollcall demo`"
     )]
-    Nothing,
+    NoConfiguration,
     /// The file could not be read.
     #[error("cannot read the configuration file {}: {cause}{remedy}", .path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What can be done, after a semicolon; empty where nothing is to be said.
+        /// The remedy after a semicolon, or an empty text.
         remedy: &'static str,
-        /// What the system said.
+        /// The error of the operating system.
         cause: std::io::Error,
     },
     /// The file is not TOML.
     #[error("{origin}: not valid TOML: {message}")]
-    Syntax {
+    InvalidToml {
         /// The line.
         origin: Origin,
-        /// What the parser said.
+        /// The error of the parser.
         message: String,
     },
-    /// The file is neither YAML nor JSON, or has a list where one value is right.
+    /// The file is neither YAML nor JSON, or has a list where one value is expected.
     #[error("{name}: {message}")]
-    NotYaml {
+    InvalidYaml {
         /// The file, as the user named it.
         name: String,
-        /// What the parser said; it ends with the line and the column.
+        /// The error of the parser. It ends with the line and the column.
         message: String,
     },
-    /// The file of a chat peer has a key that is none.
-    #[error("{origin}: there is no setting {key:?}; there are {names}")]
+    /// The file of a chat peer has an unknown key.
+    #[error("{origin}: there is no setting {key:?}; there are {all}")]
     UnknownSetting {
         /// The line.
         origin: Origin,
         /// The key.
         key: String,
-        /// All keys.
-        names: String,
+        /// All known keys, separated by commas.
+        all: String,
     },
-    /// The file of a node has a key that means nothing.
+    /// The file of a node has an unknown key.
     #[error("{origin}: unknown key {key:?}{}", .nearest.map_or_else(
         || "; remove it (config.toml of the distribution lists every key)".to_owned(),
         |name| format!("; did you mean {name}?")
@@ -62,125 +63,125 @@ pub enum ConfigError {
         origin: Origin,
         /// The key.
         key: String,
-        /// A key that is spelt much like it.
+        /// The known key with the most similar spelling, if any is similar.
         nearest: Option<&'static str>,
     },
     /// A setting that has no default is missing.
-    #[error("{name} is not set; {remedy}")]
-    Unset {
+    #[error("{key} is not set; {remedy}")]
+    Missing {
         /// The setting.
-        name: &'static str,
-        /// Where it can be set.
+        key: &'static str,
+        /// The places in which it can be set.
         remedy: String,
     },
-    /// A value is of the wrong type or outside its range.
-    #[error("{origin}: {name} is {given}, but must be {right}")]
+    /// A value has the wrong type or is outside its range.
+    #[error("{origin}: {key} is {given}, but must be {expected}")]
     Invalid {
-        /// Where the value was given.
+        /// The place of the value.
         origin: Origin,
         /// The setting.
-        name: &'static str,
-        /// The value as it was written, cut to a length that is safe to repeat.
+        key: &'static str,
+        /// The value as the user wrote it, cut to a safe length.
         given: String,
-        /// What is right.
-        right: String,
+        /// What a value must be.
+        expected: String,
     },
     /// The node is not a member of its own cluster.
     #[error(
         "{origin}: this_node is {node}, which is not one of peers ({}); add it to peers on every node, or name one of them with --this-node", list(.peers)
     )]
     NotAPeer {
-        /// Where `this_node` was given.
+        /// The place of `this_node`.
         origin: Origin,
         /// The node.
         node: NodeAddr,
         /// The peers.
         peers: Vec<NodeAddr>,
     },
-    /// One node stands twice among the peers: its vote would count twice.
+    /// The peers name one node twice. Its vote would count twice.
     #[error("{origin}: peers names {peer} twice; name every node once")]
-    PeerTwice {
-        /// The line of the second mention.
+    DuplicatePeer {
+        /// The place of the second mention.
         origin: Origin,
         /// The node.
         peer: NodeAddr,
     },
-    /// More nodes than the election is made for.
-    #[error("{origin}: peers names {count} nodes; use 3 or 5, and at most {most}")]
+    /// There are more nodes than the election supports.
+    #[error("{origin}: peers names {count} nodes; use 3 or 5, and at most {max}")]
     TooManyPeers {
-        /// Where the peers were given.
+        /// The place of the peers.
         origin: Origin,
-        /// How many there are.
+        /// The number of peers.
         count: usize,
-        /// How many there may be.
-        most: usize,
+        /// The highest number allowed.
+        max: usize,
     },
-    /// There is no range to draw a timeout from.
+    /// The range of random election timeouts is empty.
     #[error(
         "{origin}: election_timeout_min_ms is {min_ms} and election_timeout_max_ms is {max_ms}; the minimum must be less than the maximum (3000 and 5000 are good values)"
     )]
-    NoTimeoutRange {
-        /// Where one of the two was given.
+    InvalidTimeoutRange {
+        /// The place of one of the two values.
         origin: Origin,
-        /// The shortest timeout.
+        /// The shortest timeout, in milliseconds.
         min_ms: u64,
-        /// The longest timeout.
+        /// The longest timeout, in milliseconds.
         max_ms: u64,
     },
-    /// One late heartbeat would end the lease.
+    /// The lease would end after one late heartbeat.
     #[error(
-        "{origin}: heartbeat_interval_ms is {interval_ms}, too slow for an election_timeout_min_ms of {min_ms}: two heartbeats must fit into a lease of 5/6 of it; set heartbeat_interval_ms to at most {most_ms}, or raise election_timeout_min_ms to at least {least_min_ms}"
+        "{origin}: heartbeat_interval_ms is {interval_ms}, too slow for an election_timeout_min_ms of {min_ms}: two heartbeats must fit into a lease of 5/6 of it; set heartbeat_interval_ms to at most {max_interval_ms}, or raise election_timeout_min_ms to at least {needed_min_ms}"
     )]
     HeartbeatTooSlow {
-        /// Where one of the two was given.
+        /// The place of one of the two values.
         origin: Origin,
-        /// The time between heartbeats.
+        /// The interval of heartbeats, in milliseconds.
         interval_ms: u64,
-        /// The shortest election timeout.
+        /// The shortest election timeout, in milliseconds.
         min_ms: u64,
-        /// The slowest heartbeat that this timeout allows.
-        most_ms: u64,
-        /// The shortest timeout that this heartbeat allows.
-        least_min_ms: u64,
+        /// The longest interval that this timeout allows, in milliseconds.
+        max_interval_ms: u64,
+        /// The shortest timeout that this interval allows, in milliseconds.
+        needed_min_ms: u64,
     },
-    /// Both servers of the node would bind one port.
+    /// Both servers of the node would bind the same port.
     #[error("{origin}: api_port is {port}, which is also the election port of this_node; choose another, such as 3000")]
-    PortTaken {
-        /// Where one of the two was given.
+    PortConflict {
+        /// The place of one of the two values.
         origin: Origin,
         /// The port.
         port: u16,
     },
-    /// The file with the cluster's key cannot be read.
+    /// The file with the cluster key cannot be read.
     #[error("cannot read the cluster_key_file {}: {cause}; put the key there, the same on all nodes", .path.display())]
-    NoClusterKey {
+    UnreadableClusterKey {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         cause: std::io::Error,
     },
-    /// The file with the cluster's key holds none.
+    /// The file with the cluster key has no valid key.
     #[error("the cluster_key_file {} holds no key: {cause}", .path.display())]
-    BadClusterKey {
+    InvalidClusterKey {
         /// The file.
         path: PathBuf,
-        /// What is right.
+        /// The rule that it breaks.
         cause: InvalidClusterKey,
     },
-    /// The cluster's key is given twice, and the two may differ.
+    /// The cluster key is given twice. The two keys may differ.
     #[error("{origin}: cluster_key_file is set, and cluster_key is set too; give one of the two")]
-    TwoClusterKeys {
-        /// Where the file was named.
+    DuplicateClusterKey {
+        /// The place that names the file.
         origin: Origin,
     },
-    /// The key to the bucket is not there.
+    /// The credentials file of the bucket cannot be read.
     #[error(
         "cannot read the credentials file {}: {cause}; put the service account's JSON file there or name it in GOOGLE_APPLICATION_CREDENTIALS; or unset FIREBASE_BUCKET to keep everything in a local directory", .path.display()
     )]
-    NoCredentials {
+    UnreadableCredentials {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         cause: std::io::Error,
     },
 }

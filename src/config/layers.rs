@@ -1,173 +1,206 @@
-//! Layered values: command line over environment over file. Knows types and lines, not what a value means.
+//! Layers of values: command line over environment over file over defaults.
+//!
+//! It knows the types of values and where they were given. It does not know what a value means.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::error::ConfigError;
-use super::keys::Key;
 use super::origin::Origin;
+use super::setting::Setting;
 
-/// The longest piece of a value that an error repeats.
+/// Most characters of a value that an error repeats.
 const MAX_REPEATED_CHARS: usize = 80;
 
-/// What a path is.
-pub(super) const RIGHT_PATH: &str = "a path in quotes";
+/// What a path must be.
+pub(super) const EXPECTED_PATH: &str = "a path in quotes";
 
-/// What an error says instead of a secret.
+/// What an error shows instead of a secret.
 const NOT_SHOWN: &str = "a value that is not shown here";
 
-/// A value and where it was given.
+/// A value and the place where it was given.
 #[derive(Clone, Debug)]
-pub(super) struct Given<T> {
+pub(super) struct WithOrigin<T> {
     pub(super) value: T,
     pub(super) origin: Origin,
     /// The value as the user wrote it, for errors.
-    written: String,
+    source_text: String,
 }
 
-/// A value before its type is asked for.
+/// A value before it is read as the type of its setting.
 #[derive(Clone, Debug)]
-pub(super) enum Raw {
-    /// From where everything is text: the environment, the command line, YAML. Commas separate the items of a list.
+pub(super) enum RawValue {
+    /// From a source in which every value is text: defaults, environment, command line, YAML.
+    /// Commas separate the items of a list.
     Untyped(String),
-    /// A text that was written as one.
+    /// A text of a typed source.
     Text(String),
     Number(u64),
-    Switch(bool),
-    List(Vec<Given<Raw>>),
-    /// Something that no setting takes, such as a date or a negative number.
+    Bool(bool),
+    List(Vec<WithOrigin<RawValue>>),
+    /// A type that no setting has, such as a date or a negative number.
     Other,
 }
 
-/// The values of one place, by the name of their setting.
-pub(super) type Layer = BTreeMap<&'static str, Given<Raw>>;
+/// The values of one source, by the keys of their settings.
+pub(super) type Layer = BTreeMap<&'static str, WithOrigin<RawValue>>;
 
-/// Which values of a setting are checked if several layers have one.
+/// Which values of a setting are validated if several layers have one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Check {
-    /// The one that wins.
+pub(super) enum ValidationScope {
+    /// The value that wins.
     Winner,
-    /// All of them.
+    /// Every value.
     All,
 }
 
-/// The three places where a setting may stand.
+/// The layers of one configuration.
 pub(super) struct Layers {
-    /// From the one that wins down.
-    layers: [Layer; 3],
-    check: Check,
+    /// In descending priority.
+    layers: [Layer; 4],
+    validation: ValidationScope,
 }
 
-/// The layer of the command line: texts by the name of their setting, with their origin.
+/// The layer of the command line, from texts by the keys of their settings.
 pub(super) fn command_line(texts: impl IntoIterator<Item = (&'static str, String, Origin)>) -> Layer {
-    texts.into_iter().map(|(name, text, origin)| (name, Given::untyped(text, &origin))).collect()
+    texts.into_iter().map(|(key, text, origin)| (key, WithOrigin::untyped(text, &origin))).collect()
 }
 
-/// The layer of the environment. An empty variable counts as unset: `export API_PORT=` in a script means "the default".
+/// The layer of the environment. An empty variable counts as unset: `export API_PORT=` in a script
+/// means the default.
 pub(super) fn environment(
-    keys: &[&'static Key],
-    variable: &dyn Fn(&str) -> Option<String>,
-    origin: impl Fn(&'static Key) -> Origin,
+    settings: &[&'static Setting],
+    env: &dyn Fn(&str) -> Option<String>,
+    origin: impl Fn(&'static Setting) -> Origin,
 ) -> Layer {
-    let given = |key: &&'static Key| {
-        let text = variable(key.variable).filter(|text| !text.is_empty())?;
-        Some((key.name, Given::untyped(text, &origin(key))))
+    let value = |setting: &&'static Setting| {
+        let text = env(setting.env).filter(|text| !text.is_empty())?;
+        Some((setting.key, WithOrigin::untyped(text, &origin(setting))))
     };
-    keys.iter().filter_map(given).collect()
+    settings.iter().filter_map(value).collect()
+}
+
+/// The layer of the defaults.
+fn defaults(settings: &[&'static Setting]) -> Layer {
+    let value = |setting: &&'static Setting| {
+        let text = setting.default?.to_owned();
+        Some((setting.key, WithOrigin::untyped(text, &Origin::Default(setting.key))))
+    };
+    settings.iter().filter_map(value).collect()
 }
 
 impl Layers {
-    pub(super) fn new(check: Check, command_line: Layer, environment: Layer, file: Layer) -> Self {
-        Self { layers: [command_line, environment, file], check }
+    pub(super) fn new(
+        settings: &[&'static Setting],
+        validation: ValidationScope,
+        command_line: Layer,
+        environment: Layer,
+        file: Layer,
+    ) -> Self {
+        Self { layers: [command_line, environment, file, defaults(settings)], validation }
     }
 
     /// A setting that is one text.
-    pub(super) fn text(&self, key: &Key, right: &str) -> Result<Option<Given<String>>, ConfigError> {
-        self.read(key, |given| text(key, given, right))
+    pub(super) fn text(&self, setting: &Setting, expected: &str) -> Result<Option<WithOrigin<String>>, ConfigError> {
+        self.read(setting, |given| text(setting, given, expected))
     }
 
-    /// A setting that is a text with a rule of its own.
-    pub(super) fn parsed<T: FromStr>(&self, key: &Key, right: &str) -> Result<Option<Given<T>>, ConfigError> {
-        self.parsed_by(key, right, |text| text.parse().ok())
+    /// A setting that is a text which `T` parses.
+    pub(super) fn parsed<T: FromStr>(
+        &self,
+        setting: &Setting,
+        expected: &str,
+    ) -> Result<Option<WithOrigin<T>>, ConfigError> {
+        self.parsed_by(setting, expected, |text| text.parse().ok())
     }
 
-    /// A setting that is a text with the rule of `parse`.
+    /// A setting that is a text which `parse` accepts.
     pub(super) fn parsed_by<T>(
         &self,
-        key: &Key,
-        right: &str,
+        setting: &Setting,
+        expected: &str,
         parse: impl Fn(&str) -> Option<T>,
-    ) -> Result<Option<Given<T>>, ConfigError> {
-        self.read(key, |given| parse(&text(key, given, right)?).ok_or_else(|| given.invalid(key, right)))
+    ) -> Result<Option<WithOrigin<T>>, ConfigError> {
+        self.read(setting, |given| {
+            parse(&text(setting, given, expected)?).ok_or_else(|| given.invalid(setting, expected))
+        })
     }
 
-    /// A setting that is a path, which is not empty.
-    pub(super) fn path(&self, key: &Key, default: &str) -> Result<PathBuf, ConfigError> {
+    /// A setting with a default that is a path, which may not be empty.
+    pub(super) fn path(&self, setting: &Setting) -> Result<PathBuf, ConfigError> {
         let path = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
-        let found = self.parsed_by(key, RIGHT_PATH, path)?;
-        Ok(found.map_or_else(|| PathBuf::from(default), |given| given.value))
+        let found = self.parsed_by(setting, EXPECTED_PATH, path)?;
+        Ok(with_default(found).value)
     }
 
-    /// A setting that is a number of at least 1 and at most `most`.
-    pub(super) fn number(&self, key: &Key, most: u64, default: u64) -> Result<Given<u64>, ConfigError> {
-        let found = self.read(key, |given| {
+    /// A setting with a default that is a number from 1 to `max`.
+    pub(super) fn number(&self, setting: &Setting, max: u64) -> Result<WithOrigin<u64>, ConfigError> {
+        let found = self.read(setting, |given| {
             let number = match &given.value {
-                // Digits only: the standard parser would take a leading `+`.
-                Raw::Untyped(text) => text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten(),
-                Raw::Number(number) => Some(*number),
-                Raw::Text(_) | Raw::Switch(_) | Raw::List(_) | Raw::Other => None,
+                // Digits only: the standard parser accepts a leading `+`.
+                RawValue::Untyped(text) => {
+                    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+                }
+                RawValue::Number(number) => Some(*number),
+                RawValue::Text(_) | RawValue::Bool(_) | RawValue::List(_) | RawValue::Other => None,
             };
-            let number = number.filter(|number| (1..=most).contains(number));
-            number.ok_or_else(|| given.invalid(key, format!("a whole number from 1 to {most}")))
+            let number = number.filter(|number| (1..=max).contains(number));
+            number.ok_or_else(|| given.invalid(setting, format!("a whole number from 1 to {max}")))
         })?;
-        let origin = Origin::Default(key.name);
-        Ok(found.unwrap_or_else(|| Given { value: default, origin, written: default.to_string() }))
+        Ok(with_default(found))
     }
 
-    /// A setting that is yes or no.
-    pub(super) fn switch(&self, key: &Key, default: bool) -> Result<bool, ConfigError> {
-        let found = self.read(key, |given| match &given.value {
-            Raw::Switch(value) => Ok(*value),
-            Raw::Untyped(text) if text == "true" => Ok(true),
-            Raw::Untyped(text) if text == "false" => Ok(false),
-            _ => Err(given.invalid(key, "true or false")),
+    /// A setting with a default that is `true` or `false`.
+    pub(super) fn bool(&self, setting: &Setting) -> Result<bool, ConfigError> {
+        let found = self.read(setting, |given| match &given.value {
+            RawValue::Bool(value) => Ok(*value),
+            RawValue::Untyped(text) if text == "true" => Ok(true),
+            RawValue::Untyped(text) if text == "false" => Ok(false),
+            _ => Err(given.invalid(setting, "true or false")),
         })?;
-        Ok(found.map_or(default, |given| given.value))
+        Ok(with_default(found).value)
     }
 
-    /// A setting that is a list of texts; where everything is text, they are separated by commas.
-    pub(super) fn list(&self, key: &Key, right: &str) -> Result<Option<Given<Vec<Given<String>>>>, ConfigError> {
-        self.read(key, |given| items(key, given, right))
+    /// A setting that is a list of texts. In an untyped source, commas separate them.
+    pub(super) fn list(
+        &self,
+        setting: &Setting,
+        expected: &str,
+    ) -> Result<Option<WithOrigin<Vec<WithOrigin<String>>>>, ConfigError> {
+        self.read(setting, |given| items(setting, given, expected))
     }
 
-    /// A setting that is a list of texts, each with the rule of `parse`.
+    /// A setting that is a list of texts, each of which `parse` accepts.
     pub(super) fn list_by<T>(
         &self,
-        key: &Key,
-        right: &str,
+        setting: &Setting,
+        expected: &str,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Result<Vec<T>, ConfigError> {
-        let item = |item: &Given<String>| parse(&item.value).ok_or_else(|| item.invalid(key, right));
-        let found = self.read(key, |given| items(key, given, right)?.iter().map(item).collect())?;
+        let item = |item: &WithOrigin<String>| parse(&item.value).ok_or_else(|| item.invalid(setting, expected));
+        let found = self.read(setting, |given| items(setting, given, expected)?.iter().map(item).collect())?;
         Ok(found.map(|given| given.value).unwrap_or_default())
     }
 
-    /// The value that wins. Fails at the first wrong one of those that are checked.
+    /// The value of the layer with the highest priority.
+    ///
+    /// # Errors
+    /// The first invalid value among those that are validated.
     fn read<T>(
         &self,
-        key: &Key,
-        read: impl Fn(&Given<Raw>) -> Result<T, ConfigError>,
-    ) -> Result<Option<Given<T>>, ConfigError> {
+        setting: &Setting,
+        read: impl Fn(&WithOrigin<RawValue>) -> Result<T, ConfigError>,
+    ) -> Result<Option<WithOrigin<T>>, ConfigError> {
         let mut found = None;
-        for given in self.layers.iter().filter_map(|layer| layer.get(key.name)) {
+        for given in self.layers.iter().filter_map(|layer| layer.get(setting.key)) {
             let mut given = given.clone();
-            if key.is_secret {
-                NOT_SHOWN.clone_into(&mut given.written);
+            if setting.is_secret {
+                NOT_SHOWN.clone_into(&mut given.source_text);
             }
             let value = given.with(read(&given)?);
             found.get_or_insert(value);
-            if self.check == Check::Winner {
+            if self.validation == ValidationScope::Winner {
                 break;
             }
         }
@@ -175,69 +208,82 @@ impl Layers {
     }
 }
 
-impl<T> Given<T> {
-    /// A value of a file; `written` is its text there.
-    pub(super) fn of_file(value: T, origin: Origin, written: &str) -> Self {
-        Self { value, origin, written: cut(written) }
+/// The value of a setting that has a default.
+pub(super) fn with_default<T>(found: Option<WithOrigin<T>>) -> WithOrigin<T> {
+    found.expect("the layer of defaults has a value")
+}
+
+impl<T> WithOrigin<T> {
+    /// A value of a file. `source_text` is its text there.
+    pub(super) fn of_file(value: T, origin: Origin, source_text: &str) -> Self {
+        Self { value, origin, source_text: truncate(source_text) }
     }
 
-    /// Another value of the same origin.
-    pub(super) fn with<U>(&self, value: U) -> Given<U> {
-        Given { value, origin: self.origin.clone(), written: self.written.clone() }
+    /// Another value with the same origin.
+    pub(super) fn with<U>(&self, value: U) -> WithOrigin<U> {
+        WithOrigin { value, origin: self.origin.clone(), source_text: self.source_text.clone() }
     }
 
-    /// The error that this value is not right.
-    pub(super) fn invalid(&self, key: &Key, right: impl Into<String>) -> ConfigError {
+    /// The error that this value is invalid.
+    pub(super) fn invalid(&self, setting: &Setting, expected: impl Into<String>) -> ConfigError {
         ConfigError::Invalid {
             origin: self.origin.clone(),
-            name: key.name,
-            given: self.written.clone(),
-            right: right.into(),
+            key: setting.key,
+            given: self.source_text.clone(),
+            expected: expected.into(),
         }
     }
 }
 
-impl Given<Raw> {
-    /// A value from where everything is text.
+impl WithOrigin<RawValue> {
+    /// A value of an untyped source.
     pub(super) fn untyped(text: String, origin: &Origin) -> Self {
-        let written = cut(&format!("{text:?}"));
-        Self { value: Raw::Untyped(text), origin: origin.clone(), written }
+        let source_text = truncate(&format!("{text:?}"));
+        Self { value: RawValue::Untyped(text), origin: origin.clone(), source_text }
     }
 }
 
-impl Given<String> {
-    /// Reads the text as something with a rule.
-    pub(super) fn parse<T: FromStr>(&self, key: &Key, right: &str) -> Result<Given<T>, ConfigError> {
-        self.value.parse().map(|value| self.with(value)).map_err(|_| self.invalid(key, right))
+impl WithOrigin<String> {
+    /// Parses the text.
+    pub(super) fn parse<T: FromStr>(&self, setting: &Setting, expected: &str) -> Result<WithOrigin<T>, ConfigError> {
+        self.value.parse().map(|value| self.with(value)).map_err(|_| self.invalid(setting, expected))
     }
 }
 
-fn text(key: &Key, given: &Given<Raw>, right: &str) -> Result<String, ConfigError> {
+fn text(setting: &Setting, given: &WithOrigin<RawValue>, expected: &str) -> Result<String, ConfigError> {
     match &given.value {
-        Raw::Untyped(text) | Raw::Text(text) => Ok(text.clone()),
-        Raw::Number(_) | Raw::Switch(_) | Raw::List(_) | Raw::Other => Err(given.invalid(key, right)),
+        RawValue::Untyped(text) | RawValue::Text(text) => Ok(text.clone()),
+        RawValue::Number(_) | RawValue::Bool(_) | RawValue::List(_) | RawValue::Other => {
+            Err(given.invalid(setting, expected))
+        }
     }
 }
 
-fn items(key: &Key, given: &Given<Raw>, right: &str) -> Result<Vec<Given<String>>, ConfigError> {
-    let of_list = |item: &Given<Raw>| match &item.value {
-        Raw::Untyped(texts) => Ok(pieces(texts, &item.origin)),
-        _ => Ok(vec![item.with(text(key, item, right)?)]),
+fn items(
+    setting: &Setting,
+    given: &WithOrigin<RawValue>,
+    expected: &str,
+) -> Result<Vec<WithOrigin<String>>, ConfigError> {
+    let of_list = |item: &WithOrigin<RawValue>| match &item.value {
+        RawValue::Untyped(texts) => Ok(split_at_commas(texts, &item.origin)),
+        _ => Ok(vec![item.with(text(setting, item, expected)?)]),
     };
     match &given.value {
-        Raw::Untyped(texts) => Ok(pieces(texts, &given.origin)),
-        Raw::List(items) => Ok(items.iter().map(of_list).collect::<Result<Vec<_>, _>>()?.concat()),
-        Raw::Text(_) | Raw::Number(_) | Raw::Switch(_) | Raw::Other => Err(given.invalid(key, right)),
+        RawValue::Untyped(texts) => Ok(split_at_commas(texts, &given.origin)),
+        RawValue::List(items) => Ok(items.iter().map(of_list).collect::<Result<Vec<_>, _>>()?.concat()),
+        RawValue::Text(_) | RawValue::Number(_) | RawValue::Bool(_) | RawValue::Other => {
+            Err(given.invalid(setting, expected))
+        }
     }
 }
 
-fn pieces(texts: &str, origin: &Origin) -> Vec<Given<String>> {
+fn split_at_commas(texts: &str, origin: &Origin) -> Vec<WithOrigin<String>> {
     let texts = texts.split(',').map(str::trim).filter(|text| !text.is_empty());
-    texts.map(|text| Given::untyped(text.to_owned(), origin).with(text.to_owned())).collect()
+    texts.map(|text| WithOrigin::untyped(text.to_owned(), origin).with(text.to_owned())).collect()
 }
 
-/// A text on one line and no longer than an error may repeat.
-pub(super) fn cut(text: &str) -> String {
+/// The text on one line, cut to [`MAX_REPEATED_CHARS`].
+pub(super) fn truncate(text: &str) -> String {
     let mut line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if let Some((end, _)) = line.char_indices().nth(MAX_REPEATED_CHARS) {
         line.truncate(end);

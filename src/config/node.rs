@@ -1,15 +1,16 @@
-//! Configuration of a node: defaults < file (TOML) < environment < flags, checked once.
+//! Configuration of a node: defaults < file (TOML) < environment < flags, validated once.
 //!
-//! A [`Config`] that exists is right: nobody checks again. Loading is pure (the file's text, a way to look up a
-//! variable, the flags); only [`Config::read`] touches the disk. The files below hold one concern each, with its checks
-//! and its defaults; the defaults of the election are the documented ones.
+//! A [`Config`] is valid: no other code validates it again. Loading is pure: it takes the text of
+//! the file, a lookup of environment variables, and the flags. Only [`Config::read`] reads from
+//! disk. Each file below holds one concern and its validation. The settings and their defaults are
+//! in `settings`.
 
 mod api;
 mod base_url;
 pub(super) mod flags;
-pub(super) mod keys;
 mod load_source;
 mod membership;
+pub(super) mod settings;
 mod storage;
 mod timings;
 mod warnings;
@@ -19,129 +20,137 @@ use std::path::{Path, PathBuf};
 
 use rollcall_core::{ClusterKey, NodeAddr, Timings};
 
-pub use api::{Api, Cors};
+pub use api::{ApiConfig, CorsConfig};
 pub use flags::Flags;
-pub use keys::variables;
-pub use load_source::LoadSource;
-pub use storage::{DEFAULT_CREDENTIALS, Storage};
+pub use load_source::LoadSourceConfig;
+pub use settings::{DEFAULT_CREDENTIALS, SETTINGS, env_vars};
+pub use storage::StorageConfig;
 
 use super::error::ConfigError;
-use super::layers::{Check, Layers, command_line, environment};
+use super::layers::{Layers, ValidationScope, command_line, environment};
 use super::origin::Origin;
 use super::toml_file;
-use api::api;
+use api::read_api;
 use flags::DEFAULT_FILE;
-use load_source::load_source;
-use membership::{cluster_key, membership};
-use storage::{emulator, storage};
-use timings::{MAX_MS, timings};
+use load_source::read_load_source;
+use membership::{read_cluster_key, read_membership};
+use storage::{read_emulator_url, read_storage};
+use timings::{MAX_MS, read_timings};
 use warnings::warnings;
 
-const DEFAULT_DATA_DIR: &str = "data";
-/// Three of the heartbeats that clients are told to send, 10 s apart.
-const DEFAULT_TTL_SECONDS: u64 = 30;
-const DEFAULT_TOKEN_DAYS: u64 = 30;
-/// Ten years: whoever wants more wants no end, and sums of times must not overflow.
+/// Longest validity of a token, in days. Ten years, so that sums of times do not overflow.
 const MAX_TOKEN_DAYS: u64 = 3650;
-const DEFAULT_STORAGE_TIMEOUT_MS: u64 = 5000;
-/// What can be done about a file that cannot be read.
-const REMEDY: &str = "; name it with --config FILE, or try `rollcall demo`";
+/// Remedy for a configuration file that cannot be read.
+const UNREADABLE_FILE_REMEDY: &str = "; name it with --config FILE, or try `rollcall demo`";
 
 /// The whole configuration of one node.
 ///
-/// Invariant: `node` is one of `peers`, which are sorted, distinct and at most [`rollcall_core::MAX_NODES`].
+/// Invariant: `node` is one of `peers`, which are sorted, distinct and at most
+/// [`rollcall_core::MAX_NODES`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Config {
-    /// This node.
+    /// Election address of this node. It is also its name.
     pub node: NodeAddr,
-    /// All nodes, this one included.
+    /// Election addresses of all nodes, this one included.
     pub peers: Vec<NodeAddr>,
-    /// The election's times.
+    /// Times of the election.
     pub timings: Timings,
-    /// Whether the orderly end of a connection proves that the node at its other end is dead.
+    /// Whether the end of a connection without an error proves that the process at its other end is
+    /// dead.
     pub trust_end_of_stream: bool,
-    /// The secret that all nodes share; only nodes that hold it form a cluster.
+    /// Secret of the cluster. Nodes accept only nodes with the same key.
     pub cluster_key: Option<ClusterKey>,
-    /// Where [`Config::read`] found it, if it was in a file of its own.
+    /// The file from which [`Config::read`] reads the cluster key, if it has a file of its own.
     pub cluster_key_file: Option<PathBuf>,
-    /// Where the election reads how busy this node is.
-    pub load_source: LoadSource,
-    /// Between two samples of the load, in milliseconds; not 0. Nodes may differ in it.
+    /// Source of this node's load, by which the election chooses a leader.
+    pub load_source: LoadSourceConfig,
+    /// Time between two samples of the load, in milliseconds. At least 1. Nodes may have different
+    /// values.
     pub cpu_refresh_ms: u64,
     /// The HTTP API.
-    pub api: Api,
-    /// Who is online.
-    pub presence: Presence,
-    /// Users' passwords.
-    pub passwords: Passwords,
-    /// What lasts.
-    pub storage: Storage,
-    /// The deadline of one call to the storage, retries included.
+    pub api: ApiConfig,
+    /// Presence of clients.
+    pub presence: PresenceConfig,
+    /// Passwords and tokens of users.
+    pub passwords: PasswordConfig,
+    /// Durable storage.
+    pub storage: StorageConfig,
+    /// Deadline of one call to the storage, retries included, in milliseconds.
     pub storage_timeout_ms: u64,
-    /// Where the nodes of this machine keep their state.
+    /// Directory in which the nodes of this machine keep their state.
     pub data_dir: PathBuf,
-    /// What is allowed, but most likely not meant; a line each.
+    /// Values that are valid but probably not intended. One line each.
     pub warnings: Vec<String>,
 }
 
-/// Who counts as online.
+/// Rule by which a client counts as online.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Presence {
-    /// How long after its last heartbeat a client is online.
+pub struct PresenceConfig {
+    /// Time after its last heartbeat during which a client is online, in milliseconds.
     pub ttl_ms: u64,
 }
 
 /// Users' passwords and tokens.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Passwords {
-    /// Whether a user must have one.
+pub struct PasswordConfig {
+    /// Whether every user must have a password.
     pub required: bool,
-    /// For how long a token is good.
+    /// Validity of a token, in seconds.
     pub token_seconds: u64,
 }
 
 impl Config {
-    /// Puts the configuration together. `file` is the name and text of the configuration file, if there is one;
-    /// `variable` looks up an environment variable.
+    /// Loads the configuration. `file` is the name and text of the configuration file, if there is
+    /// one. `env` looks up an environment variable.
     ///
     /// # Errors
-    /// [`ConfigError`], the first one found.
+    /// The first [`ConfigError`] found.
     pub fn load(
         file: Option<(&str, &str)>,
-        variable: &dyn Fn(&str) -> Option<String>,
+        env: &dyn Fn(&str) -> Option<String>,
         flags: &Flags,
     ) -> Result<Self, ConfigError> {
         let (name, text) = file.unzip();
-        let file = text.map(|text| toml_file::parse(&keys::ALL, name.unwrap_or_default(), text)).transpose()?;
+        let file = text.map(|text| toml_file::parse(&SETTINGS, name.unwrap_or_default(), text)).transpose()?;
         let has_file = file.is_some();
-        let environment = environment(&keys::ALL, variable, |key| Origin::Variable(key.variable));
-        let layers = Layers::new(Check::Winner, command_line(flags.given()), environment, file.unwrap_or_default());
+        let environment = environment(&SETTINGS, env, |setting| Origin::EnvVar(setting.env));
+        let layers = Layers::new(
+            &SETTINGS,
+            ValidationScope::Winner,
+            command_line(flags.values()),
+            environment,
+            file.unwrap_or_default(),
+        );
         build(&layers, has_file)
     }
 
-    /// Reads the file that the flags name, or `config.toml` if it exists, loads the configuration, reads the cluster's
-    /// key if it is in a file of its own, and looks whether the credentials are there.
+    /// Reads the file that the flags name, or `config.toml` if it exists, and loads the
+    /// configuration. Then reads the cluster key if it has a file of its own, and checks that the
+    /// credentials file is readable.
     ///
     /// # Errors
-    /// [`ConfigError`], the first one found.
-    pub fn read(variable: &dyn Fn(&str) -> Option<String>, flags: &Flags) -> Result<Self, ConfigError> {
+    /// The first [`ConfigError`] found.
+    pub fn read(env: &dyn Fn(&str) -> Option<String>, flags: &Flags) -> Result<Self, ConfigError> {
         let path = flags.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
         let text = match fs::read_to_string(path) {
             Ok(text) => Some(text),
-            // Nobody asked for the default file, so the rest may be enough without it.
+            // The user did not name the default file. The other sources may be enough without it.
             Err(cause) if flags.config.is_none() && cause.kind() == std::io::ErrorKind::NotFound => None,
-            Err(cause) => return Err(ConfigError::Unreadable { path: path.to_owned(), remedy: REMEDY, cause }),
+            Err(cause) => {
+                return Err(ConfigError::Unreadable { path: path.to_owned(), remedy: UNREADABLE_FILE_REMEDY, cause });
+            }
         };
         let name = path.display().to_string();
-        let mut config = Self::load(text.as_deref().map(|text| (name.as_str(), text)), variable, flags)?;
+        let mut config = Self::load(text.as_deref().map(|text| (name.as_str(), text)), env, flags)?;
         if let Some(path) = &config.cluster_key_file {
-            let text =
-                fs::read_to_string(path).map_err(|cause| ConfigError::NoClusterKey { path: path.clone(), cause })?;
-            let key = text.parse().map_err(|cause| ConfigError::BadClusterKey { path: path.clone(), cause })?;
+            let text = fs::read_to_string(path)
+                .map_err(|cause| ConfigError::UnreadableClusterKey { path: path.clone(), cause })?;
+            let key = text.parse().map_err(|cause| ConfigError::InvalidClusterKey { path: path.clone(), cause })?;
             config.cluster_key = Some(key);
         }
-        if let Storage::Gcs { credentials, endpoint: None, .. } = &config.storage {
-            fs::read(credentials).map_err(|cause| ConfigError::NoCredentials { path: credentials.clone(), cause })?;
+        if let StorageConfig::Gcs { credentials, endpoint: None, .. } = &config.storage {
+            fs::read(credentials)
+                .map_err(|cause| ConfigError::UnreadableCredentials { path: credentials.clone(), cause })?;
         }
         Ok(config)
     }
@@ -154,33 +163,31 @@ impl Config {
 }
 
 fn build(layers: &Layers, has_file: bool) -> Result<Config, ConfigError> {
-    let (node, peers) = membership(layers, has_file)?;
-    let data_dir = layers.path(&keys::DATA_DIR, DEFAULT_DATA_DIR)?;
-    let timings = timings(layers)?;
-    let storage = storage(layers, &data_dir)?;
-    let emulator_alone = matches!(storage, Storage::Local { .. }) && emulator(layers)?.is_some();
-    let (cluster_key, cluster_key_file) = cluster_key(layers)?;
-    let is_keyless = cluster_key.is_none() && cluster_key_file.is_none();
-    let is_open = is_keyless && peers.len() > 1 && !node.value.socket_addr().ip().is_loopback();
-    let warnings = warnings(&peers, emulator_alone, is_open);
+    let (node, peers) = read_membership(layers, has_file)?;
+    let data_dir = layers.path(&settings::DATA_DIR)?;
+    let timings = read_timings(layers)?;
+    let storage = read_storage(layers, &data_dir)?;
+    let is_emulator_unused = matches!(storage, StorageConfig::Local { .. }) && read_emulator_url(layers)?.is_some();
+    let (cluster_key, cluster_key_file) = read_cluster_key(layers)?;
+    let has_no_key = cluster_key.is_none() && cluster_key_file.is_none();
+    let is_unprotected = has_no_key && peers.len() > 1 && !node.value.socket_addr().ip().is_loopback();
+    let warnings = warnings(&peers, is_emulator_unused, is_unprotected);
     Ok(Config {
         node: node.value,
         cluster_key,
         cluster_key_file,
         timings,
-        trust_end_of_stream: layers.switch(&keys::TRUST_END_OF_STREAM, true)?,
-        load_source: load_source(layers)?,
-        cpu_refresh_ms: layers.number(&keys::CPU_REFRESH, MAX_MS, 500)?.value,
-        api: api(layers, &node)?,
-        presence: Presence {
-            ttl_ms: 1000 * layers.number(&keys::HEARTBEAT_TTL, MAX_MS / 1000, DEFAULT_TTL_SECONDS)?.value,
-        },
-        passwords: Passwords {
-            required: layers.switch(&keys::REQUIRE_PASSWORD, false)?,
-            token_seconds: 24 * 60 * 60 * layers.number(&keys::TOKEN_DAYS, MAX_TOKEN_DAYS, DEFAULT_TOKEN_DAYS)?.value,
+        trust_end_of_stream: layers.bool(&settings::TRUST_END_OF_STREAM)?,
+        load_source: read_load_source(layers)?,
+        cpu_refresh_ms: layers.number(&settings::CPU_REFRESH, MAX_MS)?.value,
+        api: read_api(layers, &node)?,
+        presence: PresenceConfig { ttl_ms: 1000 * layers.number(&settings::HEARTBEAT_TTL, MAX_MS / 1000)?.value },
+        passwords: PasswordConfig {
+            required: layers.bool(&settings::REQUIRE_PASSWORD)?,
+            token_seconds: 24 * 60 * 60 * layers.number(&settings::TOKEN_DAYS, MAX_TOKEN_DAYS)?.value,
         },
         storage,
-        storage_timeout_ms: layers.number(&keys::STORAGE_TIMEOUT, MAX_MS, DEFAULT_STORAGE_TIMEOUT_MS)?.value,
+        storage_timeout_ms: layers.number(&settings::STORAGE_TIMEOUT, MAX_MS)?.value,
         data_dir,
         warnings,
         peers,

@@ -1,31 +1,32 @@
-//! Place of a value, as errors name it.
+//! Place in which a value was given, as errors name it.
 
 use std::fmt;
 
-/// Where a value was given.
+/// The place in which a value was given.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Origin {
-    /// On a line of the configuration file; lines count from 1.
+    /// A line of the configuration file.
     File {
         /// The file, as the user named it.
         name: String,
-        /// The line.
+        /// The line, from 1.
         line: usize,
     },
-    /// In this environment variable.
-    Variable(&'static str),
-    /// In the environment of a chat peer; the error names the setting, which names the variable.
+    /// An environment variable of a node.
+    EnvVar(&'static str),
+    /// The environment of a chat peer. The error names the setting, from which the variable
+    /// follows.
     Environment,
-    /// With this flag.
+    /// A flag of a node.
     Flag(&'static str),
-    /// On the command line of a chat peer; the error names the setting, which names the flag.
+    /// The command line of a chat peer. The error names the setting, from which the flag follows.
     CommandLine,
-    /// Nowhere; the default of the setting of this name stands.
+    /// The default of the setting with this key.
     Default(&'static str),
 }
 
 impl Origin {
-    /// This place, unless it is a default: then the other one, since that is what the user can see.
+    /// This place, or the other one if this is a default: the user can change only a given value.
     pub(super) fn or(&self, other: &Self) -> Self {
         if matches!(self, Self::Default(_)) { other.clone() } else { self.clone() }
     }
@@ -35,11 +36,11 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { name, line } => write!(f, "{name}:{line}"),
-            Self::Variable(variable) => write!(f, "environment variable {variable}"),
+            Self::EnvVar(variable) => write!(f, "environment variable {variable}"),
             Self::Environment => f.write_str("environment"),
             Self::Flag(flag) => f.write_str(flag),
             Self::CommandLine => f.write_str("command line"),
-            Self::Default(name) => write!(f, "default of {name}"),
+            Self::Default(key) => write!(f, "default of {key}"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What every handler can reach.
+//! The application state: everything that handlers can reach.
 
 use std::sync::Arc;
 
@@ -7,73 +7,78 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::error::ApiError;
-use super::lists::change_notifier::News;
+use super::lists::change_notifier::ListUpdate;
 use crate::registry::Registry;
 use rollcall_core::clock;
 use rollcall_core::{BootMs, NodeAddr, Term};
 use rollcall_election::{Leader, Member, Role};
 
-/// What the API is made of. The composition root fills it in.
+/// The application state. The composition root fills it in.
 pub struct App {
-    /// The use cases.
+    /// The use cases: registration, heartbeats, lists, images, passwords.
     pub registry: Registry,
-    /// This node and this process.
-    pub this: ThisNode,
-    /// What the election says of the cluster.
+    /// The identity of this node and of this process.
+    pub this_node: ThisNode,
+    /// The cluster as the election reports it.
     pub cluster: ClusterView,
-    /// How old this node's copies of the leader's tables are.
-    pub copies: Copies,
-    /// Which web pages may read answers.
-    pub cors: Cors,
-    /// What whoever waits for a change of the list is told.
-    pub news: watch::Receiver<News>,
-    /// The leader's requests that are under way: a leader that hands over waits for them.
-    pub under_way: TaskTracker,
+    /// Freshness of this node's replica of the leader's tables.
+    pub replica: ReplicaFreshness,
+    /// Web pages that may read responses.
+    pub cors: CorsPolicy,
+    /// Published whenever the list of online clients or the leadership changes. Long polls wait on
+    /// it.
+    pub list_updates: watch::Receiver<ListUpdate>,
+    /// Tracks requests that the leader is processing. A leader that hands over waits until there
+    /// are none.
+    pub in_flight: TaskTracker,
 }
 
-/// A node and its process.
+/// The identity of a node and of its process.
 #[derive(Clone, Copy, Debug)]
 pub struct ThisNode {
-    /// The node's name.
+    /// The node's name: its election address.
     pub addr: NodeAddr,
-    /// The program's version.
+    /// The version of the program.
     pub version: &'static str,
-    /// When the process started.
+    /// Start time of the process, on the boot clock.
     pub started_at: BootMs,
 }
 
 /// The cluster as the election sees it at this moment.
 #[derive(Clone, Debug)]
 pub struct ClusterView {
-    /// What this node is, as the election last said.
+    /// The role of this node, as last published by the election.
     pub role: watch::Receiver<Role>,
-    /// What is known of every node.
+    /// The last known state of every node.
     pub members: watch::Receiver<Vec<Member>>,
-    /// How many clients are online in the cluster, as the leader last said; not read while this node serves.
-    pub online: watch::Receiver<u64>,
+    /// Number of online clients in the cluster, as last reported by the leader. Not used while this
+    /// node serves.
+    pub online_count: watch::Receiver<u64>,
 }
 
-/// How old this node's copies of the leader's tables are.
+/// Freshness of this node's replica of the leader's tables.
 #[derive(Clone, Debug)]
-pub struct Copies {
-    /// When the copy was last known to be all that the leader knew; `None` if it never was.
+pub struct ReplicaFreshness {
+    /// Last time at which the list of online clients was known to be equal to the leader's. `None`
+    /// if it never was.
     pub clients_up_to_date_at: watch::Receiver<Option<BootMs>>,
-    /// The same for the list of users: when it was last known to be a leader's whose list was whole.
+    /// Last time at which the list of users was known to be equal to that of a leader with the
+    /// complete list. `None` if it never was.
     pub users_complete_at: watch::Receiver<Option<BootMs>>,
 }
 
-/// The state of the router.
-pub(super) type Shared = Arc<App>;
+/// The application state as the router shares it between requests.
+pub(super) type SharedApp = Arc<App>;
 
-/// Which web pages may read answers to GET. Pages of this server's own origin always may.
+/// Web pages that may read responses to GET requests. Pages of this server's own origin always may.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub enum Cors {
-    /// All.
+pub enum CorsPolicy {
+    /// Pages of every origin.
     #[default]
     Any,
-    /// Those of these origins, such as `https://example.org`.
+    /// Pages of these origins, such as `https://example.org`.
     Origins(Vec<HeaderValue>),
-    /// None.
+    /// No pages of other origins.
     Off,
 }
 
@@ -81,20 +86,23 @@ impl App {
     /// The term in which this node serves at this moment.
     ///
     /// # Errors
-    /// What to answer if it does not serve.
+    /// `not_leader` if another node is known to lead, else `no_leader`.
     pub(super) fn serving_term(&self) -> Result<Term, ApiError> {
         let role = self.cluster.role.borrow();
-        // The clock is read after the role: a lease must not be compared with a time from before it was looked at.
+        // The clock is read after the role. Otherwise a lease could be compared with an earlier
+        // time.
         let now = clock::boot_now();
         if role.is_serving(now) {
             return Ok(role.term);
         }
-        Err(self.leader(&role, now).cloned().map_or(ApiError::NoLeader, ApiError::NotLeader))
+        Err(self.known_leader(&role, now).cloned().map_or(ApiError::NoLeader, ApiError::NotLeader))
     }
 
-    /// The leader to name to clients at `now`. A node that does not serve must not send clients to itself, whatever it
-    /// was told.
-    pub(super) fn leader<'r>(&self, role: &'r Role, now: BootMs) -> Option<&'r Leader> {
-        role.leader_at(now).filter(|leader| leader.node != self.this.addr || role.is_serving(now))
+    /// The leader to report to clients at `now`.
+    ///
+    /// Invariant: a node that does not serve never reports itself, even if the election named it.
+    /// It must not send clients to itself.
+    pub(super) fn known_leader<'r>(&self, role: &'r Role, now: BootMs) -> Option<&'r Leader> {
+        role.leader_at(now).filter(|leader| leader.node != self.this_node.addr || role.is_serving(now))
     }
 }

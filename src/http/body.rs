@@ -1,7 +1,8 @@
-//! Reads a request's body up to a limit, and throws away what is not wanted.
+//! Reads request bodies up to a limit, and discards the bodies of rejected requests.
 //!
-//! A connection that is closed while the client still sends is reset, and a reset can swallow the answer. So a body
-//! that is refused is read and thrown away, within limits.
+//! If a connection is closed while the client still sends, the client receives a reset. A reset can
+//! destroy the response on its way. So the body of a rejected request is read and discarded, within
+//! limits.
 
 use axum::BoxError;
 use axum::body::{Bytes, HttpBody};
@@ -10,18 +11,18 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::timeout;
 
 use super::error::ApiError;
-use super::limits::{DISCARD_BYTES, DISCARD_TIME};
+use super::limits::{DISCARD_TIMEOUT, MAX_DISCARDED_BYTES};
 
-/// The body, if it has at most `limit` bytes.
+/// Reads a body of at most `limit` bytes.
 ///
 /// # Errors
-/// `body_too_large` if it has more, `invalid_body` if it ended early.
+/// `body_too_large` if it is longer, `invalid_body` if it ends early.
 pub(super) async fn read<B>(request: Request<B>, limit: usize) -> Result<Bytes, ApiError>
 where
     B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
 {
     let too_large = ApiError::BodyTooLarge { limit };
-    // What the client says beforehand saves reading it.
+    // With a declared length, a body that is too large is rejected before it is read.
     if request.body().size_hint().lower() > limit as u64 {
         discard(request).await;
         return Err(too_large);
@@ -30,27 +31,28 @@ where
     match Limited::new(&mut body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
-            discard_rest(&parts.headers, body).await;
+            discard_remaining(&parts.headers, body).await;
             Err(too_large)
         }
         Err(error) => Err(ApiError::InvalidBody(error.to_string())),
     }
 }
 
-/// Reads and throws away the body of a request that is refused.
+/// Reads and discards the body of a rejected request, within the limits.
 pub(super) async fn discard(request: Request<impl HttpBody<Data = Bytes> + Unpin>) {
     let (parts, body) = request.into_parts();
-    discard_rest(&parts.headers, body).await;
+    discard_remaining(&parts.headers, body).await;
 }
 
-/// Reads and throws away what is left of such a body.
-pub(super) async fn discard_rest(headers: &HeaderMap, mut body: impl HttpBody<Data = Bytes> + Unpin) {
-    // A client that waits for "100 Continue" sends nothing before our answer, so the answer must not wait for it.
+/// Reads and discards the rest of such a body.
+pub(super) async fn discard_remaining(headers: &HeaderMap, mut body: impl HttpBody<Data = Bytes> + Unpin) {
+    // A client that waits for "100 Continue" sends nothing before the response. Waiting for its
+    // body would block both sides.
     if headers.contains_key(header::EXPECT) || body.is_end_stream() {
         return;
     }
     let read = async {
-        let mut left = DISCARD_BYTES;
+        let mut left = MAX_DISCARDED_BYTES;
         while let Some(Ok(frame)) = body.frame().await {
             let length = frame.data_ref().map_or(0, Bytes::len);
             match left.checked_sub(length) {
@@ -59,8 +61,8 @@ pub(super) async fn discard_rest(headers: &HeaderMap, mut body: impl HttpBody<Da
             }
         }
     };
-    // Whether the body ended or the patience: the answer goes out now.
-    let _ = timeout(DISCARD_TIME, read).await;
+    // The response is sent now, whether the body has ended or the time is over.
+    let _ = timeout(DISCARD_TIMEOUT, read).await;
 }
 
 #[cfg(test)]
@@ -110,12 +112,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_over_the_limit_is_read_to_its_end_or_to_the_limit_of_what_is_thrown_away() {
-        let in_discard = DISCARD_BYTES / 1024;
+    async fn a_body_over_the_limit_is_discarded_up_to_the_discard_limit() {
+        let in_discard = MAX_DISCARDED_BYTES / 1024;
         for (left, announced, expected) in [
             (10, false, 10),
             (10, true, 10),
-            // One chunk takes it over its limit, and one more over what is thrown away.
+            // One chunk exceeds the body's limit, and one more exceeds the limit of discarded
+            // bytes.
             (5 * in_discard, false, in_discard + 2),
             (5 * in_discard, true, in_discard + 1),
         ] {
@@ -127,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_at_the_limit_is_read_and_one_byte_more_is_refused() {
+    async fn a_body_at_the_limit_is_read_and_one_byte_more_is_rejected() {
         assert_eq!(read(chunked(2, 32), 64).await.unwrap().len(), 64);
         assert!(matches!(read(chunked(2, 32), 63).await, Err(ApiError::BodyTooLarge { limit: 63 })));
         let announced = Request::new(Body::from(vec![b'x'; 65]));
@@ -135,15 +138,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_refused_body_that_does_not_end_is_left_after_two_seconds() {
+    async fn a_rejected_body_that_does_not_end_is_discarded_for_two_seconds() {
         let started = tokio::time::Instant::now();
         let endless = stream::pending::<Result<Bytes, std::io::Error>>();
         discard(Request::new(Body::from_stream(endless))).await;
-        assert_eq!(started.elapsed(), DISCARD_TIME);
+        assert_eq!(started.elapsed(), DISCARD_TIMEOUT);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_waits_for_leave_to_send_is_answered_at_once() {
+    async fn a_client_that_waits_for_100_continue_is_answered_at_once() {
         let started = tokio::time::Instant::now();
         let endless = stream::pending::<Result<Bytes, std::io::Error>>();
         let mut request = Request::new(Body::from_stream(endless));

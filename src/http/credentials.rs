@@ -1,4 +1,4 @@
-//! The Authorization header: what a request brings along to act for a user.
+//! The `Authorization` header: the credentials with which a request acts for a user.
 
 use std::convert::Infallible;
 
@@ -6,20 +6,21 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 
-use super::params::Remote;
+use super::params::RemoteAddr;
 use crate::registry::{Caller, Credentials, IssuedToken};
 use rollcall_core::api::TokenGrant;
 use rollcall_core::clock;
 
-/// What carries a token is for one client and for no cache.
+/// `Cache-Control` of responses that contain a token. They are for one client and must not be
+/// cached.
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-/// The header as it came, if there is one. It is looked into only where somebody must be known.
+/// The raw header, if the request has one. It is parsed only where credentials are needed.
 pub(super) struct Authorization(Option<HeaderValue>);
 
 impl Authorization {
-    /// That of a request with these headers.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    /// Takes the header out of the headers of a request.
+    pub(super) fn from_headers(headers: &HeaderMap) -> Self {
         Self(headers.get(header::AUTHORIZATION).cloned())
     }
 
@@ -43,17 +44,17 @@ impl<S: Sync> FromRequestParts<S> for Authorization {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self::of(&parts.headers))
+        Ok(Self::from_headers(&parts.headers))
     }
 }
 
-/// Who asks from there, at this moment.
-pub(super) fn caller(remote: Remote) -> Caller {
+/// The caller at this address, at this moment.
+pub(super) fn caller(remote: RemoteAddr) -> Caller {
     Caller { from: remote.ip(), now: clock::boot_now(), wall: clock::wall_now() }
 }
 
-/// A token as it is sent.
-pub(super) fn grant(granted: IssuedToken) -> TokenGrant {
+/// Converts a token to its JSON form.
+pub(super) fn to_grant(granted: IssuedToken) -> TokenGrant {
     TokenGrant { token: granted.token, token_expires_at: granted.expires_at.to_rfc3339() }
 }
 
@@ -62,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_scheme_is_read_as_the_standard_says() {
+    fn the_authorization_scheme_is_parsed_as_the_standard_says() {
         let kind = |text: &str| {
             let header = Authorization(Some(HeaderValue::from_str(text).unwrap()));
             match header.credentials() {

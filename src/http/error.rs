@@ -1,4 +1,6 @@
-//! Every error a client can meet, and the one place that gives each its status and its code.
+//! Every error of the API, and the mapping from errors to rows of the error table.
+//!
+//! The rows themselves are in [`super::error_codes`].
 
 use std::borrow::Cow;
 
@@ -6,6 +8,7 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use thiserror::Error;
 
+use super::error_codes::{self as codes, ErrorCode};
 use super::json::Json;
 use crate::registry::{
     AuthError, ImageError, ImageRejection, ImagesStreamError, LookupError, RegisterError, StorageUnavailable,
@@ -15,34 +18,29 @@ use rollcall_core::api::ErrorBody;
 use rollcall_core::{InvalidAddr, InvalidMetadata, InvalidPassword, InvalidUsername};
 use rollcall_election::Leader;
 
-/// Seconds after which a client should try again when it is not its fault: about the time of an election.
+/// `Retry-After` of a 503, in seconds. An election takes about this long.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
-/// How a client may show for whom it acts; on every 401.
+/// `WWW-Authenticate` of every 401: the accepted authentication schemes.
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"rollcall\", Basic realm=\"rollcall\"");
 
-const UNAVAILABLE: (StatusCode, &str) = (StatusCode::SERVICE_UNAVAILABLE, "storage_unavailable");
-const OVERLOADED: (StatusCode, &str) = (StatusCode::SERVICE_UNAVAILABLE, "overloaded");
-const NO_MAJORITY: (StatusCode, &str) = (StatusCode::SERVICE_UNAVAILABLE, "no_majority");
-const INTERNAL: (StatusCode, &str) = (StatusCode::INTERNAL_SERVER_ERROR, "internal");
-
-/// Why a request was refused. Display is the answer's `message`.
+/// The reason why a request was rejected. `Display` gives the `message` of the response.
 #[derive(Debug, Error)]
 pub(super) enum ApiError {
     #[error("This node is not the leader. Current leader: {}", .0.node)]
     NotLeader(Leader),
     #[error(
-        "No leader is known at the moment: an election is under way, or most nodes are away; try again in a second"
+        "No leader is known at the moment: an election is in progress, or most nodes are unreachable; try again in a second"
     )]
     NoLeader,
     #[error("The body is not valid JSON: {0}")]
     InvalidJson(String),
     #[error("The body could not be read: {0}")]
     InvalidBody(String),
-    #[error("Missing field \"{field}\": give {wanted}")]
-    MissingField { field: &'static str, wanted: &'static str },
-    #[error("Invalid \"{field}\": it is {found}, but must be {wanted}")]
-    InvalidField { field: &'static str, found: String, wanted: &'static str },
+    #[error("Missing field \"{field}\": give {expected}")]
+    MissingField { field: &'static str, expected: &'static str },
+    #[error("Invalid \"{field}\": it is {found}, but must be {expected}")]
+    InvalidField { field: &'static str, found: String, expected: &'static str },
     #[error(transparent)]
     Username(#[from] InvalidUsername),
     #[error(transparent)]
@@ -69,79 +67,76 @@ pub(super) enum ApiError {
     Image(#[from] ImageError),
     #[error("The body is too large: at most {} KiB are accepted here", .limit / 1024)]
     BodyTooLarge { limit: usize },
-    #[error("There is nothing at {0:?}")]
+    #[error("There is no route {0:?}")]
     NotFound(String),
-    #[error("{method} is not possible at {path:?}; the Allow header names what is")]
+    #[error("{method} is not allowed at {path:?}; the Allow header lists the allowed methods")]
     MethodNotAllowed { method: Method, path: String },
     #[error("The request took too long")]
-    TooSlow,
+    RequestTimeout,
     #[error("Too many connections; try again in a second")]
     TooManyConnections,
-    #[error("Too many requests like this are under way; try again in a second")]
+    #[error("Too many requests of this kind are in progress; try again in a second")]
     Overloaded,
     #[error("This node has no copy of the leader's lists yet; ask the leader, or try again in a second")]
     NoCopy,
-    #[error("Something went wrong in the server")]
+    #[error("Internal server error; the log of the node has the cause")]
     Internal(String),
 }
 
-/// What the log should say about a 5xx; it travels with the answer to the layer that knows the request.
+/// The internal cause of a 5xx, for the log. It travels in the response's extensions to the layer
+/// that knows the request.
 #[derive(Clone, Debug)]
-pub(super) struct Cause(pub(super) String);
+pub(super) struct InternalCause(pub(super) String);
 
 impl ApiError {
-    fn status_and_code(&self) -> (StatusCode, &'static str) {
+    fn error_code(&self) -> ErrorCode {
         match self {
-            Self::NotLeader(_) => (StatusCode::FORBIDDEN, "not_leader"),
-            Self::NoLeader => (StatusCode::SERVICE_UNAVAILABLE, "no_leader"),
-            Self::InvalidJson(_) => (StatusCode::BAD_REQUEST, "invalid_json"),
-            Self::InvalidBody(_) => (StatusCode::BAD_REQUEST, "invalid_body"),
-            Self::MissingField { .. } => (StatusCode::BAD_REQUEST, "missing_field"),
-            Self::InvalidField { .. } | Self::Metadata(_) => (StatusCode::BAD_REQUEST, "invalid_field"),
-            Self::Username(_) => (StatusCode::BAD_REQUEST, "invalid_username"),
-            Self::Addr(_) => (StatusCode::BAD_REQUEST, "invalid_addr"),
-            Self::Password(_) => (StatusCode::BAD_REQUEST, "invalid_password"),
-            Self::MissingImage(_) => (StatusCode::BAD_REQUEST, "missing_image"),
-            Self::Storage(_) => UNAVAILABLE,
-            Self::Lookup(error) => lookup(error),
-            Self::Auth(error) => auth(error),
+            Self::NotLeader(_) => codes::NOT_LEADER,
+            Self::NoLeader => codes::NO_LEADER,
+            Self::InvalidJson(_) => codes::INVALID_JSON,
+            Self::InvalidBody(_) => codes::INVALID_BODY,
+            Self::MissingField { .. } => codes::MISSING_FIELD,
+            Self::InvalidField { .. } | Self::Metadata(_) => codes::INVALID_FIELD,
+            Self::Username(_) => codes::INVALID_USERNAME,
+            Self::Addr(_) => codes::INVALID_ADDR,
+            Self::Password(_) => codes::INVALID_PASSWORD,
+            Self::MissingImage(_) => codes::MISSING_IMAGE,
+            Self::Storage(_) => codes::STORAGE_UNAVAILABLE,
+            Self::Lookup(error) => lookup_code(error),
+            Self::Auth(error) => auth_code(error),
             Self::Register(error) => match error {
-                RegisterError::Taken(_) => (StatusCode::CONFLICT, "user_exists"),
-                RegisterError::Storage(_) => UNAVAILABLE,
-                RegisterError::NotReplicated(_) => NO_MAJORITY,
-                RegisterError::PasswordRequired => (StatusCode::BAD_REQUEST, "password_required"),
-                RegisterError::Auth(error) => auth(error),
+                RegisterError::Taken(_) => codes::USER_EXISTS,
+                RegisterError::Storage(_) => codes::STORAGE_UNAVAILABLE,
+                RegisterError::NotReplicated(_) => codes::NO_MAJORITY,
+                RegisterError::PasswordRequired => codes::PASSWORD_REQUIRED_TO_REGISTER,
+                RegisterError::Auth(error) => auth_code(error),
             },
-            Self::Users(UsersError::IndexRebuilding) => (StatusCode::SERVICE_UNAVAILABLE, "index_rebuilding"),
+            Self::Users(UsersError::IndexRebuilding) => codes::INDEX_REBUILDING,
             Self::Upload(error) => match error {
-                UploadError::Auth(error) => auth(error),
-                UploadError::Rejected(ImageRejection::Type | ImageRejection::Animated) => {
-                    (StatusCode::UNSUPPORTED_MEDIA_TYPE, "image_type")
-                }
-                UploadError::Rejected(ImageRejection::Dimensions { .. }) => {
-                    (StatusCode::BAD_REQUEST, "image_dimensions")
-                }
-                UploadError::Rejected(ImageRejection::Corrupt(_)) => (StatusCode::BAD_REQUEST, "image_corrupt"),
-                UploadError::Storage(_) => UNAVAILABLE,
-                UploadError::NoFreeName => INTERNAL,
+                UploadError::Auth(error) => auth_code(error),
+                UploadError::Rejected(ImageRejection::Type | ImageRejection::Animated) => codes::IMAGE_TYPE,
+                UploadError::Rejected(ImageRejection::Dimensions { .. }) => codes::IMAGE_DIMENSIONS,
+                UploadError::Rejected(ImageRejection::Corrupt(_)) => codes::IMAGE_CORRUPT,
+                UploadError::Storage(_) => codes::STORAGE_UNAVAILABLE,
+                UploadError::NoFreeName => codes::INTERNAL,
             },
             Self::Image(error) => match error {
-                ImageError::NotFound => (StatusCode::NOT_FOUND, "image_not_found"),
-                ImageError::Storage(_) => UNAVAILABLE,
+                ImageError::NotFound => codes::IMAGE_NOT_FOUND,
+                ImageError::Storage(_) => codes::STORAGE_UNAVAILABLE,
             },
-            Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
-            Self::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
-            Self::MethodNotAllowed { .. } => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
-            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
-            Self::TooManyConnections => (StatusCode::SERVICE_UNAVAILABLE, "too_many_connections"),
-            Self::Overloaded => OVERLOADED,
-            Self::NoCopy => (StatusCode::SERVICE_UNAVAILABLE, "no_copy"),
-            Self::Internal(_) => INTERNAL,
+            Self::BodyTooLarge { .. } => codes::BODY_TOO_LARGE,
+            Self::NotFound(_) => codes::NOT_FOUND,
+            Self::MethodNotAllowed { .. } => codes::METHOD_NOT_ALLOWED,
+            Self::RequestTimeout => codes::REQUEST_TIMEOUT,
+            Self::TooManyConnections => codes::TOO_MANY_CONNECTIONS,
+            Self::Overloaded => codes::OVERLOADED,
+            Self::NoCopy => codes::NO_COPY,
+            Self::Internal(_) => codes::INTERNAL,
         }
     }
 
-    /// What the client should do next, in a header.
-    fn advice(&self, status: StatusCode) -> Option<(HeaderName, HeaderValue)> {
+    /// The header that tells the client what to do next.
+    fn hint_header(&self, status: StatusCode) -> Option<(HeaderName, HeaderValue)> {
         match status {
             StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, CHALLENGE)),
             StatusCode::TOO_MANY_REQUESTS => {
@@ -158,7 +153,7 @@ impl ApiError {
         }
     }
 
-    fn refusal(&self, code: &'static str) -> ErrorBody {
+    fn body(&self, code: &'static str) -> ErrorBody {
         let leader = if let Self::NotLeader(leader) = self { Some(leader) } else { None };
         let exists = matches!(self, Self::Register(RegisterError::Taken(_)));
         ErrorBody {
@@ -172,9 +167,9 @@ impl ApiError {
         }
     }
 
-    /// What the client is not told but the log should be. An election, and what was logged where it was found, is no
-    /// news with every request that meets it.
-    fn cause(&self) -> Option<Cause> {
+    /// The cause for the log, which the client does not see. `None` if there is nothing new to log:
+    /// an election is not a failure of a request, and some causes are logged where they occur.
+    fn cause(&self) -> Option<InternalCause> {
         let cause = match self {
             Self::Storage(unavailable)
             | Self::Lookup(LookupError::Storage(unavailable))
@@ -192,29 +187,29 @@ impl ApiError {
             Self::Upload(error @ UploadError::NoFreeName) => error.to_string(),
             _ => return None,
         };
-        Some(Cause(cause))
+        Some(InternalCause(cause))
     }
 }
 
-fn lookup(error: &LookupError) -> (StatusCode, &'static str) {
+fn lookup_code(error: &LookupError) -> ErrorCode {
     match error {
-        LookupError::NotRegistered(_) => (StatusCode::NOT_FOUND, "user_not_registered"),
-        LookupError::Corrupt(_) => (StatusCode::INTERNAL_SERVER_ERROR, "profile_corrupt"),
-        LookupError::Storage(_) => UNAVAILABLE,
+        LookupError::NotRegistered(_) => codes::USER_NOT_REGISTERED,
+        LookupError::Corrupt(_) => codes::PROFILE_CORRUPT,
+        LookupError::Storage(_) => codes::STORAGE_UNAVAILABLE,
     }
 }
 
-fn auth(error: &AuthError) -> (StatusCode, &'static str) {
+fn auth_code(error: &AuthError) -> ErrorCode {
     match error {
-        AuthError::Lookup(error) => lookup(error),
-        AuthError::Unauthorized(..) => (StatusCode::UNAUTHORIZED, "unauthorized"),
-        AuthError::PasswordRequired(_) => (StatusCode::UNAUTHORIZED, "password_required"),
-        AuthError::WrongPassword(_) => (StatusCode::UNAUTHORIZED, "wrong_password"),
-        AuthError::NoPassword(_) => (StatusCode::CONFLICT, "no_password"),
-        AuthError::TooManyAttempts { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_attempts"),
-        AuthError::Overloaded | AuthError::Contended(_) => OVERLOADED,
-        AuthError::Hashing(_) => INTERNAL,
-        AuthError::NotReplicated(_) => NO_MAJORITY,
+        AuthError::Lookup(error) => lookup_code(error),
+        AuthError::Unauthorized(..) => codes::UNAUTHORIZED,
+        AuthError::PasswordRequired(_) => codes::PASSWORD_REQUIRED,
+        AuthError::WrongPassword(_) => codes::WRONG_PASSWORD,
+        AuthError::NoPassword(_) => codes::NO_PASSWORD,
+        AuthError::TooManyAttempts { .. } => codes::TOO_MANY_ATTEMPTS,
+        AuthError::Overloaded | AuthError::Contended(_) => codes::OVERLOADED,
+        AuthError::Hashing(_) => codes::INTERNAL,
+        AuthError::NotReplicated(_) => codes::NO_MAJORITY,
     }
 }
 
@@ -229,9 +224,9 @@ impl From<ImagesStreamError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let (status, code) = self.status_and_code();
-        let mut response = (status, Json(self.refusal(code))).into_response();
-        if let Some((name, value)) = self.advice(status) {
+        let ErrorCode { status, code } = self.error_code();
+        let mut response = (status, Json(self.body(code))).into_response();
+        if let Some((name, value)) = self.hint_header(status) {
             response.headers_mut().insert(name, value);
         }
         if let Some(cause) = self.cause() {

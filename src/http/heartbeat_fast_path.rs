@@ -1,8 +1,10 @@
-//! The short way of a heartbeat, ahead of the router: nothing is asked as often.
+//! Fast path for heartbeats, which bypasses the router. Heartbeats are by far the most frequent
+//! requests.
 //!
-//! Only what is plain comes here; whatever is unusual about a request (another method, a query, a web page's request) goes
-//! to the router. A heartbeat that came whole and can be accepted is accepted without waiting for anything; all others
-//! are answered by the functions that the router calls, in its order, so that the two ways cannot tell different things.
+//! The fast path takes plain heartbeats only. A request with another method, a query or an `Origin`
+//! header goes to the router. A heartbeat whose body has already arrived, and that can be accepted,
+//! is accepted synchronously. Every other heartbeat passes through the same functions as in the
+//! router, in the same order. So both paths give the same response.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -19,80 +21,89 @@ use http_body_util::{BodyExt, Either, Full};
 use hyper::body::{Frame, SizeHint};
 use tower::{Layer, ServiceExt, service_fn};
 
-use super::app::{Cors, Shared};
+use super::app::{CorsPolicy, SharedApp};
 use super::credentials::Authorization;
 use super::json::APPLICATION_JSON;
 use super::json_body::JsonBody;
 use super::layers::response_headers::ResponseHeaders;
 use super::layers::{cors, request_timeout};
-use super::leader_gate::{self, Leader};
+use super::leader_gate::{self, LeaderOnly};
 use super::limits::MAX_JSON_BYTES;
-use super::params::Remote;
+use super::params::RemoteAddr;
 use super::routes::presence;
 
-/// The path that is served here.
+/// The path of a heartbeat.
 const PATH: &str = "/heartbeat";
 
-/// The short way.
+/// The fast path for heartbeats.
 pub(super) struct HeartbeatFastPath {
-    app: Shared,
+    app: SharedApp,
     headers: ResponseHeaders,
-    /// What is on a heartbeat's acceptance.
-    headers_of_accepted: ResponseHeaders,
+    /// Headers of a response that accepts a heartbeat.
+    accepted_headers: ResponseHeaders,
 }
 
-/// An answer's body that is there in one piece, or one of the router's.
-pub(super) type Answer = Either<Full<Bytes>, Body>;
+/// The body of a response: one piece of bytes, or a body as the router creates it.
+pub(super) type FastPathBody = Either<Full<Bytes>, Body>;
 
-/// What a body gave first.
-type First = Option<Result<Frame<Bytes>, BoxError>>;
+/// The first result of reading a body: a frame, an error, or `None` at its end.
+type FirstFrame = Option<Result<Frame<Bytes>, BoxError>>;
 
-/// A body with what it gave first put back.
-struct Begun<B> {
-    first: Option<First>,
+/// A request body whose first frame was read and put back.
+struct ResumedBody<B> {
+    first: Option<FirstFrame>,
     rest: B,
 }
 
 impl HeartbeatFastPath {
-    /// The short way beside the router that has these `headers`.
-    pub(super) fn new(app: Shared, headers: &ResponseHeaders) -> Self {
-        let mut base = cors_headers(&app.cors);
-        let headers = headers.with_base(base.clone());
-        base.insert(header::CONTENT_TYPE, APPLICATION_JSON);
-        let headers_of_accepted = headers.with_base(base);
-        Self { app, headers, headers_of_accepted }
+    /// Creates the fast path beside the router that uses `headers`.
+    pub(super) fn new(app: SharedApp, headers: &ResponseHeaders) -> Self {
+        let mut defaults = cors_headers(&app.cors);
+        let headers = headers.with_defaults(defaults.clone());
+        defaults.insert(header::CONTENT_TYPE, APPLICATION_JSON);
+        let accepted_headers = headers.with_defaults(defaults);
+        Self { app, headers, accepted_headers }
     }
 
-    /// Whether a request may go the short way.
-    pub(super) fn takes<B>(request: &Request<B>) -> bool {
+    /// Whether a request is a plain heartbeat, which the fast path may take.
+    pub(super) fn handles<B>(request: &Request<B>) -> bool {
         let path = request.uri().path_and_query().map(axum::http::uri::PathAndQuery::as_str);
         request.method() == Method::POST && path == Some(PATH) && !request.headers().contains_key(header::ORIGIN)
     }
 
-    /// The answer to such a request.
-    pub(super) async fn answer<B>(&self, remote: Remote, mut request: Request<B>) -> axum::http::Response<Answer>
+    /// Answers a plain heartbeat.
+    pub(super) async fn call<B>(
+        &self,
+        remote: RemoteAddr,
+        mut request: Request<B>,
+    ) -> axum::http::Response<FastPathBody>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {
-        match self.accept_at_once(remote, &mut request) {
+        match self.try_accept(remote, &mut request) {
             Ok(accepted) => accepted.map(Either::Left),
-            // A future is moved about with room for all that it may ever hold, so what is rare stays out of it.
-            Err(first) => Box::pin(self.answer_in_turn(remote, request, first)).await.map(Either::Right),
+            // A future is moved with space for all its states. The rare slow path is boxed to keep
+            // it small.
+            Err(first) => Box::pin(self.call_slow_path(remote, request, first)).await.map(Either::Right),
         }
     }
 
-    /// Accepts a heartbeat if nothing has to be waited for: it came whole, this node serves, the user is known. Whatever
-    /// else may be the matter is for [`Self::answer_in_turn`] to find out, with what the body gave first, if it was asked.
-    fn accept_at_once<B>(
+    /// Accepts a heartbeat without waiting. That is possible if the body has arrived, this node
+    /// serves, and the user is known.
+    ///
+    /// # Errors
+    /// The first frame of the body, if it was read, for [`Self::call_slow_path`]. The slow path
+    /// finds out what is wrong.
+    fn try_accept<B>(
         &self,
-        remote: Remote,
+        remote: RemoteAddr,
         request: &mut Request<B>,
-    ) -> Result<axum::http::Response<Full<Bytes>>, Option<First>>
+    ) -> Result<axum::http::Response<Full<Bytes>>, Option<FirstFrame>>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {
-        let _under_way = self.app.under_way.token();
-        let (term, now) = leader_gate::term_at_once(&self.app).ok_or(None::<First>)?;
+        let _in_flight = self.app.in_flight.token();
+        let (term, now) = leader_gate::try_leader_term(&self.app).ok_or(None::<FirstFrame>)?;
         let first = match request.body_mut().frame().now_or_never() {
             Some(Some(Ok(frame))) => match frame.into_data() {
                 Ok(data) => data,
@@ -105,13 +116,13 @@ impl HeartbeatFastPath {
         if !request.body().is_end_stream() || first.len() > MAX_JSON_BYTES {
             return Err(put_back(first));
         }
-        let body = JsonBody::whole(first);
-        let accept = || presence::heartbeat_at_once(&self.app, remote, now, request.headers(), &body);
+        let body = JsonBody::from_bytes(first);
+        let accept = || presence::try_heartbeat(&self.app, remote, now, request.headers(), &body);
         let accepted = catch_unwind(AssertUnwindSafe(accept));
-        // What went wrong there goes wrong again in turn, and is told there.
+        // After a panic, the slow path panics again and reports it.
         let Ok(Some(accepted)) = accepted else { return Err(put_back(body.into_bytes())) };
-        // As in every answer of a leader: only if the same term serves still.
-        let Some(headers) = self.headers_of_accepted.headers_in(term, request.headers()) else {
+        // The same check as after every request of a leader: the same term must still serve.
+        let Some(headers) = self.accepted_headers.headers_if_serving(term, request.headers()) else {
             return Err(put_back(body.into_bytes()));
         };
         let mut response = axum::http::Response::new(Full::from(accepted));
@@ -119,26 +130,27 @@ impl HeartbeatFastPath {
         Ok(response)
     }
 
-    /// The answer by the steps that the router takes, too.
-    async fn answer_in_turn<B>(&self, remote: Remote, request: Request<B>, first: Option<First>) -> Response
+    /// Answers a heartbeat with the same steps as the router.
+    async fn call_slow_path<B>(&self, remote: RemoteAddr, request: Request<B>, first: Option<FirstFrame>) -> Response
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {
-        let request = request.map(|rest| Begun { first, rest });
+        let request = request.map(|rest| ResumedBody { first, rest });
         let heartbeat = |leader, request| self.heartbeat(leader, remote, request);
-        let in_time =
-            |request| request_timeout::in_time(Duration::ZERO, leader_gate::pass(&self.app, request, heartbeat));
-        self.headers.put_on_answer(request, in_time).await
+        let respond = |request| {
+            request_timeout::with_timeout(Duration::ZERO, leader_gate::run_as_leader(&self.app, request, heartbeat))
+        };
+        self.headers.respond_with_headers(request, respond).await
     }
 
-    async fn heartbeat<B>(&self, leader: Leader, remote: Remote, request: Request<B>) -> Response
+    async fn heartbeat<B>(&self, leader: LeaderOnly, remote: RemoteAddr, request: Request<B>) -> Response
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {
-        let authorization = Authorization::of(request.headers());
+        let authorization = Authorization::from_headers(request.headers());
         match JsonBody::read(request).await {
             Ok(body) => {
-                let app = State(Shared::clone(&self.app));
+                let app = State(SharedApp::clone(&self.app));
                 presence::heartbeat(leader, app, remote, authorization, body).await.into_response()
             }
             Err(error) => error.into_response(),
@@ -146,11 +158,11 @@ impl HeartbeatFastPath {
     }
 }
 
-impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin> HttpBody for Begun<B> {
+impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin> HttpBody for ResumedBody<B> {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<First> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<FirstFrame> {
         let this = self.get_mut();
         match this.first.take() {
             Some(first) => Poll::Ready(first),
@@ -163,27 +175,29 @@ impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin> HttpBody for Begu
     }
 
     fn size_hint(&self) -> SizeHint {
-        let given = match &self.first {
+        let first_bytes = match &self.first {
             Some(Some(Ok(frame))) => frame.data_ref().map_or(0, Bytes::len) as u64,
             _ => 0,
         };
         let rest = self.rest.size_hint();
-        let mut whole = SizeHint::new();
-        whole.set_lower(rest.lower().saturating_add(given));
+        let mut total = SizeHint::new();
+        total.set_lower(rest.lower().saturating_add(first_bytes));
         if let Some(upper) = rest.upper() {
-            whole.set_upper(upper.saturating_add(given));
+            total.set_upper(upper.saturating_add(first_bytes));
         }
-        whole
+        total
     }
 }
 
-/// What is on every answer to a request that comes from no web page, as the router's own layer says it.
-fn cors_headers(cors: &Cors) -> HeaderMap {
+/// The headers that the router's CORS layer adds to a response for a request without `Origin`.
+fn cors_headers(cors: &CorsPolicy) -> HeaderMap {
     let Some(layer) = cors::layer(cors) else { return HeaderMap::new() };
-    let blank = service_fn(async |_: Request<Body>| Ok::<_, std::convert::Infallible>(Response::new(Body::empty())));
-    let asked = Request::builder().method(Method::POST).uri(PATH).body(Body::empty()).expect("a path and no body");
-    let answer = layer.layer(blank).oneshot(asked).now_or_never().expect("nothing there waits for anything");
-    answer.map_or_else(|never| match never {}, |answer| answer.into_parts().0.headers)
+    let empty_response =
+        service_fn(async |_: Request<Body>| Ok::<_, std::convert::Infallible>(Response::new(Body::empty())));
+    let request = Request::builder().method(Method::POST).uri(PATH).body(Body::empty()).expect("a path and no body");
+    let response =
+        layer.layer(empty_response).oneshot(request).now_or_never().expect("the layer and this service never wait");
+    response.map_or_else(|never| match never {}, |response| response.into_parts().0.headers)
 }
 
 #[cfg(test)]

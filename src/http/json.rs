@@ -1,32 +1,31 @@
-//! JSON answers.
+//! JSON responses.
 
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-/// More than the bytes of most answers.
-const MOST_ANSWERS_BYTES: usize = 384;
+/// Initial size of a response buffer, in bytes. Most responses fit.
+const RESPONSE_BUFFER_BYTES: usize = 384;
 
-/// The media type of every JSON answer.
+/// The media type of every JSON response.
 pub(super) const APPLICATION_JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// An answer as JSON.
+/// A response that is serialised to JSON.
 pub(super) struct Json<T>(pub(super) T);
 
-/// An answer that is JSON already.
-pub(super) struct WrittenJson(pub(super) Vec<u8>);
+/// A response that is already serialised as JSON.
+pub(super) struct RawJson(pub(super) Vec<u8>);
 
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
-        // Room for most answers; lists have their own way.
-        let mut bytes = Vec::with_capacity(MOST_ANSWERS_BYTES);
-        serde_json::to_writer(&mut bytes, &self.0)
-            .expect("answers have text keys only, and memory takes what is written");
-        WrittenJson(bytes).into_response()
+        // Lists are serialised elsewhere, because they are longer.
+        let mut bytes = Vec::with_capacity(RESPONSE_BUFFER_BYTES);
+        serde_json::to_writer(&mut bytes, &self.0).expect("all keys are strings, and writing to memory cannot fail");
+        RawJson(bytes).into_response()
     }
 }
 
-impl IntoResponse for WrittenJson {
+impl IntoResponse for RawJson {
     fn into_response(self) -> Response {
         ([(header::CONTENT_TYPE, APPLICATION_JSON)], self.0).into_response()
     }

@@ -1,7 +1,7 @@
-//! The JSON body of a request. It is JSON whatever the Content-Type says.
+//! The JSON body of a request. It is parsed as JSON even if the Content-Type says otherwise.
 //!
-//! Requests are read straight into their types; only when that fails is the body read again, to say which field is
-//! wrong and how.
+//! A body is parsed straight into its type. Only if that fails is it parsed again, to find the
+//! invalid field and describe it.
 
 use axum::BoxError;
 use axum::body::{Bytes, HttpBody};
@@ -13,19 +13,19 @@ use super::body;
 use super::error::ApiError;
 use super::limits::MAX_JSON_BYTES;
 
-/// A request's body, read within its limit and not parsed yet: what it is parsed into borrows from it.
+/// The body of a request, read within its limit but not parsed. The parsed values borrow from it.
 pub(super) struct JsonBody(Bytes);
 
-/// A field of a request, for saying what is wrong with it.
-pub(super) struct Field {
-    /// Its name in the JSON.
+/// The rules of one field of a request, for error messages.
+pub(super) struct FieldSpec {
+    /// Name of the field in the JSON object.
     pub(super) name: &'static str,
-    /// What it must be, in words.
-    pub(super) wanted: &'static str,
-    /// Whether it must be there.
+    /// Valid values, in words.
+    pub(super) expected: &'static str,
+    /// Whether the field must be present.
     pub(super) required: bool,
-    /// Whether a value is of the right type.
-    pub(super) fits: fn(&Value) -> bool,
+    /// Whether a value has the right JSON type.
+    pub(super) has_valid_type: fn(&Value) -> bool,
 }
 
 impl<S: Sync> FromRequest<S> for JsonBody {
@@ -37,10 +37,10 @@ impl<S: Sync> FromRequest<S> for JsonBody {
 }
 
 impl JsonBody {
-    /// Reads it.
+    /// Reads the body of a request.
     ///
     /// # Errors
-    /// `body_too_large` if it has too many bytes, `invalid_body` if it ended early.
+    /// `body_too_large` if it is longer than [`MAX_JSON_BYTES`], `invalid_body` if it ends early.
     pub(super) async fn read<B>(request: axum::http::Request<B>) -> Result<Self, ApiError>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
@@ -48,8 +48,8 @@ impl JsonBody {
         body::read(request, MAX_JSON_BYTES).await.map(Self)
     }
 
-    /// One that was read already.
-    pub(super) fn whole(bytes: Bytes) -> Self {
+    /// Wraps a body that was already read.
+    pub(super) fn from_bytes(bytes: Bytes) -> Self {
         Self(bytes)
     }
 
@@ -57,47 +57,47 @@ impl JsonBody {
         self.0
     }
 
-    /// Reads a JSON object with these `fields`. Others are ignored; one that comes twice is an error, since nobody could
-    /// say which was meant.
+    /// Parses a JSON object with these `fields`. Unknown fields are ignored. A duplicate field is
+    /// an error, because it is ambiguous.
     ///
     /// # Errors
-    /// The row of the error table that the body falls under.
-    pub(super) fn parse<'a, T: Deserialize<'a>>(&'a self, fields: &[Field]) -> Result<T, ApiError> {
-        // An array would be taken for the fields in order.
-        let object = self.0.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+    /// `invalid_json`, `missing_field` or `invalid_field`.
+    pub(super) fn parse<'a, T: Deserialize<'a>>(&'a self, fields: &[FieldSpec]) -> Result<T, ApiError> {
+        // serde would accept an array and take its elements for the fields in order.
+        let is_object = self.0.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
         match serde_json::from_slice(&self.0) {
-            Ok(parsed) if object => Ok(parsed),
-            Ok(_) => Err(what_is_wrong(&self.0, "it is not an object", fields)),
-            Err(error) => Err(what_is_wrong(&self.0, &error.to_string(), fields)),
+            Ok(parsed) if is_object => Ok(parsed),
+            Ok(_) => Err(explain_error(&self.0, "it is not an object", fields)),
+            Err(error) => Err(explain_error(&self.0, &error.to_string(), fields)),
         }
     }
 }
 
-fn what_is_wrong(body: &[u8], error: &str, fields: &[Field]) -> ApiError {
+fn explain_error(body: &[u8], error: &str, fields: &[FieldSpec]) -> ApiError {
     let value: Value = match serde_json::from_slice(body) {
         Ok(value) => value,
         Err(error) => return ApiError::InvalidJson(error.to_string()),
     };
     let Value::Object(object) = value else {
-        let found = kind(&value);
+        let found = type_name(&value);
         return ApiError::InvalidJson(format!(
             "it is {found}, but must be an object, such as {{\"username\":\"alice\"}}"
         ));
     };
-    for &Field { name: field, wanted, required, fits } in fields {
+    for &FieldSpec { name: field, expected, required, has_valid_type } in fields {
         match object.get(field) {
-            None if required => return ApiError::MissingField { field, wanted },
+            None if required => return ApiError::MissingField { field, expected },
             None => {}
             Some(Value::Null) if !required => {}
-            Some(value) if fits(value) => {}
-            Some(value) => return ApiError::InvalidField { field, found: kind(value).to_owned(), wanted },
+            Some(value) if has_valid_type(value) => {}
+            Some(value) => return ApiError::InvalidField { field, found: type_name(value).to_owned(), expected },
         }
     }
-    // Only a field that comes twice gets here.
+    // Every other error was found above, so this is a duplicate field.
     ApiError::InvalidJson(error.to_owned())
 }
 
-fn kind(value: &Value) -> &'static str {
+fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "true or false",
@@ -113,12 +113,12 @@ mod tests {
     use super::*;
     use rollcall_core::api::Heartbeat;
 
-    const FIELDS: &[Field] = &[
-        Field { name: "username", wanted: "a text", required: true, fits: Value::is_string },
-        Field { name: "addr", wanted: "a text", required: false, fits: Value::is_string },
+    const FIELDS: &[FieldSpec] = &[
+        FieldSpec { name: "username", expected: "a text", required: true, has_valid_type: Value::is_string },
+        FieldSpec { name: "addr", expected: "a text", required: false, has_valid_type: Value::is_string },
     ];
 
-    fn refusal(body: &str) -> String {
+    fn error_of(body: &str) -> String {
         let body = JsonBody(Bytes::copy_from_slice(body.as_bytes()));
         let error = body.parse::<Heartbeat>(FIELDS).expect_err("refused");
         match error {
@@ -130,18 +130,18 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_wrong_body_is_told_apart() {
-        assert_eq!(refusal("{\n  \"username\": x}"), "json: expected value at line 2 column 15");
-        assert_eq!(refusal(""), "json: EOF while parsing a value at line 1 column 0");
-        assert!(refusal(r#"{"username":"a"} x"#).starts_with("json: trailing characters at line 1 column 18"));
-        assert!(refusal(r#"{"username":"a","username":"b"}"#).starts_with("json: duplicate field `username`"));
-        assert!(refusal(r#"["alice","10.0.0.1:9000"]"#).starts_with("json: it is an array"));
-        assert!(refusal("\"alice\"").starts_with("json: it is text"));
-        assert!(refusal(&"[".repeat(60_000)).starts_with("json: recursion limit"));
-        assert_eq!(refusal("{}"), "missing: username");
-        assert_eq!(refusal(r#"{"username":null}"#), "field: username is null");
-        assert_eq!(refusal(r#"{"username":7}"#), "field: username is a number");
-        assert_eq!(refusal(r#"{"username":"a","addr":[1]}"#), "field: addr is an array");
+    fn each_kind_of_invalid_body_has_its_error() {
+        assert_eq!(error_of("{\n  \"username\": x}"), "json: expected value at line 2 column 15");
+        assert_eq!(error_of(""), "json: EOF while parsing a value at line 1 column 0");
+        assert!(error_of(r#"{"username":"a"} x"#).starts_with("json: trailing characters at line 1 column 18"));
+        assert!(error_of(r#"{"username":"a","username":"b"}"#).starts_with("json: duplicate field `username`"));
+        assert!(error_of(r#"["alice","10.0.0.1:9000"]"#).starts_with("json: it is an array"));
+        assert!(error_of("\"alice\"").starts_with("json: it is text"));
+        assert!(error_of(&"[".repeat(60_000)).starts_with("json: recursion limit"));
+        assert_eq!(error_of("{}"), "missing: username");
+        assert_eq!(error_of(r#"{"username":null}"#), "field: username is null");
+        assert_eq!(error_of(r#"{"username":7}"#), "field: username is a number");
+        assert_eq!(error_of(r#"{"username":"a","addr":[1]}"#), "field: addr is an array");
     }
 
     #[test]

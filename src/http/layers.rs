@@ -1,4 +1,4 @@
-//! Layers around the routes.
+//! Middleware layers around the routes.
 
 pub(super) mod cors;
 pub(super) mod request_timeout;

@@ -1,215 +1,253 @@
-//! Every limit of the HTTP API: bytes, counts, waits and timeouts.
+//! Every limit of the HTTP API: bytes, counts, waits and timeouts, each with its reason.
 //!
-//! | limit | bounds | beyond it |
-//! |---|---|---|
-//! | **connections** | | |
-//! | [`MAX_CONNECTIONS`] | connections served at once | the longest idle one is closed, else 503 `too_many_connections` |
-//! | [`MIN_CONNECTIONS`] | the same, if the system allows few files | |
-//! | [`RESERVED_FILES`] | files left for the rest of the process | |
-//! | [`MIN_IDLE_TIME`] | idle time that protects from eviction | the connection may be closed |
-//! | [`EVICTED_AT_ONCE`] | connections evicted together | |
-//! | [`SLOT_WAIT`] | wait for the slot of an evicted connection | 503 `too_many_connections` |
-//! | [`MAX_REFUSED_CONNECTIONS`] | connections beyond the first limit | closed without an answer |
-//! | [`REFUSAL_TIME`] | life of a refused connection | closed |
-//! | [`HEAD_TIME`] | a request's head; idle time between requests | closed |
-//! | [`WRITE_STALL_TIME`] | an answer of which nothing is read | closed |
-//! | [`SLOW_READ_BYTES`], [`SLOW_READ_TIME`] | pace at which a long answer is read | closed |
-//! | [`MAX_ANSWER_TIME`] | a long answer as a whole | closed |
-//! | [`DRAIN_TIME`] | requests that still run at shutdown | closed |
-//! | [`ACCEPT_PAUSE`] | pause after a failed accept | |
-//! | **requests** | | |
-//! | [`MAX_HEAD_BYTES`], [`MAX_HEADERS`] | the head | 431 |
-//! | [`MAX_JSON_BYTES`] | a JSON body | 413 `body_too_large` |
-//! | [`REQUEST_TIME`] | a request until its answer begins | 408 `request_timeout` |
-//! | [`DISCARD_BYTES`], [`DISCARD_TIME`] | what is read of a refused body | the answer goes out |
-//! | [`HANDOVER_HOLD`] | hold of a request while leadership changes | 403 `not_leader` or 503 `no_leader` |
-//! | [`MAX_REQUEST_ID_BYTES`] | a client's own request id | replaced by one of ours |
-//! | [`MAX_QUOTED_CHARS`] | input repeated in an error message | cut |
-//! | [`PREFLIGHT_AGE`] | how long a browser caches a preflight | asked again |
-//! | **images** | | |
-//! | [`MAX_IMAGE_BYTES`], [`MAX_FORM_BYTES`] | an uploaded image; the form around it | 413 `body_too_large` |
-//! | [`UPLOAD_MEMORY_KIB`] | bodies of all uploads together | waits, then 503 `overloaded` |
-//! | [`MAX_UPLOADS`] | images checked and stored at once | waits, then 503 `overloaded` |
-//! | [`UPLOAD_WAIT`] | wait for memory or a place | 503 `overloaded` |
-//! | [`UPLOAD_BODY_TIME`] | the arrival of an upload's body | 408 `request_timeout` |
-//! | **lists** | | |
-//! | [`LIST_PLACES`], [`LIST_PLACE_BYTES`] | bytes of all lists that are made or sent | waits, then 503 `overloaded` |
-//! | [`MAX_PLACES_PER_LIST`] | places of one list | sent with that many |
-//! | [`LIST_PLACE_WAIT`] | wait for a place | 503 `overloaded` |
-//! | [`LIST_PIECE_BYTES`] | a piece in which a list is sent | sent in several |
-//! | [`PAGES_AT_ONCE`], [`PAGE_WAIT`] | long pages made at once | waits, then 503 `overloaded` |
-//! | [`INLINE_ROWS`] | rows of a page made without another thread | made on another thread |
-//! | [`INLINE_CHANGES`] | changes encoded without another thread | encoded on another thread |
-//! | [`REBUILD_BURST`], [`REBUILD_REFILL_MS`] | rebuilds of a list that keeps changing | the list of before is sent |
-//! | [`MAX_LONG_POLLS`] | requests that wait for changes | 503 `overloaded` |
-//! | [`MAX_POLL_WAIT`] | the wait of one of them | answered with no changes |
-//! | [`WAKE_INTERVAL`] | time between two wake-ups of them | woken together |
+//! Each row of [`LIMITS`] defines a constant. The documentation of a constant says what it bounds
+//! and why. The text after `=>` says what happens beyond the limit.
 //!
-//! What one value may be (a username, a password) is a rule of its type in `rollcall_core`. The
-//! registry has limits of its own, whatever asks it:
+//! The syntax of one value (a username, a password) is a rule of its type in `rollcall_core`. The
+//! registry has limits of its own, which hold for every caller:
 //!
 //! | limit | where | beyond it |
 //! |---|---|---|
-//! | downloads of all pictures at once | `registry/images/stream.rs` | waits, then 503 `overloaded` |
-//! | pictures decoded at once; memory of a decoder | `registry/images/check.rs` | waits; 400 `image_corrupt` |
-//! | passwords hashed at once, and waiting for it | `registry/auth/password.rs` | 503 `overloaded` |
-//! | wrong passwords of a name and of an address | `registry/auth/login_throttle.rs` | 429 `too_many_attempts` |
-//! | wait for the list of users at a new leader | `registry/users/list.rs` | 503 `index_rebuilding` |
-//! | wait for a majority; for who is online | `registry/replication_source.rs` | 503 `no_majority`; answered |
-//! | single profiles read at once | `registry/users/profiles.rs` | waits |
+//! | concurrent downloads of all images | `registry/images/images_stream.rs` | waits, then 503 `overloaded` |
+//! | images decoded at once; memory of a decoder | `registry/images/image_check.rs` | waits; 400 `image_corrupt` |
+//! | passwords hashed at once, and the queue for it | `registry/auth/hashing_pool.rs` | 503 `overloaded` |
+//! | wrong passwords per username and per address | `registry/auth/login_throttle.rs` | 429 `too_many_attempts` |
+//! | wait for the list of users on a new leader | `registry/users/user_list.rs` | 503 `index_rebuilding` |
+//! | wait for a majority | `registry/replication_source.rs` | 503 `no_majority` |
+//! | wait for the list of online clients on a new leader | `registry/replication_source.rs` | the list is served as it is |
+//! | single profiles read at once | `registry/users/profile_store.rs` | waits |
 
+use std::fmt;
 use std::time::Duration;
 
-/// Connections served at once, if the system gives a process that many files. Each takes some ten
-/// KiB.
-pub(super) const MAX_CONNECTIONS: u64 = 8192;
+/// One limit of the HTTP API, for documentation.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limit {
+    /// The name of the constant.
+    pub name: &'static str,
+    /// The value in `unit`.
+    pub value: u64,
+    /// The unit of the value.
+    pub unit: Unit,
+    /// What the limit bounds, and the reason for its value.
+    pub reason: &'static str,
+    /// What happens beyond the limit.
+    pub beyond: &'static str,
+}
 
-/// Connections served at once, however few files the system gives.
-pub(super) const MIN_CONNECTIONS: u64 = 64;
+/// The unit of a limit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Unit {
+    /// A number of things, such as connections.
+    Count,
+    /// Bytes.
+    Bytes,
+    /// Kibibytes: 1024 bytes.
+    Kibibytes,
+    /// Milliseconds.
+    Milliseconds,
+}
 
-/// Open files left for everything but served connections: the election, the bucket, snapshots,
-/// refused connections.
-pub(super) const RESERVED_FILES: u64 = 512;
+/// The value as documentation shows it: `64`, `512 KiB`, `250 ms`, `30 s`, `2 min`.
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units: &[(u64, &str)] = match self.unit {
+            Unit::Count => return write!(f, "{}", self.value),
+            Unit::Bytes => &[(1024 * 1024, "MiB"), (1024, "KiB"), (1, "bytes")],
+            Unit::Kibibytes => &[(1024, "MiB"), (1, "KiB")],
+            Unit::Milliseconds => &[(60_000, "min"), (1000, "s"), (1, "ms")],
+        };
+        // The largest unit that gives a whole number.
+        let (size, unit) =
+            units.iter().find(|(size, _)| self.value.is_multiple_of(*size)).expect("one divides every number");
+        write!(f, "{} {unit}", self.value / size)
+    }
+}
 
-/// Idle time below which a connection is not evicted. Its next request may be on its way.
-pub(super) const MIN_IDLE_TIME: Duration = Duration::from_secs(1);
+/// Defines a constant for each limit, and [`LIMITS`] with all limits.
+macro_rules! limits {
+    ($($(#[doc = $reason:literal])+ $name:ident: $type:ident = $value:expr, $unit:ident => $beyond:literal;)+) => {
+        $($(#[doc = $reason])+ pub(super) const $name: $type = $value;)+
 
-/// Connections evicted together. Finding the longest idle ones takes a look at all connections.
-pub(super) const EVICTED_AT_ONCE: usize = 64;
+        /// All limits of the HTTP API.
+        pub const LIMITS: &[Limit] = &[$(Limit {
+            name: stringify!($name),
+            value: limits!(@value $type, $name),
+            unit: Unit::$unit,
+            reason: concat!($($reason),+).trim_ascii(),
+            beyond: $beyond,
+        }),+];
+    };
+    (@value u64, $value:expr) => { $value };
+    (@value usize, $value:expr) => { $value as u64 };
+    (@value Duration, $value:expr) => { $value.as_secs() * 1000 + $value.subsec_millis() as u64 };
+}
 
-/// Longest wait of a new connection for the slot of an evicted one.
-pub(super) const SLOT_WAIT: Duration = Duration::from_millis(250);
+limits! {
+    // Connections.
 
-/// Connections beyond [`MAX_CONNECTIONS`] that wait for a slot or for their refusal. Further ones
-/// are closed without an answer.
-pub(super) const MAX_REFUSED_CONNECTIONS: usize = 256;
+    /// Connections served at once, if the process may open that many files. Each takes about 10 KiB
+    /// of memory.
+    MAX_CONNECTIONS: u64 = 8192, Count
+        => "the longest idle connection is closed, else 503 `too_many_connections`";
 
-/// Longest life of a connection that is refused.
-pub(super) const REFUSAL_TIME: Duration = Duration::from_secs(2);
+    /// Connections served at once, even if the process may open fewer files.
+    MIN_CONNECTIONS: u64 = 64, Count => "does not apply";
 
-/// Longest time for the head of a request, and longest idle time between two requests.
-pub(super) const HEAD_TIME: Duration = Duration::from_secs(30);
+    /// Open files reserved for everything but served connections: the election, the bucket,
+    /// snapshots and rejected connections.
+    RESERVED_FILES: u64 = 512, Count => "does not apply";
 
-/// Longest time in which a client reads nothing of an answer. There is no such limit on reading
-/// from the client: it would end a long download, during which nothing is to be read. A slow body
-/// meets [`REQUEST_TIME`].
-pub(super) const WRITE_STALL_TIME: Duration = Duration::from_secs(30);
+    /// Idle time below which a connection is not evicted. Its next request may be on its way.
+    MIN_IDLE_BEFORE_EVICTION: Duration = Duration::from_secs(1), Milliseconds
+        => "the connection may be closed for a new one";
 
-/// Bytes of a long answer that must be read within [`SLOW_READ_TIME`]. Few enough for an answer
-/// without images, every part of which waits for a slow bucket.
-pub(super) const SLOW_READ_BYTES: usize = 64 * 1024;
+    /// Connections evicted together. Finding the longest idle ones scans all connections, so it is
+    /// not done for one slot alone.
+    EVICTION_BATCH: usize = 64, Count => "does not apply";
 
-/// Longest time for each [`SLOW_READ_BYTES`] of a long answer.
-pub(super) const SLOW_READ_TIME: Duration = Duration::from_secs(30);
+    /// Longest wait of a new connection for the slot of an evicted one.
+    MAX_SLOT_WAIT: Duration = Duration::from_millis(250), Milliseconds => "503 `too_many_connections`";
 
-/// Longest time for a long answer as a whole. A client that needs longer asks for pages.
-pub(super) const MAX_ANSWER_TIME: Duration = Duration::from_mins(2);
+    /// Connections beyond [`MAX_CONNECTIONS`] that wait for a slot or for their 503.
+    MAX_REJECTED_CONNECTIONS: usize = 256, Count => "closed without a response";
 
-/// Longest time in which running requests may end at shutdown.
-pub(super) const DRAIN_TIME: Duration = Duration::from_secs(10);
+    /// Longest life of a rejected connection.
+    REJECTION_TIMEOUT: Duration = Duration::from_secs(2), Milliseconds => "closed";
 
-/// Pause after a failed accept. Without file descriptors left, another try at once only burns a
-/// processor.
-pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+    /// Longest time for the head of a request, and longest idle time between two requests.
+    HEAD_TIMEOUT: Duration = Duration::from_secs(30), Milliseconds => "closed";
 
-/// Largest head of a request, in bytes.
-pub(super) const MAX_HEAD_BYTES: usize = 32 * 1024;
+    /// Longest time in which the client reads no byte of a response. There is no such timeout on
+    /// reads from the client: it would end a long download, during which the client sends nothing.
+    /// A slow request body is bounded by [`REQUEST_TIMEOUT`].
+    WRITE_TIMEOUT: Duration = Duration::from_secs(30), Milliseconds => "closed";
 
-/// Most header fields of a request.
-pub(super) const MAX_HEADERS: usize = 100;
+    /// Bytes of a long response that the client must read within [`SLOW_READ_WINDOW`]. The value is
+    /// small, because a response without images may wait for a slow bucket before every part.
+    MIN_BYTES_PER_WINDOW: usize = 64 * 1024, Bytes => "closed";
 
-/// Largest JSON body, in bytes. Many times the largest valid registration.
-pub(super) const MAX_JSON_BYTES: usize = 64 * 1024;
+    /// Longest time for each [`MIN_BYTES_PER_WINDOW`] of a long response.
+    SLOW_READ_WINDOW: Duration = Duration::from_secs(30), Milliseconds => "closed";
 
-/// Longest time until the answer begins, the body of the request included and the wait of a long
-/// poll excluded.
-pub(super) const REQUEST_TIME: Duration = Duration::from_secs(30);
+    /// Longest time for a long response as a whole. A client that needs more time asks for pages.
+    MAX_RESPONSE_TIME: Duration = Duration::from_mins(2), Milliseconds => "closed";
 
-/// Bytes of a refused body that are read, so that the client gets the answer and no reset.
-pub(super) const DISCARD_BYTES: usize = 1024 * 1024;
+    /// Longest time in which running requests may end at shutdown.
+    DRAIN_TIMEOUT: Duration = Duration::from_secs(10), Milliseconds => "closed";
 
-/// Longest time for which a refused body is read.
-pub(super) const DISCARD_TIME: Duration = Duration::from_secs(2);
+    /// Pause after a failed accept. Without free file descriptors, an immediate retry fails again
+    /// and only costs processor time.
+    ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(100), Milliseconds => "does not apply";
 
-/// Longest hold of a request while leadership changes hands, so that clients see a pause and no
-/// error.
-pub(super) const HANDOVER_HOLD: Duration = Duration::from_millis(500);
+    // Requests.
 
-/// Longest request id taken over from a client, in bytes.
-pub(super) const MAX_REQUEST_ID_BYTES: usize = 64;
+    /// Largest head of a request.
+    MAX_HEAD_BYTES: usize = 32 * 1024, Bytes => "431 without a body";
 
-/// Characters of a client's input that an error message repeats.
-pub(super) const MAX_QUOTED_CHARS: usize = 80;
+    /// Most header fields of a request.
+    MAX_HEADERS: usize = 100, Count => "431 without a body";
 
-/// Time for which a browser may remember what a preflight allowed.
-pub(super) const PREFLIGHT_AGE: Duration = Duration::from_mins(10);
+    /// Largest JSON body. Many times the largest valid registration.
+    MAX_JSON_BYTES: usize = 64 * 1024, Bytes => "413 `body_too_large`";
 
-/// Largest image, in bytes. Enough for 128 by 128 pixels in any accepted format.
-pub(super) const MAX_IMAGE_BYTES: usize = 512 * 1024;
+    /// Longest time until the response begins. It includes the arrival of the request body and
+    /// excludes the wait of a long poll.
+    REQUEST_TIMEOUT: Duration = Duration::from_secs(30), Milliseconds => "408 `request_timeout`";
 
-/// Bytes that a form may add to its image: boundaries, headers and other fields.
-pub(super) const MAX_FORM_BYTES: usize = 16 * 1024;
+    /// Bytes of a rejected body that are read and discarded. A connection closed earlier is reset,
+    /// and a reset can destroy the response on its way to the client.
+    MAX_DISCARDED_BYTES: usize = 1024 * 1024, Bytes => "the response is sent at once";
 
-/// Bodies of all uploads together, in KiB: some 120 of the largest. A body is at times held in two
-/// buffers, each of up to twice its size.
-pub(super) const UPLOAD_MEMORY_KIB: usize = 64 * 1024;
+    /// Longest time for which a rejected body is read.
+    DISCARD_TIMEOUT: Duration = Duration::from_secs(2), Milliseconds => "the response is sent at once";
 
-/// Images checked and stored at once.
-pub(super) const MAX_UPLOADS: usize = 64;
+    /// Longest time for which a request is held while the leadership changes. Clients see a pause
+    /// instead of an error.
+    MAX_HANDOVER_WAIT: Duration = Duration::from_millis(500), Milliseconds
+        => "403 `not_leader` or 503 `no_leader`";
 
-/// Longest wait of an upload for memory or a place.
-pub(super) const UPLOAD_WAIT: Duration = Duration::from_secs(2);
+    /// Longest request id that is accepted from a client.
+    MAX_REQUEST_ID_BYTES: usize = 64, Bytes => "replaced by a generated id";
 
-/// Longest time for the body of an upload to arrive.
-pub(super) const UPLOAD_BODY_TIME: Duration = Duration::from_secs(10);
+    /// Characters of a client's input that an error message repeats.
+    MAX_QUOTED_CHARS: usize = 80, Count => "cut off";
 
-/// Places of all lists that are being made or sent: one for each list, and one more for each
-/// further [`LIST_PLACE_BYTES`]. Slow readers of old lists keep no more than that in memory.
-pub(super) const LIST_PLACES: usize = 256;
+    /// Time for which a browser may cache the result of a preflight request.
+    PREFLIGHT_MAX_AGE: Duration = Duration::from_mins(10), Milliseconds => "the browser asks again";
 
-/// Bytes of a list that one place stands for.
-pub(super) const LIST_PLACE_BYTES: usize = 1024 * 1024;
+    // Images.
 
-/// Most places of one list, so that even the longest lists are sent, a few at a time.
-pub(super) const MAX_PLACES_PER_LIST: usize = 64;
+    /// Largest image. Enough for 128 by 128 pixels in every accepted format.
+    MAX_IMAGE_BYTES: usize = 512 * 1024, Bytes => "413 `body_too_large`";
 
-/// Longest wait of a reader for a place.
-pub(super) const LIST_PLACE_WAIT: Duration = Duration::from_millis(500);
+    /// Bytes that a form may add to its image: boundaries, headers and other fields.
+    MAX_FORM_OVERHEAD_BYTES: usize = 16 * 1024, Bytes => "413 `body_too_large`";
 
-/// Size of the pieces in which a list is sent, in bytes. A list of one piece fits the buffers of a
-/// connection and leaves at once.
-pub(super) const LIST_PIECE_BYTES: usize = 64 * 1024;
+    /// Memory for the bodies of all uploads together. Enough for about 120 of the largest. A body
+    /// is at times held in two buffers, each of up to twice its size.
+    MAX_UPLOAD_MEMORY_KIB: usize = 64 * 1024, Kibibytes => "waits, then 503 `overloaded`";
 
-/// Long pages made at once. Each is made for one reader and may be as long as the whole list.
-pub(super) const PAGES_AT_ONCE: usize = 4;
+    /// Images checked and stored at once.
+    MAX_CONCURRENT_UPLOADS: usize = 64, Count => "waits, then 503 `overloaded`";
 
-/// Longest wait of a long page for others.
-pub(super) const PAGE_WAIT: Duration = Duration::from_millis(500);
+    /// Longest wait of an upload for memory or for its turn.
+    MAX_UPLOAD_WAIT: Duration = Duration::from_secs(2), Milliseconds => "503 `overloaded`";
 
-/// Rows of a page that is made without another thread. That takes less time than to pass it on and
-/// back.
-pub(super) const INLINE_ROWS: usize = 200;
+    /// Longest time for the body of an upload to arrive.
+    UPLOAD_BODY_TIMEOUT: Duration = Duration::from_secs(10), Milliseconds => "408 `request_timeout`";
 
-/// Changes of a list that are encoded without another thread.
-pub(super) const INLINE_CHANGES: u64 = 1000;
+    // Lists.
 
-/// Rebuilds of one list that may follow each other at once, so that a client that writes now and then
-/// reads its own writes.
-pub(super) const REBUILD_BURST: u64 = 10;
+    /// Permits for all lists that are built or sent. A list takes one permit, and one more for each
+    /// further [`LIST_PERMIT_BYTES`]. This bounds the memory that slow readers of old lists keep in
+    /// use.
+    LIST_PERMITS: usize = 256, Count => "waits, then 503 `overloaded`";
 
-/// Time in which one more rebuild of a list is earned, in milliseconds: ten a second go on for long.
-pub(super) const REBUILD_REFILL_MS: u64 = 100;
+    /// Bytes of a list that one permit covers.
+    LIST_PERMIT_BYTES: usize = 1024 * 1024, Bytes => "one more permit";
 
-/// Requests that wait for changes at once. An eighth of [`MAX_CONNECTIONS`], so that there is room
-/// for those that do not wait.
-pub(super) const MAX_LONG_POLLS: usize = 1024;
+    /// Most permits that one list takes. Even the longest lists are sent, a few at a time.
+    MAX_PERMITS_PER_LIST: usize = 64, Count => "sent with that many permits";
 
-/// Longest wait for changes, whatever the request asks for.
-pub(super) const MAX_POLL_WAIT: Duration = Duration::from_mins(1);
+    /// Longest wait of a reader for a permit.
+    MAX_LIST_WAIT: Duration = Duration::from_millis(500), Milliseconds => "503 `overloaded`";
 
-/// Least time between two wake-ups of all waiting requests. The first change after a quiet time
-/// wakes them at once.
-pub(super) const WAKE_INTERVAL: Duration = Duration::from_millis(50);
+    /// Size of the chunks in which a list is sent. A list of one chunk fits into the buffers of a
+    /// connection and is sent at once.
+    LIST_CHUNK_BYTES: usize = 64 * 1024, Bytes => "sent in several chunks";
+
+    /// Long pages built at once. Each is built for one reader and may be as long as the whole list.
+    MAX_CONCURRENT_PAGES: usize = 4, Count => "waits, then 503 `overloaded`";
+
+    /// Longest wait of a long page for its turn.
+    MAX_PAGE_WAIT: Duration = Duration::from_millis(500), Milliseconds => "503 `overloaded`";
+
+    /// Rows of a page that is built on the runtime's own thread. Building so few rows takes less
+    /// time than handing the work to another thread.
+    MAX_INLINE_ROWS: usize = 200, Count => "built on a blocking thread";
+
+    /// Changes of a list that are encoded on the runtime's own thread.
+    MAX_INLINE_CHANGES: u64 = 1000, Count => "encoded on a blocking thread";
+
+    /// Rebuilds of one list that may follow each other at once. A client that writes now and then
+    /// reads its own writes.
+    REBUILD_BURST: u64 = 10, Count => "the previous list is sent";
+
+    /// Time in which one more rebuild of a list becomes available: ten a second in the long run.
+    REBUILD_REFILL_MS: u64 = 100, Milliseconds => "the previous list is sent";
+
+    /// Requests that wait for changes at once. An eighth of [`MAX_CONNECTIONS`], so that most
+    /// connections stay free for other requests.
+    MAX_LONG_POLLS: usize = 1024, Count => "503 `overloaded`";
+
+    /// Longest wait for changes, even if the request asks for more.
+    MAX_LONG_POLL_WAIT: Duration = Duration::from_mins(1), Milliseconds => "answered with no changes";
+
+    /// Shortest time between two wake-ups of all waiting requests. The first change after a quiet
+    /// time wakes them at once.
+    MIN_WAKE_INTERVAL: Duration = Duration::from_millis(50), Milliseconds => "woken together";
+}
 
 #[cfg(test)]
 mod tests {
@@ -219,27 +257,29 @@ mod tests {
 
     use syn::visit::{self, Visit};
 
-    /// Numbers that stand elsewhere: the file, the constant, and why it is no limit of the API.
+    use super::*;
+
+    /// Constants in other files that are not limits: file, name and reason.
     const EXCEPTIONS: &[(&str, &str, &str)] = &[
-        ("json.rs", "MOST_ANSWERS_BYTES", "first size of a buffer"),
-        ("routes/presence.rs", "ACCEPTED_BYTES", "first size of a buffer"),
-        ("server/idle.rs", "BUSY", "a mark in the place of a time"),
-        ("lists/etag.rs", "TAG_BYTES", "length of a format"),
+        ("json.rs", "RESPONSE_BUFFER_BYTES", "initial size of a buffer"),
+        ("routes/presence.rs", "ACCEPTED_BUFFER_BYTES", "initial size of a buffer"),
+        ("server/idle_timer.rs", "IN_REQUEST", "a special value of a time"),
+        ("lists/etag.rs", "TAG_HASH_BYTES", "length of a format"),
     ];
 
-    /// Constants that may be limits, and durations written as numbers.
+    /// Constants that may be limits, and durations with literal numbers.
     #[derive(Default)]
-    struct Numbers {
+    struct NumericConstants {
         constants: Vec<String>,
         durations: Vec<String>,
     }
 
-    impl Numbers {
+    impl NumericConstants {
         fn of(path: &Path) -> Self {
             let text = fs::read_to_string(path).expect("readable");
-            let mut numbers = Self::default();
-            numbers.visit_file(&syn::parse_file(&text).expect("a source"));
-            numbers
+            let mut found_numbers = Self::default();
+            found_numbers.visit_file(&syn::parse_file(&text).expect("a source"));
+            found_numbers
         }
 
         fn add(&mut self, name: &syn::Ident, kind: &syn::Type) {
@@ -251,7 +291,7 @@ mod tests {
         }
     }
 
-    impl<'ast> Visit<'ast> for Numbers {
+    impl<'ast> Visit<'ast> for NumericConstants {
         fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
             if item.ident != "tests" {
                 visit::visit_item_mod(self, item);
@@ -285,8 +325,8 @@ mod tests {
         }
     }
 
-    /// The sources of the API but for tests and this file, by their path.
-    fn sources(folder: &Path, below: &str, found: &mut Vec<(String, Numbers)>) {
+    /// The sources of the API by path, except tests and this file.
+    fn sources(folder: &Path, below: &str, found: &mut Vec<(String, NumericConstants)>) {
         for entry in fs::read_dir(folder).expect("the sources are here") {
             let entry = entry.expect("readable");
             let name = entry.file_name().into_string().expect("ASCII");
@@ -294,40 +334,71 @@ mod tests {
             if entry.path().is_dir() {
                 sources(&entry.path(), &format!("{path}/"), found);
             } else if !["tests.rs", "testing.rs", "limits.rs"].contains(&name.as_str()) {
-                found.push((path, Numbers::of(&entry.path())));
+                found.push((path, NumericConstants::of(&entry.path())));
+            }
+        }
+    }
+
+    /// Appends the text of all sources of the API except this file.
+    fn read_sources(folder: &Path, code: &mut String) {
+        for entry in fs::read_dir(folder).expect("the sources are here") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() {
+                read_sources(&path, code);
+            } else if !path.ends_with("limits.rs") {
+                code.push_str(&fs::read_to_string(&path).expect("readable"));
             }
         }
     }
 
     #[test]
-    fn every_limit_of_the_api_stands_in_this_file() {
+    fn every_limit_of_the_api_is_defined_in_this_file() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http");
         let mut files = Vec::new();
         sources(&folder, "", &mut files);
         assert!(files.len() > 20, "the sources were not found");
         let mut excused = BTreeSet::<&(&str, &str, &str)>::new();
-        for (path, numbers) in &files {
-            for constant in &numbers.constants {
+        for (path, found_numbers) in &files {
+            for constant in &found_numbers.constants {
                 let exception =
                     EXCEPTIONS.iter().find(|(file, name, _)| (file, name) == (&path.as_str(), &constant.as_str()));
                 assert!(exception.is_some(), "{path}: move {constant} to limits.rs");
                 excused.extend(exception);
             }
-            assert!(numbers.durations.is_empty(), "{path}: give {:?} a name in limits.rs", numbers.durations);
+            assert!(
+                found_numbers.durations.is_empty(),
+                "{path}: give {:?} a name in limits.rs",
+                found_numbers.durations
+            );
         }
-        assert_eq!(excused.len(), EXCEPTIONS.len(), "an exception is no more: {EXCEPTIONS:?}");
+        assert_eq!(excused.len(), EXCEPTIONS.len(), "an exception does not exist any more: {EXCEPTIONS:?}");
     }
 
     #[test]
-    fn the_table_above_names_each_limit_once() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/limits.rs");
-        let text = fs::read_to_string(&path).expect("readable");
-        let rows = text.lines().filter(|line| line.starts_with("//! |"));
-        let mut named: Vec<&str> =
-            rows.flat_map(|row| row.split("[`").skip(1).filter_map(|rest| rest.split('`').next())).collect();
-        let mut defined = Numbers::of(&path).constants;
-        named.sort_unstable();
-        defined.sort_unstable();
-        assert_eq!(named, defined);
+    fn every_limit_has_a_reason_and_is_used() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http");
+        let mut code = String::new();
+        read_sources(&folder, &mut code);
+        for limit in LIMITS {
+            assert!(limit.reason.ends_with('.') && !limit.beyond.is_empty(), "{limit:?}");
+            assert!(code.contains(limit.name), "{} is not used", limit.name);
+        }
+    }
+
+    #[test]
+    fn a_limit_is_shown_in_the_largest_unit_that_gives_a_whole_number() {
+        let shown = |name| LIMITS.iter().find(|limit| limit.name == name).expect("a limit").to_string();
+        for (name, expected) in [
+            ("MAX_CONNECTIONS", "8192"),
+            ("MAX_JSON_BYTES", "64 KiB"),
+            ("MAX_REQUEST_ID_BYTES", "64 bytes"),
+            ("MAX_UPLOAD_MEMORY_KIB", "64 MiB"),
+            ("MAX_SLOT_WAIT", "250 ms"),
+            ("REQUEST_TIMEOUT", "30 s"),
+            ("MAX_RESPONSE_TIME", "2 min"),
+            ("REBUILD_REFILL_MS", "100 ms"),
+        ] {
+            assert_eq!(shown(name), expected, "{name}");
+        }
     }
 }

@@ -1,7 +1,7 @@
-//! Cached lists: `/discover`, `/discovery/online` and `/users`, whole or in pages.
+//! Cached lists: `/discover`, `/discovery/online` and `/users`, as a whole or in pages.
 //!
-//! A whole list is shared by all its readers ([`cached_list`]); a page is made for one reader. The bytes of all lists that are
-//! being made or sent are bounded ([`list_budget`]).
+//! A whole list is built once and shared by all its readers ([`cached_list`]). A page is built for
+//! one reader. The memory of all lists that are built or sent is bounded ([`list_budget`]).
 
 mod blocking;
 pub(super) mod cached_list;
@@ -14,7 +14,7 @@ mod list_budget;
 pub(super) mod list_response;
 pub(super) mod long_poll;
 mod rebuild_limit;
-pub(super) mod since;
+pub(super) mod since_param;
 pub(super) mod stale_reads;
 
 use std::sync::Arc;
@@ -24,112 +24,115 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::error::ApiError;
-use super::limits::{INLINE_ROWS, PAGE_WAIT, PAGES_AT_ONCE};
+use super::limits::{MAX_CONCURRENT_PAGES, MAX_INLINE_ROWS, MAX_PAGE_WAIT};
 use crate::registry::UsersVersion;
-use blocking::on_a_thread;
+use blocking::run_blocking;
 use cached_list::CachedList;
 use changes::CachedChanges;
 use list_budget::{ListBudget, ListPermit};
-use list_response::{List, Reader};
+use list_response::{EncodedList, ListReader};
 use rollcall_core::{Page, Term};
 
-/// The lists, and the places for who reads them. All clones are one.
+/// The caches of all lists, and the limits on building and sending them. Clones share one state.
 #[derive(Clone, Default)]
-pub(super) struct Lists(Arc<Inner>);
+pub(super) struct ListService(Arc<ListServiceInner>);
 
+/// The shared state of [`ListService`].
 #[derive(Default)]
-struct Inner {
-    places: ListBudget,
-    parts: Parts,
+struct ListServiceInner {
+    budget: ListBudget,
+    page_limit: PageLimit,
     changes: CachedChanges,
-    own: Whole,
-    copies: Whole,
+    leader_lists: FullLists,
+    replica_lists: FullLists,
 }
 
-/// The whole lists.
+/// The caches of the whole lists.
 #[derive(Default)]
-pub(super) struct Whole {
+pub(super) struct FullLists {
     /// `GET /discover`.
-    pub(super) discovered: Arc<CachedList<u64>>,
+    pub(super) online_clients: Arc<CachedList<u64>>,
     /// `GET /discovery/online`.
-    pub(super) names: Arc<CachedList<u64>>,
+    pub(super) online_names: Arc<CachedList<u64>>,
     /// `GET /users`.
     pub(super) users: Arc<CachedList<UsersVersion>>,
 }
 
-/// The turns of those who make a part of a list.
-struct Parts(Arc<Semaphore>);
+/// Limit on the long pages that are built at once.
+struct PageLimit(Arc<Semaphore>);
 
-impl Default for Parts {
+impl Default for PageLimit {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(PAGES_AT_ONCE)))
+        Self(Arc::new(Semaphore::new(MAX_CONCURRENT_PAGES)))
     }
 }
 
-impl Lists {
-    /// A place for a list: for a whole one once it is there, since it is shared; for any other before it is made.
+impl ListService {
+    /// Reserves memory for one list. A whole list is shared, so its memory is reserved when it is
+    /// ready. The memory of a page is reserved before it is built.
     ///
     /// # Errors
-    /// `overloaded` if there is none for half a second.
-    pub(super) async fn place(&self) -> Result<ListPermit, ApiError> {
-        self.0.places.take().await
+    /// `overloaded` if none becomes free within [`MAX_LIST_WAIT`](super::limits::MAX_LIST_WAIT).
+    pub(super) async fn reserve(&self) -> Result<ListPermit, ApiError> {
+        self.0.budget.acquire().await
     }
 
-    /// Those that a leader gives.
-    pub(super) fn own(&self) -> &Whole {
-        &self.0.own
+    /// Whole lists that this node serves as the leader.
+    pub(super) fn leader_lists(&self) -> &FullLists {
+        &self.0.leader_lists
     }
 
-    /// Those that any other node gives of what it has.
-    pub(super) fn copies(&self) -> &Whole {
-        &self.0.copies
+    /// Whole lists that this node serves from its replica, as any other node.
+    pub(super) fn replica_lists(&self) -> &FullLists {
+        &self.0.replica_lists
     }
 
-    /// What changed in the list of `GET /discover`.
+    /// Recent changes of the list of `GET /discover`.
     pub(super) fn changes(&self) -> &CachedChanges {
         &self.0.changes
     }
 
-    /// A list as an answer: the whole one as it is kept, a page made for this reader. `make` gets the version that a whole one
-    /// is of.
+    /// Answers with a list: the cached whole list, or a page built for this reader. `build` builds
+    /// the list. For a whole list it gets the version.
     ///
     /// # Errors
-    /// `overloaded` if there is too much to do, `internal` if making it panics.
-    pub(super) async fn answer<V: Copy + Eq + Send + 'static>(
+    /// `overloaded` if a limit is reached, `internal` if `build` panics.
+    pub(super) async fn respond<V: Copy + Eq + Send + 'static>(
         &self,
-        kept: &Arc<CachedList<V>>,
+        cache: &Arc<CachedList<V>>,
         term: Term,
         page: Page,
-        reader: Reader,
+        reader: ListReader,
         version: impl Fn() -> V,
-        make: impl FnOnce(Page, Option<V>) -> List + Send + 'static,
+        build: impl FnOnce(Page, Option<V>) -> EncodedList + Send + 'static,
     ) -> Result<Response, ApiError> {
         if page == Page::default() {
-            let list = kept.list(term, version, |version| make(page, Some(version))).await?;
-            return list_response::send(list, reader, self.place().await?);
+            let list = cache.get_or_build(term, version, |version| build(page, Some(version))).await?;
+            return list_response::respond(list, reader, self.reserve().await?);
         }
-        let place = self.place().await?;
-        let list = self.part(page, |page| make(page, None)).await?;
-        list_response::send(list, reader, place)
+        let permit = self.reserve().await?;
+        let list = self.build_page(page, |page| build(page, None)).await?;
+        list_response::respond(list, reader, permit)
     }
 
-    /// A list of one `page`, for one reader.
+    /// Builds one page for one reader. A long page is built on a blocking thread, a few at a time.
     ///
     /// # Errors
-    /// `overloaded` if others take too long.
-    pub(super) async fn part(
+    /// `overloaded` if its turn does not come within [`MAX_PAGE_WAIT`], `internal` if `build`
+    /// panics.
+    pub(super) async fn build_page(
         &self,
         page: Page,
-        make: impl FnOnce(Page) -> List + Send + 'static,
-    ) -> Result<List, ApiError> {
-        if page.max_rows() <= INLINE_ROWS && page.prefix.is_empty() {
-            return Ok(make(page));
+        build: impl FnOnce(Page) -> EncodedList + Send + 'static,
+    ) -> Result<EncodedList, ApiError> {
+        if page.max_rows() <= MAX_INLINE_ROWS && page.prefix.is_empty() {
+            return Ok(build(page));
         }
-        let turn = timeout(PAGE_WAIT, Arc::clone(&self.0.parts.0).acquire_owned()).await;
-        let turn = turn.map_err(|_| ApiError::Overloaded)?.expect("the semaphore is never closed");
-        on_a_thread(move || {
-            let _turn = turn;
-            make(page)
+        let page_permit = timeout(MAX_PAGE_WAIT, Arc::clone(&self.0.page_limit.0).acquire_owned()).await;
+        let page_permit = page_permit.map_err(|_| ApiError::Overloaded)?.expect("the semaphore is never closed");
+        run_blocking(move || {
+            let _permit = page_permit;
+            build(page)
         })
         .await
     }
@@ -144,32 +147,33 @@ mod tests {
 
     use super::*;
 
-    fn make(version: u64) -> List {
-        List::new(version.to_string().into_bytes(), None)
+    fn build(version: u64) -> EncodedList {
+        EncodedList::new(version.to_string().into_bytes(), None)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn long_parts_are_made_a_few_at_a_time_and_short_ones_need_no_turn() {
-        let lists = Lists::default();
+    async fn long_pages_are_built_a_few_at_a_time_and_short_ones_at_once() {
+        let lists = ListService::default();
         let (finish, finished) = mpsc::channel::<()>();
         let finished = Arc::new(Mutex::new(finished));
         let slow = || {
             let finished = Arc::clone(&finished);
             move |_| {
                 let _ = finished.lock().unwrap().recv();
-                make(1)
+                build(1)
             }
         };
-        let mut running: Vec<_> = (0..PAGES_AT_ONCE).map(|_| Box::pin(lists.part(Page::default(), slow()))).collect();
-        assert!(running.iter_mut().all(|part| part.now_or_never().is_none()));
-        assert_eq!(lists.0.parts.0.available_permits(), 0);
-        let few = Page { limit: std::num::NonZeroUsize::new(INLINE_ROWS), ..Page::default() };
-        assert!(lists.part(few, |_| make(1)).now_or_never().is_some());
-        // Who gives up does not give its turn to another while its work goes on.
+        let mut running: Vec<_> =
+            (0..MAX_CONCURRENT_PAGES).map(|_| Box::pin(lists.build_page(Page::default(), slow()))).collect();
+        assert!(running.iter_mut().all(|page| page.now_or_never().is_none()));
+        assert_eq!(lists.0.page_limit.0.available_permits(), 0);
+        let few = Page { limit: std::num::NonZeroUsize::new(MAX_INLINE_ROWS), ..Page::default() };
+        assert!(lists.build_page(few, |_| build(1)).now_or_never().is_some());
+        // A request that is given up keeps its permit until its work has ended.
         running.pop();
-        assert_eq!(lists.0.parts.0.available_permits(), 0);
+        assert_eq!(lists.0.page_limit.0.available_permits(), 0);
         drop(finish);
         join_all(running).await;
-        assert!(lists.part(Page::default(), |_| make(1)).await.is_ok());
+        assert!(lists.build_page(Page::default(), |_| build(1)).await.is_ok());
     }
 }

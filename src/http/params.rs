@@ -1,4 +1,4 @@
-//! What requests say outside their bodies: the path, the query and where they came from.
+//! Parameters of requests outside their bodies: path, query and remote address.
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -11,24 +11,24 @@ use super::error::ApiError;
 use super::limits::MAX_QUOTED_CHARS;
 use rollcall_core::{InvalidUsername, Page, Username};
 
-/// The `{username}` of the path.
-pub(super) struct Name(pub(super) Username);
+/// The path parameter `username`.
+pub(super) struct UsernamePath(pub(super) Username);
 
-/// `?limit=&after=&prefix=`.
-pub(super) struct Paging(pub(super) Page);
+/// The query `?limit=&after=&prefix=`.
+pub(super) struct PageParams(pub(super) Page);
 
-/// Where the request came from. The driver of the sockets attaches it.
+/// The address of the client. The driver attaches it as an extension.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Remote(pub(super) SocketAddr);
+pub(super) struct RemoteAddr(pub(super) SocketAddr);
 
-impl Remote {
+impl RemoteAddr {
     pub(super) fn ip(self) -> IpAddr {
         self.0.ip()
     }
 }
 
 #[derive(Deserialize)]
-struct NamePath {
+struct UsernameSegment {
     username: String,
 }
 
@@ -39,25 +39,25 @@ struct PageQuery {
     prefix: Option<String>,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Name {
+impl<S: Send + Sync> FromRequestParts<S> for UsernamePath {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        match Path::<NamePath>::from_request_parts(parts, state).await {
+        match Path::<UsernameSegment>::from_request_parts(parts, state).await {
             Ok(Path(path)) => Ok(Self(Username::parse(&path.username)?)),
-            // Percent-escapes that are no text.
+            // The percent-encoded bytes are not UTF-8.
             Err(_) => Err(InvalidUsername { given: parts.uri.path().chars().take(MAX_QUOTED_CHARS).collect() }.into()),
         }
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Paging {
+impl<S: Send + Sync> FromRequestParts<S> for PageParams {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let Ok(Query(query)) = Query::<PageQuery>::from_request_parts(parts, state).await else {
-            let wanted = "?limit=, after= and prefix=, each at most once";
-            return Err(ApiError::InvalidField { field: "query", found: "not readable".to_owned(), wanted });
+            let expected = "?limit=, after= and prefix=, each at most once";
+            return Err(ApiError::InvalidField { field: "query", found: "not readable".to_owned(), expected });
         };
         let limit = query.limit.as_deref().map(parse_limit).transpose()?;
         Ok(Self(Page { limit, after: query.after.unwrap_or_default(), prefix: query.prefix.unwrap_or_default() }))
@@ -69,16 +69,16 @@ fn parse_limit(text: &str) -> Result<NonZeroUsize, ApiError> {
     digits.then(|| text.parse().ok()).flatten().ok_or_else(|| ApiError::InvalidField {
         field: "limit",
         found: quoted(text),
-        wanted: "a whole number from 1",
+        expected: "a whole number from 1",
     })
 }
 
-/// What was given, cut to a length that is safe to repeat.
+/// The input in quotes, cut to a length that is safe in an error message.
 pub(super) fn quoted(text: &str) -> String {
     format!("{:?}", text.chars().take(MAX_QUOTED_CHARS).collect::<String>())
 }
 
-impl<S: Sync> FromRequestParts<S> for Remote {
+impl<S: Sync> FromRequestParts<S> for RemoteAddr {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {

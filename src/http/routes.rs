@@ -1,4 +1,4 @@
-//! The table of routes, and its description for people.
+//! The table of routes, and the router that is built from it.
 
 mod fields;
 pub(super) mod health;
@@ -11,102 +11,140 @@ use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, Router};
 
-use super::app::Shared;
+use super::app::SharedApp;
 use super::error::ApiError;
 use super::layers::response_headers::ResponseHeaders;
 use super::layers::{cors, request_timeout, response_headers};
 use super::limits::MAX_QUOTED_CHARS;
-use super::lists::Lists;
-use super::lists::encode::{DISCOVER, ONLINE_NAMES, USERS};
-use super::lists::long_poll::LongPolls;
+use super::lists::ListService;
+use super::lists::encode::{DISCOVER_PATH, ONLINE_NAMES_PATH, USERS_PATH};
+use super::lists::long_poll::LongPoll;
 use super::lists::{long_poll, stale_reads};
 use super::upload_limit::UploadLimit;
 use super::{body, leader_gate};
+use Access::{AnyNode, Leader, LeaderOrStaleRead};
 
-/// A line of the API's description.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Endpoint {
-    /// `GET` or `POST`.
+/// One route of the API.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// `GET` or `POST`. A `GET` route also answers `HEAD`.
     pub method: &'static str,
-    /// The path; `:name` stands for any one segment.
+    /// The path. `:name` stands for one segment of any value.
     pub path: &'static str,
-    /// What it is for.
+    /// The nodes that answer it.
+    pub access: Access,
+    /// The purpose in a few words, for the banner.
     pub about: &'static str,
+    /// Creates the handler, with the state that belongs to this route alone.
+    handler: fn() -> MethodRouter<SharedApp>,
 }
 
-const fn endpoint(method: &'static str, path: &'static str, about: &'static str) -> Endpoint {
-    Endpoint { method, path, about }
+/// The nodes that answer a route.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Access {
+    /// Every node.
+    AnyNode,
+    /// The leader. Every other node answers `not_leader` or `no_leader`.
+    Leader,
+    /// The leader. With `?stale=true` also every other node, from its replica.
+    LeaderOrStaleRead,
 }
 
-/// Every route, as the banner lists it.
-pub const ENDPOINTS: &[Endpoint] = &[
-    endpoint("GET", "/", "Health check"),
-    endpoint("POST", "/register", "Register new user"),
-    endpoint("POST", "/heartbeat", "Send heartbeat"),
-    endpoint("POST", "/login", "Get a token for a password"),
-    endpoint("POST", "/password", "Change a password"),
-    endpoint("GET", "/users", "List all registered users"),
-    endpoint("GET", "/discover", "List online clients"),
-    endpoint("GET", "/discover_with_images", "List online clients with images"),
-    endpoint("POST", "/upload_image/:username", "Upload image (max 128x128)"),
-    endpoint("GET", "/images/:username", "List user's images"),
-    endpoint("GET", "/image/:username/:file", "Download specific image"),
-    endpoint("GET", "/discovery/online", "List names of online clients"),
-    endpoint("GET", "/status", "Liveness for older clients"),
-    endpoint("GET", "/livez", "Liveness"),
-    endpoint("GET", "/readyz", "Readiness: leader and storage"),
-    endpoint("GET", "/leader", "200 on the leader only"),
-    endpoint("GET", "/cluster", "State of every node"),
+impl Access {
+    /// Whether a request without `?stale=true` is answered by the leader alone.
+    #[must_use]
+    pub fn is_leader_only(self) -> bool {
+        self != Self::AnyNode
+    }
+}
+
+const fn route(
+    method: &'static str,
+    path: &'static str,
+    access: Access,
+    about: &'static str,
+    handler: fn() -> MethodRouter<SharedApp>,
+) -> Route {
+    Route { method, path, access, about, handler }
+}
+
+/// All routes, in the order of the banner. The router is built from this table.
+pub const ROUTES: &[Route] = &[
+    route("GET", "/", AnyNode, "Health check", || get(health::health)),
+    route("POST", "/register", Leader, "Register new user", || post(users::register)),
+    route("POST", "/heartbeat", Leader, "Send heartbeat", || post(presence::heartbeat)),
+    route("POST", "/login", Leader, "Get a token for a password", || post(passwords::login)),
+    route("POST", "/password", Leader, "Change a password", || post(passwords::change)),
+    route("GET", USERS_PATH, LeaderOrStaleRead, "List all registered users", || get(users::users)),
+    route("GET", DISCOVER_PATH, LeaderOrStaleRead, "List online clients", || get(presence::discover)),
+    route("GET", "/discover_with_images", Leader, "List online clients with images", || {
+        get(images::discover_with_images)
+    }),
+    route("POST", "/upload_image/:username", Leader, "Upload image (max 128x128)", || {
+        post(images::upload).layer(Extension(UploadLimit::default()))
+    }),
+    route("GET", "/images/:username", Leader, "List user's images", || get(images::images)),
+    route("GET", "/image/:username/:file", Leader, "Download specific image", || get(images::image)),
+    route("GET", ONLINE_NAMES_PATH, LeaderOrStaleRead, "List names of online clients", || get(presence::online_names)),
+    route("GET", "/status", AnyNode, "Liveness for older clients", || get(health::alive)),
+    route("GET", "/livez", AnyNode, "Liveness", || get(health::alive)),
+    route("GET", "/readyz", AnyNode, "Readiness: leader and storage", || get(health::ready)),
+    route("GET", "/leader", Leader, "200 on the leader only", || get(health::leader)),
+    route("GET", "/cluster", AnyNode, "State of every node", || get(health::cluster)),
 ];
 
-impl std::fmt::Display for Endpoint {
+impl Route {
+    /// The path in axum's syntax: `/images/{username}`.
+    fn pattern(&self) -> String {
+        let segments = self.path.split('/').map(|segment| match segment.strip_prefix(':') {
+            Some(name) => format!("{{{name}}}"),
+            None => segment.to_owned(),
+        });
+        segments.collect::<Vec<_>>().join("/")
+    }
+}
+
+/// The line of the banner.
+impl std::fmt::Display for Route {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:<4} {:<24} - {}", self.method, self.path, self.about)
     }
 }
 
-pub(super) fn routes(app: Shared, headers: &ResponseHeaders) -> Router {
-    let leader_only = Router::new()
-        .route("/leader", get(health::leading))
-        .route("/register", post(users::register))
-        .route("/heartbeat", post(presence::heartbeat))
-        .route("/login", post(passwords::login))
-        .route("/password", post(passwords::change))
-        .route("/discover_with_images", get(images::discover_with_images))
-        .route("/upload_image/{username}", post(images::upload).layer(Extension(UploadLimit::default())))
-        .route("/images/{username}", get(images::images))
-        .route("/image/{username}/{filename}", get(images::image))
-        .route_layer(from_fn_with_state(Arc::clone(&app), leader_gate::gate));
-    let lists = Router::new()
-        .route(USERS, get(users::users))
-        .route(ONLINE_NAMES, get(presence::online_names))
-        .route_layer(from_fn_with_state(Arc::clone(&app), leader_gate::gate));
-    let discover = Router::new()
-        .route(DISCOVER, get(presence::discover))
-        .route_layer(from_fn_with_state(Arc::clone(&app), leader_gate::gate))
-        .route_layer(from_fn_with_state(LongPolls::new(&app), long_poll::wait_for_news));
-    let lists = lists.merge(discover).route_layer(from_fn_with_state(Arc::clone(&app), stale_reads::copy_or_leader));
-    let every_node = Router::new()
-        .route("/", get(health::health))
-        .route("/status", get(health::alive))
-        .route("/livez", get(health::alive))
-        .route("/readyz", get(health::ready))
-        .route("/cluster", get(health::cluster));
-    let routes = leader_only
+/// The routes for which `filter` holds, without any layer.
+fn routes_where(filter: impl Fn(&Route) -> bool) -> Router<SharedApp> {
+    let selected = ROUTES.iter().filter(|route| filter(route));
+    selected.fold(Router::new(), |router, route| router.route(&route.pattern(), (route.handler)()))
+}
+
+/// All routes with their layers, outermost last.
+pub(super) fn router(app: SharedApp, headers: &ResponseHeaders) -> Router {
+    let require_leader = || from_fn_with_state(Arc::clone(&app), leader_gate::require_leader);
+    let any_node = routes_where(|route| route.access == AnyNode);
+    let leader = routes_where(|route| route.access == Leader).route_layer(require_leader());
+    // Only the list of online clients can be polled.
+    let polled = routes_where(|route| route.path == DISCOVER_PATH)
+        .route_layer(require_leader())
+        .route_layer(from_fn_with_state(LongPoll::new(&app), long_poll::wait_for_changes));
+    let lists = routes_where(|route| route.access == LeaderOrStaleRead && route.path != DISCOVER_PATH)
+        .route_layer(require_leader())
+        .merge(polled)
+        .route_layer(from_fn_with_state(Arc::clone(&app), stale_reads::stale_or_leader));
+    let router = leader
         .merge(lists)
-        .layer(Extension(Lists::default()))
-        .merge(every_node)
+        .layer(Extension(ListService::default()))
+        .merge(any_node)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn(request_timeout::limit_time));
-    let routes = match cors::layer(&app.cors) {
-        Some(cors) => routes.layer(cors),
-        None => routes,
+        .layer(from_fn(request_timeout::limit_request_time));
+    let router = match cors::layer(&app.cors) {
+        Some(cors) => router.layer(cors),
+        None => router,
     };
-    routes.layer(from_fn_with_state(headers.clone(), response_headers::add_headers)).with_state(app)
+    router.layer(from_fn_with_state(headers.clone(), response_headers::add_headers)).with_state(app)
 }
 
 async fn not_found(request: Request) -> ApiError {
@@ -127,56 +165,69 @@ mod tests {
     use axum::body::Body;
 
     use super::*;
-    use crate::http::Cors;
-    use crate::http::testing::{Node, following, leading, request, without_leader};
+    use crate::http::CorsPolicy;
+    use crate::http::testing::{TestNode, following, leading, request, without_leader};
 
     #[tokio::test]
-    async fn every_endpoint_of_the_table_is_routed_and_refuses_other_methods() {
-        let node = Node::new(leading());
-        for endpoint in ENDPOINTS {
-            let path = endpoint.path.replace(":username", "alice").replace(":file", "1733511234-a1b2c3d4.png");
+    async fn every_route_of_the_table_is_served_and_refuses_other_methods() {
+        let node = TestNode::new(leading());
+        for route in ROUTES {
+            let path = route.path.replace(":username", "alice").replace(":file", "1733511234-a1b2c3d4.png");
             let answer = node.send(request("DELETE", &path, "x")).await;
-            answer.refused(405, "method_not_allowed");
-            assert!(answer.header("allow").unwrap().contains(endpoint.method), "{}", endpoint.path);
+            answer.expect_error(405, "method_not_allowed");
+            assert!(answer.header("allow").unwrap().contains(route.method), "{}", route.path);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_follower_answers_a_route_as_the_table_says() {
+        let node = TestNode::new(following());
+        for route in ROUTES {
+            let path = route.path.replace(":username", "alice").replace(":file", "1733511234-a1b2c3d4.png");
+            let answer = node.send(request(route.method, &path, "")).await;
+            assert_eq!(answer.status == 403, route.access.is_leader_only(), "{path}");
+            let stale = node.send(request(route.method, &format!("{path}?stale=true"), "")).await;
+            // This follower has no replica yet.
+            assert_eq!(stale.status == 503 && stale.json()["code"] == "no_copy", route.access == LeaderOrStaleRead);
         }
     }
 
     #[test]
-    fn a_line_of_the_banner_reads_as_documented() {
-        assert_eq!(ENDPOINTS[0].to_string(), "GET  /                        - Health check");
-        assert_eq!(ENDPOINTS[1].to_string(), "POST /register                - Register new user");
+    fn a_line_of_the_banner_is_as_documented() {
+        assert_eq!(ROUTES[0].to_string(), "GET  /                        - Health check");
+        assert_eq!(ROUTES[1].to_string(), "POST /register                - Register new user");
     }
 
     #[tokio::test]
-    async fn what_is_nowhere_is_404_in_json() {
-        let node = Node::new(following());
+    async fn an_unknown_path_is_404_in_json() {
+        let node = TestNode::new(following());
         for path in ["/nowhere", "/users/", "/%ff", "//"] {
-            node.post(path, "body").await.refused(404, "not_found");
+            node.post(path, "body").await.expect_error(404, "not_found");
         }
     }
 
     #[tokio::test]
-    async fn a_body_over_its_limit_is_413_and_one_at_the_limit_is_read() {
-        let node = Node::new(leading());
+    async fn a_body_over_the_limit_is_413_and_one_at_the_limit_is_read() {
+        let node = TestNode::new(leading());
         let body = |length: usize| {
             let object = r#"{"username":"alice"}"#;
             object.to_owned() + &" ".repeat(length - object.len())
         };
         assert_eq!(node.post("/register", body(64 * 1024)).await.status, 201);
-        let message = node.post("/register", body(64 * 1024 + 1)).await.refused(413, "body_too_large");
+        let message = node.post("/register", body(64 * 1024 + 1)).await.expect_error(413, "body_too_large");
         assert!(message.contains("64 KiB"), "{message}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_takes_too_long_is_408() {
-        let node = Node::new(leading());
+        let node = TestNode::new(leading());
         let endless = futures_util::stream::pending::<Result<&[u8], std::io::Error>>();
-        node.post("/heartbeat", Body::from_stream(endless)).await.refused(408, "request_timeout");
+        node.post("/heartbeat", Body::from_stream(endless)).await.expect_error(408, "request_timeout");
     }
 
     #[tokio::test]
-    async fn every_answer_says_who_leads_and_carries_an_id() {
-        let node = Node::new(following());
+    async fn every_response_names_the_leader_and_the_request() {
+        let node = TestNode::new(following());
         for (method, path) in
             [("GET", "/"), ("GET", "/nowhere"), ("DELETE", "/"), ("POST", "/register"), ("OPTIONS", "/discover")]
         {
@@ -193,8 +244,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_clients_own_request_id_is_kept_if_it_is_sane() {
-        let node = Node::new(following());
+    async fn a_valid_request_id_of_the_client_is_kept() {
+        let node = TestNode::new(following());
         for (given, kept) in [("abc-1", true), ("a b", false)] {
             let mut request = request("GET", "/", "");
             request.headers_mut().insert("x-request-id", given.parse().unwrap());
@@ -213,18 +264,18 @@ mod tests {
     async fn web_pages_may_read_as_configured() {
         let page: http::HeaderValue = "https://page.example".parse().unwrap();
         for (cors, allowed) in [
-            (Cors::Any, Some("*")),
-            (Cors::Origins(vec![page]), Some("https://page.example")),
-            (Cors::Origins(vec!["https://other.example".parse().unwrap()]), None),
-            (Cors::Off, None),
+            (CorsPolicy::Any, Some("*")),
+            (CorsPolicy::Origins(vec![page]), Some("https://page.example")),
+            (CorsPolicy::Origins(vec!["https://other.example".parse().unwrap()]), None),
+            (CorsPolicy::Off, None),
         ] {
-            let memory = crate::storage::Memory::new();
-            let node = Node::on(leading(), memory.clone(), Arc::new(memory), cors.clone());
+            let memory = crate::storage::MemoryBackend::new();
+            let node = TestNode::with_backend(leading(), memory.clone(), Arc::new(memory), cors.clone());
             let answer = node.send(from_page("GET", "/discover")).await;
             assert_eq!(answer.header("access-control-allow-origin"), allowed, "{cors:?}");
             let preflight = node.send(from_page("OPTIONS", "/discover")).await;
             assert_eq!(preflight.header("access-control-allow-origin"), allowed, "{cors:?}");
-            if cors == Cors::Any {
+            if cors == CorsPolicy::Any {
                 assert_eq!(preflight.status, 200);
                 assert_eq!(preflight.header("access-control-allow-methods"), Some("GET,HEAD"));
             }

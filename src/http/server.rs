@@ -1,7 +1,8 @@
-//! The driver: accepts connections and speaks HTTP/1.1 on them, everything within bounds.
+//! The driver: accepts connections and serves HTTP/1.1 on them. All its queues, waits and times are
+//! bounded.
 
 mod connection_limit;
-mod idle;
+mod idle_timer;
 
 use std::convert::Infallible;
 use std::io;
@@ -26,50 +27,50 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 use tracing::{debug, info, warn};
 
-use super::api::Api;
-use super::heartbeat_fast_path::{Answer, HeartbeatFastPath};
-use super::layers::response_headers::Overloaded;
+use super::heartbeat_fast_path::{FastPathBody, HeartbeatFastPath};
+use super::layers::response_headers::OverConnectionLimit;
 use super::limits::{
-    ACCEPT_PAUSE, DRAIN_TIME, HEAD_TIME, MAX_HEAD_BYTES, MAX_HEADERS, MAX_REFUSED_CONNECTIONS, REFUSAL_TIME,
-    WRITE_STALL_TIME,
+    ACCEPT_RETRY_PAUSE, DRAIN_TIMEOUT, HEAD_TIMEOUT, MAX_HEAD_BYTES, MAX_HEADERS, MAX_REJECTED_CONNECTIONS,
+    REJECTION_TIMEOUT, WRITE_TIMEOUT,
 };
-use super::params::Remote;
+use super::params::RemoteAddr;
+use super::service::ApiService;
 use super::slow_read_timeout::SlowReadTimeout;
 use connection_limit::{ConnectionLimit, ConnectionSlot};
-use idle::{Answered, Idle};
+use idle_timer::{IdleTimer, TrackedBody};
 
-/// Serves `api` on `listener` until `shutdown`; then stops accepting, lets requests end for up to 10 s and returns.
-/// Nothing it started outlives it.
-pub async fn serve(listener: TcpListener, api: Api, shutdown: CancellationToken) {
-    Server::new(api, shutdown, connection_limit::most_connections()).run(listener).await;
+/// Serves `service` on `listener` until `shutdown`. Then it stops accepting, lets running requests
+/// end for up to `DRAIN_TIMEOUT`, and returns. No task outlives it.
+pub async fn serve(listener: TcpListener, service: ApiService, shutdown: CancellationToken) {
+    HttpServer::new(service, shutdown, connection_limit::max_connections()).run(listener).await;
 }
 
 #[derive(Clone)]
-struct Server {
-    api: Arc<Api>,
+struct HttpServer {
+    service: Arc<ApiService>,
     tasks: TaskTracker,
     connections: ConnectionLimit,
-    refusals: Arc<Semaphore>,
-    /// No new requests.
+    rejection_permits: Arc<Semaphore>,
+    /// Cancelled at shutdown: connections accept no new requests.
     drain: CancellationToken,
-    /// No requests at all.
+    /// Cancelled when the time to drain is over: connections are closed.
     stop: CancellationToken,
 }
 
-impl Server {
-    fn new(api: Api, shutdown: CancellationToken, connections: usize) -> Self {
+impl HttpServer {
+    fn new(service: ApiService, shutdown: CancellationToken, connections: usize) -> Self {
         Self {
-            api: Arc::new(api),
+            service: Arc::new(service),
             tasks: TaskTracker::new(),
             connections: ConnectionLimit::new(connections),
-            refusals: Arc::new(Semaphore::new(MAX_REFUSED_CONNECTIONS)),
+            rejection_permits: Arc::new(Semaphore::new(MAX_REJECTED_CONNECTIONS)),
             drain: shutdown,
             stop: CancellationToken::new(),
         }
     }
 
     async fn run(self, listener: TcpListener) {
-        // If this future is dropped, so are its connections.
+        // If this future is dropped, its connections are closed too.
         let _stop = self.stop.clone().drop_guard();
         loop {
             let accepted = tokio::select! {
@@ -78,167 +79,172 @@ impl Server {
             };
             match accepted {
                 Ok((stream, remote)) => self.admit(stream, remote),
-                Err(error) if is_the_clients(&error) => debug!("a client left before it was accepted: {error}"),
+                Err(error) if is_client_error(&error) => {
+                    debug!(%error, "a client disconnected before its connection was accepted");
+                }
                 Err(error) => {
-                    warn!("cannot accept connections on the API port: {error}");
-                    sleep(ACCEPT_PAUSE).await;
+                    warn!(%error, "cannot accept connections on the API port");
+                    sleep(ACCEPT_RETRY_PAUSE).await;
                 }
             }
         }
         drop(listener);
         self.tasks.close();
-        if timeout(DRAIN_TIME, self.tasks.wait()).await.is_err() {
-            info!("closing {} connections that did not end in time", self.tasks.len());
+        if timeout(DRAIN_TIMEOUT, self.tasks.wait()).await.is_err() {
+            info!(connections = self.tasks.len(), "closing connections that did not end in time");
             self.stop.cancel();
             self.tasks.wait().await;
         }
     }
 
     fn admit(&self, stream: TcpStream, remote: SocketAddr) {
-        let idle = Idle::new();
-        if let Some(slot) = self.connections.take(&idle) {
+        let idle = IdleTimer::new();
+        if let Some(slot) = self.connections.try_acquire(&idle) {
             self.tasks.spawn(self.connection(stream, remote, idle, Ok(slot)));
-        } else if let Ok(refusal) = Arc::clone(&self.refusals).try_acquire_owned() {
+        } else if let Ok(rejection_permit) = Arc::clone(&self.rejection_permits).try_acquire_owned() {
             let server = self.clone();
             self.tasks.spawn(async move {
-                if let Some(slot) = server.connections.take_anothers(&idle).await {
-                    drop(refusal);
+                if let Some(slot) = server.connections.acquire_by_eviction(&idle).await {
+                    drop(rejection_permit);
                     server.connection(stream, remote, idle, Ok(slot)).await;
                 } else {
-                    let refused = server.connection(stream, remote, idle, Err(Overloaded));
-                    let _ = timeout(REFUSAL_TIME, refused).await;
+                    let rejected = server.connection(stream, remote, idle, Err(OverConnectionLimit));
+                    let _ = timeout(REJECTION_TIMEOUT, rejected).await;
                 }
             });
         } else {
-            debug!(%remote, "closed a connection without an answer: too many are refused already");
+            debug!(%remote, "closed a connection without a response: too many are being rejected");
         }
     }
 
-    /// One connection, from its first request to its end.
+    /// Serves one connection from its first request to its end.
     fn connection(
         &self,
         stream: TcpStream,
         remote: SocketAddr,
-        idle: Idle,
-        slot: Result<ConnectionSlot, Overloaded>,
+        idle: IdleTimer,
+        slot: Result<ConnectionSlot, OverConnectionLimit>,
     ) -> impl Future<Output = ()> + Send + use<> {
         let (drain, stop) = (self.drain.clone(), self.stop.clone());
         let slow_read = SlowReadTimeout::default();
-        let overloaded = slot.as_ref().err().copied();
-        let caller = Arc::new(Caller {
-            api: Arc::clone(&self.api),
-            remote: Remote(remote),
+        let over_limit = slot.as_ref().err().copied();
+        let connection = Arc::new(ConnectionService {
+            service: Arc::clone(&self.service),
+            remote: RemoteAddr(remote),
             slow_read: slow_read.clone(),
             idle: idle.clone(),
-            overloaded,
+            over_limit,
         });
-        let service = service_fn(move |request| Arc::clone(&caller).answer(request));
+        let service = service_fn(move |request| Arc::clone(&connection).call(request));
         let mut http = http1::Builder::new();
-        // hyper would time heads itself; see the module that does.
+        // [`IdleTimer`] replaces hyper's timeout for heads of requests.
         http.header_read_timeout(None)
             .max_header_size(MAX_HEAD_BYTES)
             .max_headers(MAX_HEADERS)
-            .keep_alive(overloaded.is_none());
+            .keep_alive(over_limit.is_none());
         async move {
-            // Small answers should leave at once; without it they only come later.
+            // Small responses are sent at once. If this fails, they are only sent later.
             let _ = stream.set_nodelay(true);
             let mut stream = TimeoutStream::new(stream);
-            stream.set_write_timeout(Some(WRITE_STALL_TIME));
+            stream.set_write_timeout(Some(WRITE_TIMEOUT));
             let io = TokioIo::new(Box::pin(stream));
             let mut connection = pin!(http.serve_connection(io, service));
-            let wanted = async {
+            let evicted = async {
                 match &slot {
-                    Ok(slot) => slot.is_wanted().await,
-                    Err(Overloaded) => std::future::pending().await,
+                    Ok(slot) => slot.evicted().await,
+                    Err(OverConnectionLimit) => std::future::pending().await,
                 }
             };
-            let end = async {
+            let close = async {
                 tokio::select! {
-                    () = wanted => End::Wanted,
-                    () = slow_read.is_over() => End::TooSlow,
-                    () = idle.is_over(HEAD_TIME) => End::Idle,
-                    () = drain.cancelled() => End::Drain,
-                    () = stop.cancelled() => End::Stop,
+                    () = evicted => CloseReason::Evicted,
+                    () = slow_read.expired() => CloseReason::SlowRead,
+                    () = idle.expired(HEAD_TIMEOUT) => CloseReason::Idle,
+                    () = drain.cancelled() => CloseReason::Drain,
+                    () = stop.cancelled() => CloseReason::Stop,
                 }
             };
-            // Looked at only when it was woken, and not with every request.
-            let mut end = FuturesUnordered::from_iter([end]);
+            // Polled only when it is woken, and not with every request.
+            let mut close = FuturesUnordered::from_iter([close]);
             let ended = tokio::select! {
                 biased;
                 ended = connection.as_mut() => ended,
-                Some(end) = end.next() => match end {
-                    End::TooSlow => {
-                        debug!(%remote, "closed a connection on which an answer was read too slowly");
+                Some(reason) = close.next() => match reason {
+                    CloseReason::SlowRead => {
+                        debug!(%remote, "closed a connection: its client read a response too slowly");
                         return;
                     }
-                    End::Idle => {
-                        debug!(%remote, "closed a connection on which no request came for long");
+                    CloseReason::Idle => {
+                        debug!(%remote, "closed a connection: it was idle for too long");
                         return;
                     }
-                    // What is being answered is answered.
-                    End::Drain | End::Wanted => {
+                    // The running request is still answered.
+                    CloseReason::Drain | CloseReason::Evicted => {
                         connection.as_mut().graceful_shutdown();
-                        // What bounded it until now bounds its end, too.
+                        // The timeouts still apply.
                         tokio::select! {
                             ended = connection => ended,
-                            () = slow_read.is_over() => return,
-                            () = idle.is_over(HEAD_TIME) => return,
+                            () = slow_read.expired() => return,
+                            () = idle.expired(HEAD_TIMEOUT) => return,
                             () = stop.cancelled() => return,
                         }
                     }
-                    End::Stop => return,
+                    CloseReason::Stop => return,
                 },
             };
             if let Err(error) = ended {
-                debug!(%remote, "connection ended: {error}");
+                debug!(%remote, %error, "connection ended");
             }
         }
     }
 }
 
-/// Why a connection is to end although its client wants it to go on.
-enum End {
-    TooSlow,
+/// The reason to close a connection that its client keeps open.
+enum CloseReason {
+    SlowRead,
     Idle,
-    /// Its place is.
-    Wanted,
+    /// Its slot was given to another connection.
+    Evicted,
     Drain,
     Stop,
 }
 
-/// Who asks on one connection.
-struct Caller {
-    api: Arc<Api>,
-    remote: Remote,
+/// The hyper service of one connection.
+struct ConnectionService {
+    service: Arc<ApiService>,
+    remote: RemoteAddr,
     slow_read: SlowReadTimeout,
-    idle: Idle,
-    overloaded: Option<Overloaded>,
+    idle: IdleTimer,
+    over_limit: Option<OverConnectionLimit>,
 }
 
-impl Caller {
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Answered<Answer>>, Infallible> {
-        let busy = self.idle.begin();
-        let response = match &self.api.fast_path {
-            Some(fast_path) if self.overloaded.is_none() && HeartbeatFastPath::takes(&request) => {
-                fast_path.answer(self.remote, request).await
+impl ConnectionService {
+    async fn call(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<TrackedBody<FastPathBody>>, Infallible> {
+        let active = self.idle.start_request();
+        let response = match &self.service.fast_path {
+            Some(fast_path) if self.over_limit.is_none() && HeartbeatFastPath::handles(&request) => {
+                fast_path.call(self.remote, request).await
             }
-            // In a box since a future is moved about with room for all that it may ever hold.
-            _ => Box::pin(self.ask_router(request)).await?.map(Answer::Right),
+            // A future is moved with space for all its states. The larger router future is boxed.
+            _ => Box::pin(self.call_router(request)).await?.map(FastPathBody::Right),
         };
-        Ok(response.map(|body| busy.until_sent(body)))
+        Ok(response.map(|body| active.until_body_sent(body)))
     }
 
-    async fn ask_router(&self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    async fn call_router(&self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.remote);
         request.extensions_mut().insert(self.slow_read.clone());
-        self.overloaded.map(|overloaded| request.extensions_mut().insert(overloaded));
-        self.api.router.clone().oneshot(request).await
+        self.over_limit.map(|over_limit| request.extensions_mut().insert(over_limit));
+        self.service.router.clone().oneshot(request).await
     }
 }
 
-/// Whether a failed accept concerns that one client only.
-fn is_the_clients(error: &io::Error) -> bool {
+/// Whether a failed accept concerns one client only.
+fn is_client_error(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted

@@ -1,4 +1,4 @@
-//! A node whose role, storage and requests are in a test's hands.
+//! Test support: a node whose role, storage and requests are controlled by a test.
 
 use axum::BoxError;
 use axum::Router;
@@ -15,44 +15,44 @@ use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use super::app::{ClusterView, Copies, Shared, ThisNode};
+use super::app::{ClusterView, ReplicaFreshness, SharedApp, ThisNode};
 use super::heartbeat_fast_path::HeartbeatFastPath;
 use super::layers::response_headers::ResponseHeaders;
-use super::params::Remote;
-use super::routes::routes;
-use super::{App, Cors, news};
+use super::params::RemoteAddr;
+use super::routes::router;
+use super::{App, CorsPolicy, change_notifier};
 use crate::registry::testing::settings;
 use crate::registry::{Registry, TokenKey};
-use crate::storage::{Backend, Bucket, Memory, RetryPolicy};
+use crate::storage::{Backend, Bucket, MemoryBackend, RetryPolicy};
 use rollcall_core::clock;
 use rollcall_core::{BootMs, NodeAddr, Term};
 use rollcall_election::{Leader, Member, Role, RoleState};
 
-/// The term in which somebody leads.
+/// The term of every role here.
 pub(super) const TERM: Term = Term(7);
 
-pub(super) struct Node {
-    pub(super) app: Shared,
+pub(super) struct TestNode {
+    pub(super) app: SharedApp,
     pub(super) role: watch::Sender<Role>,
     pub(super) members: watch::Sender<Vec<Member>>,
     pub(super) cluster_online: watch::Sender<u64>,
     pub(super) clients_up_to_date_at: watch::Sender<Option<BootMs>>,
     pub(super) users_complete_at: watch::Sender<Option<BootMs>>,
-    pub(super) memory: Memory,
+    pub(super) memory: MemoryBackend,
     pub(super) registry: Registry,
     pub(super) router: Router,
     pub(super) fast_path: HeartbeatFastPath,
     _tasks: JoinSet<()>,
 }
 
-pub(super) struct Answer {
+pub(super) struct TestResponse {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
 }
 
-/// The node under test.
-pub(super) fn this() -> NodeAddr {
+/// The name of the node under test.
+pub(super) fn this_node() -> NodeAddr {
     "127.0.0.1:8080".parse().unwrap()
 }
 
@@ -60,18 +60,18 @@ fn leader(node: &str, api_url: &str) -> Leader {
     Leader { node: node.parse().unwrap(), api_url: api_url.to_owned(), term: TERM }
 }
 
-/// The role of a node that serves until `serves_until`.
+/// The role of a leader whose lease ends at `serves_until`.
 pub(super) fn leading_until(serves_until: BootMs, term: Term) -> Role {
     let state = RoleState::Leader { serves_until, handing_over: false };
     Role { term, state, leader: Some(leader("127.0.0.1:8080", "http://127.0.0.1:3000")), leaderless_since: None }
 }
 
-/// The role of a node that serves for long.
+/// The role of a leader with a long lease.
 pub(super) fn leading() -> Role {
     leading_until(clock::boot_now().plus(3_600_000), TERM)
 }
 
-/// The role of a node that follows another.
+/// The role of a follower with a known leader.
 pub(super) fn following() -> Role {
     Role {
         term: TERM,
@@ -81,47 +81,56 @@ pub(super) fn following() -> Role {
     }
 }
 
-/// The role of a node during an election.
+/// The role of a candidate during an election.
 pub(super) fn without_leader() -> Role {
     Role { term: TERM, state: RoleState::Candidate, leader: None, leaderless_since: Some(BootMs(0)) }
 }
 
-impl Node {
-    /// A node with that role and an empty bucket.
+impl TestNode {
+    /// A node with this role and an empty bucket.
     pub(super) fn new(role: Role) -> Self {
-        let memory = Memory::new();
-        Self::on(role, memory.clone(), Arc::new(memory), Cors::Any)
+        let memory = MemoryBackend::new();
+        Self::with_backend(role, memory.clone(), Arc::new(memory), CorsPolicy::Any)
     }
 
-    /// A node on any store; `memory` is what lies beneath it.
-    pub(super) fn on(role: Role, memory: Memory, backend: Arc<dyn Backend>, cors: Cors) -> Self {
-        Self::watching(watch::Sender::new(role), memory, backend, cors)
+    /// A node on any backend. `memory` is the store beneath the backend.
+    pub(super) fn with_backend(role: Role, memory: MemoryBackend, backend: Arc<dyn Backend>, cors: CorsPolicy) -> Self {
+        Self::with_role_sender(watch::Sender::new(role), memory, backend, cors)
     }
 
-    /// A node whose role others may set too.
-    pub(super) fn watching(role: watch::Sender<Role>, memory: Memory, backend: Arc<dyn Backend>, cors: Cors) -> Self {
+    /// A node whose role the caller can change too.
+    pub(super) fn with_role_sender(
+        role: watch::Sender<Role>,
+        memory: MemoryBackend,
+        backend: Arc<dyn Backend>,
+        cors: CorsPolicy,
+    ) -> Self {
         let pause = Duration::from_millis(1);
-        let policy = RetryPolicy { deadline: Duration::from_millis(500), attempts: 1, first_pause: pause };
+        let policy = RetryPolicy { deadline: Duration::from_millis(500), attempts: 1, initial_backoff: pause };
         let now = clock::boot_now();
         let registry = Registry::new(Bucket::new(backend, policy), settings(), &TokenKey::new([7; 32]), now);
-        let role_seen = role.subscribe();
-        let (members, members_seen) = watch::channel(Vec::new());
-        let (cluster_online, cluster_online_seen) = watch::channel(0);
-        let (clients_up_to_date_at, clients_seen) = watch::channel(None);
-        let (users_complete_at, users_seen) = watch::channel(None);
-        let (news, telling) = news(registry.clone(), role_seen.clone());
+        let role_receiver = role.subscribe();
+        let (members, members_receiver) = watch::channel(Vec::new());
+        let (cluster_online, cluster_online_receiver) = watch::channel(0);
+        let (clients_up_to_date_at, clients_receiver) = watch::channel(None);
+        let (users_complete_at, users_receiver) = watch::channel(None);
+        let (list_updates, publish_updates) = change_notifier(registry.clone(), role_receiver.clone());
         let app = App {
             registry: registry.clone(),
-            this: ThisNode { addr: this(), version: "1.2.3", started_at: now },
-            cluster: ClusterView { role: role_seen, members: members_seen, online: cluster_online_seen },
-            copies: Copies { clients_up_to_date_at: clients_seen, users_complete_at: users_seen },
+            this_node: ThisNode { addr: this_node(), version: "1.2.3", started_at: now },
+            cluster: ClusterView {
+                role: role_receiver,
+                members: members_receiver,
+                online_count: cluster_online_receiver,
+            },
+            replica: ReplicaFreshness { clients_up_to_date_at: clients_receiver, users_complete_at: users_receiver },
             cors,
-            news,
-            under_way: TaskTracker::new(),
+            list_updates,
+            in_flight: TaskTracker::new(),
         };
         let app = Arc::new(app);
         let headers = ResponseHeaders::new(&app);
-        let router = routes(Arc::clone(&app), &headers);
+        let router = router(Arc::clone(&app), &headers);
         let fast_path = HeartbeatFastPath::new(Arc::clone(&app), &headers);
         Self {
             app,
@@ -134,11 +143,12 @@ impl Node {
             registry,
             router,
             fast_path,
-            _tasks: JoinSet::from_iter([telling]),
+            _tasks: JoinSet::from_iter([publish_updates]),
         }
     }
 
-    /// A node that leads and knows every user in the bucket, who are `alice` at an address, and `bob` without one.
+    /// A leader that has read the bucket, with two registered users: `alice` with an address and
+    /// `bob` without.
     pub(super) async fn with_alice_and_bob() -> Self {
         let node = Self::new(leading());
         node.registry.begin_term(TERM);
@@ -149,39 +159,39 @@ impl Node {
         node
     }
 
-    pub(super) async fn get(&self, path: &str) -> Answer {
+    pub(super) async fn get(&self, path: &str) -> TestResponse {
         self.send(request("GET", path, Body::empty())).await
     }
 
-    pub(super) async fn post(&self, path: &str, body: impl Into<Body>) -> Answer {
+    pub(super) async fn post(&self, path: &str, body: impl Into<Body>) -> TestResponse {
         self.send(request("POST", path, body)).await
     }
 
-    pub(super) async fn send(&self, mut request: Request) -> Answer {
+    pub(super) async fn send(&self, mut request: Request) -> TestResponse {
         request.extensions_mut().insert(remote());
-        Answer::read(self.router.clone().oneshot(request).await.unwrap()).await
+        TestResponse::read(self.router.clone().oneshot(request).await.unwrap()).await
     }
 
-    /// Sends a heartbeat the short way.
-    pub(super) async fn fast_path(&self, request: Request) -> Answer {
-        self.fast_path_body(request).await
+    /// Sends a heartbeat to the fast path.
+    pub(super) async fn send_to_fast_path(&self, request: Request) -> TestResponse {
+        self.send_body_to_fast_path(request).await
     }
 
-    /// The same, with any body.
-    pub(super) async fn fast_path_body<B>(&self, request: axum::http::Request<B>) -> Answer
+    /// The same with a body of any type.
+    pub(super) async fn send_body_to_fast_path<B>(&self, request: axum::http::Request<B>) -> TestResponse
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {
-        Answer::read(self.fast_path.answer(remote(), request).await.map(Body::new)).await
+        TestResponse::read(self.fast_path.call(remote(), request).await.map(Body::new)).await
     }
 }
 
-/// Where the requests come from.
-pub(super) fn remote() -> Remote {
-    Remote("10.0.0.9:50000".parse().unwrap())
+/// The remote address of the requests.
+pub(super) fn remote() -> RemoteAddr {
+    RemoteAddr("10.0.0.9:50000".parse().unwrap())
 }
 
-impl Answer {
+impl TestResponse {
     async fn read(response: Response) -> Self {
         let (parts, body) = response.into_parts();
         Self { status: parts.status, headers: parts.headers, body: body.collect().await.unwrap().to_bytes() }
@@ -195,9 +205,10 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// Panics unless this is an error of the one shape, with that status and code; gives its message.
+    /// Checks that this is an error response of the documented format, with this status and code.
+    /// Returns its message.
     #[track_caller]
-    pub(super) fn refused(&self, status: u16, code: &str) -> String {
+    pub(super) fn expect_error(&self, status: u16, code: &str) -> String {
         let json = self.json();
         let seen = (self.status.as_u16(), json["code"].as_str(), &json["success"], self.header("content-type"));
         assert_eq!(seen, (status, Some(code), &Value::Bool(false), Some("application/json")), "{json}");

@@ -1,29 +1,31 @@
-//! What a node says at the terminal when it starts.
+//! Startup banner of a node on the terminal.
 
 use std::io;
 
-use crate::config::{Config, Storage};
-use crate::http::ENDPOINTS;
+use crate::config::{Config, StorageConfig};
+use crate::http::ROUTES;
 use crate::storage::Bucket;
 use rollcall_core::NodeAddr;
 
-/// Writes for the person at the terminal. If nobody reads there, the node runs all the same.
-pub(super) fn say(text: &str) {
-    say_to(&mut io::stdout(), text);
+/// Prints a text to the terminal. The node runs on if the terminal is closed.
+pub(super) fn print(text: &str) {
+    print_to(&mut io::stdout(), text);
 }
 
-pub(super) fn say_to(out: &mut impl io::Write, text: &str) {
-    // In one piece, so that the lines of nodes that share a terminal do not mix.
+/// Writes a text and a newline, and ignores errors.
+pub(super) fn print_to(out: &mut impl io::Write, text: &str) {
+    // In one write, so that the lines of nodes on the same terminal do not mix.
     let _ = out.write_all(format!("{text}\n").as_bytes()).and_then(|()| out.flush());
 }
 
+/// The banner with the node's storage, addresses and endpoints.
 pub(super) fn banner(config: &Config, bucket: &Bucket) -> String {
     let line = "=".repeat(43);
     let place = match &config.storage {
-        Storage::Gcs { .. } => "Firebase Storage".to_owned(),
-        Storage::Local { .. } => bucket.describe(),
+        StorageConfig::Gcs { .. } => "Firebase Storage".to_owned(),
+        StorageConfig::Local { .. } => bucket.describe(),
     };
-    let endpoints: Vec<String> = ENDPOINTS.iter().map(|endpoint| format!("     {endpoint}\n")).collect();
+    let endpoints: Vec<String> = ROUTES.iter().map(|route| format!("     {route}\n")).collect();
     let endpoints = endpoints.concat();
     let (api, node, members) = (config.api.socket_addr(), config.node, members_line(config.node, &config.peers));
     format!(
@@ -34,6 +36,7 @@ pub(super) fn banner(config: &Config, bucket: &Bucket) -> String {
     )
 }
 
+/// The line of the banner about the other nodes.
 pub(super) fn members_line(node: NodeAddr, peers: &[NodeAddr]) -> String {
     let others: Vec<String> = peers.iter().filter(|peer| **peer != node).map(ToString::to_string).collect();
     if others.is_empty() {
@@ -48,9 +51,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_terminal_that_is_gone_or_full_does_not_end_a_node() {
-        struct Gone;
-        impl io::Write for Gone {
+    fn a_node_survives_a_closed_or_full_terminal() {
+        struct Closed;
+        impl io::Write for Closed {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {
                 Err(io::ErrorKind::BrokenPipe.into())
             }
@@ -58,9 +61,9 @@ mod tests {
                 Err(io::ErrorKind::StorageFull.into())
             }
         }
-        say_to(&mut Gone, "hello");
+        print_to(&mut Closed, "hello");
         let mut written = Vec::new();
-        say_to(&mut written, "hello");
+        print_to(&mut written, "hello");
         assert_eq!(written, b"hello\n");
     }
 }

@@ -1,17 +1,17 @@
-//! Why a node does not start.
+//! Errors that prevent the start of a node.
 
 use thiserror::Error;
 
-/// Why a node did not start. Display is one line with the remedy.
+/// Error that prevents the start of a node. The text is one line with the remedy.
 #[derive(Debug, Error)]
 pub enum NodeError {
-    /// The node may not run with this configuration.
+    /// The node cannot run with this configuration.
     #[error("{0}")]
     Configuration(String),
     /// The storage cannot be reached.
     #[error("{0}")]
     Storage(String),
-    /// An address cannot be bound, or the system refuses something else that is needed.
+    /// An address cannot be bound, or the operating system refuses another resource.
     #[error("{0}")]
     Bind(String),
 }

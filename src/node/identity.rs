@@ -1,5 +1,5 @@
-//! The objects in the bucket that say which cluster this is and which nodes have started: `cluster.json`, `nodes/{addr}.json`
-//! and the key of the tokens.
+//! Identity of the cluster and of the node, from objects in the bucket: `cluster.json`,
+//! `nodes/{addr}.json` and the key of the tokens.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -8,37 +8,37 @@ use uuid::Uuid;
 use super::error::NodeError;
 use crate::config::Config;
 use crate::registry::{TokenKey, TokenKeyError};
-use crate::storage::{Bucket, BucketError, Created, Key};
+use crate::storage::{Bucket, BucketError, CreateOutcome, Key};
 
 /// Version of `cluster.json` and `nodes/{addr}.json` in the bucket. The bytes of version 1 do not
-/// carry it. Readers ignore fields that they do not know, so a later version may add some; one that
-/// must not be read as version 1 needs another name in the bucket.
+/// contain it. Readers ignore unknown fields, so a later version may add some. A version that must
+/// not be read as version 1 needs another path in the bucket.
 pub const BUCKET_FILES_VERSION: u32 = 1;
 
-/// The bucket's own id, written once by the first node that ever used it.
+/// The id of the bucket and its cluster. The first node that uses the bucket writes it once.
 #[derive(Debug, Serialize, Deserialize)]
 struct ClusterFile {
     cluster_id: Uuid,
 }
 
-/// The trace of a node's first start. The id makes it ours alone.
+/// The record of a node's first start. The random id makes the bytes unique to this start.
 #[derive(Debug, Serialize)]
 struct NodeFile {
     first_start: Uuid,
 }
 
-/// The bucket's id; draws one if this is the first node that ever used the bucket.
-pub(super) async fn cluster_id(bucket: &Bucket) -> Result<Uuid, NodeError> {
-    let away = |error: BucketError| {
+/// The id of the bucket. Creates it if this is the first node that uses the bucket.
+pub(super) async fn load_or_create_cluster_id(bucket: &Bucket) -> Result<Uuid, NodeError> {
+    let storage_error = |error: BucketError| {
         NodeError::Storage(format!("{error}; check it step by step with `cargo run --bin test_firebase`"))
     };
-    let mine = ClusterFile { cluster_id: draw_id() };
-    let bytes = serde_json::to_vec(&mine).expect("a struct with one id is JSON");
-    let stored = match bucket.get(&Key::Cluster).await.map_err(away)? {
+    let new = ClusterFile { cluster_id: random_id() };
+    let bytes = serde_json::to_vec(&new).expect("a struct with one id is JSON");
+    let stored = match bucket.get(&Key::Cluster).await.map_err(storage_error)? {
         Some(stored) => stored,
-        None => match bucket.create(&Key::Cluster, Bytes::from(bytes)).await.map_err(away)? {
-            Created::New(_) => return Ok(mine.cluster_id),
-            Created::Taken(stored) => stored,
+        None => match bucket.create(&Key::Cluster, Bytes::from(bytes)).await.map_err(storage_error)? {
+            CreateOutcome::Created(_) => return Ok(new.cluster_id),
+            CreateOutcome::AlreadyExists(stored) => stored,
         },
     };
     let file: Result<ClusterFile, _> = serde_json::from_slice(&stored.bytes);
@@ -51,8 +51,8 @@ pub(super) async fn cluster_id(bucket: &Bucket) -> Result<Uuid, NodeError> {
     })
 }
 
-/// The key of the bucket's tokens.
-pub(super) async fn token_key(bucket: &Bucket) -> Result<TokenKey, NodeError> {
+/// The key that signs the tokens of users. It is in the bucket.
+pub(super) async fn load_token_key(bucket: &Bucket) -> Result<TokenKey, NodeError> {
     TokenKey::load_or_create(bucket).await.map_err(|error| {
         let remedy = match error {
             TokenKeyError::Storage(_) => "; check it step by step with `cargo run --bin test_firebase`",
@@ -62,23 +62,25 @@ pub(super) async fn token_key(bucket: &Bucket) -> Result<TokenKey, NodeError> {
     })
 }
 
-/// Whether this node has never been started on this bucket. A node without a ballot is new only if its trace in the bucket
-/// is made now: else it has lost the ballot, and with it the memory of its votes.
+/// Whether this is the node's first start on this bucket. It is if the node has no ballot and this
+/// call creates its record in the bucket. A node with a record and without a ballot has lost its
+/// ballot, and does not know how it voted.
 pub(super) async fn is_first_start(config: &Config, bucket: &Bucket) -> Result<bool, NodeError> {
     if rollcall_election::has_ballot(&config.node_dir()) {
         return Ok(false);
     }
-    let trace = serde_json::to_vec(&NodeFile { first_start: draw_id() }).expect("a struct with one id is JSON");
-    match bucket.create(&Key::Node(config.node), Bytes::from(trace)).await {
-        Ok(created) => Ok(matches!(created, Created::New(_))),
+    let record = serde_json::to_vec(&NodeFile { first_start: random_id() }).expect("a struct with one id is JSON");
+    match bucket.create(&Key::Node(config.node), Bytes::from(record)).await {
+        Ok(created) => Ok(matches!(created, CreateOutcome::Created(_))),
         Err(error) => {
             Err(NodeError::Storage(format!("{error}; check it step by step with `cargo run --bin test_firebase`")))
         }
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the composition root draws the ids that its parts are given")]
-pub(super) fn draw_id() -> Uuid {
+/// A random id.
+#[expect(clippy::disallowed_methods, reason = "the composition root draws the random ids of its parts")]
+pub(super) fn random_id() -> Uuid {
     Uuid::new_v4()
 }
 
@@ -87,7 +89,7 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
-    use crate::storage::{Memory, RetryPolicy};
+    use crate::storage::{MemoryBackend, RetryPolicy};
 
     #[test]
     fn the_files_in_the_bucket_have_their_golden_bytes() {
@@ -101,10 +103,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_nodes_of_a_bucket_agree_on_its_id() {
-        let bucket = Bucket::new(Arc::new(Memory::new()), RetryPolicy::default());
-        let (one, other) = tokio::join!(cluster_id(&bucket), cluster_id(&bucket));
+    async fn all_nodes_of_a_bucket_get_the_same_id() {
+        let bucket = Bucket::new(Arc::new(MemoryBackend::new()), RetryPolicy::default());
+        let (one, other) = tokio::join!(load_or_create_cluster_id(&bucket), load_or_create_cluster_id(&bucket));
         assert_eq!(one.unwrap(), other.unwrap());
-        assert_eq!(cluster_id(&bucket).await.unwrap(), cluster_id(&bucket).await.unwrap());
+        assert_eq!(
+            load_or_create_cluster_id(&bucket).await.unwrap(),
+            load_or_create_cluster_id(&bucket).await.unwrap()
+        );
     }
 }

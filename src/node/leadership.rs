@@ -1,5 +1,5 @@
-//! What a node does as leadership comes and goes: makes the list of users complete, drains before a handover, and keeps the
-//! clock of presence.
+//! Tasks of a node that follow its leadership: completing the list of users, draining before a
+//! handover, and the presence clock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,22 +9,25 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::registry::Registry;
-use crate::replication::Flusher;
+use crate::replication::FlushHandle;
 use rollcall_core::Term;
 use rollcall_core::clock::boot_now;
 use rollcall_election::Role;
 
-/// How often presence is told that this process runs, and followers are told how many clients are online.
-const PULSE: Duration = Duration::from_millis(250);
+/// Interval at which presence observes the clock, and the election gets the number of online
+/// clients.
+const PRESENCE_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long a new leader waits for what the other nodes know before it reads the bucket instead.
-const WAIT_FOR_OTHERS: Duration = Duration::from_secs(1);
+/// Time that a new leader waits for the reports of other nodes before it reads the bucket.
+const WAIT_FOR_REPORTS: Duration = Duration::from_secs(1);
 
-/// How long after that it reads the bucket all the same: when the election is over and done with.
+/// Delay after the reports before the leader reads the bucket too, so that it does not slow the
+/// election.
 const READ_BUCKET_AFTER: Duration = Duration::from_secs(10);
 
-/// Whenever this node begins to serve, others may have written to the bucket since: the list of users is made whole.
-pub(super) async fn follow_leadership(registry: Registry, mut role: watch::Receiver<Role>) {
+/// Completes the list of users each time this node starts to serve: earlier leaders may have
+/// written to the bucket.
+pub(super) async fn rebuild_when_leading(registry: Registry, mut role: watch::Receiver<Role>) {
     loop {
         let Ok(term) = role.wait_for(|role| role.is_serving(boot_now())).await.map(|role| role.term) else { return };
         registry.begin_term(term);
@@ -40,49 +43,51 @@ pub(super) async fn follow_leadership(registry: Registry, mut role: watch::Recei
     }
 }
 
-/// Makes the list of users whole. If the other nodes can tell all that is missing, the bucket is read later, for what was
-/// stored without being acknowledged; else at once.
+/// Completes the list of users. If the other nodes report all that is missing, the bucket is read
+/// later, for users that were stored but not acknowledged. Otherwise it is read at once.
 pub(super) async fn complete_users(registry: &Registry, term: Term) {
     let mut coverage = registry.coverage();
     let may_claim_complete = coverage.borrow().may_claim_complete();
     if may_claim_complete {
-        let others_told = coverage.wait_for(|coverage| coverage.users_in(term).may_list_users());
-        if timeout(WAIT_FOR_OTHERS, others_told).await.is_ok() {
+        let reported = coverage.wait_for(|coverage| coverage.users_in(term).may_list_users());
+        if timeout(WAIT_FOR_REPORTS, reported).await.is_ok() {
             sleep(READ_BUCKET_AFTER).await;
         }
     }
     registry.rebuild_index(term).await;
 }
 
-/// Whenever this node is about to hand over: waits for what is under way and until the others know its outcome, and says so.
+/// Drains the node before each handover: waits for the requests in flight and for their
+/// replication, and then notifies the election.
 pub(super) async fn drain(
-    under_way: TaskTracker,
-    flusher: Flusher,
+    in_flight: TaskTracker,
+    replication: FlushHandle,
     mut role: watch::Receiver<Role>,
     drained: Arc<Notify>,
 ) {
     while role.wait_for(Role::is_handing_over).await.is_ok() {
-        under_way.close();
-        let all_done = async {
-            under_way.wait().await;
-            flusher.flush().await;
+        in_flight.close();
+        let all_drained = async {
+            in_flight.wait().await;
+            replication.flush().await;
         };
         tokio::select! {
-            () = all_done => drained.notify_one(),
-            // It has been waited for long enough.
+            () = all_drained => drained.notify_one(),
+            // The election no longer waits.
             _ = role.wait_for(|role| !role.is_handing_over()) => {}
         }
-        under_way.reopen();
+        in_flight.reopen();
         if role.wait_for(|role| !role.is_handing_over()).await.is_err() {
             return;
         }
     }
 }
 
-/// Tells presence that this process runs and whether it serves, and the election how many clients are online. Whoever waits
-/// for a client's time-out learns of it from here, so at most [`PULSE`] late.
-pub(super) async fn pulse(registry: Registry, role: watch::Receiver<Role>, online: watch::Sender<u64>) {
-    let mut ticks = interval(PULSE);
+/// Ticks the presence clock, notes this node as the active leader while it serves, and publishes
+/// the number of online clients to the election. Timeouts of clients are detected here, so at most
+/// [`PRESENCE_INTERVAL`] late.
+pub(super) async fn refresh_presence(registry: Registry, role: watch::Receiver<Role>, online: watch::Sender<u64>) {
+    let mut ticks = interval(PRESENCE_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;

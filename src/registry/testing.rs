@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use super::{Caller, RegisterRequest, Registry, RegistrySettings, TokenKey};
-use crate::storage::{Backend, Bucket, Local, Memory, RetryPolicy};
+use crate::storage::{Backend, Bucket, LocalBackend, MemoryBackend, RetryPolicy};
 use rollcall_core::{BootMs, Metadata, Username, WallMs};
 
 /// Wall-clock time of the tests.
@@ -18,30 +18,30 @@ pub(super) fn wall() -> WallMs {
 
 /// A registry that started at 0, and its in-memory store. Calls are not retried, so that each
 /// injected fault is visible.
-pub(super) fn registry() -> (Registry, Memory) {
-    let memory = Memory::new();
+pub(super) fn registry() -> (Registry, MemoryBackend) {
+    let memory = MemoryBackend::new();
     (registry_on(&memory), memory)
 }
 
 /// Another registry on the same store, like that of another node.
-pub(super) fn registry_on(memory: &Memory) -> Registry {
+pub(super) fn registry_on(memory: &MemoryBackend) -> Registry {
     registry_with(Arc::new(memory.clone()))
 }
 
 /// A registry on a local directory.
 pub(super) fn registry_in(dir: &std::path::Path) -> Registry {
-    registry_with(Arc::new(Local::open(dir.to_path_buf(), "boot", Local::DEFAULT_PAGE_SIZE).unwrap()))
+    registry_with(Arc::new(LocalBackend::open(dir.to_path_buf(), "boot", LocalBackend::DEFAULT_PAGE_SIZE).unwrap()))
 }
 
 fn registry_with(backend: Arc<dyn Backend>) -> Registry {
     let pause = Duration::from_millis(1);
-    let policy = RetryPolicy { deadline: Duration::from_secs(5), attempts: 1, first_pause: pause };
+    let policy = RetryPolicy { deadline: Duration::from_secs(5), attempts: 1, initial_backoff: pause };
     Registry::new(Bucket::new(backend, policy), settings(), &TokenKey::new([7; 32]), BootMs(0))
 }
 
 /// The registry of one of several nodes, started at `now`.
 pub(crate) fn replicated(now: BootMs) -> Registry {
-    let bucket = Bucket::new(Arc::new(Memory::new()), RetryPolicy::default());
+    let bucket = Bucket::new(Arc::new(MemoryBackend::new()), RetryPolicy::default());
     Registry::new(bucket, RegistrySettings { replicated: true, ..settings() }, &TokenKey::new([7; 32]), now)
 }
 

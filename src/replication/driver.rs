@@ -1,4 +1,5 @@
-//! Joins the replica to the election's links, to the registry and to the clock; holds no policy.
+//! Driver of the replica: connects it to the election's links, to the registry and to the clock. It
+//! performs the actions of the replica, and decides nothing.
 
 use std::time::Duration;
 
@@ -7,25 +8,26 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, info};
 use uuid::Uuid;
 
-use super::message::Message;
-use super::replica::{Output, Replica};
-use super::store::Store;
+use super::local_tables::LocalTables;
+use super::message::ReplicaMessage;
+use super::replica::{Action, Replica};
 use crate::registry::{Coverage, Registry, RowNo, Rows};
 use rollcall_core::clock::boot_now;
 use rollcall_core::{BootMs, Term, Username};
 use rollcall_election::{Inbound, Role, Transport};
 
-/// How often changes are told. What a leader was told since may be lost with it.
-const TICK: Duration = Duration::from_millis(100);
+/// Interval at which changes are sent. Changes since the last tick may be lost with the leader.
+const TICK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The longest that a leader which hands over waits until its followers have its last changes.
-const FLUSH_TIME: Duration = Duration::from_millis(100);
+/// Longest wait for the followers to acknowledge the last changes before a handover.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Asks the running replication to tell what this node knows.
+/// Handle to flush the running replication.
 #[derive(Clone, Debug)]
-pub struct Flusher(mpsc::Sender<oneshot::Sender<()>>);
+pub struct FlushHandle(mpsc::Sender<oneshot::Sender<()>>);
 
-/// Keeps what this node knows the same as what its leader knows, and the other way round.
+/// Replication of one node: pulls and merges the tables of its leader, or sends its own changes to
+/// its followers.
 pub struct Replication {
     registry: Registry,
     transport: Transport,
@@ -33,24 +35,24 @@ pub struct Replication {
     replica: Replica,
     clients_up_to_date_at: watch::Sender<Option<BootMs>>,
     users_complete_at: watch::Sender<Option<BootMs>>,
-    flushes: mpsc::Receiver<oneshot::Sender<()>>,
-    /// Who waits until the followers have everything.
-    waiting: Option<oneshot::Sender<()>>,
+    flush_requests: mpsc::Receiver<oneshot::Sender<()>>,
+    /// The caller of [`FlushHandle::flush`] that waits for the followers.
+    flush_waiter: Option<oneshot::Sender<()>>,
 }
 
-/// The registry at one moment.
-struct View<'r> {
+/// The registry's tables at one moment.
+struct RegistryTables<'r> {
     registry: &'r Registry,
     now: BootMs,
 }
 
-#[expect(clippy::disallowed_methods, reason = "the driver draws what its pure part is given")]
-fn draw_id() -> Uuid {
+#[expect(clippy::disallowed_methods, reason = "the driver draws the randomness of the pure replica")]
+fn random_id() -> Uuid {
     Uuid::new_v4()
 }
 
-impl Flusher {
-    /// Waits until the followers have all that this node knew when it was called, 100 ms at most.
+impl FlushHandle {
+    /// Waits until the followers have all changes made before the call, [`FLUSH_TIMEOUT`] at most.
     pub async fn flush(&self) {
         let (done, is_done) = oneshot::channel();
         let flushed = async {
@@ -58,18 +60,18 @@ impl Flusher {
                 let _ = is_done.await;
             }
         };
-        // Whether it is done or given up: whoever hands over goes on.
-        let _ = timeout(FLUSH_TIME, flushed).await;
+        // The handover goes on after a timeout too.
+        let _ = timeout(FLUSH_TIMEOUT, flushed).await;
     }
 }
 
 impl Replication {
-    /// A replication that has not begun.
+    /// A replication that does not run yet, and its flush handle.
     #[must_use]
-    pub fn new(registry: Registry, transport: Transport, role: watch::Receiver<Role>) -> (Self, Flusher) {
-        let (drawn, _) = draw_id().as_u64_pair();
-        let replica = Replica::new(transport.me(), transport.count(), drawn);
-        let (flush, flushes) = mpsc::channel(1);
+    pub fn new(registry: Registry, transport: Transport, role: watch::Receiver<Role>) -> (Self, FlushHandle) {
+        let (random, _) = random_id().as_u64_pair();
+        let replica = Replica::new(transport.me(), transport.count(), random);
+        let (flush, flush_requests) = mpsc::channel(1);
         let this = Self {
             registry,
             transport,
@@ -77,14 +79,14 @@ impl Replication {
             replica,
             clients_up_to_date_at: watch::Sender::new(None),
             users_complete_at: watch::Sender::new(None),
-            flushes,
-            waiting: None,
+            flush_requests,
+            flush_waiter: None,
         };
-        (this, Flusher(flush))
+        (this, FlushHandle(flush))
     }
 
-    /// When this node's clients were last [`Coverage::UpToDate`] with its leader, on this machine's boot clock; `None` if
-    /// they never were.
+    /// When this node's clients were last [`Coverage::UpToDate`], on this machine's boot clock.
+    /// `None` if they never were.
     #[must_use]
     pub fn clients_up_to_date_at(&self) -> watch::Receiver<Option<BootMs>> {
         self.clients_up_to_date_at.subscribe()
@@ -98,94 +100,100 @@ impl Replication {
 
     /// Runs until the election ends.
     pub async fn run(mut self) {
-        let mut ticks = interval(TICK);
+        let mut ticks = interval(TICK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let registry = self.registry.clone();
         loop {
             let now = boot_now;
-            let outputs = tokio::select! {
+            let actions = tokio::select! {
                 changed = self.role.changed() => match changed {
-                    Ok(()) => self.take_role(),
+                    Ok(()) => self.update_role(),
                     Err(_) => return,
                 },
                 inbound = self.transport.receive() => match inbound {
-                    Some(inbound) => self.take(&inbound),
+                    Some(inbound) => self.handle_inbound(&inbound),
                     None => return,
                 },
-                () = registry.wait_for_new_users() => self.replica.flush(&mut View { registry: &registry, now: now() }),
-                Some(done) = self.flushes.recv() => {
-                    self.waiting = Some(done);
-                    self.replica.flush(&mut View { registry: &registry, now: now() })
+                () = registry.wait_for_new_users() => self.replica.flush(&mut RegistryTables { registry: &registry, now: now() }),
+                Some(done) = self.flush_requests.recv() => {
+                    self.flush_waiter = Some(done);
+                    self.replica.flush(&mut RegistryTables { registry: &registry, now: now() })
                 }
                 _ = ticks.tick() => self.tick(),
             };
-            for output in outputs {
-                self.perform(output);
+            for action in actions {
+                self.perform(action);
             }
             self.publish();
         }
     }
 
-    /// Leads from the moment at which this node serves; follows from the moment at which it does not lead.
-    fn take_role(&mut self) -> Vec<Output> {
-        // Read before the role: of the terms that began until now the role tells whether they are over. One that a request
-        // begins from now on is not meant by what is ended below.
-        let begun = self.registry.term();
+    /// Applies the election's role: the replica leads once this node serves, and follows once this
+    /// node no longer leads.
+    fn update_role(&mut self) -> Vec<Action> {
+        // Read before the role, so that the role below is newer than this term. A term that a
+        // request begins after this line must not be ended below.
+        let latest_term = self.registry.term();
         let role = self.role.borrow_and_update();
         let (term, leads) = (role.term, role.leads());
         let now = boot_now();
-        let begins = role.is_serving(now) && self.replica.leads() != Some(term);
+        let starts_leading = role.is_serving(now) && self.replica.leading_term() != Some(term);
         drop(role);
-        let mut view = View { registry: &self.registry, now };
-        if begins {
+        let mut tables = RegistryTables { registry: &self.registry, now };
+        if starts_leading {
             self.registry.begin_term(term);
-            return self.replica.lead(term, &mut view, now);
+            return self.replica.start_leading(term, &mut tables, now);
         }
         if !leads {
-            self.replica.follow(&mut view);
-            // Also if a term was begun by a request and was over before this noticed.
-            self.registry.end_replication(begun);
+            self.replica.follow(&mut tables);
+            // Also ends a term that a request began and that was over before this method ran.
+            self.registry.end_replication(latest_term);
         }
         Vec::new()
     }
 
-    fn tick(&mut self) -> Vec<Output> {
-        // A request may begin its term so late that the role does not change any more.
-        let mut outputs = self.take_role();
+    fn tick(&mut self) -> Vec<Action> {
+        // A request may begin a term after the last change of the role.
+        let mut actions = self.update_role();
         let role = self.role.borrow();
-        // After the role, as in every comparison of a lease with the clock.
+        // Read after the role: a lease must be compared with a later time.
         let now = boot_now();
         let serves = role.is_serving(now);
         drop(role);
-        outputs.extend(self.replica.tick(&mut View { registry: &self.registry, now }, serves, now));
-        outputs
+        actions.extend(self.replica.tick(&mut RegistryTables { registry: &self.registry, now }, serves, now));
+        actions
     }
 
-    fn take(&mut self, inbound: &Inbound) -> Vec<Output> {
-        // It may have changed since the message began to be waited for.
-        self.replica.remember(self.transport.saved_term());
+    fn handle_inbound(&mut self, inbound: &Inbound) -> Vec<Action> {
+        // The saved term may have changed while this task waited for the message.
+        self.replica.set_saved_term(self.transport.saved_term());
         let now = boot_now();
-        let Some(message) = Message::decode(&inbound.payload) else {
-            debug!("what node {} sent is no message of a replica", inbound.from.node.0);
+        let Some(message) = ReplicaMessage::decode(&inbound.payload) else {
+            debug!(node = inbound.from.node.0, "ignored an invalid replication message");
             return Vec::new();
         };
-        self.replica.heard(inbound.from.node, message, &mut View { registry: &self.registry, now }, now)
+        self.replica.handle_message(
+            inbound.from.node,
+            message,
+            &mut RegistryTables { registry: &self.registry, now },
+            now,
+        )
     }
 
-    fn perform(&mut self, output: Output) {
-        match output {
-            Output::Send(to, message) => {
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Send(to, message) => {
                 let payload = message.encode();
                 for node in to {
-                    // What is dropped here is missed there, and pulled.
+                    // A follower pulls the messages that are dropped here.
                     let _ = self.transport.send(node, payload.clone());
                 }
             }
-            Output::Led => self.registry.note_active_leader(boot_now()),
-            Output::Confirmed(upto) => self.registry.confirm_majority(upto),
-            Output::Clients(term, coverage) => self.registry.raise_clients(term, coverage),
-            Output::Users(term, coverage) => {
-                info!("the list of users is whole: a majority of the nodes told what it knows");
+            Action::LeaderHeard => self.registry.note_active_leader(boot_now()),
+            Action::Confirm(up_to) => self.registry.confirm_majority(up_to),
+            Action::RaiseClients(term, coverage) => self.registry.raise_clients(term, coverage),
+            Action::RaiseUsers(term, coverage) => {
+                info!(term = term.0, "the list of users is complete: a majority of the nodes reported it");
                 self.registry.raise_users(term, coverage);
             }
         }
@@ -194,26 +202,26 @@ impl Replication {
     fn publish(&mut self) {
         self.transport.set_may_take_over(self.replica.may_take_over());
         let freshness = self.replica.freshness();
-        tell(&self.clients_up_to_date_at, freshness.clients);
-        tell(&self.users_complete_at, freshness.users);
+        send_if_changed(&self.clients_up_to_date_at, freshness.clients_up_to_date_at);
+        send_if_changed(&self.users_complete_at, freshness.users_complete_at);
         if self.replica.is_flushed(boot_now())
-            && let Some(done) = self.waiting.take()
+            && let Some(done) = self.flush_waiter.take()
         {
-            // Whoever does not wait any more went on without it.
+            // The caller may have timed out.
             let _ = done.send(());
         }
     }
 }
 
-fn tell<T: PartialEq>(told: &watch::Sender<T>, now: T) {
-    told.send_if_modified(|before| {
-        let is_news = *before != now;
-        *before = now;
-        is_news
+fn send_if_changed<T: PartialEq>(sender: &watch::Sender<T>, value: T) {
+    sender.send_if_modified(|current| {
+        let is_changed = *current != value;
+        *current = value;
+        is_changed
     });
 }
 
-impl Store for View<'_> {
+impl LocalTables for RegistryTables<'_> {
     fn merge(&mut self, rows: &Rows) {
         self.registry.merge(rows, self.now);
     }
@@ -267,27 +275,27 @@ mod tests {
         Role { state, ..follower_of(term) }
     }
 
-    /// Whether a user that registers now is one to tell the others of.
+    /// Whether a user that registers now is replicated to the other nodes.
     fn is_tracked(registry: &Registry, user: &str) -> bool {
         registry.merge(&Rows::of_user(Username::parse(user).unwrap()), boot_now());
         registry.take_changes(boot_now()).is_some()
     }
 
-    /// Requests begin terms while the replication is about to find that the term before is over.
+    /// Requests begin terms while the replication is about to end the term before.
     #[test]
-    fn a_term_that_a_request_begins_is_not_ended_with_the_one_before() {
+    fn ending_a_term_does_not_end_the_next_one_that_a_request_has_begun() {
         const TERMS: u64 = 3000;
         let registry = replicated(boot_now());
         let role = watch::Sender::new(follower_of(0));
         let (transport, _links) = Transport::unconnected(&peers());
-        let (mut replication, _flusher) = Replication::new(registry.clone(), transport, role.subscribe());
-        // How often it has looked at the role.
-        let (looks, over) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (mut replication, _flush_handle) = Replication::new(registry.clone(), transport, role.subscribe());
+        // How often the replication has applied the role.
+        let (updates, over) = (AtomicU64::new(0), AtomicU64::new(0));
         thread::scope(|scope| {
             scope.spawn(|| {
                 while over.load(Ordering::Acquire) == 0 {
-                    replication.take_role();
-                    looks.fetch_add(1, Ordering::AcqRel);
+                    replication.update_role();
+                    updates.fetch_add(1, Ordering::AcqRel);
                 }
             });
             let mut lost = Vec::new();
@@ -295,9 +303,9 @@ mod tests {
                 role.send_replace(follower_of(term));
                 role.send_replace(leader_of(term));
                 registry.begin_term(Term(term));
-                // The look that is under way, and one more.
-                let seen = looks.load(Ordering::Acquire);
-                while looks.load(Ordering::Acquire) < seen + 2 {
+                // The update in progress, and one more.
+                let seen = updates.load(Ordering::Acquire);
+                while updates.load(Ordering::Acquire) < seen + 2 {
                     thread::yield_now();
                 }
                 if !is_tracked(&registry, &format!("u{term}")) {
@@ -305,21 +313,21 @@ mod tests {
                 }
             }
             over.store(1, Ordering::Release);
-            assert!(lost.is_empty(), "nothing is told in {} of {TERMS} terms: {lost:?}", lost.len());
+            assert!(lost.is_empty(), "nothing is replicated in {} of {TERMS} terms: {lost:?}", lost.len());
         });
     }
 
     #[test]
-    fn a_leaders_own_list_is_a_copy_from_when_it_served_last() {
+    fn the_freshness_of_a_leader_is_the_time_at_which_it_last_served() {
         let role = watch::Sender::new(leader_of(1));
         let (transport, _links) = Transport::unconnected(&peers());
-        let (mut replication, _flusher) = Replication::new(replicated(boot_now()), transport, role.subscribe());
+        let (mut replication, _flush_handle) = Replication::new(replicated(boot_now()), transport, role.subscribe());
         let began = boot_now();
         replication.tick();
         replication.publish();
         let served_at = replication.clients_up_to_date_at().borrow().expect("it serves");
         assert!(served_at >= began);
-        // As when it slept through its lease: nothing has told it yet.
+        // The node has slept through its lease, and the election has not reported it yet.
         let ended = RoleState::Leader { serves_until: boot_now(), handing_over: false };
         role.send_replace(Role { state: ended, ..leader_of(1) });
         thread::sleep(Duration::from_millis(5));
@@ -329,20 +337,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_term_that_a_request_begins_when_it_is_over_already_is_ended() {
+    async fn a_term_that_a_request_begins_after_its_end_is_ended() {
         let registry = replicated(boot_now());
         let role = watch::Sender::new(follower_of(1));
         let (transport, _links) = Transport::unconnected(&peers());
-        let (replication, _flusher) = Replication::new(registry.clone(), transport, role.subscribe());
+        let (replication, _flush_handle) = Replication::new(registry.clone(), transport, role.subscribe());
         let late = async {
-            tokio::time::sleep(TICK / 2).await;
+            tokio::time::sleep(TICK_INTERVAL / 2).await;
             registry.begin_term(Term(1));
             assert!(is_tracked(&registry, "alice"));
-            tokio::time::sleep(TICK).await;
+            tokio::time::sleep(TICK_INTERVAL).await;
             assert!(!is_tracked(&registry, "bob"));
         };
         tokio::select! {
-            () = replication.run() => panic!("it ends only with the election"),
+            () = replication.run() => panic!("the replication ends only with the election"),
             () = late => {}
         }
     }

@@ -1,26 +1,28 @@
-//! When a node last had what its leader has, so that a stale copy can tell its age.
+//! Age of a node's copy of the leader's tables, for stale reads.
 
 use crate::registry::Coverage;
 use rollcall_core::BootMs;
 
-/// When a node's tables could last be served as a copy, on its boot clock; `None` if they never could.
+/// When each table of this node last matched the leader's, on this node's boot clock. `None`:
+/// never.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Freshness {
-    /// Who is online.
-    pub(super) clients: Option<BootMs>,
-    /// Who is registered.
-    pub(super) users: Option<BootMs>,
+    /// The online clients.
+    pub(super) clients_up_to_date_at: Option<BootMs>,
+    /// The registered users.
+    pub(super) users_complete_at: Option<BootMs>,
 }
 
 impl Freshness {
-    /// Notes that this node has all that its leader has, but for what is under way; of the users, the leader has so much.
-    pub(super) fn note(&mut self, leader_users: Coverage, now: BootMs) {
-        let has = Coverage::in_sync_with(leader_users);
-        if has.may_serve_stale_online() {
-            self.clients = Some(now);
+    /// Records that at `now` this node has everything that its leader has sent. `leader_users` is
+    /// the leader's own coverage of the users.
+    pub(super) fn record(&mut self, leader_users: Coverage, now: BootMs) {
+        let coverage = Coverage::in_sync_with(leader_users);
+        if coverage.may_serve_stale_online() {
+            self.clients_up_to_date_at = Some(now);
         }
-        if has.may_serve_stale_users() {
-            self.users = Some(now);
+        if coverage.may_serve_stale_users() {
+            self.users_complete_at = Some(now);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What replicas say to each other, and its codec: postcard, a compact form that serde reads and writes.
+//! Messages between replicas, and their codec: postcard, a compact binary format of serde.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -7,72 +7,76 @@ use crate::registry::Rows;
 use rollcall_core::{Term, Username};
 use rollcall_election::PROTOCOL;
 
-/// Protocol of the election links that the bytes of this file belong to. The messages do not carry a version of their own:
-/// nodes whose protocols differ refuse each other's links. To change the bytes, raise `PROTOCOL` and this number.
+/// Protocol version of the election links to which the bytes of this file belong. The messages
+/// carry no version of their own: nodes with different protocols reject each other's links. A
+/// change of the bytes needs a higher `PROTOCOL`, and the same number here.
 const BYTES_OF_PROTOCOL: u32 = 4;
 
-const _: () = assert!(BYTES_OF_PROTOCOL == PROTOCOL, "look whether the bytes of messages changed as well");
-const _: () = assert!(Rows::VERSION == 1, "other rows are another protocol of the links");
+const _: () = assert!(BYTES_OF_PROTOCOL == PROTOCOL, "check whether the bytes of messages changed as well");
+const _: () = assert!(Rows::VERSION == 1, "a change of the rows needs another protocol of the links");
 
-/// What one replica says to another.
+/// A message from one replica to another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) enum Message {
-    /// The leader of `term`: its `number`th batch.
+pub(super) enum ReplicaMessage {
+    /// From the leader of `term`: its batch `number`.
     Batch { term: Term, number: u64, rows: Rows },
-    /// The leader of `term`: "I am here, and with batch `number` I have told everything."
-    Pulse {
+    /// From the leader of `term`, periodically: it is alive, and `last_batch` is its last batch.
+    LeaderStatus {
         term: Term,
-        number: u64,
-        /// Whether its list of users is whole.
-        whole: bool,
+        last_batch: u64,
+        /// Whether the leader's list of users is complete.
+        users_complete: bool,
     },
-    /// To the leader of `term`: "I have your batches after `base` up to `upto`", and with a base of 0 also all that you
-    /// knew before.
-    Seen { term: Term, base: u64, upto: u64 },
-    /// "Tell me what comes after `from`." Changes nothing at the one who is asked.
-    Pull { ask: u64, from: Cursor },
-    /// The answer to one [`Message::Pull`].
-    Part { ask: u64, rows: Rows, next: Next },
+    /// To the leader of `term`: the sender has the batches after `after`, up to and including
+    /// `up_to`. With an `after` of 0 it also has all rows from before the first batch.
+    Ack { term: Term, after: u64, up_to: u64 },
+    /// A request for the rows after a cursor. It changes no state of the receiver.
+    PullRequest { request_id: u64, from: PullCursor },
+    /// The response to one [`ReplicaMessage::PullRequest`].
+    PullResponse { request_id: u64, rows: Rows, next: Continuation },
 }
 
-/// A place in everything that a replica knows.
+/// A place in the rows of a replica, from which a pull continues.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-pub(super) enum Cursor {
-    /// After what was known at that position; if the one who is asked does not know what that is, the very beginning.
-    Since(Position),
+pub(super) enum PullCursor {
+    /// After all rows known at that position. A replica that cannot answer for that position
+    /// continues at the first client.
+    Since(LogPosition),
     /// After that client, or before the first one.
     Clients(Option<Username>),
     /// After that user, or before the first one.
     Users(Option<Username>),
 }
 
-/// The state of a replica that has everything the leader of `term` knew at its `number`th batch.
+/// The state of a replica that has all rows the leader of `term` knew at its batch `number`.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
-pub(super) struct Position {
+pub(super) struct LogPosition {
     pub(super) term: Term,
     pub(super) number: u64,
 }
 
-/// What follows a part.
+/// What follows a pull response.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-pub(super) enum Next {
-    /// More, after this.
-    More(Cursor),
-    /// Nothing.
+pub(super) enum Continuation {
+    /// More rows, after this cursor.
+    More(PullCursor),
+    /// No more rows.
     End {
-        /// Whether the one who answers is complete: see [`Store::may_claim_complete`](super::store::Store::may_claim_complete).
-        complete: bool,
-        /// The term that it leads, if it does: only then what it told is all that the term's leader knows.
-        leads: Option<Term>,
+        /// Whether the responding node is complete: see `LocalTables::may_claim_complete`.
+        is_complete: bool,
+        /// The term that the responding node leads, if any. Only with it are the pulled rows all
+        /// that the leader of that term knows.
+        leading_term: Option<Term>,
     },
 }
 
-impl Message {
+impl ReplicaMessage {
+    /// The bytes of this message.
     pub(super) fn encode(&self) -> Bytes {
         postcard::to_stdvec(self).expect("plain data of known length").into()
     }
 
-    /// Reads a message; `None` if it is none.
+    /// Reads a message. `None` if the bytes are no message.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         postcard::from_bytes(bytes).ok()
     }
@@ -89,34 +93,44 @@ mod tests {
         Username::parse(text).unwrap()
     }
 
-    fn more(from: Cursor) -> Message {
-        Message::Part { ask: 300, rows: Rows::default(), next: Next::More(from) }
+    fn more(from: PullCursor) -> ReplicaMessage {
+        ReplicaMessage::PullResponse { request_id: 300, rows: Rows::default(), next: Continuation::More(from) }
     }
 
-    fn end(complete: bool, leads: Option<Term>) -> Message {
-        Message::Part { ask: 300, rows: Rows::default(), next: Next::End { complete, leads } }
+    fn end(is_complete: bool, leading_term: Option<Term>) -> ReplicaMessage {
+        ReplicaMessage::PullResponse {
+            request_id: 300,
+            rows: Rows::default(),
+            next: Continuation::End { is_complete, leading_term },
+        }
     }
 
     /// Messages of protocol 4 and their bytes.
-    fn goldens() -> Vec<(Message, String)> {
+    fn goldens() -> Vec<(ReplicaMessage, String)> {
         let (term, rows) = (Term(3), Rows::samples());
-        let since = Cursor::Since(Position { term, number: 500 });
+        let since = PullCursor::Since(LogPosition { term, number: 500 });
         let encoded_rows = hex(&postcard::to_stdvec(&rows).unwrap());
         let goldens = [
-            (Message::Batch { term, number: 500, rows: rows.clone() }, format!("0003f403{encoded_rows}")),
-            (Message::Pulse { term, number: 500, whole: true }, "0103f40301".to_owned()),
-            (Message::Pulse { term, number: 500, whole: false }, "0103f40300".to_owned()),
-            (Message::Seen { term, base: 400, upto: 500 }, "02039003f403".to_owned()),
-            (Message::Pull { ask: 300, from: since.clone() }, "03ac020003f403".to_owned()),
-            (Message::Pull { ask: 300, from: Cursor::Clients(None) }, "03ac020100".to_owned()),
+            (ReplicaMessage::Batch { term, number: 500, rows: rows.clone() }, format!("0003f403{encoded_rows}")),
+            (ReplicaMessage::LeaderStatus { term, last_batch: 500, users_complete: true }, "0103f40301".to_owned()),
+            (ReplicaMessage::LeaderStatus { term, last_batch: 500, users_complete: false }, "0103f40300".to_owned()),
+            (ReplicaMessage::Ack { term, after: 400, up_to: 500 }, "02039003f403".to_owned()),
+            (ReplicaMessage::PullRequest { request_id: 300, from: since.clone() }, "03ac020003f403".to_owned()),
+            (ReplicaMessage::PullRequest { request_id: 300, from: PullCursor::Clients(None) }, "03ac020100".to_owned()),
             (
-                Message::Pull { ask: 300, from: Cursor::Clients(Some(name("alice"))) },
+                ReplicaMessage::PullRequest { request_id: 300, from: PullCursor::Clients(Some(name("alice"))) },
                 "03ac02010105616c696365".to_owned(),
             ),
-            (Message::Pull { ask: 300, from: Cursor::Users(None) }, "03ac020200".to_owned()),
-            (Message::Pull { ask: 300, from: Cursor::Users(Some(name("alice"))) }, "03ac02020105616c696365".to_owned()),
-            (Message::Part { ask: 300, rows, next: Next::More(since) }, format!("04ac02{encoded_rows}000003f403")),
-            (more(Cursor::Users(None)), "04ac020000000200".to_owned()),
+            (ReplicaMessage::PullRequest { request_id: 300, from: PullCursor::Users(None) }, "03ac020200".to_owned()),
+            (
+                ReplicaMessage::PullRequest { request_id: 300, from: PullCursor::Users(Some(name("alice"))) },
+                "03ac02020105616c696365".to_owned(),
+            ),
+            (
+                ReplicaMessage::PullResponse { request_id: 300, rows, next: Continuation::More(since) },
+                format!("04ac02{encoded_rows}000003f403"),
+            ),
+            (more(PullCursor::Users(None)), "04ac020000000200".to_owned()),
             (end(true, Some(term)), "04ac02000001010103".to_owned()),
             (end(false, None), "04ac020000010000".to_owned()),
         ];
@@ -133,7 +147,7 @@ mod tests {
     #[test]
     fn golden_bytes_are_read_as_the_messages() {
         for (message, golden) in goldens() {
-            assert_eq!(Message::decode(&unhex(&golden)), Some(message), "{golden}");
+            assert_eq!(ReplicaMessage::decode(&unhex(&golden)), Some(message), "{golden}");
         }
     }
 
@@ -145,17 +159,17 @@ mod tests {
 
     #[test]
     fn every_variant_has_golden_bytes() {
-        let messages: Vec<Message> = goldens().into_iter().map(|(message, _)| message).collect();
+        let messages: Vec<ReplicaMessage> = goldens().into_iter().map(|(message, _)| message).collect();
         let cursors = messages.iter().filter_map(|message| match message {
-            Message::Pull { from, .. } => Some(from),
+            ReplicaMessage::PullRequest { from, .. } => Some(from),
             _ => None,
         });
         let nexts = messages.iter().filter_map(|message| match message {
-            Message::Part { next, .. } => Some(next),
+            ReplicaMessage::PullResponse { next, .. } => Some(next),
             _ => None,
         });
-        assert_eq!(first_bytes(cursors), tags::<Cursor>());
-        assert_eq!(first_bytes(nexts), tags::<Next>());
-        assert_eq!(first_bytes(&messages), tags::<Message>());
+        assert_eq!(first_bytes(cursors), tags::<PullCursor>());
+        assert_eq!(first_bytes(nexts), tags::<Continuation>());
+        assert_eq!(first_bytes(&messages), tags::<ReplicaMessage>());
     }
 }

@@ -1,425 +1,466 @@
-//! One node's part in the replication, as a pure state machine: an event and the time in, messages and facts out.
+//! One node's replica, as a pure state machine: events and the time go in, actions come out.
+//!
+//! It decides which messages to send, which rows to merge and which coverage the node has. It knows
+//! no sockets, no clock and no registry: [`LocalTables`] is its interface to the tables.
 
-use super::following::Following;
+use super::batch_log::BatchLog;
+use super::catch_up::{CatchUp, RequestIds};
+use super::follower::FollowerReplica;
 use super::freshness::Freshness;
-use super::journal::Journal;
-use super::leading::Leading;
-use super::message::{Cursor, Message, Next, Position};
-use super::pulling::{Asks, Pulling};
-use super::store::Store;
+use super::leader::LeaderReplica;
+use super::local_tables::LocalTables;
+use super::message::{Continuation, LogPosition, PullCursor, ReplicaMessage};
 use crate::registry::{Coverage, RowNo, Rows};
 use rollcall_core::{BootMs, Term};
 use rollcall_election::NodeId;
 
-/// How often a leader says that it is there, if it has nothing else to say. Followers take it for alive for a second.
-const PULSE_MS: u64 = 300;
+/// Interval of a leader's status messages, in milliseconds. Three fit into the second for which a
+/// follower counts its leader as alive after each message.
+const LEADER_STATUS_INTERVAL_MS: u64 = 300;
 
-/// A longer time between two ticks means that this process did not run. What it is told then may have waited as long.
-const STALL_MS: u64 = 1000;
+/// Time between two events after which this process counts as stalled, in milliseconds. Messages
+/// that it reads next may have waited as long.
+const STALL_THRESHOLD_MS: u64 = 1000;
 
-/// What comes out.
+/// What the driver has to do.
 #[derive(Debug, PartialEq)]
-pub(super) enum Output {
-    Send(Vec<NodeId>, Message),
-    /// A leader was heard.
-    Led,
-    /// A majority knows these new rows, and all before.
-    Confirmed(RowNo),
-    /// The leader has so much of the users.
-    Users(Term, Coverage),
-    /// The leader has so much of the clients.
-    Clients(Term, Coverage),
+pub(super) enum Action {
+    /// Send a message to these nodes.
+    Send(Vec<NodeId>, ReplicaMessage),
+    /// Tell the registry that a leader is alive.
+    LeaderHeard,
+    /// Tell the registry that a majority has the new users up to this row number.
+    Confirm(RowNo),
+    /// Raise the coverage of the users that this node has as the leader of a term.
+    RaiseUsers(Term, Coverage),
+    /// Raise the coverage of the clients that this node has as the leader of a term.
+    RaiseClients(Term, Coverage),
 }
 
-/// One node's part.
+/// One node's replica.
 #[derive(Debug)]
 pub(super) struct Replica {
-    group: Group,
-    /// The term that this node remembers after any restart. It follows no leader of another one: after a restart, an
-    /// earlier leader may not know what this node told a later one that it has.
-    term: Option<Term>,
-    /// Kept while this node has everything that a leader told whose list of users was whole, and so is complete.
-    journal: Journal,
+    membership: Membership,
+    /// The term that the election has saved to disk. The replica accepts leaders of this term only:
+    /// after a restart, the leader of an earlier term may lack rows that this node had acknowledged
+    /// to a later leader.
+    saved_term: Option<Term>,
+    /// Has a position only while this node has every row of a leader whose list of users was
+    /// complete. Then this node is complete too.
+    log: BatchLog,
     freshness: Freshness,
-    ticked_at: BootMs,
-    asks: Asks,
-    role: Role,
+    last_event_at: BootMs,
+    request_ids: RequestIds,
+    role: ReplicaRole,
 }
 
-/// The nodes of the cluster, as one of them sees them.
+/// This node, and the number of nodes in the cluster.
 #[derive(Clone, Copy, Debug)]
-struct Group {
+struct Membership {
     me: NodeId,
     nodes: usize,
 }
 
+/// The state of a replica that leads or follows.
 #[derive(Debug)]
-enum Role {
-    Leading(Leading),
-    Following(Following),
+enum ReplicaRole {
+    Leader(LeaderReplica),
+    Follower(FollowerReplica),
 }
 
-type Outputs = Vec<Output>;
-
 impl Replica {
-    /// A node that has just started; `drawn` is a number that no process draws twice, so to say.
-    pub(super) fn new(me: NodeId, nodes: usize, drawn: u64) -> Self {
-        let role = Role::Following(Following::default());
+    /// The replica of a process that has just started. `random` is a number that no other process
+    /// of this node has drawn.
+    pub(super) fn new(me: NodeId, nodes: usize, random: u64) -> Self {
+        let role = ReplicaRole::Follower(FollowerReplica::default());
         Self {
-            group: Group { me, nodes },
-            term: None,
-            journal: Journal::default(),
+            membership: Membership { me, nodes },
+            saved_term: None,
+            log: BatchLog::default(),
             freshness: Freshness::default(),
-            ticked_at: BootMs::NEVER,
-            asks: Asks::after(drawn),
+            last_event_at: BootMs::NEVER,
+            request_ids: RequestIds::starting_after(random),
             role,
         }
     }
 
-    /// Notes the term that this node remembers after any restart; `None` while it does not know it.
-    pub(super) fn remember(&mut self, term: Option<Term>) {
-        self.term = term;
+    /// Sets the term that the election has saved to disk. `None` while there is none.
+    pub(super) fn set_saved_term(&mut self, term: Option<Term>) {
+        self.saved_term = term;
     }
 
-    /// The term that this node leads.
-    pub(super) fn leads(&self) -> Option<Term> {
+    /// The term that this node leads, if any.
+    pub(super) fn leading_term(&self) -> Option<Term> {
         match &self.role {
-            Role::Leading(leading) => Some(leading.term),
-            Role::Following(_) => None,
+            ReplicaRole::Leader(leader) => Some(leader.term),
+            ReplicaRole::Follower(_) => None,
         }
     }
 
-    /// When this node last had all that its leader knew, or served as the leader itself.
+    /// When each table last matched the leader's, or was served by this node as the leader.
     pub(super) fn freshness(&self) -> Freshness {
         self.freshness
     }
 
-    /// Whether the followers that are there have all that was told.
+    /// Whether this node leads, and every follower that is alive has every batch.
     pub(super) fn is_flushed(&self, now: BootMs) -> bool {
-        matches!(&self.role, Role::Leading(leading) if leading.sent.is_flushed(now))
+        matches!(&self.role, ReplicaRole::Leader(leader) if leader.sent.is_flushed(now))
     }
 
-    /// Whether this node follows, knows what its leader knows, but for what is under way, and that is everything.
+    /// Whether this node follows and may be chosen at a handover: it has the complete list of
+    /// users, except for batches in flight.
     pub(super) fn may_take_over(&self) -> bool {
-        matches!(&self.role, Role::Following(following) if following.users().may_take_over())
+        matches!(&self.role, ReplicaRole::Follower(follower) if follower.users_coverage().may_take_over())
     }
 
-    /// This node leads `term` now.
-    pub(super) fn lead(&mut self, term: Term, store: &mut impl Store, now: BootMs) -> Outputs {
-        let mut out = Outputs::new();
-        self.look_at_clock(now, &mut out);
-        // One that was in step with the leader before knows who is online as well as anybody.
+    /// Starts to lead `term`, and to pull from every other node.
+    pub(super) fn start_leading(&mut self, term: Term, tables: &mut impl LocalTables, now: BootMs) -> Vec<Action> {
+        let mut out = Vec::new();
+        self.check_for_stall(now, &mut out);
+        // A follower that was up to date with the last leader has the clients as well as any node.
         let clients = match &self.role {
-            Role::Following(following) => following.clients,
-            Role::Leading(_) => Coverage::Partial,
+            ReplicaRole::Follower(follower) => follower.clients_coverage,
+            ReplicaRole::Leader(_) => Coverage::Partial,
         };
-        let mut leading = Leading::new(term, clients, now);
+        let mut leader = LeaderReplica::new(term, clients, now);
         if clients.may_answer_online() {
-            out.push(Output::Clients(term, clients));
+            out.push(Action::RaiseClients(term, clients));
         }
-        let from = self.what_is_missing();
-        for node in self.group.others() {
-            let (pull, question) = Pulling::start(from.clone(), &mut self.asks, now);
-            leading.takeover.pulls.insert(node, pull);
-            out.push(Output::Send(vec![node], question));
+        let from = self.catch_up_cursor();
+        for node in self.membership.others() {
+            let (catch_up, request) = CatchUp::start(from.clone(), &mut self.request_ids, now);
+            leader.takeover.catch_ups.insert(node, catch_up);
+            out.push(Action::Send(vec![node], request));
         }
-        self.role = Role::Leading(leading);
-        // Behind the questions, so that they are answered by who has not begun to follow this node.
-        self.pulse(now, &mut out);
-        self.look_at_users(store, &mut out);
+        self.role = ReplicaRole::Leader(leader);
+        // After the requests: the others answer them before they begin to follow this node.
+        self.send_leader_status(now, &mut out);
+        self.update_users_coverage(tables, &mut out);
         out
     }
 
-    /// This node does not lead any more, or does not yet: it follows whom it hears. What it did not tell is kept for those
-    /// who ask.
-    pub(super) fn follow(&mut self, store: &mut impl Store) {
-        if let Role::Leading(leading) = &mut self.role {
-            while let Some((rows, _)) = store.take_changes() {
-                self.journal.push(leading.next_position(), &rows);
+    /// Stops leading, if this node leads, and follows the leader of its saved term. Changes that
+    /// were not sent go into the log, so that other nodes can pull them.
+    pub(super) fn follow(&mut self, tables: &mut impl LocalTables) {
+        if let ReplicaRole::Leader(leader) = &mut self.role {
+            while let Some((rows, _)) = tables.take_changes() {
+                self.log.push(leader.next_position(), &rows);
             }
-            self.role = Role::Following(Following { term: leading.term, ..Following::default() });
+            self.role = ReplicaRole::Follower(FollowerReplica { term: leader.term, ..FollowerReplica::default() });
         }
     }
 
-    fn has_users(leading: &mut Leading, coverage: Coverage, journal: &mut Journal) {
-        leading.users = coverage;
-        if journal.position().is_none() {
-            journal.start(leading.position());
+    /// Sets the leader's coverage of the users, and starts the log if it has no base.
+    fn set_users_coverage(leader: &mut LeaderReplica, coverage: Coverage, log: &mut BatchLog) {
+        leader.users_coverage = coverage;
+        if log.position().is_none() {
+            log.start_at(leader.position());
         }
     }
 
-    /// Tells what changed, at once.
-    pub(super) fn flush(&mut self, store: &mut impl Store) -> Outputs {
-        let mut out = Outputs::new();
-        let Role::Leading(leading) = &mut self.role else { return out };
-        while let Some((rows, new)) = store.take_changes() {
-            let position = leading.next_position();
-            leading.sent.made(position.number, new);
-            self.journal.push(position, &rows);
+    /// Sends all changes at once, if this node leads.
+    pub(super) fn flush(&mut self, tables: &mut impl LocalTables) -> Vec<Action> {
+        let mut out = Vec::new();
+        let ReplicaRole::Leader(leader) = &mut self.role else { return out };
+        while let Some((rows, new_users)) = tables.take_changes() {
+            let position = leader.next_position();
+            leader.sent.record_batch(position.number, new_users);
+            self.log.push(position, &rows);
             let bytes = rows.size();
-            let batch = Message::Batch { term: position.term, number: position.number, rows };
-            let to: Vec<NodeId> = self.group.others().filter(|node| leading.sent.may_send(*node, bytes)).collect();
+            let batch = ReplicaMessage::Batch { term: position.term, number: position.number, rows };
+            let to: Vec<NodeId> =
+                self.membership.others().filter(|node| leader.sent.try_reserve(*node, bytes)).collect();
             if !to.is_empty() {
-                out.push(Output::Send(to, batch));
+                out.push(Action::Send(to, batch));
             }
         }
-        out.extend(leading.sent.confirmed(self.group.nodes).map(Output::Confirmed));
+        out.extend(leader.sent.newly_confirmed(self.membership.nodes).map(Action::Confirm));
         out
     }
 
-    /// To be called several times a second. `serves`: whether this node serves as the leader at `now`. One that slept through
-    /// its lease does not, and what it missed nobody knows.
-    pub(super) fn tick(&mut self, store: &mut impl Store, serves: bool, now: BootMs) -> Outputs {
-        let mut out = self.flush(store);
-        self.look_at_clock(now, &mut out);
+    /// Handles the passage of time; to be called several times a second. `serves`: whether this
+    /// node serves as the leader at `now`. A leader that slept through its lease does not serve,
+    /// and may have missed changes.
+    pub(super) fn tick(&mut self, tables: &mut impl LocalTables, serves: bool, now: BootMs) -> Vec<Action> {
+        let mut out = self.flush(tables);
+        self.check_for_stall(now, &mut out);
         match &mut self.role {
-            Role::Leading(leading) => {
+            ReplicaRole::Leader(leader) => {
                 if serves {
-                    self.freshness.note(leading.users, now);
+                    self.freshness.record(leader.users_coverage, now);
                 }
-                if leading.takeover.learned_clients(self.group.nodes, now) {
-                    out.push(Output::Clients(leading.term, leading.takeover.clients()));
+                if leader.takeover.raise_clients_coverage(self.membership.nodes, now) {
+                    out.push(Action::RaiseClients(leader.term, leader.takeover.clients_coverage()));
                 }
-                for (node, pull) in &mut leading.takeover.pulls {
-                    out.extend(pull.remind(now).map(|question| Output::Send(vec![*node], question)));
+                for (node, catch_up) in &mut leader.takeover.catch_ups {
+                    out.extend(catch_up.retry_if_due(now).map(|request| Action::Send(vec![*node], request)));
                 }
-                if now.since(leading.pulsed_at) >= PULSE_MS {
-                    self.pulse(now, &mut out);
+                if now.since(leader.status_sent_at) >= LEADER_STATUS_INTERVAL_MS {
+                    self.send_leader_status(now, &mut out);
                 }
-                self.look_at_users(store, &mut out);
+                self.update_users_coverage(tables, &mut out);
             }
-            Role::Following(following) => {
-                if let (Some(leader), Some(pull)) = (following.leader, &mut following.pull) {
-                    out.extend(pull.remind(now).map(|question| Output::Send(vec![leader], question)));
+            ReplicaRole::Follower(follower) => {
+                if let (Some(leader), Some(catch_up)) = (follower.leader, &mut follower.catch_up) {
+                    out.extend(catch_up.retry_if_due(now).map(|request| Action::Send(vec![leader], request)));
                 }
             }
         }
         out
     }
 
-    /// Takes in a message of another node.
-    pub(super) fn heard(&mut self, from: NodeId, message: Message, store: &mut impl Store, now: BootMs) -> Outputs {
-        let mut out = Outputs::new();
-        self.look_at_clock(now, &mut out);
+    /// Handles a message of another node.
+    pub(super) fn handle_message(
+        &mut self,
+        from: NodeId,
+        message: ReplicaMessage,
+        tables: &mut impl LocalTables,
+        now: BootMs,
+    ) -> Vec<Action> {
+        let mut out = Vec::new();
+        self.check_for_stall(now, &mut out);
         match message {
-            Message::Batch { term, number, rows } => {
-                if self.leads().is_some() {
-                    // They are true, and this leader will tell them on.
-                    store.merge(&rows);
+            ReplicaMessage::Batch { term, number, rows } => {
+                if self.leading_term().is_some() {
+                    // The rows of another leader are valid, and this leader replicates them
+                    // further.
+                    tables.merge(&rows);
                 }
-                if self.follows(from, term, number.saturating_sub(1), now, &mut out) {
-                    store.merge(&rows);
-                    self.took_batch(Position { term, number }, &rows, now, &mut out);
-                    self.acknowledge(from, Coverage::Partial, store, now, &mut out);
-                }
-            }
-            Message::Pulse { term, number, whole } => {
-                if self.follows(from, term, number, now, &mut out) {
-                    self.expect(number, now, &mut out);
-                    self.acknowledge(from, Coverage::from_complete_bit(whole), store, now, &mut out);
+                if self.accepts_leader(from, term, number.saturating_sub(1), now, &mut out) {
+                    tables.merge(&rows);
+                    self.append_batch(LogPosition { term, number }, &rows, now, &mut out);
+                    self.send_ack(from, Coverage::Partial, tables, now, &mut out);
                 }
             }
-            Message::Seen { term, base, upto } => {
-                if let Role::Leading(leading) = &mut self.role
-                    && leading.term == term
+            ReplicaMessage::LeaderStatus { term, last_batch, users_complete } => {
+                if self.accepts_leader(from, term, last_batch, now, &mut out) {
+                    self.catch_up_to(last_batch, now, &mut out);
+                    self.send_ack(from, Coverage::from_complete_bit(users_complete), tables, now, &mut out);
+                }
+            }
+            ReplicaMessage::Ack { term, after, up_to } => {
+                if let ReplicaRole::Leader(leader) = &mut self.role
+                    && leader.term == term
                 {
-                    let upto = upto.min(leading.sent.number);
-                    out.extend(leading.sent.seen(from, (base, upto), self.group.nodes, now).map(Output::Confirmed));
+                    let up_to = up_to.min(leader.sent.last_batch);
+                    let confirmed = leader.sent.handle_ack(from, (after, up_to), self.membership.nodes, now);
+                    out.extend(confirmed.map(Action::Confirm));
                 }
             }
-            Message::Pull { ask, from: cursor } => {
-                let (rows, next) = self.part(cursor, store);
-                out.push(Output::Send(vec![from], Message::Part { ask, rows, next }));
+            ReplicaMessage::PullRequest { request_id, from: cursor } => {
+                let (rows, next) = self.rows_after(cursor, tables);
+                out.push(Action::Send(vec![from], ReplicaMessage::PullResponse { request_id, rows, next }));
             }
-            Message::Part { ask, rows, next } => self.took_part(from, ask, &rows, &next, store, now, &mut out),
+            ReplicaMessage::PullResponse { request_id, rows, next } => {
+                self.handle_pull_response(from, request_id, &rows, &next, tables, now, &mut out);
+            }
         }
         out
     }
 
-    /// Whether `from` leads `term`, as far as this node can know; if it was not known before, its batches count from `base`.
-    fn follows(&mut self, from: NodeId, term: Term, base: u64, now: BootMs, out: &mut Outputs) -> bool {
-        let known = match &self.role {
-            Role::Leading(leading) => leading.term,
-            Role::Following(following) => following.term,
+    /// Whether this node follows `from` as the leader of `term`. If `from` is a new leader, its
+    /// batches count from `after` on, and a catch-up starts.
+    fn accepts_leader(&mut self, from: NodeId, term: Term, after: u64, now: BootMs, out: &mut Vec<Action>) -> bool {
+        let known_term = match &self.role {
+            ReplicaRole::Leader(leader) => leader.term,
+            ReplicaRole::Follower(follower) => follower.term,
         };
-        let Role::Following(following) = &mut self.role else {
-            // This node will learn from the election that its time is over.
+        let ReplicaRole::Follower(follower) = &mut self.role else {
+            // The election will tell this node when it no longer leads.
             return false;
         };
-        if self.term != Some(term)
-            || term < known
-            || (term == known && following.leader.is_some_and(|leader| leader != from))
+        if self.saved_term != Some(term)
+            || term < known_term
+            || (term == known_term && follower.leader.is_some_and(|leader| leader != from))
         {
             return false;
         }
-        out.push(Output::Led);
-        if term > known || following.leader.is_none() {
-            // It may begin in the middle; what came before is pulled.
-            *following = Following { term, leader: Some(from), base, upto: base, ..Following::default() };
-            self.pull(now, out);
+        out.push(Action::LeaderHeard);
+        if term > known_term || follower.leader.is_none() {
+            // The first batch seen may be a later one. The catch-up pulls what came before.
+            *follower = FollowerReplica { term, leader: Some(from), after, up_to: after, ..FollowerReplica::default() };
+            self.start_catch_up(now, out);
         }
         true
     }
 
-    fn took_batch(&mut self, position: Position, rows: &Rows, now: BootMs, out: &mut Outputs) {
-        let Role::Following(following) = &mut self.role else { return };
-        if position.number <= following.upto {
+    /// Records a batch of the leader: appends it to the log, or catches up with the batches before
+    /// it.
+    fn append_batch(&mut self, position: LogPosition, rows: &Rows, now: BootMs, out: &mut Vec<Action>) {
+        let ReplicaRole::Follower(follower) = &mut self.role else { return };
+        if position.number <= follower.up_to {
             return;
         }
-        if position.number == following.upto + 1 {
-            following.upto = position.number;
-            self.journal.push(position, rows);
+        if position.number == follower.up_to + 1 {
+            follower.up_to = position.number;
+            self.log.push(position, rows);
             return;
         }
-        self.expect(position.number - 1, now, out);
-        if let Role::Following(following) = &mut self.role {
-            following.upto = position.number;
+        self.catch_up_to(position.number - 1, now, out);
+        if let ReplicaRole::Follower(follower) = &mut self.role {
+            follower.up_to = position.number;
         }
     }
 
-    /// If batches up to `number` were made and this node does not have them, it must pull what it lacks. A pull that is under
-    /// way is not given up for that: on a slow link it would never end.
-    fn expect(&mut self, number: u64, now: BootMs, out: &mut Outputs) {
-        let Role::Following(following) = &mut self.role else { return };
-        if number > following.upto {
-            let before = following.upto;
-            (following.base, following.upto) = (number, number);
-            following.clients = Coverage::Partial;
-            if following.pull.is_some() {
-                following.missed.get_or_insert(before);
+    /// Starts a catch-up if this node misses batches up to `number`. A catch-up in progress goes
+    /// on: on a slow link one that restarts would never end.
+    fn catch_up_to(&mut self, number: u64, now: BootMs, out: &mut Vec<Action>) {
+        let ReplicaRole::Follower(follower) = &mut self.role else { return };
+        if number > follower.up_to {
+            let before = follower.up_to;
+            (follower.after, follower.up_to) = (number, number);
+            follower.clients_coverage = Coverage::Partial;
+            if follower.catch_up.is_some() {
+                follower.gap_after.get_or_insert(before);
             } else {
-                self.pull(now, out);
+                self.start_catch_up(now, out);
             }
         }
     }
 
-    /// If this process did not run for a while, whatever it is told next may have waited in its queues, and so seem younger
-    /// than it is: it asks for everything again, and the older claim is believed.
-    fn look_at_clock(&mut self, now: BootMs, out: &mut Outputs) {
-        let stalled = now.since(std::mem::replace(&mut self.ticked_at, now)) > STALL_MS;
-        if stalled && let Role::Following(following) = &mut self.role {
-            following.clients = Coverage::Partial;
-            self.journal.forget();
-            self.pull(now, out);
+    /// Detects that this process did not run for a while. The messages that it reads next may have
+    /// waited in its queues, so the heartbeats in them seem more recent than they are. A follower
+    /// therefore pulls all rows again, and the merge keeps the older claim.
+    fn check_for_stall(&mut self, now: BootMs, out: &mut Vec<Action>) {
+        let is_stalled = now.since(std::mem::replace(&mut self.last_event_at, now)) > STALL_THRESHOLD_MS;
+        if is_stalled && let ReplicaRole::Follower(follower) = &mut self.role {
+            follower.clients_coverage = Coverage::Partial;
+            self.log.clear();
+            self.start_catch_up(now, out);
         }
     }
 
-    /// Begins to pull from the leader what this node lacks. From now on the journal does not hold all that this node
-    /// knows, so it must not answer for it.
-    fn pull(&mut self, now: BootMs, out: &mut Outputs) {
-        let from = self.what_is_missing();
-        self.journal.interrupt();
-        let Role::Following(following) = &mut self.role else { return };
-        let Some(leader) = following.leader else { return };
-        let (pull, question) = Pulling::start(from, &mut self.asks, now);
-        following.pull = Some(pull);
-        out.push(Output::Send(vec![leader], question));
+    /// Starts a catch-up from the leader. From now on the log misses rows that this node has, so it
+    /// answers no pull requests.
+    fn start_catch_up(&mut self, now: BootMs, out: &mut Vec<Action>) {
+        let from = self.catch_up_cursor();
+        self.log.mark_gap();
+        let ReplicaRole::Follower(follower) = &mut self.role else { return };
+        let Some(leader) = follower.leader else { return };
+        let (catch_up, request) = CatchUp::start(from, &mut self.request_ids, now);
+        follower.catch_up = Some(catch_up);
+        out.push(Action::Send(vec![leader], request));
     }
 
-    /// From where on this node may lack something that another one has.
-    fn what_is_missing(&self) -> Cursor {
-        self.journal.last_position().map_or(Cursor::Clients(None), Cursor::Since)
+    /// The cursor after which this node may lack rows that another node has.
+    fn catch_up_cursor(&self) -> PullCursor {
+        self.log.last_complete_position().map_or(PullCursor::Clients(None), PullCursor::Since)
     }
 
-    /// Notes how much of the users the leader says that it has, and tells it what this node has.
-    fn acknowledge(&mut self, to: NodeId, users: Coverage, store: &mut impl Store, now: BootMs, out: &mut Outputs) {
-        let Role::Following(following) = &mut self.role else { return };
-        following.leader_users = following.leader_users.max(users);
-        let is_in_step = following.is_in_step();
-        if is_in_step {
-            self.freshness.note(following.leader_users, now);
+    /// Acknowledges all batches that this node has. `leader_users` is the leader's coverage of the
+    /// users as its message reported it; `Partial` if the message did not say.
+    fn send_ack(
+        &mut self,
+        to: NodeId,
+        leader_users: Coverage,
+        tables: &mut impl LocalTables,
+        now: BootMs,
+        out: &mut Vec<Action>,
+    ) {
+        let ReplicaRole::Follower(follower) = &mut self.role else { return };
+        follower.leader_users_coverage = follower.leader_users_coverage.max(leader_users);
+        let is_up_to_date = follower.is_up_to_date();
+        if is_up_to_date {
+            self.freshness.record(follower.leader_users_coverage, now);
         }
-        // A batch does not tell whether others follow that this node does not know of; a pulse does.
-        if users.may_claim_complete() && is_in_step && self.journal.position().is_none() {
-            store.note_complete();
-            self.journal.start(Position { term: following.term, number: following.upto });
+        // Only on a status message: a batch does not say whether later batches exist that this node
+        // has missed.
+        if leader_users.may_claim_complete() && is_up_to_date && self.log.position().is_none() {
+            tables.note_complete();
+            self.log.start_at(LogPosition { term: follower.term, number: follower.up_to });
         }
-        let base = if is_in_step { 0 } else { following.base };
-        out.push(Output::Send(vec![to], Message::Seen { term: following.term, base, upto: following.upto }));
+        let after = if is_up_to_date { 0 } else { follower.after };
+        out.push(Action::Send(vec![to], ReplicaMessage::Ack { term: follower.term, after, up_to: follower.up_to }));
     }
 
-    /// Some of what this node knows.
-    fn part(&self, cursor: Cursor, store: &mut impl Store) -> (Rows, Next) {
-        let leads = self.leads();
+    /// The rows that answer one pull request, and what follows them.
+    fn rows_after(&self, cursor: PullCursor, tables: &mut impl LocalTables) -> (Rows, Continuation) {
+        let leading_term = self.leading_term();
         match cursor {
-            Cursor::Since(position) => match self.journal.after(position) {
-                Some((rows, Some(at))) => (rows, Next::More(Cursor::Since(at))),
-                Some((rows, None)) => (rows, Next::End { complete: store.may_claim_complete(), leads }),
-                None => (Rows::default(), Next::More(Cursor::Clients(None))),
+            PullCursor::Since(position) => match self.log.batches_after(position) {
+                Some((rows, Some(at))) => (rows, Continuation::More(PullCursor::Since(at))),
+                Some((rows, None)) => {
+                    (rows, Continuation::End { is_complete: tables.may_claim_complete(), leading_term })
+                }
+                None => (Rows::default(), Continuation::More(PullCursor::Clients(None))),
             },
-            Cursor::Clients(after) => {
-                let rows = store.clients_after(after.as_ref());
+            PullCursor::Clients(after) => {
+                let rows = tables.clients_after(after.as_ref());
                 let next = match rows.clients.last() {
-                    Some(last) => Cursor::Clients(Some(last.username.clone())),
-                    None => Cursor::Users(None),
+                    Some(last) => PullCursor::Clients(Some(last.username.clone())),
+                    None => PullCursor::Users(None),
                 };
-                (rows, Next::More(next))
+                (rows, Continuation::More(next))
             }
-            Cursor::Users(after) => {
-                let rows = store.users_after(after.as_ref());
+            PullCursor::Users(after) => {
+                let rows = tables.users_after(after.as_ref());
                 match rows.users.last() {
                     Some(last) => {
-                        let next = Next::More(Cursor::Users(Some(last.username.clone())));
+                        let next = Continuation::More(PullCursor::Users(Some(last.username.clone())));
                         (rows, next)
                     }
-                    None => (rows, Next::End { complete: store.may_claim_complete(), leads }),
+                    None => (rows, Continuation::End { is_complete: tables.may_claim_complete(), leading_term }),
                 }
             }
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one message, and what every handler gets")]
-    fn took_part(
+    /// Merges the rows of a pull response, and sends the next request or ends the catch-up.
+    #[expect(clippy::too_many_arguments, reason = "the fields of one message, and what every handler takes")]
+    fn handle_pull_response(
         &mut self,
         from: NodeId,
-        ask: u64,
+        request_id: u64,
         rows: &Rows,
-        next: &Next,
-        store: &mut impl Store,
+        next: &Continuation,
+        tables: &mut impl LocalTables,
         now: BootMs,
-        out: &mut Outputs,
+        out: &mut Vec<Action>,
     ) {
-        store.merge(rows);
-        let asks = &mut self.asks;
+        tables.merge(rows);
+        let ids = &mut self.request_ids;
         match &mut self.role {
-            Role::Leading(leading) => {
-                let Some(pull) = leading.takeover.pulls.get_mut(&from).filter(|pull| pull.is_answered_by(ask)) else {
-                    return;
-                };
+            ReplicaRole::Leader(leader) => {
+                let catch_up = leader.takeover.catch_ups.get_mut(&from);
+                let Some(catch_up) = catch_up.filter(|catch_up| catch_up.is_answered_by(request_id)) else { return };
                 match next {
-                    Next::More(_) => {
-                        out.extend(pull.go_on(next, asks, now).map(|question| Output::Send(vec![from], question)));
+                    Continuation::More(_) => {
+                        let request = catch_up.next_request(next, ids, now);
+                        out.extend(request.map(|request| Action::Send(vec![from], request)));
                     }
-                    Next::End { complete, .. } => {
-                        leading.takeover.merged(from, *complete);
-                        if leading.takeover.learned_clients(self.group.nodes, now) {
-                            out.push(Output::Clients(leading.term, leading.takeover.clients()));
+                    Continuation::End { is_complete, .. } => {
+                        leader.takeover.record_report(from, *is_complete);
+                        if leader.takeover.raise_clients_coverage(self.membership.nodes, now) {
+                            out.push(Action::RaiseClients(leader.term, leader.takeover.clients_coverage()));
                         }
-                        self.look_at_users(store, out);
+                        self.update_users_coverage(tables, out);
                     }
                 }
             }
-            Role::Following(following) => {
-                let Some(pull) = following.pull.as_mut().filter(|pull| pull.is_answered_by(ask)) else { return };
+            ReplicaRole::Follower(follower) => {
+                let catch_up = follower.catch_up.as_mut();
+                let Some(catch_up) = catch_up.filter(|catch_up| catch_up.is_answered_by(request_id)) else { return };
                 match next {
-                    Next::More(_) => {
-                        out.extend(pull.go_on(next, asks, now).map(|question| Output::Send(vec![from], question)));
+                    Continuation::More(_) => {
+                        let request = catch_up.next_request(next, ids, now);
+                        out.extend(request.map(|request| Action::Send(vec![from], request)));
                     }
-                    Next::End { leads, .. } => {
-                        following.pull = None;
-                        if let Some(number) = following.missed.take() {
-                            let from_there = Cursor::Since(Position { term: following.term, number });
-                            let (pull, question) = Pulling::start(from_there, asks, now);
-                            following.pull = Some(pull);
-                            out.push(Output::Send(vec![from], question));
+                    Continuation::End { leading_term, .. } => {
+                        follower.catch_up = None;
+                        if let Some(number) = follower.gap_after.take() {
+                            let gap = PullCursor::Since(LogPosition { term: follower.term, number });
+                            let (catch_up, request) = CatchUp::start(gap, ids, now);
+                            follower.catch_up = Some(catch_up);
+                            out.push(Action::Send(vec![from], request));
                             return;
                         }
-                        // Who answers may be another process than the one that leads: it may have been started anew.
-                        if *leads == Some(following.term) {
-                            following.clients = Coverage::UpToDate;
-                            self.acknowledge(from, Coverage::Partial, store, now, out);
+                        // The leader's node may have restarted: then another process has responded,
+                        // which does not lead.
+                        if *leading_term == Some(follower.term) {
+                            follower.clients_coverage = Coverage::UpToDate;
+                            self.send_ack(from, Coverage::Partial, tables, now, out);
                         } else {
-                            following.leader = None;
+                            follower.leader = None;
                         }
                     }
                 }
@@ -427,35 +468,40 @@ impl Replica {
         }
     }
 
-    /// Looks whether the leader may list its users now: because it read the bucket, or because a majority told it.
-    fn look_at_users(&mut self, store: &mut impl Store, out: &mut Outputs) {
-        let Role::Leading(leading) = &mut self.role else { return };
-        if leading.users.may_list_users() {
+    /// Raises the leader's coverage of the users, once the list was read from the bucket or a
+    /// majority of complete nodes has reported it.
+    fn update_users_coverage(&mut self, tables: &mut impl LocalTables, out: &mut Vec<Action>) {
+        let ReplicaRole::Leader(leader) = &mut self.role else { return };
+        if leader.users_coverage.may_list_users() {
             return;
         }
-        let stored = store.users_in(leading.term);
-        if stored.may_list_users() {
-            Self::has_users(leading, stored, &mut self.journal);
-        } else if leading.takeover.knows_all(store.may_claim_complete(), self.group.nodes) {
-            Self::has_users(leading, Coverage::Certain, &mut self.journal);
-            store.note_complete();
-            out.push(Output::Users(leading.term, leading.users));
+        let from_bucket = tables.users_in(leader.term);
+        if from_bucket.may_list_users() {
+            Self::set_users_coverage(leader, from_bucket, &mut self.log);
+        } else if leader.takeover.has_all_users(tables.may_claim_complete(), self.membership.nodes) {
+            Self::set_users_coverage(leader, Coverage::Certain, &mut self.log);
+            tables.note_complete();
+            out.push(Action::RaiseUsers(leader.term, leader.users_coverage));
         }
     }
 
-    fn pulse(&mut self, now: BootMs, out: &mut Outputs) {
-        let Role::Leading(leading) = &mut self.role else { return };
-        leading.pulsed_at = now;
-        let pulse =
-            Message::Pulse { term: leading.term, number: leading.sent.number, whole: leading.users.complete_bit() };
-        let to: Vec<NodeId> = self.group.others().collect();
+    /// Sends the status message of this leader to all other nodes.
+    fn send_leader_status(&mut self, now: BootMs, out: &mut Vec<Action>) {
+        let ReplicaRole::Leader(leader) = &mut self.role else { return };
+        leader.status_sent_at = now;
+        let status = ReplicaMessage::LeaderStatus {
+            term: leader.term,
+            last_batch: leader.sent.last_batch,
+            users_complete: leader.users_coverage.complete_bit(),
+        };
+        let to: Vec<NodeId> = self.membership.others().collect();
         if !to.is_empty() {
-            out.push(Output::Send(to, pulse));
+            out.push(Action::Send(to, status));
         }
     }
 }
 
-impl Group {
+impl Membership {
     fn others(self) -> impl Iterator<Item = NodeId> + use<> {
         let Self { me, nodes } = self;
         (0..u8::try_from(nodes).unwrap_or(u8::MAX)).map(NodeId).filter(move |node| *node != me)

@@ -1,4 +1,4 @@
-//! The batches that a leader sent, and which of them its followers have.
+//! A leader's view of which batches each follower has.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -6,84 +6,97 @@ use crate::registry::RowNo;
 use rollcall_core::BootMs;
 use rollcall_election::NodeId;
 
-/// The most bytes that are under way to one follower. Beyond that it misses batches, and pulls them when it can.
-const MOST_UNDER_WAY: usize = 512 * 1024;
+/// Most unacknowledged bytes sent to one follower. A follower that has more in flight misses
+/// further batches, and pulls them later.
+const MAX_IN_FLIGHT_BYTES: usize = 512 * 1024;
 
-/// For how long a follower that was heard counts as being there.
-const THERE_MS: u64 = 1000;
+/// Time since its last acknowledgement during which a follower counts as alive, in milliseconds.
+const FOLLOWER_ALIVE_MS: u64 = 1000;
 
-/// A leader's batches, and what its followers acknowledged.
+/// A leader's batches, and what its followers have acknowledged.
 #[derive(Debug, Default)]
 pub(super) struct SentBatches {
     /// The number of the last batch.
-    pub(super) number: u64,
-    followers: BTreeMap<NodeId, Follower>,
-    /// For each batch that a majority may not have yet: which new rows were told with it or before.
+    pub(super) last_batch: u64,
+    followers: BTreeMap<NodeId, FollowerProgress>,
+    /// Batches with new users that no majority has acknowledged: the number of the batch, and the
+    /// row number up to which it and the batches before it hold all new users.
     unconfirmed: VecDeque<(u64, RowNo)>,
 }
 
+/// The batches that one follower has, and those in flight to it.
 #[derive(Debug, Default)]
-struct Follower {
-    /// It has the batches after `base` up to `upto`.
-    base: u64,
-    upto: u64,
-    under_way: VecDeque<(u64, usize)>,
-    bytes: usize,
-    seen_at: BootMs,
+struct FollowerProgress {
+    /// The follower has the batches after number `after`, up to and including `up_to`.
+    after: u64,
+    up_to: u64,
+    in_flight: VecDeque<(u64, usize)>,
+    in_flight_bytes: usize,
+    acknowledged_at: BootMs,
 }
 
 impl SentBatches {
-    /// Notes a batch in which `rows` new rows, and all before, have been told.
-    pub(super) fn made(&mut self, number: u64, rows: Option<RowNo>) {
-        if let Some(rows) = rows {
-            self.unconfirmed.push_back((number, rows));
+    /// Records a batch. `new_users` is the row number up to which all new users have been sent with
+    /// it; `None` if the batch has no new users.
+    pub(super) fn record_batch(&mut self, number: u64, new_users: Option<RowNo>) {
+        if let Some(new_users) = new_users {
+            self.unconfirmed.push_back((number, new_users));
         }
     }
 
-    /// Whether a batch of `bytes` may be sent to a follower now; notes it if so.
-    pub(super) fn may_send(&mut self, to: NodeId, bytes: usize) -> bool {
-        let number = self.number;
+    /// Whether the last batch, of this many bytes, may be sent to a follower now. If so, its bytes
+    /// count as in flight.
+    pub(super) fn try_reserve(&mut self, to: NodeId, bytes: usize) -> bool {
+        let number = self.last_batch;
         let follower = self.followers.entry(to).or_default();
-        if follower.bytes + bytes > MOST_UNDER_WAY {
+        if follower.in_flight_bytes + bytes > MAX_IN_FLIGHT_BYTES {
             return false;
         }
-        follower.bytes += bytes;
-        follower.under_way.push_back((number, bytes));
+        follower.in_flight_bytes += bytes;
+        follower.in_flight.push_back((number, bytes));
         true
     }
 
-    /// Takes in what a follower has. The new rows of which a majority of `nodes` knows now, if they are more.
-    pub(super) fn seen(&mut self, by: NodeId, (base, upto): (u64, u64), nodes: usize, now: BootMs) -> Option<RowNo> {
+    /// Records an acknowledgement of the batches after `after`, up to and including `up_to`.
+    /// Returns the row number up to which a majority of `nodes` has the new users, if it has grown.
+    pub(super) fn handle_ack(
+        &mut self,
+        by: NodeId,
+        (after, up_to): (u64, u64),
+        nodes: usize,
+        now: BootMs,
+    ) -> Option<RowNo> {
         let follower = self.followers.entry(by).or_default();
-        (follower.base, follower.upto, follower.seen_at) = (base, upto, now);
-        while let Some((number, bytes)) = follower.under_way.front().copied()
-            && number <= upto
+        (follower.after, follower.up_to, follower.acknowledged_at) = (after, up_to, now);
+        while let Some((number, bytes)) = follower.in_flight.front().copied()
+            && number <= up_to
         {
-            follower.bytes -= bytes;
-            follower.under_way.pop_front();
+            follower.in_flight_bytes -= bytes;
+            follower.in_flight.pop_front();
         }
-        self.confirmed(nodes)
+        self.newly_confirmed(nodes)
     }
 
-    /// The new rows of which a majority of `nodes` knows, if they are more than before.
-    pub(super) fn confirmed(&mut self, nodes: usize) -> Option<RowNo> {
+    /// The row number up to which a majority of `nodes` has the new users, if it has grown.
+    pub(super) fn newly_confirmed(&mut self, nodes: usize) -> Option<RowNo> {
         let mut confirmed = None;
-        while let Some((number, rows)) = self.unconfirmed.front().copied() {
-            let has = |follower: &&Follower| follower.base < number && number <= follower.upto;
-            // With this node they are one more.
-            if self.followers.values().filter(has).count() < nodes / 2 {
+        while let Some((number, new_users)) = self.unconfirmed.front().copied() {
+            let has_batch = |follower: &&FollowerProgress| follower.after < number && number <= follower.up_to;
+            // The leader itself is one more.
+            if self.followers.values().filter(has_batch).count() < nodes / 2 {
                 break;
             }
-            confirmed = Some(rows);
+            confirmed = Some(new_users);
             self.unconfirmed.pop_front();
         }
         confirmed
     }
 
-    /// Whether the followers that were heard within a second have every batch.
+    /// Whether every follower that is alive has every batch.
     pub(super) fn is_flushed(&self, now: BootMs) -> bool {
-        let mut there = self.followers.values().filter(|follower| now.since(follower.seen_at) < THERE_MS);
-        there.all(|follower| follower.upto == self.number)
+        let mut alive =
+            self.followers.values().filter(|follower| now.since(follower.acknowledged_at) < FOLLOWER_ALIVE_MS);
+        alive.all(|follower| follower.up_to == self.last_batch)
     }
 }
 
@@ -92,24 +105,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_follower_is_sent_no_more_than_fits_until_it_says_that_it_has_it() {
+    fn a_follower_has_bounded_bytes_in_flight_until_it_acknowledges() {
         const NODES: usize = 3;
         let (mut sent, now) = (SentBatches::default(), BootMs(0));
         let (slow, fast) = (NodeId(1), NodeId(2));
-        let batch = MOST_UNDER_WAY / 4;
+        let batch = MAX_IN_FLIGHT_BYTES / 4;
         for round in 0..5 {
             let first = round * 4;
             for number in first + 1..=first + 4 {
-                sent.number = number;
-                assert!(sent.may_send(fast, batch), "batch {number}");
-                assert_eq!(sent.may_send(slow, batch), round == 0, "batch {number}");
+                sent.last_batch = number;
+                assert!(sent.try_reserve(fast, batch), "batch {number}");
+                assert_eq!(sent.try_reserve(slow, batch), round == 0, "batch {number}");
             }
-            sent.number += 1;
-            assert!(!sent.may_send(fast, 1) && !sent.may_send(slow, 1));
-            // One batch makes room for one.
-            sent.seen(fast, (0, first + 1), NODES, now);
-            assert!(!sent.may_send(fast, batch + 1) && sent.may_send(fast, batch));
-            sent.seen(fast, (0, first + 5), NODES, now);
+            sent.last_batch += 1;
+            assert!(!sent.try_reserve(fast, 1) && !sent.try_reserve(slow, 1));
+            // One acknowledged batch allows one more.
+            sent.handle_ack(fast, (0, first + 1), NODES, now);
+            assert!(!sent.try_reserve(fast, batch + 1) && sent.try_reserve(fast, batch));
+            sent.handle_ack(fast, (0, first + 5), NODES, now);
         }
     }
 }

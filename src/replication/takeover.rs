@@ -1,64 +1,74 @@
-//! What a new leader learns from the other nodes.
+//! Takeover: what a new leader pulls from the other nodes before it answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::pulling::Pulling;
+use super::catch_up::CatchUp;
 use crate::registry::Coverage;
 use rollcall_core::BootMs;
 use rollcall_election::NodeId;
 
-/// A new leader stops waiting after this time, in milliseconds, for nodes that have not reported all that they know.
+/// Time in milliseconds after which a new leader stops waiting for nodes that have not reported all
+/// that they know.
 const WAIT_FOR_REPORTS_MS: u64 = 1000;
 
-/// A new leader's questions to the others, and what it has by their answers.
+/// A new leader's catch-ups from the other nodes, and what they have reported.
 #[derive(Debug)]
 pub(super) struct Takeover {
-    began_at: BootMs,
-    /// What it pulls from the others, to know what the majority knows that elected it.
-    pub(super) pulls: BTreeMap<NodeId, Pulling>,
-    /// How many others told all that they know.
-    answered: usize,
-    /// How much of the clients it has.
-    clients: Coverage,
-    /// Complete nodes all of whose rows are known here.
-    merged: BTreeSet<NodeId>,
+    started_at: BootMs,
+    /// Unfinished catch-ups. The majority that elected this leader may know rows that it lacks.
+    pub(super) catch_ups: BTreeMap<NodeId, CatchUp>,
+    /// Number of other nodes that have reported all that they know.
+    reports: usize,
+    /// This leader's coverage of the clients.
+    clients_coverage: Coverage,
+    /// Nodes that claim to be complete and have reported all their rows.
+    complete_nodes: BTreeSet<NodeId>,
 }
 
 impl Takeover {
-    /// A takeover that asks nobody yet, by a node that has so much of the clients.
-    pub(super) fn new(clients: Coverage, now: BootMs) -> Self {
-        Self { began_at: now, pulls: BTreeMap::new(), answered: 0, clients, merged: BTreeSet::new() }
+    /// A takeover by a node with this coverage of the clients. It has sent no requests yet.
+    pub(super) fn new(clients_coverage: Coverage, now: BootMs) -> Self {
+        Self {
+            started_at: now,
+            catch_ups: BTreeMap::new(),
+            reports: 0,
+            clients_coverage,
+            complete_nodes: BTreeSet::new(),
+        }
     }
 
-    /// How much of the clients this node has.
-    pub(super) fn clients(&self) -> Coverage {
-        self.clients
+    /// This leader's coverage of the clients.
+    pub(super) fn clients_coverage(&self) -> Coverage {
+        self.clients_coverage
     }
 
-    /// Notes that everything a node knows is known here, and whether that node claims to be complete.
-    pub(super) fn merged(&mut self, node: NodeId, claims_complete: bool) {
-        self.answered += usize::from(self.pulls.remove(&node).is_some());
+    /// Records that `node` has reported all its rows, and whether it claims to be complete.
+    pub(super) fn record_report(&mut self, node: NodeId, claims_complete: bool) {
+        self.reports += usize::from(self.catch_ups.remove(&node).is_some());
         if claims_complete {
-            self.merged.insert(node);
+            self.complete_nodes.insert(node);
         }
     }
 
-    /// Whether this node knows since now who is online as well as anybody does: a majority of `nodes`, itself included,
-    /// told what it knows, and one of the others is complete. Of nodes that are not, each may have been started just now and
-    /// know nobody; then all are waited for, or a second.
-    pub(super) fn learned_clients(&mut self, nodes: usize, now: BootMs) -> bool {
-        let majority_answered = self.answered >= nodes / 2 && !self.merged.is_empty();
-        let nobody_is_left = self.pulls.is_empty() || now.since(self.began_at) >= WAIT_FOR_REPORTS_MS;
-        let has_learned = (majority_answered || nobody_is_left) && !self.clients.may_answer_online();
-        if has_learned {
-            self.clients = Coverage::UpToDate;
+    /// Raises the coverage of the clients to `UpToDate` if the reports allow it. Returns true once,
+    /// in the call that raises it.
+    ///
+    /// A majority of `nodes`, this one included, must have reported, and one of the others must be
+    /// complete. A node that is not complete may have just started and know no client. So without a
+    /// complete node the leader waits for all nodes, [`WAIT_FOR_REPORTS_MS`] at most.
+    pub(super) fn raise_clients_coverage(&mut self, nodes: usize, now: BootMs) -> bool {
+        let majority_reported = self.reports >= nodes / 2 && !self.complete_nodes.is_empty();
+        let wait_is_over = self.catch_ups.is_empty() || now.since(self.started_at) >= WAIT_FOR_REPORTS_MS;
+        let is_raised = (majority_reported || wait_is_over) && !self.clients_coverage.may_answer_online();
+        if is_raised {
+            self.clients_coverage = Coverage::UpToDate;
         }
-        has_learned
+        is_raised
     }
 
-    /// Whether this node, complete or not, and those that were merged hold together all that was ever acknowledged: they
-    /// are a majority of complete nodes.
-    pub(super) fn knows_all(&self, may_claim_complete: bool, nodes: usize) -> bool {
-        self.merged.len() + usize::from(may_claim_complete) > nodes / 2
+    /// Whether this node has every registration that was ever acknowledged: the complete nodes that
+    /// reported, and this node if it is complete itself, are a majority of `nodes`.
+    pub(super) fn has_all_users(&self, may_claim_complete: bool, nodes: usize) -> bool {
+        self.complete_nodes.len() + usize::from(may_claim_complete) > nodes / 2
     }
 }

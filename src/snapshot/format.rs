@@ -1,9 +1,9 @@
-//! The bytes of a snapshot: a head, rows in chunks, and a checksum over all of it. Pure.
+//! Binary format of a snapshot: a header, rows in chunks, and a checksum over all of it. Pure.
 //!
 //! ```text
 //! "ROLLCALL SNAPSHOT 2\n"  16 bytes: the bucket's id  8 bytes: Unix milliseconds
-//! then, again and again:   4 bytes: length            that many bytes: rows, in postcard
-//! at last:                 4 bytes: zero              32 bytes: SHA-256 of everything before
+//! then for each chunk:     4 bytes: length            that many bytes: rows, in postcard
+//! at the end:              4 bytes: zero              32 bytes: SHA-256 of everything before
 //! ```
 //! Numbers are little endian.
 
@@ -12,88 +12,92 @@ use uuid::Uuid;
 
 use crate::registry::Rows;
 
-/// Version of the snapshot, which its first line tells. A node leaves a snapshot of another version aside.
+/// Version of the format, part of the first line. A node ignores a snapshot of another version.
 const VERSION: u32 = 2;
 
-const _: () = assert!(VERSION == 2 && Rows::VERSION == 1, "other rows are another version of the snapshot");
+const _: () = assert!(VERSION == 2 && Rows::VERSION == 1, "a change of the rows needs another version of the snapshot");
 
 const ID_BYTES: usize = 16;
 const TIME_BYTES: usize = 8;
 const LENGTH_BYTES: usize = 4;
-const SUM_BYTES: usize = 32;
+const CHECKSUM_BYTES: usize = 32;
 
 /// The first line.
-fn magic() -> Vec<u8> {
+fn first_line() -> Vec<u8> {
     format!("ROLLCALL SNAPSHOT {VERSION}\n").into_bytes()
 }
 
-/// What a snapshot holds.
+/// The content of a snapshot.
 #[derive(Debug, PartialEq)]
 pub(super) struct Snapshot {
-    /// When it was made, in Unix milliseconds.
-    pub(super) made_at_ms: i64,
+    /// The time at which it was created, in Unix milliseconds.
+    pub(super) created_at_ms: i64,
     pub(super) rows: Vec<Rows>,
 }
 
-/// Writes a snapshot piece by piece.
-pub(super) struct Encoder {
-    sum: Sha256,
+/// Encodes a snapshot in chunks.
+pub(super) struct SnapshotEncoder {
+    checksum: Sha256,
 }
 
-impl Encoder {
-    /// Begins; the first piece.
-    pub(super) fn start(bucket: Uuid, made_at_ms: i64) -> (Self, Vec<u8>) {
-        let mut this = Self { sum: Sha256::new() };
-        let head = this.count([&magic(), &bucket.as_bytes()[..], &made_at_ms.to_le_bytes()].concat());
+impl SnapshotEncoder {
+    /// Starts a snapshot, and returns its header.
+    pub(super) fn start(bucket: Uuid, created_at_ms: i64) -> (Self, Vec<u8>) {
+        let mut this = Self { checksum: Sha256::new() };
+        let head = this.hash([&first_line(), &bucket.as_bytes()[..], &created_at_ms.to_le_bytes()].concat());
         (this, head)
     }
 
-    /// The next piece.
-    pub(super) fn rows(&mut self, rows: &Rows) -> Vec<u8> {
+    /// The next chunk.
+    pub(super) fn encode_rows(&mut self, rows: &Rows) -> Vec<u8> {
         let rows = postcard::to_stdvec(rows).expect("plain data of known length");
-        let length = u32::try_from(rows.len()).expect("rows are given in small numbers");
-        self.count([&length.to_le_bytes()[..], &rows].concat())
+        let length = u32::try_from(rows.len()).expect("a chunk has few rows");
+        self.hash([&length.to_le_bytes()[..], &rows].concat())
     }
 
-    /// The last piece.
-    pub(super) fn end(mut self) -> Vec<u8> {
-        let zero = self.count(0_u32.to_le_bytes().to_vec());
-        [&zero[..], &self.sum.finalize()[..]].concat()
+    /// The end of the snapshot.
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        let zero = self.hash(0_u32.to_le_bytes().to_vec());
+        [&zero[..], &self.checksum.finalize()[..]].concat()
     }
 
-    fn count(&mut self, piece: Vec<u8>) -> Vec<u8> {
-        self.sum.update(&piece);
-        piece
+    /// Adds bytes to the checksum, and returns them.
+    fn hash(&mut self, bytes: Vec<u8>) -> Vec<u8> {
+        self.checksum.update(&bytes);
+        bytes
     }
 }
 
-/// Reads a snapshot of `bucket`.
+/// Decodes a snapshot of the bucket with this id.
 ///
 /// # Errors
-/// Why it is none.
+/// The reason why the bytes are no snapshot of this bucket.
 pub(super) fn decode(bytes: &[u8], bucket: Uuid) -> Result<Snapshot, String> {
-    let (content, sum) = bytes.split_at_checked(bytes.len().saturating_sub(SUM_BYTES)).ok_or("it is too short")?;
-    let mut rest = content.strip_prefix(&magic()[..]).ok_or("it is no snapshot of this version")?;
-    if Sha256::digest(content)[..] != *sum {
+    let (content, checksum) =
+        bytes.split_at_checked(bytes.len().saturating_sub(CHECKSUM_BYTES)).ok_or("it is too short")?;
+    let mut rest = content.strip_prefix(&first_line()[..]).ok_or("it is no snapshot of this version")?;
+    if Sha256::digest(content)[..] != *checksum {
         return Err("its checksum is wrong".to_owned());
     }
-    if take(&mut rest, ID_BYTES)? != bucket.as_bytes() {
+    if take_bytes(&mut rest, ID_BYTES)? != bucket.as_bytes() {
         return Err("it belongs to another bucket".to_owned());
     }
-    let made_at_ms = i64::from_le_bytes(take(&mut rest, TIME_BYTES)?.try_into().expect("as long as it was asked for"));
+    let created_at_ms =
+        i64::from_le_bytes(take_bytes(&mut rest, TIME_BYTES)?.try_into().expect("take_bytes returns this many bytes"));
     let mut rows = Vec::new();
     loop {
-        let length =
-            u32::from_le_bytes(take(&mut rest, LENGTH_BYTES)?.try_into().expect("as long as it was asked for"));
+        let length = u32::from_le_bytes(
+            take_bytes(&mut rest, LENGTH_BYTES)?.try_into().expect("take_bytes returns this many bytes"),
+        );
         if length == 0 {
-            return Ok(Snapshot { made_at_ms, rows });
+            return Ok(Snapshot { created_at_ms, rows });
         }
-        let chunk = take(&mut rest, usize::try_from(length).unwrap_or(usize::MAX))?;
+        let chunk = take_bytes(&mut rest, usize::try_from(length).unwrap_or(usize::MAX))?;
         rows.push(postcard::from_bytes(chunk).map_err(|error| format!("a row cannot be read: {error}"))?);
     }
 }
 
-fn take<'b>(rest: &mut &'b [u8], count: usize) -> Result<&'b [u8], String> {
+fn take_bytes<'b>(rest: &mut &'b [u8], count: usize) -> Result<&'b [u8], String> {
     let (taken, left) = rest.split_at_checked(count).ok_or("it ends early")?;
     *rest = left;
     Ok(taken)
@@ -126,18 +130,18 @@ mod tests {
         151ef8c29c1e8e2a50bc7de559ad92be7f7a2b2cb4b1a9d2abf5f3062fd39e60";
 
     fn encode(names: &[&str]) -> Vec<u8> {
-        let (mut encoder, mut bytes) = Encoder::start(Uuid::from_u128(7), 99);
+        let (mut encoder, mut bytes) = SnapshotEncoder::start(Uuid::from_u128(7), 99);
         for name in names {
-            bytes.extend(encoder.rows(&Rows::of_user(Username::parse(name).unwrap())));
+            bytes.extend(encoder.encode_rows(&Rows::of_user(Username::parse(name).unwrap())));
         }
-        bytes.extend(encoder.end());
+        bytes.extend(encoder.finish());
         bytes
     }
 
     #[test]
-    fn a_snapshot_reads_back_as_it_was_written() {
+    fn a_snapshot_is_decoded_as_it_was_encoded() {
         let snapshot = decode(&encode(&["alice", "bob"]), Uuid::from_u128(7)).unwrap();
-        assert_eq!(snapshot.made_at_ms, 99);
+        assert_eq!(snapshot.created_at_ms, 99);
         let names: Vec<&str> =
             snapshot.rows.iter().flat_map(|rows| &rows.users).map(|row| row.username.as_str()).collect();
         assert_eq!(names, ["alice", "bob"]);
@@ -147,12 +151,12 @@ mod tests {
     #[test]
     fn a_snapshot_has_its_golden_bytes() {
         let bucket = Uuid::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
-        let (mut encoder, mut bytes) = Encoder::start(bucket, 1_796_018_849_123);
-        bytes.extend(encoder.rows(&Rows::samples()));
-        bytes.extend(encoder.end());
+        let (mut encoder, mut bytes) = SnapshotEncoder::start(bucket, 1_796_018_849_123);
+        bytes.extend(encoder.encode_rows(&Rows::samples()));
+        bytes.extend(encoder.finish());
         assert_eq!(hex(&bytes), GOLDEN);
         let rows = vec![Rows::samples()];
-        assert_eq!(decode(&unhex(GOLDEN), bucket), Ok(Snapshot { made_at_ms: 1_796_018_849_123, rows }));
+        assert_eq!(decode(&unhex(GOLDEN), bucket), Ok(Snapshot { created_at_ms: 1_796_018_849_123, rows }));
     }
 
     #[test]
@@ -160,7 +164,7 @@ mod tests {
         let bucket = Uuid::from_u128(0x9069_a20a_a002_49b5_847b_79b7_867d_ed09);
         let bytes = include_bytes!("../../tests/fixtures/first-version/node-0/snapshot");
         let snapshot = decode(bytes, bucket).unwrap();
-        assert_eq!(snapshot.made_at_ms, 1_796_018_853_598);
+        assert_eq!(snapshot.created_at_ms, 1_796_018_853_598);
         let names = |rows: &Rows| {
             let beats = rows.clients.iter().map(|row| format!("beat of {}", row.username));
             beats.chain(rows.users.iter().map(|row| format!("user {}", row.username))).collect::<Vec<_>>()
@@ -172,25 +176,25 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_of_another_bucket_is_none() {
+    fn a_snapshot_of_another_bucket_is_rejected() {
         assert!(decode(&encode(&["alice"]), Uuid::from_u128(8)).unwrap_err().contains("another bucket"));
     }
 
     proptest! {
         #[test]
-        fn what_was_cut_or_changed_is_no_snapshot(place in any::<prop::sample::Index>(), flip in 1_u8..) {
+        fn a_truncated_or_changed_snapshot_is_rejected(index in any::<prop::sample::Index>(), flip in 1_u8..) {
             let bytes = encode(&["alice", "bob"]);
-            let place = place.index(bytes.len());
-            prop_assert!(decode(&bytes[..place], Uuid::from_u128(7)).is_err());
+            let index = index.index(bytes.len());
+            prop_assert!(decode(&bytes[..index], Uuid::from_u128(7)).is_err());
             let mut changed = bytes;
-            changed[place] ^= flip;
+            changed[index] ^= flip;
             prop_assert!(decode(&changed, Uuid::from_u128(7)).is_err());
         }
 
         #[test]
         fn no_bytes_make_the_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = decode(&bytes, Uuid::nil());
-            let _ = decode(&[magic(), bytes].concat(), Uuid::nil());
+            let _ = decode(&[first_line(), bytes].concat(), Uuid::nil());
         }
     }
 }

@@ -1,5 +1,6 @@
-//! A bucket as the rest of the program sees it: a [`Backend`] with a deadline on every call, bounded retries with
-//! jitter, and writes whose answer was lost read back before they are called a conflict.
+//! A bucket: a [`Backend`] with a deadline for every call, bounded retries with jitter, and a
+//! read-back after a refused write. The read-back distinguishes a lost response of our own write
+//! from a conflict.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,27 +10,26 @@ use rand::RngExt;
 use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Backend, BackendError, Entry, Folder, Key, ListPage, Version};
+use super::{Backend, BackendError, Folder, Key, ListPage, Object, ObjectVersion};
 
-/// An object as it was read; see [`Entry`].
-pub type Object = Entry;
+/// Most pages in one listing, so that a broken store cannot make it endless. Enough for ten million
+/// names in pages of 1000.
+const MAX_LIST_PAGES: u32 = 10_000;
 
-/// Pages in one listing; a store that names ever more pages is broken. Ten million names of the smallest usual page.
-const MAX_PAGES: u32 = 10_000;
-
-/// How long a call may take and how often it is tried within that time.
+/// Deadline and retries of a call.
 #[derive(Clone, Copy, Debug)]
 pub struct RetryPolicy {
-    /// The whole call, retries included (`storage_timeout_ms`).
+    /// Longest duration of the whole call, retries included (`storage_timeout_ms`).
     pub deadline: Duration,
-    /// Tries in all; at least 1.
+    /// Number of attempts, the first included. At least 1.
     pub attempts: u32,
-    /// The pause before the second try; doubled for each further one. Half of each pause is drawn at random.
-    pub first_pause: Duration,
+    /// Backoff before the second attempt. It doubles with each further one. Half of it is random
+    /// jitter.
+    pub initial_backoff: Duration,
 }
 
 impl RetryPolicy {
-    /// The default policy with another deadline.
+    /// The default policy with this deadline.
     #[must_use]
     pub fn with_deadline(deadline: Duration) -> Self {
         Self { deadline, ..Self::default() }
@@ -38,131 +38,141 @@ impl RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { deadline: Duration::from_secs(5), attempts: 4, first_pause: Duration::from_millis(100) }
+        Self { deadline: Duration::from_secs(5), attempts: 4, initial_backoff: Duration::from_millis(100) }
     }
 }
 
-/// What became of a create-only write.
+/// Result of a create-only write.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Created {
-    /// The object is ours and durable.
-    New(Version),
-    /// There is one already, with other bytes than ours. Nothing was written.
-    Taken(Object),
+pub enum CreateOutcome {
+    /// This call created the object, and it is durable.
+    Created(ObjectVersion),
+    /// The object already exists, with other bytes. Nothing was written.
+    AlreadyExists(Object),
 }
 
-/// Why a call to the bucket failed. Display is for logs; clients are told only that the storage is unavailable.
+/// Error of a call to the bucket. The text is for logs. Clients learn only that the storage is
+/// unavailable.
 #[derive(Clone, Debug, Error)]
 pub enum BucketError {
-    /// No answer within the deadline. A write may or may not have taken effect.
-    #[error("{operation} {path}: no answer from the {store} within {deadline_ms} ms{}", .last.as_ref().map(|l| format!(" (last error: {l})")).unwrap_or_default())]
+    /// No response within the deadline. A write may or may not have taken effect.
+    #[error("{operation} {path}: no answer from the {store} within {deadline_ms} ms{}", .last_error.as_ref().map(|l| format!(" (last error: {l})")).unwrap_or_default())]
     TimedOut {
-        /// What was tried: `create`, `get`, ...
+        /// The operation: `create`, `get`, ...
         operation: &'static str,
-        /// On which path.
+        /// The path in the bucket.
         path: String,
-        /// Which store.
+        /// The store, as [`Backend::describe`] names it.
         store: String,
         /// The deadline in milliseconds.
         deadline_ms: u128,
-        /// What the last try before it said.
-        last: Option<String>,
+        /// The error of the last attempt that ended.
+        last_error: Option<String>,
     },
-    /// The store said no, or could not be reached in all tries.
+    /// The store refused, or every attempt failed.
     #[error("{operation} {path} failed on the {store}: {cause}")]
     Unavailable {
-        /// What was tried: `create`, `get`, ...
+        /// The operation: `create`, `get`, ...
         operation: &'static str,
-        /// On which path.
+        /// The path in the bucket.
         path: String,
-        /// Which store.
+        /// The store, as [`Backend::describe`] names it.
         store: String,
-        /// What the last try said.
+        /// The error of the last attempt.
         cause: String,
     },
-    /// The object is there and cannot be read, while others can; see [`BackendError::Unreadable`].
+    /// This one object cannot be read, and the others can: see [`BackendError::Unreadable`].
     #[error("{operation} {path} failed on the {store}: {cause}")]
     Unreadable {
-        /// What was tried: `create`, `get`, ...
+        /// The operation: `create`, `get`, ...
         operation: &'static str,
-        /// On which path.
+        /// The path in the bucket.
         path: String,
-        /// Which store.
+        /// The store, as [`Backend::describe`] names it.
         store: String,
-        /// Why, and what to do about it.
+        /// The cause and the remedy.
         cause: String,
     },
-    /// An object that was there before, and that nobody deletes, is not there. Then the bucket itself is in doubt.
+    /// An object that existed and that Rollcall never deletes is missing. The whole bucket may be
+    /// lost.
     #[error(
         "{path} is no longer in the {store}, and Rollcall did not delete it: put it back, or restart the nodes if it is gone for good"
     )]
     Vanished {
         /// The object's path.
         path: String,
-        /// Which store.
+        /// The store, as [`Backend::describe`] names it.
         store: String,
     },
 }
 
-/// The bucket. Cheap to clone.
+/// A bucket. Cheap to clone.
 #[derive(Clone)]
 pub struct Bucket {
     backend: Arc<dyn Backend>,
-    policy: RetryPolicy,
+    retry_policy: RetryPolicy,
 }
 
 impl Bucket {
-    /// A bucket on `backend`.
+    /// The bucket of a backend.
     #[must_use]
-    pub fn new(backend: Arc<dyn Backend>, policy: RetryPolicy) -> Self {
-        Self { backend, policy }
+    pub fn new(backend: Arc<dyn Backend>, retry_policy: RetryPolicy) -> Self {
+        Self { backend, retry_policy }
     }
 
-    /// The same bucket with another policy, for a call that must be quicker or more patient than the rest.
+    /// The same bucket with another retry policy, for a call with another deadline.
     #[must_use]
-    pub fn with_policy(&self, policy: RetryPolicy) -> Self {
-        Self { backend: Arc::clone(&self.backend), policy }
+    pub fn with_retry_policy(&self, retry_policy: RetryPolicy) -> Self {
+        Self { backend: Arc::clone(&self.backend), retry_policy }
     }
 
-    /// What and where the store is.
+    /// Kind and place of the store.
     #[must_use]
     pub fn describe(&self) -> String {
         self.backend.describe()
     }
 
-    /// What to answer when the object at `key`, which is known to have been written, is not found.
+    /// The error that the object at `key` is missing, although it is known to have existed.
     #[must_use]
     pub fn vanished(&self, key: &Key) -> BucketError {
         BucketError::Vanished { path: key.path(), store: self.describe() }
     }
 
-    /// Writes the object if there is none. An object with the very same bytes counts as ours: it is the trace of a try
-    /// whose answer was lost, since every object that Rollcall creates holds an id drawn for it.
+    /// Creates the object if there is none. An existing object with exactly these bytes counts as
+    /// created by this call: it comes from an attempt whose response was lost. Every object that
+    /// Rollcall creates contains a random id of its own.
     ///
     /// # Errors
-    /// [`BucketError`] if the store gave no answer in time; the write may have taken effect.
-    pub async fn create(&self, key: &Key, bytes: Bytes) -> Result<Created, BucketError> {
+    /// [`BucketError`] if the store refused or gave no response in time. The write may have taken
+    /// effect.
+    pub async fn create(&self, key: &Key, bytes: Bytes) -> Result<CreateOutcome, BucketError> {
         let (backend, bytes) = (&self.backend, &bytes);
         let attempt = move || async move {
             match backend.create(key, bytes.clone()).await {
-                Ok(version) => Ok(Created::New(version)),
+                Ok(version) => Ok(CreateOutcome::Created(version)),
                 Err(BackendError::Precondition) => match backend.get(key).await? {
-                    Some(ours) if ours.bytes == bytes => Ok(Created::New(ours.version)),
-                    Some(other) => Ok(Created::Taken(other)),
+                    Some(ours) if ours.bytes == bytes => Ok(CreateOutcome::Created(ours.version)),
+                    Some(other) => Ok(CreateOutcome::AlreadyExists(other)),
                     None => Err(BackendError::Transient("the object was there and was deleted meanwhile".to_owned())),
                 },
                 Err(error) => Err(error),
             }
         };
-        self.call("create", key.path(), attempt).await
+        self.retry("create", key.path(), attempt).await
     }
 
-    /// Writes the object if its version is still `version`; `None` if it is not. As with [`Self::create`], an object
-    /// that already holds our bytes counts as written by us.
+    /// Replaces the object if its version is still `version`. `None` if it is not. As with
+    /// [`Self::create`], an object that already has these bytes counts as written by this call.
     ///
     /// # Errors
-    /// [`BucketError`] if the store gave no answer in time; the write may have taken effect.
-    pub async fn replace_if(&self, key: &Key, version: &Version, bytes: Bytes) -> Result<Option<Version>, BucketError> {
+    /// [`BucketError`] if the store refused or gave no response in time. The write may have taken
+    /// effect.
+    pub async fn replace_if(
+        &self,
+        key: &Key,
+        version: &ObjectVersion,
+        bytes: Bytes,
+    ) -> Result<Option<ObjectVersion>, BucketError> {
         let (backend, bytes) = (&self.backend, &bytes);
         let attempt = move || async move {
             match backend.replace_if(key, version, bytes.clone()).await {
@@ -174,64 +184,66 @@ impl Bucket {
                 Err(error) => Err(error),
             }
         };
-        self.call("replace", key.path(), attempt).await
+        self.retry("replace", key.path(), attempt).await
     }
 
-    /// Reads the object; `None` if there is none.
+    /// Reads the object. `None` if there is none.
     ///
     /// # Errors
-    /// [`BucketError`] if the store gave no answer in time.
+    /// [`BucketError`] if the store refused or gave no response in time.
     pub async fn get(&self, key: &Key) -> Result<Option<Object>, BucketError> {
-        self.call("get", key.path(), || self.backend.get(key)).await
+        self.retry("get", key.path(), || self.backend.get(key)).await
     }
 
     /// One page of the names in a folder; see [`ListPage`].
     ///
     /// # Errors
-    /// [`BucketError`] if the store gave no answer in time.
+    /// [`BucketError`] if the store refused or gave no response in time.
     pub async fn list_page(&self, folder: &Folder, page: Option<&str>) -> Result<ListPage, BucketError> {
-        self.call("list", folder.path(), || self.backend.list(folder, page)).await
+        self.retry("list", folder.path(), || self.backend.list(folder, page)).await
     }
 
-    /// All names in a folder in ascending byte order, each once; each page has its own deadline.
+    /// All names in a folder in ascending byte order, without duplicates. Each page has its own
+    /// deadline.
     ///
     /// # Errors
-    /// [`BucketError`] if the store gave no answer in time; never a part of the listing.
+    /// [`BucketError`] if the store refused a page or gave no response in time. Then there is no
+    /// listing, not even a part.
     pub async fn list(&self, folder: &Folder) -> Result<Vec<String>, BucketError> {
         let mut names = Vec::new();
         let mut next = None;
-        for _ in 0..MAX_PAGES {
+        for _ in 0..MAX_LIST_PAGES {
             let page = self.list_page(folder, next.as_deref()).await?;
             names.extend(page.names);
             next = page.next;
             if next.is_none() {
-                // Pages of Cloud Storage are not in the order of names: it sorts `a-b/` before `a/`.
+                // Pages of Cloud Storage are not in the order of names: `a-b/` sorts before `a/`.
                 names.sort_unstable();
                 names.dedup();
                 return Ok(names);
             }
         }
-        Err(self.unavailable("list", folder.path(), format!("the listing has more than {MAX_PAGES} pages")))
+        Err(self.unavailable("list", folder.path(), format!("the listing has more than {MAX_LIST_PAGES} pages")))
     }
 
     /// Deletes the object, if there is one.
     ///
     /// # Errors
-    /// [`BucketError`] if the store gave no answer in time; the object may be gone all the same.
+    /// [`BucketError`] if the store refused or gave no response in time. The object may be deleted.
     pub async fn delete(&self, key: &Key) -> Result<(), BucketError> {
-        self.call("delete", key.path(), || self.backend.delete(key)).await
+        self.retry("delete", key.path(), || self.backend.delete(key)).await
     }
 
-    /// Tries until it works, cannot work, or the policy ends it.
-    async fn call<T, F, A>(&self, operation: &'static str, path: String, attempt: F) -> Result<T, BucketError>
+    /// Repeats an attempt until it succeeds, fails permanently, or the retry policy ends it.
+    async fn retry<T, F, A>(&self, operation: &'static str, path: String, attempt: F) -> Result<T, BucketError>
     where
         F: Fn() -> A,
         A: Future<Output = Result<T, BackendError>>,
     {
-        let deadline = Instant::now() + self.policy.deadline;
-        let mut pause = self.policy.first_pause;
-        let mut tries = 1;
-        let mut last = None;
+        let deadline = Instant::now() + self.retry_policy.deadline;
+        let mut backoff = self.retry_policy.initial_backoff;
+        let mut attempts = 1;
+        let mut last_error = None;
         loop {
             let cause = match timeout_at(deadline, attempt()).await {
                 Ok(Ok(done)) => return Ok(done),
@@ -239,22 +251,23 @@ impl Bucket {
                 Ok(Err(BackendError::Unreadable(cause))) => {
                     return Err(BucketError::Unreadable { operation, path, store: self.describe(), cause });
                 }
-                // A precondition that nobody asked for is a broken store; asking again would not mend it.
+                // A refused precondition on a call without one is a fault of the store. A retry
+                // would not help.
                 Ok(Err(error @ (BackendError::Permanent(_) | BackendError::Precondition))) => {
                     return Err(self.unavailable(operation, path, error.to_string()));
                 }
-                Err(_) => return Err(self.timed_out(operation, path, last)),
+                Err(_) => return Err(self.timed_out(operation, path, last_error)),
             };
-            if tries >= self.policy.attempts {
+            if attempts >= self.retry_policy.attempts {
                 return Err(self.unavailable(operation, path, cause));
             }
-            tracing::debug!("{operation} {path}: try {tries} failed: {cause}");
-            last = Some(cause);
-            tries += 1;
-            if timeout_at(deadline, sleep(jittered(pause, draw_share()))).await.is_err() {
-                return Err(self.timed_out(operation, path, last));
+            tracing::debug!(operation, %path, attempt = attempts, %cause, "storage attempt failed, will retry");
+            last_error = Some(cause);
+            attempts += 1;
+            if timeout_at(deadline, sleep(with_jitter(backoff, random_fraction()))).await.is_err() {
+                return Err(self.timed_out(operation, path, last_error));
             }
-            pause = pause.saturating_mul(2);
+            backoff = backoff.saturating_mul(2);
         }
     }
 
@@ -262,57 +275,58 @@ impl Bucket {
         BucketError::Unavailable { operation, path, store: self.describe(), cause }
     }
 
-    fn timed_out(&self, operation: &'static str, path: String, last: Option<String>) -> BucketError {
-        let deadline_ms = self.policy.deadline.as_millis();
-        BucketError::TimedOut { operation, path, store: self.describe(), deadline_ms, last }
+    fn timed_out(&self, operation: &'static str, path: String, last_error: Option<String>) -> BucketError {
+        let deadline_ms = self.retry_policy.deadline.as_millis();
+        BucketError::TimedOut { operation, path, store: self.describe(), deadline_ms, last_error }
     }
 }
 
-/// Half of the pause, and of the other half the `share` of 0.0 to 1.0: nodes that failed together do not return together.
-fn jittered(pause: Duration, share: f64) -> Duration {
-    let half = pause / 2;
-    half + half.mul_f64(share)
+/// Half of the backoff, plus a fraction (0.0 to 1.0) of the other half. Nodes that failed together
+/// then do not retry together.
+fn with_jitter(backoff: Duration, fraction: f64) -> Duration {
+    let half = backoff / 2;
+    half + half.mul_f64(fraction)
 }
 
-#[expect(clippy::disallowed_methods, reason = "a pause between tries decides nothing that a test must repeat")]
-fn draw_share() -> f64 {
+#[expect(clippy::disallowed_methods, reason = "no test needs to repeat the jitter of a backoff")]
+fn random_fraction() -> f64 {
     rand::rng().random()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::{Fault, Memory};
+    use crate::storage::{Fault, MemoryBackend};
 
     const KEY: Key = Key::Cluster;
 
-    /// A bucket in memory with the default policy, and its store to inject faults into.
-    fn bucket() -> (Bucket, Memory) {
-        let store = Memory::new();
+    /// A bucket in memory with the default policy, and its store for the injection of faults.
+    fn bucket() -> (Bucket, MemoryBackend) {
+        let store = MemoryBackend::new();
         (Bucket::new(Arc::new(store.clone()), RetryPolicy::default()), store)
     }
 
     #[test]
-    fn a_pause_is_at_least_half_of_what_was_asked_and_never_more() {
-        let pause = Duration::from_millis(100);
-        assert_eq!(jittered(pause, 0.0), Duration::from_millis(50));
-        assert_eq!(jittered(pause, 1.0), pause);
-        assert!((0..100).all(|_| (0.0..1.0).contains(&draw_share())));
+    fn jitter_shortens_a_backoff_by_half_at_most() {
+        let backoff = Duration::from_millis(100);
+        assert_eq!(with_jitter(backoff, 0.0), Duration::from_millis(50));
+        assert_eq!(with_jitter(backoff, 1.0), backoff);
+        assert!((0..100).all(|_| (0.0..1.0).contains(&random_fraction())));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn pauses_double_from_try_to_try() {
+    async fn the_backoff_doubles_with_each_attempt() {
         let (bucket, store) = bucket();
         store.faults().inject(3, &Fault::Transient);
         let start = Instant::now();
-        assert_eq!(bucket.get(&KEY).await.expect("the fourth try works"), None);
-        // 100 + 200 + 400 ms, of each at least half.
+        assert_eq!(bucket.get(&KEY).await.expect("the fourth attempt succeeds"), None);
+        // Between half and all of 100 + 200 + 400 ms.
         let took = start.elapsed();
         assert!((Duration::from_millis(350)..=Duration::from_millis(703)).contains(&took), "{took:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_last_try_is_the_last() {
+    async fn a_call_makes_no_more_attempts_than_the_policy_allows() {
         let (bucket, store) = bucket();
         store.faults().inject(4, &Fault::Transient);
         assert!(matches!(bucket.get(&KEY).await, Err(BucketError::Unavailable { .. })));
@@ -329,19 +343,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_deadline_covers_tries_and_pauses_together_and_names_the_last_error() {
+    async fn the_deadline_covers_all_attempts_and_backoffs_and_the_error_names_the_last_cause() {
         let (bucket, store) = bucket();
         store.faults().inject(1, &Fault::Transient);
         store.faults().inject(1, &Fault::Hang);
         let start = Instant::now();
-        let error = bucket.get(&KEY).await.expect_err("the second try hangs");
+        let error = bucket.get(&KEY).await.expect_err("the second attempt hangs");
         assert_eq!(start.elapsed().as_secs(), RetryPolicy::default().deadline.as_secs());
-        assert!(matches!(&error, BucketError::TimedOut { last: Some(_), .. }), "{error}");
+        assert!(matches!(&error, BucketError::TimedOut { last_error: Some(_), .. }), "{error}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_listing_fails_whole_when_a_later_page_fails() {
-        let store = Memory::new().with_page_size(1);
+    async fn a_listing_fails_completely_when_a_later_page_fails() {
+        let store = MemoryBackend::new().with_page_size(1);
         let bucket = Bucket::new(Arc::new(store.clone()), RetryPolicy::default());
         for number in 0..2 {
             bucket.create(&Key::Check(number), Bytes::new()).await.expect("created");

@@ -1,13 +1,14 @@
-//! Google Cloud Storage, which is also what stands behind a Firebase bucket.
+//! Google Cloud Storage, which also stores the objects of a Firebase bucket.
 //!
-//! Bytes go through Google's own crate; lists and deletes are JSON requests with the same credentials, because the
-//! crate offers those over gRPC only. The number that Cloud Storage gives each write, the generation, is the version: writing
-//! on the condition "generation 0" is create-only. This file decides nothing about tries: Google's crate is told never to try
-//! again, so that [`Bucket`](super::Bucket)'s policy is the only one.
+//! Reads and writes use Google's crate. Lists and deletes are JSON requests with the same
+//! credentials, because the crate offers them over gRPC only. The version of an object is its
+//! generation, the number that Cloud Storage gives each write. A write with the condition
+//! "generation 0" is create-only. Google's crate never retries here: the policy of
+//! [`Bucket`](super::Bucket) is the only one.
 
 mod access;
-mod json;
-mod refusal;
+mod json_api;
+mod request_failure;
 
 use std::path::PathBuf;
 
@@ -18,16 +19,17 @@ use google_cloud_gax::retry_policy::NeverRetry;
 use google_cloud_storage::client::Storage;
 use google_cloud_storage::read_resume_policy::NeverResume;
 
-use self::json::JsonApi;
-use self::refusal::Refusal;
-use super::{Backend, BackendError, Entry, Folder, Key, ListPage, MAX_OBJECT_BYTES, Version};
+use self::json_api::JsonApi;
+use self::request_failure::RequestFailure;
+use super::{Backend, BackendError, Folder, Key, ListPage, MAX_OBJECT_BYTES, Object, ObjectVersion};
 
-/// Where Cloud Storage is, unless an emulator stands in.
+/// Endpoint of Cloud Storage, unless an emulator replaces it.
 const GOOGLE: &str = "https://storage.googleapis.com";
-/// Objects are sent in one request, never in a session of several: this is above the largest.
+/// Size from which Google's crate uploads an object in several requests, in bytes. Above the
+/// largest object, so that every upload is one request.
 const ONE_REQUEST_BYTES: usize = MAX_OBJECT_BYTES + 1;
 
-/// Which bucket, where, and who asks.
+/// Bucket, endpoint and credentials.
 #[derive(Clone, Debug)]
 pub struct GcsConfig {
     bucket: String,
@@ -37,14 +39,15 @@ pub struct GcsConfig {
 }
 
 impl GcsConfig {
-    /// A bucket at Google, with the key in `key_file` (`GOOGLE_APPLICATION_CREDENTIALS`). The name may have the form
-    /// `gs://name`.
+    /// A bucket at Google, with the credentials in `key_file` (`GOOGLE_APPLICATION_CREDENTIALS`).
+    /// The name may have the form `gs://name`.
     #[must_use]
     pub fn google(bucket: &str, key_file: PathBuf) -> Self {
         Self { bucket: bucket.to_owned(), endpoint: None, key_file: Some(key_file), page_size: 1000 }
     }
 
-    /// A bucket at an emulator (`STORAGE_EMULATOR_HOST`: `host:port`, with or without `http://`), without credentials.
+    /// A bucket of an emulator, without credentials. `host` is `STORAGE_EMULATOR_HOST`:
+    /// `host:port`, with or without `http://`.
     #[must_use]
     pub fn emulator(bucket: &str, host: &str) -> Self {
         let host = host.trim_end_matches('/');
@@ -52,7 +55,8 @@ impl GcsConfig {
         Self { bucket: bucket.to_owned(), endpoint: Some(endpoint), key_file: None, page_size: 1000 }
     }
 
-    /// As many names on a page of a listing; Cloud Storage gives at most 1000, which is the default.
+    /// The number of names per page of a listing. The default is 1000, the most that Cloud Storage
+    /// allows.
     #[must_use]
     pub fn with_page_size(self, names: u32) -> Self {
         Self { page_size: names.clamp(1, 1000), ..self }
@@ -61,28 +65,29 @@ impl GcsConfig {
 
 /// A bucket of Google Cloud Storage.
 #[derive(Debug)]
-pub struct Gcs {
-    objects: Storage,
+pub struct GcsBackend {
+    client: Storage,
     json: JsonApi,
     bucket: String,
-    /// The bucket's name as Google's crate wants it.
+    /// The bucket's name in the form that Google's crate requires.
     resource: String,
     endpoint: Option<String>,
 }
 
-impl Gcs {
-    /// Reads the credentials and makes the clients. Nothing is sent yet: whether Google accepts the credentials, and whether there
-    /// is such a bucket, the first operation tells.
+impl GcsBackend {
+    /// Reads the credentials and creates the clients. No request is sent: the first operation shows
+    /// whether Google accepts the credentials and whether the bucket exists.
     ///
     /// # Errors
-    /// [`BackendError::Permanent`] if the bucket's name or the key file is wrong; it names the variable and the remedy.
+    /// [`BackendError::Permanent`] if the bucket's name or the key file is invalid. It names the
+    /// variable and the remedy.
     pub async fn connect(config: GcsConfig) -> Result<Self, BackendError> {
         let bucket = access::bucket_name(&config.bucket)?;
         let credentials = access::credentials(config.key_file.as_deref()).await?;
-        access::install_tls();
+        access::install_tls_provider();
         let endpoint = config.endpoint.as_deref().unwrap_or(GOOGLE);
         let json = JsonApi::new(endpoint, &bucket, credentials.clone(), config.page_size)?;
-        let objects = Storage::builder()
+        let client = Storage::builder()
             .with_endpoint(endpoint)
             .with_credentials(credentials)
             .with_retry_policy(NeverRetry)
@@ -92,22 +97,22 @@ impl Gcs {
             .await
             .map_err(|error| BackendError::Permanent(format!("cannot make a client for {endpoint}: {error}")))?;
         let resource = format!("projects/_/buckets/{bucket}");
-        Ok(Self { objects, json, bucket, resource, endpoint: config.endpoint })
+        Ok(Self { client, json, bucket, resource, endpoint: config.endpoint })
     }
 
-    async fn write(&self, key: &Key, generation: i64, bytes: Bytes) -> Result<Version, BackendError> {
-        let write = self.objects.write_object(&self.resource, key.path(), bytes);
-        // With a generation named, a write that is sent twice takes effect once.
+    async fn write(&self, key: &Key, generation: i64, bytes: Bytes) -> Result<ObjectVersion, BackendError> {
+        let write = self.client.write_object(&self.resource, key.path(), bytes);
+        // The generation makes the write idempotent.
         let write = write.set_if_generation_match(generation).set_content_type(key.media_type());
-        // Boxed, for it is a future of 29 KB.
+        // Boxed, because this future has 29 KB.
         match Box::pin(write.send_unbuffered()).await {
             Ok(object) => Ok(version(object.generation)),
-            Err(error) => Err(Refusal::from_google(&error).of_write(&self.bucket)),
+            Err(error) => Err(RequestFailure::from_google(&error).into_write_error(&self.bucket)),
         }
     }
 
-    async fn read(&self, key: &Key) -> Result<Entry, google_cloud_storage::Error> {
-        let mut response = self.objects.read_object(&self.resource, key.path()).send().await?;
+    async fn read(&self, key: &Key) -> Result<Object, google_cloud_storage::Error> {
+        let mut response = self.client.read_object(&self.resource, key.path()).send().await?;
         let version = version(response.object().generation);
         let mut bytes = BytesMut::new();
         while let Some(chunk) = response.next().await.transpose()? {
@@ -116,33 +121,38 @@ impl Gcs {
                 break;
             }
         }
-        Ok(Entry { bytes: bytes.freeze(), version })
+        Ok(Object { bytes: bytes.freeze(), version })
     }
 }
 
 #[async_trait]
-impl Backend for Gcs {
-    async fn create(&self, key: &Key, bytes: Bytes) -> Result<Version, BackendError> {
+impl Backend for GcsBackend {
+    async fn create(&self, key: &Key, bytes: Bytes) -> Result<ObjectVersion, BackendError> {
         self.write(key, 0, bytes).await
     }
 
-    async fn replace_if(&self, key: &Key, version: &Version, bytes: Bytes) -> Result<Version, BackendError> {
-        // What is no generation is no version of ours; and 0 would create.
+    async fn replace_if(
+        &self,
+        key: &Key,
+        version: &ObjectVersion,
+        bytes: Bytes,
+    ) -> Result<ObjectVersion, BackendError> {
+        // A version that is no generation belongs to another store. 0 would create the object.
         match version.0.parse() {
             Ok(generation) if generation > 0 => self.write(key, generation, bytes).await,
             _ => Err(BackendError::Precondition),
         }
     }
 
-    async fn get(&self, key: &Key) -> Result<Option<Entry>, BackendError> {
+    async fn get(&self, key: &Key) -> Result<Option<Object>, BackendError> {
         match self.read(key).await {
             Ok(entry) if entry.bytes.len() > MAX_OBJECT_BYTES => Err(BackendError::Unreadable(format!(
                 "{key} is larger than {MAX_OBJECT_BYTES} bytes; Rollcall did not write it, move it away"
             ))),
             Ok(entry) => Ok(Some(entry)),
-            Err(error) => match Refusal::from_google(&error) {
-                refusal if refusal.no_such_object() => Ok(None),
-                refusal => Err(refusal.of_read(&self.bucket)),
+            Err(error) => match RequestFailure::from_google(&error) {
+                failure if failure.is_object_not_found() => Ok(None),
+                failure => Err(failure.into_error(&self.bucket)),
             },
         }
     }
@@ -163,6 +173,6 @@ impl Backend for Gcs {
     }
 }
 
-fn version(generation: i64) -> Version {
-    Version(format_compact!("{generation}"))
+fn version(generation: i64) -> ObjectVersion {
+    ObjectVersion(format_compact!("{generation}"))
 }

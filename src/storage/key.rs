@@ -1,32 +1,34 @@
-//! The one file that knows a path in the bucket.
+//! Paths of objects and folders in the bucket. No other file spells them.
 
 use rollcall_core::{ImageName, NodeAddr, Username};
 
-/// What can be stored, each at its own path.
+/// An object that can be stored, at its own path.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Key {
     /// The id of the cluster that uses this bucket.
     Cluster,
-    /// The trace of a node's first start: who has one and no ballot has lost the ballot.
+    /// The record of a node's first start. A node that has this record and no ballot has lost its
+    /// ballot.
     Node(NodeAddr),
-    /// The key under which the tokens of users are made.
+    /// The key that signs the tokens of users.
     TokenKey,
     /// A user's registration.
     Profile(Username),
-    /// One of a user's pictures.
+    /// One of a user's images.
     Image(Username, ImageName),
-    /// What a check of the bucket writes and deletes again; the number keeps two checks apart.
+    /// The object that a check of the bucket writes and deletes. Concurrent checks have different
+    /// numbers.
     Check(u32),
 }
 
-/// What can be listed: the names of a folder's direct children.
+/// A folder that can be listed: the names of its direct children.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Folder {
-    /// The users; each child is a username.
+    /// The users. Each child is a username.
     Users,
-    /// The pictures of one user; each child is an image name.
+    /// The images of one user. Each child is an image name.
     Images(Username),
-    /// What checks of the bucket wrote; each child is a file name.
+    /// The objects of checks of the bucket. Each child is a file name.
     Checks,
 }
 
@@ -44,7 +46,7 @@ impl Key {
         }
     }
 
-    /// The media type that a store should note for the object.
+    /// The media type that a store keeps with the object.
     #[must_use]
     pub fn media_type(&self) -> &'static str {
         match self {

@@ -1,13 +1,14 @@
-//! The embedded store: a directory of this machine, which several processes may use at once. NFS is not supported: it
-//! keeps neither locks nor hard links well enough.
+//! The embedded store: a directory of this machine, which several processes may use at once. NFS is
+//! not supported: its locks and hard links are not reliable enough.
 //!
-//! This file keeps blocking work off the async threads and within bounds; [`files`] does the work.
+//! This file runs the blocking operations of [`object_files`] outside of the async threads, and
+//! limits their number.
 
 mod directories;
-mod files;
+mod io_failure;
+mod object_files;
 mod read;
-mod root;
-mod trouble;
+mod root_dir;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,64 +17,73 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use self::files::Files;
-use super::{Backend, BackendError, Entry, Folder, Key, ListPage, Version};
+use self::object_files::ObjectFiles;
+use super::{Backend, BackendError, Folder, Key, ListPage, Object, ObjectVersion};
 use rollcall_core::clock;
 
-/// Operations that work on the disk at once; more wait. It keeps room for others among tokio's blocking threads (512).
-const OPERATIONS_AT_ONCE: usize = 32;
+/// Most concurrent operations on the disk; further ones wait. Leaves most of tokio's 512 blocking
+/// threads to others.
+const MAX_CONCURRENT_OPERATIONS: usize = 32;
 
-/// A directory as a store.
+/// Store in a local directory.
 #[derive(Debug)]
-pub struct Local {
-    files: Arc<Files>,
-    slots: Arc<Semaphore>,
+pub struct LocalBackend {
+    files: Arc<ObjectFiles>,
+    permits: Arc<Semaphore>,
 }
 
-impl Local {
-    /// Names on one page of a listing, unless configured.
+impl LocalBackend {
+    /// Number of names per page of a listing outside of tests.
     pub const DEFAULT_PAGE_SIZE: usize = 10_000;
 
-    /// Opens the store in `root`, which is made if need be, and removes what crashed writes of others left in it more than
-    /// an hour ago. `boot_tag` names this store's temporary files: no other store that uses `root` at the same time may
-    /// have the same. It is one path segment; a boot id is right.
+    /// Opens the store in `root`, and creates the directory if it is missing. Removes temporary
+    /// files of crashed writes that are older than an hour. `boot_tag` is part of the names of this
+    /// store's temporary files. It is one path segment, and no other store in `root` may use the
+    /// same at the same time.
     ///
     /// # Errors
-    /// [`BackendError::Permanent`] names the directory that cannot be made or written to, and the remedy.
+    /// [`BackendError::Permanent`] if the directory cannot be created or written. It names the
+    /// directory and the remedy.
     pub fn open(root: PathBuf, boot_tag: &str, page_size: usize) -> Result<Self, BackendError> {
-        let files = Files::open(root, boot_tag, page_size.max(1), clock::wall_now())?;
-        Ok(Self { files: Arc::new(files), slots: Arc::new(Semaphore::new(OPERATIONS_AT_ONCE)) })
+        let files = ObjectFiles::open(root, boot_tag, page_size.max(1), clock::wall_now())?;
+        Ok(Self { files: Arc::new(files), permits: Arc::new(Semaphore::new(MAX_CONCURRENT_OPERATIONS)) })
     }
 
-    /// Runs blocking work when there is room. When the caller gives up, work that has begun goes on to its end and keeps
-    /// its slot until then.
+    /// Runs blocking work once a permit is free. If the caller stops waiting, started work still
+    /// runs to its end and keeps its permit until then.
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Files) -> Result<T, BackendError> + Send + 'static,
+        work: impl FnOnce(&ObjectFiles) -> Result<T, BackendError> + Send + 'static,
     ) -> Result<T, BackendError> {
-        let slot = Arc::clone(&self.slots).acquire_owned().await.expect("the semaphore is never closed");
+        let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
         let files = Arc::clone(&self.files);
         let done = tokio::task::spawn_blocking(move || {
-            let _slot = slot;
-            files.in_root(work)
+            let _permit = permit;
+            files.with_root_checked(work)
         });
-        done.await.unwrap_or_else(|end| Err(BackendError::Transient(format!("the disk operation did not end: {end}"))))
+        done.await
+            .unwrap_or_else(|error| Err(BackendError::Transient(format!("the disk operation was aborted: {error}"))))
     }
 }
 
 #[async_trait]
-impl Backend for Local {
-    async fn create(&self, key: &Key, bytes: Bytes) -> Result<Version, BackendError> {
+impl Backend for LocalBackend {
+    async fn create(&self, key: &Key, bytes: Bytes) -> Result<ObjectVersion, BackendError> {
         let path = key.path();
         self.run(move |files| files.create(&path, &bytes)).await
     }
 
-    async fn replace_if(&self, key: &Key, version: &Version, bytes: Bytes) -> Result<Version, BackendError> {
+    async fn replace_if(
+        &self,
+        key: &Key,
+        version: &ObjectVersion,
+        bytes: Bytes,
+    ) -> Result<ObjectVersion, BackendError> {
         let (path, version) = (key.path(), version.clone());
         self.run(move |files| files.replace_if(&path, &version, &bytes)).await
     }
 
-    async fn get(&self, key: &Key) -> Result<Option<Entry>, BackendError> {
+    async fn get(&self, key: &Key) -> Result<Option<Object>, BackendError> {
         let path = key.path();
         self.run(move |files| files.get(&path)).await
     }

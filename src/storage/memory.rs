@@ -1,4 +1,4 @@
-//! A store in memory, for tests: it keeps the contract of [`Backend`] and fails on demand.
+//! Store in memory for tests. It fulfils the contract of [`Backend`], and fails on demand.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,106 +8,109 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use compact_str::format_compact;
 
-use super::{Backend, BackendError, Entry, Folder, Key, ListPage, Version};
+use super::{Backend, BackendError, Folder, Key, ListPage, Object, ObjectVersion};
 
-/// What goes wrong with one call.
+/// A fault injected into one call.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Fault {
-    /// Nothing: lets one call pass before the next fault.
+    /// No fault: one call succeeds before the next fault.
     None,
-    /// The call fails before it takes effect; trying again may help.
+    /// The call fails before it takes effect. A retry may succeed.
     Transient,
-    /// The call fails before it takes effect; trying again will not help.
+    /// The call fails before it takes effect. A retry will not succeed.
     Permanent,
-    /// The call takes effect, but its answer is a transient error.
-    LoseAnswer,
-    /// The call takes effect after this pause.
+    /// The call takes effect, but returns a transient error.
+    LoseResponse,
+    /// The call takes effect after this delay.
     Delay(Duration),
-    /// No effect and no answer, ever.
+    /// The call takes no effect and never returns.
     Hang,
 }
 
-/// The faults that wait for the next calls of one store; a handle that can be cloned.
+/// Handle to inject faults into the calls of one store. Clones share the faults.
 #[derive(Clone, Debug, Default)]
-pub struct Faults(Arc<Mutex<Plan>>);
+pub struct Faults(Arc<Mutex<FaultQueue>>);
 
 #[derive(Debug, Default)]
-struct Plan {
+struct FaultQueue {
     next: VecDeque<Fault>,
     outage: Option<Fault>,
     calls: usize,
 }
 
 impl Faults {
-    /// Lets this fault befall each of `count` calls, after those that wait already.
+    /// Injects a fault into `count` calls, after the faults injected before.
     pub fn inject(&self, count: usize, fault: &Fault) {
         lock(&self.0).next.extend(std::iter::repeat_n(fault.clone(), count));
     }
 
-    /// Lets this fault befall every call for which no other waits, until `None` is set.
+    /// Injects a fault into every call without another fault, until `None` is set.
     pub fn set_outage(&self, fault: Option<Fault>) {
         lock(&self.0).outage = fault;
     }
 
-    /// The number of calls that the store has seen.
+    /// The number of calls to the store so far.
     #[must_use]
     pub fn calls(&self) -> usize {
         lock(&self.0).calls
     }
 
-    fn take(&self) -> Fault {
+    fn next_fault(&self) -> Fault {
         let mut plan = lock(&self.0);
         plan.calls += 1;
         plan.next.pop_front().or_else(|| plan.outage.clone()).unwrap_or(Fault::None)
     }
 }
 
-/// A store in memory. Clones share their objects and their faults.
+/// Store in memory. Clones share their objects and faults.
 #[derive(Clone, Debug)]
-pub struct Memory {
-    objects: Arc<Mutex<Objects>>,
+pub struct MemoryBackend {
+    objects: Arc<Mutex<ObjectTable>>,
     faults: Faults,
     page_size: usize,
 }
 
 #[derive(Debug, Default)]
-struct Objects {
-    by_path: BTreeMap<String, Entry>,
+struct ObjectTable {
+    by_path: BTreeMap<String, Object>,
     writes: u64,
 }
 
-impl Memory {
-    /// An empty store with pages of 1000 names.
+impl MemoryBackend {
+    /// An empty store that lists 1000 names per page.
     #[must_use]
     pub fn new() -> Self {
         Self { objects: Arc::default(), faults: Faults::default(), page_size: 1000 }
     }
 
-    /// The same objects, listed in pages of `names`; at least 1.
+    /// The same store with `names` names per page, at least 1.
     #[must_use]
     pub fn with_page_size(self, names: usize) -> Self {
         Self { page_size: names.max(1), ..self }
     }
 
-    /// The handle to let calls fail.
+    /// The handle to inject faults.
     #[must_use]
     pub fn faults(&self) -> &Faults {
         &self.faults
     }
 
-    /// Does what the next fault says around `effect`.
-    async fn call<T>(&self, effect: impl FnOnce(&mut Objects) -> Result<T, BackendError>) -> Result<T, BackendError> {
-        match self.faults.take() {
+    /// Performs `effect` with the next fault.
+    async fn call<T>(
+        &self,
+        effect: impl FnOnce(&mut ObjectTable) -> Result<T, BackendError>,
+    ) -> Result<T, BackendError> {
+        match self.faults.next_fault() {
             Fault::None => effect(&mut lock(&self.objects)),
             Fault::Transient => Err(BackendError::Transient("injected: try again".to_owned())),
             Fault::Permanent => Err(BackendError::Permanent("injected: no use".to_owned())),
-            Fault::LoseAnswer => {
-                // Whether it took effect or not, the caller does not learn it.
+            Fault::LoseResponse => {
+                // The caller does not learn whether the call took effect.
                 let _ = effect(&mut lock(&self.objects));
                 Err(BackendError::Transient("injected: the answer was lost".to_owned()))
             }
-            Fault::Delay(pause) => {
-                tokio::time::sleep(pause).await;
+            Fault::Delay(delay) => {
+                tokio::time::sleep(delay).await;
                 effect(&mut lock(&self.objects))
             }
             Fault::Hang => std::future::pending().await,
@@ -115,23 +118,23 @@ impl Memory {
     }
 }
 
-impl Default for Memory {
+impl Default for MemoryBackend {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Objects {
-    fn put(&mut self, key: &Key, bytes: Bytes) -> Version {
+impl ObjectTable {
+    fn put(&mut self, key: &Key, bytes: Bytes) -> ObjectVersion {
         self.writes += 1;
-        let version = Version(format_compact!("{}", self.writes));
-        self.by_path.insert(key.path(), Entry { bytes, version: version.clone() });
+        let version = ObjectVersion(format_compact!("{}", self.writes));
+        self.by_path.insert(key.path(), Object { bytes, version: version.clone() });
         version
     }
 
     fn children(&self, folder: &Folder, after: Option<&str>, page_size: usize) -> ListPage {
         let path = folder.path();
-        // A child is the path's next segment: a file's name, or a folder's whatever it holds.
+        // A child is the next segment of a path: the name of a file or of a folder.
         let mut rest: BTreeSet<&str> = self
             .by_path
             .range(path.clone()..)
@@ -151,8 +154,8 @@ impl Objects {
 }
 
 #[async_trait]
-impl Backend for Memory {
-    async fn create(&self, key: &Key, bytes: Bytes) -> Result<Version, BackendError> {
+impl Backend for MemoryBackend {
+    async fn create(&self, key: &Key, bytes: Bytes) -> Result<ObjectVersion, BackendError> {
         self.call(|objects| match objects.by_path.get(&key.path()) {
             Some(_) => Err(BackendError::Precondition),
             None => Ok(objects.put(key, bytes)),
@@ -160,7 +163,12 @@ impl Backend for Memory {
         .await
     }
 
-    async fn replace_if(&self, key: &Key, version: &Version, bytes: Bytes) -> Result<Version, BackendError> {
+    async fn replace_if(
+        &self,
+        key: &Key,
+        version: &ObjectVersion,
+        bytes: Bytes,
+    ) -> Result<ObjectVersion, BackendError> {
         self.call(|objects| match objects.by_path.get(&key.path()) {
             Some(present) if present.version == *version => Ok(objects.put(key, bytes)),
             _ => Err(BackendError::Precondition),
@@ -168,7 +176,7 @@ impl Backend for Memory {
         .await
     }
 
-    async fn get(&self, key: &Key) -> Result<Option<Entry>, BackendError> {
+    async fn get(&self, key: &Key) -> Result<Option<Object>, BackendError> {
         self.call(|objects| Ok(objects.by_path.get(&key.path()).cloned())).await
     }
 
@@ -189,7 +197,8 @@ impl Backend for Memory {
     }
 }
 
-/// A panic of another test thread leaves the table as whole as it was: every change is one step.
+/// The lock, also after a panic of another test thread: every change is one step, so the table is
+/// consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

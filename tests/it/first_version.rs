@@ -1,4 +1,5 @@
-//! The program starts on a data directory that its first version wrote: `tests/fixtures/first-version`.
+//! Compatibility: the nodes start on a data directory of the first version,
+//! `tests/fixtures/first-version`.
 
 use std::fs;
 use std::path::Path;
@@ -9,41 +10,42 @@ use rollcall_election::{NodeId, Peers, decode_ballot, encode_ballot};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::cluster::{Answer, Cluster, Plan};
+use crate::cluster::{Cluster, Plan, Response};
 
 const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/first-version");
 
 /// The term of the fixture's ballots.
 const TERM: u64 = 3;
 
-/// The fixture's node 0 had the vote of every node.
+/// The addresses of the fixture's nodes. Node 0 had the vote of every node.
 const NAMES: [&str; 3] = ["127.0.0.1:8090", "127.0.0.1:8091", "127.0.0.1:8092"];
 
-/// Where a snapshot says when it was made: behind its first line and the bucket's id.
-const MADE_AT: std::ops::Range<usize> = 36..44;
-/// The SHA-256 at the end of a snapshot, in bytes.
-const SUM_BYTES: usize = 32;
+/// Bytes of a snapshot's creation time. They follow the first line and the bucket's id.
+const CREATED_AT: std::ops::Range<usize> = 36..44;
+/// Length of the SHA-256 at the end of a snapshot, in bytes.
+const CHECKSUM_BYTES: usize = 32;
 
-/// Copies the fixture. Files named after a node are named after its present address. Ballots name the old addresses still: a
-/// vote for a node that is no member any more counts as used. Snapshots were made just now, or everybody were offline.
-fn lay_out(data: &Path, names: &[String]) {
+/// Copies the fixture. Files named after a node get its present address as their name. Ballots keep
+/// the old addresses: a vote for a node that is no longer a member counts as used. Snapshots get
+/// the present time: otherwise every client would be offline.
+fn copy_fixture(data: &Path, names: &[String]) {
     let fixture = Path::new(FIXTURE);
     copy(&fixture.join("bucket"), &data.join("bucket"));
     let traces = data.join("bucket/nodes");
     for (index, name) in names.iter().enumerate() {
         copy(&fixture.join(format!("node-{index}")), &data.join(name));
-        make_young(&data.join(name).join("snapshot"));
+        set_created_now(&data.join(name).join("snapshot"));
         fs::rename(traces.join(format!("node-{index}.json")), traces.join(format!("{name}.json")))
             .expect("it is there");
     }
 }
 
-fn make_young(snapshot: &Path) {
+fn set_created_now(snapshot: &Path) {
     let mut bytes = fs::read(snapshot).expect("it was copied");
     let now = SystemTime::UNIX_EPOCH.elapsed().expect("the calendar is later");
     let now_ms = i64::try_from(now.as_millis()).expect("the calendar is not so late");
-    bytes[MADE_AT].copy_from_slice(&now_ms.to_le_bytes());
-    let content = bytes.len() - SUM_BYTES;
+    bytes[CREATED_AT].copy_from_slice(&now_ms.to_le_bytes());
+    let content = bytes.len() - CHECKSUM_BYTES;
     let sum = Sha256::digest(&bytes[..content]);
     bytes[content..].copy_from_slice(&sum);
     fs::write(snapshot, bytes).expect("the directory is ours");
@@ -63,8 +65,8 @@ fn copy(from: &Path, to: &Path) {
 }
 
 async fn started() -> Cluster {
-    // With time enough for a busy machine until the clients that were online go offline.
-    Plan::quick().seeded(lay_out).env("HEARTBEAT_TTL_SECONDS", "600").start().await
+    // A long TTL: on a busy machine too, the online clients must stay online during the test.
+    Plan::quick().seeded(copy_fixture).env("HEARTBEAT_TTL_SECONDS", "600").start().await
 }
 
 fn token(of: &str) -> String {
@@ -73,7 +75,7 @@ fn token(of: &str) -> String {
     format!("Bearer {}", tokens[of].as_str().expect("a token"))
 }
 
-async fn beat_with(cluster: &Cluster, user: &str, token_of: &str) -> Answer {
+async fn beat_with(cluster: &Cluster, user: &str, token_of: &str) -> Response {
     let body = json!({"username": user}).to_string();
     cluster.lead().header("authorization", &token(token_of)).post("/heartbeat", body).await
 }
@@ -94,18 +96,18 @@ fn a_ballot_of_the_first_version_is_read_and_written_the_same() {
 }
 
 #[tokio::test]
-async fn terms_users_and_who_was_online_are_those_of_the_first_version() {
+async fn the_term_the_users_and_the_online_clients_of_the_first_version_are_kept() {
     let cluster = started().await;
     let leader = cluster.leader().await;
     let health = cluster.health(leader).await.expect("it answers");
     assert!(health["term"].as_u64().expect("a number") > TERM, "{health}");
     let users = cluster.lead().get("/users").await.json();
     let users = users["users"].as_array().expect("a list");
-    let told: Vec<Value> = users
+    let listed: Vec<Value> = users
         .iter()
         .map(|user| json!([user["id"], user["username"], user["addr"], user["online"], user["metadata"]]))
         .collect();
-    // Who was online, and Bob's live address, only the snapshots say.
+    // The online clients and Bob's live address are in the snapshots only.
     let alice = json!({"device": "laptop", "tags": ["a", 1, 2.5, true, null], "nested": {"é": "ü"}});
     let expected = [
         json!(["271ad16e-ce46-4d4f-bba4-4a75eb30e189", "alice", "10.0.0.1:9000", true, alice]),
@@ -114,18 +116,18 @@ async fn terms_users_and_who_was_online_are_those_of_the_first_version() {
         json!(["56f55cd3-6508-4bdb-9d66-1914e1bbbdc5", "dave", null, false, {}]),
         json!(["22f18580-d020-4fcc-9cb9-d3151825b4de", "erin", null, true, {"n": 1}]),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(listed, expected);
     assert!(users.iter().all(|user| user["registered_at"] == "2026-11-30T06:07:29Z"), "{users:?}");
     let online = cluster.lead().get("/discovery/online").await;
     assert_eq!(online.json(), json!({"online": ["alice", "bob", "carol", "erin"]}), "{online}");
     for index in 0..3 {
         let log = cluster.stderr(index);
-        assert!(!log.contains("is left aside") && !log.contains("WARN"), "node {index}:\n{log}");
+        assert!(!log.contains("the snapshot is ignored") && !log.contains("WARN"), "node {index}:\n{log}");
     }
 }
 
 #[tokio::test]
-async fn passwords_tokens_and_pictures_of_the_first_version_are_good() {
+async fn the_passwords_tokens_and_images_of_the_first_version_are_valid() {
     let cluster = started().await;
     for (user, password, status) in [
         ("carol", "correct horse", 200),
@@ -144,11 +146,15 @@ async fn passwords_tokens_and_pictures_of_the_first_version_are_good() {
         let answer = beat_with(&cluster, user, token_of).await;
         assert_eq!(answer.status, status, "{user} with the token of {token_of}: {answer}");
     }
-    // The very same registration is repeated; the name is taken for any other.
+    // The same registration may be repeated. For any other the username is taken.
     let bob = json!({"username": "bob", "addr": "127.0.0.1:9001"}).to_string();
     let again = cluster.lead().post("/register", bob).await;
     assert_eq!((again.status, &again.json()["user_id"]), (200, &"cb95117a-234c-4ea6-894f-b86da3acac77".into()));
-    cluster.lead().post("/register", r#"{"username":"dave","metadata":{"n":1}}"#).await.refused(409, "user_exists");
+    cluster
+        .lead()
+        .post("/register", r#"{"username":"dave","metadata":{"n":1}}"#)
+        .await
+        .expect_error(409, "user_exists");
 
     for user in ["alice", "carol"] {
         let folder = Path::new(FIXTURE).join("bucket/users").join(user).join("images");

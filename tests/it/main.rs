@@ -1,4 +1,4 @@
-//! The integration tests, one binary; each module mirrors a part of the program.
+//! The integration tests, as one binary. Each module mirrors a part of the program.
 
 mod architecture;
 mod cli;

@@ -1,9 +1,10 @@
-"""A small peer of requirement 002: one UDP datagram, one message, `KEY:VALUE` lines. It takes no other form: a space
-after the colon is an error to it, as to the peers that this one stands for.
+"""Small LAN peer written from requirement 002: each message is one UDP datagram with `KEY:VALUE` lines.
+
+It rejects any other format. A space after the colon is an error, as for the existing peers that it represents.
 
     python3 tests/peers/compact.py --name al [--storm NAME] [--broadcast ADDRESS]...
 
-Commands, one a line: announce | post TEXT | dm USER TEXT | profile NAME|STATUS|FILE | ask USER | raw USER JSON-TEXT |
+Commands, one per line: announce | post TEXT | dm USER TEXT | profile NAME|STATUS|FILE | ask USER | raw USER JSON-TEXT |
 flood COUNT own|shared same|new USER | counts | peers | quit
 """
 
@@ -12,10 +13,10 @@ import json
 import secrets
 import time
 
-from wires import LAN_PORT, MAX_DATAGRAM, Lan, Loop, lan_flags, say
+from wires import LAN_PORT, MAX_DATAGRAM, Lan, Loop, emit, lan_flags
 
 ANNOUNCE_EVERY = 30
-# The table of the requirement: what each type has, in this order.
+# Fields of each type in order, from the table of the requirement.
 FIELDS = {
     "PEER_DISCOVERY": ["USER_ID", "PORT", "TIMESTAMP", "MESSAGE_ID"],
     "POST": ["USER_ID", "CONTENT", "TIMESTAMP", "MESSAGE_ID"],
@@ -27,34 +28,34 @@ FIELDS = {
 AVATAR = ["AVATAR_TYPE", "AVATAR_ENCODING", "AVATAR_DATA"]
 
 
-class Wrong(Exception):
-    """A datagram that such a peer does not take, and why."""
+class InvalidDatagram(Exception):
+    """Error: such a peer rejects the datagram."""
 
 
 def decode(data):
     text = data.decode("utf-8")
     if not text.endswith("\n\n"):
-        raise Wrong("it does not end with an empty line")
+        raise InvalidDatagram("it does not end with an empty line")
     fields = {}
-    # At whatever Python ends a line: a value with any such character in it would forge a field.
+    # Splits at all line breaks of Python, so a value with one of them would forge a field.
     for line in text.splitlines():
         key, colon, value = line.partition(":")
         if not colon:
             continue
         if value.startswith(" "):
-            raise Wrong(f"a space after {key}:")
-        fields[key] = value  # Of a repeated key the last one wins.
+            raise InvalidDatagram(f"a space after {key}:")
+        fields[key] = value  # The last value of a repeated key counts.
     kind = fields.pop("TYPE", None)
     if kind not in FIELDS:
-        raise Wrong(f"type {kind}")
+        raise InvalidDatagram(f"type {kind}")
     keys = list(fields)
     if keys != FIELDS[kind] and not (kind == "PROFILE" and keys == FIELDS[kind] + AVATAR):
-        raise Wrong(f"the fields of {kind} are {keys}")
+        raise InvalidDatagram(f"the fields of {kind} are {keys}")
     number = fields.get("MESSAGE_ID")
     if number is not None and (len(number) != 16 or set(number) - set("0123456789abcdef")):
-        raise Wrong(f"MESSAGE_ID {number}")
+        raise InvalidDatagram(f"MESSAGE_ID {number}")
     if "TIMESTAMP" in fields and abs(int(fields["TIMESTAMP"]) - time.time()) > 86400:
-        raise Wrong(f"TIMESTAMP {fields['TIMESTAMP']}")
+        raise InvalidDatagram(f"TIMESTAMP {fields['TIMESTAMP']}")
     return kind, fields
 
 
@@ -80,7 +81,7 @@ class Peer:
         self.loop = Loop(self.command)
         self.loop.watch(self.lan.own, lambda: self.receive(self.lan.own, False))
         self.loop.watch(self.lan.shared, lambda: self.receive(self.lan.shared, True))
-        say("ready", user=self.user, port=self.lan.port)
+        emit("ready", user=self.user, port=self.lan.port)
         self.announce()
         self.loop.every(ANNOUNCE_EVERY, self.announce)
 
@@ -88,26 +89,26 @@ class Peer:
         return encode("PEER_DISCOVERY", USER_ID=self.user, PORT=self.lan.port)
 
     def announce(self):
-        self.lan.shout(self.discovery())
+        self.lan.broadcast_to_all(self.discovery())
 
     def receive(self, socket, shared):
         data, source = socket.recvfrom(MAX_DATAGRAM)
         try:
             kind, fields = decode(data)
-        except (Wrong, ValueError) as why:
-            say("rejected", why=str(why), source=source, shared=shared, text=data.decode("utf-8", "replace"))
+        except (InvalidDatagram, ValueError) as why:
+            emit("rejected", why=str(why), source=source, shared=shared, text=data.decode("utf-8", "replace"))
             return
         sender = fields.get("USER_ID") or fields.get("FROM")
         if sender == self.user:
             return
         self.heard += 1
-        say("heard", type=kind, fields=fields, source=source, shared=shared)
+        emit("heard", type=kind, fields=fields, source=source, shared=shared)
         is_new = sender not in self.known
         self.known[sender] = source
         if kind == "PEER_DISCOVERY":
             where = (source[0], int(fields["PORT"]))
             self.known[sender] = where
-            # Peers that run today answer every announcement. Without --storm, only newcomers'.
+            # Existing peers answer every announcement. Without --storm, only new peers get one.
             if is_new if self.storm is None else sender.startswith(self.storm):
                 self.lan.send(self.discovery(), where)
         if kind == "PEER_LIST_REQUEST":
@@ -115,7 +116,7 @@ class Peer:
             answer = encode("PEER_LIST_RESPONSE", FROM=self.user, PEERS=names, COUNT=len(self.known))
             self.lan.send(answer, source)
 
-    def everybody(self, data):
+    def send_to_all(self, data):
         for where in self.known.values():
             self.lan.send(data, where)
 
@@ -123,7 +124,7 @@ class Peer:
         if verb == "announce":
             self.announce()
         elif verb == "post":
-            self.everybody(encode("POST", USER_ID=self.user, CONTENT=rest))
+            self.send_to_all(encode("POST", USER_ID=self.user, CONTENT=rest))
         elif verb == "dm":
             to, _, text = rest.partition(" ")
             self.lan.send(encode("DM", FROM=self.user, TO=to, CONTENT=text), self.known[to])
@@ -137,11 +138,11 @@ class Peer:
         elif verb == "flood":
             self.flood(*rest.split(" "))
         elif verb == "counts":
-            say("counts", heard=self.heard, sent=self.lan.sent)
+            emit("counts", heard=self.heard, sent=self.lan.sent)
         elif verb == "peers":
-            say("peers", peers=sorted(self.known))
+            emit("peers", peers=sorted(self.known))
         else:
-            say("unknown", verb=verb)
+            emit("unknown", verb=verb)
 
     def profile(self, name, status, file=""):
         avatar = {}
@@ -150,26 +151,26 @@ class Peer:
                 data = picture.read()
             avatar = {"AVATAR_TYPE": "image/png", "AVATAR_ENCODING": "base64"}
             avatar["AVATAR_DATA"] = base64.b64encode(data).decode()
-        self.everybody(encode("PROFILE", USER_ID=self.user, DISPLAY_NAME=name, STATUS=status, **avatar))
+        self.send_to_all(encode("PROFILE", USER_ID=self.user, DISPLAY_NAME=name, STATUS=status, **avatar))
 
     def flood(self, count, port, names, to):
-        """As many announcements as fast as they go: to the other's own port or the shared one, of one name or of many."""
+        """Sends announcements at full speed, to the own port of the peer or to the shared port, with one name or many."""
         where = self.known[to]
         where = (where[0], LAN_PORT) if port == "shared" else where
-        # To the shared port by the broadcast address, since of several peers only one hears the plain one.
+        # The shared port needs the broadcast address: unicast reaches only one of several peers.
         targets = self.lan.broadcast if port == "shared" else [where[0]]
         for number in range(int(count)):
             user = self.user if names == "same" else f"n{number}-{self.user}"
             data = encode("PEER_DISCOVERY", USER_ID=user, PORT=self.lan.port)
             for target in targets:
                 self.lan.send(data, (target, where[1]))
-        say("flooded", count=int(count))
+        emit("flooded", count=int(count))
 
 
 def main():
     parser = lan_flags(__doc__)
-    parser.add_argument("--claim", default="127.0.0.1", help="the address in the user id")
-    parser.add_argument("--storm", help="answer every announcement of users whose names begin so")
+    parser.add_argument("--claim", default="127.0.0.1", help="address in the user id")
+    parser.add_argument("--storm", help="answer every announcement of users whose names have this prefix")
     Peer(parser.parse_args()).loop.run()
 
 

@@ -1,9 +1,10 @@
-"""A small peer of the LSNP draft: `KEY: VALUE` lines, profiles without a time or a number, PING and ACK, TTL and TOKEN.
-What is not written so, it does not read. It makes itself known by its profile; PEER_DISCOVERY it only understands.
+"""Small LAN peer of the LSNP draft: `KEY: VALUE` lines, profiles without time and id, PING and ACK, TTL and TOKEN.
+
+It rejects any other format. It announces itself with its profile; it understands PEER_DISCOVERY but does not send it.
 
     python3 tests/peers/draft.py --name di [--silent] [--broadcast ADDRESS]...
 
-Commands, one a line: announce | ping | post TEXT | dm USER TEXT | profile NAME|STATUS|FILE | ask USER | peers | quit
+Commands, one per line: announce | ping | post TEXT | dm USER TEXT | profile NAME|STATUS|FILE | ask USER | peers | quit
 """
 
 import base64
@@ -11,7 +12,7 @@ import json
 import secrets
 import time
 
-from wires import MAX_DATAGRAM, Lan, Loop, lan_flags, say
+from wires import MAX_DATAGRAM, Lan, Loop, emit, lan_flags
 
 ANNOUNCE_EVERY = 30
 TTL = 3600
@@ -25,7 +26,7 @@ REQUIRED = {
     "PEER_LIST_REQUEST": {"FROM"},
     "PEER_LIST_RESPONSE": {"FROM", "PEERS", "COUNT"},
 }
-# The draft's profiles have no others; a reader that checks would refuse them.
+# Profiles of the draft do not have these fields; a strict reader would reject them.
 FORBIDDEN = {"PROFILE": {"TIMESTAMP", "MESSAGE_ID"}}
 SCOPES = {"POST": "broadcast", "DM": "chat"}
 
@@ -78,13 +79,13 @@ class Peer:
         self.loop = Loop(self.command)
         self.loop.watch(self.lan.own, lambda: self.receive(self.lan.own, False))
         self.loop.watch(self.lan.shared, lambda: self.receive(self.lan.shared, True))
-        say("ready", user=self.user, port=self.lan.port)
+        emit("ready", user=self.user, port=self.lan.port)
         if not flags.silent:
             self.announce()
             self.loop.every(ANNOUNCE_EVERY, self.announce)
 
     def announce(self):
-        self.lan.shout(encode("PROFILE", USER_ID=self.user, **self.own_profile))
+        self.lan.broadcast_to_all(encode("PROFILE", USER_ID=self.user, **self.own_profile))
 
     def token(self, scope):
         return f"{self.user}|{int(time.time()) + TTL}|{scope}"
@@ -94,11 +95,11 @@ class Peer:
         try:
             kind, sender, fields = decode(data)
         except ValueError as why:
-            say("rejected", why=str(why), source=source, shared=shared)
+            emit("rejected", why=str(why), source=source, shared=shared)
             return
         if sender == self.user:
             return
-        say("heard", type=kind, fields=fields, source=source, shared=shared)
+        emit("heard", type=kind, fields=fields, source=source, shared=shared)
         if sender:
             port = int(fields["PORT"]) if kind == "PEER_DISCOVERY" else source[1]
             self.known[sender] = (source[0], port)
@@ -108,7 +109,7 @@ class Peer:
             names = json.dumps(sorted(self.known))
             self.lan.send(encode("PEER_LIST_RESPONSE", FROM=self.user, PEERS=names, COUNT=len(self.known)), source)
 
-    def everybody(self, data):
+    def send_to_all(self, data):
         for where in self.known.values():
             self.lan.send(data, where)
 
@@ -117,23 +118,23 @@ class Peer:
         if verb == "announce":
             self.announce()
         elif verb == "ping":
-            self.lan.shout(encode("PING", USER_ID=self.user))
+            self.lan.broadcast_to_all(encode("PING", USER_ID=self.user))
         elif verb == "post":
             post = {"USER_ID": self.user, "CONTENT": rest, "TTL": TTL, "MESSAGE_ID": number}
-            self.everybody(encode("POST", **post, TOKEN=self.token("broadcast")))
+            self.send_to_all(encode("POST", **post, TOKEN=self.token("broadcast")))
         elif verb == "dm":
             to, _, text = rest.partition(" ")
             words = {"FROM": self.user, "TO": to, "CONTENT": text, "TIMESTAMP": int(time.time()), "MESSAGE_ID": number}
             self.lan.send(encode("DM", **words, TOKEN=self.token("chat")), self.known[to])
-            say("sent", type="DM", id=number)
+            emit("sent", type="DM", id=number)
         elif verb == "profile":
             self.profile(*rest.split("|"))
         elif verb == "ask":
             self.lan.send(encode("PEER_LIST_REQUEST", FROM=self.user), self.known[rest])
         elif verb == "peers":
-            say("peers", peers=sorted(self.known))
+            emit("peers", peers=sorted(self.known))
         else:
-            say("unknown", verb=verb)
+            emit("unknown", verb=verb)
 
     def profile(self, name, status, file=""):
         self.own_profile = {"DISPLAY_NAME": name, "STATUS": status}
@@ -141,12 +142,12 @@ class Peer:
             with open(file, "rb") as picture:
                 data = base64.b64encode(picture.read()).decode()
             self.own_profile |= {"AVATAR_TYPE": "image/png", "AVATAR_ENCODING": "base64", "AVATAR_DATA": data}
-        self.everybody(encode("PROFILE", USER_ID=self.user, **self.own_profile))
+        self.send_to_all(encode("PROFILE", USER_ID=self.user, **self.own_profile))
 
 
 def main():
     parser = lan_flags(__doc__)
-    parser.add_argument("--silent", action="store_true", help="announce nothing unless told to")
+    parser.add_argument("--silent", action="store_true", help="announce only on command")
     Peer(parser.parse_args()).loop.run()
 
 

@@ -1,10 +1,11 @@
-"""A small peer of requirement 003: TCP, an id of 32 hex digits and a line break each way, then JSON messages without a
-delimiter. It takes one read of at most 4096 bytes for one message and never sends a heartbeat, as the peers do that this
-one stands for.
+"""Small mesh peer written from requirement 003: TCP, an id of 32 hex digits and a line break in each direction, then JSON
+messages without a delimiter.
+
+It parses each read of at most 4096 bytes as one message and sends no heartbeats, as the existing peers that it represents.
 
     python3 tests/peers/mesh.py --id 32-HEX-DIGITS [--listen HOST:PORT] [--dial HOST:PORT]
 
-Commands, one a line: chat TEXT | again | peer_list JSON-ARRAY | dial HOST:PORT | burst COUNT | quit
+Commands, one per line: chat TEXT | again | peer_list JSON-ARRAY | dial HOST:PORT | burst COUNT | quit
 """
 
 import collections
@@ -12,7 +13,7 @@ import json
 import socket
 import time
 
-from wires import Loop, described, say
+from wires import Loop, argument_parser, emit
 
 MOST_READ = 4096
 MOST_GREETING = 64
@@ -30,7 +31,7 @@ class Peer:
         self.loop = Loop(self.command)
         self.listener = socket.create_server(address(flags.listen))
         self.loop.watch(self.listener, self.accept)
-        say("ready", id=self.id, listen="%s:%s" % self.listener.getsockname())
+        emit("ready", id=self.id, listen="%s:%s" % self.listener.getsockname())
         if flags.dial:
             self.dial(flags.dial)
 
@@ -42,60 +43,60 @@ class Peer:
         self.greet(socket.create_connection(address(where)))
 
     def greet(self, link):
-        """Says who is here and waits for who is there: one read, which has to be the whole line and nothing else."""
+        """Exchanges greetings. The greeting of the other end must be one read with exactly one line."""
         link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         link.settimeout(5)
         link.sendall(f"{self.id}\n".encode())
         greeting = link.recv(MOST_GREETING).decode("utf-8", "replace")
         other = greeting.removesuffix("\n")
         if len(greeting) != 33 or len(other) != 32 or set(other) - set("0123456789abcdef"):
-            say("ungreeted", text=greeting)
+            emit("ungreeted", text=greeting)
             link.close()
             return
         self.links[link] = other
         self.loop.watch(link, lambda: self.read(link))
-        say("linked", id=other)
+        emit("linked", id=other)
 
     def read(self, link):
         try:
             data = link.recv(MOST_READ)
         except OSError as error:
             data = b""
-            say("failed", why=str(error))
+            emit("failed", why=str(error))
         if not data:
-            say("unlinked", id=self.links.pop(link))
+            emit("unlinked", id=self.links.pop(link))
             self.loop.forget(link)
             link.close()
             return
         try:
             message = json.loads(data)
         except ValueError as why:
-            # Two messages in one read, or half of one: lost, as it would be with those peers.
-            say("broken", why=str(why), bytes=len(data), text=data.decode("utf-8", "replace"))
+            # Two messages in one read, or half of one, are lost, as with the existing peers.
+            emit("broken", why=str(why), bytes=len(data), text=data.decode("utf-8", "replace"))
             return
         for name, form in KNOWN_FIELDS.items():
             if not isinstance(message.get(name), form) or "timestamp" not in message:
-                say("broken", why=f"{name} or timestamp is wrong", text=data.decode())
+                emit("broken", why=f"{name} or timestamp is wrong", text=data.decode())
                 return
         if message["type"] == "chat":
             key = (message["sender_id"], message["sequence_no"])
             if key in self.remembered or key[0] == self.id:
-                say("repeated", message=message)
+                emit("repeated", message=message)
                 return
             self.remembered.append(key)
             for other in list(self.links):
                 if other is not link:
                     other.sendall(data)
-        say("message", message=message, bytes=len(data), link=self.links[link])
+        emit("message", message=message, bytes=len(data), link=self.links[link])
 
     def send(self, kind, payload):
         self.number += 1
         message = {"sender_id": self.id, "sequence_no": self.number, "type": kind, "payload": payload}
         message["timestamp"] = int(time.time())
         self.last = json.dumps(message).encode()
-        self.everybody(self.last)
+        self.send_to_all(self.last)
 
-    def everybody(self, data):
+    def send_to_all(self, data):
         for link in list(self.links):
             link.sendall(data)
 
@@ -103,7 +104,7 @@ class Peer:
         if verb == "chat":
             self.send("chat", rest)
         elif verb == "again":
-            self.everybody(self.last)
+            self.send_to_all(self.last)
         elif verb == "peer_list":
             self.send("peer_list", rest)
         elif verb == "dial":
@@ -112,7 +113,7 @@ class Peer:
             for number in range(int(rest)):
                 self.send("chat", f"burst {number}")
         else:
-            say("unknown", verb=verb)
+            emit("unknown", verb=verb)
 
 
 def address(text):
@@ -121,7 +122,7 @@ def address(text):
 
 
 def main():
-    parser = described(__doc__)
+    parser = argument_parser(__doc__)
     parser.add_argument("--id", required=True)
     parser.add_argument("--listen", default="127.0.0.1:0")
     parser.add_argument("--dial")

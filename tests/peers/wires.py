@@ -1,4 +1,4 @@
-"""What the small peers share: lines of JSON out, commands in, and one loop that waits for both and for sockets."""
+"""Shared parts of the small peers: JSON lines as output, commands as input, and an event loop for both and for sockets."""
 
 import argparse
 import json
@@ -11,37 +11,37 @@ import time
 LAN_PORT = 50999
 OWN_PORTS = range(8000, 10000)
 MAX_DATAGRAM = 65535
-# Where everybody hears.
-EVERYBODY = ["255.255.255.255", "127.0.0.1"]
+# Addresses that reach all peers of this machine and network.
+BROADCAST_ADDRESSES = ["255.255.255.255", "127.0.0.1"]
 
 
-def say(event, **fields):
-    """Tells whoever started this what happened, one line of JSON each."""
+def emit(event, **fields):
+    """Writes an event as one JSON line."""
     print(json.dumps({"event": event, **fields}), flush=True)
 
 
-def described(description):
-    """What reads the flags of a peer, and shows this text with them."""
+def argument_parser(description):
+    """Creates the parser for the flags of a peer."""
     return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def lan_flags(description):
-    """The same with the flags of every peer of the LAN."""
-    parser = described(description)
+    """Creates the parser for the flags of a LAN peer."""
+    parser = argument_parser(description)
     parser.add_argument("--name", required=True)
-    parser.add_argument("--broadcast", action="append", help=f"where to announce [{' and '.join(EVERYBODY)}]")
+    parser.add_argument("--broadcast", action="append", help=f"broadcast addresses [{' and '.join(BROADCAST_ADDRESSES)}]")
     return parser
 
 
 class Loop:
-    """Waits for sockets, for commands and for moments. It ends with standard input."""
+    """Event loop for sockets, commands and timers. It ends when standard input is closed."""
 
     def __init__(self, command):
         self.selector = selectors.DefaultSelector()
         self.command = command
-        self.half = b""
+        self.incomplete_line = b""
         self.timers = []
-        self.watch(sys.stdin, self._typed)
+        self.watch(sys.stdin, self._read_commands)
 
     def watch(self, readable, handler):
         self.selector.register(readable, selectors.EVENT_READ, handler)
@@ -52,11 +52,11 @@ class Loop:
     def every(self, seconds, handler):
         self.timers.append([time.monotonic() + seconds, seconds, handler])
 
-    def _typed(self):
+    def _read_commands(self):
         data = os.read(sys.stdin.fileno(), 65536)
         if not data:
             raise SystemExit(0)
-        *lines, self.half = (self.half + data).split(b"\n")
+        *lines, self.incomplete_line = (self.incomplete_line + data).split(b"\n")
         for line in lines:
             verb, _, rest = line.decode().partition(" ")
             if verb == "quit":
@@ -75,13 +75,13 @@ class Loop:
 
 
 class Lan:
-    """The two sockets of a peer of the LAN: a port of its own and the one that all share."""
+    """Sockets of a LAN peer: an own port and the shared port."""
 
     def __init__(self, broadcast):
-        self.broadcast = broadcast or EVERYBODY
+        self.broadcast = broadcast or BROADCAST_ADDRESSES
         self.own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.own.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-        # Not the first free one: others on this machine look for theirs at the same time.
+        # Starts at a random port: other peers on this machine choose theirs at the same time.
         start = int.from_bytes(os.urandom(2), "big")
         for offset in OWN_PORTS:
             self.port = OWN_PORTS[(start + offset) % len(OWN_PORTS)]
@@ -101,9 +101,9 @@ class Lan:
         self.sent += 1
         self.own.sendto(data, where)
 
-    def shout(self, data):
+    def broadcast_to_all(self, data):
         for address in self.broadcast:
             try:
                 self.send(data, (address, LAN_PORT))
             except OSError:
-                pass  # A machine without a network still has loopback.
+                pass  # Without a network there is still loopback.

@@ -1,4 +1,5 @@
-//! What a person types and sees. Pure: lines in, wishes out; notices in, lines out.
+//! Text interface of the chat: parses typed lines into commands, completes them, and formats
+//! notices as lines. Pure.
 
 mod command;
 mod completion;
@@ -10,15 +11,15 @@ pub use completion::{Completions, completions, needs_names};
 pub use format::{history_lines, notice_lines, peer_list_lines};
 pub use log_line::log_line;
 
-/// What `HELP` shows.
+/// Output of the command `HELP`.
 pub const HELP: &str = "\
-POST text               say something to everybody; so does a line that begins with no command
-DM name text            say something to one peer
+POST text               send a message to all peers; a line without a command does the same
+DM name text            send a message to one peer
 PROFILE name | status | picture file
-                        say who you are; status and picture may be left out
-LIST                    who is here
-HISTORY                 what was said
-VERBOSE                 show more, or less again
-HELP                    this
-QUIT                    end
-A command without what it needs asks for it.";
+                        set your profile; status and picture file are optional
+LIST                    show the known peers
+HISTORY                 show the messages so far
+VERBOSE                 show more details, or fewer again
+HELP                    show this text
+QUIT                    leave the chat
+A command without its arguments asks for them.";

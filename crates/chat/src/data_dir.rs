@@ -1,7 +1,8 @@
 //! Data directory of a peer: its id and its history.
 //!
-//! The history is a file of JSON lines. Lines are appended by a separate thread, so a process that is killed loses at most
-//! the last lines. A lock on the identity file keeps a second process out of the directory.
+//! The history is a file of JSON lines. Lines are appended by a separate thread, so a process that
+//! is killed loses at most the last lines. A lock on the identity file keeps a second process out
+//! of the directory.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
@@ -13,7 +14,7 @@ use std::thread;
 use rustix::fs::{FlockOperation, flock};
 use tracing::warn;
 
-use super::engine::{Entry, History};
+use super::engine::{ChatEntry, History};
 use super::peer_id::PeerId;
 
 /// File with the id of the peer. The process holds a lock on it.
@@ -24,26 +25,28 @@ const HISTORY: &str = "history.jsonl";
 const MAX_LINES_BEFORE_COMPACTION: usize = 50_000;
 /// Longest line that is read, in bytes. This program writes no longer ones.
 const MAX_LINE_BYTES: usize = 128 * 1024;
-/// Capacity of the queue to the writer thread, in entries. If the disk is too slow, further entries are not stored.
+/// Capacity of the queue to the writer thread, in entries. If the disk is too slow, further entries
+/// are not stored.
 const WRITE_QUEUE_ENTRIES: usize = 4096;
 
 /// Content of the directory, and the log that appends to it.
 pub(super) struct DataDir {
     pub(super) id: PeerId,
-    pub(super) history: Vec<Entry>,
+    pub(super) history: Vec<ChatEntry>,
     pub(super) log: HistoryLog,
 }
 
-/// Appends entries to the history file on a separate thread. Dropping it waits until the queue is written.
+/// Appends entries to the history file on a separate thread. Dropping it waits until the queue is
+/// written.
 pub(super) struct HistoryLog {
-    entries: Option<mpsc::SyncSender<Arc<Entry>>>,
+    entries: Option<mpsc::SyncSender<Arc<ChatEntry>>>,
     writer: Option<thread::JoinHandle<()>>,
     has_warned: bool,
 }
 
 impl DataDir {
-    /// Opens or creates the directory. `new_id` becomes the id of a peer that has none yet. At most `max_per_author` entries
-    /// of each author are kept.
+    /// Opens or creates the directory. `new_id` becomes the id of a peer that has none yet. At most
+    /// `max_per_author` entries of each author are kept.
     ///
     /// # Errors
     /// An I/O error, another process that uses the directory, or an identity file that is damaged.
@@ -70,7 +73,7 @@ impl DataDir {
 
 impl HistoryLog {
     /// Queues an entry. Returns `false` if the queue is full or the writer thread has ended.
-    pub(super) fn add(&mut self, entry: Arc<Entry>) -> bool {
+    pub(super) fn add(&mut self, entry: Arc<ChatEntry>) -> bool {
         let added = self.entries.as_ref().is_some_and(|entries| entries.try_send(entry).is_ok());
         if !added && !std::mem::replace(&mut self.has_warned, true) {
             warn!("some messages are not stored in the history: the disk is too slow");
@@ -104,18 +107,18 @@ fn read_or_write_id(mut identity: &File, new_id: PeerId) -> io::Result<PeerId> {
         identity.sync_all()?;
         return Ok(new_id);
     }
-    PeerId::parse(text.trim()).map_err(|why| io::Error::other(format!("the file {IDENTITY} is damaged: {why}")))
+    PeerId::parse(text.trim()).map_err(|reason| io::Error::other(format!("the file {IDENTITY} is damaged: {reason}")))
 }
 
 /// Reads the history file and rewrites it with at most `max_per_author` entries of each author.
-fn compact(path: &Path, max_per_author: usize) -> io::Result<Vec<Entry>> {
+fn compact(path: &Path, max_per_author: usize) -> io::Result<Vec<ChatEntry>> {
     let mut history = History::new(max_per_author);
     match File::open(path) {
         Ok(file) => {
             for line in BufReader::new(file).split(b'\n') {
                 let line = line?;
                 // A line may be incomplete after a crash.
-                if let Ok(entry) = serde_json::from_slice::<Entry>(&line)
+                if let Ok(entry) = serde_json::from_slice::<ChatEntry>(&line)
                     && line.len() <= MAX_LINE_BYTES
                 {
                     history.add(entry.into());
@@ -125,7 +128,7 @@ fn compact(path: &Path, max_per_author: usize) -> io::Result<Vec<Entry>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let entries: Vec<Entry> = history.entries().into_iter().cloned().collect();
+    let entries: Vec<ChatEntry> = history.entries().into_iter().cloned().collect();
     let new: PathBuf = path.with_extension("new");
     let mut file = BufWriter::new(private_file_options().create(true).truncate(true).write(true).open(&new)?);
     for entry in &entries {
@@ -136,7 +139,7 @@ fn compact(path: &Path, max_per_author: usize) -> io::Result<Vec<Entry>> {
     Ok(entries)
 }
 
-fn write_entries(path: &Path, max_per_author: usize, queue: &mpsc::Receiver<Arc<Entry>>) -> io::Result<()> {
+fn write_entries(path: &Path, max_per_author: usize, queue: &mpsc::Receiver<Arc<ChatEntry>>) -> io::Result<()> {
     loop {
         let mut file = BufWriter::new(File::options().append(true).open(path)?);
         for _ in 0..MAX_LINES_BEFORE_COMPACTION {
@@ -155,7 +158,7 @@ fn write_entries(path: &Path, max_per_author: usize, queue: &mpsc::Receiver<Arc<
     }
 }
 
-fn write_line(file: &mut impl Write, entry: &Entry) -> io::Result<()> {
+fn write_line(file: &mut impl Write, entry: &ChatEntry) -> io::Result<()> {
     serde_json::to_writer(&mut *file, entry)?;
     file.write_all(b"\n")
 }
@@ -165,9 +168,9 @@ mod tests {
     use super::*;
     use crate::engine::Author;
 
-    fn entry(number: u64) -> Entry {
+    fn entry(number: u64) -> ChatEntry {
         let author = Author::Mesh(PeerId(7));
-        Entry { author, name: None, number, said_at: 5, text: format!("text {number}\n") }
+        ChatEntry { author, name: None, number, said_at: 5, text: format!("text {number}\n") }
     }
 
     #[test]

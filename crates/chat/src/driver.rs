@@ -1,7 +1,9 @@
-//! Event loop of the peer: connects the engine to the sockets, the clock, the history file and the user.
+//! Event loop of the peer: connects the engine to the sockets, the clock, the history file and the
+//! user.
 //!
-//! It takes one input at a time, passes it to the engine as an [`Event`], and performs the returned [`Action`]s in order.
-//! It makes no decision of its own, except that it disconnects links whose send queue does not drain.
+//! It takes one input at a time, passes it to the engine as an [`Event`], and performs the returned
+//! [`Action`]s in order. It makes no decision of its own, except that it disconnects links whose
+//! send queue does not drain.
 
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use tracing::warn;
 
 use super::data_dir::HistoryLog;
 use super::endpoint::PeerEndpoint;
-use super::engine::{Action, Contact, Draw, Engine, Entry, Event, Known, LinkId, Notice, Now};
+use super::engine::{Action, ChatEntry, Contact, Engine, Event, EventRng, LinkId, Notice, Now, PeerInfo};
 use super::event_log;
 use super::lan::Dialect;
 use super::lan::socket::{LanSockets, ReceivedDatagram};
@@ -25,7 +27,8 @@ use super::profile::PeerProfile;
 use super::send_queues::SendQueues;
 use rollcall_core::clock::{boot_now, wall_now};
 
-/// Longest sleep of the timer, in milliseconds. Only bounds the arithmetic: an early wake-up does no harm.
+/// Longest sleep of the timer, in milliseconds. Only bounds the arithmetic: an early wake-up does
+/// no harm.
 const MAX_SLEEP_MS: u64 = 3_600_000;
 /// Time that the links have at the end to write their queues.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -45,11 +48,11 @@ pub enum PeerRequest {
     /// Set the profile of this peer and send it to all peers.
     SetProfile(PeerProfile),
     /// Return the known peers. Also sends a list request to the LAN.
-    ListPeers(oneshot::Sender<Vec<Known>>),
+    ListPeers(oneshot::Sender<Vec<PeerInfo>>),
     /// Return the names of the known peers. Sends nothing.
     PeerNames(oneshot::Sender<Vec<String>>),
     /// Return the history with the contact of each author.
-    History(oneshot::Sender<Vec<(Contact, Entry)>>),
+    History(oneshot::Sender<Vec<(Contact, ChatEntry)>>),
     /// Return the counters and sizes of the peer.
     Stats(oneshot::Sender<PeerStats>),
 }
@@ -77,10 +80,10 @@ pub(super) struct Inputs {
 }
 
 impl PeerDriver {
-    /// Runs until `stop` is cancelled. Then it handles the requests in the queue, closes the send queues and waits at most
-    /// [`CLOSE_TIMEOUT`] until they are written.
+    /// Runs until `stop` is cancelled. Then it handles the requests in the queue, closes the send
+    /// queues and waits at most [`CLOSE_TIMEOUT`] until they are written.
     pub(super) async fn run(mut self, mut inputs: Inputs) {
-        self.feed(Event::Woke);
+        self.feed(Event::TimerFired);
         let (mut timer, mut timer_set_for) = (std::pin::pin!(sleep(Duration::ZERO)), None);
         let stop = inputs.stop.clone();
         let mut stopped = std::pin::pin!(stop.cancelled());
@@ -95,7 +98,7 @@ impl PeerDriver {
                 () = &mut stopped => break,
                 () = &mut timer => {
                     timer_set_for = None;
-                    self.feed(Event::Woke);
+                    self.feed(Event::TimerFired);
                 }
                 Some(event) = inputs.connection_events.recv() => {
                     self.handle_connection_event(event);
@@ -103,9 +106,9 @@ impl PeerDriver {
                 }
                 Some(received) = inputs.datagrams.recv() => {
                     let ReceivedDatagram { from, shared, datagram, dialect } = received;
-                    self.feed(Event::HeardDatagram { from, shared, datagram, dialect });
+                    self.feed(Event::DatagramReceived { source: from, to_shared_port: shared, datagram, dialect });
                 }
-                Some(endpoints) = inputs.discovered.recv() => self.feed(Event::Told(endpoints)),
+                Some(endpoints) = inputs.discovered.recv() => self.feed(Event::AddressesFound(endpoints)),
                 Some(request) = inputs.requests.recv() => {
                     self.handle_request(request);
                     self.apply_backpressure().await;
@@ -117,14 +120,15 @@ impl PeerDriver {
             self.handle_request(request);
             self.apply_backpressure().await;
         }
-        self.feed(Event::Left);
+        self.feed(Event::ShuttingDown);
         self.queues.close();
         self.network.stop.cancel();
         self.network.tasks.close();
         let tasks = self.network.tasks.clone();
         let ended = timeout(CLOSE_TIMEOUT, tasks.wait());
         let mut ended = std::pin::pin!(ended);
-        // Connection events are read and dropped, because a link that waits for a free place in this channel would not write.
+        // Connection events are read and dropped, because a link that waits for a free place in
+        // this channel would not write.
         loop {
             tokio::select! {
                 result = &mut ended => {
@@ -142,8 +146,9 @@ impl PeerDriver {
         }
     }
 
-    /// Backpressure: while a send queue is above its high-water mark, the driver takes no further input, so a burst is sent at
-    /// the speed of its readers. A link whose queue does not drain in time is disconnected, because all others wait for it.
+    /// Backpressure: while a send queue is above its high-water mark, the driver takes no further
+    /// input, so a burst is sent at the speed of its readers. A link whose queue does not drain in
+    /// time is disconnected, because all others wait for it.
     async fn apply_backpressure(&mut self) {
         for link in self.queues.wait_until_drained().await {
             self.disconnect_slow_link(link);
@@ -155,22 +160,22 @@ impl PeerDriver {
             ConnectionEvent::Connected { link, peer, dialled, remote, queue } => {
                 event_log::linked(link, peer, dialled.as_ref(), remote);
                 self.queues.insert(link, peer, queue);
-                self.feed(Event::Linked { link, peer, dialled, remote });
+                self.feed(Event::LinkOpened { link, peer, dialled, remote });
             }
-            ConnectionEvent::DialFailed { endpoint, why } => {
-                event_log::dial_failed(&endpoint, &why, self.engine.expects(&endpoint));
-                self.feed(Event::DialFailed { endpoint, why });
+            ConnectionEvent::DialFailed { endpoint, reason } => {
+                event_log::dial_failed(&endpoint, &reason, self.engine.is_peer_expected_at(&endpoint));
+                self.feed(Event::DialFailed { endpoint, reason });
             }
             ConnectionEvent::Messages { link, messages } => {
                 for bytes in messages {
                     self.handle_message(link, &bytes);
                 }
             }
-            ConnectionEvent::Disconnected { link, why } => {
+            ConnectionEvent::Disconnected { link, reason } => {
                 if let Some(link_queue) = self.queues.remove(link) {
-                    event_log::unlinked(link, link_queue.peer, &why);
+                    event_log::unlinked(link, link_queue.peer, &reason);
                 }
-                self.feed(Event::Unlinked { link, why });
+                self.feed(Event::LinkClosed { link, reason });
             }
         }
     }
@@ -179,13 +184,13 @@ impl PeerDriver {
         let now = now();
         let header = MeshMessage::read_chat_header(bytes);
         if let Some(ChatHeader { sender, number, .. }) = header
-            && self.engine.hears_again(link, sender, number, now.boot)
+            && self.engine.handle_if_duplicate(link, sender, number, now.boot)
         {
             return;
         }
         let fast = header.and_then(|header| MeshMessage::read_chat_fast(bytes, header)).map(|message| (message, false));
         if let Some((message, text_times)) = fast.or_else(|| MeshMessage::read(bytes)) {
-            self.feed_at(Event::Heard { link, message, text_times }, now);
+            self.feed_at(Event::MessageReceived { link, message, text_times }, now);
         } else {
             // The framing is intact, so an invalid message does not end the connection.
             event_log::invalid_message(link, bytes.len());
@@ -195,21 +200,23 @@ impl PeerDriver {
 
     fn handle_request(&mut self, request: PeerRequest) {
         match request {
-            PeerRequest::Post(text) => self.feed(Event::Posted(text)),
-            PeerRequest::SendDirect { to, text } => self.feed(Event::Whispered { to, text }),
-            PeerRequest::SetProfile(profile) => self.feed(Event::Introduced(profile)),
+            PeerRequest::Post(text) => self.feed(Event::PostRequested(text)),
+            PeerRequest::SendDirect { to, text } => self.feed(Event::DirectRequested { to, text }),
+            PeerRequest::SetProfile(profile) => self.feed(Event::ProfileSet(profile)),
             PeerRequest::ListPeers(reply) => {
-                // The send fails if the requester has dropped the receiver. Then nobody needs the reply.
-                let _ = reply.send(self.engine.known());
-                self.feed(Event::Listed);
+                // The send fails if the requester has dropped the receiver. Then nobody needs the
+                // reply.
+                let _ = reply.send(self.engine.peers());
+                self.feed(Event::ListRequested);
             }
             PeerRequest::PeerNames(reply) => {
-                let names = self.engine.known().into_iter().map(|known| known.contact.uid).collect();
+                let names = self.engine.peers().into_iter().map(|known| known.contact.uid).collect();
                 let _ = reply.send(names);
             }
             PeerRequest::History(reply) => {
                 let entries = self.engine.history().entries().into_iter();
-                let said = entries.map(|entry| (self.engine.author(&entry.author, entry.name.as_ref()), entry.clone()));
+                let said =
+                    entries.map(|entry| (self.engine.contact_of(&entry.author, entry.name.as_ref()), entry.clone()));
                 let _ = reply.send(said.collect());
             }
             PeerRequest::Stats(reply) => {
@@ -223,11 +230,12 @@ impl PeerDriver {
     }
 
     fn feed_at(&mut self, event: Event, now: Now) {
-        let actions = self.engine.handle(event, now, Draw(random_seed()));
+        let actions = self.engine.handle(event, now, EventRng(random_seed()));
         for action in actions {
             self.perform(action);
         }
-        // After all actions: the actions that follow from the disconnection must not overtake these.
+        // After all actions: the actions that follow from the disconnection must not overtake
+        // these.
         while let Some(link) = self.queues.pop_overflowed() {
             self.disconnect_slow_link(link);
         }
@@ -239,20 +247,20 @@ impl PeerDriver {
                 event_log::dialling(&endpoint);
                 self.network.dial(endpoint);
             }
-            Action::Send { links, message, form } => {
-                let Some(bytes) = message.write(form) else {
+            Action::Send { links, message, format } => {
+                let Some(bytes) = message.write(format) else {
                     self.drops.too_long += links.len() as u64;
                     return;
                 };
-                self.queues.push(links, &bytes, !form.extended);
+                self.queues.push(links, &bytes, !format.extended);
             }
-            Action::Close { link, why } => {
+            Action::Close { link, reason } => {
                 if let Some(link_queue) = self.queues.remove(link) {
-                    event_log::unlinked(link, link_queue.peer, why);
+                    event_log::unlinked(link, link_queue.peer, reason);
                     link_queue.queue.close();
                 }
             }
-            Action::Shout(datagram) => {
+            Action::Broadcast(datagram) => {
                 if let (Some(sockets), Some(bytes)) = (&self.sockets, datagram.write(Dialect::Compact)) {
                     sockets.broadcast(&bytes);
                 }
@@ -262,14 +270,14 @@ impl PeerDriver {
                     sockets.send(to, &bytes);
                 }
             }
-            Action::Keep(entry) => {
+            Action::Persist(entry) => {
                 if let Some(log) = &mut self.log
                     && !log.add(entry)
                 {
                     self.drops.unsaved_entries += 1;
                 }
             }
-            Action::Tell(notice) => {
+            Action::Notify(notice) => {
                 event_log::lan_notice(&notice);
                 // A user interface that does not read must not block the event loop.
                 if self.notices.try_send(notice).is_err() {
@@ -288,7 +296,7 @@ impl PeerDriver {
             event_log::too_slow(link, link_queue.peer, link_queue.queue.queued_bytes());
             self.drops.slow_links += 1;
             link_queue.queue.discard();
-            self.feed(Event::Unlinked { link, why: "it reads too slowly".to_owned() });
+            self.feed(Event::LinkClosed { link, reason: "it reads too slowly".to_owned() });
         }
     }
 }

@@ -8,8 +8,8 @@ use thiserror::Error;
 
 /// Host name or IP address, and a port.
 ///
-/// Invariant: the host has 1 to 253 characters of `A-Za-z0-9._-:%`, and the port is not 0. In text form, an IPv6 address
-/// is in brackets.
+/// Invariant: the host has 1 to 253 characters of `A-Za-z0-9._-:%`, and the port is not 0. In text
+/// form, an IPv6 address is in brackets.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PeerEndpoint {
@@ -70,14 +70,16 @@ impl PeerEndpoint {
         self.port
     }
 
-    /// Whether the host can be dialled: it is a name, or an address that is neither unspecified nor multicast.
+    /// Whether the host can be dialled: it is a name, or an address that is neither unspecified nor
+    /// multicast.
     #[must_use]
     pub fn is_dialable(&self) -> bool {
         self.host.parse().is_ok_and(|ip: IpAddr| !ip.is_unspecified() && !ip.is_multicast())
             || self.host.parse::<IpAddr>().is_err()
     }
 
-    /// Replaces a host that cannot be dialled, such as `0.0.0.0`, by `ip`, the address from which its peer connected.
+    /// Replaces a host that cannot be dialled, such as `0.0.0.0`, by `ip`, the address from which
+    /// its peer connected.
     #[must_use]
     pub fn seen_from(self, ip: IpAddr) -> Self {
         if self.is_dialable() { self } else { Self::of(SocketAddr::new(ip, self.port)) }

@@ -1,35 +1,39 @@
-//! One peer's part in the chat, on all its links, as a pure state machine: an event, the time and a draw in, actions out.
+//! State machine of one chat peer. Pure: an event, the time and a random seed in; actions out.
 //!
-//! It decides who is dialled, who stays linked, what is passed on to whom, what was heard before and what the person is
-//! told. It knows no sockets, bytes, files, clocks or threads; a link knows those, and nothing of this.
+//! It decides on dials, on open links, on the forwarding of chat, on duplicates and on notices to
+//! the user. It does not know sockets, bytes, files, clocks or threads. The driver performs the
+//! actions.
 //!
-//! [`Engine`] only hands each event to its components: `mesh` (links, and the trees by which chat
-//! comes), `lan_peers`, and above both `chat` (deduplication and history).
+//! Read [`Event`] and [`Action`] first. [`Engine`] only passes each event to its components:
+//! `mesh_peers` (links and the Plumtree broadcast trees), `lan_peers`, and above both `chat`
+//! (deduplication and history).
 
-mod book;
+mod address_book;
 mod chat;
+mod chat_entry;
+mod config;
 mod contacts;
 mod context;
-mod counts;
+mod counters;
 mod cross_transport;
-mod draw;
-mod entry;
 mod event;
+mod event_rng;
+mod evicted_authors;
+mod evicted_entries;
 mod history;
 mod lan_peer;
 mod lan_peers;
-mod late;
 mod lazy_push;
-mod limit;
-mod link;
-mod mesh;
+mod limits;
+mod link_state;
+mod local_peer;
+mod mesh_authors;
 mod mesh_links;
+mod mesh_peers;
 mod notice;
-mod own;
 mod plumtree;
-mod rules;
-mod seen;
-mod senders;
+mod received;
+mod reply_limit;
 #[cfg(test)]
 mod tests;
 
@@ -41,189 +45,199 @@ use crate::peer_id::PeerId;
 use crate::profile::PeerProfile;
 use rollcall_core::BootMs;
 
-pub use contacts::Known;
-pub use counts::{Counts, Kind, Kinds};
-pub use draw::Draw;
-pub use entry::{Author, Entry, lan_number};
+pub use chat_entry::{Author, ChatEntry, lan_message_id};
+pub use config::{EngineConfig, LanConfig};
+pub use contacts::PeerInfo;
+pub use counters::{Counters, MessageCounts, MessageKind};
 pub use event::{Action, Event, LinkId, Now};
+pub use event_rng::EventRng;
 pub use history::History;
-pub use notice::{Contact, Notice, Via};
-pub use rules::{LAN_PORT, LanRules, Rules};
-pub use seen::Seen;
+pub use limits::LAN_PORT;
+pub use notice::{ChatTransport, Contact, Notice};
+pub use received::ReceivedNumbers;
 
 use chat::Chat;
 use context::Context;
 use event::Actions;
 use lan_peers::LanPeers;
-use link::Link;
-use mesh::Mesh;
-use own::Own;
+use link_state::LinkState;
+use local_peer::LocalPeer;
+use mesh_peers::MeshPeers;
 
-/// One peer.
+/// The state of one chat peer.
 #[derive(Clone, Debug)]
 pub struct Engine {
-    own: Own,
-    mesh: Mesh,
+    local: LocalPeer,
+    mesh: MeshPeers,
     lan: Option<LanPeers>,
     chat: Chat,
-    counts: Counts,
+    counters: Counters,
     wake_at: BootMs,
 }
 
 impl Engine {
-    /// A peer that starts now, with what it kept of earlier runs, oldest first. Feed it [`Event::Woke`] at once.
+    /// Creates a peer with the stored entries of earlier runs, oldest first. The caller must feed
+    /// [`Event::TimerFired`] at once.
     #[must_use]
-    pub fn new(rules: Rules, kept: Vec<Entry>, now: Now) -> Self {
+    pub fn new(config: EngineConfig, stored: Vec<ChatEntry>, now: Now) -> Self {
         let mut engine = Self {
-            mesh: Mesh::new(&rules, now.boot),
-            lan: rules.lan.clone().map(|lan| LanPeers::new(lan, now.boot)),
-            chat: Chat::new(rules.history_size),
-            counts: Counts::default(),
+            mesh: MeshPeers::new(&config, now.boot),
+            lan: config.lan.clone().map(|lan| LanPeers::new(lan, now.boot)),
+            chat: Chat::new(config.history_size),
+            counters: Counters::default(),
             wake_at: now.boot,
-            own: Own::new(rules, now),
+            local: LocalPeer::new(config, now),
         };
-        for entry in kept {
-            engine.chat.remember(entry, &mut engine.mesh, &mut engine.own, now.boot);
+        for entry in stored {
+            engine.chat.restore(entry, &mut engine.mesh, &mut engine.local, now.boot);
         }
         engine
     }
 
-    /// Takes in one event.
-    pub fn handle(&mut self, event: Event, now: Now, draw: Draw) -> Vec<Action> {
-        let Self { own, mesh, lan, chat, counts, wake_at } = self;
-        let cx = &mut Context { now, draw, own, counts, out: Actions::new() };
+    /// Processes one event. Returns the actions to perform, in order.
+    pub fn handle(&mut self, event: Event, now: Now, rng: EventRng) -> Vec<Action> {
+        let Self { local, mesh, lan, chat, counters, wake_at } = self;
+        let cx = &mut Context { now, rng, local, counters, actions: Actions::new() };
         let is_chat = match &event {
-            Event::Heard { message, .. } => matches!(message.body, MessageBody::Chat(_)),
-            Event::Posted(_) => true,
+            Event::MessageReceived { message, .. } => matches!(message.body, MessageBody::Chat(_)),
+            Event::PostRequested(_) => true,
             _ => false,
         };
         match event {
-            Event::Woke => {}
-            Event::Linked { link, peer, dialled, remote } => {
-                let is_linked = mesh.linked(link, Link::new(peer, dialled, remote, now.boot), cx);
-                if let (true, Some(lan)) = (is_linked, &mut *lan) {
-                    lan.look_for_announcement(peer);
+            Event::TimerFired => {}
+            Event::LinkOpened { link, peer, dialled, remote } => {
+                let is_opened = mesh.handle_link_opened(link, LinkState::new(peer, dialled, remote, now.boot), cx);
+                if let (true, Some(lan)) = (is_opened, &mut *lan) {
+                    lan.match_announcement(peer);
                 }
             }
-            Event::DialFailed { endpoint, why } => mesh.links.dial_failed(endpoint, why, cx),
-            Event::Unlinked { link, why } => mesh.unlinked(link, &why, cx),
-            Event::Heard { link, message, text_times } => {
-                if let Some(entry) = mesh.heard(link, message, text_times, chat.history(), cx) {
-                    chat.heard(link, entry, mesh, lan.as_mut(), cx);
+            Event::DialFailed { endpoint, reason } => mesh.links.handle_dial_failure(endpoint, reason, cx),
+            Event::LinkClosed { link, reason } => mesh.handle_link_closed(link, &reason, cx),
+            Event::MessageReceived { link, message, text_times } => {
+                if let Some(entry) = mesh.handle_message(link, message, text_times, chat.history(), cx) {
+                    chat.handle_mesh_chat(link, entry, mesh, lan.as_mut(), cx);
                 }
             }
-            Event::Told(endpoints) => {
+            Event::AddressesFound(endpoints) => {
                 for endpoint in endpoints {
-                    mesh.links.book.learn(endpoint, None, now.boot, &mut cx.draw);
+                    mesh.links.addresses.add_learned(endpoint, None, now.boot, &mut cx.rng);
                 }
             }
-            Event::HeardDatagram { from, shared, datagram, dialect } => {
+            Event::DatagramReceived { source, to_shared_port, datagram, dialect } => {
                 if let Some(lan) = lan
-                    && let Some(post) = lan.heard(from, shared, datagram, dialect, mesh, cx)
+                    && let Some(post) = lan.handle_datagram(source, to_shared_port, datagram, dialect, mesh, cx)
                 {
-                    chat.heard_on_lan(post, lan, cx);
+                    chat.handle_lan_post(post, lan, cx);
                 }
             }
-            Event::Posted(text) => chat.post(text, mesh, lan.as_mut(), cx),
-            Event::Whispered { to, text } => contacts::whisper(&to, text, mesh, lan.as_ref(), cx),
-            Event::Introduced(profile) => introduce(profile, mesh, lan.as_ref(), cx),
-            Event::Listed => {
+            Event::PostRequested(text) => chat.post(text, mesh, lan.as_mut(), cx),
+            Event::DirectRequested { to, text } => contacts::send_direct(&to, text, mesh, lan.as_ref(), cx),
+            Event::ProfileSet(profile) => set_profile(profile, mesh, lan.as_ref(), cx),
+            Event::ListRequested => {
                 if let Some(lan) = lan {
-                    lan.ask_for_lists(cx);
+                    lan.request_lists(cx);
                 }
             }
-            Event::Left => mesh.tree.send_what_is_untold(chat.history(), &mut mesh.links, cx),
+            Event::ShuttingDown => mesh.tree.push_pending(chat.history(), &mut mesh.links, cx),
         }
-        *wake_at = mesh.tree.next_at().min(*wake_at);
-        // A chat moves no deadline but its own, and that of its link's silence, which moves away: waking early does no harm.
+        *wake_at = mesh.tree.next_deadline().min(*wake_at);
+        // A chat message can only bring forward the tree's own deadline. It also moves the timeout
+        // of its link, but only to a later time, and an early timer event does no harm. So the
+        // other deadlines need no check.
         if !is_chat || now.boot >= *wake_at {
-            mesh.end_silent_links(cx);
-            mesh.links.send_heartbeats(cx);
+            mesh.close_timed_out_links(cx);
+            mesh.links.send_due_heartbeats(cx);
             mesh.links.dial_due(cx);
             if let Some(lan) = &mut *lan {
-                lan.pass_time(cx);
+                lan.handle_timeout(cx);
             }
-            mesh.tree.pass_time(&mut mesh.links, cx);
-            let lan_at = lan.as_ref().map_or(BootMs::NEVER, LanPeers::next_at);
-            *wake_at = mesh.next_at(&cx.own.rules).min(lan_at);
+            mesh.tree.handle_timeout(&mut mesh.links, cx);
+            let lan_at = lan.as_ref().map_or(BootMs::NEVER, LanPeers::next_deadline);
+            *wake_at = mesh.next_deadline(&cx.local.config).min(lan_at);
         }
-        std::mem::take(&mut cx.out)
+        std::mem::take(&mut cx.actions)
     }
 
-    /// Chat came of which only the sender and the number are known yet: takes it in, if it was heard before and tells
-    /// nothing else. Otherwise it must be read and fed as [`Event::Heard`]. Either way the engine comes to the same.
+    /// Duplicate check from the message header alone: the author and the number of a chat message.
+    ///
+    /// If the message is a duplicate with no other effect, it is counted and the result is `true`.
+    /// Otherwise nothing changes and the result is `false`: the caller must read the whole message
+    /// and feed it as [`Event::MessageReceived`]. Both ways lead to the same state of the engine.
     #[must_use]
-    pub fn hears_again(&mut self, link: LinkId, sender: PeerId, number: u64, now: BootMs) -> bool {
-        self.mesh.tree.hears_again(link, sender, number, &mut self.mesh.links, now, &mut self.counts)
+    pub fn handle_if_duplicate(&mut self, link: LinkId, sender: PeerId, number: u64, now: BootMs) -> bool {
+        self.mesh.tree.handle_if_duplicate(link, sender, number, &mut self.mesh.links, now, &mut self.counters)
     }
 
-    /// When [`Event::Woke`] is due. An earlier one does no harm.
+    /// The time at which [`Event::TimerFired`] is due. An earlier timer event does no harm.
     #[must_use]
     pub fn wake_at(&self) -> BootMs {
         self.wake_at
     }
 
-    /// Who this peer is.
+    /// The configuration and the identity of this peer.
     #[must_use]
-    pub fn rules(&self) -> &Rules {
-        &self.own.rules
+    pub fn config(&self) -> &EngineConfig {
+        &self.local.config
     }
 
-    /// What was said to everybody, as far as it is remembered.
+    /// The chat messages that are kept in memory.
     #[must_use]
     pub fn history(&self) -> &History {
         self.chat.history()
     }
 
-    /// Who is there now: the mesh, then the LAN.
+    /// The reachable peers: first the peers of the mesh, then the peers of the LAN.
     #[must_use]
-    pub fn known(&self) -> Vec<Known> {
-        contacts::known(&self.mesh, self.lan.as_ref())
+    pub fn peers(&self) -> Vec<PeerInfo> {
+        contacts::list_peers(&self.mesh, self.lan.as_ref())
     }
 
-    /// How somebody who said something is shown.
+    /// The author of a message as shown to the user. `name` is the author's name at the time of the
+    /// message; it is used if no later name is known.
     #[must_use]
-    pub fn author(&self, author: &Author, name: Option<&Nickname>) -> Contact {
-        self.mesh.tree.senders.author(author, name)
+    pub fn contact_of(&self, author: &Author, name: Option<&Nickname>) -> Contact {
+        self.mesh.tree.authors.contact_of(author, name)
     }
 
-    /// What happened how often since the start.
+    /// Counters since the start.
     #[must_use]
-    pub fn counts(&self) -> &Counts {
-        &self.counts
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
-    /// How many peers of the mesh are linked.
+    /// Number of linked peers in the mesh.
     #[must_use]
     pub fn link_count(&self) -> usize {
         self.mesh.links.len()
     }
 
-    /// How many peers of the LAN are there; `None` if this one takes no part in it.
+    /// Number of peers on the LAN; `None` if this peer does not use the LAN.
     #[must_use]
-    pub fn lan_count(&self) -> Option<usize> {
+    pub fn lan_peer_count(&self) -> Option<usize> {
         self.lan.as_ref().map(|lan| lan.peers.len())
     }
 
-    /// How many addresses of the mesh are remembered.
+    /// Number of mesh addresses in the address book.
     #[must_use]
     pub fn address_count(&self) -> usize {
-        self.mesh.links.book.len()
+        self.mesh.links.addresses.len()
     }
 
-    /// Whether somebody should be at the address: it is configured, or somebody was there or said to be.
+    /// Whether a peer should be at the address: the address is configured, or a peer was reached or
+    /// announced there.
     #[must_use]
-    pub fn expects(&self, endpoint: &PeerEndpoint) -> bool {
-        self.mesh.links.book.expects(endpoint)
+    pub fn is_peer_expected_at(&self, endpoint: &PeerEndpoint) -> bool {
+        self.mesh.links.addresses.is_peer_expected_at(endpoint)
     }
 }
 
-/// The person says who this peer is.
-fn introduce(profile: PeerProfile, mesh: &Mesh, lan: Option<&LanPeers>, cx: &mut Context) {
-    cx.own.profile = Some(profile.clone());
-    let id = cx.own.next_lan_id();
+/// Stores this peer's profile and sends it to all LAN peers and to the linked peers that know
+/// profiles.
+fn set_profile(profile: PeerProfile, mesh: &MeshPeers, lan: Option<&LanPeers>, cx: &mut Context) {
+    cx.local.profile = Some(profile.clone());
+    let id = cx.local.next_lan_message_id();
     let body = || lan::DatagramBody::Profile { profile: profile.clone(), refused: None };
-    let neighbours = lan.map_or(0, |lan| lan.send_to_all(body(), id, cx));
-    let peers = mesh.introduce(profile, cx) + neighbours;
-    cx.tell(Notice::Sent { peers });
+    let lan_peers = lan.map_or(0, |lan| lan.send_to_all(body(), id, cx));
+    let peers = mesh.send_profile(profile, cx) + lan_peers;
+    cx.notify(Notice::Sent { peers });
 }

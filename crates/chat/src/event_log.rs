@@ -1,14 +1,14 @@
 //! Log lines about the links and the registry, for operators.
 //!
-//! Events that the user also sees as a notice are logged at `info` or below: on a terminal only warnings are shown by
-//! default, so the user does not see them twice.
+//! Events that the user also sees as a notice are logged at `info` or below: on a terminal only
+//! warnings are shown by default, so the user does not see them twice.
 
 use std::net::IpAddr;
 
 use tracing::{debug, info, warn};
 
 use super::endpoint::PeerEndpoint;
-use super::engine::{LinkId, Notice, Via};
+use super::engine::{ChatTransport, LinkId, Notice};
 use super::peer_id::PeerId;
 
 pub(super) fn linked(link: LinkId, peer: PeerId, dialled: Option<&PeerEndpoint>, remote: IpAddr) {
@@ -16,8 +16,8 @@ pub(super) fn linked(link: LinkId, peer: PeerId, dialled: Option<&PeerEndpoint>,
     info!(%peer, link = link.0, %address, dialled = dialled.is_some(), "linked");
 }
 
-pub(super) fn unlinked(link: LinkId, peer: PeerId, why: &str) {
-    info!(%peer, link = link.0, reason = why, "unlinked");
+pub(super) fn unlinked(link: LinkId, peer: PeerId, reason: &str) {
+    info!(%peer, link = link.0, reason, "unlinked");
 }
 
 /// A received JSON object is not a valid message.
@@ -30,12 +30,13 @@ pub(super) fn too_slow(link: LinkId, peer: PeerId, queued_bytes: usize) {
     warn!(%peer, link = link.0, queued_bytes, "disconnected: the peer reads too slowly; message_buffer_size sets the size of the send queue");
 }
 
-/// `is_expected` if a peer should be at the address. Addresses from lists of other peers are often out of date.
-pub(super) fn dial_failed(address: &PeerEndpoint, why: &str, is_expected: bool) {
+/// `is_expected` if a peer should be at the address. Addresses from lists of other peers are often
+/// out of date.
+pub(super) fn dial_failed(address: &PeerEndpoint, reason: &str, is_expected: bool) {
     if is_expected {
-        info!(%address, reason = why, "dial failed; trying again later");
+        info!(%address, reason, "dial failed; trying again later");
     } else {
-        debug!(%address, reason = why, "dial failed");
+        debug!(%address, reason, "dial failed");
     }
 }
 
@@ -59,10 +60,10 @@ pub(super) fn name_taken(name: &str, address: &str) {
     warn!(name, address, "the name is online at another address; choose another --name to be found");
 }
 
-pub(super) fn name_refused(name: &str, why: &str) {
+pub(super) fn name_refused(name: &str, reason: &str) {
     warn!(
         name,
-        reason = why,
+        reason,
         "the registry does not list this peer: give the password of the name (--password, --password-file or \
          ROLLCALL_PASSWORD), or choose another --name"
     );
@@ -76,8 +77,8 @@ pub(super) fn password_unused(name: &str) {
     );
 }
 
-pub(super) fn registry_unreachable(why: &str) {
-    warn!(reason = why, "the registry cannot be used at the moment; the chat continues without it");
+pub(super) fn registry_unreachable(reason: &str) {
+    warn!(reason, "the registry cannot be used at the moment; the chat continues without it");
 }
 
 pub(super) fn registry_reachable_again() {
@@ -87,27 +88,27 @@ pub(super) fn registry_reachable_again() {
 /// Logs the notices about the LAN. Peers of the mesh are logged as links.
 pub(super) fn lan_notice(notice: &Notice) {
     match notice {
-        Notice::Found { peer, at } if peer.via == Via::Lan => {
+        Notice::PeerFound { peer, at } if peer.via == ChatTransport::Lan => {
             info!(peer = peer.uid.as_str(), address = at.as_deref(), "found on the LAN");
         }
-        Notice::Lost { peer, why } if peer.via == Via::Lan => {
-            info!(peer = peer.uid.as_str(), reason = why.as_str(), "lost on the LAN");
+        Notice::PeerLost { peer, reason } if peer.via == ChatTransport::Lan => {
+            info!(peer = peer.uid.as_str(), reason = reason.as_str(), "lost on the LAN");
         }
-        Notice::Mismatch { uid, source } => {
+        Notice::AddressMismatch { uid, source } => {
             info!(peer = uid.as_str(), address = %source, "a peer sends from another address than it claims");
         }
-        Notice::Doubled { uid, source } => {
+        Notice::DuplicateName { uid, source } => {
             info!(peer = uid.as_str(), address = %source, "another program on the LAN uses the name of this peer");
         }
-        Notice::Found { .. }
-        | Notice::Lost { .. }
+        Notice::PeerFound { .. }
+        | Notice::PeerLost { .. }
         | Notice::Post { .. }
         | Notice::Direct { .. }
         | Notice::Profile { .. }
-        | Notice::Listed { .. }
+        | Notice::NamesReceived { .. }
         | Notice::Unreachable { .. }
         | Notice::Sent { .. }
-        | Notice::SentTo { .. }
-        | Notice::Refused { .. } => {}
+        | Notice::DirectSent { .. }
+        | Notice::Rejected { .. } => {}
     }
 }

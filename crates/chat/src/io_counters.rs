@@ -1,5 +1,5 @@
-//! Counters of the sockets and the registry task, shared between tasks. Only the metrics read them, so relaxed ordering
-//! is enough.
+//! Counters of the sockets and the registry task, shared between tasks. Only the metrics read them,
+//! so relaxed ordering is enough.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

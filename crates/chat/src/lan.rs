@@ -1,4 +1,7 @@
-//! The LAN: one UDP datagram, one message. The codec, [`scan_result`] and [`findings`] are pure; `socket` and `scan` know the sockets.
+//! LAN transport: each message is one UDP datagram.
+//!
+//! The codec (`datagram`, `fields`), [`scan_result`] and [`findings`] are pure. `socket` and `scan`
+//! do the I/O.
 
 mod datagram;
 mod fields;

@@ -1,8 +1,9 @@
-//! Serverless chat peer: peers find each other on the LAN, through the registry or by address, and exchange
-//! messages directly.
+//! Serverless chat peer: peers find each other on the LAN, through the registry or by address, and
+//! exchange messages directly.
 //!
-//! [`engine`] is a pure state machine that makes all decisions. [`mesh`] (TCP) and [`lan`] (UDP) have the codecs and the
-//! sockets of the two transports. [`console`] parses typed lines and formats output. [`Peer`] wires them together.
+//! [`engine`] is a pure state machine that makes all decisions. [`mesh`] (TCP) and [`lan`] (UDP)
+//! have the codecs and the sockets of the two transports. [`console`] parses typed lines and
+//! formats output. [`Peer`] wires them together.
 
 pub mod console;
 pub mod engine;
@@ -51,7 +52,7 @@ pub use text::MAX_TEXT_BYTES;
 
 use data_dir::DataDir;
 use driver::{Inputs, PeerDriver};
-use engine::{Engine, LanRules, Notice, Rules};
+use engine::{Engine, EngineConfig, LanConfig, Notice};
 use io_counters::IoCounters;
 use lan::scan_result::ScanResult;
 use lan::socket::{self, LanSockets, ReceivedDatagram};
@@ -62,8 +63,8 @@ use registry_task::{RegistryStatus, RegistryTask};
 use send_queues::SendQueues;
 use settings::PeerSettings;
 
-/// Capacity of the queue of received messages, and of the queue of received datagrams. When a queue is full, the socket
-/// readers wait.
+/// Capacity of the queue of received messages, and of the queue of received datagrams. When a queue
+/// is full, the socket readers wait.
 const EVENT_QUEUE: usize = 1024;
 /// Capacity of the queue of notices to the user. Further notices are dropped.
 const NOTICE_QUEUE: usize = 64 * 1024;
@@ -104,7 +105,7 @@ pub enum StartError {
         cause: io::Error,
     },
     /// No UDP port for the LAN can be bound.
-    #[error("cannot bind a UDP port of 8000 to 9999: {0}; --no-lan goes without")]
+    #[error("cannot bind a UDP port of 8000 to 9999: {0}; use --no-lan to start without the LAN")]
     Lan(io::Error),
     /// The data directory cannot be used.
     #[error("cannot use the directory {dir}: {cause}")]
@@ -126,7 +127,8 @@ impl Peer {
     /// Binds the sockets, opens the data directory and starts the tasks of the peer.
     ///
     /// # Errors
-    /// [`StartError`] if a socket, the directory or the registry client that the settings require is not available.
+    /// [`StartError`] if a socket, the directory or the registry client that the settings require
+    /// is not available.
     pub async fn start(settings: PeerSettings) -> Result<Self, StartError> {
         let new_id = PeerId(random_id());
         let (id, history, log) = match &settings.dir {
@@ -243,7 +245,8 @@ impl Peer {
         self.requests.clone()
     }
 
-    /// Waits for notices and appends at most `max` of them to `buffer`. Returns the number appended; 0 if the peer has ended.
+    /// Waits for notices and appends at most `max` of them to `buffer`. Returns the number
+    /// appended; 0 if the peer has ended.
     pub async fn notices(&mut self, buffer: &mut Vec<Notice>, max: usize) -> usize {
         self.notices.recv_many(buffer, max).await
     }
@@ -302,8 +305,8 @@ async fn receive(
     }
 }
 
-fn engine_rules(settings: &PeerSettings, id: PeerId, mesh_addr: SocketAddr, lan_port: Option<u16>) -> Rules {
-    Rules {
+fn engine_rules(settings: &PeerSettings, id: PeerId, mesh_addr: SocketAddr, lan_port: Option<u16>) -> EngineConfig {
+    EngineConfig {
         id,
         name: settings.name.clone(),
         listen: Some(PeerEndpoint::of(mesh_addr)),
@@ -314,15 +317,15 @@ fn engine_rules(settings: &PeerSettings, id: PeerId, mesh_addr: SocketAddr, lan_
         dedup_cache_size: settings.dedup_cache_size,
         history_size: settings.history_size,
         // Half of the send queue stays free for new messages.
-        answer_bytes: settings.message_buffer_size.saturating_mul(MAX_MESSAGE_BYTES) / 2,
+        history_batch_bytes: settings.message_buffer_size.saturating_mul(MAX_MESSAGE_BYTES) / 2,
         lan: lan_port.map(|port| lan_rules(settings, port)),
     }
 }
 
-fn lan_rules(settings: &PeerSettings, port: u16) -> LanRules {
+fn lan_rules(settings: &PeerSettings, port: u16) -> LanConfig {
     let own_ips = socket::own_ips();
     let ip = own_ips.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    LanRules { user: LanUserId::new(&settings.name, ip), port, own_ips }
+    LanConfig { user: LanUserId::new(&settings.name, ip), port, own_ips }
 }
 
 fn registry_task(

@@ -1,7 +1,7 @@
 //! Mesh transport: TCP connections that carry JSON messages.
 //!
-//! The codec (`greeting`, `message`, `timestamp`, `chat_fast_path`, `framer`) is pure. `network`, `connection` and
-//! `send_queue` do the I/O, and report to the driver through `connection_event`.
+//! The codec (`greeting`, `message`, `timestamp`, `chat_fast_path`, `framer`) is pure. `network`,
+//! `connection` and `send_queue` do the I/O, and report to the driver through `connection_event`.
 
 mod chat_fast_path;
 mod connection;

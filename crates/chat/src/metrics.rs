@@ -1,5 +1,7 @@
-//! How a peer is doing, for those who run it: `/healthz` and `/metrics` over HTTP. Whoever asks makes the driver look, so
-//! that nothing is done for it while nobody asks; counters are kept by who knows the fact.
+//! Health and metrics of a peer over HTTP: `/healthz` and `/metrics`.
+//!
+//! Each request asks the driver for a snapshot, so there is no work without requests. Counters are
+//! incremented where the events happen: in the engine, the driver and the sockets.
 
 mod exposition;
 mod families;

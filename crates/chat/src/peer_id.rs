@@ -88,7 +88,8 @@ impl fmt::Display for PeerId {
     }
 }
 
-// Every message has an id, and duplicates are dropped after reading only the header: parsing allocates no string.
+// Every message has an id, and duplicates are dropped after reading only the header: parsing
+// allocates no string.
 impl Serialize for PeerId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(as_text(&self.digits()))

@@ -99,12 +99,14 @@ impl Avatar {
         Ok(Self { kind, data: STANDARD.encode(bytes), bytes: bytes.len() })
     }
 
-    /// Checks an image in base64. The image format is taken from its first bytes, not from the sender's claim.
+    /// Checks an image in base64. The image format is taken from its first bytes, not from the
+    /// sender's claim.
     ///
     /// # Errors
     /// [`InvalidAvatar`] if it is not base64, too large or not an image.
     pub fn from_base64(text: &str) -> Result<Self, InvalidAvatar> {
-        // Four characters encode three bytes. A text that is far too long is rejected before it is decoded.
+        // Four characters encode three bytes. A text that is far too long is rejected before it is
+        // decoded.
         if text.len() / 4 > MAX_AVATAR_BYTES / 3 + 1 {
             return Err(InvalidAvatar::TooLarge(text.len() / 4 * 3));
         }

@@ -1,6 +1,8 @@
-//! Background task for the registry: registers the peer, sends heartbeats and reads the list of online users.
+//! Background task for the registry: registers the peer, sends heartbeats and reads the list of
+//! online users.
 //!
-//! The chat does not depend on it: if the registry is unreachable, the task retries and the peer continues.
+//! The chat does not depend on it: if the registry is unreachable, the task retries and the peer
+//! continues.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -17,11 +19,14 @@ use rollcall_client::{Client, ClientError, NewUser};
 use rollcall_core::clock::boot_now;
 use rollcall_core::{Addr, BootMs, Password, Username};
 
-/// Longest time between two rounds. A round is earlier if the registry asks for an earlier heartbeat.
+/// Longest time between two rounds. A round is earlier if the registry asks for an earlier
+/// heartbeat.
 const POLL_INTERVAL: Duration = Duration::from_secs(10);
-/// Wait before the list is read again after a registration. A list under many registrations can be 100 ms old.
+/// Wait before the list is read again after a registration. A list under many registrations can be
+/// 100 ms old.
 const SECOND_POLL_DELAY: Duration = Duration::from_millis(200);
-/// Time for which the entry of an earlier run stays online after its end: the default time to live of the registry.
+/// Time for which the entry of an earlier run stays online after its end: the default time to live
+/// of the registry.
 const EARLIER_RUN_TTL: Duration = Duration::from_secs(30);
 
 /// State of the registry as the metrics show it.
@@ -45,7 +50,8 @@ pub(crate) enum RegistryState {
     NotAsked,
     /// The registry answered.
     Answered,
-    /// The registry answered, but the name needs a password that this peer does not have. The peer is not listed.
+    /// The registry answered, but the name needs a password that this peer does not have. The peer
+    /// is not listed.
     NameRefused,
     /// The registry did not answer, or answered with an error.
     Unreachable,
@@ -82,7 +88,7 @@ enum NameConflict {
     /// The entry may belong to an earlier run of this peer.
     MaybeEarlierRun,
     /// The entry is too old to belong to an earlier run.
-    SomebodyElse,
+    OtherUser,
     /// Nothing: it was logged before.
     AlreadyLogged,
 }
@@ -95,7 +101,7 @@ impl NameState {
                 if std::mem::replace(has_warned, true) {
                     NameConflict::AlreadyLogged
                 } else {
-                    NameConflict::SomebodyElse
+                    NameConflict::OtherUser
                 }
             }
             Self::OnlineElsewhere { .. } => NameConflict::AlreadyLogged,
@@ -144,7 +150,8 @@ impl RegistryTask {
         self.status.send_replace(RegistryStatus { state, last_answer_at }).state
     }
 
-    /// One round: reads the list, registers if necessary, and sends a heartbeat. Returns the time until the next round.
+    /// One round: reads the list, registers if necessary, and sends a heartbeat. Returns the time
+    /// until the next round.
     async fn sync_once(&self, name: &mut NameState) -> Result<Duration, ClientError> {
         let there = self.poll_online().await?;
         if !self.ensure_registered(name, there).await? {
@@ -159,10 +166,11 @@ impl RegistryTask {
             }
             accepted => accepted?,
         };
-        debug!("online for another {} ms", accepted.ttl_ms);
+        debug!(ttl_ms = accepted.ttl_ms, "heartbeat accepted");
         if !matches!(std::mem::replace(name, NameState::Registered), NameState::Registered) {
             event_log::registered(self.user.as_str(), &self.addr.to_string());
-            // The client has a token if the registry asked for the password, or if this registration set it.
+            // The client has a token if the registry asked for the password, or if this
+            // registration set it.
             if self.password.is_some() && self.client.token().is_none() {
                 event_log::password_unused(self.user.as_str());
             }
@@ -173,7 +181,8 @@ impl RegistryTask {
         Ok(Duration::from_millis(accepted.next_heartbeat_ms).min(POLL_INTERVAL))
     }
 
-    /// Reads the list of online users and sends their addresses to the engine. Returns the address under the own name.
+    /// Reads the list of online users and sends their addresses to the engine. Returns the address
+    /// under the own name.
     async fn poll_online(&self) -> Result<Option<Addr>, ClientError> {
         let online = self.client.online().await?.online_clients;
         let there = online.iter().find(|client| client.username == self.user).and_then(|mine| mine.addr);
@@ -197,12 +206,13 @@ impl RegistryTask {
         };
         match self.client.register(&user).await {
             Ok(_) => Ok(true),
-            // The name is registered. If it is online at another address, that is an earlier run or another user.
+            // The name is registered. If it is online at another address, that is an earlier run or
+            // another user.
             Err(ClientError::Rejected { code, .. }) if code == "user_exists" => {
                 let Some(there) = there.filter(|there| *there != self.addr) else { return Ok(true) };
                 match name.note_elsewhere(Instant::now()) {
                     NameConflict::MaybeEarlierRun => event_log::name_elsewhere(self.user.as_str(), &there.to_string()),
-                    NameConflict::SomebodyElse => event_log::name_taken(self.user.as_str(), &there.to_string()),
+                    NameConflict::OtherUser => event_log::name_taken(self.user.as_str(), &there.to_string()),
                     NameConflict::AlreadyLogged => {}
                 }
                 Ok(false)
@@ -212,8 +222,8 @@ impl RegistryTask {
         }
     }
 
-    /// Checks whether the error means that the name needs a password that this peer does not have. If so, logs it and stops
-    /// registering, because the registry counts wrong passwords.
+    /// Checks whether the error means that the name needs a password that this peer does not have.
+    /// If so, logs it and stops registering, because the registry counts wrong passwords.
     fn handle_refusal(&self, name: &mut NameState, error: &ClientError) -> bool {
         let ClientError::Rejected { code, message, .. } = error else { return false };
         let is_refused = match code.as_str() {
@@ -229,7 +239,8 @@ impl RegistryTask {
     }
 }
 
-/// Local IP address of the route to the host of `url`. Nothing is sent: connecting a UDP socket only looks up the route.
+/// Local IP address of the route to the host of `url`. Nothing is sent: connecting a UDP socket
+/// only looks up the route.
 pub(super) fn local_ip_towards(url: &str) -> IpAddr {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let host = rest.split('/').next().unwrap_or(rest);
@@ -260,32 +271,37 @@ mod tests {
     /// Enough time for an answer, and less than [`POLL_INTERVAL`].
     const SOON: Duration = Duration::from_secs(6);
 
-    /// Fake node. It answers heartbeats with `beat`, and lists bob as online after the first heartbeat.
-    async fn node(tasks: &mut JoinSet<()>, asked: Arc<Mutex<Vec<String>>>, beat: (u16, &'static str)) -> String {
+    /// Fake node. It answers heartbeats with `beat`, and lists bob as online after the first
+    /// heartbeat.
+    async fn node(
+        tasks: &mut JoinSet<()>,
+        requested_paths: Arc<Mutex<Vec<String>>>,
+        heartbeat_reply: (u16, &'static str),
+    ) -> String {
         serve(tasks, move |_, line| {
             let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
-            let mut asked = asked.lock().unwrap();
+            let mut requested_paths = requested_paths.lock().unwrap();
             let body = match path.as_str() {
                 "/" => return health(true, None),
-                "/discover" if asked.iter().any(|path| path == "/heartbeat") => {
+                "/discover" if requested_paths.iter().any(|path| path == "/heartbeat") => {
                     r#"{"online_clients":[{"username":"bob","addr":"10.0.0.2:9000"}],"count":1,"is_leader":true}"#
                 }
                 "/discover" => r#"{"online_clients":[],"count":0,"is_leader":true}"#,
                 "/register" => {
                     r#"{"success":true,"status":"ok","message":"m","user_id":"00000000-0000-4000-8000-000000000000"}"#
                 }
-                _ => beat.1,
+                _ => heartbeat_reply.1,
             };
-            let status = if path == "/heartbeat" { beat.0 } else { 200 };
-            asked.push(path);
+            let status = if path == "/heartbeat" { heartbeat_reply.0 } else { 200 };
+            requested_paths.push(path);
             (status, body.to_owned())
         })
         .await
     }
 
     /// The requested paths without `/discover`.
-    fn paths_without_discover(asked: &Mutex<Vec<String>>) -> Vec<String> {
-        asked.lock().unwrap().iter().filter(|path| *path != "/discover").cloned().collect()
+    fn paths_without_discover(requested_paths: &Mutex<Vec<String>>) -> Vec<String> {
+        requested_paths.lock().unwrap().iter().filter(|path| *path != "/discover").cloned().collect()
     }
 
     fn alice(base: String) -> (RegistryTask, mpsc::Receiver<Vec<PeerEndpoint>>, watch::Receiver<RegistryStatus>) {
@@ -306,25 +322,29 @@ mod tests {
     #[tokio::test]
     async fn the_list_is_read_again_after_the_first_registration() {
         let mut tasks = JoinSet::new();
-        let asked = Arc::<Mutex<Vec<String>>>::default();
+        let requested_paths = Arc::<Mutex<Vec<String>>>::default();
         let accepted =
             r#"{"success":true,"status":"ok","message":"m","last_seen":"t","ttl_ms":30000,"next_heartbeat_ms":10000}"#;
-        let base = node(&mut tasks, Arc::clone(&asked), (200, accepted)).await;
+        let base = node(&mut tasks, Arc::clone(&requested_paths), (200, accepted)).await;
         let (registry_task, mut discovered_rx, mut status_rx) = alice(base);
         tasks.spawn(registry_task.run());
         assert_eq!(discovered_rx.recv().await, Some(vec![]));
         let bob = PeerEndpoint::parse("10.0.0.2:9000").unwrap();
         assert_eq!(timeout(SOON, discovered_rx.recv()).await.expect("at once"), Some(vec![bob]));
         status_rx.wait_for(|status| status.state == RegistryState::Answered).await.unwrap();
-        assert_eq!(*asked.lock().unwrap(), ["/discover", "/register", "/heartbeat", "/discover"], "and then it waits");
+        assert_eq!(
+            *requested_paths.lock().unwrap(),
+            ["/discover", "/register", "/heartbeat", "/discover"],
+            "and then it waits"
+        );
     }
 
     #[tokio::test]
     async fn the_list_is_still_read_when_the_name_needs_an_unknown_password() {
         let mut tasks = JoinSet::new();
         let refusal = (401, r#"{"success":false,"message":"m","code":"unauthorized"}"#);
-        let asked = Arc::<Mutex<Vec<String>>>::default();
-        let base = node(&mut tasks, Arc::clone(&asked), refusal).await;
+        let requested_paths = Arc::<Mutex<Vec<String>>>::default();
+        let base = node(&mut tasks, Arc::clone(&requested_paths), refusal).await;
         let (registry_task, mut discovered_rx, status_rx) = alice(base);
         let mut name = NameState::Unregistered;
         for _ in 0..3 {
@@ -332,7 +352,7 @@ mod tests {
             discovered_rx.recv().await.unwrap();
         }
         assert!(matches!(name, NameState::NameRefused));
-        assert_eq!(paths_without_discover(&asked), ["/register", "/heartbeat"], "each once");
+        assert_eq!(paths_without_discover(&requested_paths), ["/register", "/heartbeat"], "each once");
         assert_eq!(*status_rx.borrow(), RegistryStatus::NOT_ASKED);
         assert_eq!(registry_task.set_state(RegistryState::Answered), RegistryState::NotAsked);
         let last_answer_at = status_rx.borrow().last_answer_at;
@@ -345,15 +365,15 @@ mod tests {
     async fn a_peer_that_is_no_longer_registered_registers_again() {
         let mut tasks = JoinSet::new();
         let unknown = (404, r#"{"success":false,"message":"m","code":"user_not_registered"}"#);
-        let asked = Arc::<Mutex<Vec<String>>>::default();
-        let base = node(&mut tasks, Arc::clone(&asked), unknown).await;
+        let requested_paths = Arc::<Mutex<Vec<String>>>::default();
+        let base = node(&mut tasks, Arc::clone(&requested_paths), unknown).await;
         let (registry_task, mut discovered_rx, _status_rx) = alice(base);
         let mut name = NameState::Registered;
         for _ in 0..2 {
             assert_eq!(registry_task.sync_once(&mut name).await.unwrap(), POLL_INTERVAL);
             discovered_rx.recv().await.unwrap();
         }
-        assert_eq!(paths_without_discover(&asked), ["/heartbeat", "/register", "/heartbeat"]);
+        assert_eq!(paths_without_discover(&requested_paths), ["/heartbeat", "/register", "/heartbeat"]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -361,7 +381,7 @@ mod tests {
         let (began, mut name) = (Instant::now(), NameState::Unregistered);
         let logged = [0, 10, 20, 29, 30, 40].map(|seconds| name.note_elsewhere(began + Duration::from_secs(seconds)));
         let (earlier, already, other) =
-            (NameConflict::MaybeEarlierRun, NameConflict::AlreadyLogged, NameConflict::SomebodyElse);
+            (NameConflict::MaybeEarlierRun, NameConflict::AlreadyLogged, NameConflict::OtherUser);
         assert_eq!(logged, [earlier, already, already, already, other, already]);
     }
 }

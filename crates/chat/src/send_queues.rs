@@ -10,9 +10,10 @@ use super::engine::LinkId;
 use super::mesh::send_queue::{QueueFull, SendQueue};
 use super::peer_id::PeerId;
 
-/// Longest wait for a send queue to drain. All links wait together. With the default queue size, a reader must take
-/// 384 KB in this time or its link is closed. The system opens the TCP window in large steps, so in a burst this can close
-/// the link of a reader that takes 2 MB per second on average. At 4 MB per second this was never observed.
+/// Longest wait for a send queue to drain. All links wait together. With the default queue size, a
+/// reader must take 384 KB in this time or its link is closed. The system opens the TCP window in
+/// large steps, so in a burst this can close the link of a reader that takes 2 MB per second on
+/// average. At 4 MB per second this was never observed.
 const SLOW_LINK_TIMEOUT: Duration = Duration::from_millis(500);
 /// Time between two checks of the queues during the wait.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
@@ -44,7 +45,8 @@ impl SendQueues {
         self.queues.remove(&link)
     }
 
-    /// Appends a message to the queues of some links. With `one_per_write`, each message is written separately.
+    /// Appends a message to the queues of some links. With `one_per_write`, each message is written
+    /// separately.
     pub(super) fn push(&mut self, links: Vec<LinkId>, message: &Bytes, one_per_write: bool) {
         for link in links {
             match self.queues.get(&link).map(|entry| entry.queue.push(message.clone(), one_per_write)) {
@@ -60,8 +62,8 @@ impl SendQueues {
         self.overflowed.pop()
     }
 
-    /// If a queue is above its high-water mark, waits until all such queues are below their low-water mark. Returns the
-    /// links whose queue did not drain within [`SLOW_LINK_TIMEOUT`].
+    /// If a queue is above its high-water mark, waits until all such queues are below their
+    /// low-water mark. Returns the links whose queue did not drain within [`SLOW_LINK_TIMEOUT`].
     pub(super) async fn wait_until_drained(&mut self) -> Vec<LinkId> {
         if !std::mem::take(&mut self.above_high_water) {
             return Vec::new();

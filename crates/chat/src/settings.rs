@@ -19,12 +19,13 @@ pub struct PeerSettings {
     pub peers: Vec<PeerEndpoint>,
     /// Base URLs of registry nodes; empty: without a registry.
     pub registry: Vec<String>,
-    /// Password of the name at the registry. It has no key in the file or the environment; the caller takes it from the
-    /// command line.
+    /// Password of the name at the registry. It has no key in the file or the environment; the
+    /// caller takes it from the command line.
     pub password: Option<Password>,
     /// Whether the peer takes part in the LAN.
     pub lan: bool,
-    /// Destinations of datagrams for all LAN peers, such as the broadcast address of one network; empty: every network.
+    /// Destinations of datagrams for all LAN peers, such as the broadcast address of one network;
+    /// empty: every network.
     pub lan_addresses: Vec<Ipv4Addr>,
     /// Largest number of mesh links, dialled and accepted together.
     pub max_connections: usize,
@@ -36,7 +37,8 @@ pub struct PeerSettings {
     pub heartbeat_timeout: Duration,
     /// Capacity of the send queue of each link, in messages of the largest size (64 KiB).
     pub message_buffer_size: usize,
-    /// Ranges of received message numbers that are remembered for each sender. Each range covers at least one message.
+    /// Ranges of received message numbers that are remembered for each sender. Each range covers at
+    /// least one message.
     pub dedup_cache_size: usize,
     /// Messages of each sender that the history keeps.
     pub history_size: usize,

@@ -1,4 +1,4 @@
-//! Registers a user, keeps it online until Ctrl-C, and prints who comes and goes.
+//! Registers a user, keeps it online until Ctrl-C, and prints each change of the online clients.
 //!
 //! ```text
 //! cargo run -p rollcall-client --example stay_online -- http://127.0.0.1:3000 alice 192.168.1.20:9000
@@ -15,10 +15,10 @@ use rollcall_core::clock::boot_now;
 use rollcall_core::{Addr, AddrForm, Username};
 use tokio::time::sleep;
 
-/// Pause after a request that failed for all that the client tried.
-const PAUSE: Duration = Duration::from_secs(2);
-/// The longest wait for one answer about changes.
-const WAIT: Duration = Duration::from_secs(10);
+/// Delay after a request that failed in spite of the client's retries.
+const RETRY_DELAY: Duration = Duration::from_secs(2);
+/// Longest time that a node waits for a change before it responds.
+const POLL_WAIT: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -37,13 +37,13 @@ async fn main() -> anyhow::Result<()> {
         ended = stay_online(&client, &user, addr) => ended,
         ended = print_changes(&client) => ended,
         ended = tokio::signal::ctrl_c() => {
-            println!("{user} sends no more heartbeats");
+            println!("stopped the heartbeats of {user}");
             Ok(ended?)
         }
     }
 }
 
-/// Sends heartbeats when the server wants them. Ends only with a reason to.
+/// Sends heartbeats at the interval that the server suggests. Returns only if a retry cannot help.
 async fn stay_online(client: &Client, user: &Username, addr: AddrForm) -> anyhow::Result<()> {
     let mut tracker = HeartbeatTracker::default();
     loop {
@@ -52,7 +52,7 @@ async fn stay_online(client: &Client, user: &Username, addr: AddrForm) -> anyhow
                 for change in tracker.on_accepted(&accepted, client.leader(), boot_now().0) {
                     println!("heartbeat: {change:?}");
                 }
-                // More nodes to ask when this leader is gone.
+                // Learn the other nodes while this leader is up.
                 client.learn_nodes().await;
                 sleep(HeartbeatInterval::Suggested.delay(&accepted)).await;
             }
@@ -62,22 +62,23 @@ async fn stay_online(client: &Client, user: &Username, addr: AddrForm) -> anyhow
                     if let Some(change) = change {
                         println!("heartbeat: {change:?}");
                     }
-                    sleep(PAUSE).await;
+                    sleep(RETRY_DELAY).await;
                 }
             },
         }
     }
 }
 
-/// Follows the list of online clients. A failed request is repeated: heartbeats report the trouble.
+/// Follows the list of online clients. A failed request is retried; the heartbeats report the
+/// error.
 async fn print_changes(client: &Client) -> anyhow::Result<()> {
-    let mut online_set = OnlineSet::default();
+    let mut online = OnlineSet::default();
     loop {
-        let Ok(update) = client.online_changes(online_set.cursor(), WAIT).await else {
-            sleep(PAUSE).await;
+        let Ok(update) = client.online_changes(online.cursor(), POLL_WAIT).await else {
+            sleep(RETRY_DELAY).await;
             continue;
         };
-        for change in online_set.apply(update) {
+        for change in online.apply(update) {
             match change {
                 OnlineChange::Joined(other) => println!("+ {} {}", other.username, shown(other.addr)),
                 OnlineChange::Moved { client: other, .. } => println!("~ {} {}", other.username, shown(other.addr)),

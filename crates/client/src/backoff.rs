@@ -1,13 +1,14 @@
-//! How long to wait before a request is sent again. Pure: the chance is drawn by the caller.
+//! Exponential backoff with jitter between two attempts of a request. Pure: the caller passes the
+//! random number.
 
 use std::time::Duration;
 
-/// The first pause: a leader's death is noticed within milliseconds.
+/// First delay. A new leader can be elected within milliseconds after the old one died.
 const FIRST_DELAY: Duration = Duration::from_millis(25);
-/// The longest; the backoff between double.
+/// Longest delay. Each delay is twice the one before, up to this one.
 const MAX_DELAY: Duration = Duration::from_millis(400);
 
-/// The backoff of one request.
+/// Backoff of one request.
 pub(super) struct Backoff {
     next: Duration,
 }
@@ -17,8 +18,10 @@ impl Backoff {
         Self { next: FIRST_DELAY }
     }
 
-    /// The next pause: half of its full length and a share of the rest, so that clients that lost a leader together do
-    /// not come back together. `chance` is from 0 to 1.
+    /// The next delay: one half of the full delay, plus a random share of the other half.
+    ///
+    /// The random share spreads the retries of clients that lost the same leader. `random` is 0 to
+    /// 1.
     pub(super) fn next_delay(&mut self, random: f64) -> Duration {
         let full = self.next;
         self.next = (full * 2).min(MAX_DELAY);
@@ -31,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_the_longest_and_are_never_shorter_than_half() {
+    fn delays_double_up_to_the_longest_and_are_never_shorter_than_half() {
         let (mut short, mut long) = (Backoff::new(), Backoff::new());
         let ms = |pause: Duration| pause.as_micros() / 100;
         assert_eq!([0; 6].map(|_| ms(short.next_delay(0.0))), [125, 250, 500, 1000, 2000, 2000]);

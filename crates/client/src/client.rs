@@ -1,4 +1,4 @@
-//! Client of a cluster: the requests, one function each.
+//! Client of a cluster, with one method for each request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,24 +16,29 @@ use rollcall_core::api::{
 };
 use rollcall_core::{AddrForm, ImageName, MetadataInput, Password, Token, Username};
 
-/// How long a request is repeated: longer than the slowest election at the default timings.
+/// Default time for the retries of a request. The slowest election with default timings is shorter.
 pub const DEFAULT_RETRY_TIMEOUT: Duration = Duration::from_secs(15);
-/// A leader that takes longer for a heartbeat is looked for again: clients have a time to live.
+/// Timeout of a heartbeat. It is short, because the client must find a new leader within its TTL.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How much longer than it was asked to wait a node may take.
+/// Time that a long poll may take in addition to the requested wait.
 const POLL_SLACK: Duration = Duration::from_secs(4);
 
-/// A client of a cluster. All clones are one, but for their retry_timeout.
+/// Client of a cluster.
+///
+/// Clones share the known nodes and the credentials. Each has its own retry timeout.
 #[derive(Clone)]
 pub struct Client {
     requests: LeaderClient,
 }
 
 impl Client {
-    /// A client that knows the nodes at these base URLs (`http://127.0.0.1:3000`). More are learned on the way.
+    /// Creates a client that knows the nodes at these base URLs (`http://127.0.0.1:3000`).
+    ///
+    /// It learns more nodes from their responses.
     ///
     /// # Errors
-    /// [`ClientError::NoServers`] if there is no URL; [`ClientError::Setup`] if TLS cannot be set up.
+    /// [`ClientError::NoServers`] if there is no URL; [`ClientError::Setup`] if TLS cannot be set
+    /// up.
     pub fn new<S: Into<String>>(
         servers: impl IntoIterator<Item = S>,
         retry_timeout: Duration,
@@ -43,75 +48,78 @@ impl Client {
         Ok(Self { requests: LeaderClient { nodes, known: Arc::new(known), retry_timeout } })
     }
 
-    /// The same client with another retry_timeout.
+    /// A clone of the client with another retry timeout.
     #[must_use]
     pub fn with_retry_timeout(&self, retry_timeout: Duration) -> Self {
         Self { requests: LeaderClient { retry_timeout, ..self.requests.clone() } }
     }
 
-    /// Proves itself with this token from now on.
+    /// Sends this token with later requests.
     pub fn use_token(&self, token: Token) {
         self.requests.nodes.credentials.set_token(token);
     }
 
-    /// Logs in by itself, once a request, when the registry wants proof and does not take the token, if there is one.
+    /// Lets the client log in by itself if the registry rejects a request for a missing or invalid
+    /// token. It does so at most once for each request.
     pub fn log_in_on_demand(&self, user: Username, password: Password) {
         self.requests.nodes.credentials.set_login_credentials(user, password);
     }
 
-    /// The token that it proves itself with.
+    /// The current token.
     #[must_use]
     pub fn token(&self) -> Option<Token> {
         self.requests.nodes.credentials.token()
     }
 
-    /// The base URLs of all nodes that it knows.
+    /// Base URLs of all known nodes.
     #[must_use]
     pub fn servers(&self) -> Vec<String> {
         self.requests.known.all()
     }
 
-    /// The base URL of the node that answered last as the leader.
+    /// Base URL of the last known leader.
     #[must_use]
     pub fn leader(&self) -> Option<String> {
         self.requests.known.leader()
     }
 
-    /// The base URL of the node that leads now, as far as the nodes say.
+    /// Searches for the current leader, and returns its base URL.
     pub async fn find_leader(&self) -> Option<String> {
         leader_search::find_leader(&self.requests.nodes, &self.requests.known).await.leader
     }
 
-    /// Learns the other nodes from one that it knows.
+    /// Adds the nodes that a known node names.
     pub async fn learn_nodes(&self) {
         leader_search::learn_nodes(&self.requests.nodes, &self.requests.known).await;
     }
 
-    /// Asks every node that is known, and those that they name, at the same time and once.
+    /// Requests the status of all known nodes and of all nodes that they name, concurrently and
+    /// once each.
     pub async fn cluster_status(&self) -> Vec<NodeStatus> {
         cluster_status::cluster_status(&self.requests.nodes, &self.requests.known).await
     }
 
-    /// What the node at `base` says of itself: asked once, of this node only.
+    /// Requests the health of the node at `base`, without retries.
     ///
     /// # Errors
-    /// [`ClientError`] if it does not answer, or not as a node does.
+    /// [`ClientError`] if there is no response, or not that of a node.
     pub async fn health(&self, base: &str) -> Result<Health, ClientError> {
         self.requests.nodes.health(base).await
     }
 
-    /// What the node at `base` knows of all nodes: asked once, of this node only.
+    /// Requests all nodes, as the node at `base` knows them, without retries.
     ///
     /// # Errors
-    /// [`ClientError`] if it does not answer, or not as a node does.
+    /// [`ClientError`] if there is no response, or not that of a node.
     pub async fn cluster(&self, base: &str) -> Result<Cluster, ClientError> {
         self.requests.nodes.cluster(base).await
     }
 
-    /// Registers a user. Doing it again with the same values is no error and gives the same id.
+    /// Registers a user. The same registration again succeeds and returns the same id.
     ///
     /// # Errors
-    /// [`ClientError::Rejected`] with code `user_exists` if the name is another's; else see [`ClientError`].
+    /// [`ClientError::Rejected`] with code `user_exists` if the name is taken. Otherwise see
+    /// [`ClientError`].
     pub async fn register(&self, user: &NewUser) -> Result<Registered, ClientError> {
         let body = Registration {
             username: text(&user.username),
@@ -131,15 +139,19 @@ impl Client {
         Ok(registered)
     }
 
-    /// Proves who the user is with the password, and with the token it gets for that from then on.
+    /// Logs in with the password, and sends the new token with later requests.
     ///
     /// # Errors
-    /// [`ClientError::Rejected`] with code `wrong_password`, or `too_many_attempts`; else see [`ClientError`].
+    /// [`ClientError::Rejected`] with code `wrong_password` or `too_many_attempts`. Otherwise see
+    /// [`ClientError`].
     pub async fn log_in(&self, user: &Username, password: &Password) -> Result<LoggedIn, ClientError> {
         self.requests.log_in(user, password).await
     }
 
-    /// Changes a password. If the answer to the change is lost, the new password is tried before it is sent again.
+    /// Changes a password.
+    ///
+    /// If the response is lost, the client tries to log in with the new password. Only if that
+    /// fails, it sends the change again.
     ///
     /// # Errors
     /// As [`Self::log_in`].
@@ -152,11 +164,11 @@ impl Client {
         let body = PasswordChange { username: text(user), password: old.clone(), new_password: new.clone() };
         loop {
             let options = RequestOptions::new(Idempotency::NotIdempotent).timeout(PASSWORD_TIMEOUT);
-            let answer =
+            let response =
                 self.requests.send(options, |http, base| http.post(format!("{base}/password")).json(&body)).await;
-            match answer {
-                Ok(answer) => {
-                    let changed: LoggedIn = answer.parse()?;
+            match response {
+                Ok(response) => {
+                    let changed: LoggedIn = response.parse()?;
                     self.use_token(changed.grant.token.clone());
                     return Ok(changed);
                 }
@@ -169,17 +181,18 @@ impl Client {
         }
     }
 
-    /// Says that a user is online, at this address or the last known one.
+    /// Sends a heartbeat of a user, with a new address or without one.
     ///
     /// # Errors
-    /// [`ClientError::Rejected`] with code `user_not_registered` for an unknown user; else see [`ClientError`].
+    /// [`ClientError::Rejected`] with code `user_not_registered` for an unknown user. Otherwise see
+    /// [`ClientError`].
     pub async fn heartbeat(&self, user: &Username, addr: Option<AddrForm>) -> Result<Accepted, ClientError> {
         let body = Heartbeat { username: text(user), addr: addr.map(|addr| CowStr(addr.to_string().into())) };
         let options = RequestOptions::new(Idempotency::Idempotent).authenticated().timeout(HEARTBEAT_TIMEOUT);
         self.requests.send(options, |http, base| http.post(format!("{base}/heartbeat")).json(&body)).await?.parse()
     }
 
-    /// Everybody who is registered.
+    /// Lists all registered users.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -188,7 +201,7 @@ impl Client {
         self.requests.send(options, |http, base| http.get(format!("{base}/users"))).await?.parse()
     }
 
-    /// Everybody who is online.
+    /// Lists all online clients.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -197,7 +210,9 @@ impl Client {
         self.requests.send(options, |http, base| http.get(format!("{base}/discover"))).await?.parse()
     }
 
-    /// What changed since `cursor` in who is online; waits so long for it if nothing did.
+    /// Requests the changes of the online clients since `cursor` (long poll).
+    ///
+    /// If nothing has changed, the node waits up to `wait` for a change.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -207,18 +222,19 @@ impl Client {
         self.requests.send(options, |http, base| http.get(format!("{base}/discover")).query(&query)).await?.parse()
     }
 
-    /// The names of a user's pictures, oldest first.
+    /// Lists the names of a user's images, oldest first.
     ///
     /// # Errors
-    /// [`ClientError::Rejected`] with code `user_not_registered` for an unknown user; else see [`ClientError`].
+    /// [`ClientError::Rejected`] with code `user_not_registered` for an unknown user. Otherwise see
+    /// [`ClientError`].
     pub async fn images(&self, user: &Username) -> Result<Images, ClientError> {
         images::images(&self.requests, user).await
     }
 
-    /// A picture; `None` if it is the one that has the entity tag `known`.
+    /// Requests an image; `None` if its entity tag is `known`, because the caller has it already.
     ///
     /// # Errors
-    /// [`ClientError::Rejected`] with code `image_not_found`; else see [`ClientError`].
+    /// [`ClientError::Rejected`] with code `image_not_found`. Otherwise see [`ClientError`].
     pub async fn image(
         &self,
         user: &Username,
@@ -228,12 +244,13 @@ impl Client {
         images::image(&self.requests, user, image, known).await
     }
 
-    /// Uploads of pictures of one user.
+    /// Starts uploads of images of one user.
     ///
     /// # Errors
-    /// [`ClientError::Rejected`] with code `user_not_registered` for an unknown user; else see [`ClientError`].
+    /// [`ClientError::Rejected`] with code `user_not_registered` for an unknown user. Otherwise see
+    /// [`ClientError`].
     pub async fn uploads(&self, user: &Username) -> Result<Uploads, ClientError> {
-        Uploads::begin(self.requests.clone(), user.clone()).await
+        Uploads::start(self.requests.clone(), user.clone()).await
     }
 }
 

@@ -1,4 +1,7 @@
-//! What all nodes of a cluster say of themselves, and what the one that hears them says of those that are silent.
+//! Cluster status: one row for each node.
+//!
+//! A node that responds reports about itself. The leader reports about the nodes that do not
+//! respond.
 
 use std::collections::BTreeMap;
 
@@ -10,58 +13,59 @@ use super::node_list::NodeList;
 use rollcall_core::api::{ClusterNode, Health};
 use rollcall_core::{MemberRole, NodeAddr, Term};
 
-/// One node, or one server of which no more is known than that it does not answer.
+/// Status of one node, or of a server that does not respond and may be any node.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct NodeStatus {
-    /// The node's name.
+    /// Name of the node; `None` for an unknown server.
     pub node: Option<NodeAddr>,
-    /// Its HTTP API.
+    /// Base URL of its HTTP API.
     pub api_url: Option<String>,
-    /// Whether it answered us.
+    /// Whether it answered this client.
     pub reachable: bool,
-    /// Whether it serves clients at this moment.
+    /// Whether it is the leader and serves clients now.
     pub is_leader: bool,
-    /// What it says it is, or was heard to be last.
+    /// Its role: from itself, or from the last report that the leader received.
     pub role: Option<MemberRole>,
-    /// Its term, or the last that was heard.
+    /// Its term: from itself, or from the last report that the leader received.
     pub term: Option<Term>,
     /// Processor load, 0.0 to 1.0.
     pub load: Option<f64>,
-    /// How long ago the leader heard it, as far as is known.
+    /// Milliseconds since the leader last received a message from it, if known.
     pub last_heard_ago_ms: Option<u64>,
-    /// How many clients are online, by what it says.
+    /// Number of online clients that it reports.
     pub online_clients_count: Option<u64>,
-    /// The program's version.
+    /// Version of its program.
     pub version: Option<String>,
     /// Whole seconds since its process started.
     pub uptime_seconds: Option<u64>,
 }
 
-/// Asks every node that is known, and those that they name, at the same time and once.
+/// Requests the status of all known nodes and of all nodes that they name, concurrently and once
+/// each.
 pub(super) async fn cluster_status(nodes: &NodeClient, known: &NodeList) -> Vec<NodeStatus> {
     let clusters = join_all(known.all().into_iter().map(|base| async move { nodes.cluster(&base).await })).await;
     for url in clusters.iter().flatten().flat_map(|cluster| &cluster.nodes).filter_map(|node| node.api_url.as_ref()) {
         known.add(url);
     }
     let asked = known.all().into_iter().map(|base| async move { (nodes.health(&base).await.ok(), base) });
-    let answers = join_all(asked).await;
-    // The leader hears all others; what a follower knows of them is hearsay.
-    let leader = answers.iter().find(|(health, _)| health.as_ref().is_some_and(|health| health.is_leader));
+    let responses = join_all(asked).await;
+    // The leader exchanges messages with all nodes. A follower knows the others indirectly.
+    let leader = responses.iter().find(|(health, _)| health.as_ref().is_some_and(|health| health.is_leader));
     let view = match leader {
         Some((_, base)) => nodes.cluster(base).await.ok(),
         None => clusters.into_iter().flatten().next(),
     };
-    merge(answers, view.map(|cluster| cluster.nodes).unwrap_or_default())
+    merge(responses, view.map(|cluster| cluster.nodes).unwrap_or_default())
 }
 
-/// A row for each node, sorted by name; then the servers that do not answer and may be any of them.
-fn merge(answers: Vec<(Option<Health>, String)>, view: Vec<ClusterNode>) -> Vec<NodeStatus> {
+/// One row for each node, sorted by name, then the unknown servers that do not respond.
+fn merge(responses: Vec<(Option<Health>, String)>, view: Vec<ClusterNode>) -> Vec<NodeStatus> {
     let mut nodes: BTreeMap<NodeAddr, NodeStatus> = BTreeMap::new();
     let mut unknown_servers = Vec::new();
     for report in view {
         nodes.insert(report.node, NodeStatus::from_report(report));
     }
-    for (health, base) in answers {
+    for (health, base) in responses {
         match health {
             Some(health) => {
                 let row = nodes.entry(health.node).or_insert_with(|| NodeStatus::unreachable(base));
@@ -152,14 +156,14 @@ mod tests {
     }
 
     #[test]
-    fn each_node_has_one_row_however_it_was_reached() {
-        let answers = vec![
+    fn each_node_has_one_row_even_if_it_was_reached_by_two_urls() {
+        let responses = vec![
             (Some(health(1, true)), "http://localhost:3001".to_owned()),
             (Some(health(1, true)), "http://127.0.0.1:3001".to_owned()),
             (None, "http://127.0.0.1:3002".to_owned()),
             (None, "http://elsewhere".to_owned()),
         ];
-        let rows = merge(answers, vec![heard(2, "http://127.0.0.1:3002"), heard(1, "http://127.0.0.1:3001")]);
+        let rows = merge(responses, vec![heard(2, "http://127.0.0.1:3002"), heard(1, "http://127.0.0.1:3001")]);
         let of =
             |row: &NodeStatus| (row.node.as_ref().map(ToString::to_string), row.reachable, row.is_leader, row.term);
         assert_eq!(of(&rows[0]), (Some("127.0.0.1:1".into()), true, true, Some(Term(2))));

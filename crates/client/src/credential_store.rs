@@ -1,10 +1,10 @@
-//! What proves to the registry that a request is its user's.
+//! Credentials of a client: its current token, and optionally a password to get a new token with.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rollcall_core::{Password, Token, Username};
 
-/// What a client can prove itself with.
+/// Shared, changeable credentials of one client.
 #[derive(Default)]
 pub(super) struct CredentialStore {
     credentials: Mutex<StoredCredentials>,
@@ -25,7 +25,7 @@ impl CredentialStore {
         self.lock().token = Some(token);
     }
 
-    /// Who can log in again, and with which password.
+    /// User and password for an automatic login.
     pub(super) fn login_credentials(&self) -> Option<(Username, Password)> {
         self.lock().login.clone()
     }
@@ -34,7 +34,7 @@ impl CredentialStore {
         self.lock().login = Some((user, password));
     }
 
-    /// The lock is held for one operation, none of which can leave it half changed.
+    /// Takes the lock. A poisoned lock is usable, because no operation leaves a partial change.
     fn lock(&self) -> MutexGuard<'_, StoredCredentials> {
         self.credentials.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,90 +1,91 @@
-//! What can go wrong between a client and the registry.
+//! Errors of a request to the registry.
 
 use thiserror::Error;
 
-/// Why a request got no good answer. Display is one line for the person at the client.
+/// Reason why a request did not succeed. `Display` is one line for the user.
 #[derive(Debug, Error)]
 pub enum ClientError {
-    /// The client was made without a server.
+    /// The client was created without a server.
     #[error("no server is given; name at least one, such as http://127.0.0.1:3000")]
     NoServers,
     /// TLS could not be set up.
     #[error("cannot set up the HTTP client: {0}")]
     Setup(reqwest::Error),
-    /// Nobody answers there, or not in time.
+    /// The node does not answer, or not within the timeout.
     #[error("no answer from {base}: {}", innermost(.cause))]
     Unreachable {
-        /// The node.
+        /// Base URL of the node.
         base: String,
-        /// What the network said.
+        /// Network error.
         cause: reqwest::Error,
     },
-    /// The node does not lead.
+    /// The node is not the leader.
     #[error("{base} is not the leader: {message}")]
     NotLeader {
-        /// The node.
+        /// Base URL of the node.
         base: String,
-        /// Where the leader is, if the node knows.
+        /// Base URL of the leader, if the node knows it.
         leader_url: Option<String>,
-        /// What the node said.
+        /// Message of the node.
         message: String,
     },
-    /// No node says that it leads.
+    /// No node reports that it is the leader.
     #[error("no node leads at the moment; asked {}", .servers.join(", "))]
     NoLeader {
-        /// Who was asked.
+        /// Base URLs of the nodes that were asked.
         servers: Vec<String>,
     },
-    /// The node cannot answer now, but may later.
+    /// The node cannot serve the request now; a later attempt may succeed.
     #[error("{base} cannot answer now: {message}")]
     Unavailable {
-        /// The node.
+        /// Base URL of the node.
         base: String,
-        /// What the node said.
+        /// Message of the node.
         message: String,
     },
-    /// No server that is known answers at all.
+    /// None of several servers can be reached.
     #[error("no server answers: {}", .failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     NoneReachable {
-        /// Why, for each of them.
+        /// The error of each server.
         failures: Vec<ClientError>,
     },
-    /// The request may or may not have been done, and must not be done twice.
+    /// The response was lost. The request may have been executed, and it must not be executed
+    /// twice.
     #[error("it is not known whether this was done: {cause}")]
     OutcomeUnknown {
-        /// Why the answer is not known.
+        /// Reason why the response is missing.
         cause: Box<ClientError>,
     },
-    /// The request was understood and is not granted.
+    /// The server rejected the request.
     #[error("{message}")]
     Rejected {
-        /// The status of the answer.
+        /// HTTP status of the response.
         status: u16,
-        /// The machine's word for the reason: `user_exists`; empty if the server gave none.
+        /// Error code of the API, such as `user_exists`; empty if the response had none.
         code: String,
-        /// The server's words.
+        /// Message of the server.
         message: String,
     },
-    /// What answers is not a node of the registry.
+    /// The response is not that of a Rollcall node.
     #[error("{base} does not answer like a Rollcall node: {what}")]
     InvalidResponse {
-        /// Who was asked.
+        /// Base URL that was asked.
         base: String,
-        /// What is odd about the answer.
+        /// The difference from a valid response.
         what: String,
     },
-    /// The client's patience ended.
+    /// The retry timeout ended before an attempt succeeded.
     #[error("gave up after {retry_timeout_ms} ms: {last}")]
     DeadlineExceeded {
-        /// How long it tried.
+        /// Time that was spent on attempts, in milliseconds.
         retry_timeout_ms: u128,
-        /// Why the last try failed.
+        /// Error of the last attempt.
         last: Box<ClientError>,
     },
 }
 
 impl ClientError {
-    /// Nobody answered; these are the reasons.
+    /// The error if no server answered, made of the errors of the single servers.
     pub(super) fn none_reachable(mut failures: Vec<Self>, servers: Vec<String>) -> Self {
         match failures.len() {
             0 => Self::NoLeader { servers },
@@ -93,12 +94,12 @@ impl ClientError {
         }
     }
 
-    /// Whether the request surely never reached anybody.
+    /// Whether the request was certainly not sent, because no connection was established.
     pub(super) fn was_not_sent(&self) -> bool {
         matches!(self, Self::Unreachable { cause, .. } if cause.is_connect())
     }
 
-    /// Whether the answer took too long, so that the request may still be under way.
+    /// Whether the response timed out, so that the server may still execute the request.
     pub(super) fn is_timeout(&self) -> bool {
         match self {
             Self::Unreachable { cause, .. } => cause.is_timeout(),
@@ -107,7 +108,7 @@ impl ClientError {
         }
     }
 
-    /// Whether asking again, or another node, cannot help.
+    /// Whether neither a retry nor another node can help.
     pub(super) fn is_final(&self) -> bool {
         match self {
             Self::NoServers
@@ -115,7 +116,7 @@ impl ClientError {
             | Self::Rejected { .. }
             | Self::OutcomeUnknown { .. }
             | Self::DeadlineExceeded { .. } => true,
-            // Something else may sit on one port while the nodes answer on others.
+            // Another program may listen on one of the ports while the nodes answer on the others.
             Self::Unreachable { .. }
             | Self::NotLeader { .. }
             | Self::NoLeader { .. }
@@ -126,7 +127,7 @@ impl ClientError {
     }
 }
 
-/// The last cause of an error: reqwest's own text repeats the URL and hides "connection refused".
+/// Text of the innermost cause. reqwest's own text repeats the URL and hides "connection refused".
 fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(deeper) = cause.source() {

@@ -1,4 +1,5 @@
-//! When heartbeats are sent, and what is worth saying about them. Pure; the time is an argument.
+//! Heartbeat interval, and a tracker that turns heartbeat results into events. Pure: time is an
+//! argument.
 
 use std::time::Duration;
 
@@ -7,22 +8,23 @@ use serde::Serialize;
 use super::ClientError;
 use rollcall_core::api::Accepted;
 
-/// A server that suggests less would have its clients do nothing else.
+/// Shortest delay that a server can suggest. With a shorter one, a client would only send
+/// heartbeats.
 const MIN_SUGGESTED: Duration = Duration::from_millis(100);
-/// Nobody suggests more.
+/// Longest delay that a server can suggest. A longer one is an error of the server.
 const MAX_SUGGESTED: Duration = Duration::from_hours(1);
 
-/// When to send the next heartbeat.
+/// Time between two heartbeats.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum HeartbeatInterval {
-    /// When the server suggests.
+    /// The delay that the server suggests in each response.
     Suggested,
-    /// Always after this time.
+    /// Always this delay.
     Fixed(Duration),
 }
 
 impl HeartbeatInterval {
-    /// How long after the sending of this heartbeat the next one is due.
+    /// Delay from the sending of this heartbeat to the sending of the next one.
     #[must_use]
     pub fn delay(self, accepted: &Accepted) -> Duration {
         match self {
@@ -31,61 +33,61 @@ impl HeartbeatInterval {
         }
     }
 
-    /// Whether a client of this interval would fall offline between two heartbeats.
+    /// Whether a client with this interval goes offline between two heartbeats.
     #[must_use]
     pub fn exceeds_ttl(self, accepted: &Accepted) -> bool {
         self.delay(accepted) >= Duration::from_millis(accepted.ttl_ms)
     }
 }
 
-/// Something about a user's heartbeats that changed.
+/// Change in the results of a user's heartbeats.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum HeartbeatEvent {
     /// The first heartbeat was accepted.
     Online {
-        /// What the leader said.
+        /// Message of the leader.
         message: String,
-        /// The leader.
+        /// Base URL of the leader.
         leader: Option<String>,
-        /// How long the user stays online without another heartbeat.
+        /// Milliseconds after the last heartbeat until the user goes offline.
         ttl_ms: u64,
     },
-    /// The registry lists the user at another address.
+    /// The registry now lists the user at another address.
     Moved {
-        /// What the leader said.
+        /// Message of the leader.
         message: String,
     },
     /// Another node accepts the heartbeats.
     LeaderChanged {
-        /// The one before.
+        /// Base URL of the leader before.
         from: Option<String>,
-        /// The one now.
+        /// Base URL of the leader now.
         to: Option<String>,
     },
-    /// Nobody accepts them.
+    /// No node accepts the heartbeats.
     Unreachable {
-        /// Why.
+        /// Reason.
         message: String,
     },
-    /// They are accepted again.
+    /// Heartbeats are accepted again.
     #[serde(rename = "back")]
     Recovered {
-        /// Since the last one that was accepted.
+        /// Milliseconds since the last accepted heartbeat.
         after_ms: u64,
     },
 }
 
-/// What becomes of the heartbeats after one that was not accepted.
+/// Decision after a heartbeat that was not accepted.
 #[derive(Debug, PartialEq)]
 pub enum AfterFailure {
-    /// The next one is sent at once; the change, if this is one.
+    /// Retry. Contains an event if this is the first failure in a row.
     Retry(Option<HeartbeatEvent>),
-    /// No further one would be accepted either.
+    /// Stop, because a retry cannot succeed.
     Stop,
 }
 
-/// What was said so far.
+/// Turns the results of heartbeats into events, one for each change.
 #[derive(Debug, Default)]
 pub struct HeartbeatTracker {
     last: Option<LastAccepted>,
@@ -100,7 +102,7 @@ struct LastAccepted {
 }
 
 impl HeartbeatTracker {
-    /// A heartbeat was accepted by `leader` at `now_ms`.
+    /// Records that `leader` accepted a heartbeat at `now_ms`; returns the changes.
     pub fn on_accepted(&mut self, accepted: &Accepted, leader: Option<String>, now_ms: u64) -> Vec<HeartbeatEvent> {
         let Accepted { message, ttl_ms, .. } = accepted;
         let last = self.last.replace(LastAccepted { message: message.clone(), leader: leader.clone(), at_ms: now_ms });
@@ -121,10 +123,10 @@ impl HeartbeatTracker {
         events
     }
 
-    /// A heartbeat was not accepted, for all that the client tried.
+    /// Records that a heartbeat was not accepted in spite of all retries of the client.
     pub fn on_failed(&mut self, error: &ClientError) -> AfterFailure {
         let is_temporary = match error {
-            // Too many guesses, or something broke inside the server: both pass.
+            // Too many login attempts, or an internal error of the server. Both are temporary.
             ClientError::Rejected { status, .. } => *status == 429 || *status >= 500,
             ClientError::NoServers | ClientError::Setup(_) => false,
             ClientError::Unreachable { .. }
@@ -136,7 +138,7 @@ impl HeartbeatTracker {
             | ClientError::InvalidResponse { .. }
             | ClientError::DeadlineExceeded { .. } => true,
         };
-        // Whoever has never been online may have mistyped the server.
+        // If no heartbeat was ever accepted, the URL of the server may be wrong.
         if !is_temporary || self.last.is_none() {
             return AfterFailure::Stop;
         }
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pace_is_the_server_s_unless_one_is_given() {
+    fn the_delay_is_the_suggested_one_unless_a_fixed_interval_is_given() {
         let accepted = accepted("m");
         assert_eq!(HeartbeatInterval::Suggested.delay(&accepted), Duration::from_secs(10));
         assert_eq!(HeartbeatInterval::Fixed(Duration::from_secs(5)).delay(&accepted), Duration::from_secs(5));
@@ -181,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_changed_is_said() {
+    fn only_a_change_produces_an_event() {
         let mut tracker = HeartbeatTracker::default();
         let online = HeartbeatEvent::Online { message: "at a".into(), leader: Some("l1".into()), ttl_ms: 30_000 };
         assert_eq!(take(&mut tracker, "at a", "l1", 0), [online]);
@@ -198,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_ends_it_and_so_does_silence_at_the_start() {
+    fn a_rejection_stops_the_heartbeats_and_so_does_a_failure_of_the_first_one() {
         assert_eq!(HeartbeatTracker::default().on_failed(&refused(500)), AfterFailure::Stop);
         let mut tracker = HeartbeatTracker::default();
         take(&mut tracker, "m", "l", 0);

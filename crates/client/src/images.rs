@@ -1,4 +1,4 @@
-//! Requests for the pictures of a user.
+//! Requests for the images of a user.
 
 use bytes::Bytes;
 use reqwest::StatusCode;
@@ -10,13 +10,13 @@ use super::retry::LeaderClient;
 use rollcall_core::api::Images;
 use rollcall_core::{ImageName, Username};
 
-/// The names of a user's pictures, oldest first.
+/// Names of a user's images, oldest first.
 pub(super) async fn images(leader: &LeaderClient, user: &Username) -> Result<Images, ClientError> {
     let options = RequestOptions::new(Idempotency::Idempotent).max_bytes(MAX_LIST_BYTES);
     leader.send(options, |http, base| http.get(format!("{base}/images/{user}"))).await?.parse()
 }
 
-/// A picture; `None` if it is the one that has the entity tag `known`.
+/// Bytes of an image; `None` if its entity tag is `known`, because the caller has it already.
 pub(super) async fn image(
     leader: &LeaderClient,
     user: &Username,
@@ -24,7 +24,7 @@ pub(super) async fn image(
     known: Option<&str>,
 ) -> Result<Option<Bytes>, ClientError> {
     let options = RequestOptions::new(Idempotency::Idempotent).max_bytes(MAX_IMAGE_BYTES);
-    let answer = leader
+    let response = leader
         .send(options, |http, base| {
             let request = http.get(format!("{base}/image/{user}/{image}"));
             match known {
@@ -33,5 +33,5 @@ pub(super) async fn image(
             }
         })
         .await?;
-    Ok((answer.status != StatusCode::NOT_MODIFIED).then_some(answer.body))
+    Ok((response.status != StatusCode::NOT_MODIFIED).then_some(response.body))
 }

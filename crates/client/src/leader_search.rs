@@ -1,4 +1,4 @@
-//! Search for the leader among the nodes that are known.
+//! Search for the leader among the known nodes.
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
@@ -6,16 +6,17 @@ use super::ClientError;
 use super::node_client::NodeClient;
 use super::node_list::{NodeList, choose_leader};
 
-/// What a look at all nodes found.
+/// Result of one search.
 pub(super) struct LeaderSearch {
+    /// Base URL of the leader.
     pub(super) leader: Option<String>,
-    /// Who answered anything.
+    /// Base URLs of the nodes that answered.
     pub(super) healthy: Vec<String>,
-    /// Why others did not.
+    /// Errors of the nodes that did not.
     pub(super) failures: Vec<ClientError>,
 }
 
-/// Asks all nodes at the same time who leads, and follows that one.
+/// Asks all known nodes concurrently, and records the leader in `known`.
 pub(super) async fn find_leader(nodes: &NodeClient, known: &NodeList) -> LeaderSearch {
     let asked = known.all().into_iter().map(|base| async move { (nodes.health(&base).await, base) });
     let mut asked: FuturesUnordered<_> = asked.collect();
@@ -25,7 +26,7 @@ pub(super) async fn find_leader(nodes: &NodeClient, known: &NodeList) -> LeaderS
             Ok(health) => {
                 let is_leader = health.is_leader;
                 healthy.push((base, health));
-                // A node that hangs must not keep the client from one that serves.
+                // Do not wait for the other nodes: one of them may hang.
                 if is_leader {
                     break;
                 }
@@ -41,7 +42,7 @@ pub(super) async fn find_leader(nodes: &NodeClient, known: &NodeList) -> LeaderS
     LeaderSearch { leader, healthy: names, failures }
 }
 
-/// Learns the other nodes from the first one that answers.
+/// Adds the nodes that the first answering node names.
 pub(super) async fn learn_nodes(nodes: &NodeClient, known: &NodeList) {
     let all = known.all();
     let mut asked: FuturesUnordered<_> = all.iter().map(|base| nodes.cluster(base)).collect();

@@ -1,15 +1,17 @@
-//! HTTP client of a Rollcall cluster: it is given some nodes, finds the one that leads and follows it when it changes.
+//! HTTP client of a Rollcall cluster. It knows some nodes, finds the leader, and follows it.
 //!
-//! It decides whom to ask and when to ask again, and refuses to know what its callers do with the answers. A request
-//! rides out an election: it is repeated until a leader answers it or the client's patience ends. What may not be done
-//! twice is repeated only when it was surely not done (see [`Uploads`]).
+//! The client decides which node to ask and when to retry. It does not know what its callers do
+//! with the responses. A request survives an election: the client retries it until a leader
+//! answers, or until the retry timeout ends. A request that must not be executed twice is retried
+//! only if it was certainly not executed (see [`Uploads`]).
 //!
-//! [`Client`] has a function for each request. [`HeartbeatTracker`] and [`HeartbeatInterval`] say when heartbeats are sent and what changed;
-//! [`OnlineSet`] is the set of online clients, kept up to date. Both are pure.
+//! [`Client`] has one method for each request. [`HeartbeatInterval`] says when to send heartbeats,
+//! and [`HeartbeatTracker`] reports changes in their results. [`OnlineSet`] is the set of online
+//! clients, updated by changes. All three are pure.
 //!
 //! # Example
 //!
-//! Register a user and stay online. `examples/stay_online.rs` is the same as a whole program.
+//! Registers a user and stays online. `examples/stay_online.rs` is a complete program.
 //!
 //! ```no_run
 //! use rollcall_client::{Client, DEFAULT_RETRY_TIMEOUT, NewUser, HeartbeatInterval};
@@ -26,7 +28,7 @@
 //!     for other in client.online().await?.online_clients {
 //!         println!("{} {:?}", other.username, other.addr);
 //!     }
-//!     tokio::time::sleep(HeartbeatInterval::Suggested.after(&accepted)).await;
+//!     tokio::time::sleep(HeartbeatInterval::Suggested.delay(&accepted)).await;
 //! }
 //! # }
 //! ```

@@ -1,22 +1,22 @@
-//! Registration of a user.
+//! Registration data of a new user.
 
 use rollcall_core::{AddrForm, Metadata, Password, Username};
 
-/// Who is to be registered.
+/// User to register.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewUser {
-    /// The name.
+    /// Name of the user.
     pub username: Username,
-    /// Where others reach it.
+    /// Address where other clients can reach the user.
     pub addr: Option<AddrForm>,
-    /// From then on its requests need proof.
+    /// Password. With one, the user's requests need a token.
     pub password: Option<Password>,
-    /// What it wants to have known.
+    /// Public metadata.
     pub metadata: Option<Metadata>,
 }
 
 impl NewUser {
-    /// A user of whom nothing but the name is known.
+    /// A user with a name only.
     #[must_use]
     pub fn named(username: Username) -> Self {
         Self { username, addr: None, password: None, metadata: None }

@@ -1,4 +1,4 @@
-//! HTTP requests to one node, each sent once.
+//! HTTP requests to one node, without retries.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,12 @@ use super::request::{Idempotency, NodeResponse, RequestOptions, read_response};
 use super::response_kind::{self, ResponseKind};
 use rollcall_core::api::{Cluster, Health};
 
+/// Timeout of a TCP connection attempt. After it, the client tries another node.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Timeout of the requests for a node's health and for its view of the cluster.
 pub(super) const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Client of any node. Knows no leader.
+/// Client of any node. It does not know which node is the leader.
 #[derive(Clone)]
 pub(super) struct NodeClient {
     http: reqwest::Client,
@@ -25,36 +27,40 @@ impl NodeClient {
     /// # Errors
     /// [`ClientError::Setup`] if TLS cannot be set up.
     pub(super) fn new() -> Result<Self, ClientError> {
-        // reqwest asks for a process-wide provider even for plain http; an error says that there is one already.
+        // reqwest needs a process-wide TLS provider even for plain HTTP. An error means one exists.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = || {
             reqwest::Client::builder()
                 .connect_timeout(CONNECT_TIMEOUT)
-                // A proxy would answer in place of a node that is dead, and a redirect is the client's own business.
+                // A proxy would answer instead of a dead node. The client handles redirects itself.
                 .no_proxy()
                 .redirect(reqwest::redirect::Policy::none())
         };
-        // A machine without root certificates can still speak plain http.
+        // A machine without root certificates can still use plain HTTP.
         let http = builder().build().or_else(|_| builder().tls_certs_only([]).build()).map_err(ClientError::Setup)?;
         Ok(Self { http, credentials: Arc::default() })
     }
 
-    /// What the node at `base` says of itself.
+    /// Health of the node at `base`.
     pub(super) async fn health(&self, base: &str) -> Result<Health, ClientError> {
         self.get(base, "/").await?.parse()
     }
 
-    /// What the node at `base` knows of all nodes.
+    /// All nodes, as the node at `base` knows them.
     pub(super) async fn cluster(&self, base: &str) -> Result<Cluster, ClientError> {
         self.get(base, "/cluster").await?.parse()
     }
 
-    /// Asks for something that is small and needs no proof.
+    /// Sends a GET request with a small response and without credentials.
     async fn get(&self, base: &str, path: &str) -> Result<NodeResponse, ClientError> {
         let options = RequestOptions::new(Idempotency::Idempotent).timeout(HEALTH_TIMEOUT);
         self.send(base, options, |http, base| http.get(format!("{base}{path}"))).await
     }
 
+    /// Sends one request to the node at `base`, and reads the response.
+    ///
+    /// # Errors
+    /// Each response that is not a success, and each failure of the network.
     pub(super) async fn send(
         &self,
         base: &str,

@@ -1,27 +1,28 @@
-//! Which nodes a client knows and which of them it takes for the leader.
+//! Known nodes of a client, and the one that it believes to be the leader.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::ServerUrl;
 use rollcall_core::api::Health;
 
-/// More nodes than any cluster has; what is learned beyond is not kept.
+/// Largest number of base URLs that a client remembers. No cluster has as many nodes.
 const MAX_KNOWN_NODES: usize = 16;
 
-/// The nodes that a client knows.
+/// Base URLs of the nodes that a client knows.
 pub(super) struct NodeList {
     state: Mutex<NodeListState>,
 }
 
 struct NodeListState {
     all: Vec<String>,
-    /// Whether all that were given speak https; then a token must not be carried off to one that does not.
+    /// Whether all given URLs use HTTPS. If so, plain HTTP URLs are not accepted from nodes,
+    /// because the token must not be sent unencrypted.
     is_secure: bool,
     leader: Option<String>,
 }
 
 impl NodeList {
-    /// These nodes, none of them taken for the leader; `None` if there is none.
+    /// A list of the given base URLs without a leader; `None` if no URL is given.
     pub(super) fn new(servers: impl IntoIterator<Item = String>) -> Option<Self> {
         let mut all: Vec<String> = Vec::new();
         for server in servers {
@@ -42,31 +43,32 @@ impl NodeList {
         self.lock().leader.clone()
     }
 
-    /// Takes a node for the leader, and remembers it: it may be the only one that is left one day. What is no URL of a
-    /// node is not followed.
+    /// Sets the leader, and remembers its URL, because the other known nodes may stop.
+    ///
+    /// A text that is not a valid URL of a node clears the leader.
     pub(super) fn set_leader(&self, leader: &str) {
         let mut state = self.lock();
         state.leader = state.insert(leader);
     }
 
-    /// Remembers a node that another one named.
+    /// Remembers a node that another node named.
     pub(super) fn add(&self, server: &str) {
         self.lock().insert(server);
     }
 
-    /// Takes no node for the leader any more.
+    /// Forgets which node is the leader.
     pub(super) fn clear_leader(&self) {
         self.lock().leader = None;
     }
 
-    /// The lock is held for one operation, none of which can leave the two fields half changed.
+    /// Takes the lock. A poisoned lock is usable, because no operation leaves a partial change.
     fn lock(&self) -> MutexGuard<'_, NodeListState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl NodeListState {
-    /// The node as it is remembered; `None` for what is not fit to be asked.
+    /// Adds a base URL, and returns its normal form; `None` if the URL is not acceptable.
     fn insert(&mut self, server: &str) -> Option<String> {
         let server: String = server.parse::<ServerUrl>().ok()?.into();
         if self.is_secure && !is_secure(&server) {
@@ -83,10 +85,13 @@ fn is_secure(server: &str) -> bool {
     server.starts_with("https://")
 }
 
-/// The leader, by what the nodes say of themselves: one that serves, else the one that the newest term names.
-pub(super) fn choose_leader(answers: impl IntoIterator<Item = (String, Health)>) -> Option<String> {
+/// Base URL of the leader, according to the health of several nodes.
+///
+/// A node that reports itself as leader is preferred. Otherwise the leader named in the highest
+/// term is chosen.
+pub(super) fn choose_leader(responses: impl IntoIterator<Item = (String, Health)>) -> Option<String> {
     let mut reported = None;
-    for (base, health) in answers {
+    for (base, health) in responses {
         if health.is_leader {
             return Some(base);
         }
@@ -120,14 +125,14 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_serves_is_believed_before_what_others_say_of_it() {
+    fn a_node_that_reports_itself_as_leader_is_preferred_to_reports_about_others() {
         let follower = ("http://a".to_owned(), health(false, 9, Some("http://dead")));
         let leader = ("http://b".to_owned(), health(true, 3, None));
         assert_eq!(choose_leader([follower, leader]), Some("http://b".into()));
     }
 
     #[test]
-    fn of_two_rumours_the_newer_term_wins() {
+    fn of_two_reported_leaders_the_one_of_the_higher_term_is_chosen() {
         let old = ("http://a".to_owned(), health(false, 3, Some("http://z")));
         let new = ("http://b".to_owned(), health(false, 4, Some("http://c")));
         assert_eq!(choose_leader([old.clone(), new.clone()]), Some("http://c".into()));
@@ -136,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_learned_leader_is_one_more_server_up_to_the_limit() {
+    fn a_new_leader_is_added_to_the_list_up_to_the_limit() {
         let nodes = NodeList::new(["http://a/".to_owned(), "http://a".to_owned()]).unwrap();
         nodes.set_leader("http://b/");
         assert_eq!(nodes.all(), ["http://a", "http://b"]);
@@ -149,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_server_is_not_followed_nor_anything_less_safe_than_what_was_given() {
+    fn a_leader_with_an_invalid_url_or_without_the_required_https_is_ignored() {
         let nodes = NodeList::new(["http://a".to_owned()]).unwrap();
         nodes.set_leader("file:///etc/passwd");
         assert_eq!((nodes.leader(), nodes.all().len()), (None, 1));

@@ -1,4 +1,4 @@
-//! Who is online as far as a client knows, brought up to date by what a leader tells of it. Pure.
+//! Set of online clients that a client keeps and updates with the changes of a leader. Pure.
 
 use std::collections::BTreeMap;
 
@@ -7,41 +7,42 @@ use serde::Deserialize;
 use rollcall_core::api::{Discovered, DiscoveredChanges, LeftReason, OnlineClient};
 use rollcall_core::{Addr, Username};
 
-/// The cursor that knows no list yet.
+/// Cursor of a client that has no list yet.
 const INITIAL_CURSOR: &str = "0";
 
-/// What `GET /discover?since=` answers.
+/// Response of `GET /discover?since=`.
 #[derive(Clone, Debug, Eq, PartialEq, Deserialize)]
 #[serde(untagged)]
 pub enum OnlineUpdate {
-    /// What changed.
+    /// The changes since the cursor.
     Changes(DiscoveredChanges),
-    /// The whole list, since the changes are not known: another leader answers, or the list is too old.
+    /// The whole list. The leader does not know the changes: it is a new leader, or the cursor is
+    /// old.
     Snapshot(Discovered),
 }
 
-/// Something that changed.
+/// One change of the set.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum OnlineChange {
-    /// Someone came online.
+    /// A client came online.
     Joined(OnlineClient),
-    /// Someone has another address.
+    /// A client changed its address.
     Moved {
-        /// Who, and where to.
+        /// The client with its new address.
         client: OnlineClient,
-        /// Where from.
+        /// Its old address.
         from: Option<Addr>,
     },
-    /// Someone went offline.
+    /// A client went offline.
     Left {
-        /// Who.
+        /// Name of the user.
         username: Username,
-        /// Why; `None` if it happened while nobody told.
+        /// Reason; `None` if the client is missing in a whole list, which contains no reasons.
         reason: Option<LeftReason>,
     },
 }
 
-/// The list that a client keeps.
+/// Set of online clients with their addresses, and the cursor of the last update.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct OnlineSet {
     online: BTreeMap<Username, Option<Addr>>,
@@ -55,25 +56,25 @@ impl Default for OnlineSet {
 }
 
 impl OnlineSet {
-    /// From where to ask for news.
+    /// Cursor for the next request for changes.
     #[must_use]
     pub fn cursor(&self) -> &str {
         &self.cursor
     }
 
-    /// How many are online.
+    /// Number of online clients.
     #[must_use]
     pub fn len(&self) -> usize {
         self.online.len()
     }
 
-    /// Whether nobody is online.
+    /// Whether no client is online.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.online.is_empty()
     }
 
-    /// Brings the list up to date; what was news in it, sorted by name within each kind.
+    /// Applies an update, and returns the real changes, sorted by name within each kind.
     pub fn apply(&mut self, update: OnlineUpdate) -> Vec<OnlineChange> {
         match update {
             OnlineUpdate::Changes(DiscoveredChanges { changes: listed, cursor, .. }) => {
@@ -86,7 +87,7 @@ impl OnlineSet {
                 changes
             }
             OnlineUpdate::Snapshot(Discovered { online_clients, cursor, .. }) => {
-                // A leader that gives none cannot be asked for changes; then the whole list is asked for again.
+                // Without a cursor, the next request gets the whole list again.
                 self.cursor = cursor.unwrap_or_else(|| INITIAL_CURSOR.to_owned());
                 let missing: Vec<Username> = {
                     let named: std::collections::BTreeSet<&Username> =
@@ -101,7 +102,7 @@ impl OnlineSet {
         }
     }
 
-    /// Whoever is named belongs into the list, whether he was there or not.
+    /// Puts the client into the set, whether it was there or not; returns the change, if any.
     fn insert(&mut self, client: OnlineClient) -> Option<OnlineChange> {
         match self.online.insert(client.username.clone(), client.addr) {
             None => Some(OnlineChange::Joined(client)),
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_told_once_and_only_if_they_change_anything() {
+    fn an_update_returns_only_the_changes_that_have_an_effect() {
         let mut online_set = OnlineSet::default();
         assert_eq!(online_set.cursor(), "0");
         assert_eq!(
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_leader_s_whole_list_is_held_against_the_one_that_is_known() {
+    fn a_whole_list_of_a_new_leader_is_compared_with_the_known_list() {
         let mut online_set = OnlineSet::default();
         online_set.apply(whole("a", &[client("alice", "1.1.1.1:1"), client("bob", "1.1.1.1:2")]));
         let changes = online_set.apply(whole("b", &[client("alice", "1.1.1.1:1"), client("carol", "1.1.1.1:3")]));
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn both_kinds_of_news_are_read() {
+    fn both_kinds_of_update_are_parsed() {
         let whole = r#"{"reset":true,"cursor":"1-2-3","online_clients":[],"count":0,"is_leader":true}"#;
         assert!(matches!(serde_json::from_str(whole), Ok(OnlineUpdate::Snapshot(_))));
         let changed = r#"{"changes":{"joined":[],"left":[],"moved":[]},"cursor":"1","count":0,"is_leader":true}"#;

@@ -1,4 +1,4 @@
-//! How one request is sent, and its answer.
+//! Options of one request, and its response.
 
 use std::time::Duration;
 
@@ -8,30 +8,34 @@ use serde::de::DeserializeOwned;
 
 use super::ClientError;
 
-/// A leader that is silent for longer is looked for again.
+/// Default timeout of a request. After it, the client searches for the leader again.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest answer that is read if nothing else is said.
+/// Default for the largest response body, in bytes.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
-/// The longest list: some 100,000 users with metadata.
+/// Largest list, in bytes: about 100,000 users with metadata.
 pub(super) const MAX_LIST_BYTES: usize = 256 * 1024 * 1024;
-/// The longest picture, which is more than the registry takes.
+/// Largest image, in bytes. The registry accepts only smaller ones.
 pub(super) const MAX_IMAGE_BYTES: usize = 1024 * 1024;
 
-/// Whether a request may be sent twice.
+/// Whether a request may be executed twice.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Idempotency {
-    /// Twice is as good as once.
+    /// A second execution has no further effect, so the client retries after any failure.
     Idempotent,
-    /// Only if no connection came about; anything else that is no clear answer is [`ClientError::OutcomeUnknown`].
+    /// The client retries only if no connection was established. If the response is lost, the
+    /// result is [`ClientError::OutcomeUnknown`].
     NotIdempotent,
 }
 
-/// How a request is to be sent.
+/// Options of one request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RequestOptions {
     pub(super) idempotency: Idempotency,
+    /// Timeout of one attempt.
     pub(super) timeout: Duration,
+    /// Largest response body, in bytes.
     pub(super) max_bytes: usize,
+    /// Whether the request contains the client's token, if there is one.
     pub(super) is_authenticated: bool,
 }
 
@@ -40,23 +44,23 @@ impl RequestOptions {
         Self { idempotency, timeout: REQUEST_TIMEOUT, max_bytes: MAX_BODY_BYTES, is_authenticated: false }
     }
 
-    /// How long the answer may take.
+    /// Sets the timeout of one attempt.
     pub(super) fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    /// How long the answer may be.
+    /// Sets the largest response body.
     pub(super) fn max_bytes(self, max_bytes: usize) -> Self {
         Self { max_bytes, ..self }
     }
 
-    /// With what the client proves itself with, if it has anything.
+    /// Sends the client's token with the request, if there is one.
     pub(super) fn authenticated(self) -> Self {
         Self { is_authenticated: true, ..self }
     }
 }
 
-/// An answer that says that it was done.
+/// Successful response of a node.
 #[derive(Debug)]
 pub(super) struct NodeResponse {
     pub(super) base: String,
@@ -71,7 +75,7 @@ impl NodeResponse {
     }
 }
 
-/// Reads an answer to its end, or to the limit.
+/// Reads a response body up to its end or to the limit.
 pub(super) async fn read_response(
     base: &str,
     max_bytes: usize,

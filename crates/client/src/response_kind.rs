@@ -1,29 +1,29 @@
-//! What an answer means. Pure.
+//! Classification of responses: success, not the leader, unavailable, rejected. Pure.
 
 use reqwest::StatusCode;
 
 use super::ClientError;
 use rollcall_core::api::ErrorBody;
 
-/// What an answer means for the request.
+/// Meaning of a response for the request.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) enum ResponseKind {
-    /// It was done; the body says what.
+    /// The request succeeded.
     Success,
-    /// Another node leads.
+    /// Another node is the leader.
     NotLeader { leader_url: Option<String>, message: String },
-    /// Nobody could do it at this moment.
+    /// The node cannot serve the request now.
     Unavailable { message: String },
-    /// It will not be done.
+    /// The node rejected the request.
     Rejected { status: u16, code: String, message: String },
 }
 
 pub(super) fn classify(status: StatusCode, body: &[u8]) -> ResponseKind {
-    // What the client has already is as good as an answer.
+    // Not modified: the caller has the content already.
     if status.is_success() || status == StatusCode::NOT_MODIFIED {
         return ResponseKind::Success;
     }
-    // Something between the client and the node may answer in words of its own.
+    // A proxy between the client and the node may respond with a body of another form.
     let (message, code, leader_url) = match serde_json::from_slice(body) {
         Ok(ErrorBody { message, code, leader_url, .. }) => (message, code.into_owned(), leader_url),
         Err(_) => (format!("status {status}"), String::new(), None),
@@ -39,7 +39,7 @@ pub(super) fn classify(status: StatusCode, body: &[u8]) -> ResponseKind {
 }
 
 impl ResponseKind {
-    /// The error that the verdict is for whoever asked `base`.
+    /// The error for the caller that asked the node at `base`.
     pub(super) fn into_error(self, base: &str) -> ClientError {
         let base = base.to_owned();
         match self {
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_follower_s_403_sends_the_client_elsewhere() {
+    fn only_a_403_with_the_code_not_leader_means_that_another_node_leads() {
         let follower = br#"{"success":false,"message":"m","code":"not_leader","leader_url":"http://127.0.0.1:3001"}"#;
         assert_eq!(
             classify(StatusCode::FORBIDDEN, follower),
@@ -69,10 +69,10 @@ mod tests {
     }
 
     #[test]
-    fn an_election_is_waited_for_and_a_refusal_is_not() {
+    fn an_election_is_temporary_and_a_rejection_is_final() {
         assert!(matches!(classify(StatusCode::SERVICE_UNAVAILABLE, b""), ResponseKind::Unavailable { .. }));
         assert!(matches!(classify(StatusCode::CONFLICT, b""), ResponseKind::Rejected { status: 409, .. }));
-        // Whoever guessed too often is not helped by guessing on.
+        // More attempts do not help a client that tried too many passwords.
         assert!(matches!(classify(StatusCode::TOO_MANY_REQUESTS, b""), ResponseKind::Rejected { status: 429, .. }));
         assert!(matches!(classify(StatusCode::INTERNAL_SERVER_ERROR, b""), ResponseKind::Rejected { .. }));
         assert_eq!(classify(StatusCode::CREATED, b"anything"), ResponseKind::Success);

@@ -1,4 +1,7 @@
-//! One request to whoever leads, until there is an answer, the client's patience ends, or another try could do harm.
+//! Retries of one request to the leader.
+//!
+//! The retries end with a final response, with the retry timeout, or when another attempt could
+//! execute a request twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,22 +18,29 @@ use super::request::{Idempotency, NodeResponse, RequestOptions};
 use rollcall_core::api::{CowStr, LoggedIn, Login};
 use rollcall_core::{Password, Username};
 
-/// A password is slow to check, and waits for its turn.
+/// Timeout of a request with a password. Checking a password is slow, and checks wait in a queue.
 pub(super) const PASSWORD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Nobody at all has answered for so long: that is no election, and what was typed is wrong or everything is down.
+/// Longest time without a response of any node. An election is shorter, so either the URLs are
+/// wrong or the whole cluster is down.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Client of the leader. Finds it, follows it, and logs in again when a token is not taken.
+/// Client of the leader. It finds the leader, follows it, and logs in again when a token is
+/// rejected.
 #[derive(Clone)]
 pub(super) struct LeaderClient {
     pub(super) nodes: NodeClient,
     pub(super) known: Arc<NodeList>,
-    /// How long a request is repeated.
+    /// Time after which a request is no longer retried.
     pub(super) retry_timeout: Duration,
 }
 
 impl LeaderClient {
-    /// Sends a request to the leader until one answers it.
+    /// Sends a request to the leader, and retries it.
+    ///
+    /// # Errors
+    /// [`ClientError::DeadlineExceeded`] after the retry timeout, [`ClientError::OutcomeUnknown`]
+    /// for a lost response to a request that is not idempotent, and each error that a retry cannot
+    /// cure.
     pub(super) async fn send(
         &self,
         options: RequestOptions,
@@ -46,9 +56,9 @@ impl LeaderClient {
                 None => self.find_leader(&mut last_response_at).await,
             };
             let failure = match leader {
-                Err(nobody) => nobody,
+                Err(error) => error,
                 Ok(base) => match self.nodes.send(&base, options, &request).await {
-                    Ok(answer) => return Ok(answer),
+                    Ok(response) => return Ok(response),
                     Err(ClientError::Rejected { status: 401, .. })
                         if may_log_in && self.nodes.credentials.login_credentials().is_some() =>
                     {
@@ -73,7 +83,7 @@ impl LeaderClient {
                 },
             };
             let delay = backoff.next_delay(rand::random());
-            // One that would sleep past the end of its patience stops now and says why.
+            // Do not sleep past a timeout: stop now, with the last error.
             let wake_at = Instant::now() + delay;
             let ends = [(started_at, self.retry_timeout), (last_response_at, SILENCE_TIMEOUT)];
             if let Some((_, timeout)) = ends.into_iter().find(|(since, timeout)| wake_at >= *since + *timeout) {
@@ -86,7 +96,7 @@ impl LeaderClient {
         }
     }
 
-    /// Gets a token for the password, and uses it from then on.
+    /// Logs in with the password, and uses the new token from then on.
     pub(super) async fn log_in(&self, user: &Username, password: &Password) -> Result<LoggedIn, ClientError> {
         let body = Login { username: CowStr(user.as_str().into()), password: password.clone() };
         let options = RequestOptions::new(Idempotency::Idempotent).timeout(PASSWORD_TIMEOUT);
@@ -96,7 +106,7 @@ impl LeaderClient {
         Ok(logged_in)
     }
 
-    /// Looks for the leader; learns more nodes if those that are known do not know it.
+    /// Searches for the leader. If the known nodes do not know it, adds the nodes that they name.
     async fn find_leader(&self, last_response_at: &mut Instant) -> Result<String, ClientError> {
         let search = find_leader(&self.nodes, &self.known).await;
         if !search.healthy.is_empty() {
@@ -112,7 +122,7 @@ impl LeaderClient {
         }
     }
 
-    /// Boxed, since logging in is a request to the leader, too.
+    /// Logs in with the stored password. The future is boxed, because a login uses `send` itself.
     async fn log_in_again(&self) -> Result<(), ClientError> {
         let Some((user, password)) = self.nodes.credentials.login_credentials() else { return Ok(()) };
         Box::pin(self.log_in(&user, &password)).await.map(drop)

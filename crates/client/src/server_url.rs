@@ -1,4 +1,4 @@
-//! Where a node's API is, as a person or a node writes it. Pure.
+//! Base URL of a node's HTTP API, as given by a person or by another node. Pure.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,22 +6,23 @@ use std::str::FromStr;
 use reqwest::Url;
 use thiserror::Error;
 
-/// The base URL of a node's API.
+/// Base URL of a node's HTTP API.
 ///
-/// Invariant: `http` or `https`, with a host, without credentials, query or fragment, and without a slash at its end.
+/// Invariant: the scheme is `http` or `https`. There is a host, and there are no credentials, no
+/// query, no fragment and no slash at the end.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ServerUrl(String);
 
-/// The text is no base URL; says what was given and what is right.
+/// The text is not a base URL. The message repeats the text and says what is right.
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
 #[error("{given:?} is no server; give the URL of a node, such as http://localhost:3000, or its HOST:PORT")]
 pub struct InvalidServerUrl {
-    /// What was given, cut to a length that is safe to repeat.
+    /// The given text, cut to 80 characters.
     pub given: String,
 }
 
 impl ServerUrl {
-    /// The URL, to which a path that begins with a slash is added.
+    /// The URL as text. A path with a leading slash can be appended.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -34,7 +35,7 @@ impl FromStr for ServerUrl {
     fn from_str(text: &str) -> Result<Self, InvalidServerUrl> {
         let invalid = || InvalidServerUrl { given: text.chars().take(80).collect() };
         let text = text.trim();
-        // Without a scheme, what stands before the port would be taken for one.
+        // Without this, the URL parser takes the host of `HOST:PORT` for a scheme.
         let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
         let url: Url = whole.parse().map_err(|_| invalid())?;
         let is_plain = matches!(url.scheme(), "http" | "https")
@@ -79,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused() {
+    fn a_text_that_is_not_a_base_url_is_rejected() {
         for bad in
             ["", " ", "http://", "ftp://a", "file:///etc/passwd", "http://a:b@c", "http://a?x=1", "a b:1", "a:99999"]
         {

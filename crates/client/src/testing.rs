@@ -1,4 +1,4 @@
-//! A server that answers what a test tells it to.
+//! Scripted HTTP server for tests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,13 +7,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-/// The answer to the n-th request, from its first line.
+/// Computes the status and body of a response from the request's number and first line.
 type Script = Arc<dyn Fn(usize, &str) -> (u16, String) + Send + Sync>;
 
-/// A server on a free port that closes each connection after one answer; it ends with the set.
+/// Starts a server on a free port, and returns its base URL.
+///
+/// It closes each connection after one response. It stops when `tasks` is dropped. A script that
+/// returns status 0 closes the connection without a response.
 ///
 /// # Panics
-/// If there is no free port, or a request breaks off.
+/// If there is no free port, or a client closes the connection within a request.
 pub async fn serve(
     tasks: &mut JoinSet<()>,
     script: impl Fn(usize, &str) -> (u16, String) + Send + Sync + 'static,
@@ -26,10 +29,10 @@ pub async fn serve(
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = Vec::new();
-            // Every request here is small enough to be read to its last line, or has no body.
+            // Read the whole body: a client must not see a closed connection while it still sends.
             while !is_whole(&request) && stream.read_buf(&mut request).await.unwrap() > 0 {}
             let text = String::from_utf8_lossy(&request).into_owned();
-            // Status 0 is a server that dies before it answers.
+            // Status 0 simulates a server that dies before it responds.
             let (status, body) = script(count.fetch_add(1, Ordering::SeqCst), text.lines().next().unwrap_or_default());
             if status == 0 {
                 continue;
@@ -48,7 +51,7 @@ fn is_whole(request: &[u8]) -> bool {
     body.len() >= length.unwrap_or(0)
 }
 
-/// What a node says of itself.
+/// Response of `GET /`: the health of a node.
 #[must_use]
 pub fn health(is_leader: bool, leader_url: Option<&str>) -> (u16, String) {
     let url = leader_url.map_or("null".to_owned(), |url| format!("{url:?}"));

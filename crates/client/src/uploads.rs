@@ -1,4 +1,6 @@
-//! Uploads, which must not be done twice: when it is not sure whether one was done, the list of pictures tells.
+//! Image uploads. An upload must not be stored twice.
+//!
+//! If the response to an upload is lost, the user's list of images shows whether it was stored.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -15,29 +17,30 @@ use super::retry::LeaderClient;
 use rollcall_core::api::Uploaded;
 use rollcall_core::{ImageKind, ImageName, Username};
 
-/// More than a node gives an upload (10 s for its body, then its place, then the bucket): a node that is busy is not
-/// taken for one that is lost.
+/// Timeout of one upload. A node allows 10 s for the body, and then needs time for its queue and
+/// for the bucket. This timeout is longer, so that a busy node does not look like a dead one.
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// Uploads of pictures of one user, one after the other.
+/// Uploads images of one user, one after the other.
 pub struct Uploads {
     leader: LeaderClient,
     user: Username,
-    /// What was there before, and what is known to be stored since.
+    /// Names of the images that existed at the start, and of those stored since.
     known: HashSet<String>,
 }
 
 impl Uploads {
-    pub(super) async fn begin(leader: LeaderClient, user: Username) -> Result<Self, ClientError> {
+    pub(super) async fn start(leader: LeaderClient, user: Username) -> Result<Self, ClientError> {
         let known = images(&leader, &user).await?.images.into_iter().collect();
         Ok(Self { leader, user, known })
     }
 
-    /// Stores a picture.
+    /// Uploads an image.
     ///
     /// # Errors
-    /// [`ClientError::Rejected`] if the server does not take it; [`ClientError::OutcomeUnknown`] if the answer was lost and the
-    /// picture cannot be found yet, while a node may still be storing it; else see [`ClientError`].
+    /// [`ClientError::Rejected`] if the server rejects it. [`ClientError::OutcomeUnknown`] if the
+    /// response was lost and the image is not in the list; a node may still store it. Otherwise see
+    /// [`ClientError`].
     pub async fn send(&mut self, kind: ImageKind, image: Bytes) -> Result<Uploaded, ClientError> {
         let deadline = Instant::now() + self.leader.retry_timeout;
         let mut backoff = Backoff::new();
@@ -51,11 +54,12 @@ impl Uploads {
                 Err(error) => return Err(error),
             };
             if let Some(filename) = self.find(kind, &image).await? {
-                let message = "Image uploaded successfully; the answer was lost, and the list has it".to_owned();
+                let message = "Image uploaded successfully; the response was lost, and the list has it".to_owned();
                 return Ok(Uploaded { success: true, message, filename });
             }
             let delay = backoff.next_delay(rand::random());
-            // A node that took too long may store it yet; one that is gone, or said no, will not.
+            // After a timeout the node may still store the image, so a retry could store it twice.
+            // A node that closed the connection or rejected the upload will not store it.
             if error.is_timeout() || Instant::now() + delay >= deadline {
                 return Err(error);
             }
@@ -73,12 +77,12 @@ impl Uploads {
         let user = &self.user;
         let request =
             |http: &reqwest::Client, base: &str| http.post(format!("{base}/upload_image/{user}")).multipart(form());
-        let answer = self.leader.send(options, request).await?;
-        // What was stored under a name that cannot be read is stored all the same.
-        answer.parse().map_err(|error| ClientError::OutcomeUnknown { cause: Box::new(error) })
+        let response = self.leader.send(options, request).await?;
+        // The image is stored even if the response cannot be parsed.
+        response.parse().map_err(|error| ClientError::OutcomeUnknown { cause: Box::new(error) })
     }
 
-    /// The name of a picture that was not there before and has these bytes.
+    /// Name of a new image with exactly these bytes; `None` if there is none.
     async fn find(&mut self, kind: ImageKind, image: &Bytes) -> Result<Option<String>, ClientError> {
         let names = images(&self.leader, &self.user).await?.images;
         let new: Vec<String> = names.into_iter().filter(|name| !self.known.contains(name)).collect();

@@ -1,4 +1,5 @@
-//! What a user's client remembers between two runs: where the registry is, and the token; never a password.
+//! Settings file of one user: the servers and the token, kept between two runs. It never contains a
+//! password.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -11,46 +12,46 @@ use thiserror::Error;
 use super::ServerUrl;
 use rollcall_core::{AddrForm, Token, Username};
 
-/// Only its owner may read a token.
+/// Permissions of the file. Only its owner may read the token.
 const MODE: u32 = 0o600;
-/// Larger than any settings; what is larger was not written by us.
+/// Largest settings file that is read, in bytes. The program never writes one as large.
 const MAX_BYTES: u64 = 64 * 1024;
 
-/// The settings of one user.
+/// Settings of one user.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UserSettings {
-    /// Whose.
+    /// Name of the user.
     pub username: Username,
-    /// The base URLs of the nodes.
+    /// Base URLs of the nodes.
     pub servers: Vec<String>,
-    /// What proves that requests are the user's, if the name has a password.
+    /// Token of the user; `None` for a user without a password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Token>,
-    /// RFC 3339, UTC.
+    /// Expiry time of the token: RFC 3339, UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_expires_at: Option<String>,
-    /// The address that was given at registration, as it was written.
+    /// Address given at registration, as the user wrote it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub addr: Option<String>,
 }
 
-/// The settings cannot be read or written; says which file, and what to do.
+/// The settings cannot be read or written. The message names the file and says what to do.
 #[derive(Debug, Error)]
 pub enum SettingsError {
-    /// The file is there and cannot be used.
+    /// The file exists, but it cannot be used.
     #[error("cannot read the settings in {}: {cause}; log in again to write them anew", .path.display())]
     Unreadable {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// Reason.
         cause: io::Error,
     },
     /// The file cannot be written.
     #[error("cannot write the settings to {}: {cause}; choose another directory with --data-dir", .path.display())]
     Unwritable {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// Reason.
         cause: io::Error,
     },
 }
@@ -62,28 +63,28 @@ impl UserSettings {
         Self { username, servers, token: None, token_expires_at: None, addr: None }
     }
 
-    /// The file of a user's settings.
+    /// Path of a user's settings file in `dir`.
     #[must_use]
     pub fn path(dir: &Path, username: &Username) -> PathBuf {
         dir.join(format!("client_{username}.json"))
     }
 
-    /// The servers, without those that no client would take.
+    /// The servers with a valid URL.
     #[must_use]
     pub fn servers(&self) -> Vec<ServerUrl> {
         self.servers.iter().filter_map(|server| server.parse().ok()).collect()
     }
 
-    /// The port of the address that was given at registration.
+    /// Port of the address given at registration.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         AddrForm::parse(self.addr.as_deref()?).ok().map(AddrForm::port)
     }
 
-    /// Reads a user's settings; `None` if there are none.
+    /// Reads a user's settings; `None` if there is no file.
     ///
     /// # Errors
-    /// [`SettingsError::Unreadable`] if the file is there and is not what was written.
+    /// [`SettingsError::Unreadable`] if the file exists but is not a settings file of this user.
     pub fn load(dir: &Path, username: &Username) -> Result<Option<Self>, SettingsError> {
         let path = Self::path(dir, username);
         match read(&path, username) {
@@ -93,13 +94,14 @@ impl UserSettings {
         }
     }
 
-    /// Writes them, whole or not at all, for nobody but their owner to read; gives the file.
+    /// Writes the file atomically, readable by its owner only, and returns its path.
     ///
     /// # Errors
-    /// [`SettingsError::Unwritable`]; then what was there before is there still.
+    /// [`SettingsError::Unwritable`] if it cannot be written. The old file then stays as it was.
     pub fn save(&self, dir: &Path) -> Result<PathBuf, SettingsError> {
         let path = Self::path(dir, &self.username);
-        // Two processes of one user may save at once; each has a file of its own until it is whole.
+        // Two processes of one user may save at the same time, so each writes its own temporary
+        // file.
         let partial = dir.join(format!(".client_{}.{}.tmp", self.username, std::process::id()));
         let written = write(dir, &partial, self).and_then(|()| fs::rename(&partial, &path));
         match written {
@@ -119,7 +121,7 @@ fn read(path: &Path, username: &Username) -> io::Result<UserSettings> {
         return Err(invalid(format!("it has more than {MAX_BYTES} bytes")));
     }
     let settings: UserSettings = serde_json::from_reader(file).map_err(|error| invalid(error.to_string()))?;
-    // On a file system that takes Alice for alice, the file is another user's.
+    // On a file system that ignores case, the file of Alice is also found for alice.
     if settings.username != *username {
         return Err(invalid(format!("they are those of {}", settings.username)));
     }
@@ -128,7 +130,7 @@ fn read(path: &Path, username: &Username) -> io::Result<UserSettings> {
 
 fn write(dir: &Path, partial: &Path, settings: &UserSettings) -> io::Result<()> {
     fs::create_dir_all(dir)?;
-    // What a process of the same number left behind when it was killed.
+    // A process with the same id may have left this file when it was killed.
     let _ = fs::remove_file(partial);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(partial)?;
     let mut text = serde_json::to_vec_pretty(settings).map_err(io::Error::other)?;
@@ -156,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_come_back_and_only_their_owner_can_read_them() {
+    fn saved_settings_can_be_loaded_and_only_their_owner_can_read_them() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("new");
         let alice = alice();
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_cannot_be_written_leave_the_old_ones() {
+    fn a_failed_save_leaves_the_old_settings() {
         let dir = tempfile::tempdir().unwrap();
         let path = alice().save(dir.path()).unwrap();
         let before = fs::read(&path).unwrap();
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_settings_is_named() {
+    fn the_error_for_an_invalid_settings_file_names_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let (alice, bob) = (Username::parse("alice").unwrap(), Username::parse("bob").unwrap());
         fs::write(UserSettings::path(dir.path(), &alice), "{").unwrap();

@@ -1,4 +1,4 @@
-//! The address at which a client can be reached by other clients.
+//! Client address: where other clients can reach a client.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
@@ -6,46 +6,49 @@ use std::num::NonZeroU16;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Where a client listens for its peers.
+/// Address on which a client listens for its peers.
 ///
-/// Invariant: an IP address of one machine (not `0.0.0.0`, `::`, multicast or `255.255.255.255`) and a port that is not 0.
-/// It has no scope: the number of an interface means nothing on another machine.
+/// Invariant: the IP address of one machine (not `0.0.0.0`, `::`, multicast or `255.255.255.255`)
+/// and a port that is not 0. It has no IPv6 scope, because an interface number means nothing on
+/// another machine.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "SocketAddr", into = "SocketAddr")]
 pub struct Addr {
-    // In 20 bytes, where a socket address takes 32: every client has some of these.
+    // 20 bytes instead of the 32 of a `SocketAddr`: the registry stores several for each client.
     ip: IpAddr,
     port: NonZeroU16,
 }
 
-/// An address as a client may write it: complete, or only the port (`":9000"`, "my address as you see it").
+/// An address as a client may send it: complete, or the port alone (`":9000"`).
+///
+/// With the port alone, the server uses the IP address from which the request came.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum AddrForm {
     /// `IP:PORT`.
     Full(Addr),
-    /// `:PORT`; the IP address is the one the request came from.
+    /// `:PORT`. The IP address is the source address of the request.
     PortOnly(NonZeroU16),
 }
 
-/// The text is no address; says what was given and what is right.
+/// The text is not a client address. The message repeats the text and says what is right.
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
 #[error(
     "Invalid addr {given:?}: give the IP:PORT at which others can reach you, with a port from 1 to 65535, such as \"10.40.6.26:9000\" or \"[fe80::1]:9000\", or \":9000\" for your address as this server sees it"
 )]
 pub struct InvalidAddr {
-    /// What was given, cut to a length that is safe to repeat.
+    /// The given text, cut to 80 characters.
     pub given: String,
 }
 
 impl Addr {
-    /// An address from its parts; `None` for port 0 and for what is no address of one machine.
+    /// The client address, or `None` if the port is 0 or the IP address is not that of one machine.
     #[must_use]
     pub fn new(addr: SocketAddr) -> Option<Self> {
         let port = NonZeroU16::new(addr.port())?;
         is_one_machine(addr.ip()).then_some(Self { ip: addr.ip(), port })
     }
 
-    /// The socket address.
+    /// The address as a socket address.
     #[must_use]
     pub fn socket_addr(self) -> SocketAddr {
         SocketAddr::new(self.ip, self.port.get())
@@ -53,7 +56,9 @@ impl Addr {
 }
 
 impl Addr {
-    /// Writes it as it is displayed, without the machinery of formats: every heartbeat is answered with one.
+    /// Appends the text of `Display` to `text`.
+    ///
+    /// It avoids the `fmt` machinery, because each heartbeat response contains an address.
     pub fn append_to(self, text: &mut Vec<u8>) {
         let mut digits = itoa::Buffer::new();
         match self.ip {
@@ -70,23 +75,24 @@ impl Addr {
 }
 
 impl AddrForm {
-    /// Reads `IP:PORT` or `:PORT`.
+    /// Parses `IP:PORT` or `:PORT`.
     ///
     /// # Errors
-    /// [`InvalidAddr`] for anything else, host names and port 0 included.
+    /// [`InvalidAddr`] for any other text, host names and port 0 included.
     pub fn parse(text: &str) -> Result<Self, InvalidAddr> {
         let invalid = || InvalidAddr { given: text.chars().take(80).collect() };
         if let Some(port) = text.strip_prefix(':') {
             return parse_port(port).map(Self::PortOnly).ok_or_else(invalid);
         }
         let addr = text.parse().ok().and_then(Addr::new);
-        // The standard parser takes zeros before the port, and ends with its digits.
+        // The standard parser accepts leading zeros of the port. The port is the last run of
+        // digits.
         let digits = text.bytes().rev().take_while(u8::is_ascii_digit).count();
         let addr = addr.filter(|_| text.as_bytes()[text.len() - digits] != b'0');
         addr.map(Self::Full).ok_or_else(invalid)
     }
 
-    /// The port, which every form has.
+    /// The port, which both forms have.
     #[must_use]
     pub fn port(self) -> u16 {
         match self {
@@ -95,7 +101,7 @@ impl AddrForm {
         }
     }
 
-    /// The complete address, with `seen` as the IP address where only a port was given.
+    /// The complete address. `seen` is the source address of the request; it replaces a missing IP.
     #[must_use]
     pub fn resolve(self, seen: IpAddr) -> Addr {
         match self {
@@ -105,13 +111,13 @@ impl AddrForm {
     }
 }
 
-/// Whether somebody else can dial it. These three are what a program listens on or shouts to.
+/// Whether another machine can dial the address. The three others are for listening and broadcast.
 fn is_one_machine(ip: IpAddr) -> bool {
     let ip = ip.to_canonical();
     !(ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST))
 }
 
-/// Digits only, the first of them not 0: the standard parser would take a leading `+` and leading zeros.
+/// Parses digits without a leading zero. The standard parser also accepts a `+` and leading zeros.
 fn parse_port(text: &str) -> Option<NonZeroU16> {
     let well_formed = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
     well_formed.then(|| text.parse().ok()).flatten()
@@ -157,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn full_addresses_are_read() {
+    fn full_addresses_are_parsed() {
         for good in ["10.40.6.26:9000", "127.0.0.1:1", "[::1]:65535"] {
             let AddrForm::Full(addr) = AddrForm::parse(good).expect("valid") else { panic!("{good}") };
             assert_eq!(addr.to_string(), good);
@@ -165,14 +171,14 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_port_takes_the_address_that_the_server_sees() {
+    fn a_port_alone_takes_the_source_address_of_the_request() {
         let form = AddrForm::parse(":9000").expect("valid");
         assert_eq!(form.resolve("10.0.0.7".parse().unwrap()).to_string(), "10.0.0.7:9000");
         assert_eq!(form.resolve("::ffff:10.0.0.7".parse().unwrap()).to_string(), "10.0.0.7:9000");
     }
 
     #[test]
-    fn each_form_is_written_as_it_is_read() {
+    fn each_form_is_displayed_as_it_is_parsed() {
         for (text, port) in [("10.40.6.26:9000", 9000), ("[::1]:65535", 65535), (":1", 1)] {
             let form = AddrForm::parse(text).expect("valid");
             assert_eq!((form.to_string().as_str(), form.port()), (text, port));
@@ -190,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused() {
+    fn a_text_that_is_not_an_address_is_rejected() {
         for bad in [
             "",
             ":",
@@ -213,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_can_dial_is_refused() {
+    fn an_address_that_cannot_be_dialled_is_rejected() {
         for bad in
             ["0.0.0.0", "[::]", "[::ffff:0.0.0.0]", "224.0.0.1", "239.255.255.255", "[ff02::1]", "255.255.255.255"]
         {

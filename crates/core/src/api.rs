@@ -1,7 +1,8 @@
-//! The bodies of requests and answers, shared by the server and its clients. Shapes only: no IO and no rules.
+//! Request and response bodies of the HTTP API, shared by the server and its clients.
 //!
-//! Requests borrow their text from the bytes they are read from, since heartbeats are what a server reads most.
-//! What a field's text must look like is the business of the types in [this crate](crate).
+//! The types describe the JSON only. They do no I/O and check no rules; the value types of [this
+//! crate](crate) check the text of a field. Requests borrow their text from the received bytes,
+//! because the server reads many heartbeats.
 
 use std::borrow::Cow;
 
@@ -11,224 +12,226 @@ use serde::{Deserialize, Serialize};
 use crate::MemberRole;
 use crate::{Addr, Metadata, MetadataInput, NodeAddr, Password, Term, Token, UserId, Username};
 
-/// CowStr that is borrowed where it stands in the JSON without escapes. (A plain `Option<Cow<str>>` never borrows.)
+/// JSON string that borrows from the input if it contains no escapes.
+///
+/// Serde never borrows into a plain `Option<Cow<str>>`, therefore this type exists.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct CowStr<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
-/// `POST /register`.
+/// Body of `POST /register`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Registration<'a> {
     /// The name to register.
     #[serde(borrow)]
     pub username: CowStr<'a>,
-    /// `IP:PORT`, or `:PORT` for "my address as you see it".
+    /// `IP:PORT`, or `:PORT` for the source address of the request.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub addr: Option<CowStr<'a>>,
-    /// Asked for again by a repeated registration.
+    /// Password of the user. A repeated registration must contain the same one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Password>,
-    /// A JSON object that is neither deep nor large.
+    /// Public metadata: a small JSON object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<MetadataInput>,
 }
 
-/// `POST /heartbeat`.
+/// Body of `POST /heartbeat`.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Heartbeat<'a> {
-    /// Who is online.
+    /// Name of the user that is online.
     #[serde(borrow)]
     pub username: CowStr<'a>,
-    /// The live address, `IP:PORT` or `:PORT`; absent for the last known one.
+    /// Current address, `IP:PORT` or `:PORT`. Without it, the last known address stays.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub addr: Option<CowStr<'a>>,
 }
 
-/// The word `"ok"`, which some clients look for.
+/// The string `"ok"`, which older clients expect.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// All is well.
+    /// `"ok"`.
     Ok,
 }
 
-/// `GET /status`, `/livez` and `/readyz`.
+/// Response of `GET /status`, `/livez` and `/readyz`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct StatusBody {
     /// Always `"ok"`.
     pub status: Status,
 }
 
-/// `GET /`.
+/// Response of `GET /`: health of the node that responds.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Health {
     /// Always `"ok"`.
     pub status: Status,
-    /// Whether this node serves clients at this moment.
+    /// Whether this node is the leader and serves clients now.
     pub is_leader: bool,
-    /// Clients online in the whole cluster.
+    /// Number of online clients in the whole cluster.
     pub online_clients_count: u64,
-    /// The leader's node name, if one is known.
+    /// Node name of the leader; null if this node knows no leader.
     pub current_leader: Option<NodeAddr>,
-    /// The leader's HTTP API, if one is known.
+    /// Base URL of the leader's HTTP API; null if this node does not know it.
     pub leader_url: Option<String>,
-    /// This node's term.
+    /// Current term of this node.
     pub term: Term,
-    /// This node's name.
+    /// Name of this node.
     pub node: NodeAddr,
-    /// What this node is.
+    /// Role of this node.
     pub role: MemberRole,
-    /// The program's version.
+    /// Version of the program.
     pub version: String,
     /// Whole seconds since this process started.
     pub uptime_seconds: u64,
 }
 
-/// `GET /leader`, answered by the leader only.
+/// Response of `GET /leader`. Only the leader sends it.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct LeaderInfo {
     /// Always `"ok"`.
     pub status: Status,
     /// Always true.
     pub is_leader: bool,
-    /// This node's name.
+    /// Name of this node.
     pub node: NodeAddr,
-    /// The term in which it serves.
+    /// Term in which this node leads.
     pub term: Term,
 }
 
-/// `GET /cluster`.
+/// Response of `GET /cluster`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cluster {
-    /// Every node, this one included.
+    /// All nodes, this one included.
     pub nodes: Vec<ClusterNode>,
-    /// How many there are.
+    /// Number of nodes.
     pub count: usize,
 }
 
-/// One node of the cluster, as the answering node knows it.
+/// One node of the cluster, as the responding node knows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClusterNode {
-    /// The node's name.
+    /// Name of the node.
     pub node: NodeAddr,
-    /// Its HTTP API; null until it was heard once.
+    /// Base URL of its HTTP API; null before its first message.
     pub api_url: Option<String>,
-    /// What it said it was; null until it was heard once.
+    /// Role that it reported last; null before its first message.
     pub role: Option<MemberRole>,
-    /// Whether a connection to it stands.
+    /// Whether the responding node has a connection to it.
     pub reachable: bool,
-    /// Processor load, 0.0 to 1.0; null until it told.
+    /// Processor load that it reported last, 0.0 to 1.0; null before its first report.
     pub load: Option<f64>,
-    /// The term it told last.
+    /// Term that it reported last; null before its first message.
     pub term: Option<Term>,
-    /// How long ago it was heard; null if never.
+    /// Milliseconds since its last message; null before its first message.
     pub last_heard_ago_ms: Option<u64>,
 }
 
-/// The answer to a registration.
+/// Response of `POST /register`.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Registered {
     /// Always true.
     pub success: bool,
     /// Always `"ok"`.
     pub status: Status,
-    /// For people.
+    /// Text for people.
     pub message: String,
-    /// The id of the registration, the same for every repetition of it.
+    /// Id of the registration. A repeated registration returns the same id.
     pub user_id: UserId,
-    /// What its requests must carry from now on, if it has a password.
+    /// Token for later requests; only for a user with a password.
     #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<TokenGrant>,
 }
 
-/// A token and how long it is good for.
+/// Bearer token and its expiry time.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct TokenGrant {
-    /// To be sent as `Authorization: Bearer <token>`.
+    /// The token, to be sent as `Authorization: Bearer <token>`.
     pub token: Token,
-    /// RFC 3339, UTC.
+    /// Expiry time: RFC 3339, UTC.
     pub token_expires_at: String,
 }
 
-/// `POST /login`.
+/// Body of `POST /login`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Login<'a> {
-    /// Who.
+    /// Name of the user.
     #[serde(borrow)]
     pub username: CowStr<'a>,
-    /// The password of the registration.
+    /// Password of the user.
     pub password: Password,
 }
 
-/// `POST /password`: the password is changed, and every token that was given before ends.
+/// Body of `POST /password`, which changes the password and invalidates all earlier tokens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PasswordChange<'a> {
-    /// Whose.
+    /// Name of the user.
     #[serde(borrow)]
     pub username: CowStr<'a>,
-    /// The one that is good now.
+    /// Current password.
     pub password: Password,
-    /// The one that is to be good from now on.
+    /// New password.
     pub new_password: Password,
 }
 
-/// The answer to a login and to a change of the password.
+/// Response of `POST /login` and `POST /password`.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct LoggedIn {
     /// Always true.
     pub success: bool,
     /// Always `"ok"`.
     pub status: Status,
-    /// For people.
+    /// Text for people.
     pub message: String,
-    /// The token.
+    /// The new token.
     #[serde(flatten)]
     pub grant: TokenGrant,
 }
 
-/// The answer to a heartbeat.
+/// Response of `POST /heartbeat`.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Accepted {
     /// Always true.
     pub success: bool,
     /// Always `"ok"`.
     pub status: Status,
-    /// For people.
+    /// Text for people.
     pub message: String,
-    /// RFC 3339, UTC.
+    /// Time of this heartbeat: RFC 3339, UTC.
     pub last_seen: String,
-    /// How long the client stays online without another heartbeat.
+    /// Time to live: the client goes offline this many milliseconds after its last heartbeat.
     pub ttl_ms: u64,
-    /// When to send the next one.
+    /// Suggested delay until the next heartbeat, in milliseconds.
     pub next_heartbeat_ms: u64,
 }
 
-/// `GET /users`.
+/// Response of `GET /users`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Users {
-    /// Sorted by username.
+    /// The users, sorted by username.
     pub users: Vec<User>,
-    /// How many there are in this answer.
+    /// Number of users in this response.
     pub count: usize,
 }
 
 /// One registered user.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct User {
-    /// The id of the registration.
+    /// Id of the registration.
     pub id: UserId,
-    /// The name.
+    /// Name of the user.
     pub username: Username,
-    /// The live address if one was told, else the registered one.
+    /// Address of the last heartbeat if it had one, else the registered address.
     pub addr: Option<Addr>,
     /// `"online"` or `"offline"`.
     pub status: Presence,
-    /// RFC 3339, UTC.
+    /// Time of the registration: RFC 3339, UTC.
     pub registered_at: CompactString,
-    /// The last heartbeat, RFC 3339 in UTC; null if none is remembered.
+    /// Time of the last known heartbeat, RFC 3339 in UTC; null if there is none.
     pub last_seen: Option<String>,
-    /// What the user gave at registration.
+    /// Metadata given at registration.
     pub metadata: Metadata,
-    /// The same as `status`, for programs.
+    /// The same as `status`, as a boolean.
     pub online: bool,
 }
 
@@ -238,153 +241,158 @@ pub struct User {
 pub enum Presence {
     /// The last heartbeat is younger than the TTL.
     Online,
-    /// It is not, or there was none.
+    /// The last heartbeat is older than the TTL, or there was none.
     Offline,
 }
 
-/// `GET /discover`.
+/// Response of `GET /discover`: the online clients.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Discovered {
-    /// Sorted by username.
+    /// The online clients, sorted by username.
     pub online_clients: Vec<OnlineClient>,
-    /// How many there are in this answer.
+    /// Number of clients in this response.
     pub count: usize,
-    /// Always true: no other node answers.
+    /// Always true, because only the leader answers this request.
     pub is_leader: bool,
-    /// Whether this is the whole list because the changes since the cursor that was given are not known.
+    /// True if the client asked for changes, and the node no longer knows them. The client must
+    /// then replace its list by this one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reset: bool,
-    /// With [`Self::reset`]: from where to ask for changes. (Otherwise the header `Rollcall-Cursor` says it.)
+    /// With [`Self::reset`]: cursor for the next request for changes. Without it, the header
+    /// `Rollcall-Cursor` contains the cursor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
 }
 
-/// `GET /discover?since=`: what changed since a list that the client knows.
+/// Response of `GET /discover?since=`: changes since the client's last cursor.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct DiscoveredChanges {
     /// The changes.
     pub changes: ListChanges,
-    /// From where to ask for the next ones.
+    /// Cursor for the next request for changes.
     pub cursor: String,
-    /// How many clients are online now.
+    /// Number of clients that are online now.
     pub count: usize,
-    /// Always true: no other node answers.
+    /// Always true, because only the leader answers this request.
     pub is_leader: bool,
 }
 
-/// Changes of the list of who is online, each client once. Who joined or moved belongs into the list with that address,
-/// whether it was there or not; who left does not, whether it was there or not.
+/// Changes of the list of online clients, each client once.
+///
+/// Applying the changes is idempotent. A client in `joined` or `moved` must be in the list with
+/// that address afterwards, whether it was in the list before or not. A client in `left` must not
+/// be in the list afterwards.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct ListChanges {
-    /// Who came online, sorted by name.
+    /// Clients that came online, sorted by name.
     pub joined: Vec<OnlineClient>,
-    /// Who went offline, sorted by name.
+    /// Clients that went offline, sorted by name.
     pub left: Vec<ClientLeft>,
-    /// Who has another address or came back meanwhile, sorted by name.
+    /// Clients that changed their address, or went offline and came back, sorted by name.
     pub moved: Vec<OnlineClient>,
 }
 
-/// One client that went offline.
+/// A client that went offline.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct ClientLeft {
-    /// The name.
+    /// Name of the user.
     pub username: Username,
-    /// Why.
+    /// Reason why it went offline.
     pub reason: LeftReason,
 }
 
-/// Why a client went offline.
+/// Reason why a client went offline.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LeftReason {
-    /// No heartbeat came in time.
+    /// No heartbeat arrived within the TTL.
     Timeout,
 }
 
-/// One client that is online.
+/// An online client.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct OnlineClient {
-    /// The name.
+    /// Name of the user.
     pub username: Username,
-    /// Where to reach it; null if it never told.
+    /// Address of the client; null if it has never given one.
     pub addr: Option<Addr>,
 }
 
-/// `GET /discovery/online`.
+/// Response of `GET /discovery/online`.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct OnlineNames {
-    /// Sorted.
+    /// Names of the online users, sorted.
     pub online: Vec<Username>,
 }
 
-/// `GET /discover_with_images`, as a client reads it; the server writes it piece by piece.
+/// Response of `GET /discover_with_images`, as a client reads it. The server streams it in chunks.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct DiscoveredWithImages {
-    /// Sorted by username.
+    /// The online clients, sorted by username.
     pub online_clients: Vec<ClientWithImages>,
-    /// How many there are in this answer.
+    /// Number of clients in this response.
     pub count: usize,
 }
 
-/// One client that is online, with its newest pictures.
+/// An online client with its newest images.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct ClientWithImages {
-    /// The name.
+    /// Name of the user.
     pub username: Username,
-    /// Where to reach it; null if it never told.
+    /// Address of the client; null if it has never given one.
     pub addr: Option<Addr>,
-    /// Oldest first.
+    /// Its newest images, oldest first.
     pub images: Vec<InlineImage>,
 }
 
-/// A picture inside JSON.
+/// An image inside JSON.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct InlineImage {
-    /// The name under which it is stored.
+    /// Name under which the image is stored.
     pub filename: String,
-    /// Its bytes in standard base64 with padding.
+    /// Bytes of the image in standard base64 with padding.
     pub data: String,
 }
 
-/// The answer to an upload.
+/// Response of `POST /upload_image/{username}`.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Uploaded {
     /// Always true.
     pub success: bool,
-    /// For people.
+    /// Text for people.
     pub message: String,
-    /// The name under which the picture is stored.
+    /// Name under which the image is stored.
     pub filename: String,
 }
 
-/// `GET /images/{username}`.
+/// Response of `GET /images/{username}`.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Images {
-    /// Names, oldest first.
+    /// Names of the user's images, oldest first.
     pub images: Vec<String>,
-    /// How many there are.
+    /// Number of images.
     pub count: usize,
 }
 
-/// Every answer that is no success.
+/// Body of every error response.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct ErrorBody {
     /// Always false.
     pub success: bool,
-    /// What was wrong with which value, and what is right.
+    /// Text for people: what was wrong, with which value, and what is right.
     pub message: String,
-    /// A word for programs, such as `not_leader`.
+    /// Error code for programs, such as `not_leader`.
     pub code: Cow<'static, str>,
-    /// `"exists"` where a name is taken; older clients look for it.
+    /// `"exists"` if the username is taken. Older clients expect this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Cow<'static, str>>,
-    /// The leader's node name, where another node leads.
+    /// Node name of the leader; only if another node leads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader: Option<NodeAddr>,
-    /// The leader's HTTP API, where another node leads.
+    /// Base URL of the leader's HTTP API; only if another node leads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader_url: Option<String>,
-    /// The leader's term, where another node leads.
+    /// Term of the leader; only if another node leads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub term: Option<Term>,
 }
@@ -409,9 +417,9 @@ mod tests {
     }
 
     #[test]
-    fn a_registration_does_not_show_its_password() {
+    fn debug_output_of_a_registration_hides_the_password_and_json_contains_it() {
         let registration: Registration = serde_json::from_str(r#"{"username":"a","password":"secret"}"#).unwrap();
         assert!(!format!("{registration:?}").contains("secret"));
-        assert!(serde_json::to_string(&registration).unwrap().contains("secret"), "who is asked to send it does");
+        assert!(serde_json::to_string(&registration).unwrap().contains("secret"), "the request must contain it");
     }
 }

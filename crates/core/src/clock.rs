@@ -1,4 +1,5 @@
-//! The one place that reads clocks. Everything that decides takes the time as an argument instead.
+//! The only module that reads the system's clocks. Code that makes decisions takes the time as an
+//! argument.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,12 +7,14 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::{BootMs, WallMs};
 
-/// Now on the boot clock (`CLOCK_BOOTTIME`): counts suspended time, so a lease cannot outlive a suspended machine.
+/// Current time of the boot clock (`CLOCK_BOOTTIME`).
+///
+/// This clock also counts while the machine is suspended, so a lease expires during a suspend.
 #[must_use]
 pub fn boot_now() -> BootMs {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     const CLOCK: ClockId = ClockId::Boottime;
-    // Elsewhere the monotonic clock is the nearest: on macOS it counts suspended time too.
+    // On other systems the monotonic clock is the closest. On macOS it also counts suspended time.
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     const CLOCK: ClockId = ClockId::Monotonic;
     let now = clock_gettime(CLOCK);
@@ -20,7 +23,7 @@ pub fn boot_now() -> BootMs {
     BootMs(seconds * 1000 + milliseconds)
 }
 
-/// Now in the civil calendar.
+/// Current time of the wall clock.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the place that the ban points to")]
 pub fn wall_now() -> WallMs {

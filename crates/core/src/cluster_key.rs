@@ -1,26 +1,26 @@
-//! The secret that the nodes of a cluster share.
+//! Cluster key: the shared secret by which nodes authenticate each other.
 
 use std::fmt;
 
 use thiserror::Error;
 
-/// The shortest key, in characters: what a person types at random, or half of what `openssl rand -hex 16` prints.
+/// Shortest cluster key accepted, in characters. `openssl rand -hex 16` prints twice as many.
 pub const MIN_KEY_CHARS: usize = 16;
 
-/// The secret by which the nodes of one cluster know each other.
+/// Shared secret of the nodes of one cluster.
 ///
-/// Invariant: at least [`MIN_KEY_CHARS`] characters, without white space at either end. It is never shown: `Debug` hides
-/// it, and there is no `Display`.
+/// Invariant: at least [`MIN_KEY_CHARS`] characters, without white space at either end. No log can
+/// contain it: `Debug` hides the text, and there is no `Display`.
 #[derive(Clone, Eq, PartialEq)]
 pub struct ClusterKey(Box<str>);
 
-/// The text is no key; does not say what it was.
+/// The text is not a valid cluster key. The error does not repeat the text, because it is secret.
 #[derive(Clone, Copy, Debug, Error, Eq, PartialEq)]
 #[error("a cluster key has at least {MIN_KEY_CHARS} characters")]
 pub struct InvalidClusterKey;
 
 impl ClusterKey {
-    /// The key's bytes, for the one who computes with it.
+    /// The secret bytes of the key, to compute a MAC with.
     #[must_use]
     pub fn reveal(&self) -> &[u8] {
         self.0.as_bytes()
@@ -31,7 +31,7 @@ impl std::str::FromStr for ClusterKey {
     type Err = InvalidClusterKey;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // A file ends with a line feed that an editor put there, and a variable would not have it.
+        // An editor adds a line feed at the end of a file. The same key in a variable has none.
         let text = text.trim();
         if text.chars().count() < MIN_KEY_CHARS { Err(InvalidClusterKey) } else { Ok(Self(text.into())) }
     }
@@ -48,14 +48,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_has_sixteen_characters_or_more() {
+    fn a_cluster_key_has_at_least_sixteen_characters() {
         assert!("0123456789abcde".parse::<ClusterKey>().is_err());
         assert!("             short              ".parse::<ClusterKey>().is_err());
         assert_eq!("0123456789abcdef\n".parse::<ClusterKey>().expect("long enough").reveal(), b"0123456789abcdef");
     }
 
     #[test]
-    fn a_key_is_never_shown() {
+    fn debug_output_does_not_contain_the_key() {
         let key: ClusterKey = "a secret of the cluster".parse().expect("long enough");
         assert!(!format!("{key:?}").contains("secret"));
     }

@@ -1,39 +1,43 @@
-//! Escaping of text that others wrote. Pure.
+//! Escaping of untrusted text for terminals and line-based formats. Pure.
 //!
-//! Text comes from anybody. A terminal must not obey it, and a line-based format must not be split by it.
-//! Three predicates, each with its use:
+//! Users and peers send arbitrary text. It must not control a terminal, and it must not split a
+//! line of a line-based format. There are three predicates:
 //!
 //! | predicate | true for | used for |
 //! |---|---|---|
 //! | [`is_line_break`] | line breaks of any reader | fields of line-based formats |
-//! | [`is_terminal_control`] | control characters, marks of direction, line separators | output of commands, logs, JSON |
-//! | [`is_hidden`] | all of these, and characters of no width | chat: names and lines of other people |
+//! | [`is_terminal_control`] | control characters, direction marks, line separators | output of commands, logs, JSON |
+//! | [`is_hidden`] | all of these, and zero-width characters | chat: names and lines of other peers |
 //!
-//! Each predicate holds for all characters of the one above it. Chat is stricter on purpose: characters of no width let
-//! one name look like another. Commands show them, because scripts and emoji need joiners.
+//! Each predicate is true for all characters of the one above it. The chat rule is stricter on
+//! purpose: with zero-width characters, one name can look like another. Commands print zero-width
+//! characters, because some writing systems and emoji need joiners.
 
 use std::fmt::Write as _;
 
-/// Stands for what cannot be shown.
+/// Replacement for a character that is not printed.
 const REPLACEMENT: char = '\u{fffd}';
 
-/// Whether any reader of lines ends one here: what Unicode names, and the separators that some languages add.
+/// Whether some reader ends a line at this character.
+///
+/// These are the line breaks of Unicode, and the separators that some languages also accept.
 #[must_use]
 pub fn is_line_break(c: char) -> bool {
     matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
-/// Whether a terminal would obey a character, or it would turn the order of what is read.
+/// Whether the character controls a terminal or changes the direction of the text.
 #[must_use]
 pub fn is_terminal_control(c: char) -> bool {
     let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let breaks = matches!(c, '\u{2028}' | '\u{2029}');
-    // Both the seven-bit ones and those that some terminals take for an escape and a bracket.
+    // 7-bit controls, and 8-bit ones: some terminals read those as ESC and a second character.
     c.is_control() || turns || breaks
 }
 
-/// Whether a character acts on a terminal, or on the characters around it, instead of showing: what
-/// [`is_terminal_control`], and characters of no width that hide differences.
+/// Whether the character is not visible: [`is_terminal_control`], or a zero-width character.
+///
+/// Zero-width characters can make two different names look the same.
 #[must_use]
 pub fn is_hidden(c: char) -> bool {
     is_terminal_control(c)
@@ -41,7 +45,7 @@ pub fn is_hidden(c: char) -> bool {
             | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// The text with everything that [`is_terminal_control`] written as an escape.
+/// The text with each [`is_terminal_control`] character written as `\u{...}`.
 #[must_use]
 pub fn escape_controls(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
@@ -55,13 +59,16 @@ pub fn escape_controls(text: &str) -> String {
     safe
 }
 
-/// JSON in which the same characters are written as JSON's own escapes. They can only stand inside of strings.
+/// The JSON text with the same characters written as JSON escapes.
+///
+/// Valid JSON contains such characters inside strings only, so the value stays the same.
 #[must_use]
 pub fn escape_json(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
     for c in json.chars() {
         if is_terminal_control(c) {
-            // All of them are in the basic plane; writing to a string does not fail.
+            // All of them are in the basic plane, so four digits suffice. Writing to a string does
+            // not fail.
             let _ = write!(safe, "\\u{:04x}", u32::from(c));
         } else {
             safe.push(c);
@@ -70,13 +77,14 @@ pub fn escape_json(json: &str) -> String {
     safe
 }
 
-/// The text as one line for a terminal of at most `most_chars`, with `…` where it was cut. Line breaks and tabs become
-/// spaces; whatever else [`is_hidden`] becomes `U+FFFD`.
+/// The text as one line of at most `max_chars` characters, with `…` at the end if it was cut.
+///
+/// Line breaks and tabs become spaces. Each other [`is_hidden`] character becomes `U+FFFD`.
 #[must_use]
-pub fn sanitize_line(text: &str, most_chars: usize) -> String {
-    let mut shown = String::with_capacity(text.len().min(most_chars.saturating_mul(4)));
+pub fn sanitize_line(text: &str, max_chars: usize) -> String {
+    let mut shown = String::with_capacity(text.len().min(max_chars.saturating_mul(4)));
     for (count, c) in text.chars().enumerate() {
-        if count == most_chars {
+        if count == max_chars {
             shown.push('…');
             break;
         }
@@ -89,8 +97,9 @@ pub fn sanitize_line(text: &str, most_chars: usize) -> String {
     shown
 }
 
-/// The text on one line, for a format in which a line break ends a field. Every character that [`is_line_break`] becomes
-/// a space.
+/// The text as one line, for a format in which a line break ends a field.
+///
+/// Each [`is_line_break`] character becomes a space.
 #[must_use]
 pub fn replace_line_breaks(text: &str) -> String {
     text.chars().map(|c| if is_line_break(c) { ' ' } else { c }).collect()
@@ -103,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_predicate_holds_for_all_characters_of_the_narrower_one() {
+    fn each_predicate_is_true_for_all_characters_of_the_narrower_one() {
         for c in '\0'..=char::MAX {
             assert!(!is_line_break(c) || is_terminal_control(c), "{c:?}");
             assert!(!is_terminal_control(c) || is_hidden(c), "{c:?}");
@@ -111,8 +120,8 @@ mod tests {
     }
 
     #[test]
-    fn the_hidden_characters_are_these() {
-        // As the chat has had them from the start.
+    fn the_set_of_hidden_characters_is_fixed() {
+        // The set that the chat has used since its first version.
         let expected = |c: char| {
             c.is_control()
                 || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
@@ -124,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_would_obey_is_shown_instead() {
+    fn control_characters_are_escaped_and_other_characters_stay() {
         assert_eq!(
             escape_controls("a\u{1b}[2Jb\u{9b}1m\u{7f}\r\u{202e}ä€"),
             "a\\u{1b}[2Jb\\u{9b}1m\\u{7f}\\u{d}\\u{202e}ä€"
@@ -133,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn escape_sequences_lose_their_escape() {
+    fn a_sanitized_line_has_no_escape_sequence_and_is_cut_at_the_limit() {
         assert_eq!(sanitize_line("\u{1b}[2J\u{9b}31mhi\u{7}\r\nbye", 100), "\u{fffd}[2J\u{fffd}31mhi\u{fffd}  bye");
         assert_eq!(sanitize_line("a\u{202e}b", 100), "a\u{fffd}b");
         assert_eq!(sanitize_line("äöü", 3), "äöü");
@@ -143,17 +152,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn json_means_the_same_and_has_nothing_to_obey(text in any::<String>()) {
+        fn escaped_json_has_the_same_value_and_no_control_characters(text in any::<String>()) {
             let json = escape_json(&serde_json::to_string(&text).unwrap());
             prop_assert!(!json.chars().any(is_terminal_control));
             prop_assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
         }
 
         #[test]
-        fn nothing_that_acts_is_left_and_nothing_grows(text in any::<String>(), most in 0usize..50) {
-            let shown = sanitize_line(&text, most);
+        fn a_sanitized_line_has_no_hidden_characters_and_at_most_the_limit(text in any::<String>(), max in 0usize..50) {
+            let shown = sanitize_line(&text, max);
             prop_assert!(!shown.chars().any(is_hidden));
-            prop_assert!(shown.chars().count() <= most + 1);
+            prop_assert!(shown.chars().count() <= max + 1);
             prop_assert!(!replace_line_breaks(&text).chars().any(is_line_break));
         }
     }

@@ -1,4 +1,4 @@
-//! The name under which a picture is stored.
+//! Image name: the file name under which an image is stored.
 
 use std::num::NonZeroU64;
 
@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::WallMs;
 
-/// The picture formats that are stored.
+/// Image format that the registry stores.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum ImageKind {
     /// Portable Network Graphics.
@@ -19,10 +19,10 @@ pub enum ImageKind {
 }
 
 impl ImageKind {
-    /// Every kind.
+    /// All formats.
     pub const ALL: [Self; 3] = [Self::Png, Self::Jpeg, Self::WebP];
 
-    /// The ending of a file name, without the dot.
+    /// File name extension without the dot.
     #[must_use]
     pub fn extension(self) -> &'static str {
         match self {
@@ -32,7 +32,7 @@ impl ImageKind {
         }
     }
 
-    /// The media type for a `Content-Type` header.
+    /// Media type for a `Content-Type` header.
     #[must_use]
     pub fn media_type(self) -> &'static str {
         match self {
@@ -43,34 +43,34 @@ impl ImageKind {
     }
 }
 
-/// The name of a stored picture: `{unix_seconds}-{8 hex}.{png|jpg|webp}`, so that names sort by age.
+/// Name of a stored image: `{unix_seconds}-{8 hex digits}.{png|jpg|webp}`. Names sort by age.
 ///
-/// Invariant: exactly that form; always one safe path segment.
+/// Invariant: exactly this form, so it is always one safe path segment.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ImageName(CompactString);
 
-/// The text is not the name of a stored picture.
+/// The text does not have the form of an [`ImageName`].
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
 #[error("not the name of a stored image")]
 pub struct InvalidImageName;
 
 impl ImageName {
-    /// The name for a picture that is stored at `now`; `unique` tells apart those of one second.
+    /// The name for an image that is stored at `now`. `unique` distinguishes images of one second.
     #[must_use]
     pub fn new(now: WallMs, unique: u32, kind: ImageKind) -> Self {
         Self(format_compact!("{}-{unique:08x}.{}", now.unix_seconds(), kind.extension()))
     }
 
-    /// Reads a name.
+    /// Parses a name.
     ///
     /// # Errors
-    /// [`InvalidImageName`] if the text is not of the form of the type.
+    /// [`InvalidImageName`] if the text does not have the form of the type.
     pub fn parse(text: &str) -> Result<Self, InvalidImageName> {
         let well_formed = || {
             let (stem, extension) = text.rsplit_once('.')?;
             let (seconds, unique) = stem.split_once('-')?;
             ImageKind::ALL.into_iter().find(|kind| kind.extension() == extension)?;
-            // Whole seconds without a sign or a leading zero: one picture has one name.
+            // No sign and no leading zero, so that one image has one name.
             let plain = seconds.len() <= 12 && seconds.bytes().all(|b| b.is_ascii_digit()) && !seconds.starts_with('0');
             seconds.parse::<NonZeroU64>().ok()?;
             let hex = unique.len() == 8 && unique.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
@@ -85,10 +85,10 @@ impl ImageName {
         &self.0
     }
 
-    /// The format that the name's ending says.
+    /// The format that the extension names.
     #[must_use]
     pub fn kind(&self) -> ImageKind {
-        // The invariant allows three endings.
+        // The invariant allows three extensions.
         match self.0.as_bytes().last() {
             Some(b'p') => ImageKind::WebP,
             _ if self.0.ends_with(ImageKind::Png.extension()) => ImageKind::Png,
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_name_has_the_documented_form_and_reads_back() {
+    fn a_new_name_has_the_documented_form_and_parses() {
         let name = ImageName::new(WallMs::new(1_733_511_234_567), 0xa1b2_c3d4, ImageKind::Jpeg);
         assert_eq!(name.as_str(), "1733511234-a1b2c3d4.jpg");
         assert_eq!(ImageName::parse(name.as_str()), Ok(name.clone()));
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_no_name() {
+    fn a_text_of_any_other_form_is_not_an_image_name() {
         for bad in [
             "",
             "x.png",

@@ -1,8 +1,8 @@
-//! What all packages of Rollcall share: values with a rule each, the bodies of the API ([`api`]), escaping of text that others
-//! wrote ([`escape`]), the election's timings, a token bucket, and the one place that reads clocks ([`clock`]).
+//! Types that all Rollcall crates share: validated values, API bodies ([`api`]), escaping of
+//! untrusted text ([`escape`]), the election timings, a token bucket, and the clocks ([`clock`]).
 //!
-//! A value that exists is valid: parsing happens once, at the border, and nobody checks again. But for [`clock`], nothing here
-//! reads a clock, a file or a socket.
+//! A value that exists is valid. Input is parsed once, where it enters the program, and never
+//! checked again. Only [`clock`] reads a clock; nothing in this crate opens a file or a socket.
 
 mod addr;
 pub mod api;

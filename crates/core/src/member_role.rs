@@ -1,15 +1,15 @@
-//! What a node is in its cluster, in one word.
+//! Role of a node in its cluster, as it reports it to others.
 
 use serde::{Deserialize, Serialize};
 
-/// A node's standing as others are told.
+/// Role that a node reports.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MemberRole {
-    /// Won its term, whether or not its lease runs.
+    /// The node won its term. Its lease may have expired.
     Leader,
-    /// Asks for votes.
+    /// The node requests votes.
     Candidate,
-    /// Follows or waits.
+    /// The node follows a leader, or waits for one.
     Follower,
 }

@@ -1,4 +1,4 @@
-//! What a client wants to have known about itself.
+//! Metadata: a small public JSON object that a user gives at registration.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,54 +9,55 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
 use serde_json::{Map, Number, Value};
 use thiserror::Error;
 
-/// The deepest nesting of objects and arrays, the metadata itself included. Programs that read JSON stop at some depth (64
-/// and 128 are usual), and a list of users adds levels of its own.
+/// Deepest nesting of objects and arrays, the metadata object included. JSON parsers have a depth
+/// limit (64 and 128 are usual), and a list of users adds levels of its own.
 const MAX_LEVELS: usize = 16;
 
-/// The most bytes as JSON: every list of users carries everybody's metadata.
+/// Largest metadata as JSON, in bytes. Each list of users contains the metadata of all users.
 const MAX_BYTES: usize = 4096;
 
-/// A JSON object. Cheap to clone.
+/// Public JSON object of a user. Cheap to clone.
 ///
-/// Invariant: at most 16 levels deep, at most 4096 bytes as JSON without spaces, and no key twice in one object. An empty object
-/// is `None`: most users give none, and each would cost memory.
+/// Invariant: at most 16 levels deep, at most 4096 bytes as JSON without spaces, and no duplicate
+/// key in an object. An empty object is stored as `None` to save memory, because most users have
+/// none.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metadata(Option<Arc<Map<String, Value>>>);
 
-/// A JSON object as a client may send it: metadata, or a breach of its rule.
+/// Metadata field of a request: a JSON object that was checked while it was parsed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MetadataInput {
-    /// The rule is kept.
+    /// The object is valid metadata.
     Valid(Metadata),
-    /// It is not; the rest of the object was passed over.
+    /// The object breaks a rule. The parser skipped the rest of it.
     Invalid(InvalidMetadata),
 }
 
-/// The object breaks a rule; says which, what was given and what is right.
+/// The object is not valid metadata. The message says which rule it breaks, and what is right.
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
 pub enum InvalidMetadata {
-    /// Objects in objects in objects.
+    /// Objects and arrays are nested too deeply.
     #[error("Invalid \"metadata\": it has {} or more levels of objects and arrays in each other; at most {MAX_LEVELS} are accepted", MAX_LEVELS + 1)]
     TooDeep,
-    /// More than is fit for a list.
+    /// The JSON is too long for a list of users.
     #[error("Invalid \"metadata\": it has {bytes} bytes as JSON; at most {MAX_BYTES} are accepted")]
     TooLarge {
-        /// Its size as JSON without spaces.
+        /// Size as JSON without spaces, in bytes.
         bytes: usize,
     },
-    /// Nobody could say which value was meant.
+    /// An object contains one key twice, so its value is ambiguous.
     #[error("Invalid \"metadata\": the key {key:?} comes twice in one object; give each key once")]
     DuplicateKey {
-        /// The key, cut to a length that is safe to repeat.
+        /// The key, cut to 80 characters.
         key: String,
     },
 }
 
 impl MetadataInput {
-    /// The metadata.
+    /// The valid metadata, or the error.
     ///
     /// # Errors
-    /// [`InvalidMetadata`] if the object breaks the rule of [`Metadata`].
+    /// [`InvalidMetadata`] if the object breaks a rule of [`Metadata`].
     pub fn into_result(self) -> Result<Metadata, InvalidMetadata> {
         match self {
             Self::Valid(metadata) => Ok(metadata),
@@ -66,7 +67,7 @@ impl MetadataInput {
 }
 
 impl Metadata {
-    /// Whether nothing is said.
+    /// Whether the object has no keys.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
@@ -112,9 +113,11 @@ impl Serialize for MetadataInput {
     }
 }
 
-/// Reads a value that is `levels` deep, were it an object or an array. The first breach of the rule is noted, and what is
-/// below it passed over without recursion.
+/// Deserialization seed for one JSON value with depth and duplicate checks.
+///
+/// It stores the first error. Below the depth limit it skips values without recursion.
 struct ValueSeed<'b> {
+    /// Nesting level of this value if it is an object or an array; the metadata object has 1.
     depth: usize,
     error: &'b mut Option<InvalidMetadata>,
 }
@@ -192,7 +195,7 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     }
 }
 
-/// Reads an object and nothing else.
+/// Visitor that accepts an object only.
 struct ObjectVisitor<'b>(ValueSeed<'b>);
 
 impl<'de> Visitor<'de> for ObjectVisitor<'_> {
@@ -230,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn sixteen_levels_are_accepted_and_one_more_is_not_however_deep() {
+    fn sixteen_levels_are_accepted_and_any_deeper_nesting_is_rejected() {
         assert!(read(&nested(MAX_LEVELS)).is_ok());
         for levels in [MAX_LEVELS + 1, 100] {
             assert_eq!(read(&nested(levels)), Err(InvalidMetadata::TooDeep), "{levels}");
@@ -242,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_bytes_as_the_limit_are_accepted_and_one_more_is_not() {
+    fn metadata_of_exactly_the_byte_limit_is_accepted_and_one_more_byte_is_rejected() {
         let of = |bytes: usize| format!("{{ \"a\" : \"{}\" }}", "x".repeat(bytes - 8));
         assert!(read(&of(MAX_BYTES)).is_ok());
         let refused = read(&of(MAX_BYTES + 1)).unwrap_err();
@@ -251,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_comes_twice_is_refused_at_every_level() {
+    fn a_duplicate_key_is_rejected_at_every_level() {
         for text in [r#"{"k":1,"k":1}"#, r#"{"a":[{"b":{"k":1,"j":2,"k":null}}]}"#] {
             assert_eq!(read(text), Err(InvalidMetadata::DuplicateKey { key: "k".into() }), "{text}");
         }
@@ -259,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_no_metadata() {
+    fn a_value_that_is_not_an_object_is_not_metadata() {
         for text in ["[]", "1", "\"x\"", "true"] {
             assert!(serde_json::from_str::<MetadataInput>(text).is_err(), "{text}");
         }
@@ -267,7 +270,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn metadata_is_read_as_any_other_json(number in any::<f64>(), whole in any::<i64>(), text in "\\PC{0,20}") {
+        fn metadata_is_parsed_like_any_other_json(number in any::<f64>(), whole in any::<i64>(), text in "\\PC{0,20}") {
             let object = serde_json::json!({"n": number, "w": [whole, whole.unsigned_abs(), null, true], "t": {"t": text}});
             let read = read(&object.to_string()).unwrap();
             prop_assert_eq!(serde_json::to_value(&read).unwrap(), object);

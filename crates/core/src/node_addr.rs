@@ -1,25 +1,26 @@
-//! The address of a node's election port, which is also the node's name.
+//! Node address: the address of a node's election port, which is also the node's name.
 
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// The most nodes that a cluster may have: every heartbeat goes to all of them, and seven survive three failures.
+/// Largest number of nodes in a cluster. Each heartbeat goes to all nodes, and seven nodes survive
+/// three failures.
 pub const MAX_NODES: usize = 7;
 
-/// The election address of a node, as it stands in `peers`. It is the node's name in every answer and log line.
+/// Election address of a node, as in the setting `peers`. It names the node in responses and logs.
 ///
-/// Invariant: an IP address that others can dial (not unspecified) and a port that is not 0.
+/// Invariant: an IP address that other nodes can dial (not unspecified) and a port that is not 0.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct NodeAddr(SocketAddr);
 
-/// The text is no node address; says what was given and what is right.
+/// The text is not a node address. The message repeats the text and says what is right.
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
 #[error("invalid node address {given:?}: give the IP:PORT that the other nodes dial, such as \"10.40.6.26:8080\"")]
 pub struct InvalidNodeAddr {
-    /// What was given.
+    /// The given text, cut to 80 characters.
     pub given: String,
 }
 
@@ -67,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_addresses_that_can_be_dialled_are_names() {
+    fn only_an_address_that_can_be_dialled_is_a_node_address() {
         assert_eq!("127.0.0.1:8080".parse::<NodeAddr>().expect("valid").to_string(), "127.0.0.1:8080");
         for bad in ["", "8080", "0.0.0.0:8080", "[::]:8080", "127.0.0.1:0", "localhost:8080", "127.0.0.1"] {
             assert!(bad.parse::<NodeAddr>().is_err(), "{bad:?}");

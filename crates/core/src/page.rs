@@ -1,4 +1,4 @@
-//! Which part of a list that is sorted by username is asked for.
+//! Page request for a list that is sorted by username.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -6,24 +6,28 @@ use std::ops::Bound;
 
 use super::Username;
 
-/// A part of a list: the names after `after` that start with `prefix`, at most `limit` of them. The default is all.
+/// One page of a list: names after `after` that start with `prefix`, at most `limit` of them.
 ///
-/// Reading on with `after` set to the last name of the page before meets every row exactly once that stays in the list
-/// the whole time.
+/// The default page is the whole list. A client reads the next page with `after` set to the last
+/// name of the previous page. It then sees each row exactly once if the row stays in the list
+/// meanwhile.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Page {
-    /// The most rows that are wanted.
+    /// Maximum number of rows; `None` for no limit.
     pub limit: Option<NonZeroUsize>,
-    /// Only names that sort after this text; empty for no such bound. It need not be a name that exists.
+    /// Return only names that sort after this text. Empty means from the start. No user needs to
+    /// have this name.
     pub after: String,
-    /// Only names that start with this text; empty for all.
+    /// Return only names that start with this text. Empty matches every name.
     pub prefix: String,
 }
 
 impl Page {
-    /// The rows on this page and behind it; the caller filters them and then takes [`Self::limit`] of them.
+    /// Rows in range, from the first row of this page on, without the limit.
+    ///
+    /// The caller filters them and then takes [`Self::max_rows`] of them.
     pub fn scan<'m, V>(&'m self, rows: &'m BTreeMap<Username, V>) -> impl Iterator<Item = (&'m Username, &'m V)> {
-        // Names with one prefix stand side by side in byte order, so the page is one range.
+        // Names with a common prefix are adjacent in byte order, so the page is one range.
         let start = if self.after < self.prefix {
             Bound::Included(self.prefix.as_str())
         } else {
@@ -32,7 +36,9 @@ impl Page {
         rows.range::<str, _>((start, Bound::Unbounded)).take_while(|(name, _)| name.as_str().starts_with(&self.prefix))
     }
 
-    /// What is left of this page behind `last`, `taken` rows of which were given already; `None` if nothing is.
+    /// The rest of this page after the row `last`, when `taken` rows were already returned.
+    ///
+    /// `None` if the limit is reached.
     #[must_use]
     pub fn rest_after(&self, last: &Username, taken: usize) -> Option<Self> {
         let limit = match self.limit {
@@ -42,7 +48,7 @@ impl Page {
         Some(Self { limit, after: last.to_string(), prefix: self.prefix.clone() })
     }
 
-    /// The most rows, as a number to `take`.
+    /// The limit as a number for `Iterator::take`.
     #[must_use]
     pub fn max_rows(&self) -> usize {
         self.limit.map_or(usize::MAX, NonZeroUsize::get)
@@ -64,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_begins_strictly_after_its_mark_and_stays_inside_its_prefix() {
+    fn a_page_starts_after_its_after_text_and_contains_only_its_prefix() {
         let rows = rows(&["al", "alice", "alina", "bob"]);
         let page = |after: &str, prefix: &str| Page { limit: None, after: after.into(), prefix: prefix.into() };
         assert_eq!(names(&rows, &page("", "")), ["al", "alice", "alina", "bob"]);
@@ -77,7 +83,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reading_page_by_page_meets_every_name_exactly_once(
+        fn reading_page_by_page_returns_every_name_exactly_once(
             names_in in proptest::collection::btree_set("[a-c]{1,4}", 0..30), limit in 1_usize..7, prefix in "[a-c]{0,2}",
         ) {
             let rows: BTreeMap<Username, u8> =

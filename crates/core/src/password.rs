@@ -1,50 +1,50 @@
-//! What must not be shown: a password, what it was hashed to, and a token.
+//! Secrets of a user that no log may contain: password, password hash, token.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// The longest password that is taken, in bytes: no person types more, and each byte of it is hashed.
+/// Longest password accepted, in bytes. Nobody types more, and hashing costs time for each byte.
 pub const MAX_PASSWORD_BYTES: usize = 1024;
 
-/// A password as its owner gave it.
+/// Password in clear text.
 ///
-/// Invariant: no log shows it, since `Debug` does not and there is no `Display`.
+/// Invariant: no log can contain it. `Debug` hides the text, and there is no `Display`.
 #[derive(Clone, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Password(String);
 
-/// A token by which its bearer counts as a user until it expires.
+/// Bearer token of a user, valid until it expires.
 ///
-/// Invariant: no log shows it, since `Debug` does not and there is no `Display`.
+/// Invariant: no log can contain it. `Debug` hides the text, and there is no `Display`.
 #[derive(Clone, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Token(String);
 
-/// The text is no password; does not say what it was.
+/// The text is not a valid password. The error does not repeat it, because it is secret.
 #[derive(Clone, Copy, Debug, Error, Eq, PartialEq)]
 #[error("A password has 1 to {MAX_PASSWORD_BYTES} bytes; this one has {bytes}")]
 pub struct InvalidPassword {
-    /// How many it has.
+    /// Length of the given text, in bytes.
     pub bytes: usize,
 }
 
-/// A password as it is stored: an Argon2id PHC string. Never leaves the registry.
+/// Password hash as the bucket stores it: an Argon2id PHC string. It never leaves the registry.
 ///
-/// Invariant: no log shows it, since `Debug` does not and there is no `Display`.
+/// Invariant: no log can contain it. `Debug` hides the text, and there is no `Display`.
 #[derive(Clone, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PasswordHash(String);
 
 impl Password {
-    /// Any text, whether or not [`Self::check`] would take it.
+    /// Wraps any text; [`Self::check`] decides whether it is valid.
     #[must_use]
     pub fn new(text: String) -> Self {
         Self(text)
     }
 
-    /// The same, if it may be one.
+    /// Returns the password if its length is valid.
     ///
     /// # Errors
     /// [`InvalidPassword`] if it is empty or has more than [`MAX_PASSWORD_BYTES`] bytes.
@@ -53,7 +53,7 @@ impl Password {
         if (1..=MAX_PASSWORD_BYTES).contains(&bytes) { Ok(self) } else { Err(InvalidPassword { bytes }) }
     }
 
-    /// The password in clear, for hashing and comparing it.
+    /// The clear text, to hash it or to send it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -61,13 +61,13 @@ impl Password {
 }
 
 impl PasswordHash {
-    /// A PHC string.
+    /// Wraps a PHC string.
     #[must_use]
     pub fn new(phc: String) -> Self {
         Self(phc)
     }
 
-    /// The PHC string, for comparing a password with it.
+    /// The PHC string, to compare a password with it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -75,13 +75,13 @@ impl PasswordHash {
 }
 
 impl Token {
-    /// The text of a token.
+    /// Wraps the text of a token.
     #[must_use]
     pub fn new(text: String) -> Self {
         Self(text)
     }
 
-    /// The token in clear, for sending it.
+    /// The clear text, to send it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn none_shows_what_it_holds_and_all_keep_it_in_json() {
+    fn debug_output_hides_a_secret_and_json_contains_it() {
         let (password, hash) = (Password::new("secret".into()), PasswordHash::new("$secret".into()));
         let token = Token::new("rc1.secret".into());
         assert!(!format!("{password:?} {hash:?} {token:?}").contains("secret"));
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_has_one_to_1024_bytes() {
+    fn a_password_of_1_to_1024_bytes_is_valid() {
         let of = |bytes: usize| Password::new("x".repeat(bytes)).check();
         assert!(of(1).is_ok() && of(1024).is_ok());
         assert_eq!(of(0).unwrap_err(), InvalidPassword { bytes: 0 });

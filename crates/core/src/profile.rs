@@ -1,40 +1,41 @@
-//! What is stored about a user for good.
+//! Profile: the permanent record of one user in the bucket.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Addr, Metadata, PasswordHash, Username};
 
-/// The id that a registration is given; never used again for another.
+/// Unique id of a registration. It is never given to another registration.
 pub type UserId = Uuid;
 
-/// A registration, as it is stored in the bucket. Written once and never changed but for its password.
+/// A registration as the bucket stores it. After registration, only the password changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
     /// The id of this registration.
     pub user_id: UserId,
-    /// The name.
+    /// Name of the user.
     pub username: Username,
-    /// The address given at registration, if one was.
+    /// Address given at registration; `None` if none was given.
     #[serde(default)]
     pub addr: Option<Addr>,
-    /// RFC 3339, UTC.
+    /// Time of the registration: RFC 3339, UTC.
     pub registered_at: String,
-    /// What the client wanted known; empty if nothing.
+    /// Public metadata given at registration; empty if none was given.
     #[serde(default)]
     pub metadata: Metadata,
-    /// The password's hash, if one was set.
+    /// Hash of the password; `None` for a user without a password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_hash: Option<PasswordHash>,
-    /// How many times the password was changed.
+    /// Number of password changes. A token is valid for one version only.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub password_version: u32,
 }
 
 impl Profile {
-    /// Version of a profile in the bucket. The bytes of version 1 do not carry it. Readers ignore
-    /// fields that they do not know, so a later version may add some; one that must not be read as
-    /// version 1 needs another name in the bucket.
+    /// Format version of a profile in the bucket. The bytes of version 1 do not contain it.
+    ///
+    /// Readers ignore unknown fields, so a later version may add fields. A version that must not be
+    /// read as version 1 needs another object name in the bucket.
     pub const VERSION: u32 = 1;
 }
 
@@ -47,7 +48,7 @@ fn is_zero(version: &u32) -> bool {
 mod tests {
     use super::*;
 
-    /// Objects of version 1: with everything, and with as little as there can be.
+    /// Golden bytes of version 1: one profile with all fields, one with the required fields only.
     const FULL: &str = r#"{"user_id":"00112233-4455-6677-8899-aabbccddeeff","username":"alice","addr":"10.0.0.1:9000","registered_at":"2026-11-30T06:07:29Z","metadata":{"device":"laptop","tags":["a",1,2.5,true,null]},"password_hash":"$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA","password_version":2}"#;
     const LEAST: &str = r#"{"user_id":"00112233-4455-6677-8899-aabbccddeeff","username":"bob","addr":null,"registered_at":"2026-11-30T06:07:29Z","metadata":{}}"#;
 

@@ -1,8 +1,10 @@
-//! The number of an election.
+//! Term: the number of an election, as in Raft.
 
 use serde::{Deserialize, Serialize};
 
-/// A number that grows with each election; at most one node leads in a term. 0 is the time before the first election.
+/// Number of an election. It grows with each election, and 0 means before the first one.
+///
+/// Invariant: at most one node leads in a term.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct Term(pub u64);
 

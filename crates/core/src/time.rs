@@ -1,40 +1,42 @@
-//! Two kinds of time, which must never be mixed.
+//! Boot time and wall time: two types, so that they cannot be mixed.
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-/// A moment on this machine's boot clock, in whole milliseconds (rounded down). It never jumps and counts suspended
-/// time; it means nothing on another machine.
+/// Time of this machine's boot clock, in whole milliseconds (rounded down).
+///
+/// It never jumps, and it counts suspended time. It means nothing on another machine.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct BootMs(pub u64);
 
 impl BootMs {
-    /// Later than any moment that a run can reach.
+    /// A time that no process reaches.
     pub const NEVER: Self = Self(u64::MAX);
 
-    /// The moment `ms` milliseconds later.
+    /// The time `ms` milliseconds later.
     #[must_use]
     pub fn plus(self, ms: u64) -> Self {
         Self(self.0.saturating_add(ms))
     }
 
-    /// Milliseconds from `earlier` to this moment; 0 if it is not earlier.
+    /// Milliseconds from `earlier` to this time; 0 if `earlier` is not earlier.
     #[must_use]
     pub fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 }
 
-/// The length of a moment as RFC 3339 writes it, in whole seconds.
+/// Length of an RFC 3339 time with whole seconds, in bytes.
 const RFC3339_LEN: usize = "2026-01-15T10:30:00Z".len();
 
-/// A moment of the civil calendar, in milliseconds since 1970-01-01 UTC. For people and files, never for decisions:
-/// it may jump.
+/// Time of the wall clock, in milliseconds since 1970-01-01 UTC.
+///
+/// It is for people and files, never for decisions, because the wall clock can jump.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct WallMs(i64);
 
 impl WallMs {
-    /// A moment from Unix milliseconds.
+    /// Creates a time from Unix milliseconds.
     #[must_use]
     pub fn new(unix_ms: i64) -> Self {
         Self(unix_ms)
@@ -52,26 +54,28 @@ impl WallMs {
         self.0.div_euclid(1000)
     }
 
-    /// The milliseconds that have passed of the second: 0 to 999.
+    /// Milliseconds of the current second, 0 to 999.
     #[must_use]
     pub fn subsecond_ms(self) -> u16 {
         u16::try_from(self.0.rem_euclid(1000)).unwrap_or(0)
     }
 
-    /// The moment `ms` milliseconds earlier.
+    /// The time `ms` milliseconds earlier.
     #[must_use]
     pub fn minus(self, ms: u64) -> Self {
         Self(self.0.saturating_sub(i64::try_from(ms).unwrap_or(i64::MAX)))
     }
 
-    /// RFC 3339 in UTC with whole seconds, such as `2026-01-15T10:30:00Z`.
+    /// The time as RFC 3339 in UTC with whole seconds, such as `2026-01-15T10:30:00Z`.
     #[must_use]
     pub fn to_rfc3339(self) -> String {
         self.rfc3339_bytes().iter().copied().map(char::from).collect()
     }
 
-    /// The same as ASCII. Every heartbeat is answered with one, so the digits are put in place one by one, without a format to
-    /// interpret.
+    /// The same text as ASCII bytes.
+    ///
+    /// Each heartbeat response contains one. The function therefore writes the digits directly
+    /// instead of interpreting a format description.
     #[must_use]
     pub fn rfc3339_bytes(self) -> [u8; RFC3339_LEN] {
         let moment = OffsetDateTime::from_unix_timestamp(self.unix_seconds()).unwrap_or(OffsetDateTime::UNIX_EPOCH);
@@ -100,14 +104,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wall_time_is_written_as_rfc3339_in_whole_seconds() {
+    fn wall_time_is_formatted_as_rfc3339_with_whole_seconds() {
         assert_eq!(WallMs::new(1_705_314_600_999).to_rfc3339(), "2024-01-15T10:30:00Z");
         assert_eq!(WallMs::new(-1).to_rfc3339(), "1969-12-31T23:59:59Z");
         assert_eq!((WallMs::new(-1).subsecond_ms(), WallMs::new(1_705_314_600_250).subsecond_ms()), (999, 250));
     }
 
     #[test]
-    fn a_moment_is_written_as_the_standard_says_in_every_month_and_century() {
+    fn the_formatted_time_equals_that_of_the_time_crate_in_every_month_and_century() {
         use time::format_description::well_known::Rfc3339;
         for seconds in (-62_000_000_000..250_000_000_000_i64).step_by(1_234_567_891) {
             let standard = OffsetDateTime::from_unix_timestamp(seconds).unwrap().format(&Rfc3339).unwrap();

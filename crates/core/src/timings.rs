@@ -1,27 +1,30 @@
-//! The times of an election that all nodes of a cluster share.
+//! Election timings, which are the same on all nodes of a cluster.
 
 use serde::{Deserialize, Serialize};
 
-/// The election's times, in milliseconds. Nodes with different times refuse each other.
+/// Timings of the election, in milliseconds. Nodes with different timings reject each other.
 ///
-/// The order of the fields is that of their bytes in the greeting between nodes.
+/// The order of the fields is the order of their bytes in the hello message between nodes.
 ///
-/// Invariant, checked by the configuration: none is 0, `election_timeout_min_ms` is below
-/// `election_timeout_max_ms`, and two heartbeats fit into a lease, which is 5/6 of
+/// Invariant, checked by the configuration: no value is 0, `election_timeout_min_ms` is below
+/// `election_timeout_max_ms`, and two heartbeats fit into a lease. A lease lasts 5/6 of
 /// `election_timeout_min_ms`.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Timings {
-    /// Between two heartbeats of a leader.
+    /// Time between two heartbeats of a leader.
     pub heartbeat_interval_ms: u64,
-    /// V: the shortest silence of a leader before an election. An acknowledged heartbeat binds a
-    /// follower as long, and a node that has just started holds still as long.
+    /// V: shortest time without a heartbeat before an election.
+    ///
+    /// A follower that acknowledges a heartbeat neither votes nor becomes a candidate for this
+    /// long. The same holds for a node that has just started.
     pub election_timeout_min_ms: u64,
-    /// The longest silence of a leader before an election.
+    /// Longest time without a heartbeat before an election.
     pub election_timeout_max_ms: u64,
-    /// After how long a leader looks whether another should lead.
+    /// Time between two checks of a leader whether another node should lead.
     pub leader_term_ms: u64,
-    /// The bound on every connect, answer and write on the election port, and on the age of a vote.
+    /// Timeout of each connect, reply and write on the election port, and the longest age of a
+    /// vote.
     pub net_timeout_ms: u64,
-    /// The first pause after a lost round.
+    /// First delay after a lost election round.
     pub election_retry_ms: u64,
 }

@@ -1,4 +1,4 @@
-//! Token bucket: a burst at once, then a steady rate. Pure: time is an argument.
+//! Token bucket: allows a burst, then a steady rate. Pure: time is an argument.
 
 use crate::BootMs;
 
@@ -17,18 +17,20 @@ impl Rate {
     }
 }
 
-/// Token bucket, stored as one moment: when it will be full again.
+/// Token bucket, stored as the time when it is full again.
 ///
-/// A new bucket is full. All calls on one bucket pass the same [`Rate`].
+/// A new bucket is full. All calls on one bucket must pass the same [`Rate`].
 ///
-/// Invariant: a bucket that refuses at `now` has given a token less than `refill_ms` before `now`.
+/// Invariant: if a bucket has no token at `now`, it gave one less than `refill_ms` before `now`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct TokenBucket {
     full_at: BootMs,
 }
 
 impl TokenBucket {
-    /// Takes one token if there is one at `now`. A clock that goes back adds no tokens.
+    /// Takes one token if there is one at `now`; returns whether it did.
+    ///
+    /// A clock that goes back adds no tokens.
     pub fn take(&mut self, rate: Rate, now: BootMs) -> bool {
         let is_enough = self.wait_ms(rate, now) == 0;
         if is_enough {
@@ -44,12 +46,14 @@ impl TokenBucket {
         full_at.since(now).saturating_sub(rate.burst.saturating_mul(rate.refill_ms))
     }
 
-    /// Puts one token back that was taken.
+    /// Returns one token that was taken before.
     pub fn give_back(&mut self, rate: Rate) {
         self.full_at = BootMs(self.full_at.0.saturating_sub(rate.refill_ms));
     }
 
-    /// Whether no token is missing at `now`. A full bucket is equal to a new one, so a table may drop it.
+    /// Whether all tokens are back at `now`.
+    ///
+    /// A full bucket equals a new one, so a table may drop it.
     #[must_use]
     pub fn is_full(&self, now: BootMs) -> bool {
         self.full_at <= now
@@ -65,7 +69,7 @@ mod tests {
     const RATE: Rate = Rate::new(10, 100);
 
     #[test]
-    fn a_burst_passes_at_once_and_then_one_token_comes_at_a_time() {
+    fn a_burst_is_allowed_at_once_and_then_one_token_per_refill_time() {
         let mut bucket = TokenBucket::default();
         let at = BootMs(5000);
         assert_eq!((0..20).filter(|_| bucket.take(RATE, at)).count(), 10);
@@ -85,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_ends_when_a_token_comes_and_a_token_given_back_ends_it_at_once() {
+    fn the_wait_ends_with_the_next_token_or_when_a_token_is_given_back() {
         let mut bucket = TokenBucket::default();
         let at = BootMs(5000);
         assert_eq!(bucket.wait_ms(RATE, at), 0);
@@ -97,11 +101,11 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_without_room_never_gives_a_token() {
+    fn a_bucket_of_size_zero_never_gives_a_token() {
         assert!(!TokenBucket::default().take(Rate::new(0, 100), BootMs(5000)));
     }
 
-    /// Reference: counts the saved milliseconds instead.
+    /// Reference implementation that counts the saved milliseconds.
     struct Counter {
         saved_ms: u64,
         as_of: BootMs,
@@ -119,7 +123,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_gives_what_a_counter_of_tokens_gives(
+        fn the_bucket_agrees_with_a_reference_that_counts_tokens(
             burst in 1_u64..20,
             refill_ms in 1_u64..300,
             steps in proptest::collection::vec(0_u64..400, 1..200),

@@ -1,34 +1,35 @@
-//! The name a user registers under.
+//! Username: the name under which a user registers.
 
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// The most characters a username may have.
+/// Longest username, in characters.
 const MAX_USERNAME_CHARS: usize = 64;
 
-/// The name of a user.
+/// Name of a user.
 ///
-/// Invariant: 1 to 64 of `A-Za-z0-9._-`, starting with a letter or digit; always one safe path segment.
+/// Invariant: 1 to 64 of the characters `A-Za-z0-9._-`, the first one a letter or a digit. It is
+/// always one safe path segment.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "CompactString", into = "CompactString")]
 pub struct Username(CompactString);
 
-/// The text is no username; says what was given and what is right.
+/// The text is not a valid username. The message repeats the text and says what is right.
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
 #[error(
     "Invalid username {given:?}: a username has 1 to 64 of the characters A-Z a-z 0-9 . _ - and starts with a letter or digit"
 )]
 pub struct InvalidUsername {
-    /// What was given, cut to a length that is safe to repeat.
+    /// The given text, cut to 80 characters.
     pub given: String,
 }
 
 impl Username {
-    /// Checks `text` against the rule.
+    /// Parses a username.
     ///
     /// # Errors
-    /// [`InvalidUsername`] if the text breaks the rule of the type.
+    /// [`InvalidUsername`] if the text breaks the invariant of the type.
     pub fn parse(text: &str) -> Result<Self, InvalidUsername> {
         let starts_well = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
         let all_allowed = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
@@ -79,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_at_the_edges_of_the_rule() {
+    fn usernames_on_both_sides_of_each_rule_are_accepted_or_rejected() {
         for good in ["a", "7", "alice", "A.b_c-d", "0..", &"x".repeat(64)] {
             assert_eq!(Username::parse(good).expect("valid").as_str(), good);
         }
@@ -89,14 +90,14 @@ mod tests {
     }
 
     #[test]
-    fn a_huge_name_is_not_repeated_whole_in_the_error() {
+    fn the_error_repeats_only_the_start_of_a_huge_name() {
         let error = Username::parse(&"x".repeat(100_000)).expect_err("too long");
         assert!(error.to_string().len() < 400);
     }
 
     proptest! {
         #[test]
-        fn a_valid_name_is_always_one_plain_path_segment(text in "\\PC{0,70}") {
+        fn a_valid_name_is_always_one_safe_path_segment(text in "\\PC{0,70}") {
             if let Ok(name) = Username::parse(&text) {
                 let path = std::path::Path::new(name.as_str());
                 let mut parts = path.components();

@@ -1,13 +1,14 @@
-//! The storms of the simulation, as many as there is time for:
+//! Soak test: runs the storms of the simulation, as many as there is time for.
 //!
 //! ```bash
-//! cargo run --release --example soak                             # a hundred thousand
-//! cargo run --release --example soak -- --seeds 100000..200000   # others
-//! cargo run --release --example soak -- --seed 123               # one again, with all that happens in it
+//! cargo run --release --example soak                             # a hundred thousand storms
+//! cargo run --release --example soak -- --seeds 100000..200000   # other seeds
+//! cargo run --release --example soak -- --seed 123               # one storm again, with its trace
 //! ```
 //!
-//! Each seed is one storm in a cluster of 1, 2, 3, 5 or 7 nodes (`--nodes 3` keeps to one size). The first that breaks a
-//! rule ends the soak with its trace, its seed, the command that replays it, and status 1.
+//! Each seed is one storm in a cluster of 1, 2, 3, 5 or 7 nodes (`--nodes 3` keeps to one size).
+//! The first storm that violates a rule ends the soak with its trace, its seed, the command that
+//! replays it, and status 1.
 
 use std::ops::Range;
 use std::process::ExitCode;
@@ -20,21 +21,21 @@ mod world;
 
 use world::storm::Storm;
 
-/// Sizes of clusters, three most often because most clusters have that.
+/// Cluster sizes. Three occurs most often, as in production.
 const SIZES: [usize; 6] = [1, 2, 3, 3, 5, 7];
 
-/// Storms between two lines of progress.
+/// Number of storms between two progress lines.
 const PROGRESS: u64 = 1000;
 
 #[derive(Parser)]
 struct Flags {
-    /// The seeds: the first, and the one after the last
+    /// The seeds: the first one, and the one after the last one
     #[arg(long, value_name = "A..B", default_value = "0..100000", value_parser = seeds)]
     seeds: Range<u64>,
-    /// Only this one, with all that happens in it
+    /// Run only this seed, and print its trace
     #[arg(long, conflicts_with = "seeds")]
     seed: Option<u64>,
-    /// How many nodes the clusters have, instead of all sizes in turn
+    /// Number of nodes, instead of all sizes in turn
     #[arg(long)]
     nodes: Option<usize>,
 }
@@ -46,14 +47,14 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 }
 
 impl Flags {
-    /// The storm of a seed; its size goes by the seed, so that a range has all of them.
+    /// The storm of a seed. The size depends on the seed, so that a range contains all sizes.
     fn storm(&self, seed: u64) -> Storm {
-        let turn = usize::try_from(seed % 6).expect("below 6");
-        Storm { nodes: self.nodes.unwrap_or(SIZES[turn]), seed, bug: None }
+        let index = usize::try_from(seed % 6).expect("below 6");
+        Storm { nodes: self.nodes.unwrap_or(SIZES[index]), seed, bug: None }
     }
 }
 
-/// The trace of a storm, and how it ended.
+/// Prints the trace of a storm and its result.
 fn show(storm: Storm) -> ExitCode {
     let Storm { nodes, seed, .. } = storm;
     let outcome = storm.replay();

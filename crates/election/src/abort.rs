@@ -1,9 +1,10 @@
-//! A panic in the election ends the process.
+//! Guard that ends the process when an election thread or task panics.
 
 use std::thread;
 
-/// The process aborts if the election panics: a dead election in a living process would end links as only a dead process
-/// may, and would never give up a lease.
+/// Drop guard that aborts the process on a panic. A living process with a dead election would end
+/// its links in order, and other nodes would take that for a dead process. It would also never give
+/// up its lease.
 pub(crate) struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {
@@ -14,7 +15,7 @@ impl Drop for AbortOnPanic {
     }
 }
 
-/// The same for a task, whose panic the runtime would otherwise keep to itself.
+/// Runs a task under the same guard. Without it the runtime would catch the panic of the task.
 pub(crate) async fn abort_on_panic<T>(task: impl Future<Output = T>) -> T {
     let _guard = AbortOnPanic;
     task.await

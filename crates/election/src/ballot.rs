@@ -1,4 +1,5 @@
-//! The durable ballot: written to a new file, synced, renamed over the old one, and the directory synced.
+//! Ballot file: written to a temporary file, synced, renamed over the old file, and the directory
+//! synced.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -11,50 +12,52 @@ use sha2::{Digest, Sha256};
 use crate::process::{Ballot, Peers};
 use rollcall_core::{NodeAddr, Term};
 
-/// Version of the ballot file. Version 1 has no field that says so. A later version adds the field
-/// `version`, and a build that does not know it refuses the file instead of misreading it. Every
-/// build reads version 1.
+/// Version of the ballot file. A file of version 1 has no version field. A later version adds the
+/// field `version`, so that an older build refuses the file instead of misreading it. Every build
+/// reads version 1.
 const VERSION: u32 = 1;
 
 const BALLOT_FILE: &str = "ballot.json";
 const TEMP_FILE: &str = "ballot.json.new";
 
-/// Whether there is a ballot in `dir`, whole or not.
+/// Whether `dir` contains a ballot file, valid or corrupt.
 #[must_use]
 pub fn has_ballot(dir: &Path) -> bool {
     dir.join(BALLOT_FILE).exists()
 }
 
-/// Where a node keeps its ballot.
+/// Ballot file of one node.
 #[derive(Debug)]
 pub(super) struct BallotFile {
     dir: PathBuf,
     peers: Peers,
-    /// What keeps other processes from this directory. Held here, so that a write which hangs in the disk when the node
-    /// ends keeps the next process out until it is over.
+    /// Lock on the directory. It is held here so that a write which hangs when the node ends keeps
+    /// the next process out until the write is over.
     _lock: Option<Arc<File>>,
 }
 
-/// What a ballot file held.
+/// Result of reading a ballot file.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) enum StoredBallot {
-    /// A whole ballot.
+    /// A valid ballot.
     Ballot(Ballot),
-    /// Nothing: a new node, or one that lost its disk.
+    /// No file: the node is new, or it lost its disk.
     Missing,
-    /// A file that is no whole ballot; why.
+    /// A corrupt file, with the reason.
     Corrupt(String),
 }
 
-/// The file's content. Candidates are named by address, because their numbers change with `peers`.
+/// Content of the file as JSON. The vote names the candidate by address, because node ids change
+/// with `peers`.
 #[derive(Debug, Serialize, Deserialize)]
 struct BallotRecord {
-    /// [`VERSION`], which is not written while it is 1.
+    /// File version, see [`VERSION`]. Version 1 is not written.
     #[serde(default = "first_version", skip_serializing_if = "is_first_version")]
     version: u32,
     term: Term,
     voted_for: Option<NodeAddr>,
-    /// The first half of a SHA-256 over the two, in hexadecimal, so that a torn or edited file is not believed.
+    /// First half of the SHA-256 over term and vote, in hexadecimal. It detects torn and edited
+    /// files.
     checksum: String,
 }
 
@@ -62,7 +65,7 @@ fn first_version() -> u32 {
     1
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires this signature")]
 fn is_first_version(version: &u32) -> bool {
     *version == first_version()
 }
@@ -76,7 +79,8 @@ impl BallotRecord {
     }
 }
 
-/// What the ballot file of the node that `peers` calls its own holds for `ballot`.
+/// Encodes `ballot` as the content of the ballot file. `peers` translates the node id to an
+/// address.
 ///
 /// # Panics
 /// If the vote is for a node that is not among `peers`.
@@ -86,10 +90,10 @@ pub fn encode_ballot(ballot: Ballot, peers: &Peers) -> Vec<u8> {
     serde_json::to_vec(&record).expect("a number and two strings always are JSON")
 }
 
-/// The ballot that a file's content stands for.
+/// Decodes the content of a ballot file.
 ///
 /// # Errors
-/// If the content is no whole ballot; why.
+/// The reason why the content is not a valid ballot.
 pub fn decode_ballot(bytes: &[u8], peers: &Peers) -> Result<Ballot, String> {
     let record: BallotRecord = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     if record.version != VERSION {
@@ -98,19 +102,21 @@ pub fn decode_ballot(bytes: &[u8], peers: &Peers) -> Result<Ballot, String> {
     if BallotRecord::new(record.term, record.voted_for).checksum != record.checksum {
         return Err("its checksum is wrong".to_owned());
     }
-    // A vote for a node that is no member any more still uses up the vote of that term.
+    // The vote of this term is used, even if its candidate is no longer a member. It is read as a
+    // vote for this node.
     let voted_for = record.voted_for.map(|node| peers.id(node).unwrap_or(peers.me()));
     Ok(Ballot { term: record.term, voted_for })
 }
 
 impl BallotFile {
-    /// The ballot in `dir`, which must exist; `lock` keeps other processes from it.
+    /// The ballot file in `dir`. The directory must exist. `lock` keeps other processes out of it.
     pub(super) fn new(dir: &Path, peers: Peers, lock: Option<Arc<File>>) -> Self {
         Self { dir: dir.to_owned(), peers, _lock: lock }
     }
 
-    /// Reads the file. What it returns survives a loss of power: a process that was killed between the rename and the
-    /// sync of the directory left a ballot behind that a vote must not rely on before the sync is made good.
+    /// Reads the file and syncs it, so that the result survives a power failure. A process that was
+    /// killed between the rename and the sync of the directory left an unsynced ballot. The node
+    /// must not vote on it before it is synced.
     pub(super) fn load(&self) -> io::Result<StoredBallot> {
         let mut file = match File::open(self.dir.join(BALLOT_FILE)) {
             Ok(file) => file,
@@ -124,7 +130,7 @@ impl BallotFile {
         Ok(decode_ballot(&bytes, &self.peers).map_or_else(StoredBallot::Corrupt, StoredBallot::Ballot))
     }
 
-    /// Writes the file. When it returns, the ballot survives a loss of power.
+    /// Writes the file. When it returns `Ok`, the ballot survives a power failure.
     pub(super) fn save(&self, ballot: Ballot) -> io::Result<()> {
         let bytes = encode_ballot(ballot, &self.peers);
         let new_file = self.dir.join(TEMP_FILE);
@@ -157,7 +163,7 @@ mod tests {
         }
     }
 
-    /// Every build must read these, or a node that was updated has lost its ballot.
+    /// Every build must read these bytes. Otherwise a node loses its ballot by an update.
     const GOLDEN: [(Ballot, &str); 3] = [
         (
             Ballot { term: Term(0), voted_for: None },
@@ -186,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ballot_of_a_later_version_is_not_misread() {
+    fn a_ballot_of_a_later_version_is_rejected() {
         let dir = tempfile::tempdir().unwrap();
         let (_, bytes) = GOLDEN[1];
         fs::write(dir.path().join(BALLOT_FILE), bytes.replace('{', r#"{"version":2,"#)).unwrap();
@@ -195,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn no_torn_or_edited_file_is_believed() {
+    fn torn_and_edited_ballot_files_are_corrupt() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(BALLOT_FILE);
         file(dir.path()).save(Ballot { term: Term(41), voted_for: Some(NodeId(1)) }).unwrap();
@@ -211,12 +217,12 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_ballot_that_cannot_be_synced_is_not_believed() {
+    fn a_ballot_that_cannot_be_synced_is_an_error() {
         use std::os::fd::AsRawFd;
 
         let dir = tempfile::tempdir().unwrap();
         let ballots = file(dir.path());
-        // A pipe can be read like a file, and not be synced.
+        // A pipe can be read like a file but cannot be synced.
         let (reader, mut writer) = io::pipe().unwrap();
         std::os::unix::fs::symlink(format!("/proc/self/fd/{}", reader.as_raw_fd()), dir.path().join(BALLOT_FILE))
             .unwrap();
@@ -226,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vote_for_a_former_member_still_uses_up_the_vote() {
+    fn a_vote_for_a_former_member_still_uses_the_vote_of_its_term() {
         let dir = tempfile::tempdir().unwrap();
         file(dir.path()).save(Ballot { term: Term(3), voted_for: Some(NodeId(1)) }).unwrap();
         let me: NodeAddr = "127.0.0.1:8080".parse().unwrap();
@@ -235,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_fails_says_so() {
+    fn a_failed_write_returns_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let gone = file(&dir.path().join("gone"));
         assert!(gone.save(Ballot::default()).is_err());

@@ -1,4 +1,4 @@
-//! The thread that writes ballots, so that a slow disk delays no heartbeat.
+//! Thread that writes ballots, so that a slow disk does not delay heartbeats.
 
 use std::io;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -10,13 +10,14 @@ use crate::abort::AbortOnPanic;
 use crate::ballot::BallotFile;
 use crate::process::Ballot;
 
-/// Ballots on their way to the disk.
+/// Largest number of ballots that wait for the disk.
 const MAX_QUEUED_WRITES: usize = 16;
 
-/// A ballot, and what became of writing it.
+/// A ballot and the result of its write.
 pub(crate) type WriteResult = (Ballot, io::Result<()>);
 
-/// A thread that writes ballots in order, and what became of them.
+/// Starts a thread that writes ballots in order. Returns the queue of ballots and the results of
+/// the writes.
 pub(crate) fn start(file: BallotFile) -> (SyncSender<Ballot>, mpsc::Receiver<WriteResult>) {
     let (ballots_in, ballots) = sync_channel(MAX_QUEUED_WRITES);
     let (saved_in, saved) = mpsc::channel(MAX_QUEUED_WRITES);

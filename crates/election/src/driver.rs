@@ -1,5 +1,7 @@
-//! Runs the machine: a thread with a runtime of its own, so that no other work of the process can delay a heartbeat.
-//! It passes events in and performs the actions that come out; it holds no policy.
+//! Driver of the election state machine, on its own thread with its own runtime.
+//!
+//! No other work of the process can delay a heartbeat there. The driver passes events to the
+//! machine and performs the returned actions. It contains no rules.
 
 mod operator_view;
 
@@ -36,24 +38,25 @@ use operator_view::OperatorView;
 use rollcall_core::clock::boot_now;
 use rollcall_core::{BootMs, Term};
 
-/// News that wait for the machine; more wait in the kernel.
+/// Largest number of queued link events. Further data waits in the kernel's socket buffers.
 const MAX_QUEUED_EVENTS: usize = 256;
-/// The machine is woken at least this often: timers run on a clock that stands still while the computer sleeps.
+/// Longest sleep between two timer events, in milliseconds. The runtime's timers pause while the
+/// computer sleeps, so the boot clock is checked at least this often.
 const MAX_SLEEP_MS: u64 = 1000;
-/// How long a process that ends waits for its last words to be written.
+/// How long a stopping process waits until its last frames are written.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// What the rest of the process tells the election.
+/// Requests of the rest of the process to the election.
 pub(crate) struct ControlSignals {
-    /// Give the lease up.
+    /// Give up the lease and do not campaign again.
     pub(crate) resign: CancellationToken,
-    /// End.
+    /// End the election.
     pub(crate) stop: CancellationToken,
-    /// What was under way is done.
+    /// All requests that were in progress when the handover began have been answered.
     pub(crate) drained: Arc<Notify>,
 }
 
-/// What the rest of the process sees of the election.
+/// State that the election publishes to the rest of the process.
 pub(crate) struct PublishedState {
     pub(crate) role: watch::Sender<Role>,
     pub(crate) members: watch::Sender<Vec<Member>>,
@@ -63,32 +66,35 @@ pub(crate) struct PublishedState {
 
 /// The links to the other nodes.
 struct OutboundLinks {
-    /// The process at the other end of each.
+    /// The process at the other end of each link.
     processes: HashMap<NodeId, BootId>,
+    /// Queues of encoded frames.
     outboxes: HashMap<NodeId, mpsc::Sender<Bytes>>,
 }
 
-/// What the part of the program that sends cargo tells the election, and is told.
+/// State that the election shares with the users of [`Transport`](crate::Transport).
 struct TransportStatus {
-    /// Whether the rest of this process could take over from a leader that can choose its successor.
+    /// Whether the rest of this process is ready for a planned takeover. See
+    /// [`Transport::set_may_take_over`](crate::Transport::set_may_take_over).
     may_take_over: watch::Receiver<bool>,
+    /// The term on disk, for users of the transport.
     saved_term: watch::Sender<Option<Term>>,
 }
 
-/// What the election thread holds.
+/// State of the election thread.
 struct Driver {
     machine: Machine,
     policy: Arc<HelloPolicy>,
     links: OutboundLinks,
     ballots: SyncSender<Ballot>,
     published: PublishedState,
-    /// This node's number for its followers.
+    /// Opaque number that this node sends with each heartbeat while it leads.
     heartbeat_tag: watch::Receiver<u64>,
     transport: TransportStatus,
     view: OperatorView,
 }
 
-/// What the election thread runs, until it is stopped. `ballot`: what was found in the file.
+/// Runs the election until it is stopped. `ballot` is the ballot that was found in `file`.
 pub(crate) async fn run(
     listener: TcpListener,
     options: Options,
@@ -98,7 +104,8 @@ pub(crate) async fn run(
     signals: ControlSignals,
 ) {
     let tasks = TaskTracker::new();
-    // The links outlive the wish to stop: until there is a successor, or the resignation is out, they are needed.
+    // Links stay open after a stop request. They are needed until there is a successor or the
+    // resignation has been sent.
     let stop_links = CancellationToken::new();
     let (ballots, mut saved) = ballot_writer::start(file);
     let (load_sender, mut load) = watch::channel(None);
@@ -138,13 +145,13 @@ pub(crate) async fn run(
     loop {
         let wait = driver.machine.next_timer_at().since(boot_now()).min(MAX_SLEEP_MS);
         tokio::select! {
-            // A flood of frames must delay neither a heartbeat nor the end.
+            // In this order, a flood of frames delays neither a heartbeat nor the stop.
             biased;
             () = signals.resign.cancelled(), if !resigned => {
                 resigned = true;
                 driver.handle_event(Event::StopRequested);
             }
-            // Not before there is a successor, or the resignation has been put into the outboxes.
+            // Stop only when there is a successor, or when the resignation is in the outboxes.
             () = signals.stop.cancelled(), if resigned && !driver.machine.awaits_successor() => break,
             () = signals.drained.notified() => driver.handle_event(Event::Drained),
             Some((ballot, result)) = saved.recv() => driver.handle_write_result(ballot, result),
@@ -159,12 +166,12 @@ pub(crate) async fn run(
             }
         }
     }
-    // The diallers write what is in their outboxes, say Bye and end.
+    // Each outbound link writes the rest of its outbox, sends Bye and ends.
     driver.links.outboxes.clear();
     stop_links.cancel();
     tasks.close();
     if timeout(SHUTDOWN_TIMEOUT, tasks.wait()).await.is_err() {
-        debug!("not all links could be ended in order");
+        debug!("some links did not end in order before the shutdown timeout");
     }
 }
 
@@ -181,11 +188,11 @@ impl Driver {
     fn handle_timer(&mut self) {
         self.handle_event(Event::TimerFired);
         if self.view.take_explanation_due(boot_now()) {
-            warn!("there is no leader: {}", self.leaderless_reason());
+            warn!(reason = %self.leaderless_reason(), "there is no leader");
         }
     }
 
-    /// For an operator: what this node waits for.
+    /// Reason why there is no leader, for the log.
     fn leaderless_reason(&self) -> String {
         let peers = &self.policy.peers;
         let unreachable: Vec<String> = peers
@@ -202,9 +209,9 @@ impl Driver {
             )
         } else if self.machine.has_lost_its_ballot() {
             let missing = if unreachable.is_empty() { String::new() } else { format!("; not reached: {unreachable}") };
-            format!("this node lost its ballot and may not vote until the others have told theirs{missing}")
+            format!("this node lost its ballot and cannot vote until the other nodes have reported theirs{missing}")
         } else {
-            "no candidate gets the votes of a majority yet".to_owned()
+            "no candidate has the votes of a majority yet".to_owned()
         }
     }
 
@@ -226,7 +233,7 @@ impl Driver {
                 self.published.address_conflict.send_replace(Some(reason));
             }
             LinkEvent::IncomingLinkEnded { from, end, is_direct } => {
-                debug!("the link from {} ended: {end:?}", self.policy.peers.addr(from.node));
+                debug!(node = %self.policy.peers.addr(from.node), ?end, "incoming link ended");
                 if end == LinkEnd::Orderly && is_direct {
                     self.handle_event(Event::EndOfStream(from));
                 }
@@ -238,9 +245,13 @@ impl Driver {
         self.view.members.record_frame(from.node, envelope, boot_now());
         let is_response =
             matches!(envelope.message, Message::PreVoteResp(_) | Message::VoteResp { .. } | Message::Ack { .. });
-        // An answer counts only from the process that answers at the sender's configured address.
+        // A response counts only from the process that answers at the sender's configured address.
         if is_response && self.links.processes.get(&from.node) != Some(&from.boot) {
-            debug!("a {} of another process of {} is ignored", envelope.message.name(), envelope.from);
+            debug!(
+                node = %envelope.from,
+                message_type = envelope.message.name(),
+                "ignored a response from another process of this node"
+            );
             return;
         }
         self.view.learn_leader_url(&envelope.message, envelope.leader_url.as_deref());
@@ -262,8 +273,9 @@ impl Driver {
         }
     }
 
-    /// One event through the machine. What others may see is changed before anything is said: a leader that gives up
-    /// has stopped serving when the first node hears of it.
+    /// Passes one event to the machine and performs its actions. The new role is published before
+    /// any message is sent. So a leader that gives up has stopped serving before another node
+    /// learns of it.
     fn handle_event(&mut self, event: Event) {
         let now = boot_now();
         let actions = self.machine.handle(event, now, Entropy(random_permille()));
@@ -273,13 +285,15 @@ impl Driver {
                 Action::Send { to, message } => self.send(to, message, now),
                 Action::SaveBallot(ballot) => {
                     if self.ballots.try_send(ballot).is_err() {
-                        warn!("the disk is so slow that a ballot could not be queued");
+                        warn!("ballot not saved: the write queue is full because the disk is too slow");
                         let entropy = Entropy(random_permille());
-                        // It answers with nothing but notes, and the next need writes again.
+                        // After this event the machine returns log events only. The next request
+                        // that needs the ballot writes it again.
                         self.machine.handle(Event::BallotSaveFailed(ballot), now, entropy);
                     }
                 }
-                // Everybody who watches the role sees that it is handing over; `drained` is called when that is done.
+                // Watchers of the role see that it is handing over. The caller signals `drained`
+                // when all requests are answered.
                 Action::Drain => {}
                 Action::Log(event) => self.view.log_event(&event, now),
             }
@@ -292,7 +306,8 @@ impl Driver {
             let api_url = self.view.members.api_url(node)?.to_owned();
             Some(Leader { node: self.policy.peers.addr(node), api_url, term })
         });
-        // A winner that no majority has acknowledged yet does not serve: until it does, requests are held, not refused.
+        // A new leader does not serve before a majority has acknowledged a heartbeat. Until then
+        // the API holds requests and does not reject them.
         let is_led = leader.is_some() && (!is_leader(machine) || machine.is_serving(now));
         let leaderless_since = self.view.update_leaderless_since(is_led, now);
         let role = Role { term: machine.term(), state: machine.role_state(), leader, leaderless_since };
@@ -304,7 +319,8 @@ impl Driver {
             changed
         });
         if self.machine.is_serving(now) {
-            // For when it does not any more and hears of no successor: then it knows what it told last, as its followers do.
+            // Keep the last tag that was sent. This node needs it after it stopped serving if it
+            // learns of no successor. Its followers have the same tag.
             let tag = *self.heartbeat_tag.borrow();
             self.published.leader_tag.send_if_modified(|before| std::mem::replace(before, tag) != tag);
         }
@@ -342,22 +358,22 @@ impl Driver {
         if let Some(outbox) = self.links.outboxes.get(&to)
             && outbox.try_send(frame).is_err()
         {
-            debug!("a {name} to {} is dropped: its link is slow", self.policy.peers.addr(to));
+            debug!(node = %self.policy.peers.addr(to), message_type = name, "dropped a message: the link is slow");
         }
     }
 }
 
-/// Whether the node won its term, serving or not.
+/// Whether the node won its term, whether it serves or not.
 fn is_leader(machine: &Machine) -> bool {
     matches!(machine.role_state(), RoleState::Leader { .. })
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is a driver: the machine gets its randomness from here")]
+#[expect(clippy::disallowed_methods, reason = "the driver is the source of randomness for the machine")]
 fn random_permille() -> u16 {
     rand::rng().random_range(0..1000)
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is a driver: the machine gets its boot id from here")]
+#[expect(clippy::disallowed_methods, reason = "the driver draws the boot id of the machine")]
 fn random_u64() -> u64 {
     rand::rng().random()
 }

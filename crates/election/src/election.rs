@@ -1,4 +1,4 @@
-//! The election as the rest of the program holds it: start, watch, resign, stop.
+//! Public handle of the election: start, watch, resign, stop.
 
 use std::io;
 use std::net::TcpListener;
@@ -18,7 +18,7 @@ use crate::role::{Member, Role};
 use crate::transport::payload::Transport;
 use rollcall_core::clock::boot_now;
 
-/// A running election.
+/// A running election. Dropping it stops the election without waiting for its thread.
 #[derive(Debug)]
 pub struct Election {
     role: watch::Receiver<Role>,
@@ -32,11 +32,11 @@ pub struct Election {
 }
 
 impl Election {
-    /// Starts on an election port that is already bound. The carrier is for what other parts of the program have to say to
-    /// their like on the other nodes.
+    /// Starts the election on a bound election port. The returned transport carries messages of
+    /// other subsystems over the election links.
     ///
     /// # Errors
-    /// If the ballot cannot be read or the thread cannot be started.
+    /// If the ballot cannot be read, or the listener, the runtime or the thread cannot be set up.
     pub fn start(listener: TcpListener, options: Options) -> io::Result<(Self, Transport)> {
         let ballots = BallotFile::new(&options.ballot.dir, options.cluster.peers.clone(), options.ballot.lock.clone());
         let ballot = load_ballot(&ballots, &options)?;
@@ -64,7 +64,7 @@ impl Election {
                 address_conflict: conflict_sender,
             };
             runtime.block_on(driver::run(listener, options, (ballots, ballot), published, handle, signals));
-            // Whatever still blocks (a sample of the load) is not waited for.
+            // Blocking calls that still run (a load sample) are not waited for.
             runtime.shutdown_background();
         })?;
         Ok((
@@ -73,42 +73,46 @@ impl Election {
         ))
     }
 
-    /// What this node is.
+    /// This node's role.
     #[must_use]
     pub fn role(&self) -> watch::Receiver<Role> {
         self.role.clone()
     }
 
-    /// What is known of every node.
+    /// The known state of every node.
     #[must_use]
     pub fn members(&self) -> watch::Receiver<Vec<Member>> {
         self.members.clone()
     }
 
-    /// The number that the leader told its followers last; if that leader is this node, its own when it served last.
+    /// The last tag of the leader. If this node is the leader, it is the tag that this node had
+    /// when it last served.
     #[must_use]
     pub fn leader_tag(&self) -> watch::Receiver<u64> {
         self.leader_tag.clone()
     }
 
-    /// Why this process must end, once a member has found that another living process has this node's address.
+    /// Reason why this process must end: another living process has this node's address. `None`
+    /// until another member reports that.
     #[must_use]
     pub fn address_conflict(&self) -> watch::Receiver<Option<String>> {
         self.address_conflict.clone()
     }
 
-    /// To be notified when all that was under way has been answered, after [`Role::is_handing_over`] became true.
+    /// Signal to call when all requests that were in progress are answered, after
+    /// [`Role::is_handing_over`] became true.
     #[must_use]
     pub fn drained(&self) -> Arc<Notify> {
         Arc::clone(&self.drained)
     }
 
-    /// Hands the lease over or gives it up, tells the others, and never stands again. The node goes on voting until [`Self::stop`].
+    /// Hands the lease over or gives it up, informs the other nodes, and never campaigns again. The
+    /// node still votes until [`Self::stop`].
     pub fn resign(&self) {
         self.resign.cancel();
     }
 
-    /// Says Bye on all links and ends.
+    /// Resigns, sends Bye on all links and waits until the election thread has ended.
     pub async fn stop(mut self) {
         self.resign();
         self.stop.cancel();
@@ -118,7 +122,7 @@ impl Election {
     }
 }
 
-/// An election that is dropped without [`Election::stop`] ends all the same, only that nobody waits for it.
+/// Stops the election if [`Election::stop`] was not called. Nothing waits for the thread then.
 impl Drop for Election {
     fn drop(&mut self) {
         self.resign.cancel();
@@ -126,7 +130,7 @@ impl Drop for Election {
     }
 }
 
-/// The ballot on disk; a blank one at the very first start. `None` if this node has lost its
+/// The ballot on disk, or a blank ballot at the first start. `None` if this node has lost its
 /// ballot.
 fn load_ballot(ballots: &BallotFile, options: &Options) -> io::Result<Option<Ballot>> {
     let dir = options.ballot.dir.display();
@@ -137,11 +141,11 @@ fn load_ballot(ballots: &BallotFile, options: &Options) -> io::Result<Option<Bal
             Some(Ballot::default())
         }
         StoredBallot::Missing => {
-            warn!("there is no ballot in {dir}, but this node has been started before");
+            warn!(%dir, "there is no ballot, but this node has been started before");
             None
         }
-        StoredBallot::Corrupt(why) => {
-            warn!("the ballot file in {dir} is no whole ballot: {why}");
+        StoredBallot::Corrupt(reason) => {
+            warn!(%dir, reason, "the ballot file is corrupt");
             None
         }
     })

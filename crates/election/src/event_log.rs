@@ -1,25 +1,49 @@
-//! What an operator reads of the election: one line a change of role, with the term, the reason, the loads and how long
-//! this node knew no leader. Pure; the driver writes the lines.
+//! Operator log of role changes.
+//!
+//! One line per change, with the term, the reason, the loads and the time without a leader. This
+//! module is pure: the driver writes the lines.
 
 use crate::machine::{LogEvent, StepDownReason};
 use crate::members::MemberTable;
 use crate::process::{NodeId, Peers, Process};
 use crate::role::{Member, Role};
 use crate::wire::message::Message;
-use rollcall_core::{BootMs, Term};
+use rollcall_core::{BootMs, NodeAddr, Term};
 
-/// A line that could be repeated at every attempt is not repeated earlier.
+/// Shortest interval between two lines of the same repeatable kind, in milliseconds.
 const REPEAT_AFTER_MS: u64 = 10_000;
 
-/// A line for the log.
+/// A line of the operator log. The driver gives each one its level and its text.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum LogLine {
-    Info(String),
-    Warn(String),
-    Error(String),
+    Candidate { term: Term, cause: String, loads: String },
+    Leading { term: Term, change: LeaderChange },
+    Following { leader: NodeAddr, term: Term, change: LeaderChange },
+    LeaderTimedOut { leader: NodeAddr },
+    LeaderResigned { leader: NodeAddr, term: Term },
+    LeaderDied { leader: NodeAddr },
+    DeathDisproved { node: NodeAddr },
+    HandoverStarted { to: NodeAddr, term: Term, loads: String },
+    SteppedDown { term: Term, reason: StepDownReason },
+    Nominated { node: NodeAddr, loads: String },
+    BootWindowEnded { early: bool },
+    NewCluster,
+    BallotRecovered { abstains_through: Term },
+    BallotSaveFailed { error: String },
 }
 
-/// Why there is, or will be, another leader.
+/// A completed change of the leader, as it is logged.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct LeaderChange {
+    /// Reason of the change.
+    pub(super) cause: String,
+    /// Load of every node.
+    pub(super) loads: String,
+    /// How long this node knew no serving leader before the change, in milliseconds.
+    pub(super) leaderless_ms: u64,
+}
+
+/// Reason for a change of the leader.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum ChangeCause {
     Start,
@@ -28,20 +52,20 @@ enum ChangeCause {
     Resigned(NodeId),
     Handover(NodeId),
     LostMajority,
-    /// Others have elected one without this node's doing.
+    /// Other nodes elected a leader without this node.
     NewerTerm,
 }
 
-/// Remembers what a line needs that no single event tells.
+/// State between events that the log lines need.
 #[derive(Debug)]
 pub(super) struct EventLog {
     peers: Peers,
     cause: ChangeCause,
-    /// The term that was won and not served in yet.
+    /// The term that this node won but has not served in yet.
     won_term: Option<Term>,
-    /// Since when this node could name no leader that serves.
+    /// Since when this node knows no serving leader.
     leaderless_since: Option<BootMs>,
-    /// How long that was the last time.
+    /// How long the last period without a leader was, in milliseconds.
     leaderless_ms: u64,
     campaign_logged_at: Option<BootMs>,
     ballot_failure_logged_at: Option<BootMs>,
@@ -60,7 +84,8 @@ impl EventLog {
         }
     }
 
-    /// A message that tells why there will be another leader; `leader` is the one there is.
+    /// Remembers the reason of a leader change that `message` announces. `leader` is the present
+    /// leader.
     pub(super) fn observe_message(&mut self, message: &Message, leader: Option<NodeId>) {
         let is_leader = |process: &Option<Process>| process.filter(|process| Some(process.node) == leader);
         match (message, leader) {
@@ -76,7 +101,7 @@ impl EventLog {
         }
     }
 
-    /// What this node is now; the line if it has just begun to serve.
+    /// Takes the present role. Returns a line when this node has just begun to serve.
     pub(super) fn observe_role(&mut self, role: &Role, members: &MemberTable, now: BootMs) -> Option<LogLine> {
         if role.leader_at(now).is_none() {
             self.leaderless_since.get_or_insert(now);
@@ -86,68 +111,51 @@ impl EventLog {
             self.leaderless_ms = now.since(since);
         }
         let term = self.won_term.take_if(|won| *won == role.term && role.is_serving(now))?;
-        Some(LogLine::Info(format!("leading term {term}: {}", self.take_change_reason(members))))
+        Some(LogLine::Leading { term, change: self.take_change(members) })
     }
 
-    /// A ballot could not be written.
+    /// The line for a ballot that could not be written. `None` if one was logged shortly before.
     pub(super) fn ballot_failure(&mut self, error: &dyn std::fmt::Display, now: BootMs) -> Option<LogLine> {
-        let text = format!("the ballot cannot be written, so this node cannot vote: {error}");
-        is_due(&mut self.ballot_failure_logged_at, now).then_some(LogLine::Error(text))
+        is_due(&mut self.ballot_failure_logged_at, now).then(|| LogLine::BallotSaveFailed { error: error.to_string() })
     }
 
-    /// The line for a note, if it is worth one.
+    /// The line for an event, if it has one.
     pub(super) fn line_for(&mut self, event: &LogEvent, members: &MemberTable, now: BootMs) -> Option<LogLine> {
         let addr = |node: NodeId| self.peers.addr(node);
         let line = match *event {
             LogEvent::CampaignStarted { term } => {
-                let text = format!("candidate in term {term}: {}; {}", self.cause_text(), loads(members));
-                return is_due(&mut self.campaign_logged_at, now).then_some(LogLine::Info(text));
+                let line = LogLine::Candidate { term, cause: self.cause_text(), loads: loads(members) };
+                return is_due(&mut self.campaign_logged_at, now).then_some(line);
             }
-            // Said when it begins to serve.
+            // Logged when the node begins to serve, see `observe_role`.
             LogEvent::ElectionWon { term } => {
                 self.won_term = Some(term);
                 return None;
             }
             LogEvent::LeaderChanged { leader, term } => {
-                let line = format!("following {} in term {term}: ", addr(leader));
-                LogLine::Info(line + &self.take_change_reason(members))
+                LogLine::Following { leader: addr(leader), term, change: self.take_change(members) }
             }
             LogEvent::LeaderTimedOut { leader } => {
                 self.cause = ChangeCause::Timeout(leader);
-                LogLine::Warn(format!("no leader: {} is silent (timeout)", self.peers.addr(leader)))
+                LogLine::LeaderTimedOut { leader: self.peers.addr(leader) }
             }
             LogEvent::LeaderResigned { leader, term } => {
                 self.cause = ChangeCause::Resigned(leader);
-                LogLine::Info(format!("no leader: {} gave up term {term} (resigned)", self.peers.addr(leader)))
+                LogLine::LeaderResigned { leader: self.peers.addr(leader), term }
             }
             LogEvent::LeaderDied { leader } => {
                 self.cause = ChangeCause::EndOfStream(leader);
-                LogLine::Warn(format!("no leader: {} has died (end of stream)", self.peers.addr(leader)))
+                LogLine::LeaderDied { leader: self.peers.addr(leader) }
             }
-            LogEvent::DeathDisproved { node } => LogLine::Error(format!(
-                "{} was taken for dead because a link ended, but it lives: ends of links are not trusted any more; set \
-                 trust_end_of_stream = false if something between the nodes ends connections",
-                addr(node)
-            )),
+            LogEvent::DeathDisproved { node } => LogLine::DeathDisproved { node: addr(node) },
             LogEvent::HandoverStarted { to, term } => {
-                LogLine::Info(format!("handing term {term} over to {}; {}", addr(to), loads(members)))
+                LogLine::HandoverStarted { to: addr(to), term, loads: loads(members) }
             }
             LogEvent::SteppedDown { term, reason } => self.stepped_down(term, reason),
-            LogEvent::Nominated { node } => {
-                LogLine::Info(format!("asked {} to stand: it is much less loaded; {}", addr(node), loads(members)))
-            }
-            LogEvent::BootWindowEnded { early: true } => {
-                LogLine::Info("nobody leads, say all others: ready to vote".to_owned())
-            }
-            LogEvent::BootWindowEnded { early: false } => {
-                LogLine::Info("held still long enough after the start: ready to vote".to_owned())
-            }
-            LogEvent::BallotRecovered { abstains_through: Term(0) } => {
-                LogLine::Info("a new cluster: starting with an empty ballot".to_owned())
-            }
-            LogEvent::BallotRecovered { abstains_through } => LogLine::Warn(format!(
-                "this node lost its ballot; it abstains through term {abstains_through} and takes part again after it"
-            )),
+            LogEvent::Nominated { node } => LogLine::Nominated { node: addr(node), loads: loads(members) },
+            LogEvent::BootWindowEnded { early } => LogLine::BootWindowEnded { early },
+            LogEvent::BallotRecovered { abstains_through: Term(0) } => LogLine::NewCluster,
+            LogEvent::BallotRecovered { abstains_through } => LogLine::BallotRecovered { abstains_through },
             LogEvent::BallotSaveFailed => return None,
         };
         Some(line)
@@ -156,26 +164,23 @@ impl EventLog {
     fn stepped_down(&mut self, term: Term, reason: StepDownReason) -> LogLine {
         self.won_term = None;
         let me = self.peers.me();
-        let (cause, text) = match reason {
-            StepDownReason::HandedOver => (ChangeCause::Handover(me), "handover".to_owned()),
-            StepDownReason::LostMajority => {
-                (ChangeCause::LostMajority, "lost majority: too many of the other nodes are silent".to_owned())
-            }
-            StepDownReason::HigherTerm(other) => (ChangeCause::NewerTerm, format!("term {other} was heard of")),
-            StepDownReason::Stopping => (ChangeCause::Resigned(me), "resigned: this node is stopping".to_owned()),
+        self.cause = match reason {
+            StepDownReason::HandedOver => ChangeCause::Handover(me),
+            StepDownReason::LostMajority => ChangeCause::LostMajority,
+            StepDownReason::HigherTerm(_) => ChangeCause::NewerTerm,
+            StepDownReason::Stopping => ChangeCause::Resigned(me),
         };
-        self.cause = cause;
-        let line = format!("stepped down from term {term}: {text}");
-        if reason == StepDownReason::LostMajority { LogLine::Warn(line) } else { LogLine::Info(line) }
+        LogLine::SteppedDown { term, reason }
     }
 
-    /// Reason, loads and gap of a change that is complete; the next one has a reason of its own.
-    fn take_change_reason(&mut self, members: &MemberTable) -> String {
-        let text = format!("{}; {}; {} ms without a leader", self.cause_text(), loads(members), self.leaderless_ms);
+    /// The facts about a completed change. Resets them for the next change.
+    fn take_change(&mut self, members: &MemberTable) -> LeaderChange {
+        let change =
+            LeaderChange { cause: self.cause_text(), loads: loads(members), leaderless_ms: self.leaderless_ms };
         self.cause = ChangeCause::NewerTerm;
         self.leaderless_ms = 0;
         self.campaign_logged_at = None;
-        text
+        change
     }
 
     fn cause_text(&self) -> String {
@@ -194,13 +199,13 @@ impl EventLog {
     }
 }
 
-/// The load of every node that might lead, as far as it is known.
+/// The load of every node, as far as it is known.
 fn loads(members: &MemberTable) -> String {
     let one = |row: &Member| {
         let load = row.load.map_or_else(|| "unknown".to_owned(), |load| format!("{}%", (load.permille() + 5) / 10));
         format!("{} {load}", row.node)
     };
-    format!("loads: {}", members.rows().iter().map(one).collect::<Vec<_>>().join(", "))
+    members.rows().iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 fn is_due(last: &mut Option<BootMs>, now: BootMs) -> bool {
@@ -236,40 +241,39 @@ mod tests {
         Role { term: Term(term), state, leader, leaderless_since: None }
     }
 
-    fn info(line: Option<LogLine>) -> String {
-        match line {
-            Some(LogLine::Info(text)) => text,
-            other => panic!("{other:?}"),
-        }
-    }
-
     #[test]
-    fn a_new_leader_is_told_when_it_serves_with_reason_loads_and_gap() {
+    fn a_new_leader_is_logged_when_it_serves_with_reason_loads_and_gap() {
         let (mut event_log, members) = log_and_members();
         assert_eq!(event_log.observe_role(&role(3, Some("127.0.0.1:2"), None), &members, BootMs(10)), None);
         let follows = LogEvent::LeaderChanged { leader: NodeId(1), term: Term(3) };
-        let text = info(event_log.line_for(&follows, &members, BootMs(10)));
-        let loads = "loads: 127.0.0.1:1 13%, 127.0.0.1:2 unknown";
+        let other: NodeAddr = "127.0.0.1:2".parse().unwrap();
+        let change = |cause: &str, leaderless_ms| LeaderChange {
+            cause: cause.to_owned(),
+            loads: "127.0.0.1:1 13%, 127.0.0.1:2 unknown".to_owned(),
+            leaderless_ms,
+        };
         assert_eq!(
-            text,
-            format!("following 127.0.0.1:2 in term 3: this node has started; {loads}; 10 ms without a leader")
+            event_log.line_for(&follows, &members, BootMs(10)),
+            Some(LogLine::Following { leader: other, term: Term(3), change: change("this node has started", 10) })
         );
 
         let died = LogEvent::LeaderDied { leader: NodeId(1) };
         let died = event_log.line_for(&died, &members, BootMs(100));
-        assert_eq!(died, Some(LogLine::Warn("no leader: 127.0.0.1:2 has died (end of stream)".to_owned())));
+        assert_eq!(died, Some(LogLine::LeaderDied { leader: other }));
         assert_eq!(event_log.observe_role(&role(3, None, None), &members, BootMs(100)), None);
         assert_eq!(event_log.line_for(&LogEvent::ElectionWon { term: Term(4) }, &members, BootMs(150)), None);
         let won = role(4, Some("127.0.0.1:1"), Some(0));
         assert_eq!(event_log.observe_role(&won, &members, BootMs(150)), None, "it does not serve yet");
         let serves = role(4, Some("127.0.0.1:1"), Some(1000));
-        let text = info(event_log.observe_role(&serves, &members, BootMs(200)));
-        assert_eq!(text, format!("leading term 4: end of stream of 127.0.0.1:2; {loads}; 100 ms without a leader"));
-        assert_eq!(event_log.observe_role(&serves, &members, BootMs(210)), None, "said once");
+        assert_eq!(
+            event_log.observe_role(&serves, &members, BootMs(200)),
+            Some(LogLine::Leading { term: Term(4), change: change("end of stream of 127.0.0.1:2", 100) })
+        );
+        assert_eq!(event_log.observe_role(&serves, &members, BootMs(210)), None, "logged once");
     }
 
     #[test]
-    fn what_messages_tell_is_the_reason() {
+    fn the_logged_reason_comes_from_messages() {
         let vote = |released_term, dead_leader| Message::Vote {
             term: Term(4),
             asked_at: BootMs(0),
@@ -277,7 +281,7 @@ mod tests {
             dead_leader,
         };
         let dead = |node| Some(Process { node: NodeId(node), boot: BootId(7) });
-        for (message, words) in [
+        for (message, expected) in [
             (Message::StandNow { term: Term(3) }, "handover by 127.0.0.1:2"),
             (vote(Some(Term(3)), None), "handover by 127.0.0.1:2"),
             (vote(None, dead(1)), "end of stream of 127.0.0.1:2"),
@@ -285,17 +289,18 @@ mod tests {
         ] {
             let (mut event_log, members) = log_and_members();
             event_log.observe_message(&message, Some(NodeId(1)));
-            let text = info(event_log.line_for(&LogEvent::CampaignStarted { term: Term(4) }, &members, BootMs(0)));
-            assert!(text.contains(words), "{message:?}: {text}");
+            let line = event_log.line_for(&LogEvent::CampaignStarted { term: Term(4) }, &members, BootMs(0));
+            let Some(LogLine::Candidate { cause, .. }) = line else { panic!("{line:?}") };
+            assert_eq!(cause, expected, "{message:?}");
         }
     }
 
     #[test]
-    fn candidacies_and_failed_ballots_are_not_repeated_at_every_attempt() {
+    fn campaigns_and_failed_ballot_writes_are_not_logged_at_every_attempt() {
         let (mut event_log, members) = log_and_members();
-        let mut stands =
+        let mut campaigns =
             |at| event_log.line_for(&LogEvent::CampaignStarted { term: Term(4) }, &members, BootMs(at)).is_some();
-        assert_eq!([stands(0), stands(100), stands(9_999), stands(10_000)], [true, false, false, true]);
+        assert_eq!([campaigns(0), campaigns(100), campaigns(9_999), campaigns(10_000)], [true, false, false, true]);
         let mut fails = |at| event_log.ballot_failure(&"disk full", BootMs(at)).is_some();
         assert_eq!([fails(0), fails(9_999), fails(10_000)], [true, false, true]);
     }

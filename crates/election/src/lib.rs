@@ -1,7 +1,8 @@
-//! Who leads.
+//! Leader election by CPU load over TCP.
 //!
-//! [`Election`] runs the rules of [`machine`] on a thread of its own; [`Role`] is what the rest of the program sees of
-//! it, on a watch channel. Nothing here knows users, HTTP or storage.
+//! [`Election`] runs the state machine of [`machine`] on its own thread. The rest of the program
+//! reads the result as [`Role`] from a watch channel. This crate knows no users, no HTTP and no
+//! storage.
 
 mod abort;
 mod ballot;

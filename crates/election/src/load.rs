@@ -1,4 +1,5 @@
-//! How busy this node is: the share of the processors that it may use, smoothed over some seconds.
+//! CPU load of this node: the used share of the available processors, smoothed over several
+//! seconds.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,26 +13,28 @@ use tokio::time::sleep;
 use rollcall_core::Load;
 use rollcall_core::clock::boot_now;
 
-/// Where the load comes from.
+/// Source of the load.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum LoadSource {
-    /// The processors: of the control group if it has a quota, else of the machine.
+    /// The processors: those of the control group if it has a quota, else those of the machine.
     Cpu,
-    /// A file that holds a share from 0.0 to 1.0, written by somebody who knows better (or by a test).
+    /// A file with a share from 0.0 to 1.0, written by another program or a test.
     File(PathBuf),
 }
 
-/// How much of the smoothed load a sample makes up, for samples half a second apart: a time constant of 7.5 s. Found by
-/// simulation: quick enough to follow real load, slow enough that leadership does not follow every spike.
+/// Weight of one sample in the smoothed load, for samples half a second apart. The time constant is
+/// 7.5 s. The value was found by simulation: it follows real load quickly, and one spike does not
+/// move the leadership.
 const SAMPLE_WEIGHT: f64 = 0.067;
 
-/// The interval that [`SAMPLE_WEIGHT`] is meant for.
+/// Sample interval in milliseconds that [`SAMPLE_WEIGHT`] applies to.
 const REFERENCE_INTERVAL_MS: f64 = 500.0;
 
-/// So many failed samples in a row make a load stale, and a stale load neutral.
+/// Number of failed samples in a row after which the load counts as unknown. An unknown load is
+/// neutral.
 const STALE_AFTER_FAILURES: u32 = 5;
 
-/// Samples the load. Blocking: reads files.
+/// Samples the load. It reads files, so its calls block.
 pub(super) struct Sampler {
     source: LoadReader,
     weight: f64,
@@ -40,7 +43,7 @@ pub(super) struct Sampler {
 }
 
 enum LoadReader {
-    /// `None` where the system tells nothing.
+    /// CPU usage of the machine. `None` if the system does not report it.
     Machine(Option<Box<System>>),
     Group(CgroupCpu),
     File(PathBuf),
@@ -49,13 +52,13 @@ enum LoadReader {
 /// A control group with a processor quota (cgroup v2, `cpu.max` and `cpu.stat`).
 struct CgroupCpu {
     dir: PathBuf,
-    /// Processors' worth of time that the group may use.
+    /// Quota of the group, in processors.
     quota: f64,
     last: Option<(f64, f64)>,
 }
 
 impl Sampler {
-    /// A sampler that will be asked every `interval_ms`.
+    /// A sampler for one call every `interval_ms` milliseconds.
     pub(super) fn new(source: LoadSource, interval_ms: u64) -> Self {
         let source = match source {
             LoadSource::File(path) => LoadReader::File(path),
@@ -64,13 +67,13 @@ impl Sampler {
         };
         #[expect(clippy::cast_precision_loss, reason = "intervals are far below 2^52")]
         let intervals = interval_ms as f64 / REFERENCE_INTERVAL_MS;
-        // What a file says is meant: it is not smoothed.
+        // A value from a file is intended as it is, so it is not smoothed.
         let weight =
             if matches!(source, LoadReader::File(_)) { 1.0 } else { 1.0 - (1.0 - SAMPLE_WEIGHT).powf(intervals) };
         Self { source, weight, smoothed: None, failures: 0 }
     }
 
-    /// Takes a sample at `now_seconds` of any steady clock; the smoothed load with it.
+    /// Takes a sample and returns the smoothed load. `now_seconds` is the time of any steady clock.
     pub(super) fn sample(&mut self, now_seconds: f64) -> Load {
         let share = match &mut self.source {
             LoadReader::Machine(system) => system.as_mut().map(|system| {
@@ -98,7 +101,8 @@ impl Sampler {
     }
 }
 
-/// Samples the load for ever; reads files, so never on the election thread.
+/// Samples the load until the receiver is dropped. Samples run on blocking threads, not on the
+/// election thread.
 pub(crate) async fn sample_forever(mut sampler: Sampler, interval: Duration, out: watch::Sender<Option<Load>>) {
     loop {
         sleep(interval).await;
@@ -116,7 +120,7 @@ pub(crate) async fn sample_forever(mut sampler: Sampler, interval: Duration, out
 }
 
 impl CgroupCpu {
-    /// The nearest enclosing group of this process that has a quota.
+    /// The nearest enclosing control group of this process that has a quota.
     fn of_current_process() -> Option<Self> {
         let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
         let path = cgroup_v2_path(&groups)?;
@@ -136,19 +140,19 @@ impl CgroupCpu {
     }
 }
 
-/// The path of the unified hierarchy in `/proc/self/cgroup`.
+/// The path of the cgroup v2 hierarchy in `/proc/self/cgroup`.
 fn cgroup_v2_path(text: &str) -> Option<&str> {
     text.lines().find_map(|line| line.strip_prefix("0::"))
 }
 
-/// Processors' worth of time in `cpu.max`; `None` for "max".
+/// The quota in `cpu.max`, in processors. `None` for "max".
 fn quota(text: &str) -> Option<f64> {
     let (quota, period) = text.trim().split_once(' ')?;
     let (quota, period): (f64, f64) = (quota.parse().ok()?, period.parse().ok()?);
     (quota > 0.0 && period > 0.0).then(|| quota / period)
 }
 
-/// Seconds of processor time in `cpu.stat`.
+/// The used processor time in `cpu.stat`, in seconds.
 fn usage_seconds(text: &str) -> Option<f64> {
     let microseconds: f64 = text.lines().find_map(|line| line.strip_prefix("usage_usec "))?.trim().parse().ok()?;
     Some(microseconds / 1e6)
@@ -189,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_believed_at_once() {
+    fn a_value_from_a_file_is_not_smoothed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("load");
         let mut sampler = Sampler::new(LoadSource::File(path.clone()), 500);

@@ -1,8 +1,10 @@
-//! Every rule of the election, as a pure state machine: an event, the time and a drawn number in, actions out.
+//! Election state machine: an event, the time and a random number in, actions out.
 //!
-//! It knows no sockets, files, clocks or threads. Its whole state is plain data that can be cloned, compared and hashed,
-//! so that a simulator or a model checker can drive the very code that runs. The rules are numbered as in
-//! ARCHITECTURE.md.
+//! It uses no sockets, files, clocks or threads. Its whole state is plain data that can be cloned,
+//! compared and hashed. So the simulator and the model checker run the same code as the node.
+//! docs/design/election.md explains the numbered rules.
+//!
+//! Read [`Machine::handle`] and [`Event`] first.
 
 mod ballot_recovery;
 mod boot_window;
@@ -35,27 +37,28 @@ use rollcall_core::MAX_NODES;
 use rollcall_core::{BootMs, Load, MemberRole, Term};
 use state::State;
 
-/// How far ahead of all that was heard a term may be. A cluster that elected a leader every millisecond would need seven
-/// weeks for as many.
+/// Largest accepted distance of a term from the highest known term. A cluster that elects a leader
+/// every millisecond needs seven weeks for that many terms.
 const MAX_TERMS_AHEAD: u64 = 1 << 32;
 
-/// One node's part in the election. It passes each event to the role that it is for.
+/// One node's part in the election. It passes each event to the role that handles it.
 ///
-/// Invariant: nothing that depends on the ballot was sent unless it is on disk; its term never goes
-/// back.
+/// Invariant: no message that depends on the ballot is sent before the ballot is on disk. The term
+/// never decreases.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Machine {
     node: Node,
 }
 
 impl Machine {
-    /// A node that has just started with the ballot it found on disk; `None` if there was none, or none that is whole.
+    /// A node that has just started. `ballot` is the ballot on disk, `None` if the file was missing
+    /// or corrupt.
     #[must_use]
     pub fn new(rules: Rules, boot: BootId, ballot: Option<Ballot>, now: BootMs) -> Self {
         Self { node: Node::new(rules, boot, ballot, now) }
     }
 
-    /// Takes in one event.
+    /// Handles one event. The caller performs the returned actions in their order.
     pub fn handle(&mut self, event: Event, now: BootMs, entropy: Entropy) -> Vec<Action> {
         let mut ctx = EventContext::new(now, entropy);
         let node = &mut self.node;
@@ -76,7 +79,8 @@ impl Machine {
         ctx.into_actions()
     }
 
-    /// When [`Event::TimerFired`] is due. An earlier one does no harm, a later one delays only this node.
+    /// When [`Event::TimerFired`] is due. An early one does no harm. A late one delays only this
+    /// node.
     #[must_use]
     pub fn next_timer_at(&self) -> BootMs {
         let Node { state, following, schedule, .. } = &self.node;
@@ -85,7 +89,8 @@ impl Machine {
             State::Leader(leadership) => leader::next_timer_at(&self.node, leadership),
             _ if self.node.process.stopping => resigns,
             _ => {
-                // Before the end of a promise or of the boot window there is nothing to wake for but questions.
+                // Before the end of the promise or the boot window, the deadline could only start a
+                // pre-vote round.
                 let bound = following.promise.map_or(BootMs(0), |promise| promise.until);
                 let window = following.window.map_or(BootMs::NEVER, |window| window.until);
                 let hint = following.hint.map_or(BootMs::NEVER, |hint| hint.until);
@@ -94,7 +99,7 @@ impl Machine {
         }
     }
 
-    /// What this node is, for everybody who asks.
+    /// Role of this node, with the end of its lease if it leads.
     #[must_use]
     pub fn role_state(&self) -> RoleState {
         match self.node.state {
@@ -106,13 +111,14 @@ impl Machine {
         }
     }
 
-    /// What this node is, in the word that others are told.
+    /// Role of this node as it is reported to other nodes.
     #[must_use]
     pub fn member_role(&self) -> MemberRole {
         self.node.member_role()
     }
 
-    /// The leader this node knows of and its term: itself, the one it hears, or the one it was told of.
+    /// The known leader and its term: this node itself, the leader it hears, or a leader that
+    /// another node named.
     #[must_use]
     pub fn leader(&self) -> Option<(NodeId, Term)> {
         if self.node.leads() {
@@ -122,7 +128,7 @@ impl Machine {
         followed.or(self.node.following.hint.map(|hint| (hint.node, hint.term)))
     }
 
-    /// Which start of this node this is.
+    /// Random number of this process start.
     #[must_use]
     pub fn boot(&self) -> BootId {
         self.node.process.boot
@@ -134,26 +140,28 @@ impl Machine {
         self.node.ballot.term()
     }
 
-    /// The term that is on disk for certain; `None` if this node lost its ballot and does not know yet what it may do.
+    /// The term that is safely on disk. `None` while this node has lost its ballot and not
+    /// recovered it.
     #[must_use]
     pub fn saved_term(&self) -> Option<Term> {
         self.node.ballot.saved.filter(|_| self.node.recovery.is_sound()).map(|ballot| ballot.term)
     }
 
-    /// Whether this node lost its ballot and does not know yet what it may do.
+    /// Whether this node has lost its ballot and not recovered it.
     #[must_use]
     pub fn has_lost_its_ballot(&self) -> bool {
         !self.node.recovery.is_sound()
     }
 
-    /// The load that the machine counts with.
+    /// Load that this node uses in the rules.
     #[must_use]
     pub fn load(&self) -> Load {
         self.node.process.load
     }
 
-    /// The end of the lease (rule 3): the send time of the newest heartbeat that a majority acknowledged, plus L.
-    /// 0 for a node that does not lead or was not acknowledged yet.
+    /// End of the lease (rule 3): the send time of the newest heartbeat that a majority
+    /// acknowledged, plus L. 0 for a node that does not lead, or that no majority has acknowledged
+    /// yet.
     #[must_use]
     pub fn serves_until(&self) -> BootMs {
         leader::serves_until(&self.node)
@@ -165,38 +173,43 @@ impl Machine {
         leader::is_serving(&self.node, now)
     }
 
-    /// Whether a term of this node's still waits for a successor: a process that ends should wait for it, for a moment.
+    /// Whether a term that this node gave up still has no successor. A stopping process waits a
+    /// moment for one.
     #[must_use]
     pub fn awaits_successor(&self) -> bool {
         leader::awaits_successor(&self.node)
     }
 }
 
-/// For the model check.
+/// Test support for the model check.
 #[cfg(any(test, feature = "testing"))]
 impl Machine {
-    /// The number of its latest round of questions.
+    /// Number of the latest pre-vote round.
     #[must_use]
     pub fn round(&self) -> u32 {
         self.node.schedule.round
     }
 
-    /// Whether it knows something that it did not know when it was `before`, besides who would vote for it: that another
-    /// does not lead, how another voted, a later term.
+    /// Whether this node has learned something since the state `before`, apart from pre-votes: that
+    /// another node does not lead, a report about a ballot, or a later term.
     #[must_use]
     pub fn has_learned_since(&self, before: &Self) -> bool {
         let known = |node: &Node| (node.following.window, node.recovery.status.clone(), node.ballot.highest_seen_term);
         known(&self.node) != known(&before.node)
     }
 
-    /// The same machine after `passed` milliseconds (by node: each time counts on the clock it was read from), on clocks
-    /// that were then set back so that it is `now` again. What cannot matter any more is forgotten: how long ago a moment
-    /// was, once nothing looks back so far; how late a deadline is; terms heard of that were passed since.
+    /// The same machine after `passed` milliseconds, with all times shifted back so that it is
+    /// `now` again. `passed` has one entry per node, because each time belongs to the clock that it
+    /// was read from.
     ///
-    /// With nothing passed it only forgets. Two machines that are equal after this behave alike from `now` on.
+    /// Information that can no longer matter is removed: the exact age of a moment that no rule
+    /// looks back to, the lateness of a deadline, and seen terms that this node has passed. With
+    /// `passed` all zero only this happens. Two machines that are equal afterwards behave alike
+    /// from `now` on.
     ///
-    /// `round` becomes 1 (or 3, once the answers can settle a lost ballot), and with it the round of the answers on their
-    /// way must: the same if it is the present one, one less if it is over.
+    /// `round` becomes 1, or 3 once the responses can recover a lost ballot. The rounds of
+    /// responses in flight must change with it: to the same number for the present round, to one
+    /// less for a past round.
     #[must_use]
     pub fn normalized(&self, now: BootMs, passed: &[u64; MAX_NODES]) -> Self {
         let mut machine = self.clone();
@@ -205,7 +218,8 @@ impl Machine {
     }
 }
 
-/// Lets run out what has run out.
+/// Removes the promise, the hint and the boot window if they have expired, and checks the leader's
+/// majority.
 fn expire_deadlines(node: &mut Node, ctx: &mut EventContext) {
     let now = ctx.now;
     node.following.promise = node.following.promise.filter(|promise| now < promise.until);
@@ -223,7 +237,8 @@ fn handle_timer(node: &mut Node, ctx: &mut EventContext) {
     }
 }
 
-/// A ballot is on disk, and with it what waited for it; else the answers to a question may have.
+/// A ballot is on disk. The pending messages can leave. Without pending messages, a campaign may
+/// have waited for the ballot.
 fn handle_ballot_saved(node: &mut Node, ctx: &mut EventContext, ballot: Ballot) {
     node.ballot.mark_saved(ballot);
     if !node.ballot.is_saved() {
@@ -252,8 +267,9 @@ fn handle_link_up(node: &mut Node, ctx: &mut EventContext, to: NodeId) {
 }
 
 fn handle_message(node: &mut Node, ctx: &mut EventContext, from: Process, message: Message) {
-    // Sent before it died: what it promised or asked died with it. Or sent by a node that is not sane: a term far
-    // beyond all others would be the last one for ever, and a node that is no member has no place here.
+    // Ignore the message of a process that died after it sent it: its promises and requests are
+    // void. Ignore also a message with an impossible term, which would use up all terms, or one
+    // that names a node outside the cluster.
     let known = node.ballot.term().max(node.ballot.highest_seen_term);
     let is_sane = message.term().0 <= known.0.saturating_add(MAX_TERMS_AHEAD)
         && message.named_node().is_none_or(|named| usize::from(named.0) < node.rules.nodes);

@@ -1,4 +1,4 @@
-//! What is known of every node, for operators. Decides nothing.
+//! Table of all nodes for operators. No rule of the election reads it.
 
 use crate::process::{NodeId, Peers};
 use crate::role::Member;
@@ -6,7 +6,7 @@ use crate::wire::frame::{Envelope, MemberReport};
 use rollcall_core::MemberRole;
 use rollcall_core::{BootMs, Load, Term};
 
-/// One row a node, in the order of `peers`.
+/// One row per node, in the order of `peers`.
 #[derive(Clone, Debug)]
 pub(super) struct MemberTable {
     rows: Vec<Member>,
@@ -28,9 +28,9 @@ impl MemberTable {
                 last_heard: None,
             })
             .collect();
-        let mine = &mut rows[usize::from(peers.me().0)];
-        mine.api_url = Some(my_api_url.to_owned());
-        mine.reachable = true;
+        let own = &mut rows[usize::from(peers.me().0)];
+        own.api_url = Some(my_api_url.to_owned());
+        own.reachable = true;
         Self { rows, me: peers.me() }
     }
 
@@ -39,30 +39,30 @@ impl MemberTable {
         &self.rows
     }
 
-    /// Where a node's API is, if it was ever heard.
+    /// API URL of a node, if it is known.
     pub(super) fn api_url(&self, node: NodeId) -> Option<&str> {
         self.rows.get(usize::from(node.0))?.api_url.as_deref()
     }
 
-    /// Notes this node's own state.
+    /// Stores this node's own state.
     pub(super) fn update_own(&mut self, role: MemberRole, load: Load, term: Term, now: BootMs) {
-        let mine = &mut self.rows[usize::from(self.me.0)];
-        (mine.role, mine.load, mine.term, mine.last_heard) = (Some(role), Some(load), Some(term), Some(now));
+        let own = &mut self.rows[usize::from(self.me.0)];
+        (own.role, own.load, own.term, own.last_heard) = (Some(role), Some(load), Some(term), Some(now));
     }
 
-    /// A link to `node` stands.
+    /// The link to `node` is up.
     pub(super) fn set_linked(&mut self, node: NodeId, api_url: &str) {
         let row = &mut self.rows[usize::from(node.0)];
         row.reachable = true;
         row.api_url = Some(api_url.to_owned());
     }
 
-    /// The link to `node` ended.
+    /// The link to `node` is down.
     pub(super) fn set_unlinked(&mut self, node: NodeId) {
         self.rows[usize::from(node.0)].reachable = false;
     }
 
-    /// Notes what a frame from `node` tells of its sender and of others.
+    /// Stores what a frame from `node` reports about its sender and about other nodes.
     pub(super) fn record_frame(&mut self, node: NodeId, envelope: &Envelope, now: BootMs) {
         let row = &mut self.rows[usize::from(node.0)];
         row.role = Some(envelope.role);
@@ -74,26 +74,27 @@ impl MemberTable {
         }
     }
 
-    /// Notes what `reporter` says of another, if that is news. Ages travel, never clock readings.
+    /// Stores what `reporter` reports about another node, if it is newer. Frames contain ages,
+    /// because the nodes' clocks differ.
     fn record_report(&mut self, reporter: NodeId, report: &MemberReport, now: BootMs) {
         let Some(row) = self.rows.get_mut(usize::from(report.node.0)) else { return };
-        let heard = BootMs(now.0.saturating_sub(report.heard_ms_ago));
-        if report.node != self.me && report.node != reporter && row.last_heard.is_none_or(|last| last < heard) {
+        let heard_at = BootMs(now.0.saturating_sub(report.heard_ms_ago));
+        if report.node != self.me && report.node != reporter && row.last_heard.is_none_or(|last| last < heard_at) {
             row.role = Some(report.role);
             row.load = Some(report.load);
             row.term = Some(report.term);
-            row.last_heard = Some(heard);
+            row.last_heard = Some(heard_at);
         }
     }
 
-    /// Where the leader that a hint named has its API, if nobody told better.
+    /// Stores the API URL of a leader that another node named, unless the URL is known already.
     pub(super) fn learn_api_url(&mut self, node: NodeId, api_url: &str) {
         if let Some(row) = self.rows.get_mut(usize::from(node.0)) {
             row.api_url.get_or_insert_with(|| api_url.to_owned());
         }
     }
 
-    /// What a leader's heartbeat tells the followers of each other.
+    /// The reports about the other nodes that this node's heartbeats carry.
     pub(super) fn reports(&self, now: BootMs) -> Vec<MemberReport> {
         (0..)
             .map(NodeId)

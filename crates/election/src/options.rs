@@ -1,4 +1,4 @@
-//! The settings of an election.
+//! Options of an election.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -11,61 +11,62 @@ use crate::load::LoadSource;
 use crate::process::Peers;
 use rollcall_core::{ClusterKey, Timings};
 
-/// What an election needs to know.
+/// All options of an election.
 #[derive(Debug)]
 pub struct Options {
-    /// The members, and what they must have in common.
+    /// The members and the settings that they share.
     pub cluster: ClusterOptions,
-    /// Where this node's HTTP API is.
+    /// Address of this node's HTTP API.
     pub api: ApiOptions,
-    /// Whether an orderly end of a link proves that the process at its other end is dead.
+    /// Whether an orderly end of a link proves that the process at its other end is dead (rule 5).
     pub trust_end_of_stream: bool,
     /// How this node's load is measured.
     pub load: LoadOptions,
-    /// Where the ballot is kept.
+    /// Where the ballot is stored.
     pub ballot: BallotOptions,
-    /// A number that the leader's followers are told with each heartbeat; opaque here.
+    /// Opaque number that this node sends with each heartbeat while it leads.
     pub heartbeat_tag: watch::Receiver<u64>,
 }
 
-/// The members of a cluster, and what must be the same on all of them.
+/// The members of a cluster and the settings that must be equal on all of them.
 #[derive(Debug)]
 pub struct ClusterOptions {
-    /// The members and this node.
+    /// The members, and which of them is this node.
     pub peers: Peers,
-    /// The bucket's id: only nodes of one bucket form a cluster.
+    /// Id of the bucket. Only nodes of the same bucket form a cluster.
     pub id: Uuid,
-    /// The numbers that all nodes share.
+    /// Timings of the election. All nodes have the same.
     pub timings: Timings,
-    /// The secret of the cluster, if it has one: nodes with another one, or none, are refused.
+    /// Shared secret of the cluster. A node with a different key or without one is rejected.
     pub key: Option<ClusterKey>,
 }
 
-/// Where a node's HTTP API is.
+/// Address of a node's HTTP API.
 #[derive(Debug)]
 pub struct ApiOptions {
-    /// Its URL, without a trailing slash.
+    /// Base URL, without a trailing slash.
     pub url: String,
-    /// Its port, for those who ask at the wrong one.
+    /// Port, named in the answer to HTTP requests on the election port.
     pub port: u16,
 }
 
 /// How a node's load is measured.
 #[derive(Debug)]
 pub struct LoadOptions {
-    /// Where the load comes from.
+    /// Source of the load.
     pub source: LoadSource,
-    /// Between two samples, in milliseconds.
+    /// Interval between two samples, in milliseconds.
     pub refresh_ms: u64,
 }
 
-/// Where a node keeps its ballot.
+/// Where a node stores its ballot.
 #[derive(Debug)]
 pub struct BallotOptions {
-    /// The directory, which exists.
+    /// Directory of the ballot file. It must exist.
     pub dir: PathBuf,
-    /// What keeps other processes from `dir`; held until the last ballot is written.
+    /// Lock that keeps other processes out of `dir`. It is held until the last ballot is written.
     pub lock: Option<Arc<File>>,
-    /// Whether this node has certainly never been started before, so that no ballot means that it never voted.
+    /// Whether this node has certainly never been started before. Then a missing ballot means that
+    /// it never voted.
     pub first_start: bool,
 }

@@ -1,34 +1,36 @@
-//! What the rest of the program sees of the election.
+//! Public view of the election: this node's role, the leader, and the known members.
 
 use serde::{Deserialize, Serialize};
 
 use rollcall_core::{BootMs, Load, MemberRole, NodeAddr, Term};
 
-/// What this node is in the cluster, as of the last change.
+/// This node's role in the cluster.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Role {
     /// This node's term.
     pub term: Term,
-    /// What this node is.
+    /// Role of this node in its term.
     pub state: RoleState,
-    /// The leader this node knows of: itself while it serves; `None` during an election.
+    /// The known leader: this node itself while it serves, `None` during an election.
     pub leader: Option<Leader>,
-    /// Since when no leader is known, on this machine's boot clock; `None` while one is. A node that leads, but does not
-    /// serve, knows none.
+    /// Since when no leader is known, on this machine's boot clock. `None` while one is known. A
+    /// leader that does not serve knows no leader.
     pub leaderless_since: Option<BootMs>,
 }
 
-/// What a node is.
+/// Role of a node in its term.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RoleState {
-    /// Won its term. It serves only before `serves_until`, compared with the clock at the moment of each answer.
+    /// Won the election of its term. It serves only before `serves_until`. Each answer compares
+    /// that with the clock.
     Leader {
-        /// The end of the lease on this machine's boot clock.
+        /// End of the lease on this machine's boot clock.
         serves_until: BootMs,
-        /// Whether it is about to hand over: it finishes what is under way and begins nothing new.
+        /// Whether a handover has begun. The leader then finishes the requests in progress and
+        /// starts no new ones.
         handing_over: bool,
     },
-    /// Asks for votes, or whether it would get them.
+    /// Asks for pre-votes or for votes.
     Candidate,
     /// Follows a leader or waits for one.
     Follower,
@@ -37,35 +39,35 @@ pub enum RoleState {
 /// How to reach a leader.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Leader {
-    /// The leader's name.
+    /// Name of the leader.
     pub node: NodeAddr,
-    /// Where its HTTP API is, without a trailing slash: `http://127.0.0.1:3001`.
+    /// Base URL of its HTTP API, without a trailing slash: `http://127.0.0.1:3001`.
     pub api_url: String,
-    /// The term it leads.
+    /// Term that it leads.
     pub term: Term,
 }
 
-/// What is known of one node, for operators.
+/// Known state of one node, for operators.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Member {
-    /// The node's name.
+    /// Name of the node.
     pub node: NodeAddr,
-    /// Where its HTTP API is; `None` until it was heard once.
+    /// Base URL of its HTTP API. `None` until the node was first heard.
     pub api_url: Option<String>,
-    /// What it said it was; `None` until it was heard once.
+    /// Role that it last reported. `None` until the node was first heard.
     pub role: Option<MemberRole>,
-    /// Whether a connection to it stands (true for this node itself).
+    /// Whether this node has a link to it. True for this node itself.
     pub reachable: bool,
-    /// The load it told last.
+    /// Load that it last reported.
     pub load: Option<Load>,
-    /// The term it told last.
+    /// Term that it last reported.
     pub term: Option<Term>,
-    /// When it was last heard, on this machine's boot clock.
+    /// When its last report was made, on this machine's boot clock.
     pub last_heard: Option<BootMs>,
 }
 
 impl Role {
-    /// The role of a node that has just started.
+    /// Role of a node that has just started.
     #[must_use]
     pub fn starting(term: Term, now: BootMs) -> Self {
         Self { term, state: RoleState::Follower, leader: None, leaderless_since: Some(now) }
@@ -77,26 +79,26 @@ impl Role {
         matches!(self.state, RoleState::Leader { serves_until, .. } if now < serves_until)
     }
 
-    /// Whether this node won its term, serving or not.
+    /// Whether this node won its term, whether it serves or not.
     #[must_use]
     pub fn leads(&self) -> bool {
         matches!(self.state, RoleState::Leader { .. })
     }
 
-    /// Whether this node is about to hand its leadership over.
+    /// Whether a handover of this node's leadership has begun.
     #[must_use]
     pub fn is_handing_over(&self) -> bool {
         matches!(self.state, RoleState::Leader { handing_over: true, .. })
     }
 
-    /// The leader to name to clients at `now`: never this node itself outside its lease.
+    /// The leader to report to clients at `now`. It is never this node itself outside its lease.
     #[must_use]
     pub fn leader_at(&self, now: BootMs) -> Option<&Leader> {
         let lapsed = matches!(self.state, RoleState::Leader { .. }) && !self.is_serving(now);
         self.leader.as_ref().filter(|_| !lapsed)
     }
 
-    /// The role's word for people.
+    /// The role as it is reported to other nodes and clients.
     #[must_use]
     pub fn member_role(&self) -> MemberRole {
         match self.state {

@@ -1,4 +1,4 @@
-//! Elections over real sockets, in one process, with short timings.
+//! Elections over real sockets in one process, with short timings.
 
 mod address_conflicts;
 mod captured_logs;
@@ -30,7 +30,7 @@ const TIMINGS: Timings = Timings {
     election_retry_ms: 20,
 };
 
-/// Far beyond what any wait here takes.
+/// Timeout of every wait in these tests. It is much longer than any wait needs.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 struct Cluster {
@@ -61,7 +61,7 @@ impl Cluster {
         Self::start_with(count, |_| {})
     }
 
-    /// Starts nodes whose options `change` has changed.
+    /// Starts nodes with options that `change` has modified.
     fn start_with(count: usize, change: impl Fn(&mut Options)) -> Self {
         let mut listeners: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         listeners.sort_by_key(|listener| listener.local_addr().unwrap());
@@ -87,7 +87,8 @@ impl Cluster {
         self.nodes[node].as_ref().expect("runs").role()
     }
 
-    /// Waits until every running node names the same leader, and it serves; its number.
+    /// Waits until one node serves and every running node names it as the leader. Returns its
+    /// index.
     async fn leader(&self) -> usize {
         let agreed = async {
             loop {
@@ -110,12 +111,12 @@ impl Cluster {
         timeout(TIMEOUT, agreed).await.expect("no leader that all agree on")
     }
 
-    /// What its leaders logged when `term` began.
+    /// The log lines of this cluster's leaders at the beginning of `term`.
     fn leadership_log_lines(&self, term: Term) -> Vec<String> {
-        let led = format!("leading term {term}: ");
-        // Another test may have had one of these ports before, but not all.
+        let led = format!("leading term={term} ");
+        // Another test may have used one of these ports before, but not all of them.
         let loads = self.peers.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let words = loads.iter().map(String::as_str).chain([led.as_str(), "; loads: ", "ms without a leader"]);
+        let words = loads.iter().map(String::as_str).chain([led.as_str(), " loads=", " leaderless_ms="]);
         captured_logs::lines(&words.collect::<Vec<_>>())
     }
 
@@ -134,7 +135,7 @@ async fn three_nodes_agree_on_a_leader_and_replace_it_when_it_stops() {
     let mut cluster = Cluster::start(3);
     let first = cluster.leader().await;
     let term = cluster.role(first).borrow().term;
-    // Followers learn the leader's note and the others' state with its heartbeats.
+    // Followers learn the leader's tag and the state of the other nodes from its heartbeats.
     let follower = (first + 1) % 3;
     let mut tag = cluster.nodes[follower].as_ref().unwrap().leader_tag();
     timeout(TIMEOUT, tag.wait_for(|tag| *tag == 40 + first as u64)).await.unwrap().unwrap();
@@ -154,10 +155,10 @@ async fn three_nodes_agree_on_a_leader_and_replace_it_when_it_stops() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_log_says_why_each_leader_leads() {
+async fn the_log_states_the_reason_of_each_leadership() {
     captured_logs::open();
-    let mut told = Vec::new();
-    // On a machine without time for these nodes, a term can end before it is handed over: then another cause is true.
+    let mut log_lines = Vec::new();
+    // On a busy machine a term can end before the planned handover. Then another reason is correct.
     for _ in 0..5 {
         let mut cluster = Cluster::start(3);
         let first = cluster.leader().await;
@@ -170,19 +171,19 @@ async fn the_log_says_why_each_leader_leads() {
         let first = cluster.peers[first];
         cluster.stop().await;
         if let [started, planned] = &lines[..]
-            && started.contains(": this node has started; ")
-            && (planned.contains(&format!(": handover by {first}; "))
-                || planned.contains(&format!(": {first} resigned; ")))
+            && started.contains("cause=\"this node has started\"")
+            && (planned.contains(&format!("cause=\"handover by {first}\""))
+                || planned.contains(&format!("cause=\"{first} resigned\"")))
         {
             return;
         }
-        told.push(lines);
+        log_lines.push(lines);
     }
-    panic!("never the start, and then a handover: {told:#?}");
+    panic!("no handover was logged as the reason: {log_lines:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leader_that_loses_its_followers_remembers_what_it_told_them() {
+async fn a_leader_that_loses_its_followers_keeps_its_last_tag() {
     let mut cluster = Cluster::start(3);
     let leader = cluster.leader().await;
     let tag = cluster.nodes[leader].as_ref().unwrap().leader_tag();
@@ -191,18 +192,18 @@ async fn a_leader_that_loses_its_followers_remembers_what_it_told_them() {
         cluster.nodes[follower].take().unwrap().stop().await;
     }
     let alone = role.wait_for(|role| !role.leads());
-    timeout(TIMEOUT, alone).await.expect("without a majority").unwrap();
+    timeout(TIMEOUT, alone).await.expect("the leader loses its majority").unwrap();
     assert_eq!(*tag.borrow(), 40 + leader as u64);
     cluster.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_comes_back_follows_and_remembers_its_term() {
+async fn a_restarted_node_follows_and_keeps_its_term() {
     let mut cluster = Cluster::start(3);
     let leader = cluster.leader().await;
     let follower = (leader + 1) % 3;
     let term = cluster.role(leader).borrow().term;
-    // It names the leader before the ballot of the leader's term is on disk.
+    // The node names the leader before the ballot of the leader's term is on disk.
     let saved = async {
         while cluster.transports[follower].saved_term() != Some(term) {
             sleep(Duration::from_millis(5)).await;
@@ -216,12 +217,12 @@ async fn a_node_that_comes_back_follows_and_remembers_its_term() {
     assert_eq!(again.role().borrow().term, term, "read from its ballot");
     cluster.nodes[follower] = Some(again);
     assert_eq!(cluster.leader().await, leader);
-    assert_eq!(cluster.role(leader).borrow().term, term, "nobody was disturbed");
+    assert_eq!(cluster.role(leader).borrow().term, term, "the term did not change");
     cluster.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_single_node_needs_nobody_and_remembers() {
+async fn a_single_node_serves_alone_and_keeps_its_term() {
     let cluster = Cluster::start(1);
     assert_eq!(cluster.leader().await, 0);
     assert!(matches!(cluster.role(0).borrow().state, RoleState::Leader { .. }));

@@ -1,4 +1,4 @@
-//! The links between nodes: sockets, the greeting, and the messages of other subsystems on the same
+//! Links between nodes: sockets, the handshake, and the messages of other subsystems on the same
 //! links.
 
 pub(crate) mod handshake;
@@ -26,13 +26,14 @@ use listener::{LinkEvent, LinkListener};
 use outbound::OutboundLink;
 use payload::Inbound;
 
-/// Frames that wait for one node; more are dropped, as a network would.
+/// Largest number of frames that wait for one node. Further frames are dropped, as a network would
+/// drop them.
 const OUTBOX_FRAMES: usize = 64;
 
-/// Cargo for each other node, and from them.
+/// Payload queues of the outbound links, and the queue of received payloads.
 pub(crate) type PayloadChannels = (HashMap<NodeId, mpsc::Receiver<Bytes>>, mpsc::Sender<Inbound>);
 
-/// The accepting side and a dialler to every other node; the diallers' outboxes.
+/// Starts the listener and one outbound link per other node. Returns the outboxes of the links.
 pub(crate) fn start(
     listener: tokio::net::TcpListener,
     api_port: u16,
@@ -51,7 +52,7 @@ pub(crate) fn start(
             node,
             policy: Arc::clone(policy),
             outbox,
-            payloads: payloads.remove(&node).expect("the carrier is made for the same peers"),
+            payloads: payloads.remove(&node).expect("the transport has a queue for every other peer"),
             redial_signal: Arc::clone(&redial_signal),
             events: events.clone(),
             stop: stop.clone(),

@@ -1,4 +1,4 @@
-//! The bytes between nodes: frames, the messages in them, and the proof of the cluster key. Pure.
+//! Wire format between nodes: frames, messages, and the proof of the cluster key. Pure.
 
 pub(crate) mod frame;
 pub(crate) mod hello;

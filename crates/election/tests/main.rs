@@ -1,4 +1,4 @@
-//! The election as a whole: the model check and the simulation, both on the state machine that really runs.
+//! Model check and simulation of the election. Both run the state machine of the product.
 
 mod model;
 mod simulation;

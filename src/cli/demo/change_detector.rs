@@ -1,46 +1,51 @@
-//! What is worth a line: compares what the nodes say with what was said last. Pure; the time is an argument.
+//! Change detector of the demo: compares each poll of the nodes with the state before. Pure: time
+//! is an argument.
 
 use std::fmt;
 
 use rollcall_core::BootMs;
 use rollcall_core::api::Health;
 
-/// A node that answers nothing for so long is reported; shorter silences are the machine's.
+/// Time without an answer after which a node is reported as silent, in milliseconds. A busy machine
+/// causes shorter gaps.
 const SILENT_AFTER_MS: u64 = 2000;
-/// A cluster without a leader for so long is reported; an election after a kill is shorter.
+/// Time without a leader after which it is reported, in milliseconds. An election after a kill is
+/// shorter.
 const LEADERLESS_AFTER_MS: u64 = 1000;
-/// How long the number of clients must stand still before it is reported: it moves in steps when many come or go.
+/// Time for which the number of clients must be stable before it is reported, in milliseconds. It
+/// changes in steps when many clients come or go.
 const STABLE_AFTER_MS: u64 = 1000;
 
-/// Something that changed.
+/// Change of the cluster. `Display` is the line that the demo prints.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum ClusterChange {
-    /// A node's process ended; `running` are left.
+    /// The process of a node exited; `running` nodes of `all` are left.
     Ended { node: String, how: String, was_leader: bool, running: usize, all: usize },
-    /// A node has said nothing for a while.
+    /// A node has not answered for a while.
     Silent { node: String },
-    /// A node that was silent or had ended answers.
+    /// A node answers again after it was silent or had exited.
     Back { node: String },
-    /// Another node leads; `after_ms` since the last sign of the one before.
+    /// A node became the leader, `after_ms` after the last sign of the leader before.
     Leads { node: String, before: Option<String>, after_ms: u64 },
-    /// No node has led for a while.
+    /// No node has been the leader for a while.
     Leaderless,
-    /// So many clients are online.
+    /// The number of online clients changed.
     Online { count: u64 },
 }
 
-/// What was seen so far.
+/// State of the cluster at the last poll.
 pub(super) struct ChangeDetector {
     nodes: Vec<TrackedNode>,
     leader: Option<usize>,
-    /// The last moment at which there was a leader.
+    /// Last time at which there was a leader.
     last_leader_at: BootMs,
     is_leaderless: bool,
     online: Option<u64>,
-    /// A new number of clients, and since when it has stood.
+    /// A new number of clients that is not reported yet, and the time since which it is stable.
     pending: Option<(u64, BootMs)>,
 }
 
+/// Last known state of one node.
 struct TrackedNode {
     name: String,
     state: ProcessState,
@@ -55,7 +60,7 @@ enum ProcessState {
 }
 
 impl ChangeDetector {
-    /// A watch over these nodes, none of which leads yet.
+    /// A detector for these nodes, without a leader.
     pub(super) fn new(names: impl IntoIterator<Item = String>, now: BootMs) -> Self {
         let tracked = |name| TrackedNode { name, state: ProcessState::Up, answered_at: now };
         Self {
@@ -68,21 +73,22 @@ impl ChangeDetector {
         }
     }
 
-    /// The place of the leader among the nodes.
+    /// Index of the leader.
     pub(super) fn leader(&self) -> Option<usize> {
         self.leader
     }
 
-    /// Whether the next look should come soon, to measure an election well.
+    /// Whether there is no running leader. The next poll should then come soon, to measure the
+    /// election.
     pub(super) fn is_leader_down(&self) -> bool {
         self.leader.is_none_or(|leader| self.nodes[leader].state != ProcessState::Up)
     }
 
-    /// A node's process ended.
+    /// Records the exit of a node's process.
     pub(super) fn process_exited(&mut self, index: usize, how: String, now: BootMs) -> ClusterChange {
         let was_leader = self.leader == Some(index);
         if was_leader {
-            // The moment is known exactly; the last look may be older.
+            // The time of the exit is exact, and the last poll may be older.
             self.last_leader_at = now;
         }
         self.nodes[index].state = ProcessState::Ended;
@@ -90,7 +96,7 @@ impl ChangeDetector {
         ClusterChange::Ended { node: self.nodes[index].name.clone(), how, was_leader, running, all: self.nodes.len() }
     }
 
-    /// What each node says of itself at `now`; `None` for one that does not answer.
+    /// Records the health of each node at `now` (`None`: no answer), and returns the changes.
     pub(super) fn observe(&mut self, answers: &[Option<Health>], now: BootMs) -> Vec<ClusterChange> {
         let mut changes = Vec::new();
         for (node, answer) in self.nodes.iter_mut().zip(answers) {
@@ -100,7 +106,8 @@ impl ChangeDetector {
             let health = answer.as_ref().filter(|health| health.is_leader)?;
             Some((health.term, index, health.online_clients_count))
         });
-        // The answers are not of one moment, so an old leader's may stand beside the new one's.
+        // The answers have slightly different times, so both the old and the new leader may be
+        // among them.
         match serving.max() {
             Some((_, index, online)) => {
                 changes.extend(self.set_leader(index, now));
@@ -115,6 +122,7 @@ impl ChangeDetector {
         changes
     }
 
+    /// Records that node `index` is the leader.
     fn set_leader(&mut self, index: usize, now: BootMs) -> Option<ClusterChange> {
         let before = self.leader.replace(index);
         let after_ms = now.since(self.last_leader_at);
@@ -128,6 +136,7 @@ impl ChangeDetector {
         })
     }
 
+    /// Records the number of online clients. It is a change only after it was stable for a while.
     fn set_online_count(&mut self, online: u64, now: BootMs) -> Option<ClusterChange> {
         if self.online == Some(online) {
             self.pending = None;
@@ -210,7 +219,7 @@ mod tests {
         }
     }
 
-    /// Three nodes, the first of which has led since moment 0, with 5 clients online.
+    /// Three nodes. The first one has been the leader since time 0, and 5 clients are online.
     fn detector() -> ChangeDetector {
         let mut detector = ChangeDetector::new(["a", "b", "c"].map(str::to_owned), BootMs(0));
         let answers = [Some(health(true, 1, 5)), Some(health(false, 1, 5)), Some(health(false, 1, 5))];
@@ -222,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_killed_leader_is_reported_and_then_its_successor_with_the_time_it_took() {
+    fn a_killed_leader_is_reported_and_then_the_new_leader_with_the_elapsed_time() {
         let mut detector = detector();
         assert!(!detector.is_leader_down());
         let ended = detector.process_exited(0, "signal: 9 (SIGKILL)".into(), BootMs(5000));
@@ -239,17 +248,17 @@ mod tests {
     }
 
     #[test]
-    fn a_handover_is_measured_from_the_last_look_at_the_old_leader() {
+    fn a_handover_is_measured_from_the_last_poll_of_the_old_leader() {
         let mut detector = detector();
         let answers = |old, new| [Some(health(old, 1, 5)), Some(health(new, 2, 5)), Some(health(false, 1, 5))];
         detector.observe(&answers(true, false), BootMs(6000));
-        // Both answers can stand side by side; the newer term counts.
+        // Both nodes report themselves as leader; the higher term counts.
         let changes = detector.observe(&answers(true, true), BootMs(6100));
         assert_eq!(changes, [ClusterChange::Leads { node: "b".into(), before: Some("a".into()), after_ms: 100 }]);
     }
 
     #[test]
-    fn a_cluster_without_a_leader_is_reported_once_and_its_end_too() {
+    fn a_cluster_without_a_leader_is_reported_once_and_so_is_the_next_leader() {
         let mut detector = detector();
         let nobody = [Some(health(false, 1, 0)), Some(health(false, 1, 0)), Some(health(false, 1, 0))];
         let start = STABLE_AFTER_MS + 1;
@@ -261,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_reported_after_a_while_and_its_end_at_once() {
+    fn a_silent_node_is_reported_after_the_limit_and_its_return_at_once() {
         let mut detector = detector();
         let answers = [Some(health(true, 1, 5)), None, Some(health(false, 1, 5))];
         let start = STABLE_AFTER_MS + 1;
@@ -277,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_node_is_not_called_silent_too() {
+    fn an_exited_node_is_not_reported_as_silent_too() {
         let mut detector = detector();
         detector.process_exited(1, "exit status: 0".into(), BootMs(2000));
         assert!(
@@ -287,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn one_node_of_three_is_said_to_be_too_few() {
+    fn one_node_of_three_is_reported_as_no_majority() {
         let mut detector = detector();
         detector.process_exited(1, "x".into(), BootMs(2000));
         let text = detector.process_exited(2, "x".into(), BootMs(2000)).to_string();
@@ -299,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_clients_is_reported_when_it_stands_still() {
+    fn the_number_of_clients_is_reported_when_it_is_stable() {
         let mut detector = detector();
         let mut observe = |online, at| {
             detector.observe(
@@ -312,7 +321,7 @@ mod tests {
         assert!(observe(7, 4899).is_empty());
         assert_eq!(observe(7, 4900), [ClusterChange::Online { count: 7 }]);
         assert!(observe(8, 5000).is_empty());
-        assert!(observe(7, 5100).is_empty(), "a flicker is no change");
+        assert!(observe(7, 5100).is_empty(), "a short change back and forth is not reported");
         assert!(observe(7, 9000).is_empty());
     }
 }

@@ -1,9 +1,9 @@
-//! What the demo shows when it is ready.
+//! Instructions that the demo prints when the cluster is ready.
 
 use super::node_processes::DemoNode;
 use super::work_dir::{WorkDir, shell_line};
 
-/// The screen: who runs where, what to try, how to end it.
+/// The instructions: a table of the nodes, commands to try, and how to stop the demo.
 pub(super) fn instructions(nodes: &[DemoNode], leader: usize, clients: u16, folder: &WorkDir) -> String {
     let url = &nodes[leader].url;
     let pid = nodes[leader].pid;
@@ -39,7 +39,7 @@ fn row(node: &DemoNode, leads: bool) -> String {
     format!("  {:<15}  {:<22}  {role:<8}  {:<7}  {log}\n", node.name, node.url, node.pid)
 }
 
-/// How to bring back a node that has ended.
+/// Hint with the command that restarts a node.
 pub(super) fn restart_hint(node: &DemoNode) -> String {
     format!("to start it again: {}", shell_line(&node.command))
 }
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_screen_names_the_real_leader_everywhere() {
+    fn the_instructions_name_the_current_leader_everywhere() {
         let node = |n: u32| DemoNode {
             name: format!("127.0.0.1:808{n}"),
             url: format!("http://127.0.0.1:300{n}"),

@@ -1,4 +1,5 @@
-//! The demo's nodes: real processes of this same program, which end when the demo ends, however it ends.
+//! Node processes of the demo. They run this program, and they stop when the demo ends for any
+//! reason.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -15,35 +16,37 @@ use tokio_util::sync::CancellationToken;
 use super::ports::Ports;
 use crate::config;
 
-/// A node drains its connections for up to 10 s when it is asked to end; after this it is killed.
+/// Time after SIGTERM until a node is killed. A node drains its connections for up to 10 s.
 const STOP_TIMEOUT: Duration = Duration::from_secs(12);
-/// How much of a log's end is read for its last line.
+/// Number of bytes at the end of a log that are searched for its last line.
 const LOG_TAIL_BYTES: usize = 4096;
 
-/// One node, as people see it.
+/// Node of the demo, with the facts that the instructions show.
 #[derive(Clone, Debug)]
 pub(super) struct DemoNode {
-    /// Its election address, which is its name.
+    /// Election address, which is the node's name.
     pub(super) name: String,
-    /// Where its API is.
+    /// Base URL of its HTTP API.
     pub(super) url: String,
     pub(super) pid: u32,
+    /// Path of its log file.
     pub(super) log: PathBuf,
-    /// The program and its arguments, for starting it again by hand.
+    /// Command line, for a restart by hand.
     pub(super) command: Vec<OsString>,
 }
 
-/// The processes.
+/// Running node processes, each with a task that supervises it.
 pub(super) struct NodeProcesses {
     supervisors: JoinSet<(usize, io::Result<ExitStatus>)>,
     stop: CancellationToken,
     kill: CancellationToken,
-    /// A node ends when its standard input is closed. The system closes it even if the demo is killed.
+    /// Write ends of the nodes' standard input. A node stops when its standard input is closed, and
+    /// the system closes it even if the demo is killed.
     _lifelines: Vec<ChildStdin>,
 }
 
 impl NodeProcesses {
-    /// Starts a node for each pair of ports, with all files in `folder`.
+    /// Starts one node for each pair of ports, with all files in `folder`.
     pub(super) fn start(folder: &Path, ports: &[Ports]) -> io::Result<(Vec<DemoNode>, Self)> {
         let program = std::env::current_exe()?;
         let file = folder.join("config.toml");
@@ -68,42 +71,43 @@ impl NodeProcesses {
         Ok((nodes, Self { supervisors, stop, kill, _lifelines: lifelines }))
     }
 
-    /// Waits until a node ends: its place among the nodes and how it ended. Never returns when none is left.
+    /// Waits until a node exits; returns its index and its exit status. Never returns if none is
+    /// left.
     pub(super) async fn next_exit(&mut self) -> (usize, String) {
         loop {
             match self.supervisors.join_next().await {
                 Some(Ok((index, Ok(status)))) => return (index, status.to_string()),
                 Some(Ok((index, Err(error)))) => return (index, error.to_string()),
-                // A minder neither panics nor is aborted while the demo runs.
+                // A supervisor task neither panics nor is aborted while the demo runs.
                 Some(Err(_)) => {}
                 None => std::future::pending().await,
             }
         }
     }
 
-    /// Asks all nodes to end and waits until they have; kills those that take too long.
+    /// Sends SIGTERM to all nodes and waits for their exit. Kills a node that takes too long.
     pub(super) async fn stop(&mut self) {
         self.stop.cancel();
         while self.supervisors.join_next().await.is_some() {}
     }
 
-    /// Kills all nodes.
+    /// Kills all nodes and waits for their exit.
     pub(super) async fn kill(&mut self) {
         self.kill.cancel();
         while self.supervisors.join_next().await.is_some() {}
     }
 }
 
-/// Waits for the end of a process, and brings it about when it is wanted.
+/// Waits for the exit of a process. Stops it with SIGTERM or SIGKILL when a token is cancelled.
 async fn supervise(mut child: Child, stop: CancellationToken, kill: CancellationToken) -> io::Result<ExitStatus> {
     tokio::select! {
         status = child.wait() => return status,
         () = stop.cancelled() => {}
         () = kill.cancelled() => {}
     }
-    // The process has not been waited for, so its number cannot be another's by now.
+    // The exit status was not collected yet, so no other process can have this id.
     if let Some(pid) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
-        // It fails only if the process has just ended, which is what is wanted.
+        // It fails only if the process has just exited.
         let _ = kill_process(pid, Signal::TERM);
     }
     tokio::select! {
@@ -121,16 +125,17 @@ fn spawn(command: &[OsString], log: &Path) -> io::Result<Child> {
     process.stdout(log.try_clone()?).stderr(log).spawn()
 }
 
-/// The process for a command line; `None` for an empty one.
+/// The process for a command line; `None` for an empty command line.
 fn process(command: &[OsString]) -> Option<Command> {
     let (program, arguments) = command.split_first()?;
     let mut process = Command::new(program);
     process.args(arguments).arg("--exit-with-stdin").stdin(Stdio::piped());
-    // What is set in this shell for other nodes is not meant for these.
-    for variable in config::variables() {
+    // The variables of this shell are for other nodes, not for those of the demo.
+    for variable in config::env_vars() {
         process.env_remove(variable);
     }
-    // A group of its own: Ctrl-C must reach the demo alone, or each node would get two signals and end at once.
+    // Own process group: Ctrl-C must reach the demo only. A node that got two signals would exit at
+    // once.
     process.process_group(0).kill_on_drop(true);
     Some(process)
 }
@@ -139,7 +144,7 @@ fn command(program: &Path, file: &Path, folder: &Path, ports: Ports) -> Vec<OsSt
     let data = folder.join("data");
     let api_port = ports.api.to_string();
     let name = name(ports);
-    // The API listens on this machine only: a demo must not open a door to the network.
+    // The API listens on the loopback address: a demo must not be reachable from the network.
     let pairs: [(&str, &std::ffi::OsStr); 5] = [
         ("--config", file.as_os_str()),
         ("--this-node", name.as_ref()),
@@ -155,7 +160,7 @@ fn name(ports: Ports) -> String {
     format!("127.0.0.1:{}", ports.election)
 }
 
-/// The file that all nodes share; the rest is given on their command lines.
+/// Configuration file that all nodes share. Other settings are on their command lines.
 fn configuration(ports: &[Ports]) -> String {
     let peers: Vec<String> = ports.iter().map(|ports| format!("{:?}", name(*ports))).collect();
     format!(
@@ -164,7 +169,7 @@ fn configuration(ports: &[Ports]) -> String {
     )
 }
 
-/// The last line of a node's log that says anything.
+/// Last line of a node's log that is not empty.
 pub(super) fn last_log_line(log: &Path) -> Option<String> {
     let bytes = fs::read(log).ok()?;
     let tail = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(LOG_TAIL_BYTES)..]).into_owned();
@@ -177,7 +182,7 @@ mod tests {
     use crate::config::{Config, Flags};
 
     #[test]
-    fn the_nodes_are_given_a_configuration_that_is_right() {
+    fn the_configuration_of_the_nodes_is_valid() {
         let ports = [
             Ports { election: 8080, api: 3000 },
             Ports { election: 8081, api: 3001 },
@@ -190,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_inherits_none_of_the_variables_of_other_nodes() {
+    fn a_node_inherits_no_configuration_variables() {
         let process = process(&["rollcall".into()]).unwrap();
         let removed: Vec<_> =
             process.as_std().get_envs().filter(|(_, value)| value.is_none()).map(|(name, _)| name).collect();
@@ -200,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_words_are_the_last_line_with_words() {
+    fn the_last_log_line_is_the_last_one_that_is_not_empty() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
         assert_eq!(last_log_line(&log), None);
@@ -211,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_process_that_ignores_the_wish_to_end_is_killed_by_the_second() {
+    async fn a_process_that_ignores_sigterm_is_killed_by_the_second_request() {
         let folder = tempfile::tempdir().unwrap();
         let script = "trap '' TERM; echo ready; while :; do sleep 1; done";
         let command = ["sh", "-c", script].map(OsString::from);

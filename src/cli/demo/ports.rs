@@ -1,40 +1,41 @@
-//! Which ports the demo's nodes use: the documented ones where they are free.
+//! Ports of the demo's nodes: the documented ports if they are free, otherwise the next free ones.
 
 use std::net::{Ipv4Addr, TcpListener};
 
-/// How many nodes the demo runs: the fewest that survive the loss of one.
+/// Number of nodes. Three is the smallest cluster that survives the loss of one node.
 pub(super) const NODES: u16 = 3;
 const FIRST_API_PORT: u16 = 3000;
 const FIRST_ELECTION_PORT: u16 = 8080;
-/// How far above its documented range a free port is looked for.
+/// Number of ports above the documented range that are tried.
 const MAX_TRIES: u16 = 1000;
 
-/// The ports of one node.
+/// Ports of one node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Ports {
     pub(super) election: u16,
     pub(super) api: u16,
 }
 
-/// Ports for all nodes; `None` if too few are free.
+/// Chooses ports for all nodes; `None` if too few ports are free.
 pub(super) fn choose(is_free: impl Fn(u16) -> bool) -> Option<Vec<Ports>> {
     let api = range(FIRST_API_PORT, &is_free)?;
     let election = range(FIRST_ELECTION_PORT, &is_free)?;
     Some(election.into_iter().zip(api).map(|(election, api)| Ports { election, api }).collect())
 }
 
-/// The documented ports with the taken ones replaced by the next free ones above.
+/// The documented ports from `first` on, with used ports replaced by the next free ones above them.
 fn range(first: u16, is_free: &impl Fn(u16) -> bool) -> Option<Vec<u16>> {
     let mut spare = (first + NODES..first + NODES + MAX_TRIES).filter(|port| is_free(*port));
     (first..first + NODES).map(|port| if is_free(port) { Some(port) } else { spare.next() }).collect()
 }
 
-/// Whether a node could listen on this port now. Someone may be faster; the node then says so itself.
+/// Whether a node could listen on this port now. If another program takes it, the node reports
+/// that.
 pub(super) fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
-/// What to say about a port that is not the documented one.
+/// One notice for each port that is not the documented one.
 pub(super) fn notices(ports: &[Ports]) -> Vec<String> {
     let documented = (FIRST_ELECTION_PORT..).zip(FIRST_API_PORT..);
     let pairs = ports.iter().zip(documented);
@@ -58,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_port_is_replaced_and_said() {
+    fn a_used_port_is_replaced_and_a_notice_says_so() {
         let ports = choose(|port| ![3001, 3003, 8080].contains(&port)).unwrap();
         assert_eq!(ports.iter().map(|node| node.api).collect::<Vec<_>>(), [3000, 3004, 3002]);
         assert_eq!(ports.iter().map(|node| node.election).collect::<Vec<_>>(), [8083, 8081, 8082]);
@@ -69,12 +70,12 @@ mod tests {
     }
 
     #[test]
-    fn no_free_port_is_no_endless_search() {
+    fn the_search_ends_if_no_port_is_free() {
         assert_eq!(choose(|_| false), None);
     }
 
     #[test]
-    fn a_port_that_someone_listens_on_is_not_free() {
+    fn a_port_with_a_listener_is_not_free() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         assert!(!is_free(listener.local_addr().unwrap().port()));
     }

@@ -1,4 +1,4 @@
-//! The demo's clients: users that register, show pictures and stay online, as a peer-to-peer program would.
+//! Sample clients of the demo: users that register, upload images and stay online.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +10,15 @@ use super::sample_images;
 use rollcall_client::{Client, ClientError, NewUser};
 use rollcall_core::{Addr, Username};
 
-/// The most clients that the demo runs; their addresses take as many ports, on which nobody listens.
+/// Largest number of clients. Each has an address with its own port, on which no program listens.
 pub(super) const MAX_CLIENTS: u16 = 200;
+/// Port in the address of the first client.
 const FIRST_PORT: u16 = 9000;
-/// Well below the 30 s after which a client would be offline, so that a change can be watched.
+/// Time between two heartbeats. It is far below the TTL of 30 s, so that changes show soon.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(3);
 const NAMES: [&str; 10] = ["alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan", "judy"];
 
-/// One of the clients.
+/// Sample client.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct SampleClient {
     number: u16,
@@ -31,12 +32,12 @@ impl SampleClient {
     }
 }
 
-/// Starts `count` clients; they end with the set.
+/// Starts `count` clients. They stop when the set is dropped.
 pub(super) fn start(count: u16, client: &Arc<Client>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     for number in 0..count {
         let client = Arc::clone(client);
-        // Spread over the time between two beats, as the beats of strangers are.
+        // Spread the heartbeats over the interval, as those of independent clients are.
         let start_delay = HEARTBEAT_INTERVAL * u32::from(number) / u32::from(count);
         tasks.spawn(async move { run_client(&client, &sample(number), start_delay).await });
     }
@@ -58,17 +59,17 @@ async fn run_client(client: &Client, sample: &SampleClient, start_delay: Duratio
     }
 }
 
-/// Registers, goes online and shows the pictures, once.
+/// Registers the client, sends the first heartbeat, and uploads its images once.
 async fn go_online(client: &Client, sample: &SampleClient, has_images: &mut bool) -> Result<(), ClientError> {
     match client.register(&sample.as_new_user()).await {
-        // Someone registered the name by hand, in a directory that is kept: it can be used all the same.
+        // In a kept directory the user may have registered the name by hand. Use it anyway.
         Ok(_) | Err(ClientError::Rejected { status: 409, .. }) => {}
         Err(error) => return Err(error),
     }
     client.heartbeat(&sample.user, Some(sample.addr.into())).await?;
     if !*has_images {
         *has_images = true;
-        // A client without its pictures is online all the same.
+        // A client without images is online too.
         if let Err(error) = upload_images(client, sample).await {
             warn!(user = %sample.user, "{} cannot show its pictures: {error}", sample.user);
         }
@@ -78,7 +79,7 @@ async fn go_online(client: &Client, sample: &SampleClient, has_images: &mut bool
 
 async fn upload_images(client: &Client, sample: &SampleClient) -> Result<(), ClientError> {
     let mut uploads = client.uploads(&sample.user).await?;
-    // Every second client has two.
+    // Every second client has two images.
     for number in 0..=usize::from(sample.number % 2) {
         let Ok((kind, bytes)) = sample_images::encode(usize::from(sample.number), number) else { continue };
         let stored = uploads.send(kind, bytes.into()).await?;
@@ -87,7 +88,7 @@ async fn upload_images(client: &Client, sample: &SampleClient) -> Result<(), Cli
     Ok(())
 }
 
-/// Sends heartbeats until the registry does not know the user any more.
+/// Sends heartbeats until the registry no longer knows the user.
 async fn send_heartbeats(client: &Client, sample: &SampleClient) {
     loop {
         match client.heartbeat(&sample.user, Some(sample.addr.into())).await {
@@ -117,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_many_clients_as_are_allowed_differ_in_name_and_address() {
+    fn all_clients_up_to_the_limit_have_different_names_and_addresses() {
         let samples: Vec<SampleClient> = (0..MAX_CLIENTS).map(sample).collect();
         assert_eq!(samples.iter().map(|sample| &sample.user).collect::<HashSet<_>>().len(), samples.len());
         assert_eq!(samples.iter().map(|sample| sample.addr).collect::<HashSet<_>>().len(), samples.len());

@@ -1,4 +1,4 @@
-//! Small images for the sample clients, told apart at a glance: a colour for each client, a pattern for each image.
+//! Generated images of the sample clients: one colour for each client, one pattern for each image.
 
 use std::io::Cursor;
 
@@ -6,13 +6,13 @@ use image::{ImageFormat, ImageResult, Rgb, RgbImage};
 
 use rollcall_core::ImageKind;
 
-/// Within what the registry takes (128×128).
+/// Width and height in pixels. The registry accepts up to 128×128.
 const SIDE: u32 = 96;
 
-/// The `number`-th image of the `client`-th client, encoded.
+/// Draws and encodes the `number`-th image of the `client`-th client.
 ///
 /// # Errors
-/// What the encoder says; it has no reason to, for these images.
+/// An error of the encoder. None is known for these images.
 pub(super) fn encode(client: usize, number: usize) -> ImageResult<(ImageKind, Vec<u8>)> {
     let (kind, format) = match number % 3 {
         0 => (ImageKind::Png, ImageFormat::Png),
@@ -27,7 +27,7 @@ pub(super) fn encode(client: usize, number: usize) -> ImageResult<(ImageKind, Ve
     Ok((kind, bytes.into_inner()))
 }
 
-/// Neighbours on the list lie far apart on the colour wheel: the step is a little more than a third of its 1530 hues.
+/// Colour of a client. Neighbours differ by more than a third of the colour wheel's 1530 hues.
 fn colour(client: usize) -> Rgb<u8> {
     let hue = (client % 1530) * 557 % 1530;
     let ramp = u8::try_from(hue % 255).unwrap_or(u8::MAX);
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_picture_is_what_its_kind_says_and_small_enough() {
+    fn every_image_has_the_format_of_its_kind_and_a_valid_size() {
         for number in 0..3 {
             let (kind, bytes) = encode(0, number).unwrap();
             let format = image::guess_format(&bytes).unwrap();
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_clients_have_the_same_picture() {
+    fn no_two_clients_have_the_same_image() {
         let images: HashSet<Vec<u8>> = (0..200).map(|client| encode(client, 0).unwrap().1).collect();
         assert_eq!(images.len(), 200);
     }

@@ -1,4 +1,5 @@
-//! Where the demo keeps its files: a temporary directory that goes at the end, or one that the user named.
+//! Working directory of the demo: a temporary one that is removed at the end, or one that the user
+//! named.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder};
@@ -6,23 +7,23 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// How many names are tried for a temporary directory; an old one is left only by a demo that was killed.
+/// Number of names that are tried for a temporary directory. Only a killed demo leaves an old one.
 const MAX_TRIES: u32 = 100;
 
-/// The demo's directory.
+/// Directory of the demo.
 pub(super) struct WorkDir {
     path: PathBuf,
     is_temporary: bool,
 }
 
 impl WorkDir {
-    /// The directory that the user named, made if it is not there; it stays.
+    /// Opens the directory that the user named, and creates it if necessary. It is never removed.
     pub(super) fn kept(path: &Path) -> io::Result<Self> {
         fs::create_dir_all(path)?;
         Ok(Self { path: fs::canonicalize(path)?, is_temporary: false })
     }
 
-    /// A new directory for this user alone; it goes when the value is dropped.
+    /// Creates a directory that only this user can access. It is removed when the value is dropped.
     pub(super) fn temporary() -> io::Result<Self> {
         Self::temporary_in(&std::env::temp_dir())
     }
@@ -52,13 +53,13 @@ impl WorkDir {
 impl Drop for WorkDir {
     fn drop(&mut self) {
         if self.is_temporary {
-            // Nothing can be done about a failure, and the system clears its temporary directory by itself.
+            // Ignore a failure: the system cleans its temporary directory by itself.
             let _ = fs::remove_dir_all(&self.path);
         }
     }
 }
 
-/// A command as it can be typed into a shell.
+/// The command line with shell quoting.
 pub(super) fn shell_line<'a>(words: impl IntoIterator<Item = &'a OsString>) -> String {
     words.into_iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
 }
@@ -78,8 +79,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_temporary_folder_goes_and_a_named_one_stays() {
-        // Not where other tests of this process have theirs: they would take the name again.
+    fn a_temporary_directory_is_removed_and_a_named_one_stays() {
+        // A separate parent directory, because other tests of this process use the same names.
         let parent = tempfile::tempdir().unwrap();
         let folder = WorkDir::temporary_in(parent.path()).unwrap();
         let path = folder.path().to_owned();
@@ -93,13 +94,13 @@ mod tests {
     }
 
     #[test]
-    fn two_temporary_folders_are_two() {
+    fn two_temporary_directories_are_different() {
         let (one, two) = (WorkDir::temporary().unwrap(), WorkDir::temporary().unwrap());
         assert_ne!(one.path(), two.path());
     }
 
     #[test]
-    fn a_shell_reads_the_line_back_as_it_was() {
+    fn special_characters_of_a_command_line_are_quoted() {
         let words = ["/a b/it's", "--config", "", "127.0.0.1:8080"].map(OsString::from);
         assert_eq!(shell_line(&words), r"'/a b/it'\''s' --config '' 127.0.0.1:8080");
     }

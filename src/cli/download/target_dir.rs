@@ -1,4 +1,7 @@
-//! The directory of a download. Nothing is written outside of it, through a link, or by halves.
+//! Target directory of a download.
+//!
+//! Invariant: each file is written atomically and inside the directory, never through a symbolic
+//! link.
 
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
@@ -12,31 +15,33 @@ use sha2::{Digest, Sha256};
 use rollcall_core::{ImageName, Username};
 
 const INFO: &str = "info.json";
-/// What is larger was not put there by us, and is fetched again.
+/// Largest existing file that is read, in bytes. A larger one is not an image of the registry, so
+/// the image is downloaded again.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
-/// How many bytes of the hash a node puts into an entity tag. Were it another number, all would be fetched again.
+/// Number of hash bytes in a node's entity tag. With any other number, nothing would match, and all
+/// images would be downloaded again.
 const ETAG_HASH_BYTES: usize = 16;
 
-/// The directory.
+/// Directory with one folder for each client.
 pub(super) struct TargetDir {
     root: PathBuf,
 }
 
 impl TargetDir {
-    /// Makes the directory if it is not there.
+    /// Creates the directory if it does not exist.
     pub(super) fn open(root: &Path) -> io::Result<Self> {
         fs::create_dir_all(root)?;
         Ok(Self { root: root.to_owned() })
     }
 
-    /// Makes a client's folder, with what is known of the client.
+    /// Creates the folder of a client, and writes its `info.json`.
     pub(super) fn prepare_client(&self, user: &Username, info: &str) -> io::Result<()> {
         let dir = self.dir(user);
         match fs::create_dir(&dir) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             made => made?,
         }
-        // A link in its place would lead elsewhere.
+        // A symbolic link here could lead out of the directory.
         if !fs::symlink_metadata(&dir)?.is_dir() {
             return Err(io::Error::new(io::ErrorKind::NotADirectory, format!("{} is no folder", dir.display())));
         }
@@ -46,7 +51,7 @@ impl TargetDir {
         self.save(user, INFO, info.as_bytes())
     }
 
-    /// The entity tag that a node would give the picture that is there; `None` if there is none.
+    /// Entity tag that a node computes for the existing image; `None` if there is no such file.
     pub(super) fn etag(&self, user: &Username, image: &ImageName) -> Option<String> {
         let bytes = read(&self.dir(user).join(image.as_str())).ok()?;
         let mut tag = String::from("\"");
@@ -58,7 +63,7 @@ impl TargetDir {
         Some(tag)
     }
 
-    /// Writes a file, whole or not at all. A link in its place is replaced.
+    /// Writes a file atomically. A symbolic link of that name is replaced.
     pub(super) fn save(&self, user: &Username, name: &str, bytes: &[u8]) -> io::Result<()> {
         let dir = self.dir(user);
         let partial = dir.join(format!(".download.{}.{name}", std::process::id()));
@@ -71,13 +76,13 @@ impl TargetDir {
         saved
     }
 
-    /// A username is always one safe path segment.
+    /// Path of a client's folder. A username is always one safe path segment.
     fn dir(&self, user: &Username) -> PathBuf {
         self.root.join(user.as_str())
     }
 }
 
-/// A file that is one, and not a link to one.
+/// Reads a regular file; a symbolic link is an error.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or(0);
     let file = File::options().read(true).custom_flags(flags).open(path)?;
@@ -101,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_whole_and_nothing_else_is_left() {
+    fn files_are_complete_and_no_temporary_file_is_left() {
         let dir = tempfile::tempdir().unwrap();
         let downloads = TargetDir::open(&dir.path().join("a/b")).unwrap();
         let image = ImageName::parse("1733511234-a1b2c3d4.png").unwrap();
@@ -116,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_written_through_a_link() {
+    fn nothing_is_written_through_a_symbolic_link() {
         let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let downloads = TargetDir::open(dir.path()).unwrap();
         symlink(elsewhere.path(), dir.path().join("alice")).unwrap();

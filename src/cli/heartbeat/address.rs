@@ -1,4 +1,5 @@
-//! The address that a user's heartbeats carry: one that was given, or the one by which this machine reaches the server.
+//! Address in a user's heartbeats: a fixed one, or the local address of the connection to the
+//! server.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -11,7 +12,7 @@ use rollcall_core::{Addr, AddrForm};
 
 const AUTO: &str = "auto";
 
-/// An address as it is given on the command line.
+/// Value of the flag `--addr`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum HeartbeatAddr {
     /// `IP:PORT` or `:PORT`.
@@ -21,8 +22,10 @@ pub(super) enum HeartbeatAddr {
 }
 
 impl HeartbeatAddr {
+    /// Parses the value of the flag.
+    ///
     /// # Errors
-    /// Says what is right.
+    /// A message that says what is right.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         if text == AUTO {
             return Ok(Self::Auto(None));
@@ -36,7 +39,10 @@ impl HeartbeatAddr {
         }
     }
 
-    /// The same with a port, which `auto` alone lacks.
+    /// Adds the port of the registration to `auto` without a port.
+    ///
+    /// # Errors
+    /// [`CommandError`] if neither has a port.
     pub(super) fn with_port(self, port: Option<u16>) -> Result<Self, CommandError> {
         match (self, port) {
             (Self::Auto(None), None) => Err(CommandError::new(
@@ -48,7 +54,8 @@ impl HeartbeatAddr {
         }
     }
 
-    /// What to send now; `None` if this machine's address cannot be told, and the last one stays.
+    /// The address to send now; `None` if the local address is unknown. The last address then
+    /// stays.
     pub(super) async fn resolve(&self, client: &Client) -> Option<AddrForm> {
         match self {
             Self::Fixed(form) => Some(*form),
@@ -61,7 +68,9 @@ impl HeartbeatAddr {
     }
 }
 
-/// The address from which this machine would send to the server. A UDP socket finds out without sending anything.
+/// Local address from which this machine sends to the server.
+///
+/// Connecting a UDP socket selects the address without sending a packet.
 async fn local_ip_towards(server: &str) -> Option<IpAddr> {
     let url: Url = server.parse().ok()?;
     let host = url.host_str()?.trim_matches(['[', ']']).to_owned();
@@ -77,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_given_or_found_out() {
+    fn an_address_is_fixed_or_automatic_and_other_texts_are_rejected() {
         assert_eq!(HeartbeatAddr::parse("auto"), Ok(HeartbeatAddr::Auto(None)));
         assert_eq!(HeartbeatAddr::parse("auto:9000"), Ok(HeartbeatAddr::Auto(Some(9000))));
         assert!(matches!(HeartbeatAddr::parse(":9000"), Ok(HeartbeatAddr::Fixed(AddrForm::PortOnly(_)))));
@@ -88,14 +97,14 @@ mod tests {
     }
 
     #[test]
-    fn auto_takes_the_port_of_the_registration() {
+    fn auto_without_a_port_uses_the_port_of_the_registration() {
         assert_eq!(HeartbeatAddr::Auto(None).with_port(Some(9)).unwrap(), HeartbeatAddr::Auto(Some(9)));
         assert_eq!(HeartbeatAddr::Auto(Some(8)).with_port(Some(9)).unwrap(), HeartbeatAddr::Auto(Some(8)));
         assert!(HeartbeatAddr::Auto(None).with_port(None).is_err());
     }
 
     #[tokio::test]
-    async fn on_this_machine_it_is_the_loopback_address() {
+    async fn the_local_address_towards_a_server_on_this_machine_is_the_loopback_address() {
         assert_eq!(local_ip_towards("http://127.0.0.1:9").await, Some([127, 0, 0, 1].into()));
         assert_eq!(local_ip_towards("nonsense").await, None);
     }

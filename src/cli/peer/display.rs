@@ -1,4 +1,4 @@
-//! What a person, or a program, sees.
+//! Output of `rollcall peer`: text for users, or JSON lines for programs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,19 +12,20 @@ use rollcall_chat::console::notice_lines;
 use rollcall_chat::engine::Notice;
 use rollcall_core::escape::escape_json;
 
-/// At the end nobody waits longer for a reader that takes nothing.
+/// Longest wait at the end for a reader of standard output that reads nothing.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where things are shown, and how. If nobody reads it any more, the chat goes on for the others until the person ends it.
+/// Output target and format. If the reader is gone, the output is dropped and the peer continues
+/// until the user ends it.
 pub(super) struct ChatDisplay {
     target: DisplayTarget,
     is_json: bool,
     is_verbose: bool,
 }
 
-/// Where to.
+/// Output target.
 pub(super) enum DisplayTarget {
-    /// Above the line that is edited.
+    /// Terminal, above the input line.
     Terminal(Arc<PendingOutput>),
     /// Standard output.
     Stdout(NonBlockingWriter),
@@ -35,7 +36,7 @@ impl ChatDisplay {
         Self { target, is_json, is_verbose }
     }
 
-    /// Says who this peer is, and where.
+    /// Shows the identity and the addresses of this peer.
     pub(super) fn show_ready(&mut self, peer: &Peer, name: &str) {
         let (id, listens_at, lan_port) = (peer.id(), peer.mesh_addr(), peer.lan_port());
         let event = json!({
@@ -45,11 +46,11 @@ impl ChatDisplay {
         let lan = lan_port.map_or_else(|| "no LAN".to_owned(), |port| format!("LAN port {port}"));
         let metrics =
             peer.metrics_addr().map_or_else(String::new, |addr| format!(", metrics at http://{addr}/metrics"));
-        let line = format!("{name}, id {id}, listening at {listens_at}, {lan}{metrics}; HELP shows what can be typed");
+        let line = format!("{name}, id {id}, listening at {listens_at}, {lan}{metrics}; HELP shows the commands");
         self.show_reply(&event, || vec![line]);
     }
 
-    /// Tells what happened.
+    /// Shows notices.
     pub(super) fn show_notices(&mut self, notices: &[Notice]) {
         let mut text = String::new();
         for notice in notices {
@@ -66,27 +67,27 @@ impl ChatDisplay {
         self.write(&text);
     }
 
-    /// Shows the answer to a command.
+    /// Shows the reply to a command: `event` as JSON, or `lines` as text.
     pub(super) fn show_reply(&mut self, event: &serde_json::Value, lines: impl FnOnce() -> Vec<String>) {
         let text = if self.is_json { escape_json(&event.to_string()) } else { lines().join("\n") };
         self.write(&format!("{text}\n"));
     }
 
-    /// Asks, if the line editor does not.
+    /// Shows a question, unless the line editor shows it as its prompt.
     pub(super) fn show_question(&mut self, question: &str) {
-        // A question stays on the line on which it is answered.
+        // No line break: the answer follows on the same line.
         if !self.is_json && matches!(self.target, DisplayTarget::Stdout(_)) {
             self.write(question);
         }
     }
 
-    /// Shows more, or less again; whether it is more.
+    /// Toggles the verbose mode. Returns whether it is on.
     pub(super) fn toggle_verbose(&mut self) -> bool {
         self.is_verbose ^= true;
         self.is_verbose
     }
 
-    /// Waits until more can be shown.
+    /// Waits until the queue of the output has room for notices.
     pub(super) async fn wait_for_room(&self) {
         match &self.target {
             DisplayTarget::Terminal(pending_output) => pending_output.wait_for_room().await,
@@ -94,14 +95,16 @@ impl ChatDisplay {
         }
     }
 
-    /// Waits until more can be asked for. (Who edits a line sees what becomes of it.)
+    /// Waits until the queue of the output has room for replies. On a terminal it never waits, so
+    /// that the user can always type.
     pub(super) async fn wait_for_room_for_replies(&self) {
         if let DisplayTarget::Stdout(writer) = &self.target {
             writer.wait_for_room().await;
         }
     }
 
-    /// Waits until all is shown, or nobody takes it. (When the line editor has ended, it is.)
+    /// Waits until the output is written, or the reader has read nothing for [`FLUSH_TIMEOUT`]. On
+    /// a terminal everything is written when it is closed.
     pub(super) async fn flush(&self) {
         if let DisplayTarget::Stdout(writer) = &self.target {
             writer.flush(FLUSH_TIMEOUT).await;

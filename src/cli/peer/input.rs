@@ -1,39 +1,41 @@
-//! What a person types, or a script writes.
+//! Input of `rollcall peer`: lines from standard input or from the line editor.
 
 use std::io::{self, BufRead, Read};
 use std::thread;
 
 use tokio::sync::{mpsc, oneshot};
 
-/// Lines that were typed and not read yet.
+/// Capacity of the queue of input lines.
 const LINE_QUEUE: usize = 64;
-/// The longest line that is read; the rest of a longer one is thrown away.
+/// Longest line, in bytes. The rest of a longer one is dropped.
 const MAX_LINE_BYTES: u64 = 64 * 1024;
 
-/// One thing that was typed.
+/// One input of the user.
 #[derive(Debug)]
 pub(super) enum UserInput {
-    /// A line of a file or a script.
+    /// Line of standard input.
     Line(String),
-    /// A line of the line editor, which waits for what is asked next.
+    /// Line of the line editor, which waits for the next question.
     Edited(String, NextQuestion),
-    /// The person does not want to answer what was asked.
+    /// The user cancelled the question with Ctrl-C.
     Cancelled(NextQuestion),
 }
 
-/// Where the line editor is told what is asked next, `None` for nothing; it ends if nothing is told.
+/// Channel for the next prompt of the line editor: a question, or `None` for the ordinary prompt.
+/// If it is dropped without a value, the editor ends.
 pub(super) type NextQuestion = oneshot::Sender<Option<&'static str>>;
 
-/// Where input comes from; it ends with `None`.
+/// Source of input.
 pub(super) struct InputSource {
     inputs: mpsc::Receiver<UserInput>,
-    /// Without input nobody else has a sender.
+    /// Keeps the channel open for a source without input.
     _open: Option<mpsc::Sender<UserInput>>,
 }
 
 impl InputSource {
-    /// The lines of standard input. A thread and not a task: a read of standard input cannot be interrupted, and the runtime
-    /// would wait for it at the end; a thread just ends with the process.
+    /// Reads lines of standard input on a thread. A tokio task would delay the shutdown: a read of
+    /// standard input cannot be cancelled, and the runtime waits for it. A thread ends with the
+    /// process.
     pub(super) fn from_stdin() -> io::Result<Self> {
         let (lines, receiver) = mpsc::channel(LINE_QUEUE);
         let read = move || {
@@ -48,17 +50,18 @@ impl InputSource {
         Ok(Self::from_channel(receiver))
     }
 
-    /// Nobody types anything, and there is no end of it either.
+    /// A source without input that never ends.
     pub(super) fn none() -> Self {
         let (sender, inputs) = mpsc::channel(1);
         Self { inputs, _open: Some(sender) }
     }
 
-    /// What a line editor sends.
+    /// Input of a line editor.
     pub(super) fn from_channel(inputs: mpsc::Receiver<UserInput>) -> Self {
         Self { inputs, _open: None }
     }
 
+    /// Waits for the next input; `None` at the end.
     pub(super) async fn next(&mut self) -> Option<UserInput> {
         self.inputs.recv().await
     }

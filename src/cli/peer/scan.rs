@@ -1,4 +1,4 @@
-//! `rollcall peer scan`: who is on this LAN, and why nobody seems to be.
+//! `rollcall peer scan`: lists the peers on this LAN and diagnoses why there are none.
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
@@ -18,23 +18,24 @@ use rollcall_core::escape::escape_controls;
 const AFTER_HELP: &str = "\
 Examples:
   rollcall peer scan
-  rollcall peer scan --wait 35    # hears also what peers announce every 30 s
+  rollcall peer scan --wait 35    # also receives the announcements that peers send every 30 s
   rollcall peer scan --json | jq -r '.peers[].user_id'
 
 Exit codes:
-  0   looked, whether anybody is there or not
+  0   scan done, with or without peers
   2   wrong command line
-  71  cannot look: no UDP port of 8000 to 9999 can be bound";
+  71  cannot scan: no UDP port of 8000 to 9999 can be bound";
 
-/// The flags.
+/// Flags of `rollcall peer scan`.
 #[derive(Args, Debug)]
 #[command(after_long_help = AFTER_HELP)]
 pub(super) struct ScanArgs {
-    /// How long to listen for answers, in seconds, 1 to 120
+    /// How long to wait for answers, in seconds, 1 to 120
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=120))]
     wait: u64,
 
-    /// Ask at these addresses only, such as the broadcast address of one network, separated by commas
+    /// Query only these addresses, such as the broadcast address of one network, separated by
+    /// commas
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     addresses: Vec<Ipv4Addr>,
 
@@ -45,7 +46,7 @@ pub(super) struct ScanArgs {
 pub(super) async fn run(args: ScanArgs) -> Result<(), CommandError> {
     let wait = Duration::from_secs(args.wait);
     let scan = rollcall_chat::scan(wait, &args.addresses).await.map_err(|error| {
-        CommandError::new(SYSTEM, format!("cannot look around: no UDP port of 8000 to 9999: {error}"))
+        CommandError::new(SYSTEM, format!("cannot scan: no UDP port of 8000 to 9999 can be bound: {error}"))
     })?;
     let output = CommandOutput::new(args.output);
     if output.is_json {
@@ -64,18 +65,19 @@ pub(super) async fn run(args: ScanArgs) -> Result<(), CommandError> {
 fn report(scan: &ScanResult, wait: Duration, output: CommandOutput) -> String {
     let mut text = String::new();
     let found = pluralize(scan.peers().len(), "peer");
-    let _ = writeln!(text, "{found} on this LAN; asked as {}, answers within {} s", scan.own_user, wait.as_secs());
+    let _ =
+        writeln!(text, "{found} on this LAN; queried as {}, waited {} s for answers", scan.own_user, wait.as_secs());
     if scan.peers().len() > 0 {
         text.push_str(&peers(scan).render(output.is_coloured));
     }
     let shared = match &scan.shared_port_failure {
-        None => "shared with other peers: what is announced can be heard".to_owned(),
-        Some(failure) => format!("not heard: {}", failure.text),
+        None => "shared with other peers: announcements can be received".to_owned(),
+        Some(failure) => format!("not available: {}", failure.text),
     };
-    let _ = writeln!(text, "\nUDP port {LAN_PORT}: {shared}\nUDP port {}: for the answers\n", scan.port);
+    let _ = writeln!(text, "\nUDP port {LAN_PORT}: {shared}\nUDP port {}: receives the answers\n", scan.port);
     text.push_str(&probed(scan).render(output.is_coloured));
     for finding in findings(scan) {
-        // Names are others' text.
+        // Names of peers can contain terminal escapes.
         let _ = writeln!(text, "\n! {}\n  -> {}", escape_controls(&finding.text), escape_controls(&finding.remedy));
     }
     text
@@ -103,7 +105,7 @@ fn peers(scan: &ScanResult) -> TextTable {
 }
 
 fn probed(scan: &ScanResult) -> TextTable {
-    let mut table = TextTable::new(&["ASKED AT", "INTERFACE", "SENT", "HEARD HERE"]);
+    let mut table = TextTable::new(&["QUERIED", "INTERFACE", "SENT", "RECEIVED HERE"]);
     for ProbedAddress { to, interfaces, failure, was_heard } in &scan.probed {
         let (to, interfaces) = (to.to_string(), interfaces.join(", "));
         let sent = failure.as_ref().map_or("yes", |failure| failure.text.as_str());

@@ -1,4 +1,4 @@
-//! What becomes of what a person types.
+//! Executes the commands of the user.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use rollcall_chat::console::{ChatCommand, CommandParser, HELP, history_lines, pe
 use rollcall_chat::engine::Notice;
 use rollcall_chat::{Avatar, MAX_AVATAR_BYTES, PeerProfile, PeerRequest};
 
-/// The person at the peer.
+/// Session of the user: sends requests to the peer and shows the replies.
 pub(super) struct ChatSession {
     requests: mpsc::Sender<PeerRequest>,
     parser: CommandParser,
@@ -24,24 +24,24 @@ impl ChatSession {
         Self { requests, parser: CommandParser::default(), display }
     }
 
-    /// Takes what was typed; whether to go on.
+    /// Handles one input. Returns whether the session continues.
     pub(super) async fn handle_input(&mut self, input: UserInput) -> bool {
         let (goes_on, reply) = match input {
             UserInput::Line(line) => (self.handle_line(&line).await, None),
             UserInput::Edited(line, reply) => (self.handle_line(&line).await, Some(reply)),
-            // With nothing asked there is nothing to give up but the chat.
+            // Without a question, Ctrl-C ends the chat.
             UserInput::Cancelled(reply) => (self.parser.cancel(), Some(reply)),
         };
         if let Some(reply) = reply
             && goes_on
         {
-            // It is gone only if its thread is, and then there is no more input.
+            // The send fails only if the editor thread has ended, and then there is no more input.
             let _ = reply.send(self.parser.question());
         }
         goes_on
     }
 
-    /// Does what a line says; whether to go on.
+    /// Executes one line. Returns whether the session continues.
     async fn handle_line(&mut self, line: &str) -> bool {
         let command = self.parser.parse_line(line);
         if let Some(question) = self.parser.question() {
@@ -55,7 +55,7 @@ impl ChatSession {
                 Ok(avatar) => {
                     self.send_request(PeerRequest::SetProfile(PeerProfile::new(&name, &status, avatar))).await;
                 }
-                Err(why) => self.display.show_notices(&[Notice::Refused { why }]),
+                Err(why) => self.display.show_notices(&[Notice::Rejected { reason: why }]),
             },
             Some(ChatCommand::List) => {
                 let (reply_tx, reply_rx) = oneshot::channel();
@@ -66,12 +66,12 @@ impl ChatSession {
             Some(ChatCommand::History) => {
                 let (reply_tx, reply_rx) = oneshot::channel();
                 self.send_request(PeerRequest::History(reply_tx)).await;
-                let said = reply_rx.await.unwrap_or_default();
-                let entries: Vec<_> = said
+                let messages = reply_rx.await.unwrap_or_default();
+                let entries: Vec<_> = messages
                     .iter()
                     .map(|(from, entry)| json!({"from": from, "text": entry.text, "said_at": entry.said_at}))
                     .collect();
-                self.display.show_reply(&json!({"event": "history", "messages": entries}), || history_lines(&said));
+                self.display.show_reply(&json!({"event": "history", "messages": entries}), || history_lines(&messages));
             }
             Some(ChatCommand::Verbose) => {
                 let is_on = self.display.toggle_verbose();
@@ -88,18 +88,19 @@ impl ChatSession {
     }
 
     async fn send_request(&self, request: PeerRequest) {
-        // It fails only when the peer ends, which ends the session, too.
+        // The send fails only if the peer has ended, which ends the session, too.
         let _ = self.requests.send(request).await;
     }
 }
 
+/// Reads and checks the image file; `None` for an empty path.
 async fn read_avatar(path: &str) -> Result<Option<Avatar>, String> {
     if path.is_empty() {
         return Ok(None);
     }
     let read = |path: &Path| -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        // A file that is too large is not read to its end.
+        // One byte above the limit is enough to reject a file that is too large.
         io::Read::read_to_end(
             &mut io::Read::take(std::fs::File::open(path)?, MAX_AVATAR_BYTES as u64 + 1),
             &mut bytes,

@@ -1,7 +1,7 @@
-//! A terminal with a line that is edited while messages appear above it.
+//! Terminal with an editable input line at the bottom. Messages and log lines appear above it.
 //!
-//! One rule keeps the line intact: while it is edited, only the line editor's thread writes to the terminal; everybody else
-//! leaves the text with [`PendingOutput`].
+//! Invariant: while a line is edited, only the thread of the line editor writes to the terminal.
+//! All other output goes to [`PendingOutput`].
 
 mod editor;
 mod input_history;
@@ -27,7 +27,7 @@ pub(super) use pending_output::PendingOutput;
 use rollcall_chat::PeerRequest;
 use stderr::CapturedStderr;
 
-/// A terminal that was taken over. However this ends, the terminal is afterwards as it was before.
+/// Terminal in raw mode with a line editor. Its drop restores the former modes.
 pub(super) struct Terminal {
     pending_output: Arc<PendingOutput>,
     modes: Arc<TerminalModes>,
@@ -37,10 +37,13 @@ pub(super) struct Terminal {
 }
 
 impl Terminal {
-    /// Takes the terminal over; `None` if it is one that cannot move its cursor.
+    /// Starts the line editor on this terminal; `None` if the terminal cannot move its cursor.
     ///
-    /// What is typed is kept in `dir`. Without one nothing of a peer is kept, and neither are these lines, which are
-    /// somebody's conversation.
+    /// The typed lines are stored in `dir`. Without `dir` they are not stored, because they are
+    /// part of conversations.
+    ///
+    /// # Errors
+    /// An error of the terminal, or no thread.
     pub(super) fn open(
         dir: Option<&Path>,
         requests: mpsc::Sender<PeerRequest>,
@@ -51,7 +54,7 @@ impl Terminal {
         let history = dir.and_then(|dir| match InputHistory::open(dir) {
             Ok(history) => Some(history),
             Err(error) => {
-                warn!("what is typed is not kept in {}: {error}", dir.display());
+                warn!(dir = %dir.display(), %error, "the input history is not stored");
                 None
             }
         });
@@ -60,7 +63,7 @@ impl Terminal {
             return Ok(None);
         };
         let stderr = CapturedStderr::capture(Arc::clone(&pending_output))?;
-        // Each awaited input holds the editor back, so one place is enough.
+        // The editor waits for the reply to each input, so a capacity of one is enough.
         let (inputs, input_source) = mpsc::channel(1);
         let mut terminal = Self { pending_output, modes, stderr, editor: None, continued };
         thread::Builder::new().name("waker".to_owned()).spawn(move || waker.run())?;
@@ -69,14 +72,16 @@ impl Terminal {
         Ok(Some((terminal, InputSource::from_channel(input_source))))
     }
 
-    /// Where text goes that is to appear.
+    /// Queue for output above the input line.
     pub(super) fn pending_output(&self) -> Arc<PendingOutput> {
         Arc::clone(&self.pending_output)
     }
 
-    /// Waits until the program goes on after it was stopped (Ctrl-Z, then `fg`), and takes the terminal over again. The
-    /// editor does that, too, but may do it before the program stops: it asks for the stop, and another thread gets it. Then
-    /// the shell has changed the modes since.
+    /// Waits until the process continues after a stop (Ctrl-Z, then `fg`), and restores the modes
+    /// of the editor.
+    ///
+    /// The editor also restores them, but perhaps too early: it sends the stop signal, and another
+    /// thread receives it. The shell then changes the modes after the editor has set them.
     pub(super) async fn resumed(&mut self) {
         self.continued.recv().await;
         if self.pending_output.request_redraw() {
@@ -84,12 +89,13 @@ impl Terminal {
         }
     }
 
-    /// Whether the editor broke; it must have ended.
+    /// Whether the editor thread panicked. Call it only after the input has ended.
     pub(super) fn has_editor_panicked(&mut self) -> bool {
         self.editor.take().is_some_and(|editor| editor.join().is_err())
     }
 
-    /// Gives the terminal back. The editor's thread may wait for a key still, and ends with the process.
+    /// Restores the terminal and writes the pending output. The editor thread may still wait for a
+    /// key; it ends with the process.
     pub(super) fn close(&mut self) {
         let was_edited = self.pending_output.begin_shutdown();
         self.modes.restore(was_edited);

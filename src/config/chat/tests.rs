@@ -1,4 +1,4 @@
-//! Both sides of every check of a peer's settings, and the text of every error.
+//! Both sides of each check of the chat peer's settings, and the text of each error.
 
 use super::*;
 
@@ -36,7 +36,15 @@ fn the_documented_file_is_read_as_yaml_and_as_json() {
 }
 
 #[test]
-fn a_flag_wins_over_a_variable_and_that_over_the_file() {
+fn each_setting_has_the_default_of_the_list() {
+    for setting in SETTINGS {
+        let Some(default) = setting.default else { continue };
+        assert_eq!(read("", &[(setting.env, default)], &[]).unwrap(), read("", &[], &[]).unwrap(), "{}", setting.key);
+    }
+}
+
+#[test]
+fn a_flag_overrides_a_variable_and_a_variable_overrides_the_file() {
     let variables = [("P2P_PEERS", "a:1, b:2"), ("P2P_MAX_CONNECTIONS", "7"), ("P2P_LISTEN_ADDR", "")];
     let settings = read(EXAMPLE, &variables, &[("max_connections", "9")]).unwrap();
     assert_eq!((settings.max_connections, settings.peers[1].to_string()), (9, "b:2".to_owned()));
@@ -44,7 +52,7 @@ fn a_flag_wins_over_a_variable_and_that_over_the_file() {
 }
 
 #[test]
-fn an_error_names_the_place_the_value_and_what_is_right() {
+fn an_error_names_the_source_the_value_and_the_rule() {
     let error = read(EXAMPLE, &[("P2P_HEARTBEAT_INTERVAL", "soon")], &[]).unwrap_err().to_string();
     assert_eq!(error, r#"environment: heartbeat_interval is "soon", but must be a time such as 500ms, 5s or 1m30s"#);
     let error = read(&format!("{}: 5\n", "\u{1b}x".repeat(9_999)), &[], &[]).unwrap_err().to_string();
@@ -67,7 +75,7 @@ fn an_error_names_the_place_the_value_and_what_is_right() {
 }
 
 #[test]
-fn what_cannot_be_read_is_refused_also_where_something_else_wins() {
+fn an_invalid_value_is_an_error_even_if_it_is_overridden() {
     let said = |file, variables: &[(&str, &str)], flags: &[(&'static str, &str)]| {
         read(file, variables, flags).unwrap_err().to_string()
     };
@@ -82,7 +90,7 @@ fn what_cannot_be_read_is_refused_also_where_something_else_wins() {
 }
 
 #[test]
-fn a_directory_has_a_name_and_an_empty_variable_is_none() {
+fn an_empty_directory_is_an_error_and_an_empty_variable_is_ignored() {
     assert_eq!(
         read("", &[], &[("dir", "")]).unwrap_err().to_string(),
         r#"command line: dir is "", but must be a directory"#
@@ -92,7 +100,7 @@ fn a_directory_has_a_name_and_an_empty_variable_is_none() {
 }
 
 #[test]
-fn an_error_of_the_file_is_one_line_with_the_file_the_key_and_what_is_right() {
+fn an_error_of_the_file_is_one_line_with_the_file_the_key_and_the_rule() {
     for (file, said) in [
         ("lan: maybe", r#":1: lan is "maybe", but must be true or false"#),
         ("max_connections: many", r#":1: max_connections is "many", but must be a whole number from 1 to 1000000"#),
@@ -109,13 +117,13 @@ fn an_error_of_the_file_is_one_line_with_the_file_the_key_and_what_is_right() {
         assert_eq!(error.split_once("config.yaml").expect("the file").1, said, "{file}");
     }
     let error = read("heartbeat: 5s\n", &[], &[]).unwrap_err().to_string();
-    let names: Vec<&str> = keys::ALL.iter().map(|key| key.name).collect();
+    let names: Vec<&str> = SETTINGS.iter().map(|setting| setting.key).collect();
     let said = format!(r#"config.yaml:1: there is no setting "heartbeat"; there are {}"#, names.join(", "));
     assert!(error.ends_with(&said), "{error}");
 }
 
 #[test]
-fn an_error_of_the_file_names_the_line_of_the_value_or_of_the_item() {
+fn an_error_of_the_file_names_the_line_of_the_value_or_item() {
     for (file, said) in [
         ("# a peer\nname: al\nlan: maybe\n", r#"3: lan is "maybe", but must be true or false"#),
         ("name: al\npeers:\n  - a:1\n  - b\n", r#"4: peers is "b", but must be a list of host:port"#),
@@ -132,14 +140,14 @@ fn an_error_of_the_file_names_the_line_of_the_value_or_of_the_item() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_named() {
+fn an_unreadable_file_is_named() {
     let error = super::read(Some(Path::new("no/such/file.yaml")), &|_| None, &[]).unwrap_err().to_string();
     assert!(error.starts_with("cannot read the configuration file no/such/file.yaml: "), "{error}");
     assert!(!error.contains("rollcall demo"), "{error}");
 }
 
 #[test]
-fn a_value_of_the_file_is_the_text_that_stands_there() {
+fn a_value_of_the_file_is_taken_as_text() {
     let settings = read("name: 007\nlan: No\npeers: a:1\nregistry: [http://a, http://b/]\ndir: ~\n", &[], &[]).unwrap();
     assert_eq!((settings.name.as_str(), settings.lan, settings.dir), ("007", false, None));
     assert_eq!((settings.peers.len(), settings.registry), (1, vec!["http://a".to_owned(), "http://b".to_owned()]));
@@ -152,7 +160,7 @@ fn the_sample_file_has_the_documented_values() {
 }
 
 #[test]
-fn the_log_is_as_the_file_says_unless_rust_log_is_set() {
+fn rust_log_overrides_the_log_level_of_the_file() {
     let level = |variables: &[(&str, &str)]| read("log_level: debug", variables, &[]).unwrap().log_level;
     assert_eq!(level(&[]), Some(LogLevel::Debug));
     assert_eq!(level(&[("RUST_LOG", "")]), Some(LogLevel::Debug));
@@ -164,7 +172,7 @@ fn the_log_is_as_the_file_says_unless_rust_log_is_set() {
 }
 
 #[test]
-fn metrics_are_this_machines_alone_unless_a_host_is_given() {
+fn a_metrics_port_without_a_host_is_on_loopback() {
     for (text, addr) in [
         ("9100", "127.0.0.1:9100"),
         (":9100", "127.0.0.1:9100"),
@@ -178,11 +186,11 @@ fn metrics_are_this_machines_alone_unless_a_host_is_given() {
 }
 
 #[test]
-fn times_are_written_with_units() {
+fn durations_need_units() {
     for (text, ms) in [("500ms", 500), ("5s", 5_000), ("1m30s", 90_000), ("2.5s", 2_500), ("24h", 86_400_000)] {
-        assert_eq!(parse_period(text), Some(Duration::from_millis(ms)), "{text}");
+        assert_eq!(parse_duration(text), Some(Duration::from_millis(ms)), "{text}");
     }
     for bad in ["", "5", "s", "5x", "-5s", "5 s", "25h", "1e9s"] {
-        assert_eq!(parse_period(bad), None, "{bad:?}");
+        assert_eq!(parse_duration(bad), None, "{bad:?}");
     }
 }

@@ -1,47 +1,48 @@
-//! HTTP API in a node's configuration: where it listens, where clients reach it, which web pages may read it.
+//! HTTP API in a node's configuration: the address to listen on, the URL for clients, and the
+//! allowed origins of web pages.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use rollcall_core::NodeAddr;
 
-use super::base_url::url;
-use super::keys;
+use super::base_url::parse_base_url;
+use super::settings;
 use crate::config::error::ConfigError;
-use crate::config::layers::{Given, Layers};
+use crate::config::layers::{Layers, WithOrigin, with_default};
 
-const DEFAULT_API_PORT: u64 = 3000;
-/// What stands for "no origin" where an empty text would count as unset.
+/// The word for "no origin". In the environment an empty text counts as unset.
 const NO_ORIGIN: &str = "none";
 
-const RIGHT_IP: &str = "an IP address of this machine, \"0.0.0.0\" for all, or \"127.0.0.1\" for this machine alone";
-const RIGHT_URL: &str = "a URL such as \"http://10.40.6.26:3000\"";
-const RIGHT_ORIGINS: &str = "\"*\" for all web pages, \"none\", or a list of origins such as \"https://example.org\"";
+const EXPECTED_IP: &str = "an IP address of this machine, \"0.0.0.0\" for all, or \"127.0.0.1\" for this machine alone";
+const EXPECTED_URL: &str = "a URL such as \"http://10.40.6.26:3000\"";
+const EXPECTED_ORIGINS: &str =
+    "\"*\" for all web pages, \"none\", or a list of origins such as \"https://example.org\"";
 
 /// The HTTP API.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Api {
+pub struct ApiConfig {
     /// The address to listen on.
     pub bind: IpAddr,
-    /// The port to listen on, not 0 and not the election's.
+    /// The port to listen on. Neither 0 nor the election port.
     pub port: u16,
-    /// Where clients reach it, without a trailing slash: `http://127.0.0.1:3000`.
+    /// The base URL for clients, without a trailing slash: `http://127.0.0.1:3000`.
     pub url: String,
-    /// Which web pages may read it.
-    pub cors: Cors,
+    /// Web pages that may read the API.
+    pub cors: CorsConfig,
 }
 
-/// Which web pages a browser may let read the API.
+/// Web pages that may read the API from a browser.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Cors {
-    /// None but its own.
+pub enum CorsConfig {
+    /// No page of another origin.
     Off,
-    /// All.
+    /// Every page.
     Any,
-    /// Those of these origins (`https://example.org`).
+    /// Pages of these origins (`https://example.org`).
     Only(Vec<String>),
 }
 
-impl Api {
+impl ApiConfig {
     /// The address to bind.
     #[must_use]
     pub fn socket_addr(&self) -> SocketAddr {
@@ -49,35 +50,35 @@ impl Api {
     }
 }
 
-/// The API of the node with this election address.
-pub(super) fn api(layers: &Layers, node: &Given<NodeAddr>) -> Result<Api, ConfigError> {
-    let given = layers.number(&keys::API_PORT, u64::from(u16::MAX), DEFAULT_API_PORT)?;
+/// Reads the API of the node with this election address.
+pub(super) fn read_api(layers: &Layers, node: &WithOrigin<NodeAddr>) -> Result<ApiConfig, ConfigError> {
+    let given = layers.number(&settings::API_PORT, u64::from(u16::MAX))?;
     let port = u16::try_from(given.value).expect("the number was read as at most u16::MAX");
     let election = node.value.socket_addr();
     if port == election.port() {
-        return Err(ConfigError::PortTaken { origin: given.origin.or(&node.origin), port });
+        return Err(ConfigError::PortConflict { origin: given.origin.or(&node.origin), port });
     }
-    let bind = layers.parsed(&keys::API_BIND, RIGHT_IP)?.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |given| given.value);
-    let url = match layers.text(&keys::API_URL, RIGHT_URL)? {
-        Some(given) => url(&given.value).ok_or_else(|| given.invalid(&keys::API_URL, RIGHT_URL))?,
-        // The standard library writes an IPv6 address in brackets before a port, as a URL does.
+    let bind = with_default(layers.parsed(&settings::API_BIND, EXPECTED_IP)?).value;
+    let url = match layers.text(&settings::API_URL, EXPECTED_URL)? {
+        Some(given) => parse_base_url(&given.value).ok_or_else(|| given.invalid(&settings::API_URL, EXPECTED_URL))?,
+        // `SocketAddr` writes an IPv6 address in brackets, as a URL does.
         None => format!("http://{}", SocketAddr::new(election.ip(), port)),
     };
-    Ok(Api { bind, port, url, cors: cors(layers)? })
+    Ok(ApiConfig { bind, port, url, cors: read_cors(layers)? })
 }
 
-fn cors(layers: &Layers) -> Result<Cors, ConfigError> {
-    let Some(given) = layers.list(&keys::CORS_ORIGINS, RIGHT_ORIGINS)? else { return Ok(Cors::Any) };
+fn read_cors(layers: &Layers) -> Result<CorsConfig, ConfigError> {
+    let given = with_default(layers.list(&settings::CORS_ORIGINS, EXPECTED_ORIGINS)?);
     let origins: Vec<&str> = given.value.iter().map(|origin| origin.value.as_str()).collect();
     match origins[..] {
-        [] | [NO_ORIGIN] => return Ok(Cors::Off),
-        ["*"] => return Ok(Cors::Any),
+        [] | [NO_ORIGIN] => return Ok(CorsConfig::Off),
+        ["*"] => return Ok(CorsConfig::Any),
         _ => {}
     }
-    // A browser sends scheme, host and port alone, so an origin with a path would never match.
-    let is_origin = |text: &str| url(text).is_some_and(|url| url == text && url.matches('/').count() == 2);
+    // A browser sends only scheme, host and port. An origin with a path would never match.
+    let is_origin = |text: &str| parse_base_url(text).is_some_and(|url| url == text && url.matches('/').count() == 2);
     match given.value.iter().find(|origin| !is_origin(&origin.value)) {
-        Some(wrong) => Err(wrong.invalid(&keys::CORS_ORIGINS, RIGHT_ORIGINS)),
-        None => Ok(Cors::Only(origins.into_iter().map(str::to_owned).collect())),
+        Some(wrong) => Err(wrong.invalid(&settings::CORS_ORIGINS, EXPECTED_ORIGINS)),
+        None => Ok(CorsConfig::Only(origins.into_iter().map(str::to_owned).collect())),
     }
 }

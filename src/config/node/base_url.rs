@@ -1,9 +1,10 @@
-//! Base URL of an HTTP API.
+//! Base URL of an HTTP API: its validation.
 
 use http::Uri;
 
-/// A base URL without its trailing slash.
-pub(super) fn url(text: &str) -> Option<String> {
+/// The base URL without its trailing slash. `None` if the text is no base URL: `http` or `https`, a
+/// host, no user, no query and no fragment.
+pub(super) fn parse_base_url(text: &str) -> Option<String> {
     let uri: Uri = text.parse().ok()?;
     let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
     let has_host =

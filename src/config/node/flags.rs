@@ -1,24 +1,24 @@
-//! What the command line may say about a node. The texts are checked where the file's and the environment's are.
+//! Flags of a node. Their values are validated together with those of the file and the environment.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::keys;
-use crate::config::keys::Key;
+use super::settings;
 use crate::config::origin::Origin;
+use crate::config::setting::Setting;
 
-/// The file that is read when none is named.
+/// Configuration file that is read if the flags name none.
 pub(in crate::config) const DEFAULT_FILE: &str = "config.toml";
 
-/// The flags of a node. What is not given here is looked for in the environment, then in the file.
+/// The flags of a node. A setting without a flag comes from the environment, then from the file.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Flags {
-    /// The configuration file; config.toml in the working directory if there is one
+    /// The configuration file [default: config.toml in the working directory, if it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// This node's election address, one of the peers; it is the node's name
+    /// This node's election address, which is also its name; one of the peers
     #[arg(long, value_name = "IP:PORT")]
     pub this_node: Option<String>,
 
@@ -34,26 +34,27 @@ pub struct Flags {
     #[arg(long, value_name = "IP")]
     pub api_bind: Option<String>,
 
-    /// Where clients reach this node's HTTP API [default: the host of this node with the API port]
+    /// The URL of this node's HTTP API for clients [default: the host of this node with the API
+    /// port]
     #[arg(long, value_name = "URL")]
     pub api_url: Option<String>,
 
-    /// Where the nodes of this machine keep their state, and the local bucket [default: data]
+    /// The directory for the state of this machine's nodes and for the local bucket [default: data]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<String>,
 }
 
 impl Flags {
-    /// What is given, by the name of its setting.
-    pub(super) fn given(&self) -> impl Iterator<Item = (&'static str, String, Origin)> {
-        let given: [(&Key, &Option<String>); 6] = [
-            (&keys::THIS_NODE, &self.this_node),
-            (&keys::PEERS, &self.peers),
-            (&keys::API_PORT, &self.api_port),
-            (&keys::API_BIND, &self.api_bind),
-            (&keys::API_URL, &self.api_url),
-            (&keys::DATA_DIR, &self.data_dir),
+    /// The given flags: key of the setting, value and origin.
+    pub(super) fn values(&self) -> impl Iterator<Item = (&'static str, String, Origin)> {
+        let values: [(&Setting, &Option<String>); 6] = [
+            (&settings::THIS_NODE, &self.this_node),
+            (&settings::PEERS, &self.peers),
+            (&settings::API_PORT, &self.api_port),
+            (&settings::API_BIND, &self.api_bind),
+            (&settings::API_URL, &self.api_url),
+            (&settings::DATA_DIR, &self.data_dir),
         ];
-        given.into_iter().filter_map(|(key, text)| Some((key.name, text.clone()?, Origin::Flag(key.flag?))))
+        values.into_iter().filter_map(|(setting, text)| Some((setting.key, text.clone()?, Origin::Flag(setting.flag?))))
     }
 }

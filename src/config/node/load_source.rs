@@ -1,27 +1,28 @@
-//! Source of the load in a node's configuration.
+//! Load source in a node's configuration.
 
 use std::path::PathBuf;
 
-use super::keys;
+use super::settings;
 use crate::config::error::ConfigError;
-use crate::config::layers::Layers;
+use crate::config::layers::{Layers, with_default};
 
-const RIGHT_LOAD_SOURCE: &str = "\"cpu\" or \"file:PATH\"";
+const EXPECTED_LOAD_SOURCE: &str = "\"cpu\" or \"file:PATH\"";
 
-/// Where the election reads how busy a node is.
+/// Source of a node's load, by which the election chooses a leader.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum LoadSource {
-    /// The processors of this machine, or of this process's share of it.
+pub enum LoadSourceConfig {
+    /// CPU load of this machine, or of this process's share of it.
     Cpu,
-    /// A file with the load, for hosts that know better and for tests.
+    /// A file with the load, for hosts that measure it in another way and for tests.
     File(PathBuf),
 }
 
-pub(super) fn load_source(layers: &Layers) -> Result<LoadSource, ConfigError> {
-    let Some(given) = layers.text(&keys::LOAD_SOURCE, RIGHT_LOAD_SOURCE)? else { return Ok(LoadSource::Cpu) };
+/// Reads the load source.
+pub(super) fn read_load_source(layers: &Layers) -> Result<LoadSourceConfig, ConfigError> {
+    let given = with_default(layers.text(&settings::LOAD_SOURCE, EXPECTED_LOAD_SOURCE)?);
     match given.value.strip_prefix("file:") {
-        Some(path) if !path.is_empty() => Ok(LoadSource::File(PathBuf::from(path))),
-        None if given.value == "cpu" => Ok(LoadSource::Cpu),
-        _ => Err(given.invalid(&keys::LOAD_SOURCE, RIGHT_LOAD_SOURCE)),
+        Some(path) if !path.is_empty() => Ok(LoadSourceConfig::File(PathBuf::from(path))),
+        None if given.value == "cpu" => Ok(LoadSourceConfig::Cpu),
+        _ => Err(given.invalid(&settings::LOAD_SOURCE, EXPECTED_LOAD_SOURCE)),
     }
 }

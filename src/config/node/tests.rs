@@ -1,6 +1,8 @@
-//! Both sides of every check, and the text of every error.
+//! Both sides of every validation rule, and the text of every error.
 
 use std::collections::HashMap;
+
+use clap::Args;
 
 use super::*;
 
@@ -19,7 +21,7 @@ fn load(file: &str, variables: &[(&str, &str)], flags: &Flags) -> Result<Config,
     Config::load(Some(("c.toml", file)), &|name| variables.get(name).cloned(), flags)
 }
 
-/// The configuration of the three nodes with `more` lines in the file; the first of them is line 7.
+/// The configuration of the three nodes with `more` lines in the file, from line 7 on.
 fn with(more: &str) -> Result<Config, ConfigError> {
     load(&format!("{FILE}{more}"), &[], &Flags::default())
 }
@@ -54,33 +56,53 @@ fn the_defaults_are_the_documented_ones() {
         }
     );
     assert_eq!(config.cpu_refresh_ms, 500);
-    assert_eq!(config.load_source, LoadSource::Cpu);
+    assert_eq!(config.load_source, LoadSourceConfig::Cpu);
     assert_eq!(config.api.socket_addr().to_string(), "0.0.0.0:3000");
     assert_eq!(config.api.url, "http://127.0.0.1:3000");
-    assert_eq!(config.api.cors, Cors::Any);
+    assert_eq!(config.api.cors, CorsConfig::Any);
     assert_eq!(config.presence.ttl_ms, 30_000);
-    assert_eq!(config.passwords, Passwords { required: false, token_seconds: 30 * 86_400 });
-    assert_eq!(config.storage, Storage::Local { dir: "data/bucket".into() });
+    assert_eq!(config.passwords, PasswordConfig { required: false, token_seconds: 30 * 86_400 });
+    assert_eq!(config.storage, StorageConfig::Local { dir: "data/bucket".into() });
     assert_eq!(config.storage_timeout_ms, 5000);
     assert_eq!(config.node_dir(), PathBuf::from("data/127.0.0.1:8080"));
     assert_eq!(config.warnings, Vec::<String>::new());
 }
 
 #[test]
-fn the_file_of_the_distribution_says_what_the_defaults_say() {
+fn each_setting_has_the_default_of_the_list() {
+    for setting in SETTINGS {
+        let Some(default) = setting.default else { continue };
+        assert_eq!(with_variable(setting.env, default).unwrap(), with("").unwrap(), "{}", setting.key);
+    }
+}
+
+#[test]
+fn the_help_of_a_flag_names_the_default_of_the_list() {
+    let command = Flags::augment_args(clap::Command::new("node"));
+    for setting in SETTINGS {
+        let (Some(flag), Some(default)) = (setting.flag, setting.default) else { continue };
+        let mut arguments = command.get_arguments();
+        let argument = arguments.find(|argument| argument.get_long() == flag.strip_prefix("--")).expect(flag);
+        let help = argument.get_help().expect(flag).to_string();
+        assert!(help.ends_with(&format!("[default: {default}]")), "{flag}: {help}");
+    }
+}
+
+#[test]
+fn the_shipped_config_toml_has_the_default_values() {
     let shipped = include_str!("../../../config.toml");
     let config = load(shipped, &[], &Flags::default()).unwrap();
     assert_eq!(config, with("").unwrap());
-    // Every line that is commented out is a setting that would be taken, with the default as its value.
+    // Every commented-out line is a valid setting with its default value.
     let commented: Vec<&str> = shipped.lines().filter_map(|line| line.strip_prefix("#")).collect();
-    let settings: Vec<&str> =
+    let shown: Vec<&str> =
         commented.into_iter().filter(|line| line.contains(" = ") && !line.starts_with(' ')).collect();
-    for key in keys::ALL {
+    for setting in SETTINGS {
         let is_shown =
-            settings.iter().any(|line| line.starts_with(key.name)) || shipped.contains(&format!("\n{} =", key.name));
-        assert!(is_shown, "config.toml does not show {}", key.name);
+            shown.iter().any(|line| line.starts_with(setting.key)) || shipped.contains(&format!("\n{} =", setting.key));
+        assert!(is_shown, "config.toml does not show {}", setting.key);
     }
-    for line in settings
+    for line in shown
         .iter()
         .filter(|line| !line.contains("bucket") && !line.contains("emulator") && !line.contains("cluster_key"))
     {
@@ -89,7 +111,7 @@ fn the_file_of_the_distribution_says_what_the_defaults_say() {
 }
 
 #[test]
-fn tokens_are_good_for_one_day_to_ten_years() {
+fn tokens_are_valid_for_one_day_to_ten_years() {
     for (days, seconds) in [("1", 86_400), ("3650", 3650 * 86_400)] {
         assert_eq!(with_variable("ROLLCALL_TOKEN_DAYS", days).unwrap().passwords.token_seconds, seconds);
     }
@@ -102,7 +124,7 @@ fn tokens_are_good_for_one_day_to_ten_years() {
 }
 
 #[test]
-fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+fn a_flag_overrides_the_environment_and_the_environment_overrides_the_file() {
     let flags = Flags { api_port: Some("3003".into()), ..Flags::default() };
     let file = format!("{FILE}api_port = 3001");
     assert_eq!(load(&file, &[], &Flags::default()).unwrap().api.port, 3001);
@@ -111,7 +133,7 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
 }
 
 #[test]
-fn every_flag_reaches_its_setting() {
+fn every_flag_sets_its_setting() {
     let flags = Flags {
         config: None,
         this_node: Some("[::1]:9001".into()),
@@ -126,7 +148,7 @@ fn every_flag_reaches_its_setting() {
     assert_eq!(config.peers.len(), 3);
     assert_eq!(config.api.socket_addr().to_string(), "[::1]:4000");
     assert_eq!(config.api.url, "https://example.org/rollcall");
-    assert_eq!(config.storage, Storage::Local { dir: "/var/lib/rollcall/bucket".into() });
+    assert_eq!(config.storage, StorageConfig::Local { dir: "/var/lib/rollcall/bucket".into() });
     let config = Config::load(None, &|_| None, &Flags { api_url: None, ..flags }).unwrap();
     assert_eq!(config.api.url, "http://[::1]:4000");
 }
@@ -138,7 +160,7 @@ fn an_empty_variable_counts_as_unset() {
 }
 
 #[test]
-fn the_environment_alone_is_enough() {
+fn a_configuration_may_come_from_the_environment_alone() {
     let variable = |name: &str| match name {
         "ROLLCALL_THIS_NODE" | "ROLLCALL_PEERS" => Some("10.0.0.1:8080".to_owned()),
         _ => None,
@@ -147,7 +169,7 @@ fn the_environment_alone_is_enough() {
 }
 
 #[test]
-fn without_any_configuration_the_error_says_what_can_be_done() {
+fn the_error_about_a_missing_configuration_names_the_remedies() {
     let text = error(Config::load(None, &|_| None, &Flags::default()));
     assert_eq!(
         text,
@@ -158,7 +180,7 @@ fn without_any_configuration_the_error_says_what_can_be_done() {
 }
 
 #[test]
-fn a_setting_that_the_file_leaves_out_is_named() {
+fn the_error_about_a_missing_setting_names_it() {
     let text = error(load("peers = [\"127.0.0.1:8080\"]", &[], &Flags::default()));
     assert_eq!(
         text,
@@ -169,13 +191,13 @@ fn a_setting_that_the_file_leaves_out_is_named() {
 }
 
 #[test]
-fn broken_toml_is_reported_with_its_line() {
+fn invalid_toml_is_reported_with_its_line() {
     assert!(error(with("api_port = ")).starts_with("c.toml:7: not valid TOML: "));
     assert!(error(with("api_port = 1\napi_port = 2")).starts_with("c.toml:8: not valid TOML: "));
 }
 
 #[test]
-fn an_unknown_key_is_an_error_that_suggests_the_nearest() {
+fn the_error_about_an_unknown_key_suggests_the_nearest_key() {
     let text = error(with("\nheartbeat_intervall_ms = 500"));
     assert_eq!(text, "c.toml:8: unknown key \"heartbeat_intervall_ms\"; did you mean heartbeat_interval_ms?");
     let text = error(with("[colours]\nsky = 1"));
@@ -183,7 +205,7 @@ fn an_unknown_key_is_an_error_that_suggests_the_nearest() {
 }
 
 #[test]
-fn a_value_of_the_wrong_type_is_named_as_it_was_written() {
+fn the_error_about_a_wrong_type_shows_the_value_as_written() {
     for (line, given) in [
         ("heartbeat_interval_ms = \"1000\"", "\"1000\""),
         ("heartbeat_interval_ms = 1000.0", "1000.0"),
@@ -203,7 +225,7 @@ fn a_value_of_the_wrong_type_is_named_as_it_was_written() {
 }
 
 #[test]
-fn a_wrong_variable_and_a_wrong_flag_are_named() {
+fn the_error_about_an_invalid_value_names_the_variable_or_the_flag() {
     let right = "api_port is \"80a\", but must be a whole number from 1 to 65535";
     assert_eq!(error(with_variable("API_PORT", "80a")), format!("environment variable API_PORT: {right}"));
     let flags = Flags { api_port: Some("80a".into()), ..Flags::default() };
@@ -216,7 +238,7 @@ fn a_wrong_variable_and_a_wrong_flag_are_named() {
 }
 
 #[test]
-fn a_long_or_many_lined_value_is_cut_to_one_short_line() {
+fn an_error_shows_a_long_or_multiline_value_as_one_short_line() {
     let text = error(with_variable("API_PORT", &format!("a\nb{}", "x".repeat(10_000))));
     assert!(text.len() < 300, "{text}");
     assert!(error(with("api_bind = [\n1,\n2]")).starts_with("c.toml:7: api_bind is [ 1, 2], but"));
@@ -287,7 +309,7 @@ fn a_time_is_at_most_a_day() {
 }
 
 #[test]
-fn the_two_ports_of_a_node_differ() {
+fn the_api_port_must_differ_from_the_election_port() {
     assert_eq!(
         error(with_variable("API_PORT", "8080")),
         "environment variable API_PORT: api_port is 8080, which is also the election port of this_node; choose another, such as 3000"
@@ -298,7 +320,7 @@ fn the_two_ports_of_a_node_differ() {
 const SECRET: &str = "a secret of the cluster";
 
 #[test]
-fn a_cluster_key_is_long_enough_and_never_shown() {
+fn a_cluster_key_has_a_minimum_length_and_is_never_shown() {
     let right = format!("cluster_key = {SECRET:?}");
     let config = with(&right).unwrap();
     assert_eq!(config.cluster_key.as_ref().unwrap().reveal(), SECRET.as_bytes());
@@ -346,7 +368,7 @@ fn a_cluster_key_may_be_in_a_file_of_its_own() {
 }
 
 #[test]
-fn a_cluster_that_others_can_reach_is_warned_to_have_a_key() {
+fn a_reachable_cluster_without_a_key_gives_a_warning() {
     let warns = |node: &str, peers: &str, more: &str| {
         let flags = Flags { this_node: Some(node.to_owned()), peers: Some(peers.to_owned()), ..Flags::default() };
         let warnings = load(more, &[], &flags).unwrap().warnings;
@@ -356,14 +378,17 @@ fn a_cluster_that_others_can_reach_is_warned_to_have_a_key() {
     assert!(warns("10.0.0.1:1", three, ""));
     assert!(!warns("10.0.0.1:1", three, &format!("cluster_key = {SECRET:?}")));
     assert!(!warns("10.0.0.1:1", three, "cluster_key_file = \"key\""));
-    assert!(!warns("10.0.0.1:1", "10.0.0.1:1", ""), "nobody is let in anyway");
+    assert!(!warns("10.0.0.1:1", "10.0.0.1:1", ""), "a single node accepts no other node");
     assert!(!warns("127.0.0.1:1", "127.0.0.1:1,127.0.0.1:2,127.0.0.1:3", ""));
 }
 
 #[test]
-fn a_load_source_is_the_processor_or_a_file() {
-    assert_eq!(with("load_source = \"cpu\"").unwrap().load_source, LoadSource::Cpu);
-    assert_eq!(with("load_source = \"file:/run/load\"").unwrap().load_source, LoadSource::File("/run/load".into()));
+fn a_load_source_is_the_cpu_or_a_file() {
+    assert_eq!(with("load_source = \"cpu\"").unwrap().load_source, LoadSourceConfig::Cpu);
+    assert_eq!(
+        with("load_source = \"file:/run/load\"").unwrap().load_source,
+        LoadSourceConfig::File("/run/load".into())
+    );
     for wrong in ["", "file:", "CPU", "/run/load"] {
         assert!(with(&format!("load_source = {wrong:?}")).is_err(), "{wrong:?}");
     }
@@ -380,13 +405,13 @@ fn an_api_url_is_a_plain_base_url() {
 }
 
 #[test]
-fn cors_is_open_or_off_or_for_some() {
-    assert_eq!(with("cors_origins = []").unwrap().api.cors, Cors::Off);
-    assert_eq!(with_variable("ROLLCALL_CORS_ORIGINS", "none").unwrap().api.cors, Cors::Off);
-    assert_eq!(with_variable("ROLLCALL_CORS_ORIGINS", "*").unwrap().api.cors, Cors::Any);
+fn cors_allows_any_origin_or_none_or_a_list() {
+    assert_eq!(with("cors_origins = []").unwrap().api.cors, CorsConfig::Off);
+    assert_eq!(with_variable("ROLLCALL_CORS_ORIGINS", "none").unwrap().api.cors, CorsConfig::Off);
+    assert_eq!(with_variable("ROLLCALL_CORS_ORIGINS", "*").unwrap().api.cors, CorsConfig::Any);
     assert_eq!(
         with_variable("ROLLCALL_CORS_ORIGINS", "https://a.example, http://localhost:5173").unwrap().api.cors,
-        Cors::Only(vec!["https://a.example".into(), "http://localhost:5173".into()])
+        CorsConfig::Only(vec!["https://a.example".into(), "http://localhost:5173".into()])
     );
     for wrong in ["a.example", "https://a.example/", "https://a.example/page", "*,https://a.example"] {
         assert!(with_variable("ROLLCALL_CORS_ORIGINS", wrong).is_err(), "{wrong:?}");
@@ -394,8 +419,8 @@ fn cors_is_open_or_off_or_for_some() {
 }
 
 #[test]
-fn a_bucket_in_the_environment_turns_the_storage_to_google() {
-    let gcs = |endpoint: Option<&str>, credentials: &str| Storage::Gcs {
+fn a_bucket_in_the_environment_selects_google_cloud_storage() {
+    let gcs = |endpoint: Option<&str>, credentials: &str| StorageConfig::Gcs {
         bucket: "your-project.firebasestorage.app".into(),
         credentials: credentials.into(),
         endpoint: endpoint.map(str::to_owned),
@@ -413,7 +438,7 @@ fn a_bucket_in_the_environment_turns_the_storage_to_google() {
 }
 
 #[test]
-fn missing_credentials_are_an_error_unless_an_emulator_stands_in() {
+fn missing_credentials_are_an_error_unless_an_emulator_is_set() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("c.toml");
     fs::write(&file, FILE).unwrap();
@@ -436,7 +461,7 @@ fn missing_credentials_are_an_error_unless_an_emulator_stands_in() {
 }
 
 #[test]
-fn a_named_file_that_is_not_there_is_an_error() {
+fn a_missing_named_file_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let flags = Flags { config: Some(folder.path().join("none.toml")), ..Flags::default() };
     let text = error(Config::read(&|_| None, &flags));
@@ -445,7 +470,7 @@ fn a_named_file_that_is_not_there_is_an_error() {
 }
 
 #[test]
-fn what_is_most_likely_not_meant_is_a_warning() {
+fn probably_unintended_values_give_a_warning() {
     let warnings = |peers: &str| {
         let flags = Flags { this_node: Some("127.0.0.1:1".into()), peers: Some(peers.to_owned()), ..Flags::default() };
         load("", &[], &flags).unwrap().warnings

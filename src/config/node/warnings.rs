@@ -1,16 +1,17 @@
-//! Warnings about a node's configuration: what is allowed, but most likely not meant.
+//! Warnings about a node's configuration: values that are valid but probably not intended.
 
 use rollcall_core::NodeAddr;
 
-const KEYLESS: &str = "there is no cluster_key, so whoever reaches the election port can pose as a node; set the same \
+const NO_CLUSTER_KEY: &str = "there is no cluster_key, so any program that reaches the election port can pose as a node; set the same \
      cluster_key on all nodes (ROLLCALL_CLUSTER_KEY or cluster_key_file)";
 
-/// A line for each. `emulator_alone`: an emulator is named, and no bucket. `is_open`: anybody can pose as a node.
-pub(super) fn warnings(peers: &[NodeAddr], emulator_alone: bool, is_open: bool) -> Vec<String> {
+/// One line per warning. `is_emulator_unused`: an emulator is set, but no bucket. `is_unprotected`:
+/// there is no cluster key, so any host that reaches the election port can act as a node.
+pub(super) fn warnings(peers: &[NodeAddr], is_emulator_unused: bool, is_unprotected: bool) -> Vec<String> {
     let mut warnings = Vec::new();
     match peers.len() {
         2 => warnings
-            .push("with two nodes both are needed: when either is down, no one leads; add a third node".to_owned()),
+            .push("with two nodes both are needed: if one is down, there is no leader; add a third node".to_owned()),
         count if count % 2 == 0 => warnings
             .push(format!("{count} nodes survive no more failures than {}; use an odd number of peers", count - 1)),
         _ => {}
@@ -19,11 +20,11 @@ pub(super) fn warnings(peers: &[NodeAddr], emulator_alone: bool, is_open: bool) 
     if let (Some(near), Some(far)) = (peers.iter().find(is_loopback), peers.iter().find(|peer| !is_loopback(peer))) {
         warnings.push(format!("{near} can be reached on its own machine only, but {far} is not a loopback address"));
     }
-    if emulator_alone {
+    if is_emulator_unused {
         warnings.push("STORAGE_EMULATOR_HOST has no effect: FIREBASE_BUCKET names no bucket".to_owned());
     }
-    if is_open {
-        warnings.push(KEYLESS.to_owned());
+    if is_unprotected {
+        warnings.push(NO_CLUSTER_KEY.to_owned());
     }
     warnings
 }

@@ -1,19 +1,19 @@
-//! Cross-origin resource sharing: which web pages may read answers.
+//! Cross-origin resource sharing (CORS): the web pages that may read responses.
 
 use axum::http::{HeaderName, Method, header};
 use tower_http::cors::{self, AllowOrigin, CorsLayer};
 
 use super::response_headers;
-use crate::http::app::Cors;
-use crate::http::limits::PREFLIGHT_AGE;
+use crate::http::app::CorsPolicy;
+use crate::http::limits::PREFLIGHT_MAX_AGE;
 use crate::http::lists::{list_response, stale_reads};
 
-/// Pages of other origins may read, not write.
-pub(in crate::http) fn layer(cors: &Cors) -> Option<CorsLayer> {
+/// The CORS layer, or `None` if no page of another origin may read. Such pages may never write.
+pub(in crate::http) fn layer(cors: &CorsPolicy) -> Option<CorsLayer> {
     let origins = match cors {
-        Cors::Any => AllowOrigin::any(),
-        Cors::Origins(origins) => AllowOrigin::list(origins.iter().cloned()),
-        Cors::Off => return None,
+        CorsPolicy::Any => AllowOrigin::any(),
+        CorsPolicy::Origins(origins) => AllowOrigin::list(origins.iter().cloned()),
+        CorsPolicy::Off => return None,
     };
     let [leader, leader_url, term, request_id] = response_headers::HEADERS;
     let readable: [HeaderName; 8] = [
@@ -21,8 +21,8 @@ pub(in crate::http) fn layer(cors: &Cors) -> Option<CorsLayer> {
         leader_url,
         term,
         request_id,
-        list_response::CURSOR,
-        stale_reads::AGE,
+        list_response::CURSOR_HEADER,
+        stale_reads::AGE_HEADER,
         header::ETAG,
         header::RETRY_AFTER,
     ];
@@ -31,6 +31,6 @@ pub(in crate::http) fn layer(cors: &Cors) -> Option<CorsLayer> {
         .allow_methods([Method::GET, Method::HEAD])
         .allow_headers(cors::Any)
         .expose_headers(readable)
-        .max_age(PREFLIGHT_AGE);
+        .max_age(PREFLIGHT_MAX_AGE);
     Some(layer)
 }

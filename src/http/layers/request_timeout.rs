@@ -1,4 +1,4 @@
-//! The limit on the time that a request may take.
+//! Timeout for the processing of a request.
 
 use std::time::Duration;
 
@@ -8,16 +8,16 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
 
 use crate::http::error::ApiError;
-use crate::http::limits::{MAX_POLL_WAIT, REQUEST_TIME};
-use crate::http::lists::encode::DISCOVER;
+use crate::http::limits::{MAX_LONG_POLL_WAIT, REQUEST_TIMEOUT};
+use crate::http::lists::encode::DISCOVER_PATH;
 
-/// The limit on time as a layer.
-pub(in crate::http) async fn limit_time(request: Request, next: Next) -> Response {
-    let waits = if request.uri().path() == DISCOVER { MAX_POLL_WAIT } else { Duration::ZERO };
-    in_time(waits, next.run(request)).await
+/// The timeout as a layer.
+pub(in crate::http) async fn limit_request_time(request: Request, next: Next) -> Response {
+    let extra_time = if request.uri().path() == DISCOVER_PATH { MAX_LONG_POLL_WAIT } else { Duration::ZERO };
+    with_timeout(extra_time, next.run(request)).await
 }
 
-/// The answer, or that it took too long, `waits` apart.
-pub(in crate::http) async fn in_time(waits: Duration, answer: impl Future<Output = Response>) -> Response {
-    timeout(REQUEST_TIME + waits, answer).await.unwrap_or_else(|_| ApiError::TooSlow.into_response())
+/// Waits for the response for [`REQUEST_TIMEOUT`] and `extra_time`, else answers `request_timeout`.
+pub(in crate::http) async fn with_timeout(extra_time: Duration, response: impl Future<Output = Response>) -> Response {
+    timeout(REQUEST_TIMEOUT + extra_time, response).await.unwrap_or_else(|_| ApiError::RequestTimeout.into_response())
 }

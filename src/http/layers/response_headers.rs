@@ -1,5 +1,6 @@
-//! What every answer carries: who leads, in which term, and the id of the request. It is also the place where a failure
-//! is logged, once, since it knows both the request and the answer.
+//! Headers on every response: the leader, the term, and the request id.
+//!
+//! The same layer logs a failed request, once, because it knows both the request and the response.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,9 +14,9 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use tracing::{error, warn};
 
-use crate::http::app::Shared;
+use crate::http::app::SharedApp;
 use crate::http::body;
-use crate::http::error::{ApiError, Cause};
+use crate::http::error::{ApiError, InternalCause};
 use crate::http::limits::MAX_REQUEST_ID_BYTES;
 use rollcall_core::clock;
 use rollcall_core::{BootMs, Term};
@@ -26,115 +27,123 @@ const LEADER_URL: HeaderName = HeaderName::from_static("rollcall-leader-url");
 const TERM: HeaderName = HeaderName::from_static("rollcall-term");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The headers that are on every answer.
+/// The headers on every response.
 pub(in crate::http) const HEADERS: [HeaderName; 4] = [LEADER, LEADER_URL, TERM, REQUEST_ID];
 
-/// Marks the requests of a connection that is one too many. The driver of the sockets attaches it.
+/// Marks a request on a connection beyond the connection limit. The driver attaches it as an
+/// extension.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::http) struct Overloaded;
+pub(in crate::http) struct OverConnectionLimit;
 
-/// What puts it on.
+/// Adds the headers to responses.
 #[derive(Clone)]
 pub(in crate::http) struct ResponseHeaders {
-    app: Shared,
-    ids: Arc<Ids>,
-    /// What else is on every answer.
-    base: HeaderMap,
-    /// The last leader's headers: they change with the leader, not with each request.
-    last: Arc<Mutex<Option<Prepared>>>,
+    app: SharedApp,
+    ids: Arc<RequestIdGenerator>,
+    /// Further headers on every response.
+    defaults: HeaderMap,
+    /// The headers that were prepared last. They change with the leader, not with each request.
+    last: Arc<Mutex<Option<PreparedHeaders>>>,
 }
 
-/// The headers of every answer while one leader leads one term, with a place for the id.
-struct Prepared {
+/// The headers of every response while one leader leads one term, with an empty request id.
+struct PreparedHeaders {
     term: Term,
     leader: Option<Leader>,
     headers: HeaderMap,
 }
 
 impl ResponseHeaders {
-    pub(in crate::http) fn new(app: &Shared) -> Self {
-        Self { app: Arc::clone(app), ids: Arc::new(Ids::draw()), base: HeaderMap::new(), last: Arc::default() }
+    pub(in crate::http) fn new(app: &SharedApp) -> Self {
+        Self {
+            app: Arc::clone(app),
+            ids: Arc::new(RequestIdGenerator::new()),
+            defaults: HeaderMap::new(),
+            last: Arc::default(),
+        }
     }
 
-    /// The same, with more headers, which give way to an answer's own.
-    pub(in crate::http) fn with_base(&self, base: HeaderMap) -> Self {
-        Self { base, last: Arc::default(), ..self.clone() }
+    /// A copy that adds further headers. A header of the response itself takes precedence.
+    pub(in crate::http) fn with_defaults(&self, defaults: HeaderMap) -> Self {
+        Self { defaults, last: Arc::default(), ..self.clone() }
     }
 
-    /// Has a request answered, and puts the headers on whatever the answer is.
-    pub(in crate::http) async fn put_on_answer<B, F>(
+    /// Answers a request and adds the headers to the response. A request beyond the connection
+    /// limit is rejected.
+    pub(in crate::http) async fn respond_with_headers<B, F>(
         &self,
         request: axum::http::Request<B>,
-        answer: impl FnOnce(axum::http::Request<B>) -> F,
+        respond: impl FnOnce(axum::http::Request<B>) -> F,
     ) -> Response
     where
         B: HttpBody<Data = Bytes> + Unpin,
         F: Future<Output = Response>,
     {
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        let id = self.id(request.headers());
-        let mut response = if request.extensions().get::<Overloaded>().is_some() {
+        let id = self.request_id(request.headers());
+        let mut response = if request.extensions().get::<OverConnectionLimit>().is_some() {
             body::discard(request).await;
             ApiError::TooManyConnections.into_response()
         } else {
-            // A handler that panics costs its own request only.
-            match AssertUnwindSafe(answer(request)).catch_unwind().await {
+            // A panic in a handler fails its own request only.
+            match AssertUnwindSafe(respond(request)).catch_unwind().await {
                 Ok(response) => response,
-                Err(_) => ApiError::Internal("a handler panicked; the message is above".to_owned()).into_response(),
+                Err(_) => ApiError::Internal("a handler panicked; the panic message is earlier in this log".to_owned())
+                    .into_response(),
             }
         };
         if let Some(cause) = response.extensions_mut().remove() {
-            log(&cause, response.status(), &id, &method, &uri);
+            log_failure(&cause, response.status(), &id, &method, &uri);
         }
-        self.put(response.headers_mut(), id);
+        self.add_to(response.headers_mut(), id);
         response
     }
 
-    /// The headers of the answer to a request with the headers `asked`, if this node serves in `term` at this moment.
-    pub(in crate::http) fn headers_in(&self, term: Term, asked: &HeaderMap) -> Option<HeaderMap> {
+    /// The headers of a response, if this node serves in `term` at this moment.
+    pub(in crate::http) fn headers_if_serving(&self, term: Term, request_headers: &HeaderMap) -> Option<HeaderMap> {
         let role = self.app.cluster.role.borrow();
-        // The clock is read after the role, as everywhere.
+        // The clock is read after the role; see `App::serving_term`.
         let now = clock::boot_now();
         if role.term != term || !role.is_serving(now) {
             return None;
         }
-        let mut headers = self.prepared_for(&role, now);
+        let mut headers = self.prepare(&role, now);
         drop(role);
-        headers.insert(REQUEST_ID, self.id(asked));
+        headers.insert(REQUEST_ID, self.request_id(request_headers));
         Some(headers)
     }
 
-    /// The client's own id, if it is sane, or a new one.
-    fn id(&self, asked: &HeaderMap) -> HeaderValue {
-        asked.get(REQUEST_ID).filter(|id| is_sane(id)).cloned().unwrap_or_else(|| self.ids.next())
+    /// The client's own request id if it is valid, else a new one.
+    fn request_id(&self, request_headers: &HeaderMap) -> HeaderValue {
+        request_headers.get(REQUEST_ID).filter(|id| is_valid_request_id(id)).cloned().unwrap_or_else(|| self.ids.next())
     }
 
-    fn put(&self, headers: &mut HeaderMap, request_id: HeaderValue) {
-        let mut stamped = self.prepared();
-        stamped.extend(headers.drain());
-        stamped.insert(REQUEST_ID, request_id);
-        *headers = stamped;
+    fn add_to(&self, headers: &mut HeaderMap, request_id: HeaderValue) {
+        let mut all = self.current();
+        all.extend(headers.drain());
+        all.insert(REQUEST_ID, request_id);
+        *headers = all;
     }
 
-    /// The headers of this moment, with a place for the id.
-    fn prepared(&self) -> HeaderMap {
+    /// The headers for the current leader, with an empty request id.
+    fn current(&self) -> HeaderMap {
         let role = self.app.cluster.role.borrow();
-        self.prepared_for(&role, clock::boot_now())
+        self.prepare(&role, clock::boot_now())
     }
 
-    fn prepared_for(&self, role: &Role, now: BootMs) -> HeaderMap {
-        let leader = self.app.leader(role, now);
+    fn prepare(&self, role: &Role, now: BootMs) -> HeaderMap {
+        let leader = self.app.known_leader(role, now);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
             Some(last) if last.term == role.term && last.leader.as_ref() == leader => last.headers.clone(),
-            Some(_) | None => last.insert(Prepared::new(role.term, leader, &self.base)).headers.clone(),
+            Some(_) | None => last.insert(PreparedHeaders::new(role.term, leader, &self.defaults)).headers.clone(),
         }
     }
 }
 
-impl Prepared {
-    fn new(term: Term, leader: Option<&Leader>, base: &HeaderMap) -> Self {
-        let mut headers = base.clone();
+impl PreparedHeaders {
+    fn new(term: Term, leader: Option<&Leader>, defaults: &HeaderMap) -> Self {
+        let mut headers = defaults.clone();
         headers.insert(TERM, HeaderValue::from(term.0));
         headers.insert(REQUEST_ID, HeaderValue::from_static(""));
         if let Some(leader) = leader {
@@ -145,35 +154,36 @@ impl Prepared {
     }
 }
 
-/// Says what a client is not told. An election or an outage passes; anything else is a defect that somebody should look at.
-fn log(Cause(cause): &Cause, status: StatusCode, id: &HeaderValue, method: &Method, uri: &Uri) {
-    let (id, path) = (id.to_str().unwrap_or_default(), uri.path());
+/// Logs the cause that the client does not see. A 503 is a warning, because an election or an
+/// outage passes. Any other failure is a defect.
+fn log_failure(InternalCause(cause): &InternalCause, status: StatusCode, id: &HeaderValue, method: &Method, uri: &Uri) {
+    let (request_id, path) = (id.to_str().unwrap_or_default(), uri.path());
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        warn!(request = id, %status, "{method} {path} failed: {cause}");
+        warn!(request_id, %status, %method, path, cause, "request failed");
     } else {
-        error!(request = id, %status, "{method} {path} failed: {cause}");
+        error!(request_id, %status, %method, path, cause, "request failed");
     }
 }
 
-/// The outermost layer.
+/// The outermost layer of the router.
 pub(in crate::http) async fn add_headers(
     State(headers): State<ResponseHeaders>,
     request: Request,
     next: Next,
 ) -> Response {
-    headers.put_on_answer(request, |request| next.run(request)).await
+    headers.respond_with_headers(request, |request| next.run(request)).await
 }
 
-/// Ids for requests that bring none: a number that is drawn once for each process, and a count. They tell requests apart
-/// and are no secrets, so that is enough.
-struct Ids {
+/// Generates ids for requests without one: a random number per process, and a counter. The ids tell
+/// requests apart. They are not secret, so they may be guessable.
+struct RequestIdGenerator {
     process: u64,
     count: AtomicU64,
 }
 
-impl Ids {
+impl RequestIdGenerator {
     #[expect(clippy::disallowed_methods, reason = "this is the edge at which ids of requests are drawn")]
-    fn draw() -> Self {
+    fn new() -> Self {
         let (process, _) = uuid::Uuid::new_v4().as_u64_pair();
         Self { process, count: AtomicU64::new(0) }
     }
@@ -185,7 +195,7 @@ impl Ids {
     }
 }
 
-fn is_sane(id: &HeaderValue) -> bool {
+fn is_valid_request_id(id: &HeaderValue) -> bool {
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     (1..=MAX_REQUEST_ID_BYTES).contains(&id.len()) && id.as_bytes().iter().all(allowed)
 }
@@ -197,28 +207,28 @@ mod tests {
     use axum::routing::get;
 
     use super::*;
-    use crate::http::testing::{Node, leading, request};
+    use crate::http::testing::{TestNode, leading, request};
 
     async fn panics() {
         panic!("as this test wants it");
     }
 
     #[tokio::test]
-    async fn a_handler_that_panics_costs_its_own_request_only() {
-        let mut node = Node::new(leading());
+    async fn a_panic_in_a_handler_fails_its_own_request_only() {
+        let mut node = TestNode::new(leading());
         let layer = from_fn_with_state(ResponseHeaders::new(&node.app), add_headers);
         node.router = Router::new().route("/panics", get(panics)).route("/", get(|| async {})).layer(layer);
         let answer = node.send(request("GET", "/panics", "")).await;
-        assert!(!answer.refused(500, "internal").contains("as this test wants it"));
+        assert!(!answer.expect_error(500, "internal").contains("as this test wants it"));
         assert_eq!(answer.header("rollcall-term"), Some("7"));
         assert_eq!(node.get("/").await.status, 200);
     }
 
     #[test]
-    fn only_a_sane_id_is_taken_over_from_a_client() {
-        let sane = |id: &str| is_sane(&HeaderValue::from_str(id).unwrap());
+    fn only_a_valid_request_id_is_accepted_from_a_client() {
+        let sane = |id: &str| is_valid_request_id(&HeaderValue::from_str(id).unwrap());
         assert!(sane("a-B_9.z") && sane(&"x".repeat(64)));
         assert!(!sane("") && !sane("a b") && !sane("a\"b") && !sane(&"x".repeat(65)));
-        assert!(is_sane(&Ids::draw().next()));
+        assert!(is_valid_request_id(&RequestIdGenerator::new().next()));
     }
 }

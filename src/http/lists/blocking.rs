@@ -1,11 +1,14 @@
-//! Work that takes too long for a thread of the runtime.
+//! Runs work that would block a runtime thread for too long.
 
 use tokio::task::spawn_blocking;
 
 use crate::http::error::ApiError;
 
-/// Does what would keep a thread of the runtime busy for too long.
-pub(in crate::http) async fn on_a_thread<T: Send + 'static>(
+/// Runs `work` on a blocking thread.
+///
+/// # Errors
+/// `internal` if it panics.
+pub(in crate::http) async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiError> {
     spawn_blocking(work).await.map_err(|error| ApiError::Internal(error.to_string()))

@@ -1,53 +1,57 @@
-//! Tells everybody who waits for news of the list that there are some, all at once and not too often.
+//! Wakes all requests that wait for changes of the list of online clients: together, and not too
+//! often.
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use crate::http::limits::WAKE_INTERVAL;
+use crate::http::limits::MIN_WAKE_INTERVAL;
 use crate::registry::Registry;
 use rollcall_core::Term;
 use rollcall_core::clock;
 use rollcall_election::Role;
 
-/// What there is to know for who waits.
+/// The state that waiting requests watch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct News {
-    /// The term in which this node leads and means to go on doing so; `None` while it does not, or hands over.
-    pub(in crate::http) leads: Option<Term>,
-    /// The version of the list of clients online.
+pub struct ListUpdate {
+    /// The term in which this node leads. `None` if it does not lead, or hands over the leadership.
+    pub(in crate::http) leading_term: Option<Term>,
+    /// Version of the list of online clients.
     pub(in crate::http) version: u64,
 }
 
-impl News {
-    fn now(registry: &Registry, role: &Role) -> Self {
+impl ListUpdate {
+    fn current(registry: &Registry, role: &Role) -> Self {
         let now = clock::boot_now();
-        let leads = (role.is_serving(now) && !role.is_handing_over()).then_some(role.term);
-        Self { leads, version: registry.online_version(now) }
+        let leading_term = (role.is_serving(now) && !role.is_handing_over()).then_some(role.term);
+        Self { leading_term, version: registry.online_version(now) }
     }
 }
 
-/// The news, and what publishes them for as long as the role is published. A time-out of a client is noticed when somebody
-/// asks for presence, which whoever composes the registry does several times a second.
-pub fn news(
+/// Returns the published state, and the future that publishes it until the role is no longer
+/// published.
+///
+/// A client's timeout is noticed when the registry is asked for the online clients. The composition
+/// root does so several times a second.
+pub fn change_notifier(
     registry: Registry,
     mut role: watch::Receiver<Role>,
-) -> (watch::Receiver<News>, impl Future<Output = ()> + Send) {
-    let (sender, news) = watch::channel(News::now(&registry, &role.borrow()));
-    let telling = async move {
+) -> (watch::Receiver<ListUpdate>, impl Future<Output = ()> + Send) {
+    let (sender, updates) = watch::channel(ListUpdate::current(&registry, &role.borrow()));
+    let publish = async move {
         let mut next = Instant::now();
         loop {
-            let told = News::now(&registry, &role.borrow_and_update());
-            sender.send_if_modified(|news| std::mem::replace(news, told) != told);
+            let current = ListUpdate::current(&registry, &role.borrow_and_update());
+            sender.send_if_modified(|last| std::mem::replace(last, current) != current);
             let changed = async {
                 sleep_until(next).await;
                 registry.wait_for_change().await;
             };
             tokio::select! {
-                () = changed => next = Instant::now() + WAKE_INTERVAL,
-                // A lease that was renewed is a change of the role, but no news.
+                () = changed => next = Instant::now() + MIN_WAKE_INTERVAL,
+                // A renewed lease changes the role, but does not wake anybody.
                 open = role.changed() => if open.is_err() { return },
             }
         }
     };
-    (news, telling)
+    (updates, publish)
 }

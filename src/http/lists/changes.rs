@@ -1,73 +1,78 @@
-//! What changed in the list of who is online since a client read it.
+//! Changes of the list of online clients since a cursor.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Bytes;
 
-use super::blocking::on_a_thread;
-use super::cursor::Cursor;
-use super::encode::client;
-use crate::http::app::Shared;
+use super::blocking::run_blocking;
+use super::cursor::ListCursor;
+use super::encode::to_client;
+use crate::http::app::SharedApp;
 use crate::http::error::ApiError;
-use crate::http::limits::INLINE_CHANGES;
+use crate::http::limits::MAX_INLINE_CHANGES;
 use crate::registry::{OfflineReason, OnlineChanges, Registry};
 use rollcall_core::api::{ClientLeft, DiscoveredChanges, LeftReason, ListChanges};
 use rollcall_core::clock;
 
-/// The changes that were told last: whoever waited for them gets the same bytes.
+/// Cache of the changes that were encoded last. Requests that waited for the same change get the
+/// same bytes.
 #[derive(Default)]
 pub(in crate::http) struct CachedChanges {
-    last: Mutex<Option<Text>>,
-    /// Whose turn it is to put many changes together.
-    turn: Arc<tokio::sync::Mutex<()>>,
+    last: Mutex<Option<EncodedChanges>>,
+    /// Held while many changes are encoded, so that they are encoded once.
+    encode_lock: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Clone)]
-struct Text {
-    since: Cursor,
+struct EncodedChanges {
+    since: ListCursor,
     until: u64,
     bytes: Bytes,
 }
 
 impl CachedChanges {
-    /// What changed since then as JSON; `None` if that is not known any more.
+    /// Returns the changes since the cursor as JSON. `None` if they are no longer known.
     ///
     /// # Errors
-    /// `internal` if putting it together panics.
-    pub(in crate::http) async fn since(&self, app: &Shared, since: Cursor) -> Result<Option<Bytes>, ApiError> {
-        if let Some(bytes) = self.of(app, since) {
+    /// `internal` if encoding them panics.
+    pub(in crate::http) async fn get_or_encode(
+        &self,
+        app: &SharedApp,
+        since: ListCursor,
+    ) -> Result<Option<Bytes>, ApiError> {
+        if let Some(bytes) = self.cached(app, since) {
             return Ok(Some(bytes));
         }
         let behind = app.registry.online_version(clock::boot_now()).saturating_sub(since.version);
-        let text = if behind <= INLINE_CHANGES {
-            write(&app.registry, since)
+        let encoded = if behind <= MAX_INLINE_CHANGES {
+            encode(&app.registry, since)
         } else {
-            let turn = Arc::clone(&self.turn).lock_owned().await;
-            if let Some(bytes) = self.of(app, since) {
+            let encode_lock = Arc::clone(&self.encode_lock).lock_owned().await;
+            if let Some(bytes) = self.cached(app, since) {
                 return Ok(Some(bytes));
             }
             let registry = app.registry.clone();
             let work = move || {
-                let _turn = turn;
-                write(&registry, since)
+                let _lock = encode_lock;
+                encode(&registry, since)
             };
-            on_a_thread(work).await?
+            run_blocking(work).await?
         };
-        let bytes = text.as_ref().map(|text| text.bytes.clone());
-        if text.is_some() {
-            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = text;
+        let bytes = encoded.as_ref().map(|encoded| encoded.bytes.clone());
+        if encoded.is_some() {
+            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = encoded;
         }
         Ok(bytes)
     }
 
-    fn of(&self, app: &Shared, since: Cursor) -> Option<Bytes> {
+    fn cached(&self, app: &SharedApp, since: ListCursor) -> Option<Bytes> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-        let is_it = last.since == since && last.until == app.registry.online_version(clock::boot_now());
-        is_it.then_some(last.bytes)
+        let is_current = last.since == since && last.until == app.registry.online_version(clock::boot_now());
+        is_current.then_some(last.bytes)
     }
 }
 
-fn write(registry: &Registry, since: Cursor) -> Option<Text> {
+fn encode(registry: &Registry, since: ListCursor) -> Option<EncodedChanges> {
     let OnlineChanges { changes, version, online_count } = registry.changes_since(since.version, clock::boot_now())?;
     let left = changes.left().map(|(username, reason)| ClientLeft {
         username: username.clone(),
@@ -76,12 +81,12 @@ fn write(registry: &Registry, since: Cursor) -> Option<Text> {
         },
     });
     let changes = ListChanges {
-        joined: changes.joined().map(client).collect(),
+        joined: changes.joined().map(to_client).collect(),
         left: left.collect(),
-        moved: changes.moved().map(client).collect(),
+        moved: changes.moved().map(to_client).collect(),
     };
-    let cursor = Cursor { version, ..since }.to_string();
-    let answer = DiscoveredChanges { changes, cursor, count: online_count, is_leader: true };
-    let bytes = serde_json::to_vec(&answer).expect("it has text keys only").into();
-    Some(Text { since, until: version, bytes })
+    let cursor = ListCursor { version, ..since }.to_string();
+    let body = DiscoveredChanges { changes, cursor, count: online_count, is_leader: true };
+    let bytes = serde_json::to_vec(&body).expect("all keys are strings").into();
+    Some(EncodedChanges { since, until: version, bytes })
 }

@@ -1,68 +1,69 @@
-//! A place in the changes of one leader's list, as clients carry it. What is in it is nobody's business but ours.
+//! Cursor: a version of one leader's list, as clients send it back. Its format is private; clients
+//! must not interpret it.
 
 use std::fmt;
 
 use rollcall_core::{BootMs, Term};
 
-/// What a cursor that knows nothing yet looks like; anybody may write it.
+/// The cursor of a client that has no list yet. Clients may write it themselves.
 const NOTHING_YET: &str = "0";
 
-/// Whose changes are counted. A term has one leader, and the start of its process tells terms of a cluster from those of
-/// another one whose data was deleted.
+/// The leader whose list has versions. A term has one leader. The start time of the process tells
+/// apart the terms of a cluster whose data was deleted in between.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(in crate::http) struct Source {
+pub(in crate::http) struct ListSource {
     /// The term in which the list was read.
     pub(in crate::http) term: Term,
-    /// When the leader's process started, on its own clock.
+    /// Start time of the leader's process, on the leader's own boot clock.
     pub(in crate::http) started_at: BootMs,
 }
 
 /// A version of a leader's list.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(in crate::http) struct Cursor {
-    /// Whose list.
-    pub(in crate::http) source: Source,
-    /// Its version.
+pub(in crate::http) struct ListCursor {
+    /// The leader.
+    pub(in crate::http) source: ListSource,
+    /// The version of its list.
     pub(in crate::http) version: u64,
 }
 
 /// A cursor as a client sends it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(in crate::http) enum Given {
-    /// `0`: it knows no list yet.
-    NothingYet,
-    /// One that some leader gave.
-    Cursor(Cursor),
+pub(in crate::http) enum ClientCursor {
+    /// `0`: the client has no list yet.
+    Initial,
+    /// A cursor that a leader created.
+    At(ListCursor),
 }
 
-impl Given {
-    /// Reads a cursor; `None` for what no leader can have given.
+impl ClientCursor {
+    /// Parses a cursor. `None` if no leader can have created it.
     pub(in crate::http) fn parse(text: &str) -> Option<Self> {
         if text == NOTHING_YET {
-            return Some(Self::NothingYet);
+            return Some(Self::Initial);
         }
         let mut parts = text.split('-').map(number);
         let (term, started_at, version) = (parts.next()??, parts.next()??, parts.next()??);
-        let source = Source { term: Term(term), started_at: BootMs(started_at) };
-        parts.next().is_none().then_some(Self::Cursor(Cursor { source, version }))
+        let source = ListSource { term: Term(term), started_at: BootMs(started_at) };
+        parts.next().is_none().then_some(Self::At(ListCursor { source, version }))
     }
 
-    /// The version, if it is one of that leader's list.
-    pub(in crate::http) fn version_of(self, source: Source) -> Option<u64> {
+    /// The version, if the cursor is of this leader's list.
+    pub(in crate::http) fn version_of(self, source: ListSource) -> Option<u64> {
         match self {
-            Self::Cursor(cursor) if cursor.source == source => Some(cursor.version),
-            Self::Cursor(_) | Self::NothingYet => None,
+            Self::At(cursor) if cursor.source == source => Some(cursor.version),
+            Self::At(_) | Self::Initial => None,
         }
     }
 }
 
-/// Digits as we write them; the standard parser would take a sign.
+/// Hexadecimal digits only. The standard parser would also accept a sign.
 fn number(text: &str) -> Option<u64> {
     let digits = text.bytes().all(|byte| byte.is_ascii_hexdigit());
     digits.then(|| u64::from_str_radix(text, 16).ok()).flatten()
 }
 
-impl fmt::Display for Cursor {
+impl fmt::Display for ListCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:x}-{:x}-{:x}", self.source.term.0, self.source.started_at.0, self.version)
     }
@@ -75,22 +76,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_no_leader_gave_is_refused_and_nothing_is_a_beginning() {
-        assert_eq!(Given::parse("0"), Some(Given::NothingYet));
+    fn a_cursor_that_no_leader_created_is_rejected_and_zero_is_the_initial_one() {
+        assert_eq!(ClientCursor::parse("0"), Some(ClientCursor::Initial));
         for wrong in ["", "1", "1-2", "1-2-3-4", "1-2-", "--", "1-2-x", "1-+2-3", " 1-2-3", "1-2-10000000000000000"] {
-            assert_eq!(Given::parse(wrong), None, "{wrong:?}");
+            assert_eq!(ClientCursor::parse(wrong), None, "{wrong:?}");
         }
     }
 
     proptest! {
         #[test]
-        fn a_cursor_comes_back_as_it_was_given_and_counts_at_its_source_only(
+        fn a_cursor_survives_a_round_trip_and_is_valid_at_its_source_only(
             term in any::<u64>(), started in any::<u64>(), version in any::<u64>(),
         ) {
-            let source = Source { term: Term(term), started_at: BootMs(started) };
-            let given = Given::parse(&Cursor { source, version }.to_string()).unwrap();
+            let source = ListSource { term: Term(term), started_at: BootMs(started) };
+            let given = ClientCursor::parse(&ListCursor { source, version }.to_string()).unwrap();
             prop_assert_eq!(given.version_of(source), Some(version));
-            for other in [Source { term: Term(!term), ..source }, Source { started_at: BootMs(!started), ..source }] {
+            for other in [ListSource { term: Term(!term), ..source }, ListSource { started_at: BootMs(!started), ..source }] {
                 prop_assert_eq!(given.version_of(other), None);
             }
         }

@@ -1,4 +1,4 @@
-//! The lists as JSON, encoded row by row: `/discover`, `/discovery/online` and `/users`.
+//! JSON encoding of the lists, row by row: `/discover`, `/discovery/online` and `/users`.
 
 use serde::Serialize;
 
@@ -7,47 +7,47 @@ use rollcall_core::api::{OnlineClient, Presence, User};
 use rollcall_core::clock;
 use rollcall_core::{Page, WallMs};
 
-/// The path of the list of clients online.
-pub(in crate::http) const DISCOVER: &str = "/discover";
+/// Path of the list of online clients.
+pub(in crate::http) const DISCOVER_PATH: &str = "/discover";
 
-/// The path of the list of names of clients online.
-pub(in crate::http) const ONLINE_NAMES: &str = "/discovery/online";
+/// Path of the list of usernames of online clients.
+pub(in crate::http) const ONLINE_NAMES_PATH: &str = "/discovery/online";
 
-/// The path of the list of users.
-pub(in crate::http) const USERS: &str = "/users";
+/// Path of the list of users.
+pub(in crate::http) const USERS_PATH: &str = "/users";
 
-/// The list of clients online.
-pub(in crate::http) fn discovered(registry: &Registry, page: Page, is_leader: bool) -> Vec<u8> {
+/// Encodes the list of online clients.
+pub(in crate::http) fn online_clients(registry: &Registry, page: Page, is_leader: bool) -> Vec<u8> {
     let parts = registry.online_parts(page, clock::boot_now());
-    let parts = parts.map(|part| part.into_iter().map(client));
-    let mut text = Vec::new();
-    let count = write_rows(&mut text, "online_clients", parts);
-    text.extend_from_slice(format!(",\"count\":{count},\"is_leader\":{is_leader}}}").as_bytes());
-    text
+    let parts = parts.map(|part| part.into_iter().map(to_client));
+    let mut json = Vec::new();
+    let count = write_rows(&mut json, "online_clients", parts);
+    json.extend_from_slice(format!(",\"count\":{count},\"is_leader\":{is_leader}}}").as_bytes());
+    json
 }
 
-/// The list of names of clients online.
+/// Encodes the list of usernames of online clients.
 pub(in crate::http) fn online_names(registry: &Registry, page: Page) -> Vec<u8> {
     let parts = registry.online_parts(page, clock::boot_now());
     let parts = parts.map(|part| part.into_iter().map(|online| online.username));
-    let mut text = Vec::new();
-    write_rows(&mut text, "online", parts);
-    text.push(b'}');
-    text
+    let mut json = Vec::new();
+    write_rows(&mut json, "online", parts);
+    json.push(b'}');
+    json
 }
 
-/// The list of users.
+/// Encodes the list of users.
 pub(in crate::http) fn users(registry: &Registry, page: Page) -> Vec<u8> {
     let now = clock::wall_now();
     let parts = registry.users_parts(page, clock::boot_now());
-    let parts = parts.map(|part| part.into_iter().map(|row| user(row, now)));
-    let mut text = Vec::new();
-    let count = write_rows(&mut text, "users", parts);
-    text.extend_from_slice(format!(",\"count\":{count}}}").as_bytes());
-    text
+    let parts = parts.map(|part| part.into_iter().map(|row| to_user(row, now)));
+    let mut json = Vec::new();
+    let count = write_rows(&mut json, "users", parts);
+    json.extend_from_slice(format!(",\"count\":{count}}}").as_bytes());
+    json
 }
 
-fn user(row: UserRow, now: WallMs) -> User {
+fn to_user(row: UserRow, now: WallMs) -> User {
     User {
         id: row.id,
         username: row.username,
@@ -60,26 +60,27 @@ fn user(row: UserRow, now: WallMs) -> User {
     }
 }
 
-/// As lists have it.
-pub(super) fn client(online: OnlineRow) -> OnlineClient {
+/// Converts a client to its JSON form.
+pub(super) fn to_client(online: OnlineRow) -> OnlineClient {
     OnlineClient { username: online.username, addr: online.addr }
 }
 
-/// Writes a list of rows that come part by part, as the start of an object: `{"field":[...]`; gives the number of rows.
+/// Writes rows as the start of an object: `{"field":[...]`. The rows come in parts. Returns the
+/// number of rows.
 fn write_rows<R: Serialize>(
-    text: &mut Vec<u8>,
+    json: &mut Vec<u8>,
     field: &str,
     parts: impl Iterator<Item = impl IntoIterator<Item = R>>,
 ) -> usize {
-    text.extend_from_slice(format!("{{\"{field}\":[").as_bytes());
+    json.extend_from_slice(format!("{{\"{field}\":[").as_bytes());
     let mut count = 0;
     for row in parts.flatten() {
         if count > 0 {
-            text.push(b',');
+            json.push(b',');
         }
         count += 1;
-        serde_json::to_writer(&mut *text, &row).expect("rows have text keys only, and memory takes what is written");
+        serde_json::to_writer(&mut *json, &row).expect("all keys are strings, and writing to memory cannot fail");
     }
-    text.push(b']');
+    json.push(b']');
     count
 }

@@ -1,7 +1,7 @@
-//! List budget: a bound on the bytes of all lists that are being made or sent.
+//! List budget: limit on the memory of all lists that are built or sent.
 //!
-//! Lists are what is given up first when there is too much to do: who finds no place within half a second is told so.
-//! Heartbeats and registrations need no place.
+//! Under overload, lists are rejected first, after [`MAX_LIST_WAIT`]. Heartbeats and registrations
+//! take nothing from this budget.
 
 use std::sync::Arc;
 
@@ -9,32 +9,32 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::http::error::ApiError;
-use crate::http::limits::{LIST_PLACE_BYTES, LIST_PLACE_WAIT, LIST_PLACES, MAX_PLACES_PER_LIST};
+use crate::http::limits::{LIST_PERMIT_BYTES, LIST_PERMITS, MAX_LIST_WAIT, MAX_PERMITS_PER_LIST};
 
-/// The places for lists.
+/// The budget. Clones share one state.
 #[derive(Clone)]
 pub(in crate::http) struct ListBudget(Arc<Semaphore>);
 
-/// One list's place. Given back when the list was sent or given up.
+/// The share of one list in the budget. Dropping it returns the share.
 pub(in crate::http) struct ListPermit(OwnedSemaphorePermit);
 
 impl Default for ListBudget {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(LIST_PLACES)))
+        Self(Arc::new(Semaphore::new(LIST_PERMITS)))
     }
 }
 
 impl ListBudget {
-    /// A place for a list, in its turn: many who wait for one list get it at the same moment.
+    /// Takes the first permit for a list, in the order of requests.
     ///
     /// # Errors
-    /// `overloaded` if there is none for [`LIST_PLACE_WAIT`].
-    pub(in crate::http) async fn take(&self) -> Result<ListPermit, ApiError> {
-        let place = timeout(LIST_PLACE_WAIT, Arc::clone(&self.0).acquire_owned()).await;
-        Ok(ListPermit(place.map_err(|_| ApiError::Overloaded)?.expect("the semaphore is never closed")))
+    /// `overloaded` if none becomes free within [`MAX_LIST_WAIT`].
+    pub(in crate::http) async fn acquire(&self) -> Result<ListPermit, ApiError> {
+        let permit = timeout(MAX_LIST_WAIT, Arc::clone(&self.0).acquire_owned()).await;
+        Ok(ListPermit(permit.map_err(|_| ApiError::Overloaded)?.expect("the semaphore is never closed")))
     }
 
-    /// For tests: the places that are free.
+    /// For tests: number of free permits.
     #[cfg(test)]
     pub(super) fn available(&self) -> usize {
         self.0.available_permits()
@@ -42,12 +42,15 @@ impl ListBudget {
 }
 
 impl ListPermit {
-    /// As much more as so many bytes need.
-    pub(super) fn for_bytes(mut self, bytes: usize) -> Result<Self, ApiError> {
-        let further = (bytes.saturating_sub(1) / LIST_PLACE_BYTES).min(MAX_PLACES_PER_LIST - 1);
-        let permits = u32::try_from(further).unwrap_or(u32::MAX);
-        let places = Arc::clone(self.0.semaphore());
-        self.0.merge(places.try_acquire_many_owned(permits).map_err(|_| ApiError::Overloaded)?);
+    /// Takes the further permits that a list of so many bytes needs.
+    ///
+    /// # Errors
+    /// `overloaded` if they are not free at once.
+    pub(super) fn extend_to(mut self, bytes: usize) -> Result<Self, ApiError> {
+        let additional = (bytes.saturating_sub(1) / LIST_PERMIT_BYTES).min(MAX_PERMITS_PER_LIST - 1);
+        let permits = u32::try_from(additional).unwrap_or(u32::MAX);
+        let budget = Arc::clone(self.0.semaphore());
+        self.0.merge(budget.try_acquire_many_owned(permits).map_err(|_| ApiError::Overloaded)?);
         Ok(self)
     }
 }

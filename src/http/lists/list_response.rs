@@ -1,4 +1,4 @@
-//! How lists leave: with their tags, in pieces, and within a bound for all of them together.
+//! Responses with lists: entity tags, chunks, and the shared memory limit.
 
 use std::convert::Infallible;
 
@@ -9,111 +9,122 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt, stream};
 
-use super::cursor::Cursor;
+use super::cursor::ListCursor;
 use super::etag;
 use super::list_budget::ListPermit;
 use crate::http::error::ApiError;
 use crate::http::json::APPLICATION_JSON;
-use crate::http::limits::LIST_PIECE_BYTES;
+use crate::http::limits::LIST_CHUNK_BYTES;
 use crate::http::slow_read_timeout::SlowReadTimeout;
 
-/// The place in the changes at which a whole list stands.
-pub(in crate::http) const CURSOR: HeaderName = HeaderName::from_static("rollcall-cursor");
+/// Header with the cursor of a whole list.
+pub(in crate::http) const CURSOR_HEADER: HeaderName = HeaderName::from_static("rollcall-cursor");
 
-/// A list as JSON, to be shared by all who ask for it.
+/// A list as JSON, shared by all its readers.
 #[derive(Clone, Debug)]
-pub(in crate::http) struct List {
+pub(in crate::http) struct EncodedList {
     bytes: Bytes,
     tag: HeaderValue,
     cursor: Option<HeaderValue>,
 }
 
-impl List {
-    /// A list, and where it stands in the changes if it can be followed. Takes some time for a long one: it reads it all.
-    pub(in crate::http) fn new(mut text: Vec<u8>, cursor: Option<Cursor>) -> Self {
-        // It may be kept for long, and what it grew by in vain with it.
-        text.shrink_to_fit();
+impl EncodedList {
+    /// Wraps an encoded list and computes its tag. `cursor` is set if clients can ask for its
+    /// changes. Reads all bytes, so it takes some time for a long list.
+    pub(in crate::http) fn new(mut json: Vec<u8>, cursor: Option<ListCursor>) -> Self {
+        // The list may be cached for long. Its spare capacity would be wasted memory.
+        json.shrink_to_fit();
         let cursor = cursor.map(|cursor| HeaderValue::try_from(cursor.to_string()).expect("digits and dashes"));
-        let bytes = Bytes::from(text);
-        Self { tag: etag::tag(&bytes), bytes, cursor }
+        let bytes = Bytes::from(json);
+        Self { tag: etag::entity_tag(&bytes), bytes, cursor }
     }
 
-    /// The same for who knew another list: in two parts, so that the long one is not copied.
-    pub(in crate::http) fn as_reset(&self) -> Vec<Bytes> {
+    /// The same list for a client whose cursor is unknown. It is in two parts, so that the long one
+    /// is not copied.
+    pub(in crate::http) fn to_reset_body(&self) -> Vec<Bytes> {
         let cursor = self.cursor.as_ref().and_then(|cursor| cursor.to_str().ok()).unwrap_or_default();
         let fields = format!("{{\"reset\":true,\"cursor\":\"{cursor}\",");
-        // A list is an object, and not an empty one.
+        // The list is an object that is not empty. Its opening brace is replaced.
         vec![fields.into(), self.bytes.slice(1..)]
     }
 }
 
-/// Who reads the answer: what it has already, and how slowly it may read.
-pub(in crate::http) struct Reader {
-    known: Vec<HeaderValue>,
+/// The client that reads a list: the tags that it already has, and the limit on slow reads.
+pub(in crate::http) struct ListReader {
+    if_none_match: Vec<HeaderValue>,
     slow_read: SlowReadTimeout,
 }
 
-impl<S: Sync> FromRequestParts<S> for Reader {
+impl<S: Sync> FromRequestParts<S> for ListReader {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let known = parts.headers.get_all(header::IF_NONE_MATCH).iter().cloned().collect();
-        // Without a connection, as in tests, nobody watches.
+        let if_none_match = parts.headers.get_all(header::IF_NONE_MATCH).iter().cloned().collect();
+        // Tests have no connection, and so no limit on slow reads.
         let slow_read = parts.extensions.get::<SlowReadTimeout>().cloned().unwrap_or_default();
-        Ok(Self { known, slow_read })
+        Ok(Self { if_none_match, slow_read })
     }
 }
 
-/// The list as an answer, or 304 if the reader has it.
+/// A response with the list, or 304 if the client already has it.
 ///
 /// # Errors
 /// `overloaded` if too many long lists are being sent.
-pub(in crate::http) fn send(list: List, reader: Reader, place: ListPermit) -> Result<Response, ApiError> {
+pub(in crate::http) fn respond(
+    list: EncodedList,
+    reader: ListReader,
+    permit: ListPermit,
+) -> Result<Response, ApiError> {
     let mut headers = HeaderMap::new();
     if let Some(cursor) = list.cursor {
-        headers.insert(CURSOR, cursor);
+        headers.insert(CURSOR_HEADER, cursor);
     }
-    let has_it = reader.known.iter().any(|names| etag::names_tag(names, &list.tag));
+    let is_not_modified = reader.if_none_match.iter().any(|header| etag::matches_tag(header, &list.tag));
     headers.insert(header::ETAG, list.tag);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    if has_it {
+    if is_not_modified {
         return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
     }
-    let body = body(vec![list.bytes], reader.slow_read, place)?;
+    let body = body(vec![list.bytes], reader.slow_read, permit)?;
     Ok((headers, body).into_response())
 }
 
-/// An answer for one reader, who cannot use it twice, in parts.
+/// A response in parts that must not be cached.
 ///
 /// # Errors
 /// `overloaded` if it is long and too many long lists are being sent.
-pub(in crate::http) fn send_once(parts: Vec<Bytes>, reader: Reader, place: ListPermit) -> Result<Response, ApiError> {
-    let body = body(parts, reader.slow_read, place)?;
+pub(in crate::http) fn respond_uncached(
+    parts: Vec<Bytes>,
+    reader: ListReader,
+    permit: ListPermit,
+) -> Result<Response, ApiError> {
+    let body = body(parts, reader.slow_read, permit)?;
     Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], body).into_response())
 }
 
-/// A body of these parts. A long one keeps its place until it was taken, and its reader from being too slow.
-fn body(parts: Vec<Bytes>, slow_read: SlowReadTimeout, place: ListPermit) -> Result<Response, ApiError> {
+/// A body of these parts. A long body is sent in chunks. It holds its permit until it was sent, and
+/// is subject to the limit on slow reads.
+fn body(parts: Vec<Bytes>, slow_read: SlowReadTimeout, permit: ListPermit) -> Result<Response, ApiError> {
     let length = parts.iter().map(Bytes::len).sum();
     let headers = [(header::CONTENT_TYPE, APPLICATION_JSON), (header::CONTENT_LENGTH, HeaderValue::from(length))];
-    let place = place.for_bytes(length)?;
-    let body = if length <= LIST_PIECE_BYTES {
+    let permit = permit.extend_to(length)?;
+    let body = if length <= LIST_CHUNK_BYTES {
         Body::from(parts.concat())
     } else {
-        Body::from_stream(slow_read.watch(pieces(parts, place)))
+        Body::from_stream(slow_read.watch(chunks(parts, permit)))
     };
     Ok((headers, body).into_response())
 }
 
-fn pieces(parts: Vec<Bytes>, place: ListPermit) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
-    let pieces = parts.into_iter().flat_map(|part| {
+fn chunks(parts: Vec<Bytes>, permit: ListPermit) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
+    let chunks = parts.into_iter().flat_map(|part| {
         (0..part.len())
-            .step_by(LIST_PIECE_BYTES)
-            .map(move |start| part.slice(start..part.len().min(start + LIST_PIECE_BYTES)))
+            .step_by(LIST_CHUNK_BYTES)
+            .map(move |start| part.slice(start..part.len().min(start + LIST_CHUNK_BYTES)))
     });
-    stream::iter(pieces).map(move |piece| {
-        let _sending = &place;
-        Ok(piece)
+    stream::iter(chunks).map(move |chunk| {
+        let _sending = &permit;
+        Ok(chunk)
     })
 }
 
@@ -125,65 +136,65 @@ pub(super) mod tests {
 
     use super::super::list_budget::ListBudget;
     use super::*;
-    use crate::http::limits::{LIST_PLACE_BYTES, LIST_PLACES, MAX_PLACES_PER_LIST};
-    use crate::http::params::Remote;
-    use crate::http::testing::{Node, request};
+    use crate::http::limits::{LIST_PERMIT_BYTES, LIST_PERMITS, MAX_PERMITS_PER_LIST};
+    use crate::http::params::RemoteAddr;
+    use crate::http::testing::{TestNode, request};
 
-    /// What a list says.
-    pub(in crate::http) fn text(list: &List) -> String {
+    /// The bytes of a list as text.
+    pub(in crate::http) fn text(list: &EncodedList) -> String {
         String::from_utf8(list.bytes.to_vec()).unwrap()
     }
 
-    fn list_of(length: usize) -> List {
-        List::new(vec![b'x'; length], None)
+    fn list_of(length: usize) -> EncodedList {
+        EncodedList::new(vec![b'x'; length], None)
     }
 
-    fn reader() -> Reader {
-        Reader { known: Vec::new(), slow_read: SlowReadTimeout::default() }
+    fn reader() -> ListReader {
+        ListReader { if_none_match: Vec::new(), slow_read: SlowReadTimeout::default() }
     }
 
     #[tokio::test]
-    async fn a_list_is_sent_byte_for_byte_with_its_length_whatever_its_size() {
-        for length in [2, LIST_PIECE_BYTES, LIST_PIECE_BYTES + 1, 3 * LIST_PIECE_BYTES, 3 * LIST_PIECE_BYTES + 7] {
-            let list = List::new((0..length).map(|n| u8::try_from(n % 251).unwrap()).collect(), None);
-            let response = send(list.clone(), reader(), ListBudget::default().take().await.unwrap()).unwrap();
+    async fn a_list_of_any_size_is_sent_byte_for_byte_with_its_length() {
+        for length in [2, LIST_CHUNK_BYTES, LIST_CHUNK_BYTES + 1, 3 * LIST_CHUNK_BYTES, 3 * LIST_CHUNK_BYTES + 7] {
+            let list = EncodedList::new((0..length).map(|n| u8::try_from(n % 251).unwrap()).collect(), None);
+            let response = respond(list.clone(), reader(), ListBudget::default().acquire().await.unwrap()).unwrap();
             assert_eq!(response.headers()["content-length"], length.to_string());
             assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), list.bytes);
         }
     }
 
     #[tokio::test]
-    async fn a_list_has_as_many_places_as_it_is_long_until_it_was_taken_and_the_longest_not_all() {
-        let mib = LIST_PLACE_BYTES;
+    async fn a_list_holds_a_permit_per_mebibyte_until_it_is_sent_and_the_longest_not_all_permits() {
+        let mib = LIST_PERMIT_BYTES;
         for (length, taken) in [
-            (LIST_PIECE_BYTES, 0),
-            (LIST_PIECE_BYTES + 1, 1),
+            (LIST_CHUNK_BYTES, 0),
+            (LIST_CHUNK_BYTES + 1, 1),
             (mib, 1),
             (mib + 1, 2),
             (10 * mib, 10),
-            (100 * mib, MAX_PLACES_PER_LIST),
+            (100 * mib, MAX_PERMITS_PER_LIST),
         ] {
-            let places = ListBudget::default();
-            let response = send(list_of(length), reader(), places.take().await.unwrap()).unwrap();
-            assert_eq!(places.available(), LIST_PLACES - taken, "{length}");
+            let budget = ListBudget::default();
+            let response = respond(list_of(length), reader(), budget.acquire().await.unwrap()).unwrap();
+            assert_eq!(budget.available(), LIST_PERMITS - taken, "{length}");
             let mut body = response.into_body();
-            while let Some(piece) = body.frame().await {
-                assert!(piece.unwrap().into_data().unwrap().len() <= LIST_PIECE_BYTES);
+            while let Some(chunk) = body.frame().await {
+                assert!(chunk.unwrap().into_data().unwrap().len() <= LIST_CHUNK_BYTES);
             }
             drop(body);
-            assert_eq!(places.available(), LIST_PLACES, "{length}");
+            assert_eq!(budget.available(), LIST_PERMITS, "{length}");
         }
     }
 
-    fn ask(method: &str, path: &str, body: &'static str) -> Request {
+    fn request_with_remote(method: &str, path: &str, body: &'static str) -> Request {
         let mut request = request(method, path, body);
-        request.extensions_mut().insert(Remote("10.0.0.9:50000".parse().unwrap()));
+        request.extensions_mut().insert(RemoteAddr("10.0.0.9:50000".parse().unwrap()));
         request
     }
 
     #[tokio::test]
-    async fn when_slow_readers_hold_all_places_lists_are_refused_and_heartbeats_are_not() {
-        let node = Node::with_alice_and_bob().await;
+    async fn when_slow_readers_hold_all_permits_lists_are_rejected_and_heartbeats_are_not() {
+        let node = TestNode::with_alice_and_bob().await;
         let long = "x".repeat(4000);
         for n in 0..20 {
             let body = format!("{{\"username\":\"u{n}\",\"metadata\":{{\"a\":\"{long}\"}}}}");
@@ -191,16 +202,16 @@ pub(super) mod tests {
         }
         let mut unread = Vec::new();
         loop {
-            let response = node.router.clone().oneshot(ask("GET", "/users", "")).await.unwrap();
+            let response = node.router.clone().oneshot(request_with_remote("GET", "/users", "")).await.unwrap();
             if response.status() != 200 {
                 break;
             }
             unread.push(response);
-            assert!(unread.len() <= LIST_PLACES, "there is no end of lists");
+            assert!(unread.len() <= LIST_PERMITS, "there is no end of lists");
         }
-        assert_eq!(unread.len(), LIST_PLACES);
+        assert_eq!(unread.len(), LIST_PERMITS);
         for list in ["/users", "/discover", "/discover?limit=1", "/discover?since=0", "/discovery/online"] {
-            node.get(list).await.refused(503, "overloaded");
+            node.get(list).await.expect_error(503, "overloaded");
         }
         assert_eq!(node.post("/heartbeat", r#"{"username":"alice"}"#).await.status, 200);
         assert_eq!(node.post("/register", r#"{"username":"zoe"}"#).await.status, 201);

@@ -1,7 +1,7 @@
-//! Waits until there is something to answer to who knows the list already: `/discover?since=...&wait=...`.
+//! Long polling: `/discover?since=...&wait=...` waits until the list changes.
 //!
-//! It stands before the gate, so whoever waits has not come in yet: a handover does not wait for it, and it meets the gate
-//! afterwards as any other request.
+//! This layer stands before the leader gate. So a waiting request is not in flight, and a handover
+//! does not wait for it. After the wait it passes the gate as any other request.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,18 +15,18 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::cursor::{Given, Source};
-use super::since::parse_wait;
-use crate::http::app::Shared;
+use super::cursor::{ClientCursor, ListSource};
+use super::since_param::parse_wait;
+use crate::http::app::SharedApp;
 use crate::http::error::ApiError;
 use crate::http::limits::MAX_LONG_POLLS;
 use rollcall_core::clock;
 
 /// The state of the layer.
 #[derive(Clone)]
-pub(in crate::http) struct LongPolls {
-    app: Shared,
-    places: Arc<Semaphore>,
+pub(in crate::http) struct LongPoll {
+    app: SharedApp,
+    permits: Arc<Semaphore>,
 }
 
 #[derive(Deserialize)]
@@ -37,39 +37,46 @@ struct PollQuery {
     others: HashMap<String, String>,
 }
 
-impl LongPolls {
-    pub(in crate::http) fn new(app: &Shared) -> Self {
-        Self { app: Arc::clone(app), places: Arc::new(Semaphore::new(MAX_LONG_POLLS)) }
+impl LongPoll {
+    pub(in crate::http) fn new(app: &SharedApp) -> Self {
+        Self { app: Arc::clone(app), permits: Arc::new(Semaphore::new(MAX_LONG_POLLS)) }
     }
 
-    /// Waits as long as the request wants and there is nothing to tell it. What is wrong with it is for its handler to say.
+    /// Waits until the list changes, at most as long as the request asks for. An invalid request
+    /// does not wait. Its handler rejects it.
     async fn wait(&self, uri: &Uri) -> Result<(), ApiError> {
         let Ok(Query(query)) = Query::<PollQuery>::try_from_uri(uri) else { return Ok(()) };
-        // A part of the list has no changes; its handler says so, and need not wait for that.
+        // Pages cannot be polled. The handler rejects this request.
         if ["limit", "after", "prefix"].iter().any(|name| query.others.contains_key(*name)) {
             return Ok(());
         }
-        let (Some(since), Some(wait)) = (Given::parse(&query.since), parse_wait(&query.wait)) else { return Ok(()) };
+        let (Some(since), Some(wait)) = (ClientCursor::parse(&query.since), parse_wait(&query.wait)) else {
+            return Ok(());
+        };
         let Ok(term) = self.app.serving_term() else { return Ok(()) };
-        let known = since.version_of(Source { term, started_at: self.app.this.started_at });
+        let known = since.version_of(ListSource { term, started_at: self.app.this_node.started_at });
         if wait.is_zero() || known != Some(self.app.registry.online_version(clock::boot_now())) {
             return Ok(());
         }
-        let _place = self.places.try_acquire().map_err(|_| ApiError::Overloaded)?;
-        debug!("a client waits for changes of the list since {}", query.since);
-        let mut news = self.app.news.clone();
-        let is_news = news.wait_for(|news| news.leads != Some(term) || Some(news.version) > known);
-        // If nobody tells news any more, the node is about to end.
-        let _ = timeout(wait, is_news).await;
+        let _permit = self.permits.try_acquire().map_err(|_| ApiError::Overloaded)?;
+        debug!(cursor = query.since, "a client waits for changes of the list");
+        let mut updates = self.app.list_updates.clone();
+        let changed = updates.wait_for(|update| update.leading_term != Some(term) || Some(update.version) > known);
+        // If the publisher has ended, the node is about to stop.
+        let _ = timeout(wait, changed).await;
         Ok(())
     }
 }
 
 /// The layer around `/discover`.
-pub(in crate::http) async fn wait_for_news(State(polls): State<LongPolls>, request: Request, next: Next) -> Response {
-    match polls.wait(request.uri()).await {
+pub(in crate::http) async fn wait_for_changes(
+    State(long_poll): State<LongPoll>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match long_poll.wait(request.uri()).await {
         Ok(()) => next.run(request).await,
-        Err(refusal) => refusal.into_response(),
+        Err(error) => error.into_response(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! How often a list that changes all the time is made anew. Pure: time comes as an argument.
+//! Limit on the rebuilds of a list that changes all the time. Pure: time is an argument.
 
 use rollcall_core::{BootMs, Rate, TokenBucket};
 
@@ -6,16 +6,16 @@ use crate::http::limits::{REBUILD_BURST, REBUILD_REFILL_MS};
 
 const RATE: Rate = Rate::new(REBUILD_BURST, REBUILD_REFILL_MS);
 
-/// Token bucket for builds of one list.
+/// Token bucket for the builds of one list.
 ///
-/// Invariant: while there is no token, the last one was taken less than [`REBUILD_REFILL_MS`] ago. So what is given instead of a
-/// build is no older than that.
+/// Invariant: while there is no token, the last one was taken less than [`REBUILD_REFILL_MS`] ago.
+/// So the cached list that is sent instead is no older than that.
 #[derive(Debug, Default)]
-pub(super) struct Rebuilds(TokenBucket);
+pub(super) struct RebuildLimit(TokenBucket);
 
-impl Rebuilds {
-    /// Takes a token, if there is one at `now`.
-    pub(super) fn take(&mut self, now: BootMs) -> bool {
+impl RebuildLimit {
+    /// Takes a token if there is one at `now`.
+    pub(super) fn try_take(&mut self, now: BootMs) -> bool {
         self.0.take(RATE, now)
     }
 }
@@ -27,26 +27,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_is_free_and_then_there_are_ten_a_second() {
-        let mut rebuilds = Rebuilds::default();
+    fn after_a_burst_there_are_ten_tokens_a_second() {
+        let mut limit = RebuildLimit::default();
         let at = BootMs(5000);
-        assert_eq!((0..20).filter(|_| rebuilds.take(at)).count(), 10);
-        assert!(!rebuilds.take(at.plus(99)));
-        assert!(rebuilds.take(at.plus(100)));
-        assert!(!rebuilds.take(at.plus(199)));
-        let taken = (200..=10_099).filter(|ms| rebuilds.take(at.plus(*ms))).count();
+        assert_eq!((0..20).filter(|_| limit.try_take(at)).count(), 10);
+        assert!(!limit.try_take(at.plus(99)));
+        assert!(limit.try_take(at.plus(100)));
+        assert!(!limit.try_take(at.plus(199)));
+        let taken = (200..=10_099).filter(|ms| limit.try_take(at.plus(*ms))).count();
         assert_eq!(taken, 99);
-        assert!(!rebuilds.take(at), "a clock that was read earlier earns nothing");
+        assert!(!limit.try_take(at), "a clock that was read earlier earns nothing");
     }
 
     proptest! {
         #[test]
-        fn who_gets_none_is_never_a_tenth_of_a_second_behind(steps in proptest::collection::vec(0_u64..150, 1..200)) {
-            let mut rebuilds = Rebuilds::default();
+        fn without_a_token_the_last_build_is_younger_than_the_refill_time(steps in proptest::collection::vec(0_u64..150, 1..200)) {
+            let mut limit = RebuildLimit::default();
             let (mut now, mut last, mut taken) = (BootMs(0), BootMs(0), 0);
             for step in steps {
                 now = now.plus(step);
-                if rebuilds.take(now) {
+                if limit.try_take(now) {
                     (last, taken) = (now, taken + 1);
                 }
                 prop_assert!(now.since(last) < REBUILD_REFILL_MS);

@@ -1,4 +1,5 @@
-//! Lists from a node that does not lead: its own copy of them, and how old that is, for who asks with `?stale=true`.
+//! Stale reads: with `?stale=true`, any node answers with its replica of a list, and says how old
+//! it is.
 
 use axum::extract::{FromRequestParts, Query, Request, State};
 use axum::http::{HeaderName, HeaderValue, Uri};
@@ -6,91 +7,110 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, RequestPartsExt};
 
-use super::Lists;
-use super::encode::{self, ONLINE_NAMES, USERS};
-use super::list_response::{List, Reader};
-use crate::http::app::{App, Shared};
+use super::ListService;
+use super::encode::{self, ONLINE_NAMES_PATH, USERS_PATH};
+use super::list_response::{EncodedList, ListReader};
+use crate::http::app::{App, SharedApp};
 use crate::http::error::ApiError;
-use crate::http::params::{Paging, quoted};
+use crate::http::params::{PageParams, quoted};
 use crate::registry::UsersError;
 use rollcall_core::Page;
 use rollcall_core::clock;
 
-/// How many milliseconds ago the list was last known to be the leader's.
-pub(in crate::http) const AGE: HeaderName = HeaderName::from_static("rollcall-age-ms");
+/// Header with the age of a stale list: milliseconds since it was last known to be equal to the
+/// leader's.
+pub(in crate::http) const AGE_HEADER: HeaderName = HeaderName::from_static("rollcall-age-ms");
 
-/// The layer around the gate of the lists: who asks for it gets this node's copy, unless this node serves. A leader's list
-/// is never stale, and only a leader can tell what changed in its list: a copy has no cursor.
-pub(in crate::http) async fn copy_or_leader(
-    State(app): State<Shared>,
-    Extension(lists): Extension<Lists>,
+/// The layer around the leader gate of the lists. A stale read is answered from the replica, unless
+/// this node serves. A leader's own list is never stale. Only a leader knows the changes of its
+/// list, so a stale list has no cursor.
+pub(in crate::http) async fn stale_or_leader(
+    State(app): State<SharedApp>,
+    Extension(lists): Extension<ListService>,
     request: Request,
     next: Next,
 ) -> Response {
-    match wants_copy(request.uri()) {
+    match is_stale_read(request.uri()) {
         Ok(true) if app.serving_term().is_err() => {
-            copy(&app, &lists, request).await.unwrap_or_else(IntoResponse::into_response)
+            respond_stale(&app, &lists, request).await.unwrap_or_else(IntoResponse::into_response)
         }
         Ok(_) => next.run(request).await,
-        // At a leader, too: who gets it wrong should not find out when the leader is gone.
-        Err(refusal) => refusal.into_response(),
+        // The leader rejects it too. Otherwise a client would notice its mistake only when the
+        // leader has failed.
+        Err(error) => error.into_response(),
     }
 }
 
-fn wants_copy(uri: &Uri) -> Result<bool, ApiError> {
+fn is_stale_read(uri: &Uri) -> Result<bool, ApiError> {
     let Ok(Query(pairs)) = Query::<Vec<(String, String)>>::try_from_uri(uri) else { return Ok(false) };
     let mut given = pairs.iter().filter(|(name, _)| name == "stale").map(|(_, value)| value.as_str());
-    let wanted = match (given.next(), given.next()) {
+    let expected = match (given.next(), given.next()) {
         (None | Some("0" | "false"), None) => Ok(false),
         (Some("" | "1" | "true"), None) => Ok(true),
         (Some(other), None) => Err(quoted(other)),
         (_, Some(_)) => Err("given more than once".to_owned()),
     };
-    let wanted =
-        wanted.map_err(|found| ApiError::InvalidField { field: "stale", found, wanted: "\"true\" or \"false\"" })?;
+    let expected = expected.map_err(|found| ApiError::InvalidField {
+        field: "stale",
+        found,
+        expected: "\"true\" or \"false\"",
+    })?;
     let asks_for_changes = pairs.iter().any(|(name, _)| matches!(name.as_str(), "since" | "wait"));
-    Ok(wanted && !asks_for_changes)
+    Ok(expected && !asks_for_changes)
 }
 
-async fn copy(app: &Shared, lists: &Lists, request: Request) -> Result<Response, ApiError> {
+async fn respond_stale(app: &SharedApp, lists: &ListService, request: Request) -> Result<Response, ApiError> {
     let age_ms = age_ms(app, request.uri().path())?;
     let (mut parts, _) = request.into_parts();
-    let Paging(page) = Paging::from_request_parts(&mut parts, &()).await?;
-    let Ok(reader) = parts.extract::<Reader>().await;
-    let mut response = list(app, lists, parts.uri.path(), page, reader).await?;
-    response.headers_mut().insert(AGE, HeaderValue::from(age_ms));
+    let PageParams(page) = PageParams::from_request_parts(&mut parts, &()).await?;
+    let Ok(reader) = parts.extract::<ListReader>().await;
+    let mut response = respond_with_list(app, lists, parts.uri.path(), page, reader).await?;
+    response.headers_mut().insert(AGE_HEADER, HeaderValue::from(age_ms));
     Ok(response)
 }
 
-/// The list that a path names, as this node has it; whole ones are shared as a leader's are. Only paths of lists come here.
-async fn list(app: &Shared, lists: &Lists, path: &str, page: Page, reader: Reader) -> Result<Response, ApiError> {
-    let (registry, copies) = (app.registry.clone(), lists.copies());
-    // A copy is never taken for a list of this node's own leadership: those are kept apart.
+/// Answers with the list at `path`, as this node has it. Whole lists are cached and shared, as on a
+/// leader. `path` must be the path of a list.
+async fn respond_with_list(
+    app: &SharedApp,
+    lists: &ListService,
+    path: &str,
+    page: Page,
+    reader: ListReader,
+) -> Result<Response, ApiError> {
+    let (registry, replica_lists) = (app.registry.clone(), lists.replica_lists());
+    // Stale lists have caches of their own. They are never taken for lists of this node's own
+    // leadership.
     let term = app.cluster.role.borrow().term;
     let online_version = || app.registry.online_version(clock::boot_now());
     match path {
-        USERS => {
+        USERS_PATH => {
             let version = || app.registry.users_version(clock::boot_now());
-            let make = move |page, _| List::new(encode::users(&registry, page), None);
-            lists.answer(&copies.users, term, page, reader, version, make).await
+            let build = move |page, _| EncodedList::new(encode::users(&registry, page), None);
+            lists.respond(&replica_lists.users, term, page, reader, version, build).await
         }
-        ONLINE_NAMES => {
-            let make = move |page, _| List::new(encode::online_names(&registry, page), None);
-            lists.answer(&copies.names, term, page, reader, online_version, make).await
+        ONLINE_NAMES_PATH => {
+            let build = move |page, _| EncodedList::new(encode::online_names(&registry, page), None);
+            lists.respond(&replica_lists.online_names, term, page, reader, online_version, build).await
         }
         _ => {
-            let make = move |page, _| List::new(encode::discovered(&registry, page, false), None);
-            lists.answer(&copies.discovered, term, page, reader, online_version, make).await
+            let build = move |page, _| EncodedList::new(encode::online_clients(&registry, page, false), None);
+            lists.respond(&replica_lists.online_clients, term, page, reader, online_version, build).await
         }
     }
 }
 
-/// How many milliseconds ago this node's copy of the list that a path names was last known to be all of it.
+/// Milliseconds since the replica of the list at `path` was last known to be complete.
+///
+/// # Errors
+/// `no_copy` if there is no replica of the list of online clients yet, `index_rebuilding` if there
+/// is none of the list of users.
 fn age_ms(app: &App, path: &str) -> Result<u64, ApiError> {
-    let up_to_date_at = app.copies.clients_up_to_date_at.borrow().ok_or(ApiError::NoCopy)?;
-    // Who has all that a leader knows does not have all users if that leader reads the bucket still.
-    let up_to_date_at = if path == USERS {
-        app.copies.users_complete_at.borrow().ok_or(UsersError::IndexRebuilding)?
+    let up_to_date_at = app.replica.clients_up_to_date_at.borrow().ok_or(ApiError::NoCopy)?;
+    // A replica can be equal to the leader's while the leader itself still reads the users from the
+    // bucket.
+    let up_to_date_at = if path == USERS_PATH {
+        app.replica.users_complete_at.borrow().ok_or(UsersError::IndexRebuilding)?
     } else {
         up_to_date_at
     };
@@ -102,42 +122,44 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::http::testing::{Answer, Node, TERM, following, leading, leading_until};
+    use crate::http::testing::{TERM, TestNode, TestResponse, following, leading, leading_until};
 
-    /// A node that led and does not any more; who came with its lists then is `alice`, online, and `bob`.
-    async fn follower() -> Node {
-        let node = Node::with_alice_and_bob().await;
+    /// A node that led and now follows. Its replica contains `alice`, online, and `bob`, offline.
+    async fn follower() -> TestNode {
+        let node = TestNode::with_alice_and_bob().await;
         assert_eq!(node.post("/heartbeat", r#"{"username":"alice"}"#).await.status, 200);
         node.role.send_replace(following());
         node
     }
 
-    const LISTS: [&str; 3] = ["/discover", "/discovery/online", USERS];
+    const LISTS: [&str; 3] = ["/discover", "/discovery/online", USERS_PATH];
 
-    /// When the clients were up to date, and when the users were complete, in milliseconds before now.
-    fn up_to_date(node: &Node, all_ago_ms: u64, users_ago_ms: u64) {
+    /// Sets the times at which the clients were up to date and the users were complete, in
+    /// milliseconds before now.
+    fn set_freshness(node: &TestNode, all_ago_ms: u64, users_ago_ms: u64) {
         let ago = |ms| Some(rollcall_core::BootMs(clock::boot_now().0 - ms));
         node.clients_up_to_date_at.send_replace(ago(all_ago_ms));
         node.users_complete_at.send_replace(ago(users_ago_ms));
     }
 
-    /// The age that a list claims; of one that is older than it claims, nobody could tell.
+    /// Checks the age in the header. The list cannot be younger than the test made it, and 5 s are
+    /// enough for a slow machine.
     #[track_caller]
-    fn assert_aged(answer: &Answer, at_least_ms: u64) {
+    fn assert_age(answer: &TestResponse, at_least_ms: u64) {
         let age_ms: u64 = answer.header("rollcall-age-ms").expect("an age").parse().unwrap();
         assert!((at_least_ms..at_least_ms + 5000).contains(&age_ms), "{age_ms} ms");
     }
 
     #[tokio::test]
-    async fn a_copy_says_how_long_ago_it_was_the_leaders_also_when_no_leader_is_known() {
+    async fn a_stale_list_has_its_age_even_without_a_known_leader() {
         let node = follower().await;
-        up_to_date(&node, 20_000, 40_000);
+        set_freshness(&node, 20_000, 40_000);
         for role in [following(), leading_until(clock::boot_now(), TERM)] {
             node.role.send_replace(role);
             for (path, at_least_ms) in LISTS.into_iter().zip([20_000, 20_000, 40_000]) {
                 let answer = node.get(&format!("{path}?stale=true")).await;
                 assert_eq!(answer.status, 200);
-                assert_aged(&answer, at_least_ms);
+                assert_age(&answer, at_least_ms);
             }
         }
         let online = node.get("/discover?stale=true").await.json();
@@ -146,23 +168,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_changed_is_told_by_the_leader_alone() {
+    async fn only_the_leader_reports_changes() {
         let node = follower().await;
-        up_to_date(&node, 0, 0);
+        set_freshness(&node, 0, 0);
         for query in ["since=0", "since=garbage&wait=20", "since=", "wait=20"] {
-            node.get(&format!("/discover?stale=true&{query}")).await.refused(403, "not_leader");
+            node.get(&format!("/discover?stale=true&{query}")).await.expect_error(403, "not_leader");
         }
     }
 
     #[tokio::test]
     async fn stale_is_true_or_false_and_given_once() {
         let node = follower().await;
-        up_to_date(&node, 0, 0);
+        set_freshness(&node, 0, 0);
         let wrong = ["stale=True", "stale=yes", "stale=2", "stale=true&stale=true", "stale=true&stale=false"];
         for role in [following(), leading()] {
             node.role.send_replace(role);
             for (path, query) in LISTS.into_iter().flat_map(|path| wrong.map(|query| (path, query))) {
-                node.get(&format!("{path}?{query}")).await.refused(400, "invalid_field");
+                node.get(&format!("{path}?{query}")).await.expect_error(400, "invalid_field");
             }
         }
         node.role.send_replace(following());
@@ -171,24 +193,24 @@ mod tests {
                 assert_eq!(node.get(&format!("{path}?{query}")).await.status, 200, "{query}");
             }
             for query in ["stale=0", "stale=false", "other=true"] {
-                node.get(&format!("{path}?{query}")).await.refused(403, "not_leader");
+                node.get(&format!("{path}?{query}")).await.expect_error(403, "not_leader");
             }
-            node.get(&format!("{path}?stale=true&limit=x")).await.refused(400, "invalid_field");
+            node.get(&format!("{path}?stale=true&limit=x")).await.expect_error(400, "invalid_field");
         }
     }
 
     #[tokio::test]
-    async fn without_a_copy_there_is_no_list_and_without_all_users_no_list_of_them() {
+    async fn a_node_without_a_replica_has_no_lists_and_one_without_all_users_no_list_of_users() {
         let node = follower().await;
         for path in LISTS {
-            node.get(&format!("{path}?stale=true")).await.refused(503, "no_copy");
+            node.get(&format!("{path}?stale=true")).await.expect_error(503, "no_copy");
         }
         node.clients_up_to_date_at.send_replace(Some(clock::boot_now()));
         for path in ["/users?stale=true", "/users?stale=true&limit=1"] {
-            node.get(path).await.refused(503, "index_rebuilding");
+            node.get(path).await.expect_error(503, "index_rebuilding");
         }
         assert_eq!(node.get("/discover?stale=true").await.status, 200);
-        up_to_date(&node, 0, 0);
+        set_freshness(&node, 0, 0);
         assert_eq!(node.get("/users?stale=true").await.json()["count"], 2);
     }
 }

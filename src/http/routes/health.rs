@@ -1,59 +1,60 @@
-//! Routes that every node answers: is it alive, who leads, how is the cluster.
+//! Routes about the health of this node and of the cluster. All but `/leader` are answered by every
+//! node.
 
 use axum::extract::State;
 
-use crate::http::app::Shared;
+use crate::http::app::SharedApp;
 use crate::http::error::ApiError;
 use crate::http::json::Json;
-use crate::http::leader_gate::Leader;
+use crate::http::leader_gate::LeaderOnly;
 use rollcall_core::api::{Cluster, ClusterNode, Health, LeaderInfo, Status, StatusBody};
 use rollcall_core::clock;
 
 const ALIVE: StatusBody = StatusBody { status: Status::Ok };
 
-/// `GET /`: this node and the cluster in one line.
-pub(super) async fn health(State(app): State<Shared>) -> Json<Health> {
+/// `GET /`: health of this node and summary of the cluster.
+pub(super) async fn health(State(app): State<SharedApp>) -> Json<Health> {
     let role = app.cluster.role.borrow().clone();
-    // After the role, as in every comparison of a lease with the clock.
+    // The clock is read after the role; see `App::serving_term`.
     let now = clock::boot_now();
     let is_leader = role.is_serving(now);
     let own = || u64::try_from(app.registry.online_count(now)).unwrap_or(u64::MAX);
-    let leader = app.leader(&role, now);
+    let leader = app.known_leader(&role, now);
     Json(Health {
         status: Status::Ok,
         is_leader,
-        online_clients_count: if is_leader { own() } else { *app.cluster.online.borrow() },
+        online_clients_count: if is_leader { own() } else { *app.cluster.online_count.borrow() },
         current_leader: leader.map(|leader| leader.node),
         leader_url: leader.map(|leader| leader.api_url.clone()),
         term: role.term,
-        node: app.this.addr,
+        node: app.this_node.addr,
         role: role.member_role(),
-        version: app.this.version.to_owned(),
-        uptime_seconds: now.since(app.this.started_at) / 1000,
+        version: app.this_node.version.to_owned(),
+        uptime_seconds: now.since(app.this_node.started_at) / 1000,
     })
 }
 
-/// `GET /status` and `/livez`: the process answers.
+/// `GET /status` and `GET /livez`: the process is alive.
 pub(super) async fn alive() -> Json<StatusBody> {
     Json(ALIVE)
 }
 
 /// `GET /readyz`: a leader is known, and the bucket answers.
-pub(super) async fn ready(State(app): State<Shared>) -> Result<Json<StatusBody>, ApiError> {
-    if let Err(refusal @ ApiError::NoLeader) = app.serving_term() {
-        return Err(refusal);
+pub(super) async fn ready(State(app): State<SharedApp>) -> Result<Json<StatusBody>, ApiError> {
+    if let Err(error @ ApiError::NoLeader) = app.serving_term() {
+        return Err(error);
     }
     app.registry.probe(clock::boot_now()).await?;
     Ok(Json(ALIVE))
 }
 
-/// `GET /leader`: 200 on the leader and nowhere else, for balancers.
-pub(super) async fn leading(leader: Leader, State(app): State<Shared>) -> Json<LeaderInfo> {
-    Json(LeaderInfo { status: Status::Ok, is_leader: true, node: app.this.addr, term: leader.term })
+/// `GET /leader`: 200 on the leader only, for load balancers.
+pub(super) async fn leader(leader: LeaderOnly, State(app): State<SharedApp>) -> Json<LeaderInfo> {
+    Json(LeaderInfo { status: Status::Ok, is_leader: true, node: app.this_node.addr, term: leader.term })
 }
 
-/// `GET /cluster`: every node as this one knows it.
-pub(super) async fn cluster(State(app): State<Shared>) -> Json<Cluster> {
+/// `GET /cluster`: the state of every node, as this node knows it.
+pub(super) async fn cluster(State(app): State<SharedApp>) -> Json<Cluster> {
     let members = app.cluster.members.borrow().clone();
     let now = clock::boot_now();
     let nodes: Vec<ClusterNode> = members
@@ -61,7 +62,7 @@ pub(super) async fn cluster(State(app): State<Shared>) -> Json<Cluster> {
         .map(|member| ClusterNode {
             node: member.node,
             api_url: member.api_url,
-            // What a node was when it was last heard says nothing of what it is now.
+            // The last known role of an unreachable node may have changed since.
             role: member.role.filter(|_| member.reachable),
             reachable: member.reachable,
             load: member.load.map(rollcall_core::Load::share),
@@ -76,7 +77,7 @@ pub(super) async fn cluster(State(app): State<Shared>) -> Json<Cluster> {
 mod tests {
     use serde_json::json;
 
-    use crate::http::testing::{Node, TERM, following, leading, leading_until, request, without_leader};
+    use crate::http::testing::{TERM, TestNode, following, leading, leading_until, request, without_leader};
     use crate::storage::{Backend, Fault, Key};
     use rollcall_core::MemberRole;
     use rollcall_core::clock;
@@ -85,7 +86,7 @@ mod tests {
 
     #[tokio::test]
     async fn health_on_the_leader_counts_its_own_clients() {
-        let node = Node::with_alice_and_bob().await;
+        let node = TestNode::with_alice_and_bob().await;
         node.cluster_online.send_replace(99);
         node.post("/heartbeat", r#"{"username":"alice"}"#).await;
         let json = node.get("/").await.json();
@@ -101,7 +102,7 @@ mod tests {
 
     #[tokio::test]
     async fn health_on_a_follower_gives_the_count_of_the_cluster() {
-        let node = Node::new(following());
+        let node = TestNode::new(following());
         node.cluster_online.send_replace(99);
         let json = node.get("/").await.json();
         assert_eq!((&json["is_leader"], &json["online_clients_count"]), (&json!(false), &json!(99)));
@@ -109,44 +110,44 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_leader_outside_its_lease_says_that_nobody_leads() {
-        let node = Node::new(leading_until(clock::boot_now(), TERM));
+    async fn a_leader_without_a_valid_lease_reports_no_leader() {
+        let node = TestNode::new(leading_until(clock::boot_now(), TERM));
         let json = node.get("/").await.json();
         assert_eq!((&json["is_leader"], &json["current_leader"]), (&json!(false), &json!(null)));
-        node.get("/leader").await.refused(503, "no_leader");
+        node.get("/leader").await.expect_error(503, "no_leader");
     }
 
     #[tokio::test]
     async fn every_node_is_alive_and_only_the_leader_answers_as_such() {
         for role in [leading(), following(), without_leader()] {
-            let node = Node::new(role);
+            let node = TestNode::new(role);
             for path in ["/status", "/livez"] {
                 assert_eq!(node.get(path).await.json(), json!({"status": "ok"}));
             }
             assert_eq!(node.send(request("HEAD", "/", "")).await.status, 200);
         }
-        assert_eq!(Node::new(leading()).get("/leader").await.status, 200);
-        assert_eq!(Node::new(following()).get("/leader").await.status, 403);
-        assert_eq!(Node::new(without_leader()).get("/leader").await.status, 503);
+        assert_eq!(TestNode::new(leading()).get("/leader").await.status, 200);
+        assert_eq!(TestNode::new(following()).get("/leader").await.status, 403);
+        assert_eq!(TestNode::new(without_leader()).get("/leader").await.status, 503);
     }
 
     #[tokio::test]
     async fn a_node_is_ready_when_it_knows_a_leader_and_the_bucket_answers() {
         for role in [leading(), following()] {
-            let node = Node::new(role);
+            let node = TestNode::new(role);
             node.memory.create(&Key::Cluster, b"{}".as_slice().into()).await.unwrap();
             assert_eq!(node.get("/readyz").await.json(), json!({"status": "ok"}));
         }
-        Node::new(following()).get("/readyz").await.refused(503, "storage_unavailable");
-        Node::new(without_leader()).get("/readyz").await.refused(503, "no_leader");
-        let node = Node::new(following());
+        TestNode::new(following()).get("/readyz").await.expect_error(503, "storage_unavailable");
+        TestNode::new(without_leader()).get("/readyz").await.expect_error(503, "no_leader");
+        let node = TestNode::new(following());
         node.memory.faults().set_outage(Some(Fault::Transient));
-        node.get("/readyz").await.refused(503, "storage_unavailable");
+        node.get("/readyz").await.expect_error(503, "storage_unavailable");
     }
 
     #[tokio::test]
     async fn the_cluster_is_described_node_by_node() {
-        let node = Node::new(leading());
+        let node = TestNode::new(leading());
         let away = Member {
             node: "127.0.0.1:8081".parse().unwrap(),
             api_url: None,

@@ -1,4 +1,4 @@
-//! Routes by which a password is proved and changed.
+//! Routes for logins and password changes.
 
 use axum::extract::State;
 use axum::http::header;
@@ -6,29 +6,33 @@ use axum::response::IntoResponse;
 use serde_json::Value;
 
 use super::fields::USERNAME;
-use crate::http::app::Shared;
-use crate::http::credentials::{NO_STORE, caller, grant};
+use crate::http::app::SharedApp;
+use crate::http::credentials::{NO_STORE, caller, to_grant};
 use crate::http::error::ApiError;
 use crate::http::json::Json;
-use crate::http::json_body::{Field, JsonBody};
-use crate::http::leader_gate::Leader;
-use crate::http::params::Remote;
+use crate::http::json_body::{FieldSpec, JsonBody};
+use crate::http::leader_gate::LeaderOnly;
+use crate::http::params::RemoteAddr;
 use crate::registry::IssuedToken;
 use rollcall_core::Username;
 use rollcall_core::api::{LoggedIn, Login, PasswordChange, Status};
 
-const PASSWORD: Field = Field { name: "password", wanted: "a text", required: true, fits: Value::is_string };
+const PASSWORD: FieldSpec =
+    FieldSpec { name: "password", expected: "a text", required: true, has_valid_type: Value::is_string };
 
-const LOGIN: &[Field] = &[USERNAME, PASSWORD];
+const LOGIN: &[FieldSpec] = &[USERNAME, PASSWORD];
 
-const CHANGE: &[Field] =
-    &[USERNAME, PASSWORD, Field { name: "new_password", wanted: "a text", required: true, fits: Value::is_string }];
+const CHANGE: &[FieldSpec] = &[
+    USERNAME,
+    PASSWORD,
+    FieldSpec { name: "new_password", expected: "a text", required: true, has_valid_type: Value::is_string },
+];
 
 /// `POST /login`.
 pub(super) async fn login(
-    _: Leader,
-    State(app): State<Shared>,
-    remote: Remote,
+    _: LeaderOnly,
+    State(app): State<SharedApp>,
+    remote: RemoteAddr,
     body: JsonBody,
 ) -> Result<impl IntoResponse, ApiError> {
     let login: Login = body.parse(LOGIN)?;
@@ -39,9 +43,9 @@ pub(super) async fn login(
 
 /// `POST /password`.
 pub(super) async fn change(
-    _: Leader,
-    State(app): State<Shared>,
-    remote: Remote,
+    _: LeaderOnly,
+    State(app): State<SharedApp>,
+    remote: RemoteAddr,
     body: JsonBody,
 ) -> Result<impl IntoResponse, ApiError> {
     let change: PasswordChange = body.parse(CHANGE)?;
@@ -52,7 +56,7 @@ pub(super) async fn change(
 }
 
 fn logged_in(message: String, granted: IssuedToken) -> impl IntoResponse {
-    let body = LoggedIn { success: true, status: Status::Ok, message, grant: grant(granted) };
+    let body = LoggedIn { success: true, status: Status::Ok, message, grant: to_grant(granted) };
     ([(header::CACHE_CONTROL, NO_STORE)], Json(body))
 }
 

@@ -1,4 +1,4 @@
-//! Routes about who is online.
+//! Routes for heartbeats and for the lists of online clients.
 
 use axum::Extension;
 use axum::extract::State;
@@ -7,60 +7,60 @@ use axum::response::Response;
 use tracing::debug;
 
 use super::fields::{ADDR, USERNAME};
-use crate::http::app::Shared;
+use crate::http::app::SharedApp;
 use crate::http::credentials::{Authorization, caller};
 use crate::http::error::ApiError;
-use crate::http::json::WrittenJson;
-use crate::http::json_body::{Field, JsonBody};
-use crate::http::leader_gate::Leader;
-use crate::http::lists::cursor::{Cursor, Given, Source};
-use crate::http::lists::list_response::{self, List, Reader};
-use crate::http::lists::since::Since;
-use crate::http::lists::{Lists, encode};
-use crate::http::params::{Paging, Remote};
+use crate::http::json::RawJson;
+use crate::http::json_body::{FieldSpec, JsonBody};
+use crate::http::leader_gate::LeaderOnly;
+use crate::http::lists::cursor::{ClientCursor, ListCursor, ListSource};
+use crate::http::lists::list_response::{self, EncodedList, ListReader};
+use crate::http::lists::since_param::SinceParam;
+use crate::http::lists::{ListService, encode};
+use crate::http::params::{PageParams, RemoteAddr};
 use crate::registry::{AcceptedHeartbeat, Caller};
 use rollcall_core::api::Heartbeat;
 use rollcall_core::clock;
 use rollcall_core::{Addr, AddrForm, BootMs, Page, Username, WallMs};
 
-const HEARTBEAT: &[Field] = &[USERNAME, ADDR];
+const HEARTBEAT: &[FieldSpec] = &[USERNAME, ADDR];
 
-/// More than most answers that accept a heartbeat have.
-const ACCEPTED_BYTES: usize = 256;
+/// Initial size of the response to a heartbeat, in bytes. Most responses fit.
+const ACCEPTED_BUFFER_BYTES: usize = 256;
 
 /// `POST /heartbeat`.
 pub(in crate::http) async fn heartbeat(
-    _: Leader,
-    State(app): State<Shared>,
-    remote: Remote,
+    _: LeaderOnly,
+    State(app): State<SharedApp>,
+    remote: RemoteAddr,
     authorization: Authorization,
     body: JsonBody,
-) -> Result<WrittenJson, ApiError> {
-    let (username, addr) = told(remote, &body)?;
+) -> Result<RawJson, ApiError> {
+    let (username, addr) = parse_heartbeat(remote, &body)?;
     let caller = caller(remote);
     let beat = app.registry.heartbeat(&username, addr, authorization.credentials(), caller).await?;
-    Ok(WrittenJson(accepted(&username, beat, caller.wall)))
+    Ok(RawJson(encode_accepted(&username, beat, caller.wall)))
 }
 
-/// `POST /heartbeat` of a request with these `headers` at `now`, if nothing has to be waited for and nothing is wrong; the
-/// answer's bytes.
-pub(in crate::http) fn heartbeat_at_once(
-    app: &Shared,
-    remote: Remote,
+/// `POST /heartbeat` without waiting, for the fast path. Returns the body of the response. `None`
+/// if the heartbeat is invalid or cannot be accepted at once.
+pub(in crate::http) fn try_heartbeat(
+    app: &SharedApp,
+    remote: RemoteAddr,
     now: BootMs,
     headers: &HeaderMap,
     body: &JsonBody,
 ) -> Option<Vec<u8>> {
-    let (username, addr) = told(remote, body).ok()?;
+    let (username, addr) = parse_heartbeat(remote, body).ok()?;
     let wall = clock::wall_now();
     let beat = app.registry.renew(&username, addr, now).or_else(|| {
         let caller = Caller { from: remote.ip(), now, wall };
-        app.registry.try_heartbeat(&username, addr, Authorization::of(headers).credentials(), caller)
+        app.registry.try_heartbeat(&username, addr, Authorization::from_headers(headers).credentials(), caller)
     })?;
-    Some(accepted(&username, beat, wall))
+    Some(encode_accepted(&username, beat, wall))
 }
 
-fn told(remote: Remote, body: &JsonBody) -> Result<(Username, Option<Addr>), ApiError> {
+fn parse_heartbeat(remote: RemoteAddr, body: &JsonBody) -> Result<(Username, Option<Addr>), ApiError> {
     let heartbeat: Heartbeat = body.parse(HEARTBEAT)?;
     let username = Username::parse(&heartbeat.username.0)?;
     let addr = match &heartbeat.addr {
@@ -70,11 +70,11 @@ fn told(remote: Remote, body: &JsonBody) -> Result<(Username, Option<Addr>), Api
     Ok((username, addr))
 }
 
-/// An [`Accepted`](rollcall_core::api::Accepted). Nothing is written as often, and nothing in it needs to be escaped, so it is put
-/// together by hand.
-fn accepted(username: &Username, beat: AcceptedHeartbeat, wall: WallMs) -> Vec<u8> {
-    debug!(user = %username, "heartbeat of {username}");
-    let mut text = Vec::with_capacity(ACCEPTED_BYTES);
+/// Encodes an [`Accepted`](rollcall_core::api::Accepted). It is written by hand, because it is the
+/// most frequent response. No value in it needs escaping.
+fn encode_accepted(username: &Username, beat: AcceptedHeartbeat, wall: WallMs) -> Vec<u8> {
+    debug!(user = %username, "heartbeat accepted");
+    let mut text = Vec::with_capacity(ACCEPTED_BUFFER_BYTES);
     text.extend_from_slice(b"{\"success\":true,\"status\":\"ok\",\"message\":\"Heartbeat accepted for '");
     text.extend_from_slice(username.as_str().as_bytes());
     text.push(b'\'');
@@ -95,77 +95,87 @@ fn accepted(username: &Username, beat: AcceptedHeartbeat, wall: WallMs) -> Vec<u
 
 /// `GET /discover`.
 pub(super) async fn discover(
-    leader: Leader,
-    State(app): State<Shared>,
-    Extension(lists): Extension<Lists>,
-    Paging(page): Paging,
-    Since(since): Since,
-    reader: Reader,
+    leader: LeaderOnly,
+    State(app): State<SharedApp>,
+    Extension(lists): Extension<ListService>,
+    PageParams(page): PageParams,
+    SinceParam(since): SinceParam,
+    reader: ListReader,
 ) -> Result<Response, ApiError> {
     app.registry.wait_for_clients(leader.term).await;
-    let source = Source { term: leader.term, started_at: app.this.started_at };
+    let source = ListSource { term: leader.term, started_at: app.this_node.started_at };
     if let Some(since) = since {
-        return changes(&app, &lists, source, since, reader).await;
+        return respond_with_changes(&app, &lists, source, since, reader).await;
     }
-    let make = discovered(&app, source);
+    let build = encode_online_clients(&app, source);
     lists
-        .answer(
-            &lists.own().discovered,
+        .respond(
+            &lists.leader_lists().online_clients,
             source.term,
             page,
             reader,
             || app.registry.online_version(clock::boot_now()),
-            make,
+            build,
         )
         .await
 }
 
-/// What changed since `since`, or the whole list if that cannot be said.
-async fn changes(
-    app: &Shared,
-    lists: &Lists,
-    source: Source,
-    since: Given,
-    reader: Reader,
+/// Answers with the changes since the client's cursor, or with the whole list if they are unknown.
+async fn respond_with_changes(
+    app: &SharedApp,
+    lists: &ListService,
+    source: ListSource,
+    since: ClientCursor,
+    reader: ListReader,
 ) -> Result<Response, ApiError> {
-    let place = lists.place().await?;
+    let permit = lists.reserve().await?;
     let changes = match since.version_of(source) {
-        Some(version) => lists.changes().since(app, Cursor { source, version }).await?,
+        Some(version) => lists.changes().get_or_encode(app, ListCursor { source, version }).await?,
         None => None,
     };
-    let answer = if let Some(changes) = changes {
+    let parts = if let Some(changes) = changes {
         vec![changes]
     } else {
-        let make = discovered(app, source);
-        let whole = |version| make(Page::default(), Some(version));
+        let build = encode_online_clients(app, source);
+        let full_list = |version| build(Page::default(), Some(version));
         let version = || app.registry.online_version(clock::boot_now());
-        lists.own().discovered.list(source.term, version, whole).await?.as_reset()
+        lists.leader_lists().online_clients.get_or_build(source.term, version, full_list).await?.to_reset_body()
     };
-    list_response::send_once(answer, reader, place)
+    list_response::respond_uncached(parts, reader, permit)
 }
 
-/// What makes a list of clients online.
-fn discovered(app: &Shared, source: Source) -> impl FnOnce(Page, Option<u64>) -> List + Send + 'static {
+/// Returns the function that builds a list of online clients.
+fn encode_online_clients(
+    app: &SharedApp,
+    source: ListSource,
+) -> impl FnOnce(Page, Option<u64>) -> EncodedList + Send + 'static {
     let registry = app.registry.clone();
     move |page, version| {
-        let cursor = version.map(|version| Cursor { source, version });
-        List::new(encode::discovered(&registry, page, true), cursor)
+        let cursor = version.map(|version| ListCursor { source, version });
+        EncodedList::new(encode::online_clients(&registry, page, true), cursor)
     }
 }
 
 /// `GET /discovery/online`.
 pub(super) async fn online_names(
-    leader: Leader,
-    State(app): State<Shared>,
-    Extension(lists): Extension<Lists>,
-    Paging(page): Paging,
-    reader: Reader,
+    leader: LeaderOnly,
+    State(app): State<SharedApp>,
+    Extension(lists): Extension<ListService>,
+    PageParams(page): PageParams,
+    reader: ListReader,
 ) -> Result<Response, ApiError> {
     app.registry.wait_for_clients(leader.term).await;
     let registry = app.registry.clone();
-    let make = move |page, _| List::new(encode::online_names(&registry, page), None);
+    let build = move |page, _| EncodedList::new(encode::online_names(&registry, page), None);
     lists
-        .answer(&lists.own().names, leader.term, page, reader, || app.registry.online_version(clock::boot_now()), make)
+        .respond(
+            &lists.leader_lists().online_names,
+            leader.term,
+            page,
+            reader,
+            || app.registry.online_version(clock::boot_now()),
+            build,
+        )
         .await
 }
 
@@ -173,12 +183,12 @@ pub(super) async fn online_names(
 mod tests {
     use serde_json::json;
 
-    use crate::http::testing::{Node, leading, request};
+    use crate::http::testing::{TestNode, leading, request};
     use crate::storage::Fault;
 
     #[tokio::test]
     async fn a_heartbeat_answers_as_documented() {
-        let node = Node::with_alice_and_bob().await;
+        let node = TestNode::with_alice_and_bob().await;
         let answer = node.post("/heartbeat", r#"{"username":"alice","addr":"10.40.6.26:9000"}"#).await;
         let json = answer.json();
         assert_eq!(answer.status, 200);
@@ -195,18 +205,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_heartbeat_of_a_known_user_does_not_touch_the_storage() {
-        let node = Node::with_alice_and_bob().await;
+        let node = TestNode::with_alice_and_bob().await;
         node.memory.faults().set_outage(Some(Fault::Permanent));
         assert_eq!(node.post("/heartbeat", r#"{"username":"alice"}"#).await.status, 200);
         assert_eq!(node.get("/discover").await.json()["count"], 1);
     }
 
     #[tokio::test]
-    async fn clients_online_are_discovered_at_their_live_addresses() {
-        let node = Node::with_alice_and_bob().await;
+    async fn online_clients_are_listed_with_their_live_addresses() {
+        let node = TestNode::with_alice_and_bob().await;
         let empty = json!({"online_clients": [], "count": 0, "is_leader": true});
         assert_eq!(node.get("/discover").await.json(), empty);
-        // No Content-Type, as `curl -d` without a header would send another one.
+        // Without a Content-Type. `curl -d` without a header sends another one.
         node.post("/heartbeat", r#"{"username":"bob","addr":":9001"}"#).await;
         let mut form = request("POST", "/heartbeat", r#"{"username":"alice"}"#);
         form.headers_mut().insert("content-type", "application/x-www-form-urlencoded".parse().unwrap());
@@ -226,15 +236,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_without_an_address_is_listed_with_null() {
-        let node = Node::with_alice_and_bob().await;
+        let node = TestNode::with_alice_and_bob().await;
         let answer = node.post("/heartbeat", r#"{"username":"bob"}"#).await;
         assert_eq!(answer.json()["message"], "Heartbeat accepted for 'bob'");
         assert_eq!(node.get("/discover").await.json()["online_clients"], json!([{"username": "bob", "addr": null}]));
     }
 
     #[tokio::test]
-    async fn heartbeats_that_are_wrong_are_refused() {
-        let node = Node::with_alice_and_bob().await;
+    async fn invalid_heartbeats_are_rejected() {
+        let node = TestNode::with_alice_and_bob().await;
         for (body, status, code) in [
             (r#"{"username":"nobody"}"#, 404, "user_not_registered"),
             (r#"{"addr":"10.0.0.1:1"}"#, 400, "missing_field"),
@@ -244,25 +254,29 @@ mod tests {
             ("alice", 400, "invalid_json"),
             (r#"["alice"]"#, 400, "invalid_json"),
         ] {
-            node.post("/heartbeat", body).await.refused(status, code);
+            node.post("/heartbeat", body).await.expect_error(status, code);
         }
         assert_eq!(node.get("/discover").await.json()["count"], 0);
     }
 
     #[tokio::test]
     async fn a_user_that_another_leader_registered_is_read_from_the_bucket() {
-        let node = Node::with_alice_and_bob().await;
-        let other =
-            Node::on(leading(), node.memory.clone(), std::sync::Arc::new(node.memory.clone()), crate::http::Cors::Off);
+        let node = TestNode::with_alice_and_bob().await;
+        let other = TestNode::with_backend(
+            leading(),
+            node.memory.clone(),
+            std::sync::Arc::new(node.memory.clone()),
+            crate::http::CorsPolicy::Off,
+        );
         let answer = other.post("/heartbeat", r#"{"username":"alice"}"#).await;
         assert_eq!(answer.json()["message"], "Heartbeat accepted for 'alice' at 10.40.6.26:9000");
         node.memory.faults().set_outage(Some(Fault::Transient));
-        other.post("/heartbeat", r#"{"username":"bob"}"#).await.refused(503, "storage_unavailable");
+        other.post("/heartbeat", r#"{"username":"bob"}"#).await.expect_error(503, "storage_unavailable");
     }
 
     #[tokio::test]
-    async fn query_parameters_that_are_wrong_are_refused() {
-        let node = Node::with_alice_and_bob().await;
+    async fn invalid_query_parameters_are_rejected() {
+        let node = TestNode::with_alice_and_bob().await;
         for query in [
             "limit=abc",
             "limit=0",
@@ -273,7 +287,7 @@ mod tests {
             "limit=99999999999999999999",
         ] {
             for list in ["discover", "discovery/online", "users"] {
-                node.get(&format!("/{list}?{query}")).await.refused(400, "invalid_field");
+                node.get(&format!("/{list}?{query}")).await.expect_error(400, "invalid_field");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Routes about who is registered.
+//! Routes for registrations and for the list of users.
 
 use axum::Extension;
 use axum::extract::State;
@@ -7,44 +7,44 @@ use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
 use super::fields::{ADDR, USERNAME};
-use crate::http::app::Shared;
-use crate::http::credentials::{NO_STORE, caller, grant};
+use crate::http::app::SharedApp;
+use crate::http::credentials::{NO_STORE, caller, to_grant};
 use crate::http::error::ApiError;
 use crate::http::json::Json;
-use crate::http::json_body::{Field, JsonBody};
-use crate::http::leader_gate::Leader;
-use crate::http::lists::list_response::{List, Reader};
-use crate::http::lists::{Lists, encode};
-use crate::http::params::{Paging, Remote};
+use crate::http::json_body::{FieldSpec, JsonBody};
+use crate::http::leader_gate::LeaderOnly;
+use crate::http::lists::list_response::{EncodedList, ListReader};
+use crate::http::lists::{ListService, encode};
+use crate::http::params::{PageParams, RemoteAddr};
 use crate::registry::{RegisterOutcome, RegisterRequest};
 use rollcall_core::api::{Registered, Registration, Status};
 use rollcall_core::clock;
 use rollcall_core::{AddrForm, MetadataInput, Password, Username};
 
-const REGISTRATION: &[Field] = &[
+const REGISTRATION: &[FieldSpec] = &[
     USERNAME,
     ADDR,
-    Field { name: "password", wanted: "a text", required: false, fits: Value::is_string },
-    Field { name: "metadata", wanted: "an object", required: false, fits: Value::is_object },
+    FieldSpec { name: "password", expected: "a text", required: false, has_valid_type: Value::is_string },
+    FieldSpec { name: "metadata", expected: "an object", required: false, has_valid_type: Value::is_object },
 ];
 
 /// `POST /register`.
 pub(super) async fn register(
-    _: Leader,
-    State(app): State<Shared>,
-    remote: Remote,
+    _: LeaderOnly,
+    State(app): State<SharedApp>,
+    remote: RemoteAddr,
     body: JsonBody,
 ) -> Result<impl IntoResponse, ApiError> {
-    let wanted: Registration = body.parse(REGISTRATION)?;
-    let username = Username::parse(&wanted.username.0)?;
-    let addr = match &wanted.addr {
+    let registration: Registration = body.parse(REGISTRATION)?;
+    let username = Username::parse(&registration.username.0)?;
+    let addr = match &registration.addr {
         Some(addr) => Some(AddrForm::parse(&addr.0)?.resolve(remote.ip())),
         None => None,
     };
     let at = addr.map(|addr| format!(" at {addr}")).unwrap_or_default();
     let message = format!("User '{username}' registered successfully{at}");
-    let metadata = wanted.metadata.map(MetadataInput::into_result).transpose()?.unwrap_or_default();
-    let password = wanted.password.map(Password::check).transpose()?;
+    let metadata = registration.metadata.map(MetadataInput::into_result).transpose()?.unwrap_or_default();
+    let password = registration.password.map(Password::check).transpose()?;
     let user = RegisterRequest { username, addr, password, metadata };
     let registered = app.registry.register(user, caller(remote)).await?;
     let (status, user_id) = match registered.outcome {
@@ -55,23 +55,30 @@ pub(super) async fn register(
     if registered.issued_token.is_some() {
         headers.insert(header::CACHE_CONTROL, NO_STORE);
     }
-    let grant = registered.issued_token.map(grant);
+    let grant = registered.issued_token.map(to_grant);
     Ok((status, headers, Json(Registered { success: true, status: Status::Ok, message, user_id, grant })))
 }
 
 /// `GET /users`.
 pub(super) async fn users(
-    leader: Leader,
-    State(app): State<Shared>,
-    Extension(lists): Extension<Lists>,
-    Paging(page): Paging,
-    reader: Reader,
+    leader: LeaderOnly,
+    State(app): State<SharedApp>,
+    Extension(lists): Extension<ListService>,
+    PageParams(page): PageParams,
+    reader: ListReader,
 ) -> Result<Response, ApiError> {
     app.registry.wait_for_users(leader.term).await?;
     let registry = app.registry.clone();
-    let make = move |page, _| List::new(encode::users(&registry, page), None);
+    let build = move |page, _| EncodedList::new(encode::users(&registry, page), None);
     lists
-        .answer(&lists.own().users, leader.term, page, reader, || app.registry.users_version(clock::boot_now()), make)
+        .respond(
+            &lists.leader_lists().users,
+            leader.term,
+            page,
+            reader,
+            || app.registry.users_version(clock::boot_now()),
+            build,
+        )
         .await
 }
 

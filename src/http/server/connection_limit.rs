@@ -1,8 +1,10 @@
-//! How many connections are served at once, and who must leave when there are more.
+//! Connection limit, with eviction of the longest idle connections.
 //!
-//! Clients like to keep a connection open from one heartbeat to the next, and there may be more of them than a process can
-//! have connections. So whoever is idle for longest leaves for who comes; the next heartbeat of a client that had to leave
-//! opens a new one. Nobody leaves in the middle of a request.
+//! Clients keep connections open between heartbeats. There may be more clients than a process may
+//! have connections. So a new connection takes the slot of the one that was idle longest. The
+//! evicted client opens a new connection for its next heartbeat.
+//!
+//! Invariant: a connection is never evicted while a request runs on it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,111 +13,118 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::idle::Idle;
+use super::idle_timer::IdleTimer;
 use crate::http::limits::{
-    EVICTED_AT_ONCE, MAX_CONNECTIONS, MIN_CONNECTIONS, MIN_IDLE_TIME, RESERVED_FILES, SLOT_WAIT,
+    EVICTION_BATCH, MAX_CONNECTIONS, MAX_SLOT_WAIT, MIN_CONNECTIONS, MIN_IDLE_BEFORE_EVICTION, RESERVED_FILES,
 };
 
-/// As many connections as this process may have. Asks the system for more files first, as many as it may have.
-pub(super) fn most_connections() -> usize {
+/// The number of connections that this process may serve. Raises the limit on open files first, as
+/// far as needed and allowed.
+pub(super) fn max_connections() -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let wanted = MAX_CONNECTIONS + RESERVED_FILES;
-    let raised = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let new_limit = maximum.map_or(wanted, |maximum| maximum.min(wanted));
     let files = match current {
-        // Without a limit, or with one that is high enough.
+        // There is no limit on open files.
         None => wanted,
-        Some(current) if current >= raised => current,
+        Some(current) if current >= new_limit => current,
         Some(current) => {
-            setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum }).map_or(current, |()| raised)
+            setrlimit(Resource::Nofile, Rlimit { current: Some(new_limit), maximum }).map_or(current, |()| new_limit)
         }
     };
     let slots = files.saturating_sub(RESERVED_FILES).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS);
     usize::try_from(slots).expect("a small number")
 }
 
-/// The limit on connections. All clones are one.
+/// The connection limit. Clones share one state.
 #[derive(Clone)]
 pub(super) struct ConnectionLimit {
     free: Arc<Semaphore>,
-    taken: Arc<Mutex<Taken>>,
+    taken: Arc<Mutex<TakenSlots>>,
 }
 
 #[derive(Default)]
-struct Taken {
-    next: u64,
-    slots: HashMap<u64, (Idle, Arc<Notify>)>,
+struct TakenSlots {
+    next_id: u64,
+    slots: HashMap<u64, (IdleTimer, Arc<Notify>)>,
 }
 
-/// A connection's slot, until it is dropped.
+/// The slot of one connection. Dropping it frees the slot.
 pub(super) struct ConnectionSlot {
-    number: u64,
+    id: u64,
     limit: ConnectionLimit,
-    leave: Arc<Notify>,
+    evict: Arc<Notify>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl ConnectionLimit {
-    /// So many.
+    /// Creates a limit of `count` connections.
     pub(super) fn new(count: usize) -> Self {
         Self { free: Arc::new(Semaphore::new(count)), taken: Arc::default() }
     }
 
-    /// A free slot for a connection that is `idle` as this says, if there is one.
-    pub(super) fn take(&self, idle: &Idle) -> Option<ConnectionSlot> {
-        Arc::clone(&self.free).try_acquire_owned().ok().map(|permit| self.slot(permit, idle))
+    /// Takes a free slot for a connection with this idle timer, if there is one.
+    pub(super) fn try_acquire(&self, idle: &IdleTimer) -> Option<ConnectionSlot> {
+        Arc::clone(&self.free).try_acquire_owned().ok().map(|permit| self.add_slot(permit, idle))
     }
 
-    /// A slot of somebody who leaves for this; `None` if nobody can.
-    pub(super) async fn take_anothers(&self, idle: &Idle) -> Option<ConnectionSlot> {
-        self.ask_to_leave();
-        let permit = timeout(SLOT_WAIT, Arc::clone(&self.free).acquire_owned()).await.ok()?.ok()?;
-        Some(self.slot(permit, idle))
+    /// Evicts idle connections and waits for a slot. `None` if none becomes free within
+    /// [`MAX_SLOT_WAIT`].
+    pub(super) async fn acquire_by_eviction(&self, idle: &IdleTimer) -> Option<ConnectionSlot> {
+        self.evict_idle();
+        let permit = timeout(MAX_SLOT_WAIT, Arc::clone(&self.free).acquire_owned()).await.ok()?.ok()?;
+        Some(self.add_slot(permit, idle))
     }
 
-    fn slot(&self, permit: OwnedSemaphorePermit, idle: &Idle) -> ConnectionSlot {
-        let leave = Arc::new(Notify::new());
+    fn add_slot(&self, permit: OwnedSemaphorePermit, idle: &IdleTimer) -> ConnectionSlot {
+        let evict = Arc::new(Notify::new());
         let mut taken = self.lock();
-        let number = taken.next;
-        taken.next += 1;
-        taken.slots.insert(number, (idle.clone(), Arc::clone(&leave)));
-        ConnectionSlot { number, limit: self.clone(), leave, _permit: permit }
+        let id = taken.next_id;
+        taken.next_id += 1;
+        taken.slots.insert(id, (idle.clone(), Arc::clone(&evict)));
+        ConnectionSlot { id, limit: self.clone(), evict, _permit: permit }
     }
 
-    /// Asks those who are idle for longest to leave.
-    fn ask_to_leave(&self) {
+    /// Asks the longest idle connections to close.
+    fn evict_idle(&self) {
         let mut taken = self.lock();
-        let since = |(number, (idle, _)): (&u64, &(Idle, Arc<Notify>))| Some((idle.lasts()?, *number));
-        let mut idle: Vec<_> =
-            taken.slots.iter().filter_map(since).filter(|(lasts, _)| *lasts >= MIN_IDLE_TIME).collect();
-        idle.sort_unstable_by(|one, other| other.cmp(one));
-        for (_, number) in idle.into_iter().take(EVICTED_AT_ONCE) {
-            // It is asked once.
-            taken.slots.remove(&number).into_iter().for_each(|(_, leave)| leave.notify_one());
+        let idle_time_and_id = |(id, (idle, _)): (&u64, &(IdleTimer, Arc<Notify>))| Some((idle.idle_time()?, *id));
+        let mut candidates: Vec<_> = taken
+            .slots
+            .iter()
+            .filter_map(idle_time_and_id)
+            .filter(|(idle_time, _)| *idle_time >= MIN_IDLE_BEFORE_EVICTION)
+            .collect();
+        // The longest idle first.
+        candidates.sort_unstable_by(|one, other| other.cmp(one));
+        for (_, id) in candidates.into_iter().take(EVICTION_BATCH) {
+            // Each connection is asked only once.
+            taken.slots.remove(&id).into_iter().for_each(|(_, evict)| evict.notify_one());
         }
     }
 
     /// For tests: waits until all `count` slots are free.
     #[cfg(test)]
-    pub(super) async fn all_free(&self, count: u32) {
+    pub(super) async fn wait_until_all_free(&self, count: u32) {
         drop(self.free.acquire_many(count).await);
     }
 
-    /// The lock is held for one operation.
-    fn lock(&self) -> MutexGuard<'_, Taken> {
+    /// The lock is held for one operation only.
+    fn lock(&self) -> MutexGuard<'_, TakenSlots> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ConnectionSlot {
-    /// Waits until this connection should leave for another.
-    pub(super) async fn is_wanted(&self) {
-        self.leave.notified().await;
+    /// Waits until this connection is asked to close.
+    pub(super) async fn evicted(&self) {
+        self.evict.notified().await;
     }
 }
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        self.limit.lock().slots.remove(&self.number);
+        self.limit.lock().slots.remove(&self.id);
     }
 }
 
@@ -126,13 +135,13 @@ mod tests {
 
     use super::*;
 
-    fn is_wanted(slot: &ConnectionSlot) -> bool {
-        slot.is_wanted().now_or_never().is_some()
+    fn evicted(slot: &ConnectionSlot) -> bool {
+        slot.evicted().now_or_never().is_some()
     }
 
     #[test]
-    fn there_are_seats_for_thousands_where_the_system_allows_it_and_never_none() {
-        let slots = most_connections();
+    fn the_number_of_slots_follows_the_limit_on_open_files() {
+        let slots = max_connections();
         let may_have = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
         let expected = may_have.saturating_sub(RESERVED_FILES).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS);
         assert_eq!(slots as u64, expected);
@@ -140,47 +149,47 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_was_idle_for_longest_leaves_and_who_is_busy_or_just_came_stays() {
+    async fn the_longest_idle_connection_is_evicted_and_busy_or_new_ones_are_not() {
         let limit = ConnectionLimit::new(3);
-        let sit = || {
-            let idle = Idle::new();
-            (limit.take(&idle).unwrap(), idle)
+        let connect = || {
+            let idle = IdleTimer::new();
+            (limit.try_acquire(&idle).unwrap(), idle)
         };
-        let (busy, of_busy) = sit();
-        let _request = of_busy.begin();
-        advance(MIN_IDLE_TIME).await;
-        let (longest, _) = sit();
-        advance(MIN_IDLE_TIME).await;
-        let (new, _) = sit();
-        let idle = Idle::new();
-        assert!(limit.take(&idle).is_none());
-        let mut waiting = Box::pin(limit.take_anothers(&idle));
+        let (busy, busy_timer) = connect();
+        let _request = busy_timer.start_request();
+        advance(MIN_IDLE_BEFORE_EVICTION).await;
+        let (longest, _) = connect();
+        advance(MIN_IDLE_BEFORE_EVICTION).await;
+        let (new, _) = connect();
+        let idle = IdleTimer::new();
+        assert!(limit.try_acquire(&idle).is_none());
+        let mut waiting = Box::pin(limit.acquire_by_eviction(&idle));
         assert!(waiting.as_mut().now_or_never().is_none());
-        assert!(is_wanted(&longest) && !is_wanted(&busy) && !is_wanted(&new));
+        assert!(evicted(&longest) && !evicted(&busy) && !evicted(&new));
         drop(longest);
         assert!(waiting.await.is_some());
-        // Its slot was given back.
-        assert!(limit.take(&idle).is_some());
+        // The slot was freed again.
+        assert!(limit.try_acquire(&idle).is_some());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn if_nobody_can_leave_there_is_no_seat() {
+    async fn without_an_idle_connection_there_is_no_slot() {
         let limit = ConnectionLimit::new(1);
-        let _new = limit.take(&Idle::new()).unwrap();
-        assert!(limit.take_anothers(&Idle::new()).await.is_none());
+        let _new = limit.try_acquire(&IdleTimer::new()).unwrap();
+        assert!(limit.acquire_by_eviction(&IdleTimer::new()).await.is_none());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_more_than_some_leave_for_one_and_each_is_asked_once() {
-        let count = 2 * EVICTED_AT_ONCE;
+    async fn one_batch_is_evicted_at_a_time_and_each_connection_once() {
+        let count = 2 * EVICTION_BATCH;
         let limit = ConnectionLimit::new(count);
-        let all: Vec<ConnectionSlot> = (0..count).map(|_| limit.take(&Idle::new()).unwrap()).collect();
-        advance(MIN_IDLE_TIME).await;
+        let all: Vec<ConnectionSlot> = (0..count).map(|_| limit.try_acquire(&IdleTimer::new()).unwrap()).collect();
+        advance(MIN_IDLE_BEFORE_EVICTION).await;
         for _ in 0..3 {
-            let wanted = |all: &[ConnectionSlot]| all.iter().filter(|slot| is_wanted(slot)).count();
-            limit.ask_to_leave();
-            let asked = wanted(&all);
-            assert!(asked == EVICTED_AT_ONCE || limit.lock().slots.is_empty(), "{asked}");
+            let evicted_slots = |all: &[ConnectionSlot]| all.iter().filter(|slot| evicted(slot)).count();
+            limit.evict_idle();
+            let asked = evicted_slots(&all);
+            assert!(asked == EVICTION_BATCH || limit.lock().slots.is_empty(), "{asked}");
         }
     }
 }

@@ -7,9 +7,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::http::testing::{Node, following, leading};
+use crate::http::testing::{TestNode, following, leading};
 
-struct Running {
+struct RunningServer {
     connections: ConnectionLimit,
     all_slots: u32,
     addr: SocketAddr,
@@ -17,19 +17,19 @@ struct Running {
     server: JoinHandle<()>,
 }
 
-impl Running {
+impl RunningServer {
     async fn start(router: Router) -> Self {
         Self::start_with_slots(router, 10).await
     }
 
     async fn start_with_slots(router: Router, all_slots: u32) -> Self {
-        Self::start_api(Api { router, fast_path: None }, all_slots).await
+        Self::start_service(ApiService { router, fast_path: None }, all_slots).await
     }
 
-    async fn start_api(api: Api, all_slots: u32) -> Self {
+    async fn start_service(service: ApiService, all_slots: u32) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (addr, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
-        let server = Server::new(api, shutdown.clone(), all_slots as usize);
+        let server = HttpServer::new(service, shutdown.clone(), all_slots as usize);
         let connections = server.connections.clone();
         let server = TaskTracker::new().spawn(server.run(listener));
         Self { connections, all_slots, addr, shutdown, server }
@@ -40,8 +40,8 @@ impl Running {
     }
 
     /// Waits until no connection is served.
-    async fn no_connections(&self) {
-        self.connections.all_free(self.all_slots).await;
+    async fn wait_until_no_connections(&self) {
+        self.connections.wait_until_all_free(self.all_slots).await;
     }
 
     async fn stop(self) {
@@ -50,7 +50,7 @@ impl Running {
     }
 }
 
-/// Sends a request whole and reads until the server closes.
+/// Sends a whole request and reads until the server closes the connection.
 async fn exchange(stream: &mut TcpStream, request: &[u8]) -> String {
     stream.write_all(request).await.unwrap();
     read_to_end(stream).await
@@ -67,14 +67,14 @@ fn post_of(length: usize) -> Vec<u8> {
     [head.as_bytes(), &vec![b' '; length]].concat()
 }
 
-/// A handler that answers "done" when it is told to finish.
-struct Slow {
+/// A handler that answers "done" when the test lets it finish.
+struct SlowHandler {
     handler: MethodRouter,
     entered: watch::Receiver<bool>,
     finish: watch::Sender<bool>,
 }
 
-fn slow() -> Slow {
+fn slow_handler() -> SlowHandler {
     let (enter, entered) = watch::channel(false);
     let (finish, finished) = watch::channel(false);
     let handler = get(move || {
@@ -85,12 +85,12 @@ fn slow() -> Slow {
             "done"
         }
     });
-    Slow { handler, entered, finish }
+    SlowHandler { handler, entered, finish }
 }
 
 #[tokio::test]
-async fn a_request_is_answered_with_where_it_came_from() {
-    let server = Running::start(Node::new(leading()).router).await;
+async fn a_request_carries_its_remote_address() {
+    let server = RunningServer::start(TestNode::new(leading()).router).await;
     let body = r#"{"username":"alice","addr":":9000"}"#;
     let head = format!("POST /register HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}", body.len());
     let answer = exchange(&mut server.connect().await, format!("{head}\r\n\r\n{body}").as_bytes()).await;
@@ -100,8 +100,8 @@ async fn a_request_is_answered_with_where_it_came_from() {
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_gets_its_answer_and_no_reset() {
-    let server = Running::start(Node::new(leading()).router).await;
+async fn a_body_over_the_limit_gets_a_response_and_no_reset() {
+    let server = RunningServer::start(TestNode::new(leading()).router).await;
     let answer = exchange(&mut server.connect().await, &post_of(900 * 1024)).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     assert!(answer.contains("body_too_large"), "{answer}");
@@ -110,7 +110,7 @@ async fn a_body_over_the_limit_gets_its_answer_and_no_reset() {
 
 #[tokio::test]
 async fn one_connection_serves_many_requests() {
-    let server = Running::start(Node::new(leading()).router).await;
+    let server = RunningServer::start(TestNode::new(leading()).router).await;
     let mut stream = server.connect().await;
     let twice = b"GET /status HTTP/1.1\r\nHost: x\r\n\r\nGET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let answer = exchange(&mut stream, twice).await;
@@ -119,15 +119,15 @@ async fn one_connection_serves_many_requests() {
 }
 
 #[tokio::test]
-async fn a_connection_too_many_is_told_so_and_a_place_that_is_left_is_given_again() {
-    let server = Running::start_with_slots(Node::new(leading()).router, 2).await;
+async fn a_connection_beyond_the_limit_is_rejected_and_a_freed_slot_is_used_again() {
+    let server = RunningServer::start_with_slots(TestNode::new(leading()).router, 2).await;
     let mut admitted = vec![server.connect().await, server.connect().await];
     let mut refused = server.connect().await;
     let answer = exchange(&mut refused, b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(answer.contains("too_many_connections") && answer.contains("rollcall-term: 7"), "{answer}");
     admitted.clear();
-    server.no_connections().await;
+    server.wait_until_no_connections().await;
     let request = b"GET /status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let answer = exchange(&mut server.connect().await, request).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
@@ -135,10 +135,10 @@ async fn a_connection_too_many_is_told_so_and_a_place_that_is_left_is_given_agai
 }
 
 #[tokio::test]
-async fn who_is_idle_leaves_for_who_comes_and_a_running_request_is_not_disturbed() {
-    let Slow { handler, mut entered, finish } = slow();
+async fn an_idle_connection_is_evicted_for_a_new_one_and_a_running_request_is_not_disturbed() {
+    let SlowHandler { handler, mut entered, finish } = slow_handler();
     let router = Router::new().route("/slow", handler).route("/", get(|| async { "here" }));
-    let server = Running::start_with_slots(router, 2).await;
+    let server = RunningServer::start_with_slots(router, 2).await;
     let (mut busy, mut idle) = (server.connect().await, server.connect().await);
     let request = |path: &str, close: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n{close}\r\n").into_bytes();
     busy.write_all(&request("/slow", "Connection: close\r\n")).await.unwrap();
@@ -155,24 +155,24 @@ async fn who_is_idle_leaves_for_who_comes_and_a_running_request_is_not_disturbed
 }
 
 #[tokio::test]
-async fn who_is_to_leave_and_goes_on_with_half_a_head_is_closed_all_the_same() {
-    let server = Running::start_with_slots(Node::new(leading()).router, 1).await;
+async fn an_evicted_connection_with_an_incomplete_head_is_closed() {
+    let server = RunningServer::start_with_slots(TestNode::new(leading()).router, 1).await;
     let mut half = server.connect().await;
     half.write_all(b"GET /status HTTP/1.1\r\nHos").await.unwrap();
     sleep(Duration::from_millis(1100)).await;
     let mut next = server.connect().await;
     exchange(&mut next, b"GET /status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     tokio::time::pause();
-    assert!(timeout(HEAD_TIME * 2, server.no_connections()).await.is_ok(), "its slot is lost");
+    assert!(timeout(HEAD_TIMEOUT * 2, server.wait_until_no_connections()).await.is_ok(), "its slot is lost");
     drop(half);
     server.stop().await;
 }
 
 #[tokio::test]
-async fn heartbeats_take_the_short_way_unless_they_are_too_many() {
-    let node = Node::new(following());
+async fn heartbeats_take_the_fast_path_except_beyond_the_connection_limit() {
+    let node = TestNode::new(following());
     let router = Router::new().fallback(|| async { "the router" });
-    let server = Running::start_api(Api { router, fast_path: Some(node.fast_path) }, 1).await;
+    let server = RunningServer::start_service(ApiService { router, fast_path: Some(node.fast_path) }, 1).await;
     let admitted = server.connect().await;
     let mut refused = server.connect().await;
     let beat = b"POST /heartbeat HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n";
@@ -180,7 +180,7 @@ async fn heartbeats_take_the_short_way_unless_they_are_too_many() {
     let answer = exchange(&mut refused, &last).await;
     assert!(answer.ends_with("the router"), "{answer}");
     drop(admitted);
-    server.no_connections().await;
+    server.wait_until_no_connections().await;
     let twice = [&beat[..], b"\r\n", &last].concat();
     let answer = exchange(&mut server.connect().await, &twice).await;
     assert_eq!(answer.matches("HTTP/1.1 403 Forbidden").count(), 2, "{answer}");
@@ -188,9 +188,9 @@ async fn heartbeats_take_the_short_way_unless_they_are_too_many() {
 }
 
 #[tokio::test]
-async fn a_shutdown_lets_a_running_request_end_and_accepts_no_other() {
-    let Slow { handler, mut entered, finish } = slow();
-    let server = Running::start(Router::new().route("/slow", handler)).await;
+async fn a_shutdown_completes_running_requests_and_accepts_no_others() {
+    let SlowHandler { handler, mut entered, finish } = slow_handler();
+    let server = RunningServer::start(Router::new().route("/slow", handler)).await;
     let mut idle = server.connect().await;
     let mut stream = server.connect().await;
     stream.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
@@ -205,26 +205,26 @@ async fn a_shutdown_lets_a_running_request_end_and_accepts_no_other() {
 }
 
 #[tokio::test]
-async fn a_request_that_does_not_end_is_cut_off_when_its_time_is_over() {
+async fn a_request_that_does_not_end_is_cut_off_after_the_drain_timeout() {
     let (entered, mut seen) = watch::channel(false);
     let endless = move || {
         entered.send_replace(true);
         std::future::pending::<()>()
     };
-    let server = Running::start(Router::new().route("/endless", get(endless))).await;
+    let server = RunningServer::start(Router::new().route("/endless", get(endless))).await;
     let mut stream = server.connect().await;
     stream.write_all(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     seen.wait_for(|seen| *seen).await.unwrap();
-    // From here on nothing but timers can happen, so the clock may run by itself.
+    // From here on only timers can fire, so the paused clock advances by itself.
     tokio::time::pause();
     let started = tokio::time::Instant::now();
     server.stop().await;
-    assert!((DRAIN_TIME..DRAIN_TIME * 2).contains(&started.elapsed()), "{:?}", started.elapsed());
+    assert!((DRAIN_TIMEOUT..DRAIN_TIMEOUT * 2).contains(&started.elapsed()), "{:?}", started.elapsed());
     assert_eq!(read_to_end(&mut stream).await, "");
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_its_answer_is_cut_off() {
+async fn a_client_that_does_not_read_its_response_is_disconnected() {
     let (streaming, mut seen) = watch::channel(());
     let body = move || {
         let streaming = streaming.clone();
@@ -234,64 +234,65 @@ async fn a_client_that_does_not_read_its_answer_is_cut_off() {
         };
         async move { Body::from_stream(stream::repeat_with(part)) }
     };
-    let server = Running::start(Router::new().route("/endless", get(body))).await;
+    let server = RunningServer::start(Router::new().route("/endless", get(body))).await;
     let mut stream = server.connect().await;
     stream.write_all(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     seen.changed().await.unwrap();
     tokio::time::pause();
     let started = tokio::time::Instant::now();
-    // The buffers of both sides fill up, and then nothing but the timer can happen. The body goes with the connection.
-    server.no_connections().await;
-    assert!((WRITE_STALL_TIME..WRITE_STALL_TIME * 2).contains(&started.elapsed()), "{:?}", started.elapsed());
+    // The buffers of both sides fill up. Then only the timer can fire. The body is dropped with the
+    // connection.
+    server.wait_until_no_connections().await;
+    assert!((WRITE_TIMEOUT..WRITE_TIMEOUT * 2).contains(&started.elapsed()), "{:?}", started.elapsed());
     server.stop().await;
 }
 
 #[tokio::test]
-async fn a_connection_is_closed_when_its_answer_outlasts_the_patience() {
+async fn a_connection_is_closed_when_its_response_is_read_too_slowly() {
     let (streaming, mut seen) = watch::channel(false);
     let body = move |Extension(slow_read): Extension<SlowReadTimeout>| {
         streaming.send_replace(true);
         async move { Body::from_stream(slow_read.watch(stream::pending::<io::Result<bytes::Bytes>>())) }
     };
-    let server = Running::start(Router::new().route("/endless", get(body))).await;
+    let server = RunningServer::start(Router::new().route("/endless", get(body))).await;
     let mut stream = server.connect().await;
     stream.write_all(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     seen.wait_for(|seen| *seen).await.unwrap();
     tokio::time::pause();
-    // Nothing is written, so no other bound would end it.
-    server.no_connections().await;
+    // Nothing is written, so no other timeout can fire.
+    server.wait_until_no_connections().await;
     server.stop().await;
 }
 
 #[tokio::test]
-async fn a_connection_on_which_nothing_is_asked_is_closed() {
-    let server = Running::start(Node::new(leading()).router).await;
+async fn an_idle_connection_is_closed() {
+    let server = RunningServer::start(TestNode::new(leading()).router).await;
     let mut stream = server.connect().await;
-    // Before the question: the server counts from its answer, which is here a moment after that.
+    // Taken before the request: the server counts from its response, a moment later.
     let started = tokio::time::Instant::now();
     stream.write_all(b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     stream.readable().await.unwrap();
     tokio::time::pause();
     assert!(read_to_end(&mut stream).await.starts_with("HTTP/1.1 200 "));
-    assert!((HEAD_TIME..HEAD_TIME * 2).contains(&started.elapsed()), "{:?}", started.elapsed());
+    assert!((HEAD_TIMEOUT..HEAD_TIMEOUT * 2).contains(&started.elapsed()), "{:?}", started.elapsed());
     server.stop().await;
 }
 
 #[tokio::test]
-async fn an_answer_that_fails_in_its_middle_is_torn_off() {
+async fn a_response_that_fails_in_its_middle_is_cut_off() {
     let body = || async {
         let fails = async {
-            // Lets the first half leave.
+            // Lets the first half be sent.
             tokio::task::yield_now().await;
             Err(io::Error::other("gone"))
         };
         Body::from_stream(stream::iter([Ok("half")]).chain(stream::once(fails)))
     };
-    let server = Running::start(Router::new().route("/torn", post(body))).await;
+    let server = RunningServer::start(Router::new().route("/torn", post(body))).await;
     let mut stream = server.connect().await;
     let answer = exchange(&mut stream, b"POST /torn HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").await;
     assert!(answer.contains("transfer-encoding: chunked"), "{answer}");
-    // A whole answer would end in an empty chunk.
+    // A complete response would end with an empty chunk.
     assert!(!answer.ends_with("0\r\n\r\n"), "{answer}");
     server.stop().await;
 }

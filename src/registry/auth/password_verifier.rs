@@ -10,7 +10,7 @@ use super::login_throttle::LoginThrottle;
 use crate::registry::error::{AuthError, LookupError};
 use crate::registry::lock::lock;
 use crate::registry::users::profile_store::{ProfileStore, StoredProfile};
-use crate::storage::Version;
+use crate::storage::ObjectVersion;
 use rollcall_core::{Password, PasswordHash, Profile, Term, Username};
 
 /// A profile with a password, as read in `term`.
@@ -18,7 +18,7 @@ pub(super) struct ProtectedProfile {
     pub(super) profile: Profile,
     pub(super) hash: PasswordHash,
     /// The object's version in the bucket, for a conditional write.
-    pub(super) version: Version,
+    pub(super) version: ObjectVersion,
     pub(super) term: Term,
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::registry::random;
-use crate::storage::{Bucket, BucketError, Created, Key};
+use crate::storage::{Bucket, BucketError, CreateOutcome, Key};
 
 /// Key that signs and verifies tokens. Anybody who has it can act for any user.
 ///
@@ -71,8 +71,8 @@ impl TokenKey {
         } else {
             let own = Self::new(random::secret_key());
             match bucket.create(&Key::TokenKey, own.to_file().into()).await? {
-                Created::New(_) => return Ok(own),
-                Created::Taken(stored) => stored,
+                CreateOutcome::Created(_) => return Ok(own),
+                CreateOutcome::AlreadyExists(stored) => stored,
             }
         };
         Self::from_file(&stored.bytes).ok_or_else(|| TokenKeyError::Damaged { store: bucket.describe() })
@@ -103,9 +103,9 @@ mod tests {
     use futures_util::future::join_all;
 
     use super::*;
-    use crate::storage::{Backend, Fault, Memory, RetryPolicy};
+    use crate::storage::{Backend, Fault, MemoryBackend, RetryPolicy};
 
-    fn bucket(memory: &Memory) -> Bucket {
+    fn bucket(memory: &MemoryBackend) -> Bucket {
         Bucket::new(Arc::new(memory.clone()), RetryPolicy { attempts: 1, ..RetryPolicy::default() })
     }
 
@@ -119,7 +119,7 @@ mod tests {
 
     #[tokio::test]
     async fn nodes_that_create_a_key_at_the_same_time_agree_on_the_first() {
-        let memory = Memory::new();
+        let memory = MemoryBackend::new();
         // Every node reads before any node writes: calls are delayed, so each first call takes
         // effect before any second call.
         memory.faults().inject(10, &Fault::Delay(std::time::Duration::from_millis(5)));
@@ -128,13 +128,13 @@ mod tests {
         let keys: Vec<[u8; 32]> = keys.into_iter().map(|key| *key.unwrap().reveal()).collect();
         assert!(keys.iter().all(|key| *key == keys[0]));
         assert_eq!(*TokenKey::load_or_create(&bucket(&memory)).await.unwrap().reveal(), keys[0]);
-        assert_ne!(*TokenKey::load_or_create(&bucket(&Memory::new())).await.unwrap().reveal(), keys[0]);
+        assert_ne!(*TokenKey::load_or_create(&bucket(&MemoryBackend::new())).await.unwrap().reveal(), keys[0]);
     }
 
     #[tokio::test]
     async fn a_damaged_key_file_is_an_error_that_does_not_show_its_content() {
         for damaged in ["", "{}", r#"{"token_key":"c2hvcnQ"}"#, r#"{"token_key":"!"}"#] {
-            let memory = Memory::new();
+            let memory = MemoryBackend::new();
             memory.create(&Key::TokenKey, damaged.to_owned().into()).await.unwrap();
             let error = TokenKey::load_or_create(&bucket(&memory)).await.unwrap_err().to_string();
             assert!(error.contains("secrets/tokens.json") && !error.contains("c2hvcnQ"), "{error}");

@@ -13,7 +13,7 @@ use crate::registry::error::{AuthError, ImageError, LookupError, StorageUnavaila
 use crate::registry::lock::lock;
 use crate::registry::random;
 use crate::registry::users::profile_store::ProfileStore;
-use crate::storage::{Created, Folder, Key};
+use crate::storage::{CreateOutcome, Folder, Key};
 use rollcall_core::{BootMs, ImageName, Username, WallMs};
 
 /// Names tried for one image before giving up. Two images of the same millisecond get the same name
@@ -52,11 +52,11 @@ impl ImageStore {
             let image = ImageName::new(caller.wall, self.image_suffix(caller.wall), kind);
             let key = Key::Image(user.clone(), image.clone());
             match self.profiles.bucket().create(&key, bytes.clone()).await.map_err(StorageUnavailable::from)? {
-                Created::New(_) => {
+                CreateOutcome::Created(_) => {
                     info!(user = %user, %image, bytes = bytes.len(), "image stored");
                     return Ok(image);
                 }
-                Created::Taken(_) => {}
+                CreateOutcome::AlreadyExists(_) => {}
             }
         }
         Err(UploadError::NoFreeName)

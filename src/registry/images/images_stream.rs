@@ -220,7 +220,7 @@ mod tests {
     use crate::storage::{Backend, Fault, Key};
     use rollcall_core::api::DiscoveredWithImages;
 
-    async fn online(usernames: &[&str]) -> (Registry, crate::storage::Memory) {
+    async fn online(usernames: &[&str]) -> (Registry, crate::storage::MemoryBackend) {
         let (registry, memory) = registry();
         for username in usernames {
             registry.register(user(username), caller(BootMs(0))).await.unwrap();

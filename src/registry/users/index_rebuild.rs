@@ -129,14 +129,14 @@ mod tests {
     use super::*;
     use crate::registry::testing::{caller, name, registry, registry_in, registry_on, user};
     use crate::registry::{AuthError, Credentials, LookupError, RegisterError, Registry, UsersError};
-    use crate::storage::{Backend, Fault, Key, Memory};
+    use crate::storage::{Backend, Fault, Key, MemoryBackend};
     use rollcall_core::{BootMs, Page};
 
     fn names(registry: &Registry) -> Vec<String> {
         registry.users(&Page::default(), BootMs(0)).into_iter().map(|user| user.username.to_string()).collect()
     }
 
-    async fn register_all(memory: &Memory, usernames: &[&str]) {
+    async fn register_all(memory: &MemoryBackend, usernames: &[&str]) {
         let registry = registry_on(memory);
         for username in usernames {
             registry.register(user(username), caller(BootMs(0))).await.unwrap();

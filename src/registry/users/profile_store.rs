@@ -12,7 +12,7 @@ use super::user_index::{IndexEntry, IndexLookup, UserIndex};
 use crate::registry::auth::credential_state::CredentialState;
 use crate::registry::error::{LookupError, StorageUnavailable};
 use crate::registry::lock::lock;
-use crate::storage::{Bucket, Key, Version};
+use crate::storage::{Bucket, Key, ObjectVersion};
 use rollcall_core::{BootMs, Profile, Term, Username};
 
 /// Single profiles read at the same time. Enough to hide the latency of a store; few enough that a
@@ -129,8 +129,8 @@ impl ProfileStore {
     pub(crate) async fn read_with_version(
         &self,
         name: &Username,
-    ) -> Result<(StoredProfile, Version), StorageUnavailable> {
-        let no_version = || Version(CompactString::default());
+    ) -> Result<(StoredProfile, ObjectVersion), StorageUnavailable> {
+        let no_version = || ObjectVersion(CompactString::default());
         match self.bucket.get(&Key::Profile(name.clone())).await.map_err(StorageUnavailable::from) {
             Ok(Some(object)) => Ok((self.parse_profile(name, &object.bytes), object.version)),
             Ok(None) => Ok((StoredProfile::Missing, no_version())),

@@ -13,7 +13,7 @@ use crate::registry::auth::token_signer::{IssuedToken, TokenSigner};
 use crate::registry::error::{AuthError, RegisterError, StorageUnavailable};
 use crate::registry::random;
 use crate::registry::replication_source::ReplicationSource;
-use crate::storage::{Created, Key};
+use crate::storage::{CreateOutcome, Key};
 use rollcall_core::{Addr, Metadata, Password, Profile, Term, UserId, Username};
 
 /// A request to register a user.
@@ -114,11 +114,11 @@ impl Registrar {
                 created => created?,
             };
         match created {
-            Created::New(_) => {
+            CreateOutcome::Created(_) => {
                 info!(user = %user.username, id = %profile.user_id, "user registered");
                 self.acknowledge(RegisterOutcome::New(profile.user_id), profile, term, caller).await
             }
-            Created::Taken(object) => {
+            CreateOutcome::AlreadyExists(object) => {
                 let stored = self.profiles.parse_profile(&user.username, &object.bytes);
                 self.compare_with_stored(user, stored, term, caller).await
             }
@@ -252,7 +252,7 @@ mod tests {
     #[tokio::test]
     async fn a_registration_whose_response_was_lost_can_be_repeated() {
         let (registry, memory) = registry();
-        memory.faults().set_outage(Some(Fault::LoseAnswer));
+        memory.faults().set_outage(Some(Fault::LoseResponse));
         assert!(matches!(registry.register(user("alice"), caller(BootMs(0))).await, Err(RegisterError::Storage(_))));
         memory.faults().set_outage(None);
         let again = registry.register(user("alice"), caller(BootMs(0))).await.unwrap();

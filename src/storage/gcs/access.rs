@@ -1,4 +1,4 @@
-//! Who asks for which bucket: its name, the key file, the TLS library.
+//! Access to a bucket: its name, the credentials, and the TLS library.
 
 use std::path::Path;
 
@@ -7,14 +7,15 @@ use serde_json::Value;
 
 use super::super::BackendError;
 
-/// The largest key file that is read, in bytes; real ones have about 2400.
+/// Largest key file accepted, in bytes. Real key files have about 2400.
 const MAX_KEY_FILE_BYTES: u64 = 64 * 1024;
 
-/// How to come by a key; the end of every complaint about one.
+/// Remedy at the end of every error about a key file.
 const KEY_REMEDY: &str = "set GOOGLE_APPLICATION_CREDENTIALS to a service account's key file: Firebase console, Project \
     settings, Service accounts, Generate new private key";
 
-/// Checks the bucket's name, and takes off what people copy along with it.
+/// Validates the bucket's name. Removes white space, `gs://` and a trailing slash, which people
+/// copy along with it.
 pub(super) fn bucket_name(given: &str) -> Result<String, BackendError> {
     let name = given.trim().trim_start_matches("gs://").trim_end_matches('/');
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
@@ -28,7 +29,7 @@ pub(super) fn bucket_name(given: &str) -> Result<String, BackendError> {
     )))
 }
 
-/// The credentials in a key file, or none for an emulator.
+/// The credentials in a key file. Without a file, anonymous credentials for an emulator.
 pub(super) async fn credentials(key_file: Option<&Path>) -> Result<Credentials, BackendError> {
     let Some(path) = key_file else { return Ok(anonymous::Builder::new().build()) };
     let refuse = |what: String| {
@@ -37,7 +38,7 @@ pub(super) async fn credentials(key_file: Option<&Path>) -> Result<Credentials, 
     };
     let found = tokio::fs::metadata(path).await.map_err(|error| refuse(error.to_string()))?;
     if !found.is_file() || found.len() > MAX_KEY_FILE_BYTES {
-        return Err(refuse("it is no file of a key's size".to_owned()));
+        return Err(refuse(format!("it is no regular file, or its size is over {MAX_KEY_FILE_BYTES} bytes")));
     }
     let text = tokio::fs::read(path).await.map_err(|error| refuse(error.to_string()))?;
     let json: Value = serde_json::from_slice(&text).map_err(|error| refuse(format!("it is not JSON: {error}")))?;
@@ -51,9 +52,9 @@ pub(super) async fn credentials(key_file: Option<&Path>) -> Result<Credentials, 
     built.map_err(|error| refuse(error.to_string()))
 }
 
-/// Both HTTP clients ask rustls for the process's cryptography. Who has installed one already has chosen, so a refusal
-/// is no error.
-pub(super) fn install_tls() {
+/// Installs the cryptography provider of rustls, which both HTTP clients use. Does nothing if the
+/// process has installed one already.
+pub(super) fn install_tls_provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
@@ -62,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_is_named_as_people_copy_it() {
+    fn a_bucket_name_is_accepted_with_what_people_copy_along() {
         for given in [
             "my-project.firebasestorage.app",
             "gs://my-project.firebasestorage.app/",
@@ -77,10 +78,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_wrong_key_file_is_named_with_the_remedy() {
+    async fn every_invalid_key_file_gives_an_error_with_the_remedy() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("key.json");
-        let complaint = async |text: Option<&str>| {
+        let error_text = async |text: Option<&str>| {
             if let Some(text) = text {
                 std::fs::write(&file, text).unwrap();
             }
@@ -90,10 +91,10 @@ mod tests {
             assert!(error.contains("key.json") && error.contains("GOOGLE_APPLICATION_CREDENTIALS"), "{error}");
             error
         };
-        assert!(complaint(None).await.contains("No such file"));
-        assert!(complaint(Some("{")).await.contains("not JSON"));
-        assert!(complaint(Some("{}")).await.contains("\"service_account\""));
-        assert!(complaint(Some(r#"{"type":"service_account"}"#)).await.contains("missing field"));
-        assert!(complaint(Some(&" ".repeat(70_000))).await.contains("size"));
+        assert!(error_text(None).await.contains("No such file"));
+        assert!(error_text(Some("{")).await.contains("not JSON"));
+        assert!(error_text(Some("{}")).await.contains("\"service_account\""));
+        assert!(error_text(Some(r#"{"type":"service_account"}"#)).await.contains("missing field"));
+        assert!(error_text(Some(&" ".repeat(70_000))).await.contains("size"));
     }
 }

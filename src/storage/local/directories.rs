@@ -1,4 +1,4 @@
-//! Directories on the disk: their children, and how they are made durably.
+//! Directories: their children, and their durable creation.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
@@ -6,21 +6,21 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use super::super::BackendError;
-use super::trouble::failed;
+use super::io_failure::operation_failed;
 
-/// What the directories above have that are made for the root: what the umask leaves.
+/// Mode of the root directory and of the directories above it that are created. The umask applies.
 const ROOT_MODE: u32 = 0o777;
 
-/// The names in `dir` of all directories, or of all plain files; none if there is no `dir`. Rollcall writes no names outside
-/// of UTF-8.
-pub(super) fn children(dir: &Path, directories: bool) -> io::Result<Vec<String>> {
+/// The names of all directories in `dir`, or of all plain files. Empty if there is no `dir`. Names
+/// that are not UTF-8 are left out: Rollcall writes none.
+pub(super) fn child_names(dir: &Path, directories: bool) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
-    each_child(dir, directories, |name| names.push(name))?;
+    for_each_child(dir, directories, |name| names.push(name))?;
     Ok(names)
 }
 
-/// Gives each of these names to `take`, in no order.
-pub(super) fn each_child(dir: &Path, directories: bool, mut take: impl FnMut(String)) -> io::Result<()> {
+/// Passes each of these names to `take`, in no particular order.
+pub(super) fn for_each_child(dir: &Path, directories: bool, mut take: impl FnMut(String)) -> io::Result<()> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         entries => entries?,
@@ -28,38 +28,44 @@ pub(super) fn each_child(dir: &Path, directories: bool, mut take: impl FnMut(Str
     for child in entries {
         let child = child?;
         let kind = match child.file_type() {
-            // Deleted meanwhile. Any other error ends the listing, for a part of one would pass for the whole.
+            // Deleted since the directory was read. Any other error ends the listing: a partial
+            // listing would look complete.
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             kind => kind?,
         };
-        let fits = if directories { kind.is_dir() } else { kind.is_file() };
-        child.file_name().into_string().ok().filter(|_| fits).into_iter().for_each(&mut take);
+        let is_wanted = if directories { kind.is_dir() } else { kind.is_file() };
+        child.file_name().into_string().ok().filter(|_| is_wanted).into_iter().for_each(&mut take);
     }
     Ok(())
 }
 
-/// Makes a directory and those above it.
-pub(super) fn make_dir(dir: &Path, sync: fn(&Path) -> io::Result<()>) -> Result<(), BackendError> {
+/// Creates a directory and the missing directories above it, and syncs their names to disk.
+pub(super) fn create_dir_durably(dir: &Path, sync: fn(&Path) -> io::Result<()>) -> Result<(), BackendError> {
     if dir.is_dir() {
         return Ok(());
     }
     let above = parent(dir);
     if above != dir {
-        make_dir(above, sync)?;
+        create_dir_durably(above, sync)?;
     }
-    make_one_dir(dir, ROOT_MODE, sync)
+    create_one_dir_durably(dir, ROOT_MODE, sync)
 }
 
-/// Makes a directory, and brings its name to disk.
-pub(super) fn make_one_dir(dir: &Path, mode: u32, sync: fn(&Path) -> io::Result<()>) -> Result<(), BackendError> {
+/// Creates one directory, and syncs its name to disk.
+pub(super) fn create_one_dir_durably(
+    dir: &Path,
+    mode: u32,
+    sync: fn(&Path) -> io::Result<()>,
+) -> Result<(), BackendError> {
     match DirBuilder::new().mode(mode).create(dir) {
-        Ok(()) => sync(parent(dir)).map_err(|error| failed("sync", parent(dir), &error)),
-        // Another process was quicker. If it made a file of that name, the next step says so.
+        Ok(()) => sync(parent(dir)).map_err(|error| operation_failed("sync", parent(dir), &error)),
+        // Another process created it first. If that is a file, the next operation fails.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(failed("make the directory", dir, &error)),
+        Err(error) => Err(operation_failed("create the directory", dir, &error)),
     }
 }
 
+/// The directory of a path; the working directory for a bare name.
 pub(super) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(above) if above.as_os_str().is_empty() => Path::new("."),
@@ -68,6 +74,7 @@ pub(super) fn parent(path: &Path) -> &Path {
     }
 }
 
+/// Syncs the names in a directory to disk.
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }

@@ -1,4 +1,4 @@
-//! Reads an object from its file, and tells a file that is no object of ours from a disk that fails.
+//! Reads of objects from files. They distinguish one unreadable object from a failing disk.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Error, ErrorKind, Read};
@@ -9,36 +9,38 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::super::{BackendError, MAX_OBJECT_BYTES};
-use super::trouble::{explain, failed};
+use super::io_failure::{explain, operation_failed};
 
-/// The bytes of the object in `target`, which is below `root`; `None` if there is none.
+/// The bytes of the object in `target`, which is below `root`. `None` if there is no such file.
 pub(super) fn read(root: &Path, target: &Path) -> Result<Option<Vec<u8>>, BackendError> {
-    match bytes_of(target) {
+    match read_bytes(target) {
         Ok(bytes) if bytes.len() > MAX_OBJECT_BYTES => Err(BackendError::Unreadable(format!(
             "{} is larger than {MAX_OBJECT_BYTES} bytes; Rollcall did not write it, move it away",
             target.display()
         ))),
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(read_failed("read", root, target, &error)),
+        Err(error) => Err(read_error("read", root, target, &error)),
     }
 }
 
-/// What it means that `target` could not be read or listed: the fault of that one object, or of the whole store.
-pub(super) fn read_failed(operation: &str, root: &Path, target: &Path, error: &Error) -> BackendError {
-    let of_the_object = match error.kind() {
+/// The error that `target` could not be read or listed. It concerns this one object or the whole
+/// store.
+pub(super) fn read_error(operation: &str, root: &Path, target: &Path, error: &Error) -> BackendError {
+    let concerns_one_object = match error.kind() {
         ErrorKind::IsADirectory | ErrorKind::NotADirectory => true,
-        ErrorKind::PermissionDenied => others_can_be_read(root, target),
+        ErrorKind::PermissionDenied => is_top_folder_readable(root, target),
         _ => error.raw_os_error() == Some(Errno::LOOP.raw_os_error()),
     };
-    if of_the_object {
+    if concerns_one_object {
         return BackendError::Unreadable(explain(operation, target, error).0);
     }
-    failed(operation, target, error)
+    operation_failed(operation, target, error)
 }
 
-fn bytes_of(target: &Path) -> io::Result<Vec<u8>> {
-    // A symbolic link would give away what lies outside of the bucket, and a pipe would keep the thread for ever.
+fn read_bytes(target: &Path) -> io::Result<Vec<u8>> {
+    // Following a symbolic link would expose files outside of the bucket. Opening a pipe would
+    // block the thread forever.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let flags = i32::try_from(flags.bits()).map_err(|_| ErrorKind::InvalidInput)?;
     let file: File = OpenOptions::new().read(true).custom_flags(flags).open(target)?;
@@ -48,11 +50,12 @@ fn bytes_of(target: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether the top folder in which `target` lies is open to us, so that a refusal concerns `target` alone.
-fn others_can_be_read(root: &Path, target: &Path) -> bool {
+/// Whether this process may read the top folder above `target`. Then "permission denied" concerns
+/// `target` alone.
+fn is_top_folder_readable(root: &Path, target: &Path) -> bool {
     let Ok(below) = target.strip_prefix(root) else { return false };
     let Some(top) = below.components().next() else { return false };
     let top = root.join(top);
-    // To list a directory and to enter it are two permissions.
+    // Listing a directory and entering it are separate permissions.
     fs::read_dir(&top).is_ok() && fs::metadata(top.join(".")).is_ok()
 }

@@ -1,8 +1,9 @@
-//! Which file of a crate imports which: every path in a file is followed, through `use` and re-exports, to the file that
-//! defines what it names.
+//! Import graph of the files of a crate. Each path in a file is resolved, through `use` and
+//! re-exports, to the file that defines the name.
 //!
-//! Two things count as an import that are not written as one. A child that names an item of its parent imports the parent.
-//! An inherent `impl` outside the file of its type makes a cycle of its own, because callers of the type call into that file.
+//! Two things count as imports without an import statement. A child module that names an item of
+//! its parent imports the parent. An inherent `impl` outside the file of its type is an import in
+//! the other direction, because callers of the type call into that file.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,30 +12,30 @@ use syn::visit::{self, Visit};
 
 use super::sources::{Crate, Source};
 
-/// Stops a chain of re-exports that names itself.
+/// Longest chain of re-exports that is followed. It stops chains that refer to themselves.
 const MAX_HOPS: usize = 16;
 
-/// What a file says about names.
+/// Names that a file defines and uses.
 #[derive(Debug, Default)]
 struct Names {
-    /// Items that it defines.
+    /// Items that the file defines.
     items: BTreeSet<String>,
-    /// Names that `use` brings in, and the paths that they stand for.
+    /// Names that `use` imports, with their paths.
     bindings: BTreeMap<String, Vec<String>>,
     /// Paths of `use` and of code with more than one segment.
     paths: BTreeSet<Vec<String>>,
     /// Types of inherent impls.
     inherent: BTreeSet<String>,
-    /// What is imported with `*`.
+    /// Paths that are imported with `*`.
     globs: BTreeSet<Vec<String>>,
-    /// Modules written within the file, which are not followed.
+    /// Inline modules, which are not followed.
     inline_modules: BTreeSet<String>,
 }
 
-/// An import, with the name that it is for.
+/// Imports: importing file, imported file, imported names.
 pub(super) type Edges = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
-/// The imports among the files of a crate, and what breaks the rules of imports by itself.
+/// The imports between the files of a crate, and the imports that break a rule by themselves.
 pub(super) fn imports(krate: &Crate) -> (Edges, Vec<String>) {
     let files = krate.by_module();
     let names: BTreeMap<&[String], Names> = files.iter().map(|(module, file)| (*module, Names::read(file))).collect();
@@ -65,22 +66,22 @@ pub(super) fn imports(krate: &Crate) -> (Edges, Vec<String>) {
     (edges, wrong)
 }
 
-/// Groups of files that import each other in a circle (strongly connected, more than one file).
-pub(super) fn circles(edges: &Edges) -> Vec<Vec<&str>> {
+/// Import cycles: strongly connected groups of more than one file.
+pub(super) fn cycles(edges: &Edges) -> Vec<Vec<&str>> {
     let reaches: BTreeMap<&str, BTreeSet<&str>> =
         edges.keys().map(|from| (from.as_str(), reachable(edges, from))).collect();
-    let mut circles = Vec::new();
+    let mut cycles = Vec::new();
     let mut done = BTreeSet::new();
     for (from, reached) in &reaches {
         if !reached.contains(from) || done.contains(from) {
             continue;
         }
-        let circle: Vec<&str> =
+        let cycle: Vec<&str> =
             reached.iter().copied().filter(|to| reaches.get(to).is_some_and(|back| back.contains(from))).collect();
-        done.extend(circle.iter().copied());
-        circles.push(circle);
+        done.extend(cycle.iter().copied());
+        cycles.push(cycle);
     }
-    circles
+    cycles
 }
 
 fn reachable<'e>(edges: &'e Edges, from: &'e str) -> BTreeSet<&'e str> {
@@ -102,7 +103,9 @@ struct Tree<'s> {
 }
 
 impl<'s> Tree<'s> {
-    /// The module whose file defines what a path names, and the name. `None` for what another crate defines, and for a module.
+    /// Module whose file defines the item of a path, and the item's name.
+    ///
+    /// `None` if the path names a module, or an item of another crate.
     fn resolve(&self, from: &[String], path: &[String], hops: usize) -> Option<(&'s [String], String)> {
         if hops > MAX_HOPS {
             return None;
@@ -119,19 +122,19 @@ impl<'s> Tree<'s> {
             }
             let bound = names.bindings.get(first)?;
             let full: Vec<String> = bound.iter().chain(after).cloned().collect();
-            // A binding of a name to itself (`use x::x` in x) would go on for ever.
+            // A binding of a name to itself (`use x::x` in x) would recurse forever.
             return if full == rest && at == from { None } else { self.resolve(at, &full, hops + 1) };
         }
         None
     }
 
-    /// The module that a path names.
+    /// Module that a path names.
     fn resolve_module(&self, from: &[String], path: &[String]) -> Option<&'s [String]> {
         let (at, rest) = self.start(from, path)?;
         rest.iter().try_fold(at, |at, name| self.child(at, name))
     }
 
-    /// Where a path begins, and what is left of it.
+    /// Module in which a path starts, and the rest of the path.
     fn start<'p>(&self, from: &[String], path: &'p [String]) -> Option<(&'s [String], &'p [String])> {
         let (first, rest) = path.split_first()?;
         match first.as_str() {
@@ -181,7 +184,7 @@ impl Names {
                 self.bind(name.rename.to_string(), full);
             }
             syn::UseTree::Glob(_) => {
-                // Of a module, or of the variants of an enum.
+                // All items of a module, or all variants of an enum.
                 self.globs.insert(before.to_vec());
                 self.paths.insert(before.to_vec());
             }
@@ -194,7 +197,7 @@ impl Names {
         self.bindings.insert(name, path);
     }
 
-    /// Paths within the tokens of a macro, which are not parsed.
+    /// Adds the paths in the tokens of a macro, which syn does not parse.
     fn add_tokens(&mut self, tokens: TokenStream) {
         let mut path: Vec<String> = Vec::new();
         let mut colons = 0;
@@ -240,7 +243,7 @@ fn is_for_tests(attributes: &[syn::Attribute]) -> bool {
     })
 }
 
-/// The attributes and the name of an item.
+/// Attributes and name of an item.
 fn described(item: &syn::Item) -> (&[syn::Attribute], Option<&syn::Ident>) {
     match item {
         syn::Item::Const(item) => (&item.attrs, Some(&item.ident)),
@@ -326,29 +329,29 @@ mod tests {
         Crate { name: "test", files: files.iter().map(source).collect(), test_files: Vec::new() }
     }
 
-    fn circles_of(files: &[(&str, &str)]) -> Vec<Vec<String>> {
+    fn cycles_of(files: &[(&str, &str)]) -> Vec<Vec<String>> {
         let (edges, _) = imports(&krate(files));
-        circles(&edges).into_iter().map(|circle| circle.into_iter().map(str::to_owned).collect()).collect()
+        cycles(&edges).into_iter().map(|cycle| cycle.into_iter().map(str::to_owned).collect()).collect()
     }
 
     #[test]
-    fn two_files_that_import_each_other_are_a_circle() {
+    fn two_files_that_import_each_other_are_a_cycle() {
         let there = ("a.rs", "use crate::b::B; pub struct A(B);");
         let back = ("b.rs", "pub struct B; fn f(_: &super::a::A) {}");
-        let circle = vec![vec!["a.rs".to_owned(), "b.rs".to_owned()]];
-        assert_eq!(circles_of(&[("lib.rs", "mod a; mod b;"), there, back]), circle);
+        let cycle = vec![vec!["a.rs".to_owned(), "b.rs".to_owned()]];
+        assert_eq!(cycles_of(&[("lib.rs", "mod a; mod b;"), there, back]), cycle);
         let in_a_macro = ("b.rs", "pub struct B; fn f() { println!(\"{:?}\", crate::a::A::new()); }");
-        assert_eq!(circles_of(&[("lib.rs", "mod a; mod b;"), there, in_a_macro]), circle);
+        assert_eq!(cycles_of(&[("lib.rs", "mod a; mod b;"), there, in_a_macro]), cycle);
         let through_a_module = ("b.rs", "use crate::a; pub struct B; fn f(_: &a::A) {}");
-        assert_eq!(circles_of(&[("lib.rs", "mod a; mod b;"), there, through_a_module]), circle);
+        assert_eq!(cycles_of(&[("lib.rs", "mod a; mod b;"), there, through_a_module]), cycle);
         assert_eq!(
-            circles_of(&[("lib.rs", "mod a; mod b;"), there, ("b.rs", "pub struct B;")]),
+            cycles_of(&[("lib.rs", "mod a; mod b;"), there, ("b.rs", "pub struct B;")]),
             Vec::<Vec<String>>::new()
         );
     }
 
     #[test]
-    fn a_re_export_leads_to_the_file_that_defines_the_name() {
+    fn a_re_export_is_resolved_to_the_file_that_defines_the_name() {
         let files = [
             ("lib.rs", "mod f; mod g;"),
             ("f.rs", "mod x; mod y; pub use x::X;"),
@@ -359,23 +362,23 @@ mod tests {
         let (edges, wrong) = imports(&krate(&files));
         assert!(edges["f/y.rs"].contains_key("f/x.rs") && !edges["f/y.rs"].contains_key("f.rs"));
         assert!(edges["g.rs"].contains_key("f/x.rs"));
-        assert!(circles(&edges).is_empty() && wrong.is_empty());
+        assert!(cycles(&edges).is_empty() && wrong.is_empty());
     }
 
     #[test]
-    fn a_child_that_names_its_parents_items_is_a_circle_if_the_parent_names_the_child() {
+    fn a_child_that_names_an_item_of_its_parent_is_a_cycle_if_the_parent_names_the_child() {
         let files = [
             ("lib.rs", "mod f;"),
             ("f.rs", "mod x; use x::X; pub struct F(X);"),
             ("f/x.rs", "use super::F; pub struct X;"),
         ];
-        assert_eq!(circles_of(&files), [["f.rs", "f/x.rs"]]);
+        assert_eq!(cycles_of(&files), [["f.rs", "f/x.rs"]]);
         let alone = [("lib.rs", "mod f;"), ("f.rs", "mod x; pub struct F;"), ("f/x.rs", "use super::F; pub struct X;")];
-        assert!(circles_of(&alone).is_empty());
+        assert!(cycles_of(&alone).is_empty());
     }
 
     #[test]
-    fn an_impl_away_from_its_type_and_an_import_of_everything_are_told() {
+    fn an_impl_outside_the_file_of_its_type_and_a_glob_import_are_reported() {
         let files =
             [("lib.rs", "mod a; mod b;"), ("a.rs", "pub struct A;"), ("b.rs", "use crate::a::*; impl A { fn f() {} }")];
         let (_, wrong) = imports(&krate(&files));
@@ -383,30 +386,30 @@ mod tests {
     }
 
     #[test]
-    fn attributes_and_the_variants_of_an_enum_are_imports_too() {
+    fn paths_in_attributes_and_enum_variants_count_as_imports() {
         let there = ("a.rs", "use crate::b::B; pub struct A(B); pub enum Kind { One }");
         let lib = ("lib.rs", "mod a; mod b;");
         for back in [
             "pub struct B; fn f() { use crate::a::Kind::*; }",
             "pub struct B; #[arg(value_parser = crate::a::Kind::read)] struct C;",
         ] {
-            assert_eq!(circles_of(&[lib, there, ("b.rs", back)]), [["a.rs", "b.rs"]], "{back}");
+            assert_eq!(cycles_of(&[lib, there, ("b.rs", back)]), [["a.rs", "b.rs"]], "{back}");
         }
     }
 
     #[test]
-    fn a_module_within_a_file_is_told() {
+    fn an_inline_module_is_reported() {
         let (_, wrong) = imports(&krate(&[("lib.rs", "mod a { pub struct A; }")]));
         assert_eq!(wrong.len(), 1, "{wrong:?}");
     }
 
     #[test]
-    fn what_is_for_tests_does_not_count() {
+    fn test_modules_do_not_count() {
         let files = [
             ("lib.rs", "mod a; mod b;"),
             ("a.rs", "use crate::b::B; pub struct A(B);"),
             ("b.rs", "pub struct B; #[cfg(test)] mod tests { use crate::a::A; }"),
         ];
-        assert!(circles_of(&files).is_empty());
+        assert!(cycles_of(&files).is_empty());
     }
 }

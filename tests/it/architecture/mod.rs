@@ -1,5 +1,5 @@
-//! Reads the sources and holds them against ARCHITECTURE.md: imports point down and never in a circle, and what is pure stays
-//! pure.
+//! Checks of the sources against ARCHITECTURE.md: imports point down and never form a cycle, and
+//! pure modules stay pure.
 
 mod comments;
 mod imports;
@@ -11,8 +11,9 @@ use std::fmt::Write as _;
 
 use sources::{Crate, Source, crates};
 
-/// Each part of the root package, and the parts and crates of the workspace that it may name. What is not listed here may not
-/// exist. Cargo holds the crates against each other.
+/// Each part of the root package, with the parts and workspace crates that it may import.
+///
+/// A part that is not listed must not exist. Cargo checks the dependencies between crates.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("config", &["rollcall_core", "rollcall_chat"]),
     ("storage", &["rollcall_core"]),
@@ -30,7 +31,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("bin", &["rollcall_core", "config", "storage", "cli"]),
 ];
 
-/// The crates of the workspace that a crate may depend on.
+/// Workspace crates that a crate may depend on.
 const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("core", &[]),
     ("election", &["rollcall-core"]),
@@ -38,12 +39,13 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("chat", &["rollcall-core", "rollcall-client"]),
 ];
 
-/// Files that decide and therefore must not touch the world: no sockets, files, threads, clocks or randomness. The whole crate
-/// `rollcall_core` is one of them, but for its clock.
+/// Pure files: they make decisions, and use no sockets, files, threads, clocks or random numbers.
+///
+/// The whole crate `rollcall_core` is pure too, except for its clock.
 const PURE: &[&str] = &[
     "rollcall/cli/text_table.rs",
     "rollcall/config/chat/",
-    "rollcall/config/keys.rs",
+    "rollcall/config/setting.rs",
     "rollcall/config/layers.rs",
     "rollcall/config/node/",
     "rollcall/config/toml_file.rs",
@@ -60,15 +62,15 @@ const PURE: &[&str] = &[
     "rollcall/registry/users/replication_queue.rs",
     "rollcall/registry/users/user_details.rs",
     "rollcall/registry/users/user_index.rs",
-    "rollcall/replication/following.rs",
+    "rollcall/replication/follower.rs",
     "rollcall/replication/freshness.rs",
-    "rollcall/replication/journal.rs",
-    "rollcall/replication/leading.rs",
+    "rollcall/replication/batch_log.rs",
+    "rollcall/replication/leader.rs",
     "rollcall/replication/message.rs",
-    "rollcall/replication/pulling.rs",
+    "rollcall/replication/catch_up.rs",
     "rollcall/replication/replica.rs",
     "rollcall/replication/sent_batches.rs",
-    "rollcall/replication/store.rs",
+    "rollcall/replication/local_tables.rs",
     "rollcall/replication/takeover.rs",
     "rollcall/snapshot/format.rs",
     "rollcall/storage/key.rs",
@@ -109,7 +111,7 @@ const PURE: &[&str] = &[
     "rollcall_election/wire",
 ];
 
-/// What touches the world.
+/// Words in the code that show an effect on, or an input from, the outside.
 const IMPURE_WORDS: &[&str] = &[
     "tokio::",
     "std::fs",
@@ -123,18 +125,19 @@ const IMPURE_WORDS: &[&str] = &[
     "Instant::now",
 ];
 
-/// The file as it is called here: the crate and the path below its folder of sources.
-fn called(krate: &Crate, file: &Source) -> String {
+/// Name of a file in these lists: the crate, and the path below its source folder.
+fn display_path(krate: &Crate, file: &Source) -> String {
     format!("{}/{}", krate.name, file.path)
 }
 
-/// The part of the program that a file belongs to: its top folder, or its name.
+/// Part of the program that contains a file: its top folder, or its own name.
 fn part(path: &str) -> &str {
     path.split('/').next().unwrap_or(path).trim_end_matches(".rs")
 }
 
-/// The parts that a text names: `crate::x`, `rollcall::x` in the binaries, and crates of the workspace; groups included.
-fn named(text: &str) -> Vec<String> {
+/// Parts that a source text names: `crate::x`, `rollcall::x` in binaries, and workspace crates,
+/// also in groups of imports.
+fn imported_parts(text: &str) -> Vec<String> {
     let mut parts = Vec::new();
     for prefix in ["crate::", "rollcall::"] {
         for rest in text.split(prefix).skip(1) {
@@ -152,7 +155,7 @@ fn named(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn imports_between_the_parts_point_down_only() {
+fn parts_import_only_the_parts_that_the_map_allows() {
     let allowed: BTreeMap<&str, &[&str]> = MAY_IMPORT.iter().copied().collect();
     let all = crates();
     let is_known = |name: &str| allowed.contains_key(name) || all.iter().any(|krate| krate.name == name);
@@ -163,20 +166,20 @@ fn imports_between_the_parts_point_down_only() {
             continue;
         }
         let Some(may) = allowed.get(from) else {
-            wrong.push(format!("{}: the part `{from}` is not on the map", file.path));
+            wrong.push(format!("{}: the part `{from}` is not in MAY_IMPORT", file.path));
             continue;
         };
-        for to in named(&file.code()) {
+        for to in imported_parts(&file.code()) {
             if to != from && to != "rollcall" && is_known(&to) && !may.contains(&to.as_str()) {
-                wrong.push(format!("{} names {to}", file.path));
+                wrong.push(format!("{} imports {to}", file.path));
             }
         }
     }
-    assert!(wrong.is_empty(), "imports that do not point down:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "imports that are not allowed:\n{}", wrong.join("\n"));
 }
 
 #[test]
-fn crates_depend_on_those_below_them_only() {
+fn crates_depend_only_on_the_crates_that_the_map_allows() {
     for (name, may) in MAY_DEPEND {
         let path = format!("{}/crates/{name}/Cargo.toml", env!("CARGO_MANIFEST_DIR"));
         let manifest: toml::Table = std::fs::read_to_string(path).expect("readable").parse().expect("a manifest");
@@ -187,7 +190,7 @@ fn crates_depend_on_those_below_them_only() {
 }
 
 #[test]
-fn the_election_builds_and_is_tested_without_http_and_storage() {
+fn the_election_crate_has_no_dependency_on_http_or_storage_libraries() {
     let path = format!("{}/crates/election/Cargo.toml", env!("CARGO_MANIFEST_DIR"));
     let manifest: toml::Table = std::fs::read_to_string(path).expect("readable").parse().expect("a manifest");
     for section in ["dependencies", "dev-dependencies"] {
@@ -200,7 +203,7 @@ fn the_election_builds_and_is_tested_without_http_and_storage() {
 }
 
 #[test]
-fn no_files_import_each_other_in_a_circle() {
+fn imports_between_files_form_no_cycle() {
     let mut wrong = String::new();
     for krate in crates() {
         let (edges, broken) = imports::imports(&krate);
@@ -208,10 +211,10 @@ fn no_files_import_each_other_in_a_circle() {
         for line in broken {
             let _ = writeln!(wrong, "{line}");
         }
-        for circle in imports::circles(&edges) {
-            let _ = writeln!(wrong, "{}: a circle of {} files:", krate.name, circle.len());
-            for from in &circle {
-                for (to, names) in edges[*from].iter().filter(|(to, _)| circle.contains(&to.as_str())) {
+        for cycle in imports::cycles(&edges) {
+            let _ = writeln!(wrong, "{}: a cycle of {} files:", krate.name, cycle.len());
+            for from in &cycle {
+                for (to, names) in edges[*from].iter().filter(|(to, _)| cycle.contains(&to.as_str())) {
                     let names: Vec<&str> = names.iter().map(String::as_str).collect();
                     let _ = writeln!(wrong, "    {from} -> {to}: {}", names.join(", "));
                 }
@@ -222,22 +225,20 @@ fn no_files_import_each_other_in_a_circle() {
 }
 
 #[test]
-fn what_decides_does_not_touch_the_world() {
+fn pure_files_use_no_io_clock_or_randomness() {
     let mut wrong = Vec::new();
     let (mut used, mut found) = (std::collections::BTreeSet::<&&str>::new(), 0);
     for krate in crates() {
         for file in &krate.files {
-            let called = called(&krate, file);
-            let entry = PURE.iter().find(|pure| called.starts_with(*pure));
+            let path = display_path(&krate, file);
+            let entry = PURE.iter().find(|pure| path.starts_with(*pure));
             used.extend(entry);
             if entry.is_none() && (krate.name != "rollcall_core" || file.path == "clock.rs") {
                 continue;
             }
             found += 1;
             let code = file.code();
-            wrong.extend(
-                IMPURE_WORDS.iter().filter(|word| code.contains(*word)).map(|word| format!("{called}: {word}")),
-            );
+            wrong.extend(IMPURE_WORDS.iter().filter(|word| code.contains(*word)).map(|word| format!("{path}: {word}")));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -247,7 +248,7 @@ fn what_decides_does_not_touch_the_world() {
 }
 
 #[test]
-fn only_one_file_knows_a_path_in_the_bucket() {
+fn only_one_file_contains_paths_of_the_bucket() {
     for krate in crates() {
         for file in &krate.files {
             let code = file.code();
@@ -255,60 +256,71 @@ fn only_one_file_knows_a_path_in_the_bucket() {
                 || code.contains("profile.json\"")
                 || code.contains("\"cluster.json")
                 || code.contains("\"secrets/");
-            let called = called(&krate, file);
-            assert!(!knows || called == "rollcall/storage/key.rs", "{called} spells a path in the bucket");
+            let path = display_path(&krate, file);
+            assert!(!knows || path == "rollcall/storage/key.rs", "{path} contains a path of the bucket");
         }
     }
 }
 
 #[test]
-fn no_file_is_a_drawer_for_everything() {
+fn no_file_has_a_catch_all_name() {
     for krate in crates() {
         for file in &krate.files {
             for name in ["util", "common", "helper", "misc"] {
-                assert!(!file.path.contains(name), "{}: name it for what it is", called(&krate, file));
+                assert!(
+                    !file.path.contains(name),
+                    "{}: choose a name that says what it contains",
+                    display_path(&krate, file)
+                );
             }
         }
     }
 }
 
 #[test]
-fn folders_have_a_file_beside_them_and_no_mod_rs() {
+fn each_folder_has_a_file_of_its_name_beside_it_and_no_mod_rs() {
     for krate in crates() {
         let modules = krate.by_module();
         for file in &krate.files {
-            assert!(!file.path.ends_with("mod.rs"), "{}: foo.rs beside foo/", called(&krate, file));
+            assert!(!file.path.ends_with("mod.rs"), "{}: foo.rs beside foo/", display_path(&krate, file));
             let (_, parent) = file.module.split_last().unwrap_or((&String::new(), &[])).to_owned();
             let is_binary = krate.name == "rollcall" && ["main", "bin"].contains(&part(&file.path));
-            assert!(is_binary || modules.contains_key(parent), "{}: its folder has no file", called(&krate, file));
+            assert!(
+                is_binary || modules.contains_key(parent),
+                "{}: its folder has no file",
+                display_path(&krate, file)
+            );
         }
     }
 }
 
 #[test]
-fn the_program_starts_in_few_lines() {
+fn main_is_short() {
     let all = crates();
     let main = all[0].files.iter().find(|file| file.path == "main.rs").expect("there is a main");
     assert!(main.text.lines().count() < 50);
 }
 
-/// Unit tests longer than this stand in a file of their own.
-const MOST_INLINE_LINES: usize = 150;
+/// Longest inline unit tests, in lines. Longer ones get a file of their own.
+const MAX_INLINE_TEST_LINES: usize = 150;
 
 #[test]
-fn unit_tests_stand_where_the_rule_puts_them() {
+fn short_unit_tests_are_inline_and_long_ones_have_their_own_file() {
     let mut wrong = Vec::new();
     for krate in crates() {
         for file in &krate.files {
             let inline = file.test_lines();
-            if inline > MOST_INLINE_LINES {
-                wrong.push(format!("{}: {inline} lines of tests; put them into a file tests.rs", called(&krate, file)));
+            if inline > MAX_INLINE_TEST_LINES {
+                wrong.push(format!(
+                    "{}: {inline} lines of tests; move them to a file tests.rs",
+                    display_path(&krate, file)
+                ));
             }
         }
         for (path, text) in &krate.test_files {
             let inside = path.strip_suffix("tests.rs").is_some_and(|folder| krate.test_folder_has_more(folder));
-            if path.ends_with("tests.rs") && !inside && text.lines().count() <= MOST_INLINE_LINES {
-                wrong.push(format!("{}/{path}: so few lines of tests stand in the file that they test", krate.name));
+            if path.ends_with("tests.rs") && !inside && text.lines().count() <= MAX_INLINE_TEST_LINES {
+                wrong.push(format!("{}/{path}: short tests belong into the file that they test", krate.name));
             }
         }
     }

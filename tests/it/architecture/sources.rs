@@ -1,31 +1,31 @@
-//! The sources of every crate of the workspace: the files, and the tree of modules that they form.
+//! Source files of all crates of the workspace, with their module paths.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A crate of the workspace.
+/// Crate of the workspace.
 #[derive(Debug)]
 pub(super) struct Crate {
-    /// As other crates name it: `rollcall_core`.
+    /// Name in the code of other crates: `rollcall_core`.
     pub(super) name: &'static str,
-    /// From its root file down, without files of tests.
+    /// All source files except test files.
     pub(super) files: Vec<Source>,
-    /// Files of unit tests: the path below the folder of sources, and the text.
+    /// Files of unit tests: path below the source folder, and text.
     pub(super) test_files: Vec<(String, String)>,
 }
 
-/// A source file.
+/// Source file.
 #[derive(Debug)]
 pub(super) struct Source {
-    /// Relative to the folder `src` of its crate: `engine/links.rs`.
+    /// Path relative to the folder `src` of its crate, such as `engine/links.rs`.
     pub(super) path: String,
-    /// The names of its modules from the root of the crate down; empty for the root itself.
+    /// Module path from the root of the crate; empty for the root itself.
     pub(super) module: Vec<String>,
     pub(super) text: String,
 }
 
-/// The crates and their folders below the root of the workspace.
+/// Crates, with their source folders below the root of the workspace.
 const CRATES: &[(&str, &str)] = &[
     ("rollcall", "src"),
     ("rollcall_core", "crates/core/src"),
@@ -34,7 +34,7 @@ const CRATES: &[(&str, &str)] = &[
     ("rollcall_chat", "crates/chat/src"),
 ];
 
-/// All crates, without their test modules.
+/// Reads all crates.
 pub(super) fn crates() -> Vec<Crate> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let members = fs::read_dir(root.join("crates")).expect("the crates are here").count();
@@ -43,12 +43,12 @@ pub(super) fn crates() -> Vec<Crate> {
 }
 
 impl Crate {
-    /// The files by the path of their module.
+    /// Files by module path.
     pub(super) fn by_module(&self) -> BTreeMap<&[String], &Source> {
         self.files.iter().map(|file| (file.module.as_slice(), file)).collect()
     }
 
-    /// Whether a folder `tests` with more files stands beside `tests.rs` in this folder.
+    /// Whether this folder has a folder `tests` with more files beside `tests.rs`.
     pub(super) fn test_folder_has_more(&self, folder: &str) -> bool {
         let below = format!("{folder}tests/");
         self.test_files.iter().any(|(path, _)| path.starts_with(&below))
@@ -56,19 +56,19 @@ impl Crate {
 }
 
 impl Source {
-    /// The lines of its inline tests.
+    /// Number of lines of the inline tests.
     pub(super) fn test_lines(&self) -> usize {
         self.tests_start().map_or(0, |start| self.text[start..].lines().count())
     }
 
-    /// Where its inline tests start; they are the last item, whoever may see them.
+    /// Start of the inline tests, which are the last item, with any visibility.
     fn tests_start(&self) -> Option<usize> {
         ["\nmod tests {", "\npub(super) mod tests {", "\npub(crate) mod tests {"]
             .iter()
             .find_map(|start| self.text.find(&format!("#[cfg(test)]{start}")))
     }
 
-    /// The file without comments and without its inline tests.
+    /// Code of the file without comments and without inline tests.
     pub(super) fn code(&self) -> String {
         let before_tests = self.tests_start().map_or(self.text.as_str(), |start| &self.text[..start]);
         let lines = before_tests.lines().filter(|line| !line.trim_start().starts_with("//"));

@@ -1,4 +1,4 @@
-//! `rollcall demo`, from the outside. Processes are found as Linux shows them, in /proc.
+//! `rollcall demo`, tested from outside. The tests find processes in /proc, as on Linux.
 
 use std::fs;
 use std::path::Path;
@@ -8,27 +8,28 @@ use tempfile::TempDir;
 
 use crate::cluster::{Process, http_client, rollcall, until};
 
-/// A demo whose ports another program takes in the moment between its look and its start is started anew.
-const MOST_STARTS: usize = 3;
+/// Number of attempts to start the demo. Another program may take a port after the demo has checked
+/// it.
+const MAX_STARTS: usize = 3;
 
 struct Demo {
     dir: TempDir,
     process: Process,
-    /// What it showed when it was ready.
+    /// Output until the demo was ready.
     screen: String,
 }
 
 async fn start() -> Demo {
-    for _ in 0..MOST_STARTS {
+    for _ in 0..MAX_STARTS {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let (out, err) = (dir.path().join("screen"), dir.path().join("err"));
         let mut command = rollcall(dir.path());
         command.args(["demo", "--clients", "2", "--dir"]).arg(dir.path().join("demo"));
-        let mut process = Process::start_plain(command, &out, &err);
+        let mut process = Process::start_without_flag(command, &out, &err);
         let (mut screen, mut ended) = (String::new(), None);
         until("the demo's screen", async || {
             screen = fs::read_to_string(&out).unwrap_or_default();
-            ended = process.ended();
+            ended = process.try_wait();
             ended.is_some() || screen.contains("Ctrl-C ends everything")
         })
         .await;
@@ -40,11 +41,11 @@ async fn start() -> Demo {
             }
         }
     }
-    panic!("each port that was free was taken a moment later");
+    panic!("in each attempt another program took one of the ports");
 }
 
 impl Demo {
-    /// The leader's URL, as the first thing to try names it.
+    /// URL of the leader in the first suggested command.
     fn leader_url(&self) -> &str {
         let line = self.screen.lines().find(|line| line.contains("# how is the leader")).expect("it is shown");
         line.split_whitespace().nth(1).expect("a URL").trim_end_matches('/')
@@ -54,13 +55,14 @@ impl Demo {
         self.screen.lines().find(|line| line.contains("  leader  ")).expect("the leader is shown")
     }
 
-    /// The processes that have anything to do with the demo's directory.
+    /// Ids of the processes that use the demo's directory.
     fn processes(&self) -> Vec<u32> {
         processes_of(self.dir.path())
     }
 }
 
-/// By command line or working directory. What has ended but is not waited for has neither.
+/// Ids of the processes with `dir` in their command line or as their working directory. A zombie
+/// process has neither.
 fn processes_of(dir: &Path) -> Vec<u32> {
     let entries = fs::read_dir("/proc").expect("this test finds processes as Linux shows them");
     let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
@@ -74,7 +76,7 @@ fn processes_of(dir: &Path) -> Vec<u32> {
 }
 
 #[tokio::test]
-async fn the_demo_shows_a_cluster_at_work_and_ctrl_c_ends_all_of_it() {
+async fn the_demo_runs_a_cluster_with_clients_and_ctrl_c_stops_everything() {
     let mut demo = start().await;
     assert_eq!(demo.processes().len(), 4, "the demo and three nodes: {}", demo.screen);
     assert!(demo.leaders_line().contains(demo.leader_url()), "{}", demo.screen);
@@ -83,7 +85,7 @@ async fn the_demo_shows_a_cluster_at_work_and_ctrl_c_ends_all_of_it() {
         http.get(demo.leader_url()).send().await.expect("it answers").json().await.expect("JSON");
     assert_eq!(health["is_leader"], true, "{health}");
     let discover = format!("{}/discover_with_images", demo.leader_url());
-    until("two clients with pictures", async || {
+    until("two clients with images", async || {
         let list: serde_json::Value = http.get(&discover).send().await.expect("it answers").json().await.expect("JSON");
         let clients = list["online_clients"].as_array().cloned().unwrap_or_default();
         clients.len() == 2 && clients.iter().all(|client| client["images"][0]["data"].is_string())
@@ -91,7 +93,7 @@ async fn the_demo_shows_a_cluster_at_work_and_ctrl_c_ends_all_of_it() {
     .await;
 
     demo.process.signal(Signal::INT);
-    let status = demo.process.end().await;
+    let status = demo.process.wait().await;
     assert_eq!(status.code(), Some(0), "{status}");
     assert_eq!(demo.processes(), Vec::<u32>::new());
     assert!(demo.dir.path().join("demo/data/bucket").is_dir(), "a directory that was named is kept");
@@ -106,7 +108,7 @@ async fn a_killed_demo_leaves_no_process_behind() {
 }
 
 #[tokio::test]
-async fn a_killed_leader_is_reported_with_its_successor() {
+async fn a_killed_leader_is_reported_with_the_new_leader() {
     let demo = start().await;
     let id =
         demo.leaders_line().split_whitespace().find_map(|word| word.parse::<u32>().ok()).expect("the process is shown");
@@ -114,7 +116,7 @@ async fn a_killed_leader_is_reported_with_its_successor() {
     let pid = rustix::process::Pid::from_raw(id.cast_signed()).expect("not 0");
     rustix::process::kill_process(pid, Signal::KILL).expect("it runs");
     let out = demo.dir.path().join("screen");
-    until("the news of it", async || {
+    until("the report", async || {
         let text = fs::read_to_string(&out).unwrap_or_default();
         text.contains("ended (signal: 9 (SIGKILL))") && text.contains("leader changed from")
     })

@@ -1,4 +1,4 @@
-//! `tools/run_demo.sh`, with a short time to live so that it is soon over.
+//! `tools/run_demo.sh`, with a short TTL so that it ends soon.
 
 use std::fs;
 use std::process::Stdio;
@@ -10,13 +10,13 @@ use tokio::time::timeout;
 use crate::cluster::rollcall;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/run_demo.sh");
-/// The script bounds itself; a busy machine takes its time besides.
+/// Timeout of the script. It has its own limits, and a busy machine needs more time.
 const SCRIPT_TIME: Duration = Duration::from_mins(2);
 
 #[tokio::test]
 async fn the_demo_of_requirement_000_shows_three_users_and_then_two() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    // Only for its environment, which has none of our variables.
+    // Used for its environment only, which contains no Rollcall variables.
     let clean = rollcall(dir.path());
     let mut command = Command::new("bash");
     for (name, value) in clean.get_envs() {

@@ -1,4 +1,6 @@
-//! The download script against live clusters. It needs bash, curl, jq and base64, and says so if one is missing.
+//! `download_online_clients.sh` against running clusters.
+//!
+//! The script needs bash, curl, jq and base64, and names a missing one.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,10 +20,10 @@ use crate::sample_images::png;
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/download_online_clients.sh");
 const NEEDED: [&str; 4] = ["bash", "curl", "jq", "base64"];
 
-/// The script waits 15 s for a leader; on a busy machine it takes its time besides.
+/// Timeout of the script. It waits up to 15 s for a leader, and a busy machine needs more time.
 const SCRIPT_TIME: Duration = Duration::from_mins(1);
 
-/// What a run left behind.
+/// Result of a run: its output, and the directory with its files.
 struct Run {
     output: Output,
     dir: TempDir,
@@ -41,7 +43,7 @@ impl Run {
         assert_eq!(self.output.status.code(), Some(code), "{}{}", self.stdout(), self.stderr());
     }
 
-    /// The files below `online_clients`, with their content.
+    /// Files below `online_clients` with their contents.
     fn tree(&self) -> BTreeMap<String, Vec<u8>> {
         let root = self.dir.path().join("online_clients");
         let mut files = BTreeMap::new();
@@ -57,7 +59,7 @@ impl Run {
     }
 }
 
-/// Where a program of this name is.
+/// Path of a program.
 fn find(program: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|path| path.is_file()).unwrap_or_else(|| {
@@ -80,35 +82,35 @@ async fn download(url: &str) -> Run {
     Run { output, dir }
 }
 
-/// Alice with two pictures and Bob with one, both online; the files that the script should make.
+/// A cluster where alice (two images) and bob (one image) are online, and the expected image files.
 async fn with_alice_and_bob(plan: Plan) -> (Cluster, BTreeMap<String, Vec<u8>>) {
     let cluster = plan.start().await;
     let mut files = BTreeMap::new();
     for (user, addr, shades) in [("alice", "10.40.6.26:9000", &[1, 2][..]), ("bob", "10.40.6.26:9001", &[3])] {
         cluster.register(user, addr).await;
         for shade in shades {
-            let picture = png(128, 100, *shade);
-            files.insert(format!("{user}/{}", cluster.upload(user, &picture).await), picture);
+            let image = png(128, 100, *shade);
+            files.insert(format!("{user}/{}", cluster.upload(user, &image).await), image);
         }
-        cluster.beat(user).await;
+        cluster.heartbeat(user).await;
     }
     (cluster, files)
 }
 
 #[track_caller]
-fn check_tree(run: &Run, pictures: &BTreeMap<String, Vec<u8>>) {
+fn check_tree(run: &Run, images: &BTreeMap<String, Vec<u8>>) {
     let mut tree = run.tree();
     for (user, addr) in [("alice", "10.40.6.26:9000"), ("bob", "10.40.6.26:9001")] {
         let info: Value =
             serde_json::from_slice(&tree.remove(&format!("{user}/info.json")).expect("info.json")).expect("JSON");
         assert_eq!(info, json!({"username": user, "addr": addr}));
     }
-    assert_eq!(&tree, pictures);
+    assert_eq!(&tree, images);
 }
 
-/// What requirement 004 prints, step 6.
-fn documented_output(leader: &str, pictures: &BTreeMap<String, Vec<u8>>) -> String {
-    let names: Vec<&str> = pictures.keys().filter_map(|path| path.split('/').nth(1)).collect();
+/// Expected output: requirement 004, step 6.
+fn documented_output(leader: &str, images: &BTreeMap<String, Vec<u8>>) -> String {
+    let names: Vec<&str> = images.keys().filter_map(|path| path.split('/').nth(1)).collect();
     format!(
         "\
 ===================================
@@ -138,55 +140,55 @@ Files saved to: ./online_clients/
 }
 
 #[tokio::test]
-async fn the_script_prints_and_saves_what_is_documented() {
-    let (cluster, pictures) = with_alice_and_bob(Plan::documented()).await;
+async fn the_script_prints_the_documented_output_and_saves_the_files() {
+    let (cluster, images) = with_alice_and_bob(Plan::documented()).await;
     let leader = cluster.url(cluster.leader().await);
     let run = download(&leader).await;
     run.check_code(0);
-    assert_eq!(run.stdout(), documented_output(&leader, &pictures));
+    assert_eq!(run.stdout(), documented_output(&leader, &images));
     assert_eq!(run.stderr(), "");
-    check_tree(&run, &pictures);
+    check_tree(&run, &images);
 }
 
 #[tokio::test]
-async fn pointed_at_a_follower_the_script_goes_to_the_leader() {
-    let (cluster, pictures) = with_alice_and_bob(Plan::documented()).await;
+async fn with_the_url_of_a_follower_the_script_contacts_the_leader() {
+    let (cluster, images) = with_alice_and_bob(Plan::documented()).await;
     let (follower, leader) = cluster.follower().await;
     let run = download(&cluster.url(follower)).await;
     run.check_code(0);
-    assert_eq!(run.stdout(), documented_output(&cluster.url(leader), &pictures));
-    check_tree(&run, &pictures);
+    assert_eq!(run.stdout(), documented_output(&cluster.url(leader), &images));
+    check_tree(&run, &images);
 }
 
 #[tokio::test]
-async fn the_script_rides_out_an_election() {
-    let (mut cluster, pictures) = with_alice_and_bob(Plan::documented()).await;
+async fn the_script_waits_for_an_election_to_end() {
+    let (mut cluster, images) = with_alice_and_bob(Plan::documented()).await;
     let (follower, leader) = cluster.follower().await;
     cluster.kill9(leader);
     let follower = cluster.url(follower);
     let running = download(&follower);
     let beating = async {
         cluster.leader_after(leader).await;
-        cluster.beat("alice").await;
-        cluster.beat("bob").await;
+        cluster.heartbeat("alice").await;
+        cluster.heartbeat("bob").await;
     };
     let (run, ()) = tokio::join!(running, beating);
     run.check_code(0);
-    // The new leader may be asked before the first heartbeat reaches it.
+    // The script may ask the new leader before the first heartbeat reaches it.
     if run.stdout().contains("Download complete!") {
         let mut found = run.tree();
         found.retain(|name, _| !name.ends_with("info.json"));
-        assert!(found.iter().all(|(name, bytes)| pictures.get(name) == Some(bytes)), "{}", run.stdout());
+        assert!(found.iter().all(|(name, bytes)| images.get(name) == Some(bytes)), "{}", run.stdout());
     } else {
         assert!(run.stdout().contains("No clients are online"), "{}", run.stdout());
     }
     let again = download(&follower).await;
     again.check_code(0);
-    check_tree(&again, &pictures);
+    check_tree(&again, &images);
 }
 
 #[tokio::test]
-async fn nobody_online_is_no_failure() {
+async fn the_script_succeeds_if_no_client_is_online() {
     let cluster = Plan::quick().nodes(1).start().await;
     cluster.register("alice", "10.40.6.26:9000").await;
     cluster.upload("alice", &png(8, 8, 1)).await;
@@ -197,10 +199,10 @@ async fn nobody_online_is_no_failure() {
 }
 
 #[tokio::test]
-async fn a_client_without_images_or_address_gets_its_folder() {
+async fn a_client_without_images_and_address_gets_a_folder() {
     let cluster = Plan::quick().nodes(1).start().await;
     cluster.lead().post("/register", r#"{"username":"alice"}"#).await;
-    cluster.beat("alice").await;
+    cluster.heartbeat("alice").await;
     let run = download(&cluster.url(0)).await;
     run.check_code(0);
     assert!(run.stdout().contains("Client: alice @ (no address)\n  Images: 0\n"), "{}", run.stdout());
@@ -211,7 +213,7 @@ async fn a_client_without_images_or_address_gets_its_folder() {
 }
 
 #[tokio::test]
-async fn without_any_node_the_script_fails_with_one_clear_line() {
+async fn without_a_reachable_node_the_script_fails_with_one_error_line() {
     let url = format!("http://127.0.0.1:{}", free_port());
     let run = download(&url).await;
     run.check_code(1);
@@ -222,7 +224,7 @@ async fn without_any_node_the_script_fails_with_one_clear_line() {
 }
 
 #[tokio::test]
-async fn a_missing_jq_is_named_with_how_to_install_it() {
+async fn a_missing_jq_is_reported_with_the_install_command() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let bin = dir.path().join("bin");
     fs::create_dir(&bin).expect("the directory is ours");

@@ -1,4 +1,4 @@
-//! What a person types: a node that cannot start, the demo, the client's commands, and the scripts.
+//! The command line: a node that cannot start, the demo, the client commands, and the scripts.
 
 mod accounts;
 mod demo;
@@ -6,7 +6,7 @@ mod demo_script;
 mod download;
 mod heartbeats;
 mod help;
+mod images;
 mod lists;
-mod pictures;
+mod shell;
 mod start;
-mod typed;

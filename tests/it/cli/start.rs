@@ -1,4 +1,5 @@
-//! A node that cannot start says why in one line, with the remedy, and ends with the documented code.
+//! A node that cannot start prints one error line with the remedy, and exits with the documented
+//! code.
 
 use std::fs;
 use std::net::TcpListener;
@@ -10,18 +11,18 @@ use crate::cluster::{Plan, Process, free_port, rollcall};
 
 const CONFIG: &str = include_str!("../../../config.toml");
 
-/// Runs a node that must end by itself; gives its exit code and what it wrote to standard error.
+/// Runs a node that must exit by itself; returns its exit code and its standard error.
 async fn run(dir: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut command = rollcall(dir);
     command.args(arguments).env("API_PORT", free_port().to_string()).env("ROLLCALL_API_BIND", "127.0.0.1");
     command.envs(variables.iter().copied());
     let (out, err) = (dir.join("out"), dir.join("err"));
     let _ = fs::remove_file(&err);
-    let status = Process::start(command, &out, &err).end().await;
+    let status = Process::start(command, &out, &err).wait().await;
     (status.code(), fs::read_to_string(err).expect("it was made for the process"))
 }
 
-/// Checks the code, and that there is one line for people which has all the words.
+/// Checks the exit code, and that the one error line contains all the words.
 #[track_caller]
 fn check((code, stderr): &(Option<i32>, String), expected: i32, words: &[&str]) {
     assert_eq!(*code, Some(expected), "{stderr}");
@@ -33,7 +34,7 @@ fn check((code, stderr): &(Option<i32>, String), expected: i32, words: &[&str]) 
     assert!(!stderr.contains("panicked"), "{stderr}");
 }
 
-/// A directory with a file for a cluster of one, and the node's name.
+/// A directory with the configuration of a cluster of one node, and the node's name.
 fn cluster_of_one(extra: &str) -> (TempDir, String) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let node = format!("127.0.0.1:{}", free_port());
@@ -43,7 +44,7 @@ fn cluster_of_one(extra: &str) -> (TempDir, String) {
 }
 
 #[tokio::test]
-async fn a_wrong_configuration_is_78_and_names_its_line_and_the_remedy() {
+async fn a_wrong_configuration_exits_with_78_and_names_the_line_and_the_remedy() {
     let rows: [(&str, &[&str]); 7] = [
         (
             "heartbeat_intervall_ms = 5\n",
@@ -59,12 +60,12 @@ async fn a_wrong_configuration_is_78_and_names_its_line_and_the_remedy() {
     for (line, words) in rows {
         let (dir, _) = cluster_of_one(line);
         check(&run(dir.path(), &[], &[]).await, 78, words);
-        assert!(!dir.path().join("data").exists(), "nothing is made before the configuration is right");
+        assert!(!dir.path().join("data").exists(), "no file is created before the configuration is valid");
     }
 }
 
 #[tokio::test]
-async fn a_node_that_is_no_peer_is_told_so() {
+async fn a_node_that_is_not_in_peers_or_twice_in_peers_exits_with_78() {
     let (dir, node) = cluster_of_one("");
     let ended = run(dir.path(), &["--this-node", "127.0.0.1:9"], &[]).await;
     check(&ended, 78, &["--this-node", "127.0.0.1:9", &node, "peers"]);
@@ -73,14 +74,14 @@ async fn a_node_that_is_no_peer_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_missing_configuration_is_78_and_says_what_to_do() {
+async fn a_missing_configuration_exits_with_78_and_says_what_to_do() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     check(&run(dir.path(), &[], &[]).await, 78, &["config.toml", "--config", "rollcall demo"]);
     check(&run(dir.path(), &["--config", "elsewhere.toml"], &[]).await, 78, &["elsewhere.toml", "--config"]);
 }
 
 #[tokio::test]
-async fn a_wrong_flag_is_2() {
+async fn a_wrong_flag_exits_with_2_and_suggests_the_right_one() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (code, stderr) = run(dir.path(), &["--confg", "config.toml"], &[]).await;
     assert_eq!(code, Some(2), "{stderr}");
@@ -88,7 +89,7 @@ async fn a_wrong_flag_is_2() {
 }
 
 #[tokio::test]
-async fn a_taken_port_is_71_and_names_the_setting() {
+async fn a_port_in_use_exits_with_71_and_names_the_setting() {
     let (dir, node) = cluster_of_one("");
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = taken.local_addr().expect("it is bound").port().to_string();
@@ -100,7 +101,7 @@ async fn a_taken_port_is_71_and_names_the_setting() {
 }
 
 #[tokio::test]
-async fn a_second_process_of_a_node_is_78_and_does_not_disturb_the_first() {
+async fn a_second_process_of_a_node_exits_with_78_and_does_not_disturb_the_first() {
     let cluster = Plan::quick().start().await;
     let leader = cluster.leader().await;
     let term = cluster.health(leader).await.expect("it answers")["term"].clone();
@@ -111,7 +112,7 @@ async fn a_second_process_of_a_node_is_78_and_does_not_disturb_the_first() {
 }
 
 #[tokio::test]
-async fn a_bucket_without_credentials_is_78_and_names_the_file() {
+async fn a_bucket_without_credentials_exits_with_78_and_names_the_file() {
     let (dir, _) = cluster_of_one("");
     let bucket = ("FIREBASE_BUCKET", "your-project.firebasestorage.app");
     let ended = run(dir.path(), &[], &[bucket]).await;
@@ -124,7 +125,7 @@ async fn a_bucket_without_credentials_is_78_and_names_the_file() {
 }
 
 #[tokio::test]
-async fn a_storage_that_does_not_answer_is_69_and_says_how_to_check_it() {
+async fn an_unreachable_storage_exits_with_69_and_says_how_to_check_it() {
     let (dir, _) = cluster_of_one("");
     let nobody = format!("127.0.0.1:{}", free_port());
     let variables = [
@@ -136,15 +137,15 @@ async fn a_storage_that_does_not_answer_is_69_and_says_how_to_check_it() {
 }
 
 #[tokio::test]
-async fn a_data_directory_that_cannot_be_used_is_78() {
+async fn an_unusable_data_directory_exits_with_78() {
     let (dir, _) = cluster_of_one("");
     fs::write(dir.path().join("data"), "a file").expect("the directory is ours");
     check(&run(dir.path(), &[], &[]).await, 78, &["data", "--data-dir"]);
 }
 
-/// The file of the distribution is right as it is: only its ports may be taken.
+/// The configuration file in the repository is valid without changes.
 #[test]
-fn the_documented_configuration_is_right() {
+fn the_example_configuration_is_valid() {
     let load = |text: &str| {
         rollcall::config::Config::load(Some(("config.toml", text)), &|_| None, &rollcall::config::Flags::default())
     };

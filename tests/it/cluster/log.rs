@@ -1,17 +1,17 @@
-//! What processes wrote.
+//! Output files of processes.
 
 use std::path::Path;
 
-/// How many lines of a log are shown for a failed test.
+/// Lines of a log that are printed for a failed test.
 const SHOWN_LINES: usize = 60;
 
-/// All of it; nothing if the process was never started.
+/// The whole text. Empty if the process was never started.
 pub(super) fn read(path: &Path) -> String {
     String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
 }
 
-/// Prints the end of it.
-pub(super) fn show(title: &str, path: &Path) {
+/// Prints the last lines.
+pub(super) fn print_tail(title: &str, path: &Path) {
     let text = read(path);
     let lines: Vec<&str> = text.lines().collect();
     println!("--- {title}");

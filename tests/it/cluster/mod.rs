@@ -1,15 +1,15 @@
-//! Clusters of real processes of the real program, for the tests that need one.
+//! Test harness: clusters of real processes.
 //!
-//! Each cluster has a directory, ports and a bucket of its own, and listens on 127.0.0.1 only. It ends with the value, also when a test
-//! panics; its nodes end even when the test run is killed, since each watches its standard input. What the nodes wrote is shown when a
-//! test fails.
+//! Each cluster has its own directory, ports and bucket, and listens on 127.0.0.1 only. Dropping it
+//! ends its nodes, even when a test panics. Each node watches its standard input, so it ends even
+//! if the test run is killed. The logs of the nodes are printed when a test fails.
 
-mod answer;
-mod ask;
 mod log;
 mod plan;
 mod ports;
 mod process;
+mod request;
+mod response;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -22,45 +22,46 @@ use tempfile::TempDir;
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep};
 
-pub(crate) use answer::Answer;
-pub(crate) use ask::{Ask, http_client};
 pub(crate) use plan::Plan;
 pub(crate) use ports::{Ports, free_port};
 pub(crate) use process::{Process, rollcall};
+pub(crate) use request::{Request, http_client};
+pub(crate) use response::Response;
 
-/// The longest that anything in a test may take which should happen soon: generous, because the machine may be busy with other work.
+/// Longest wait for anything that should happen soon. It is generous, because the machine may be
+/// busy.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-/// Between two looks at something that is waited for.
-const LOOK: Duration = Duration::from_millis(15);
+/// Pause between two checks of a condition.
+const POLL_INTERVAL: Duration = Duration::from_millis(15);
 
-/// Running nodes.
+/// A cluster of running nodes.
 pub(crate) struct Cluster {
     plan: Plan,
     dir: TempDir,
     nodes: Vec<Node>,
     http: reqwest::Client,
-    _seat: SemaphorePermit<'static>,
+    _permit: SemaphorePermit<'static>,
 }
 
-/// One node: its names, and its process while it has one.
+/// One node, with its process while it runs.
 struct Node {
     ports: Ports,
     process: Option<Process>,
 }
 
 impl Cluster {
-    /// The place of the node that serves now. Waits until exactly one says so.
+    /// Index of the node that serves. Waits until exactly one node says that it leads.
     pub(crate) async fn leader(&self) -> usize {
         self.leader_among(|_| true).await
     }
 
-    /// The place of the node that serves, once it is another than `old`.
+    /// Index of the node that serves, once it is not `old`.
     pub(crate) async fn leader_after(&self, old: usize) -> usize {
         self.leader_among(|index| index != old).await
     }
 
-    /// A running node that does not lead, and the leader that it names.
+    /// Indices of a running follower and of the leader that it names.
     pub(crate) async fn follower(&self) -> (usize, usize) {
         let leader = self.leader().await;
         let name = self.name(leader);
@@ -87,7 +88,8 @@ impl Cluster {
                     leaders.push(index);
                 }
             }
-            // Two may say so when the old one was asked before a change and the new one after it; then it is asked again.
+            // Two nodes may say so if the leadership changed between the two questions. Then they
+            // are asked again.
             found = match leaders[..] {
                 [leader] if may_lead(leader) => Some(leader),
                 _ => None,
@@ -98,12 +100,12 @@ impl Cluster {
         found.expect("waited for")
     }
 
-    /// The nodes whose processes were started and not ended by the test.
+    /// Indices of the nodes that the test has started and not ended.
     pub(crate) fn running(&self) -> impl Iterator<Item = usize> {
         (0..self.nodes.len()).filter(|index| self.nodes[*index].process.is_some())
     }
 
-    /// What a node says of itself; `None` if it does not answer soon.
+    /// The health that a node reports. `None` if it does not answer soon.
     pub(crate) async fn health(&self, index: usize) -> Option<Value> {
         let answer = self.http.get(self.url(index)).timeout(Duration::from_millis(700)).send().await.ok()?;
         answer.json().await.ok()
@@ -114,17 +116,17 @@ impl Cluster {
         self.nodes[index].ports.name()
     }
 
-    /// Where its API is, without a slash at the end.
+    /// URL of the node's API, without a trailing slash.
     pub(crate) fn url(&self, index: usize) -> String {
         self.nodes[index].ports.url()
     }
 
-    /// The address of its API, for tests that speak to the socket.
+    /// Address of the node's API, for tests that use the socket.
     pub(crate) fn api(&self, index: usize) -> (&'static str, u16) {
         ("127.0.0.1", self.nodes[index].ports.api)
     }
 
-    /// The directory in which the nodes were started.
+    /// The working directory of the nodes.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
@@ -134,52 +136,53 @@ impl Cluster {
         self.dir().join("data/bucket")
     }
 
-    /// The paths of all files in the local bucket that clients asked to store, sorted; without what the nodes write for themselves.
+    /// Sorted paths of all files that clients stored in the local bucket, without the nodes' own
+    /// files.
     pub(crate) fn stored(&self) -> Vec<String> {
         let mut found = Vec::new();
-        collect(&self.bucket(), "", &mut found);
-        found.retain(|path| !is_the_nodes_own(path));
+        collect_files(&self.bucket(), "", &mut found);
+        found.retain(|path| !is_internal_path(path));
         found.sort_unstable();
         found
     }
 
-    /// The directory that belongs to one node alone.
+    /// The private directory of one node.
     pub(crate) fn node_dir(&self, index: usize) -> PathBuf {
         self.dir().join("data").join(self.name(index))
     }
 
-    /// The number of a node's process, while it runs.
+    /// Process id of a running node.
     pub(crate) fn id(&self, index: usize) -> u32 {
         self.nodes[index].process.as_ref().expect("it runs").id()
     }
 
-    /// The address of its election port, for tests that speak to the socket.
+    /// Address of the node's election port, for tests that use the socket.
     pub(crate) fn election(&self, index: usize) -> (&'static str, u16) {
         ("127.0.0.1", self.nodes[index].ports.election)
     }
 
-    /// What the node wrote for people, from its first start on.
+    /// The standard output of a node since its first start.
     pub(crate) fn stdout(&self, index: usize) -> String {
         log::read(&self.log(index, "out"))
     }
 
-    /// The node's log, from its first start on.
+    /// The log of a node since its first start.
     pub(crate) fn stderr(&self, index: usize) -> String {
         log::read(&self.log(index, "err"))
     }
 
-    /// Ends a node at once, without a chance to say anything.
+    /// Kills a node without warning (SIGKILL).
     pub(crate) fn kill9(&mut self, index: usize) {
         self.nodes[index].process.take().expect("it runs").kill();
     }
 
-    /// Asks a node to end and waits until it has.
+    /// Stops a node (SIGTERM) and waits until it has ended.
     pub(crate) async fn sigterm(&mut self, index: usize) -> ExitStatus {
         self.terminate(index);
         self.end(index).await
     }
 
-    /// Asks a node to end.
+    /// Asks a node to stop (SIGTERM).
     pub(crate) fn terminate(&self, index: usize) {
         self.signal(index, Signal::TERM);
     }
@@ -187,16 +190,16 @@ impl Cluster {
     /// Waits until a node has ended.
     pub(crate) async fn end(&mut self, index: usize) -> ExitStatus {
         let mut process = self.nodes[index].process.take().expect("it runs");
-        process.end().await
+        process.wait().await
     }
 
-    /// Freezes a node.
-    pub(crate) fn stop(&self, index: usize) {
+    /// Suspends a node (SIGSTOP).
+    pub(crate) fn freeze(&self, index: usize) {
         self.signal(index, Signal::STOP);
     }
 
-    /// Wakes a frozen node.
-    pub(crate) fn cont(&self, index: usize) {
+    /// Resumes a suspended node (SIGCONT).
+    pub(crate) fn resume(&self, index: usize) {
         self.signal(index, Signal::CONT);
     }
 
@@ -204,13 +207,13 @@ impl Cluster {
         self.nodes[index].process.as_ref().expect("it runs").signal(signal);
     }
 
-    /// Starts a node that has ended, as it was started before. Does not wait until it answers.
+    /// Starts a node again, with the same arguments. Does not wait until it answers.
     pub(crate) fn start(&mut self, index: usize) {
         assert!(self.nodes[index].process.is_none(), "node {index} runs already");
         self.nodes[index].process = Some(self.spawn(index));
     }
 
-    /// Gives a node an environment variable from its next start on.
+    /// Sets an environment variable of a node, from its next start on.
     pub(crate) fn set_env(&mut self, index: usize, name: &str, value: &str) {
         self.plan.set_env(index, name, value);
     }
@@ -228,32 +231,32 @@ impl Cluster {
         self.dir().join(format!("node-{index}.{kind}"))
     }
 
-    /// A request to one node, whatever it is.
-    pub(crate) fn at(&self, index: usize) -> Ask<'_> {
-        Ask::new(self, Some(index))
+    /// A request to one node, whatever its role.
+    pub(crate) fn at(&self, index: usize) -> Request<'_> {
+        Request::new(self, Some(index))
     }
 
-    /// A request to whoever leads, repeated through elections.
-    pub(crate) fn lead(&self) -> Ask<'_> {
-        Ask::new(self, None)
+    /// A request to the leader. It is repeated while there is no leader.
+    pub(crate) fn lead(&self) -> Request<'_> {
+        Request::new(self, None)
     }
 
-    /// Registers a user and gives the id.
+    /// Registers a user. Returns its id.
     pub(crate) async fn register(&self, username: &str, addr: &str) -> String {
         let body = serde_json::json!({"username": username, "addr": addr}).to_string();
         let answer = self.lead().post("/register", body).await;
-        // 200 if the first answer was lost in an election.
+        // 200 if the first response was lost in an election and the request was repeated.
         assert!(matches!(answer.status, 200 | 201), "{answer}");
         answer.json()["user_id"].as_str().expect("an id").to_owned()
     }
 
     /// Sends a heartbeat.
-    pub(crate) async fn beat(&self, username: &str) {
+    pub(crate) async fn heartbeat(&self, username: &str) {
         let answer = self.lead().post("/heartbeat", format!(r#"{{"username":"{username}"}}"#)).await;
         assert_eq!(answer.status, 200, "{answer}");
     }
 
-    /// Uploads a picture and gives its name.
+    /// Uploads an image. Returns its name.
     pub(crate) async fn upload(&self, username: &str, picture: &[u8]) -> String {
         let answer = self.lead().upload(username, picture).await;
         assert_eq!(answer.status, 201, "{answer}");
@@ -270,35 +273,35 @@ impl Drop for Cluster {
         }
         if thread::panicking() {
             for index in 0..self.nodes.len() {
-                log::show(&format!("node {index}, {}", self.name(index)), &self.log(index, "err"));
+                log::print_tail(&format!("node {index}, {}", self.name(index)), &self.log(index, "err"));
             }
         }
     }
 }
 
-/// Looks again and again until it is so.
+/// Checks a condition again and again until it is true.
 ///
 /// # Panics
-/// If it is not so after [`SOON`].
-pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+/// If it is not true after [`SOON`].
+pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + SOON;
-    while !is_so().await {
+    while !condition().await {
         assert!(Instant::now() < deadline, "waited {SOON:?} for {what}");
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
-/// Whether the nodes write this path in a bucket for themselves. Anything else was a client's wish.
-pub(crate) fn is_the_nodes_own(path: &str) -> bool {
+/// Whether the nodes themselves write this path in a bucket. Clients wrote all other paths.
+pub(crate) fn is_internal_path(path: &str) -> bool {
     path == "cluster.json" || path.starts_with("nodes/") || path.starts_with("secrets/") || path.starts_with(".tmp/")
 }
 
-fn collect(dir: &Path, prefix: &str, found: &mut Vec<String>) {
+fn collect_files(dir: &Path, prefix: &str, found: &mut Vec<String>) {
     for entry in std::fs::read_dir(dir).expect("the bucket is there") {
         let entry = entry.expect("readable");
         let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
         if entry.file_type().expect("readable").is_dir() {
-            collect(&entry.path(), &format!("{name}/"), found);
+            collect_files(&entry.path(), &format!("{name}/"), found);
         } else {
             found.push(name);
         }

@@ -1,4 +1,4 @@
-//! What a cluster should be, before it is started.
+//! The configuration of a cluster before its start.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -9,74 +9,75 @@ use tokio::sync::Semaphore;
 use super::log;
 use super::{Cluster, Node, Ports, http_client, until};
 
-/// Clusters that run at once: more would make each other late on a machine of two cores.
-static SEATS: Semaphore = Semaphore::const_new(3);
+/// Limit on clusters that run at once. With more, the nodes would delay each other on a machine
+/// with two cores.
+static RUNNING_CLUSTERS: Semaphore = Semaphore::const_new(3);
 
-/// Ports that another program took between the look and the start are replaced this often.
-const MOST_STARTS: usize = 5;
+/// Attempts to start a cluster. Another program may take a port between the check and the start.
+const MAX_START_ATTEMPTS: usize = 5;
 
-/// The exit code of a node whose port is taken.
-const CANNOT_BIND: i32 = 71;
+/// Exit code of a node whose port is taken.
+const EXIT_CANNOT_BIND: i32 = 71;
 
 /// The configuration file of the distribution.
-const DOCUMENTED: &str = include_str!("../../../config.toml");
+const DOCUMENTED_CONFIG: &str = include_str!("../../../config.toml");
 
-/// How fast an election goes.
+/// The election timings.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Timings {
-    /// Those of the documented `config.toml`.
+enum ElectionSpeed {
+    /// The timings of the documented `config.toml`.
     Documented,
-    /// A fifth of them.
+    /// About a fifth of the documented timings.
     Quick,
 }
 
-/// Fills the data directory of a cluster before its first start, given the names of its nodes.
+/// Fills the data directory of a cluster before its first start. Gets the names of the nodes.
 pub(crate) type Seed = fn(&Path, &[String]);
 
-/// A cluster to be.
+/// The configuration of a cluster.
 pub(crate) struct Plan {
     count: usize,
-    timings: Timings,
+    speed: ElectionSpeed,
     seed: Option<Seed>,
     variables: Vec<(Option<usize>, (String, String))>,
 }
 
 impl Plan {
-    /// A cluster with the documented timings.
+    /// A cluster of three nodes with the documented timings.
     pub(crate) fn documented() -> Self {
-        Self { count: 3, timings: Timings::Documented, seed: None, variables: Vec::new() }
+        Self { count: 3, speed: ElectionSpeed::Documented, seed: None, variables: Vec::new() }
     }
 
-    /// A cluster with quick elections.
+    /// A cluster of three nodes with quick elections.
     pub(crate) fn quick() -> Self {
-        Self { timings: Timings::Quick, ..Self::documented() }
+        Self { speed: ElectionSpeed::Quick, ..Self::documented() }
     }
 
-    /// With so many nodes.
+    /// Sets the number of nodes.
     pub(crate) fn nodes(mut self, count: usize) -> Self {
         self.count = count;
         self
     }
 
-    /// With data that is there already.
+    /// Adds data before the first start.
     pub(crate) fn seeded(mut self, seed: Seed) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// With an environment variable for all nodes.
+    /// Sets an environment variable of all nodes.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.variables.push((None, (name.to_owned(), value.to_owned())));
         self
     }
 
-    /// With an environment variable for one node.
+    /// Sets an environment variable of one node.
     pub(crate) fn env_of(mut self, index: usize, name: &str, value: &str) -> Self {
         self.set_env(index, name, value);
         self
     }
 
-    /// An environment variable for one node.
+    /// Sets an environment variable of one node.
     pub(super) fn set_env(&mut self, index: usize, name: &str, value: &str) {
         self.variables.push((Some(index), (name.to_owned(), value.to_owned())));
     }
@@ -85,17 +86,17 @@ impl Plan {
         self.variables.iter().filter(move |(only, _)| only.is_none_or(|only| only == index)).map(|(_, pair)| pair)
     }
 
-    /// Starts the nodes and waits until each is ready. That one leads is not waited for.
+    /// Starts the nodes and waits until each is ready. Does not wait for a leader.
     pub(crate) async fn start(self) -> Cluster {
-        let seat = SEATS.acquire().await.expect("never closed");
+        let permit = RUNNING_CLUSTERS.acquire().await.expect("never closed");
         let mut cluster = Cluster {
             dir: tempfile::tempdir().expect("a temporary directory"),
             nodes: Vec::new(),
             http: http_client(),
             plan: self,
-            _seat: seat,
+            _permit: permit,
         };
-        for _ in 0..MOST_STARTS {
+        for _ in 0..MAX_START_ATTEMPTS {
             if cluster.try_start().await {
                 return cluster;
             }
@@ -105,12 +106,12 @@ impl Plan {
 }
 
 impl Cluster {
-    /// Starts all nodes on new ports; false if one of these turned out to be taken.
+    /// Starts all nodes on new ports. Returns false if a port was taken meanwhile.
     async fn try_start(&mut self) -> bool {
         self.nodes = (0..self.plan.count).map(|_| Node { ports: Ports::free(), process: None }).collect();
         fs::write(self.dir().join("config.toml"), self.config()).expect("the directory is ours");
         if let Some(seed) = self.plan.seed {
-            // An attempt before may have left some under other names.
+            // An earlier attempt may have left data under other names.
             let data = self.dir().join("data");
             let _ = fs::remove_dir_all(&data);
             let names: Vec<String> = self.nodes.iter().map(|node| node.ports.name()).collect();
@@ -120,7 +121,7 @@ impl Cluster {
             self.start(index);
         }
         for index in 0..self.nodes.len() {
-            if !self.came_up(index).await {
+            if !self.wait_until_ready(index).await {
                 for index in 0..self.nodes.len() {
                     let _ = fs::remove_file(self.log(index, "out"));
                     let _ = fs::remove_file(self.log(index, "err"));
@@ -131,28 +132,28 @@ impl Cluster {
         true
     }
 
-    /// Waits until a node that was just started is ready; false if its port is taken.
-    async fn came_up(&mut self, index: usize) -> bool {
+    /// Waits until a started node is ready. Returns false if its port was taken.
+    async fn wait_until_ready(&mut self, index: usize) -> bool {
         let mut ended = None;
         let out = self.log(index, "out");
         let process = self.nodes[index].process.as_mut().expect("it was just started");
         until("the start of a node", async || {
-            ended = process.ended();
+            ended = process.try_wait();
             ended.is_some() || log::read(&out).contains("All systems operational!")
         })
         .await;
         match ended {
             None => true,
-            Some(status) if status.code() == Some(CANNOT_BIND) => false,
+            Some(status) if status.code() == Some(EXIT_CANNOT_BIND) => false,
             Some(status) => panic!("node {index} ended at its start: {status}\n{}", self.stderr(index)),
         }
     }
 
-    /// The documented file with this cluster's ports in place of the documented ones.
+    /// The documented configuration with the ports and the timings of this cluster.
     fn config(&self) -> String {
         let peers: Vec<String> = self.nodes.iter().map(|node| format!("\"{}\"", node.ports.name())).collect();
         let mut config = String::new();
-        for line in DOCUMENTED.lines() {
+        for line in DOCUMENTED_CONFIG.lines() {
             let key = line.split(" =").next().unwrap_or_default();
             let quick = match key {
                 "heartbeat_interval_ms" | "cpu_refresh_ms" => 100,
@@ -166,7 +167,7 @@ impl Cluster {
             match key {
                 "this_node" => writeln!(config, "this_node = {}", peers[0]),
                 "peers" => writeln!(config, "peers = [{}]", peers.join(", ")),
-                _ if quick > 0 && self.plan.timings == Timings::Quick => writeln!(config, "{key} = {quick}"),
+                _ if quick > 0 && self.plan.speed == ElectionSpeed::Quick => writeln!(config, "{key} = {quick}"),
                 _ => writeln!(config, "{line}"),
             }
             .expect("text can be added to a text");

@@ -1,18 +1,18 @@
 //! Free ports.
 //!
-//! They are drawn from below the range out of which systems give ports to outgoing connections: a node that is started again must find its
-//! port free, and not in use as the near end of some connection.
+//! They are below the range from which the system takes ports for outgoing connections. A node that
+//! is restarted needs its port again, so no outgoing connection may have taken it.
 
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Range;
 use std::sync::Mutex;
 
-const RANGE: Range<u16> = 12_000..32_000;
-const MOST_TRIES: usize = 1000;
+const PORT_RANGE: Range<u16> = 12_000..32_000;
+const MAX_ATTEMPTS: usize = 1000;
 
-/// What tests of this process hold already. Nothing is given back: there are enough.
-static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
+/// Ports that tests of this process have taken. They are never returned, because there are enough.
+static RESERVED: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
 
 /// The ports of one node.
 #[derive(Clone, Copy, Debug)]
@@ -31,17 +31,18 @@ impl Ports {
         format!("127.0.0.1:{}", self.election)
     }
 
-    /// Where the API is.
+    /// URL of the node's API.
     pub(crate) fn url(self) -> String {
         format!("http://127.0.0.1:{}", self.api)
     }
 }
 
-/// A port that was free a moment ago. Another program may be faster; a node then says so.
+/// A port that was free a moment ago. Another program may take it first. A node then exits with an
+/// error.
 pub(crate) fn free_port() -> u16 {
-    let mut given = GIVEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let given = given.get_or_insert_default();
+    let mut reserved = RESERVED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let reserved = reserved.get_or_insert_default();
     let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-    let mut drawn = (0..MOST_TRIES).map(|_| rand::random_range(RANGE));
-    drawn.find(|port| is_free(*port) && given.insert(*port)).expect("no free port")
+    let mut drawn = (0..MAX_ATTEMPTS).map(|_| rand::random_range(PORT_RANGE));
+    drawn.find(|port| is_free(*port) && reserved.insert(*port)).expect("no free port")
 }

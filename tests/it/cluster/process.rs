@@ -1,4 +1,4 @@
-//! One process of the program, which ends with the value.
+//! A process of the program. Dropping the value ends it.
 
 use std::fs::File;
 use std::path::Path;
@@ -12,11 +12,13 @@ use super::until;
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
-    /// A node started with `--exit-with-stdin` ends when this closes, which it does even if this process is killed.
+    /// A node started with `--exit-with-stdin` ends when this closes. It closes even if the test
+    /// process is killed.
     _stdin: Option<ChildStdin>,
 }
 
-/// A command that runs the program in `dir`, with nothing inherited that would change what it does.
+/// A command that runs the program in `dir`, without inherited variables that would change its
+/// behaviour.
 pub(crate) fn rollcall(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rollcall"));
     command.current_dir(dir);
@@ -33,10 +35,10 @@ pub(crate) fn rollcall(dir: &Path) -> Command {
         "https_proxy",
         "all_proxy",
     ];
-    for variable in rollcall::config::variables().chain(others) {
+    for variable in rollcall::config::env_vars().chain(others) {
         command.env_remove(variable);
     }
-    // For whoever looks for the cause of a failure.
+    // For debugging a failed test.
     if let Some(filter) = std::env::var_os("ROLLCALL_TEST_LOG") {
         command.env("RUST_LOG", filter);
     }
@@ -44,48 +46,48 @@ pub(crate) fn rollcall(dir: &Path) -> Command {
 }
 
 impl Process {
-    /// Starts a node, whose output is added to these files.
+    /// Starts a node. Its output is appended to these files.
     pub(crate) fn start(mut command: Command, stdout: &Path, stderr: &Path) -> Self {
         command.arg("--exit-with-stdin");
-        Self::start_plain(command, stdout, stderr)
+        Self::start_without_flag(command, stdout, stderr)
     }
 
-    /// The same for what takes no such flag.
-    pub(crate) fn start_plain(mut command: Command, stdout: &Path, stderr: &Path) -> Self {
+    /// The same without the flag `--exit-with-stdin`, for other commands.
+    pub(crate) fn start_without_flag(mut command: Command, stdout: &Path, stderr: &Path) -> Self {
         let append = |path| File::options().create(true).append(true).open(path).expect("the directory is ours");
         command.stdin(Stdio::piped()).stdout(append(stdout)).stderr(append(stderr));
         let mut child = command.spawn().expect("the program was built");
         Self { _stdin: child.stdin.take(), child }
     }
 
-    /// The process's number.
+    /// The process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        // It has not been waited for, so its number cannot be another's by now.
+        // The child has not been reaped, so its id cannot belong to another process.
         let pid = Pid::from_raw(self.child.id().cast_signed()).expect("no process is number 0");
         kill_process(pid, signal).expect("it is our child");
     }
 
-    /// Whether it has ended, and how.
-    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+    /// The exit status, if it has ended.
+    pub(crate) fn try_wait(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("it is our child")
     }
 
-    /// Waits for its end.
-    pub(crate) async fn end(&mut self) -> ExitStatus {
+    /// Waits until it has ended.
+    pub(crate) async fn wait(&mut self) -> ExitStatus {
         let mut status = None;
         until("the end of a process", async || {
-            status = self.ended();
+            status = self.try_wait();
             status.is_some()
         })
         .await;
         status.expect("waited for")
     }
 
-    /// Ends it at once.
+    /// Kills it (SIGKILL).
     pub(crate) fn kill(self) {
         drop(self);
     }
@@ -93,7 +95,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Fails only if it has ended, which is what is wanted.
+        // It fails only if the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,11 +1,11 @@
-//! Requirement 000: the small discovery server, whose clients still work.
+//! Requirement 000: clients of the first discovery server still work.
 
 use serde_json::json;
 
 use crate::cluster::Plan;
 
 #[tokio::test]
-async fn the_small_servers_endpoints_answer_as_documented() {
+async fn the_routes_of_the_first_discovery_server_answer_as_documented() {
     let cluster = Plan::quick().start().await;
     for index in 0..3 {
         assert_eq!(cluster.at(index).get("/status").await.body, r#"{"status":"ok"}"#);
@@ -14,8 +14,8 @@ async fn the_small_servers_endpoints_answer_as_documented() {
     assert_eq!((registered.status, &registered.json()["status"]), (201, &json!("ok")), "{registered}");
 
     assert_eq!(cluster.lead().get("/discovery/online").await.body, r#"{"online":[]}"#);
-    // What that server did not have: who gave a password is not to be impersonated by who did not.
-    cluster.lead().post("/heartbeat", r#"{"username":"alice"}"#).await.refused(401, "unauthorized");
+    // This differs from the first server: a user with a password must prove who it is.
+    cluster.lead().post("/heartbeat", r#"{"username":"alice"}"#).await.expect_error(401, "unauthorized");
     let bearer = format!("Bearer {}", registered.json()["token"].as_str().expect("a token"));
     let beat =
         cluster.lead().header("authorization", &bearer).post("/heartbeat", r#"{"username":"alice"}"#).await.json();
@@ -26,7 +26,7 @@ async fn the_small_servers_endpoints_answer_as_documented() {
 }
 
 #[tokio::test]
-async fn a_name_belongs_to_who_knows_its_password() {
+async fn a_username_with_a_password_cannot_be_registered_without_it() {
     let cluster = Plan::quick().nodes(1).start().await;
     let first = cluster.lead().post("/register", r#"{"username":"alice","password":"secret"}"#).await;
     assert_eq!(first.status, 201, "{first}");
@@ -34,7 +34,7 @@ async fn a_name_belongs_to_who_knows_its_password() {
     assert_eq!((again.status, &again.json()["user_id"]), (200, &first.json()["user_id"]), "{again}");
     for body in [r#"{"username":"alice","password":"guess"}"#, r#"{"username":"alice"}"#] {
         let other = cluster.lead().post("/register", body).await;
-        other.refused(409, "user_exists");
+        other.expect_error(409, "user_exists");
         assert_eq!(other.json()["error"], "exists");
     }
     let profile = std::fs::read_to_string(cluster.bucket().join("users/alice/profile.json")).expect("it is stored");

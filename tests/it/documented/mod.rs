@@ -1,4 +1,4 @@
-//! What the requirement documents show, step by step, against real clusters.
+//! The examples of the requirement documents, step by step, against real clusters.
 
 mod discovery_server;
 mod registry_on_drive;

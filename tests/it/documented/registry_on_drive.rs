@@ -1,4 +1,4 @@
-//! Requirement 001: the forerunner, whose clients send less.
+//! Requirement 001: clients of the registry on Google Drive, which send fewer fields.
 
 use serde_json::json;
 
@@ -12,18 +12,18 @@ async fn a_heartbeat_needs_no_address() {
     assert_eq!(answer.json()["message"], "Heartbeat accepted for 'alice' at 192.168.1.10:9000", "{answer}");
     let online = cluster.lead().get("/discover").await.json();
     assert_eq!(online["online_clients"], json!([{"username": "alice", "addr": "192.168.1.10:9000"}]));
-    // The live address wins from then on.
+    // From now on the live address replaces the registered one.
     cluster.lead().post("/heartbeat", r#"{"username":"alice","addr":"192.168.1.77:9000"}"#).await;
-    cluster.beat("alice").await;
+    cluster.heartbeat("alice").await;
     for path in ["/discover", "/users"] {
         let list = cluster.lead().get(path).await;
         assert!(String::from_utf8_lossy(&list.body).contains("192.168.1.77:9000"), "{path}: {list}");
     }
 }
 
-/// `curl -d` without a header says that the body is a form.
+/// `curl -d` without a header declares the body as a form.
 #[tokio::test]
-async fn a_body_is_json_whatever_the_content_type_says() {
+async fn a_body_is_parsed_as_json_with_any_content_type() {
     let cluster = Plan::quick().nodes(1).start().await;
     let types = [None, Some("application/x-www-form-urlencoded"), Some("text/plain; charset=latin1"), Some("nonsense")];
     for (n, content_type) in types.into_iter().enumerate() {

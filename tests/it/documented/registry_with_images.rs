@@ -1,4 +1,5 @@
-//! Requirement 004: the main one. (Its step 6, the download script, is tested in `cli/download.rs`.)
+//! Requirement 004, the main one. Its step 6, the download script, is tested in
+//! `commands/download.rs`.
 
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ const TTL: Duration = Duration::from_secs(3);
 const ALICE: &str = r#"{"username": "alice", "addr": "10.40.6.26:9000"}"#;
 const BOB: &str = r#"{"username": "bob", "addr": "10.40.6.26:9001"}"#;
 
-/// The banner as the document prints it; the last line but one stands for what this implementation adds.
+/// The banner as the document prints it, with the routes that were added later. `STORAGE`, `API`
+/// and `NODE` are placeholders.
 const BANNER: &str = "\
 ===========================================
 Distributed System: Leader Election + User Registration
@@ -45,10 +47,10 @@ async fn the_complete_test_flow_gives_the_documented_answers() {
     check_health(&cluster, leader).await;
     register_clients(&cluster).await;
     upload_images(&cluster).await;
-    discover(&cluster).await;
-    let leader = elect_another(&mut cluster, leader).await;
-    time_out(&cluster).await;
-    refuse_on_the_follower(&cluster, leader).await;
+    send_heartbeats_and_discover(&cluster).await;
+    let leader = replace_leader(&mut cluster, leader).await;
+    check_timeout(&cluster).await;
+    check_rejection_by_follower(&cluster, leader).await;
 }
 
 /// Step 1.
@@ -93,7 +95,7 @@ async fn upload_images(cluster: &Cluster) {
     let downloaded = cluster.lead().get(&format!("/image/alice/{}", names[0])).await;
     assert_eq!((downloaded.status, downloaded.header("content-type")), (200, Some("image/png")));
     assert_eq!(downloaded.body, blue);
-    // "Firebase Storage Structure".
+    // The section "Firebase Storage Structure".
     let mut paths: Vec<String> = ["alice", "bob"].map(|user| format!("users/{user}/profile.json")).to_vec();
     paths.extend(names[..2].iter().map(|name| format!("users/alice/images/{name}")));
     paths.push(format!("users/bob/images/{}", names[2]));
@@ -101,7 +103,7 @@ async fn upload_images(cluster: &Cluster) {
     assert_eq!(cluster.stored(), paths);
 }
 
-/// `1733511234-a1b2c3d4.png`
+/// The form of `1733511234-a1b2c3d4.png`.
 fn is_documented_name(name: &str) -> bool {
     let Some((seconds, rest)) = name.split_once('-') else { return false };
     let Some(hex) = rest.strip_suffix(".png") else { return false };
@@ -112,7 +114,7 @@ fn is_documented_name(name: &str) -> bool {
 }
 
 /// Steps 4 and 5.
-async fn discover(cluster: &Cluster) {
+async fn send_heartbeats_and_discover(cluster: &Cluster) {
     for (body, name, addr) in [(ALICE, "alice", "10.40.6.26:9000"), (BOB, "bob", "10.40.6.26:9001")] {
         let answer = cluster.lead().header("content-type", "application/json").post("/heartbeat", body).await;
         assert_eq!(answer.status, 200, "{answer}");
@@ -141,8 +143,8 @@ fn clients(list: &Value) -> &Vec<Value> {
     list["online_clients"].as_array().expect("a list")
 }
 
-/// Step 7: Ctrl-C at the leader; "new leader elected within ~5 seconds".
-async fn elect_another(cluster: &mut Cluster, old: usize) -> usize {
+/// Step 7: Ctrl-C on the leader; "new leader elected within ~5 seconds".
+async fn replace_leader(cluster: &mut Cluster, old: usize) -> usize {
     let old_name = cluster.name(old);
     let started = Instant::now();
     assert!(cluster.sigterm(old).await.success());
@@ -155,15 +157,16 @@ async fn elect_another(cluster: &mut Cluster, old: usize) -> usize {
     leader
 }
 
-/// Step 8: one of two stops its heartbeats. Checked with the clock, not with a pause: whoever is gone was gone no sooner than the TTL,
-/// and whoever goes on is there all the time.
-async fn time_out(cluster: &Cluster) {
-    // Taken before the request, because the server counts from a moment before its answer; it counts whole milliseconds.
+/// Step 8: one of two clients stops its heartbeats. The times are measured, not slept: the silent
+/// client goes offline no earlier than after the TTL, and the other client is online all the time.
+async fn check_timeout(cluster: &Cluster) {
+    // Taken before the request. The server counts from a moment before its response, in whole
+    // milliseconds.
     let last_beat = Instant::now();
     let soonest = TTL.saturating_sub(Duration::from_millis(1));
-    cluster.beat("alice").await;
+    cluster.heartbeat("alice").await;
     until("alice's time-out", async || {
-        cluster.beat("bob").await;
+        cluster.heartbeat("bob").await;
         let asked = Instant::now();
         let online = cluster.lead().get("/discover").await.json();
         let names: Vec<&str> = clients(&online).iter().filter_map(|client| client["username"].as_str()).collect();
@@ -182,7 +185,7 @@ async fn time_out(cluster: &Cluster) {
 }
 
 /// Step 9.
-async fn refuse_on_the_follower(cluster: &Cluster, leader: usize) {
+async fn check_rejection_by_follower(cluster: &Cluster, leader: usize) {
     let (follower, _) = cluster.follower().await;
     let body = r#"{"username": "charlie", "addr": "10.40.6.26:9002"}"#;
     let answer = cluster.at(follower).header("content-type", "application/json").post("/heartbeat", body).await;
@@ -193,7 +196,7 @@ async fn refuse_on_the_follower(cluster: &Cluster, leader: usize) {
 }
 
 #[tokio::test]
-async fn the_banner_is_the_documented_one_with_our_additions_in_their_places() {
+async fn the_banner_has_the_documented_lines_in_their_order() {
     let cluster = Plan::documented().start().await;
     let printed = cluster.stdout(1);
     let api = cluster.url(1).replace("http://", "");
@@ -202,7 +205,8 @@ async fn the_banner_is_the_documented_one_with_our_additions_in_their_places() {
     assert!(storage.contains("bucket"), "{storage}");
     let expected =
         BANNER.replace("STORAGE", storage).replace("API\n", &format!("{api}\n")).replace("NODE", &cluster.name(1));
-    // What this implementation adds stands between the documented lines, which are all there in their order.
+    // Lines that were added later stand between the documented ones, which are all there in their
+    // order.
     let mut lines = printed.lines();
     for line in expected.lines() {
         assert!(lines.any(|printed| printed == line), "{line:?} is not in its place in\n{printed}");
@@ -215,15 +219,15 @@ async fn the_documented_upload_error_is_word_for_word() {
     let cluster = Plan::quick().nodes(1).start().await;
     cluster.register("alice", "10.40.6.26:9000").await;
     let answer = cluster.lead().upload("alice", &png(256, 256, 0)).await;
-    let message = answer.refused(400, "image_dimensions");
+    let message = answer.expect_error(400, "image_dimensions");
     assert_eq!(message, "Upload failed: Validation error: Image too large: 256x256 (max 128x128)");
 }
 
 #[tokio::test]
-async fn at_most_the_newest_twenty_images_of_a_user_come_in_bulk() {
+async fn the_list_with_images_has_at_most_the_newest_twenty_of_a_user() {
     let cluster = Plan::quick().nodes(1).start().await;
     cluster.register("alice", "10.40.6.26:9000").await;
-    cluster.beat("alice").await;
+    cluster.heartbeat("alice").await;
     let mut names = Vec::new();
     for shade in 0..21 {
         names.push(cluster.upload("alice", &png(8, 8, shade)).await);

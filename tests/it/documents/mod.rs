@@ -3,3 +3,4 @@
 mod links;
 mod mentions;
 mod pages;
+mod tables;

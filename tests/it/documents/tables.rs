@@ -100,6 +100,7 @@ fn the_table_of_exit_codes_is_the_codes() {
         .iter()
         .map(|row| (row[0].parse::<u8>().expect("a number"), row[1].to_owned()))
         .collect();
-    let code: Vec<_> = rollcall::cli::exit::CODES.iter().map(|(code, meaning)| (*code, (*meaning).to_owned())).collect();
+    let code: Vec<_> =
+        rollcall::cli::exit::CODES.iter().map(|(code, meaning)| (*code, (*meaning).to_owned())).collect();
     assert_same("exit codes", &page, &code);
 }

@@ -1,4 +1,4 @@
-//! A client as users write them: it asks any node, follows the leader that is named, and goes on through elections.
+//! Simple client: it asks any node, follows `leader_url`, and retries through elections.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,21 +8,21 @@ use tokio::time::sleep;
 
 use crate::cluster::{Cluster, http_client};
 
-/// Between two tries.
+/// Pause between two attempts.
 const RETRY_DELAY: Duration = Duration::from_millis(10);
-/// The longest that one try may take; a frozen or killed node gives no answer.
+/// Timeout of one attempt. A frozen or killed node does not answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How a registration ended.
+/// Result of a registration.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Outcome {
-    /// 201 or 200: the name is ours, under this id.
+    /// 200 or 201: the client has the name, with this id.
     Registered(String),
-    /// 409: it is another's.
+    /// 409: another client has the name.
     Taken,
 }
 
-/// The client. Knows all nodes from the start.
+/// A client that knows all nodes from the start.
 #[derive(Clone)]
 pub(crate) struct Client {
     http: reqwest::Client,
@@ -31,12 +31,12 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// One that asks the node at place `first` first.
+    /// A client that first asks the node with index `first`.
     pub(crate) fn new(cluster: &Cluster, nodes: usize, first: usize) -> Self {
         Self { http: http_client(), urls: (0..nodes).map(|index| cluster.url(index)).collect(), next: first }
     }
 
-    /// Tries until it is certain who has the name.
+    /// Retries until it is certain which client has the name.
     pub(crate) async fn register(&mut self, username: &str, addr: &str) -> Outcome {
         let body = json!({"username": username, "addr": addr});
         loop {

@@ -1,4 +1,4 @@
-//! What was acknowledged is never lost, whoever is killed.
+//! No acknowledged registration is lost, whichever node is killed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,9 +13,10 @@ use crate::cluster::{Cluster, Plan, until};
 
 const ROUNDS: usize = 5;
 const WRITERS: usize = 2;
-/// At most 100 registrations a second and writer: the point is the kill in the midst of them, not their number.
+/// Pause between two registrations: at most 100 per second and writer. The test is about the kills
+/// between them, not about their number.
 const PACE: Duration = Duration::from_millis(10);
-/// Each leader acknowledges so many before it is killed.
+/// Number of registrations that each leader acknowledges before it is killed.
 const MIN_REGISTRATIONS: usize = 15;
 
 #[tokio::test]
@@ -34,13 +35,13 @@ async fn no_acknowledged_registration_is_lost_when_leaders_are_killed() {
                 }
                 let name = format!("w{writer}-{n}");
                 let outcome = client.register(&name, "10.0.0.1:9000").await;
-                let Outcome::Registered(id) = outcome else { panic!("{name} is nobody else's") };
+                let Outcome::Registered(id) = outcome else { panic!("{name} was taken by another client") };
                 acknowledged.lock().expect("no panic").insert(name, id);
                 sleep(PACE).await;
             }
         });
     }
-    // A copy: the writers wait for the lock, so it must not be held while this test waits for something.
+    // A copy, because the writers need the lock while this test waits.
     let snapshot = || acknowledged.lock().expect("no panic").clone();
     for _ in 0..ROUNDS {
         let (leader, before) = (cluster.leader().await, snapshot().len());

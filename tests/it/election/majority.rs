@@ -1,4 +1,4 @@
-//! Who may lead at all: a node that a majority stands behind, and nobody else.
+//! Only a node with a majority leads.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::cluster::{Plan, until};
 const OBSERVATION_TIME: Duration = Duration::from_secs(4);
 
 #[tokio::test]
-async fn one_of_three_never_serves_and_says_so() {
+async fn one_of_three_nodes_never_serves_and_reports_no_leader() {
     let mut cluster = Plan::quick().start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
     let (last, leader) = cluster.follower().await;
@@ -27,12 +27,12 @@ async fn one_of_three_never_serves_and_says_so() {
         let health = cluster.at(last).get("/").await.json();
         assert_eq!((&health["status"], &health["is_leader"]), (&json!("ok"), &json!(false)), "{health}");
         for path in ["/users", "/discover", "/leader", "/readyz"] {
-            cluster.at(last).get(path).await.refused(503, "no_leader");
+            cluster.at(last).get(path).await.expect_error(503, "no_leader");
         }
         let refused = cluster.at(last).post("/register", r#"{"username":"bob"}"#).await;
-        refused.refused(503, "no_leader");
+        refused.expect_error(503, "no_leader");
         assert_eq!(refused.header("retry-after"), Some("1"));
-        cluster.at(last).post("/heartbeat", "nonsense").await.refused(503, "no_leader");
+        cluster.at(last).post("/heartbeat", "nonsense").await.expect_error(503, "no_leader");
     }
     assert_eq!(cluster.stored(), ["users/alice/profile.json"]);
     // With a second node there is a majority again.
@@ -46,24 +46,24 @@ async fn a_leader_whose_followers_are_frozen_stops_serving() {
     let cluster = Plan::quick().start().await;
     let leader = cluster.leader().await;
     for index in (0..3).filter(|index| *index != leader) {
-        cluster.stop(index);
+        cluster.freeze(index);
     }
     until("the end of the lease", async || cluster.at(leader).get("/discover").await.status == 503).await;
     let health = cluster.at(leader).get("/").await.json();
     assert_eq!(health["is_leader"], false, "{health}");
     let started = Instant::now();
     while started.elapsed() < OBSERVATION_TIME / 2 {
-        cluster.at(leader).post("/register", r#"{"username":"bob"}"#).await.refused(503, "no_leader");
+        cluster.at(leader).post("/register", r#"{"username":"bob"}"#).await.expect_error(503, "no_leader");
     }
     for index in (0..3).filter(|index| *index != leader) {
-        cluster.cont(index);
+        cluster.resume(index);
     }
     cluster.leader().await;
     assert_eq!(cluster.register("bob", "10.0.0.1:9000").await.len(), 36);
 }
 
 #[tokio::test]
-async fn a_cluster_of_one_leads_at_once_and_needs_nobody() {
+async fn a_cluster_of_one_leads_at_once() {
     let mut cluster = Plan::documented().nodes(1).start().await;
     let ready_at = Instant::now();
     cluster.leader().await;

@@ -1,12 +1,12 @@
-//! Nodes that must not be one cluster: they refuse each other, and both logs show both values.
+//! Nodes that cannot form a cluster: they refuse each other, and both logs contain both values.
 
 use serde_json::json;
 
 use crate::cluster::{Cluster, Plan, until};
 
-/// Starts the last of three nodes anew with this variable; then checks that it is kept out, and that it and another node log all of
-/// `words`.
-async fn check_kept_out(cluster: &mut Cluster, name: &str, value: &str, words: &[String]) {
+/// Restarts the last of three nodes with this variable. Then checks that it is rejected, and that
+/// it and another node log a warning with all of `words`.
+async fn assert_rejected(cluster: &mut Cluster, name: &str, value: &str, words: &[String]) {
     cluster.kill9(2);
     cluster.set_env(2, name, value);
     cluster.start(2);
@@ -18,14 +18,18 @@ async fn check_kept_out(cluster: &mut Cluster, name: &str, value: &str, words: &
     .await;
     let leader = cluster.leader().await;
     assert_ne!(leader, 2);
-    let stranger = cluster.at(2).get("/").await.json();
-    assert_eq!((&stranger["is_leader"], &stranger["current_leader"]), (&json!(false), &json!(null)), "{stranger}");
-    cluster.at(2).get("/users").await.refused(503, "no_leader");
+    let rejected_node = cluster.at(2).get("/").await.json();
+    assert_eq!(
+        (&rejected_node["is_leader"], &rejected_node["current_leader"]),
+        (&json!(false), &json!(null)),
+        "{rejected_node}"
+    );
+    cluster.at(2).get("/users").await.expect_error(503, "no_leader");
     assert_eq!(cluster.lead().get("/users").await.status, 200);
 }
 
 #[tokio::test]
-async fn a_node_with_another_bucket_is_kept_out() {
+async fn a_node_with_another_bucket_is_rejected() {
     let mut cluster = Plan::quick().start().await;
     let other = Plan::quick().nodes(1).start().await;
     let id = |cluster: &Cluster| -> String {
@@ -36,20 +40,20 @@ async fn a_node_with_another_bucket_is_kept_out() {
     let words = [id(&cluster), id(&other)];
     assert_ne!(words[0], words[1]);
     let data = other.dir().join("data");
-    check_kept_out(&mut cluster, "ROLLCALL_DATA_DIR", &data.to_string_lossy(), &words).await;
+    assert_rejected(&mut cluster, "ROLLCALL_DATA_DIR", &data.to_string_lossy(), &words).await;
 }
 
 #[tokio::test]
-async fn a_node_with_other_peers_is_kept_out() {
+async fn a_node_with_other_peers_is_rejected() {
     let mut cluster = Plan::quick().start().await;
     let others = format!("{},{},127.0.0.1:9", cluster.name(0), cluster.name(2));
     let words = [cluster.name(1), "127.0.0.1:9".to_owned()];
-    check_kept_out(&mut cluster, "ROLLCALL_PEERS", &others, &words).await;
+    assert_rejected(&mut cluster, "ROLLCALL_PEERS", &others, &words).await;
 }
 
 #[tokio::test]
-async fn a_node_with_other_timings_is_kept_out() {
+async fn a_node_with_other_timings_is_rejected() {
     let mut cluster = Plan::quick().start().await;
     let words = ["2000".to_owned(), "2345".to_owned()];
-    check_kept_out(&mut cluster, "ROLLCALL_LEADER_TERM_MS", "2345", &words).await;
+    assert_rejected(&mut cluster, "ROLLCALL_LEADER_TERM_MS", "2345", &words).await;
 }

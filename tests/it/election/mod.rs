@@ -1,4 +1,5 @@
-//! Who leads, seen from outside: nodes that are killed, frozen, cut down to a minority, or strangers to each other.
+//! Elections as a client sees them: nodes are killed, frozen, reduced to a minority, or configured
+//! differently.
 
 pub(crate) mod clients;
 mod durability;

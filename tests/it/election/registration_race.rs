@@ -1,4 +1,4 @@
-//! Two clients want one name while leaders come and go: one gets it.
+//! Two clients register the same name during elections, and exactly one of them gets it.
 
 use tokio::task::JoinSet;
 
@@ -9,7 +9,7 @@ const ROUNDS: usize = 8;
 const ADDRS: [&str; 2] = ["10.0.0.1:9000", "10.0.0.2:9000"];
 
 #[tokio::test]
-async fn of_two_who_race_for_a_name_through_elections_exactly_one_wins() {
+async fn exactly_one_of_two_clients_gets_a_name_during_elections() {
     let mut cluster = Plan::quick().start().await;
     for round in 0..ROUNDS {
         let leader = cluster.leader().await;
@@ -25,10 +25,11 @@ async fn of_two_who_race_for_a_name_through_elections_exactly_one_wins() {
     }
 }
 
-/// In another way each round: at once, a moment after the first requests, in order, and both nodes at once.
+/// Changes the leader in a different way each round: by kill or by SIGTERM, at once or a moment
+/// after the first requests.
 async fn change_leader(cluster: &mut Cluster, leader: usize, round: usize) {
     if round % 2 == 1 {
-        // The requests are on their way only after the clients have run.
+        // Waiting here lets the clients run, so that their requests are in flight.
         cluster.health(leader).await;
     }
     if round % 4 < 2 {

@@ -1,4 +1,4 @@
-//! A leader that is killed, ends or freezes, and the one that follows.
+//! Successor of a leader that is killed, stopped or frozen.
 
 use std::time::Duration;
 
@@ -10,13 +10,14 @@ use tokio::time::{Instant, timeout};
 use crate::cluster::{Cluster, Plan, SOON, until};
 use crate::sample_images::png;
 
-/// Less than the documented `election_timeout_min_ms` by so much that only a proof of death or a resignation can be as quick.
+/// Limit for the election of a successor. It is so far below the documented
+/// `election_timeout_min_ms` that only a proof of death or a resignation can be as quick.
 const QUICK_SUCCESSION: Duration = Duration::from_secs(2);
 
 const REQUESTS_TO_FROZEN_LEADER: usize = 64;
 const ROUNDS: usize = 5;
 
-/// What must survive everything.
+/// Data that must survive every failure.
 struct StoredData {
     id: String,
     picture: Vec<u8>,
@@ -35,14 +36,14 @@ async fn check_stored(cluster: &Cluster, stored: &StoredData) {
     let images = cluster.lead().get("/images/alice").await.json();
     assert_eq!(images["images"], json!([stored.name]));
     assert_eq!(cluster.lead().get(&format!("/image/alice/{}", stored.name)).await.body, stored.picture);
-    cluster.beat("alice").await;
+    cluster.heartbeat("alice").await;
     assert_eq!(cluster.lead().get("/discover").await.json()["count"], 1);
-    // The very same registration still gives the very same id.
+    // The same registration still returns the same id.
     assert_eq!(cluster.register("alice", "10.0.0.1:9000").await, stored.id);
 }
 
 #[tokio::test]
-async fn a_killed_leader_is_followed_at_once_and_comes_back_as_a_follower() {
+async fn a_killed_leader_is_replaced_at_once_and_returns_as_a_follower() {
     let mut cluster = Plan::documented().start().await;
     let stored = store_data(&cluster).await;
     let old = cluster.leader().await;
@@ -61,12 +62,12 @@ async fn a_killed_leader_is_followed_at_once_and_comes_back_as_a_follower() {
     .await;
     let health = cluster.health(old).await.expect("it answers");
     assert_eq!((&health["is_leader"], &health["role"]), (&json!(false), &json!("follower")));
-    assert_eq!(cluster.leader().await, new, "who comes back disturbs nobody");
+    assert_eq!(cluster.leader().await, new, "a returning node does not depose the leader");
     check_stored(&cluster, &stored).await;
 }
 
 #[tokio::test]
-async fn a_cluster_that_lost_power_has_everything_when_it_is_started_again() {
+async fn a_cluster_that_lost_power_keeps_all_data() {
     let mut cluster = Plan::documented().start().await;
     let stored = store_data(&cluster).await;
     let leader = cluster.leader().await;
@@ -83,7 +84,7 @@ async fn a_cluster_that_lost_power_has_everything_when_it_is_started_again() {
 }
 
 #[tokio::test]
-async fn a_leader_that_is_asked_to_end_ends_well_and_is_followed_at_once() {
+async fn a_leader_that_is_asked_to_stop_exits_with_0_and_is_replaced_at_once() {
     let mut cluster = Plan::documented().start().await;
     let stored = store_data(&cluster).await;
     for _ in 0..2 {
@@ -97,16 +98,17 @@ async fn a_leader_that_is_asked_to_end_ends_well_and_is_followed_at_once() {
         cluster.start(old);
         until("the old leader to answer", async || cluster.health(old).await.is_some()).await;
     }
-    // All at once: no one is left to hand over to, and they end all the same.
+    // All at once: there is no successor, but the nodes exit all the same.
     for index in 0..3 {
         let status = cluster.sigterm(index).await;
         assert_eq!(status.code(), Some(0), "{status}");
     }
 }
 
-/// In several rounds: whether a wrong node would be quick enough to answer before it knows better is a matter of luck.
+/// Several rounds, because a faulty node would give a wrong answer only if it answers before its
+/// timers run.
 #[tokio::test]
-async fn a_leader_that_slept_through_its_lease_answers_nothing_as_leader_when_it_wakes() {
+async fn a_leader_that_was_frozen_past_its_lease_does_not_answer_as_leader() {
     let cluster = Plan::quick().start().await;
     let stored = store_data(&cluster).await;
     for round in 0..ROUNDS {
@@ -115,11 +117,13 @@ async fn a_leader_that_slept_through_its_lease_answers_nothing_as_leader_when_it
     }
 }
 
-/// Freezes the leader until another serves; `username` is whom a half request registers meanwhile.
+/// Freezes the leader until another node serves. Meanwhile half of a request to register `username`
+/// is in flight.
 async fn freeze_and_wake(cluster: &Cluster, username: &str) {
     let old = cluster.leader().await;
-    // One request is past the leader's gate already: its head is in, half of its body is to come. The others lack the end of their
-    // heads, on connections that the node has accepted, so that nothing but their last bytes has to reach it when it wakes.
+    // One request has passed the leader check already: its head has arrived, and half of its body
+    // is missing. The others lack the end of their heads. The node has accepted all the
+    // connections, so only the last bytes have to arrive when it resumes.
     let body = registration(username);
     let head = format!("POST /register HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{}", body.len(), &body[..9]);
     let mut partial_requests = vec![(send_partial_request(cluster, old, &head).await, &body[9..])];
@@ -128,20 +132,21 @@ async fn freeze_and_wake(cluster: &Cluster, username: &str) {
         partial_requests
             .push((send_partial_request(cluster, old, &format!("GET {path} HTTP/1.1\r\nhost: x\r\n")).await, "\r\n"));
     }
-    // An answer on another connection: by then the server has read those as well, as nearly as can be known.
+    // Wait for an answer on another connection. By then the server has most likely read the partial
+    // requests too.
     cluster.at(old).get("/").await;
-    cluster.stop(old);
+    cluster.freeze(old);
     let new = cluster.leader_after(old).await;
     for (socket, rest) in &mut partial_requests {
         socket.write_all(rest.as_bytes()).await.expect("the system reads for it");
     }
-    cluster.cont(old);
+    cluster.resume(old);
     for (mut socket, _) in partial_requests {
         let mut answer = [0; 12];
         timeout(SOON, socket.read_exact(&mut answer)).await.expect("it woke").expect("it answers");
         assert!([b"HTTP/1.1 403", b"HTTP/1.1 503"].contains(&&answer), "{}", String::from_utf8_lossy(&answer));
     }
-    // And not one more until it follows.
+    // No request is answered as the leader until the node follows.
     until("the old leader to follow", async || {
         let status = cluster.at(old).get("/discover").await.status;
         assert!(matches!(status, 403 | 503), "{status}");
@@ -160,8 +165,8 @@ fn registration(username: &str) -> String {
     json!({"username": username, "addr": "10.0.0.9:9000"}).to_string()
 }
 
-/// The half request was refused after it was let in: what it asked for may have happened, as after any 503. But from then on the cluster's
-/// answer is one and the same.
+/// The partial request was refused after it had passed the leader check. So the registration may
+/// have happened, as after any 503. From then on the cluster gives the same answer every time.
 async fn check_stored_and_user_count(cluster: &Cluster, stored: &StoredData, username: &str, count: usize) {
     let is_stored = cluster.stored().contains(&format!("users/{username}/profile.json"));
     let again = cluster.lead().post("/register", registration(username)).await;

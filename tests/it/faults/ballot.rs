@@ -1,4 +1,4 @@
-//! Nodes that lose the file with their vote, and nodes that forget what they promised because they were started again.
+//! Nodes that lose their ballot file, and nodes that are restarted after they made a promise.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::observed_cluster::{ObservedCluster, V, terms};
 use crate::cluster::{Plan, until};
 
-/// What happens to the file: its name, how it is done, and what the log then says of it.
+/// A damage to the file: its name, how it is done, and the resulting log message.
 type Damage = (&'static str, fn(&Path), &'static str);
 
 const DAMAGES: [Damage; 3] = [
@@ -20,18 +20,18 @@ const DAMAGES: [Damage; 3] = [
             let whole = fs::read(ballot).expect("it is there");
             fs::write(ballot, &whole[..whole.len() / 2]).expect("writable");
         },
-        "is no whole ballot",
+        "the ballot file is corrupt",
     ),
-    ("overwritten", |ballot| fs::write(ballot, [0xa5; 200]).expect("writable"), "is no whole ballot"),
+    ("overwritten", |ballot| fs::write(ballot, [0xa5; 200]).expect("writable"), "the ballot file is corrupt"),
 ];
 
-/// Two elections' worth.
+/// Time for two elections.
 const OBSERVATION_TIME: Duration = Duration::from_secs(8);
 
-/// Row 19. Whether the lost vote was for a leader that still serves somewhere cannot be known, so a lost ballot must not
-/// make up a majority until those with ballots have told their terms.
+/// Row 19. The lost vote may have elected a leader that still serves. So a node with a lost ballot
+/// must not count for a majority until the nodes with ballots have reported their terms.
 #[tokio::test]
-async fn a_node_without_its_ballot_elects_nobody_until_all_others_were_heard() {
+async fn a_node_that_lost_its_ballot_elects_no_leader_until_the_others_have_reported() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
     let leader = observed.wait_until_settled().await;
     let (wiped, other) = ((leader + 1) % 3, (leader + 2) % 3);
@@ -47,9 +47,9 @@ async fn a_node_without_its_ballot_elects_nobody_until_all_others_were_heard() {
     assert!(observed.term().await > term);
 }
 
-/// Row 19.
+/// Row 19 of the faults in tests/README.md.
 #[tokio::test]
-async fn a_lost_ballot_is_said_and_disturbs_nobody_and_its_node_is_of_use_again() {
+async fn a_lost_ballot_is_logged_and_its_node_votes_again_later() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
     for (what, damage, log_text) in DAMAGES {
         let leader = observed.wait_until_settled().await;
@@ -69,20 +69,22 @@ async fn a_lost_ballot_is_said_and_disturbs_nobody_and_its_node_is_of_use_again(
     }
 }
 
-/// Row 20. The leader is frozen and may believe in its lease; both followers forget what they promised it.
+/// Row 20. The leader is frozen and may believe that its lease is valid. Both followers restart
+/// after they made it a promise.
 #[tokio::test]
-async fn followers_that_are_restarted_within_a_moment_do_not_vote_early() {
+async fn followers_that_restart_at_once_do_not_vote_early() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
     let leader = observed.wait_until_settled().await;
-    observed.cluster.stop(leader);
+    observed.cluster.freeze(leader);
     let at = Instant::now();
     for follower in [(leader + 1) % 3, (leader + 2) % 3] {
         observed.cluster.kill9(follower);
         observed.restart(follower);
     }
     let took = observed.wait_for_successor(leader).await.received - at;
-    // The leader may serve for 2.5 s more. A node that votes at its start would have a successor in a fraction of that.
+    // The leader may serve for 2.5 s more. A node that votes right after its start would elect a
+    // successor much sooner.
     assert!(took >= V, "elected after {took:?}");
-    observed.cluster.cont(leader);
+    observed.cluster.resume(leader);
     observed.wait_for_agreement().await;
 }

@@ -1,4 +1,4 @@
-//! What does not belong on an election port, and nodes that are there twice.
+//! Connections to the election port that are not from nodes, and a second process of a node.
 
 use std::time::Duration;
 
@@ -10,26 +10,28 @@ use tokio::time::{sleep, timeout};
 use super::observed_cluster::{ObservedCluster, terms};
 use crate::cluster::{Plan, Process, SOON, free_port, rollcall, until};
 
-/// More than the strangers that a node listens to at once.
+/// Number of connections of each kind. It is larger than the limit on pending connections from
+/// non-members.
 const CONNECTIONS_OF_EACH_KIND: usize = 40;
-/// Silent ones besides, so many that without a limit they would show among the node's open files.
+/// Number of further silent connections. Without a limit they would be visible in the node's open
+/// files.
 const SILENT_CONNECTIONS: u32 = 240;
-/// Between two of them: all at once would overflow the queue of connections that wait to be accepted, and then the system tells
-/// a client that it is connected, but not the node, until much later.
+/// Pause between two connections. All at once would overflow the accept queue. Then the system
+/// reports a connection to the client long before the node learns of it.
 const CONNECT_INTERVAL: Duration = Duration::from_millis(4);
-/// The strangers from a member's own host that a node listens to at once (128), and some files that come and go.
+/// Limit on pending connections from a member's own host (128), and a margin for other files.
 const MAX_OPEN_FILES: usize = 128 + 40;
-/// Of the endless frames together; they must not be kept.
+/// Bytes sent of one endless frame. The node must not store them.
 const FRAME_BYTES_SENT: usize = 4 << 20;
-/// What a node may grow by in all this: the floods together are 160 MiB.
+/// Limit on the growth of the node's memory. All endless frames together have 160 MiB.
 const MAX_GROWTH_KIB: u64 = 40 << 10;
 const OBSERVATION_AFTER: Duration = Duration::from_secs(6);
-/// Between two counts of the open files.
+/// Pause between two counts of the open files.
 const COUNT_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Row 21: on one machine, the system itself keeps a second process out, by the lock or by the port.
+/// Row 21: on one machine the lock or the port stops a second process.
 #[tokio::test]
-async fn a_second_process_of_a_node_ends_at_its_start_and_the_first_goes_on() {
+async fn a_second_process_of_a_node_exits_and_the_first_continues() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
     let leader = observed.wait_until_settled().await;
     let term = observed.term().await;
@@ -38,7 +40,7 @@ async fn a_second_process_of_a_node_ends_at_its_start_and_the_first_goes_on() {
         command.args(["--config", "config.toml", "--this-node", &observed.cluster.name(leader)]);
         command.args(["--api-bind", "127.0.0.1", "--api-port", &free_port().to_string(), "--data-dir", data_dir]);
         let (out, log) = (observed.cluster.dir().join("second.out"), observed.cluster.dir().join("second.err"));
-        let status = Process::start(command, &out, &log).end().await;
+        let status = Process::start(command, &out, &log).wait().await;
         let log_text = std::fs::read_to_string(log).expect("it was written");
         assert_eq!(status.code(), Some(code), "{log_text}");
         assert!(log_text.contains(word), "{log_text}");
@@ -46,19 +48,19 @@ async fn a_second_process_of_a_node_ends_at_its_start_and_the_first_goes_on() {
     assert_eq!(terms(&observed.observe_for(OBSERVATION_AFTER).await), [term]);
 }
 
-/// Row 23.
+/// Row 23 of the faults in tests/README.md.
 #[tokio::test]
-async fn what_is_no_node_is_shown_out_in_time_and_neither_fills_memory_nor_disturbs_the_leader() {
+async fn foreign_connections_are_closed_in_time_and_cost_no_memory_and_no_leader() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
     let leader = observed.wait_until_settled().await;
     let term = observed.term().await;
     let memory = resident_kib(observed.cluster.id(leader));
     let max_open = open_files(observed.cluster.id(leader)) + MAX_OPEN_FILES;
     let mut connections = JoinSet::new();
-    for place in 0..SILENT_CONNECTIONS {
+    for index in 0..SILENT_CONNECTIONS {
         let port = observed.cluster.election(leader);
         connections.spawn(async move {
-            sleep(CONNECT_INTERVAL * place).await;
+            sleep(CONNECT_INTERVAL * index).await;
             assert_disconnected(port, "silence", async |stream| stream).await;
         });
     }
@@ -90,27 +92,27 @@ async fn what_is_no_node_is_shown_out_in_time_and_neither_fills_memory_nor_distu
     }
     let process = observed.cluster.id(leader);
     let counting = async move {
-        let mut most = 0;
+        let mut max_seen = 0;
         for _ in 0..OBSERVATION_AFTER.as_millis() / COUNT_INTERVAL.as_millis() {
-            most = most.max(open_files(process));
+            max_seen = max_seen.max(open_files(process));
             sleep(COUNT_INTERVAL).await;
         }
-        most
+        max_seen
     };
-    let (seen, most) = tokio::join!(observed.observe_for(OBSERVATION_AFTER), counting);
-    assert_eq!(terms(&seen), [term], "the leader is undisturbed");
-    assert!(most <= max_open, "{most} files were open at once, at most {max_open} may be");
+    let (seen, max_seen) = tokio::join!(observed.observe_for(OBSERVATION_AFTER), counting);
+    assert_eq!(terms(&seen), [term], "the term does not change");
+    assert!(max_seen <= max_open, "{max_seen} files were open at once, at most {max_open} may be");
     while let Some(ended) = connections.join_next().await {
-        ended.expect("shown out");
+        ended.expect("closed in time");
     }
     let grown = resident_kib(observed.cluster.id(leader)).saturating_sub(memory);
     assert!(grown < MAX_GROWTH_KIB, "{grown} KiB more");
     assert_eq!(observed.wait_for_agreement().await, leader);
 }
 
-/// Row 23.
+/// Row 23 of the faults in tests/README.md.
 #[tokio::test]
-async fn http_on_the_election_port_is_answered_with_the_port_that_was_meant() {
+async fn http_on_the_election_port_gets_the_api_port_as_the_answer() {
     let cluster = Plan::quick().nodes(1).start().await;
     for request in
         ["GET / HTTP/1.1\r\nhost: x\r\n\r\n", "POST /register HTTP/1.1\r\nhost: x\r\n\r\n", "HEAD / HTTP/1.0\r\n\r\n"]
@@ -125,21 +127,22 @@ async fn http_on_the_election_port_is_answered_with_the_port_that_was_meant() {
     until("the node to lead all the same", async || cluster.at(0).get("/leader").await.status == 200).await;
 }
 
-/// Connects, does this, and waits until the other end has ended the connection.
+/// Connects, performs `act`, and waits until the other end has closed the connection.
 async fn assert_disconnected(port: (&str, u16), what: &str, act: impl AsyncFnOnce(TcpStream) -> TcpStream) {
     let stream = TcpStream::connect(port).await.expect("it listens");
-    let mut stream = timeout(SOON + SOON, act(stream)).await.unwrap_or_else(|_| panic!("{what} is heard for ever"));
+    let mut stream =
+        timeout(SOON + SOON, act(stream)).await.unwrap_or_else(|_| panic!("{what}: the connection never ends"));
     let mut buffer = [0; 1024];
     let ended = async { while stream.read(&mut buffer).await.is_ok_and(|length| length > 0) {} };
-    timeout(SOON, ended).await.unwrap_or_else(|_| panic!("{what} is never shown out"));
+    timeout(SOON, ended).await.unwrap_or_else(|_| panic!("{what}: the connection is never closed"));
 }
 
-/// How many files and sockets a process has open.
+/// Number of open files and sockets of a process.
 fn open_files(process: u32) -> usize {
     std::fs::read_dir(format!("/proc/{process}/fd")).expect("it runs, on Linux").count()
 }
 
-/// The memory of a process, as the system counts it.
+/// Resident memory of a process.
 fn resident_kib(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs, on Linux");
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("it has memory");

@@ -1,4 +1,4 @@
-//! Nodes that are frozen and wake up again, with timers that ran out long ago.
+//! Frozen nodes that resume long after their timers have expired.
 
 use std::time::Duration;
 
@@ -9,81 +9,83 @@ use crate::cluster::Plan;
 
 /// Longer than any timeout, which is 5 s at most.
 const FREEZE_TIME: Duration = Duration::from_secs(10);
-/// 5.5 s, and some more for a busy machine.
+/// 5.5 s, and a margin for a busy machine.
 const SUCCESSOR_LIMIT: Duration = Duration::from_secs(9);
-/// After waking: longer than any timeout again.
+/// Observation after a node has resumed: again longer than any timeout.
 const OBSERVATION_AFTER: Duration = Duration::from_secs(6);
 
-/// Row 5.
+/// Row 5 of the faults in tests/README.md.
 #[tokio::test]
-async fn a_frozen_leader_has_a_successor_and_serves_nothing_when_it_wakes() {
+async fn a_frozen_leader_is_replaced_and_serves_nothing_when_it_resumes() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
     let leader = observed.wait_until_settled().await;
     let at = Instant::now();
-    observed.cluster.stop(leader);
+    observed.cluster.freeze(leader);
     let took = observed.wait_for_successor(leader).await.received - at;
     assert!(took < SUCCESSOR_LIMIT, "took {took:?}");
     let seen = observed.observe_for(FREEZE_TIME.saturating_sub(at.elapsed())).await;
     assert_eq!(terms(&seen).len(), 1, "one successor");
-    observed.cluster.cont(leader);
-    // The requests that waited in its sockets are answered first. What it served now would be of an old term.
+    observed.cluster.resume(leader);
+    // The node first answers the requests that wait in its sockets. Anything that it serves now
+    // belongs to an old term.
     let seen = observed.observe_for(OBSERVATION_AFTER).await;
     assert!(seen.iter().all(|one| one.node != leader || !one.is_served()), "the old leader serves");
-    assert_eq!(terms(&seen).len(), 1, "who wakes disturbs nobody");
+    assert_eq!(terms(&seen).len(), 1, "a resuming node does not depose the leader");
     assert_ne!(observed.wait_for_agreement().await, leader);
 }
 
-/// Row 6.
+/// Row 6 of the faults in tests/README.md.
 #[tokio::test]
-async fn a_frozen_follower_is_no_reason_for_an_election_nor_is_its_waking() {
+async fn a_follower_that_freezes_and_resumes_causes_no_election() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
     let leader = observed.wait_until_settled().await;
     let term = observed.term().await;
     let follower = (leader + 1) % 3;
-    observed.cluster.stop(follower);
+    observed.cluster.freeze(follower);
     let mut seen = observed.observe_for(FREEZE_TIME).await;
-    observed.cluster.cont(follower);
+    observed.cluster.resume(follower);
     seen.extend(observed.observe_for(OBSERVATION_AFTER).await);
     assert_eq!(terms(&seen), [term]);
     assert_eq!(observed.wait_for_agreement().await, leader);
 }
 
-/// Row 34: both followers wake while the lease still runs. What the leader said meanwhile waits in their sockets, and is
-/// heard before their own timers.
+/// Row 34: both followers resume while the lease is valid. The leader's heartbeats wait in their
+/// sockets, and are handled before their own timers.
 #[tokio::test]
-async fn followers_that_wake_within_the_lease_start_no_election() {
+async fn followers_that_resume_within_the_lease_start_no_election() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
     let leader = observed.wait_until_settled().await;
     let term = observed.term().await;
     let followers = [(leader + 1) % 3, (leader + 2) % 3];
     for _ in 0..2 {
         for follower in followers {
-            observed.cluster.stop(follower);
+            observed.cluster.freeze(follower);
         }
-        // The last acknowledged heartbeat may be a second old, and the lease is 2.5 s: half a second is left.
+        // The last acknowledged heartbeat may be a second old, and the lease is 2.5 s. So half a
+        // second is left.
         let seen = observed.observe_for(Duration::from_secs(1)).await;
         assert_eq!(terms(&seen), [term]);
         for follower in followers {
-            observed.cluster.cont(follower);
+            observed.cluster.resume(follower);
         }
         assert_eq!(terms(&observed.observe_for(V).await), [term]);
     }
 }
 
-/// Row 34: both followers sleep for so long that the leader gives up and ends its links.
+/// Row 34: both followers are frozen for so long that the leader steps down and ends its links.
 #[tokio::test]
-async fn followers_that_wake_after_the_lease_elect_only_one_leader() {
+async fn followers_that_resume_after_the_lease_elect_only_one_leader() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
     let leader = observed.wait_until_settled().await;
     let at = Instant::now();
     for follower in [(leader + 1) % 3, (leader + 2) % 3] {
-        observed.cluster.stop(follower);
+        observed.cluster.freeze(follower);
     }
     observed.wait_for("the end of the lease", |one| one.node == leader && one.status == 503 && one.sent > at).await;
     assert!(at.elapsed() < V + V, "it served for {:?} without a majority", at.elapsed());
     sleep_until(at + FREEZE_TIME).await;
     for follower in [(leader + 1) % 3, (leader + 2) % 3] {
-        observed.cluster.cont(follower);
+        observed.cluster.resume(follower);
     }
     observed.wait_for_agreement().await;
     assert!(terms(&observed.observe_for(OBSERVATION_AFTER).await).len() <= 2, "the cluster settles");

@@ -1,4 +1,5 @@
-//! Leaders that are much more loaded than the others. `load_source` makes that so on one machine.
+//! Planned handover: leaders that are much more loaded than the other nodes. `load_source` sets the
+//! loads on one machine.
 
 use std::fs;
 use std::time::Duration;
@@ -8,13 +9,14 @@ use tokio::time::Instant;
 use super::observed_cluster::{ObservedCluster, terms};
 use crate::cluster::Plan;
 
-/// The default of 10 s would only make the test long.
+/// A short leader term. With the default of 10 s the test would only take longer.
 const TERM_MS: &str = "1000";
-/// Around a handover, so much is looked at.
+/// Observation time around a handover.
 const WINDOW: Duration = Duration::from_secs(1);
-/// An election without a handover would have to wait for the end of the lease, which is 2.5 s.
+/// Limit on the time without a served request. An election without a handover would have to wait
+/// for the end of the lease, which is 2.5 s.
 const MAX_GAP: Duration = Duration::from_millis(1500);
-/// Twelve terms: whoever hands over at each would be seen.
+/// Twelve terms: long enough to see a leader that hands over at each of them.
 const QUIET_TIME: Duration = Duration::from_secs(12);
 
 async fn start() -> ObservedCluster {
@@ -28,19 +30,20 @@ async fn start() -> ObservedCluster {
 fn set_loads(observed: &ObservedCluster, loads: [f64; 3]) {
     for (index, load) in loads.iter().enumerate() {
         let path = observed.cluster.dir().join(format!("load-{index}"));
-        // Renamed, because the node may read at any moment.
+        // Written by a rename, because the node may read at any moment.
         fs::write(path.with_extension("new"), load.to_string()).expect("the directory is ours");
         fs::rename(path.with_extension("new"), path).expect("the directory is ours");
     }
 }
 
-/// Rows 4 and 28.
+/// Rows 4 and 28 of the faults in tests/README.md.
 #[tokio::test]
-async fn a_leader_under_full_load_hands_over_to_the_lightest_node_without_an_error_and_it_stays() {
+async fn a_leader_under_full_load_hands_over_once_to_the_least_loaded_node_without_an_error() {
     let mut observed = start().await;
     let leader = observed.wait_until_settled().await;
     let (middle, light) = ((leader + 1) % 3, (leader + 2) % 3);
-    // What followers tell of their load is up to a heartbeat old, and until then they count as half loaded.
+    // Loads that followers report are up to one heartbeat old. Until the first report they count as
+    // half loaded.
     let mut loads = [0.0; 3];
     (loads[leader], loads[middle], loads[light]) = (0.05, 0.4, 0.05);
     set_loads(&observed, loads);
@@ -62,7 +65,8 @@ async fn a_leader_under_full_load_hands_over_to_the_lightest_node_without_an_err
     let gap = times.windows(2).map(|pair| pair[1] - pair[0]).max().expect("requests were served");
     assert!(gap < MAX_GAP, "{gap:?} without a served request");
 
-    // If the disk of the lightest is too slow for its turn, another may be elected first and hands over in its turn.
+    // If the disk of the least loaded node is too slow, another node may be elected first and hand
+    // over in turn.
     let seen = observed.observe_for(QUIET_TIME).await;
     assert!(terms(&seen).len() <= 2, "at most one more change: {:?}", terms(&seen));
     assert_eq!(observed.wait_for_agreement().await, light, "the lightest leads");

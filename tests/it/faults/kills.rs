@@ -1,4 +1,4 @@
-//! Leaders that are killed or asked to end.
+//! Leaders that are killed or asked to stop.
 
 use std::time::Duration;
 
@@ -8,16 +8,18 @@ use super::observed_cluster::ObservedCluster;
 use super::writers::Writers;
 use crate::cluster::Plan;
 
-/// Each costs a little more than V, for which all nodes must be up; the benchmark has 200.
+/// Number of kills. Each takes a little more than V, because all nodes must be up for that long.
+/// The benchmark has 200.
 const KILLS: usize = 6;
 const STOPS: usize = 3;
 
-/// No timeout is over by then: who is this quick knows that the leader is dead, or was told that it goes.
+/// No timeout has expired by then. A node that leads this early knew that the old leader was dead
+/// or had resigned.
 const BEFORE_ANY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Row 1.
+/// Row 1 of the faults in tests/README.md.
 #[tokio::test]
-async fn a_killed_leader_is_replaced_before_any_timeout_is_over() {
+async fn a_killed_leader_is_replaced_before_any_timeout() {
     let mut observed = ObservedCluster::start_with_heartbeats(Plan::documented()).await;
     let writers = Writers::start(&observed.cluster);
     for _ in 0..KILLS {
@@ -32,9 +34,9 @@ async fn a_killed_leader_is_replaced_before_any_timeout_is_over() {
     writers.check(&observed.cluster).await;
 }
 
-/// Row 3.
+/// Row 3 of the faults in tests/README.md.
 #[tokio::test]
-async fn a_leader_that_is_asked_to_end_has_a_successor_at_once_and_loses_nothing_acknowledged() {
+async fn a_leader_that_is_asked_to_stop_is_replaced_at_once_and_loses_no_acknowledged_data() {
     let mut observed = ObservedCluster::start_with_heartbeats(Plan::documented()).await;
     let writers = Writers::start(&observed.cluster);
     for _ in 0..STOPS {

@@ -1,7 +1,8 @@
-//! The faults that processes can suffer, at the documented timings: the table in tests/README.md says which row is which.
+//! Faults of processes at the documented timings. The table in tests/README.md lists the rows.
 //!
-//! The bounds here are wide, since the machine may be busy, but each is one that the mechanism under test can meet and
-//! that a cluster without it cannot. The exact figures are measured by the example `failover`.
+//! The limits here are wide, because the machine may be busy. But the mechanism under test can meet
+//! each of them, and a cluster without it cannot. The example `failover` measures the exact
+//! figures.
 
 mod ballot;
 mod foreign_connections;

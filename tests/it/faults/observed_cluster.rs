@@ -1,4 +1,4 @@
-//! A cluster of which every served request is seen, so that two nodes that serve at once fail any test.
+//! Cluster whose served requests are all observed. Two nodes that serve at once fail any test.
 
 use std::time::Duration;
 
@@ -7,28 +7,29 @@ use tokio::time::{Instant, sleep_until};
 use super::probes::{ProbeResult, Probes, Request};
 use crate::cluster::{Cluster, Plan, SOON};
 
-/// `election_timeout_min_ms` of the documented file: a frozen or cut off leader cannot be replaced sooner, and a node that
-/// is up for less may not vote.
+/// `election_timeout_min_ms` of the documented file. A frozen or isolated leader cannot be replaced
+/// sooner, and a node that was started later may not vote.
 pub(super) const V: Duration = Duration::from_secs(3);
 
-/// A little more, for clocks that were read at different moments.
+/// V and a margin, because clocks are read at different moments.
 const SETTLE_TIME: Duration = Duration::from_millis(3200);
 
-/// The cluster and the clients that look at it.
+/// The cluster and the clients that probe it.
 pub(super) struct ObservedCluster {
     pub(super) cluster: Cluster,
     probes: Probes,
-    /// When the youngest process was started.
+    /// When the latest process was started.
     since: Instant,
 }
 
 impl ObservedCluster {
-    /// Each node is asked whether it leads.
+    /// Starts a cluster whose nodes are asked whether they lead.
     pub(super) async fn start(plan: Plan) -> Self {
         Self::over(plan.start().await, &Request::Leader)
     }
 
-    /// Each node is sent heartbeats of a user: what counts as served is what clients need.
+    /// Starts a cluster whose nodes get heartbeats of a user. So a served request is one that
+    /// clients need.
     pub(super) async fn start_with_heartbeats(plan: Plan) -> Self {
         let cluster = plan.start().await;
         cluster.register("probe", "10.0.0.1:9000").await;
@@ -47,13 +48,14 @@ impl ObservedCluster {
         self.since = Instant::now();
     }
 
-    /// Waits until all nodes are up for longer than V and both followers know the leader; the leader.
+    /// Waits until all nodes are up for longer than V and both followers know the leader. Returns
+    /// the leader.
     pub(super) async fn wait_until_settled(&mut self) -> usize {
         sleep_until(self.since + SETTLE_TIME).await;
         self.wait_for_agreement().await
     }
 
-    /// Waits until both followers know the leader; the leader.
+    /// Waits until both followers know the leader. Returns the leader.
     pub(super) async fn wait_for_agreement(&mut self) -> usize {
         let from = Instant::now();
         let mut last: [Option<ProbeResult>; 3] = [None; 3];
@@ -78,11 +80,12 @@ impl ObservedCluster {
         self.wait_for("a served request", |one| one.is_served() && one.sent >= from).await.term
     }
 
-    /// The first request that another node serves.
+    /// Waits for the first request that another node serves.
     pub(super) async fn wait_for_successor(&mut self, leader: usize) -> ProbeResult {
         self.wait_for("a successor", |one| one.is_served() && one.node != leader).await
     }
 
+    /// Waits for the first result that `matches`.
     pub(super) async fn wait_for(&mut self, what: &str, matches: impl Fn(&ProbeResult) -> bool) -> ProbeResult {
         let deadline = Instant::now() + SOON;
         loop {
@@ -94,7 +97,7 @@ impl ObservedCluster {
         }
     }
 
-    /// All answers that come for so long.
+    /// All results that arrive during `time`.
     pub(super) async fn observe_for(&mut self, time: Duration) -> Vec<ProbeResult> {
         let until = Instant::now() + time;
         let mut seen = Vec::new();

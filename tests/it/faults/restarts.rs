@@ -1,4 +1,4 @@
-//! Restarts of everything, in turn and at once.
+//! Restarts of all nodes, one after the other and at once.
 
 use std::time::Duration;
 
@@ -8,16 +8,17 @@ use super::observed_cluster::ObservedCluster;
 use super::writers::Writers;
 use crate::cluster::{Plan, until};
 
-/// The benchmark has 50.
+/// Number of rolling restarts. The benchmark has 50.
 const ROUNDS: usize = 3;
-/// Registrations of one round, at the least.
+/// Lowest number of registrations in one round.
 const MIN_REGISTRATIONS: usize = 5;
-/// The figure of the row; a node that waited for a whole timeout after its boot window would need more than 8 s.
+/// The limit of this row. A node that waited for a whole timeout after its boot window would need
+/// more than 8 s.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(10);
 
-/// Row 29.
+/// Row 29 of the faults in tests/README.md.
 #[tokio::test]
-async fn rolling_restarts_under_load_lose_nothing_acknowledged() {
+async fn rolling_restarts_under_load_lose_no_acknowledged_data() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
     observed.wait_until_settled().await;
     let writers = Writers::start(&observed.cluster);
@@ -27,7 +28,7 @@ async fn rolling_restarts_under_load_lose_nothing_acknowledged() {
             let status = observed.cluster.sigterm(index).await;
             assert_eq!(status.code(), Some(0), "{status}");
             observed.restart(index);
-            // As an operator would: the next one when this one is ready, not when it may vote.
+            // As an operator does it: continue when this node is ready, not when it may vote.
             observed.wait_for_agreement().await;
         }
         until("registrations", async || writers.count() >= before + MIN_REGISTRATIONS).await;
@@ -35,9 +36,9 @@ async fn rolling_restarts_under_load_lose_nothing_acknowledged() {
     writers.check(&observed.cluster).await;
 }
 
-/// Row 30.
+/// Row 30 of the faults in tests/README.md.
 #[tokio::test]
-async fn after_a_power_cut_there_is_a_leader_within_ten_seconds_and_every_user() {
+async fn after_a_power_failure_a_leader_and_all_users_are_back_within_ten_seconds() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
     observed.wait_until_settled().await;
     let term = observed.term().await;

@@ -1,4 +1,4 @@
-//! Clients that register users through everything, and remember what was acknowledged.
+//! Clients that register users during faults, and remember the acknowledged registrations.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -11,10 +11,11 @@ use crate::cluster::Cluster;
 use crate::election::clients::{Client, Outcome};
 
 const WRITERS: usize = 3;
-/// At most 20 registrations a second and writer: each costs the disk a sync, and other tests run.
+/// Pause between two registrations: at most 20 per second and writer. Each costs a disk sync, and
+/// other tests run at the same time.
 const PACE: Duration = Duration::from_millis(50);
 
-/// The clients, which end with this.
+/// The clients. They stop when this is dropped.
 pub(super) struct Writers {
     acknowledged: Arc<Mutex<BTreeMap<String, String>>>,
     tasks: JoinSet<()>,
@@ -31,7 +32,7 @@ impl Writers {
                 for n in 0.. {
                     let name = format!("w{writer}-{n}");
                     let outcome = client.register(&name, "10.0.0.1:9000").await;
-                    let Outcome::Registered(id) = outcome else { panic!("{name} is nobody else's") };
+                    let Outcome::Registered(id) = outcome else { panic!("{name} was taken by another client") };
                     acknowledged.lock().expect("no panic").insert(name, id);
                     sleep(PACE).await;
                 }
@@ -40,12 +41,12 @@ impl Writers {
         Self { acknowledged, tasks }
     }
 
-    /// How many registrations were acknowledged so far.
+    /// Number of acknowledged registrations so far.
     pub(super) fn count(&self) -> usize {
         self.acknowledged.lock().expect("no panic").len()
     }
 
-    /// Ends the clients, and checks that all that was acknowledged is there.
+    /// Stops the clients, and checks that every acknowledged registration is stored.
     pub(super) async fn check(mut self, cluster: &Cluster) {
         self.tasks.shutdown().await;
         let acknowledged = self.acknowledged.lock().expect("no panic").clone();

@@ -1,4 +1,4 @@
-//! The table of errors, row by row, and that nothing wrong is ever stored.
+//! Every kind of invalid request gets its documented error, and stores nothing.
 
 use image::ImageFormat;
 
@@ -9,10 +9,10 @@ const KIB: usize = 1024;
 const MAX_JSON: usize = 64 * KIB;
 const MAX_IMAGE: usize = 512 * KIB;
 
-/// Path, body, status, code and a word that the message must have.
-type Row = (&'static str, &'static str, u16, &'static str, &'static str);
+/// Path, body, status, code and a part of the message.
+type InvalidRequest = (&'static str, &'static str, u16, &'static str, &'static str);
 
-const WRONG_BODIES: &[Row] = &[
+const INVALID_BODIES: &[InvalidRequest] = &[
     ("/register", "", 400, "invalid_json", "line 1 column 0"),
     ("/register", "{\"username\":\n \"alice\",}", 400, "invalid_json", "line 2 column 10"),
     ("/register", r#"["alice"]"#, 400, "invalid_json", "object"),
@@ -43,7 +43,7 @@ const WRONG_BODIES: &[Row] = &[
     ("/", "x", 405, "method_not_allowed", "POST"),
 ];
 
-const WRONG_PATHS: &[(&str, u16, &str)] = &[
+const INVALID_PATHS: &[(&str, u16, &str)] = &[
     ("/register", 405, "method_not_allowed"),
     ("/upload_image/alice", 405, "method_not_allowed"),
     ("/images/nobody", 404, "user_not_registered"),
@@ -57,7 +57,7 @@ const WRONG_PATHS: &[(&str, u16, &str)] = &[
     ("/discover_with_images?limit=x", 400, "invalid_field"),
 ];
 
-async fn with_a_user() -> (Cluster, Vec<String>) {
+async fn cluster_with_user() -> (Cluster, Vec<String>) {
     let cluster = Plan::quick().start().await;
     cluster.register("present", "10.0.0.1:9000").await;
     cluster.upload("present", &png(8, 8, 1)).await;
@@ -67,24 +67,24 @@ async fn with_a_user() -> (Cluster, Vec<String>) {
 }
 
 #[tokio::test]
-async fn each_wrong_request_gets_its_row_of_the_table_and_stores_nothing() {
-    let (cluster, stored) = with_a_user().await;
-    for (path, body, status, code, word) in WRONG_BODIES {
+async fn each_invalid_request_gets_its_documented_error_and_stores_nothing() {
+    let (cluster, stored) = cluster_with_user().await;
+    for (path, body, status, code, word) in INVALID_BODIES {
         let answer = cluster.lead().post(path, *body).await;
-        let message = answer.refused(*status, code);
+        let message = answer.expect_error(*status, code);
         assert!(message.contains(word), "{path} {body}: {message:?} does not name {word:?}");
         assert_eq!(answer.header("allow").is_some(), *status == 405, "{path}");
     }
-    for (path, status, code) in WRONG_PATHS {
-        cluster.lead().get(path).await.refused(*status, code);
+    for (path, status, code) in INVALID_PATHS {
+        cluster.lead().get(path).await.expect_error(*status, code);
     }
     assert_eq!(cluster.stored(), stored);
     assert_eq!(cluster.lead().get("/users").await.json()["count"], 1);
 }
 
 #[tokio::test]
-async fn each_wrong_picture_gets_its_row_of_the_table_and_stores_nothing() {
-    let (cluster, stored) = with_a_user().await;
+async fn each_invalid_image_gets_its_documented_error_and_stores_nothing() {
+    let (cluster, stored) = cluster_with_user().await;
     let mut torn = png(64, 64, 3);
     torn.truncate(torn.len() / 2);
     let rows: [(Vec<u8>, u16, &str); 8] = [
@@ -98,16 +98,16 @@ async fn each_wrong_picture_gets_its_row_of_the_table_and_stores_nothing() {
         (vec![0x89; MAX_IMAGE + 1], 413, "body_too_large"),
     ];
     for (bytes, status, code) in rows {
-        cluster.lead().upload("present", &bytes).await.refused(status, code);
+        cluster.lead().upload("present", &bytes).await.expect_error(status, code);
     }
-    cluster.lead().upload_as("present", "picture", &png(8, 8, 1)).await.refused(400, "missing_image");
-    cluster.lead().upload("nobody", &png(8, 8, 1)).await.refused(404, "user_not_registered");
-    cluster.lead().upload("..%2fpresent", &png(8, 8, 1)).await.refused(400, "invalid_username");
+    cluster.lead().upload_as("present", "picture", &png(8, 8, 1)).await.expect_error(400, "missing_image");
+    cluster.lead().upload("nobody", &png(8, 8, 1)).await.expect_error(404, "user_not_registered");
+    cluster.lead().upload("..%2fpresent", &png(8, 8, 1)).await.expect_error(400, "invalid_username");
     assert_eq!(cluster.stored(), stored);
 }
 
 #[tokio::test]
-async fn pictures_of_every_kind_up_to_the_limit_are_stored_byte_for_byte() {
+async fn images_of_every_format_up_to_the_limit_are_stored_byte_for_byte() {
     let cluster = Plan::quick().nodes(1).start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
     let formats = [
@@ -127,7 +127,7 @@ async fn pictures_of_every_kind_up_to_the_limit_are_stored_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_taken_is_409_and_the_first_registration_stands() {
+async fn a_taken_username_is_409_and_the_first_registration_is_unchanged() {
     let cluster = Plan::quick().start().await;
     let id = cluster.register("alice", "10.0.0.1:9000").await;
     let profile = cluster.bucket().join("users/alice/profile.json");
@@ -139,7 +139,7 @@ async fn a_name_that_is_taken_is_409_and_the_first_registration_stands() {
         r#"{"username":"alice","addr":"10.0.0.1:9000","password":"x"}"#,
     ] {
         let answer = cluster.lead().post("/register", body).await;
-        let message = answer.refused(409, "user_exists");
+        let message = answer.expect_error(409, "user_exists");
         assert!(message.contains("alice"), "{message}");
         assert_eq!(answer.json()["error"], "exists");
     }
@@ -149,28 +149,29 @@ async fn a_name_that_is_taken_is_409_and_the_first_registration_stands() {
 }
 
 #[tokio::test]
-async fn a_body_is_read_up_to_its_limit_and_refused_beyond() {
-    let (cluster, stored) = with_a_user().await;
+async fn a_body_is_read_up_to_its_limit_and_rejected_beyond() {
+    let (cluster, stored) = cluster_with_user().await;
     let padded = |length: usize| {
         let object = r#"{"username":"padded"}"#;
         object.to_owned() + &" ".repeat(length - object.len())
     };
-    let message = cluster.lead().post("/register", padded(MAX_JSON + 1)).await.refused(413, "body_too_large");
+    let message = cluster.lead().post("/register", padded(MAX_JSON + 1)).await.expect_error(413, "body_too_large");
     assert!(message.contains("64 KiB"), "{message}");
-    // Well past what is read and thrown away, the answer still arrives.
-    cluster.lead().post("/heartbeat", padded(900 * KIB)).await.refused(413, "body_too_large");
+    // The body is far longer than its limit, but shorter than the limit of discarded bytes. The
+    // response still arrives.
+    cluster.lead().post("/heartbeat", padded(900 * KIB)).await.expect_error(413, "body_too_large");
     assert_eq!(cluster.stored(), stored);
     assert_eq!(cluster.lead().post("/register", padded(MAX_JSON)).await.status, 201);
 }
 
 #[tokio::test]
-async fn names_that_differ_in_case_only_are_two_users() {
+async fn usernames_that_differ_in_case_only_are_two_users() {
     let cluster = Plan::quick().nodes(1).start().await;
     let ids = [cluster.register("alice", "10.0.0.1:9000").await, cluster.register("Alice", "10.0.0.1:9000").await];
     assert_ne!(ids[0], ids[1]);
     let longest = "x".repeat(64);
     cluster.register(&longest, "10.0.0.1:9000").await;
     let too_long = format!(r#"{{"username":"{longest}x"}}"#);
-    cluster.lead().post("/register", too_long).await.refused(400, "invalid_username");
+    cluster.lead().post("/register", too_long).await.expect_error(400, "invalid_username");
     assert_eq!(cluster.lead().get("/users").await.json()["count"], 3);
 }

@@ -1,11 +1,11 @@
-//! What a node answers that does not lead.
+//! Responses of a node that does not lead.
 
 use serde_json::json;
 
 use crate::cluster::{Cluster, Plan};
 use crate::sample_images::png;
 
-const LEADERS_GETS: &[&str] = &[
+const LEADER_ONLY_PATHS: &[&str] = &[
     "/users",
     "/discover",
     "/discovery/online",
@@ -15,8 +15,9 @@ const LEADERS_GETS: &[&str] = &[
     "/leader",
 ];
 
-/// The leader and its term, as a follower would name them, if they did not change while `ask` ran.
-async fn steady<T>(cluster: &Cluster, ask: impl AsyncFn(usize, usize) -> T) -> (T, serde_json::Value) {
+/// Runs `ask` with a follower and the leader. Repeats it if the leader or its term changed
+/// meanwhile. Returns the result and the leader's health.
+async fn with_stable_leader<T>(cluster: &Cluster, ask: impl AsyncFn(usize, usize) -> T) -> (T, serde_json::Value) {
     loop {
         let (follower, leader) = cluster.follower().await;
         let before = cluster.health(leader).await;
@@ -31,26 +32,27 @@ async fn steady<T>(cluster: &Cluster, ask: impl AsyncFn(usize, usize) -> T) -> (
 }
 
 #[tokio::test]
-async fn a_follower_names_the_leader_on_every_route_that_is_the_leaders() {
+async fn a_follower_names_the_leader_on_every_leader_only_route() {
     let cluster = Plan::documented().start().await;
-    for path in LEADERS_GETS {
-        let (answer, leader) = steady(&cluster, async |follower, _| cluster.at(follower).get(path).await).await;
-        check_refusal(&answer, &leader);
+    for path in LEADER_ONLY_PATHS {
+        let (answer, leader) =
+            with_stable_leader(&cluster, async |follower, _| cluster.at(follower).get(path).await).await;
+        check_not_leader(&answer, &leader);
     }
     for path in ["/register", "/heartbeat", "/login", "/password", "/upload_image/alice"] {
         let (large, larger) = (vec![0xff; 100_000], vec![0; 1_000_000]);
         for body in [&b""[..], b"nonsense", br#"{"username":"alice"}"#, &large, &larger] {
             let body = bytes::Bytes::copy_from_slice(body);
             let ask = async |follower, _| cluster.at(follower).post(path, body.clone()).await;
-            let (answer, leader) = steady(&cluster, ask).await;
-            check_refusal(&answer, &leader);
+            let (answer, leader) = with_stable_leader(&cluster, ask).await;
+            check_not_leader(&answer, &leader);
         }
     }
     assert_eq!(cluster.stored(), Vec::<String>::new());
 }
 
-fn check_refusal(answer: &crate::cluster::Answer, leader: &serde_json::Value) {
-    let message = answer.refused(403, "not_leader");
+fn check_not_leader(answer: &crate::cluster::Response, leader: &serde_json::Value) {
+    let message = answer.expect_error(403, "not_leader");
     let name = leader["node"].as_str().expect("text");
     assert_eq!(message, format!("This node is not the leader. Current leader: {name}"));
     let json = answer.json();
@@ -64,7 +66,7 @@ fn check_refusal(answer: &crate::cluster::Answer, leader: &serde_json::Value) {
 }
 
 #[tokio::test]
-async fn a_follower_answers_before_it_has_the_body() {
+async fn a_follower_answers_before_the_body_arrives() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let cluster = Plan::documented().start().await;
     let (follower, _) = cluster.follower().await;
@@ -77,22 +79,22 @@ async fn a_follower_answers_before_it_has_the_body() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_given_to_who_asks_for_it_and_leads_to_the_leader() {
+async fn a_request_with_redirect_is_redirected_to_the_leader() {
     let cluster = Plan::documented().start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
     let ask = async |follower, _| cluster.at(follower).get("/users?redirect&prefix=a").await;
-    let (answer, leader) = steady(&cluster, ask).await;
+    let (answer, leader) = with_stable_leader(&cluster, ask).await;
     assert_eq!(answer.status, 307, "{answer}");
     let location = answer.header("location").expect("a place to go to");
     assert_eq!(location, format!("{}/users?prefix=a", leader["leader_url"].as_str().expect("text")));
     let path = location.rsplit_once(|c: char| c.is_ascii_digit()).map(|(_, path)| path).expect("a port");
     assert_eq!(cluster.lead().get(path).await.json()["count"], 1);
-    // Without the wish, and on the leader, there is none.
+    // There is no redirect on the leader.
     assert_eq!(cluster.lead().get("/users?redirect").await.status, 200);
 }
 
 #[tokio::test]
-async fn routes_that_are_not_the_leaders_are_answered_by_every_node() {
+async fn every_node_answers_the_routes_that_are_not_leader_only() {
     let cluster = Plan::documented().start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
     for index in 0..3 {
@@ -100,10 +102,12 @@ async fn routes_that_are_not_the_leaders_are_answered_by_every_node() {
             assert_eq!(cluster.at(index).get(path).await.status, 200, "{path}");
         }
         crate::cluster::until("a ready node", async || cluster.at(index).get("/readyz").await.status == 200).await;
-        // The count is the cluster's, which a follower is told with the heartbeats of the leader.
+        // The count is that of the whole cluster. A follower receives it with the heartbeats of the
+        // leader.
         crate::cluster::until("the cluster's count", async || {
-            // Again and again, as clients do: a new leader need not know of those that its predecessor heard.
-            cluster.beat("alice").await;
+            // Sent again and again, as clients do. A new leader need not know the clients of its
+            // predecessor.
+            cluster.heartbeat("alice").await;
             cluster.health(index).await.is_some_and(|health| health["online_clients_count"] == 1)
         })
         .await;
@@ -118,11 +122,11 @@ async fn routes_that_are_not_the_leaders_are_answered_by_every_node() {
 }
 
 #[tokio::test]
-async fn an_upload_to_a_follower_is_refused_and_stores_nothing() {
+async fn an_upload_to_a_follower_is_rejected_and_stores_nothing() {
     let cluster = Plan::documented().start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
     let ask = async |follower, _| cluster.at(follower).upload("alice", &png(128, 128, 0)).await;
-    let (answer, leader) = steady(&cluster, ask).await;
-    check_refusal(&answer, &leader);
+    let (answer, leader) = with_stable_leader(&cluster, ask).await;
+    check_not_leader(&answer, &leader);
     assert_eq!(cluster.stored(), ["users/alice/profile.json"]);
 }

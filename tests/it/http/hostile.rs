@@ -1,4 +1,4 @@
-//! Clients that are slow, broken or hostile: they must not hinder the others.
+//! Slow, broken and hostile clients do not hinder other clients.
 
 use std::time::Duration;
 
@@ -8,32 +8,33 @@ use tokio::time::{Instant, timeout};
 
 use crate::cluster::{Cluster, Plan};
 
-/// How many of each kind there are at once.
-const CROWD: usize = 40;
+/// Hostile clients at once.
+const HOSTILE_CLIENTS: usize = 40;
 
-/// The longest that a well-behaved request may take meanwhile: an eternity for the server, but not for a busy machine.
-const PROMPT: Duration = Duration::from_secs(3);
+/// Longest time for a well-behaved request meanwhile. It is long for the server, but not for a busy
+/// machine.
+const MAX_REQUEST_TIME: Duration = Duration::from_secs(3);
 
 async fn connect(cluster: &Cluster, node: usize) -> TcpStream {
     TcpStream::connect(cluster.api(node)).await.expect("it listens")
 }
 
-async fn check_prompt(cluster: &Cluster) {
+async fn check_responsive(cluster: &Cluster) {
     for n in 0..10 {
         let started = Instant::now();
         let username = format!("user{n}");
         cluster.register(&username, "10.0.0.1:9000").await;
-        cluster.beat(&username).await;
-        assert!(started.elapsed() < PROMPT, "took {:?}", started.elapsed());
+        cluster.heartbeat(&username).await;
+        assert!(started.elapsed() < MAX_REQUEST_TIME, "took {:?}", started.elapsed());
     }
 }
 
 #[tokio::test]
-async fn clients_that_never_finish_do_not_hinder_others() {
+async fn incomplete_requests_do_not_hinder_other_clients() {
     let cluster = Plan::documented().nodes(1).start().await;
     let leader = cluster.leader().await;
-    let mut crowd = Vec::new();
-    for n in 0..CROWD {
+    let mut hostile_sockets = Vec::new();
+    for n in 0..HOSTILE_CLIENTS {
         let unfinished = [
             "",
             "G",
@@ -43,37 +44,37 @@ async fn clients_that_never_finish_do_not_hinder_others() {
         ];
         let mut socket = connect(&cluster, leader).await;
         socket.write_all(unfinished[n % unfinished.len()].as_bytes()).await.expect("it listens");
-        crowd.push(socket);
+        hostile_sockets.push(socket);
     }
-    check_prompt(&cluster).await;
-    // A byte now and then is no progress either.
-    for socket in &mut crowd {
+    check_responsive(&cluster).await;
+    // Single bytes now and then are no progress either.
+    for socket in &mut hostile_sockets {
         let _ = socket.write_all(b"x").await;
     }
-    check_prompt(&cluster).await;
-    drop(crowd);
+    check_responsive(&cluster).await;
+    drop(hostile_sockets);
     assert_eq!(cluster.lead().get("/users").await.json()["count"], 10);
 }
 
 #[tokio::test]
-async fn a_client_that_reads_nothing_does_not_hinder_others() {
+async fn a_client_that_reads_nothing_does_not_hinder_other_clients() {
     let cluster = Plan::documented().nodes(1).start().await;
-    check_prompt(&cluster).await;
+    check_responsive(&cluster).await;
     let leader = cluster.leader().await;
-    let mut crowd = Vec::new();
-    // Few: each costs the server the work of all its requests, which is the load of honest clients and not what is tested here.
-    for _ in 0..CROWD / 4 {
+    let mut hostile_sockets = Vec::new();
+    // Only a few, because the server works on all their requests. That load is not under test here.
+    for _ in 0..HOSTILE_CLIENTS / 4 {
         let mut socket = connect(&cluster, leader).await;
         let requests = "GET /users HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
-        // The server may stop reading before it has all of them, so this must not wait for it.
+        // The server may stop reading before it has all of them, so the test must not wait.
         let _ = timeout(Duration::from_millis(50), socket.write_all(requests.as_bytes())).await;
-        crowd.push(socket);
+        hostile_sockets.push(socket);
     }
-    check_prompt(&cluster).await;
+    check_responsive(&cluster).await;
 }
 
 #[tokio::test]
-async fn garbage_is_refused_and_its_connection_closed() {
+async fn garbage_is_rejected_and_its_connection_closed() {
     let cluster = Plan::documented().nodes(1).start().await;
     let leader = cluster.leader().await;
     let mebibyte: Vec<u8> =
@@ -92,23 +93,23 @@ async fn garbage_is_refused_and_its_connection_closed() {
         let mut answer = Vec::new();
         let exchange = async {
             let write = async {
-                // The server may close before it has read all of it.
+                // The server may close the connection before it has read all of it.
                 let _ = writing.write_all(&garbage).await;
                 let _ = writing.shutdown().await;
             };
             let ((), _) = tokio::join!(write, reading.read_to_end(&mut answer));
         };
-        timeout(PROMPT, exchange).await.unwrap_or_else(|_| panic!("kind {n}: the connection stays open"));
+        timeout(MAX_REQUEST_TIME, exchange).await.unwrap_or_else(|_| panic!("kind {n}: the connection stays open"));
         let text = String::from_utf8_lossy(&answer);
         assert!(text.is_empty() || text.starts_with("HTTP/1.1 4"), "kind {n}: {text}");
     }
-    check_prompt(&cluster).await;
+    check_responsive(&cluster).await;
     assert_eq!(cluster.stored().len(), 10);
     assert!(!cluster.stderr(leader).contains("panicked"), "{}", cluster.stderr(leader));
 }
 
 #[tokio::test]
-async fn garbage_on_the_election_port_disturbs_nobody() {
+async fn garbage_on_the_election_port_does_not_disturb_the_cluster() {
     let cluster = Plan::documented().start().await;
     let leader = cluster.leader().await;
     let term = cluster.health(leader).await.expect("it answers")["term"].clone();
@@ -121,14 +122,15 @@ async fn garbage_on_the_election_port_disturbs_nobody() {
             let _ = socket.write_all(&garbage).await;
             if garbage.starts_with(b"GET") {
                 let mut answer = [0; 4096];
-                let length = timeout(PROMPT, socket.read(&mut answer)).await.expect("an answer").expect("readable");
+                let length =
+                    timeout(MAX_REQUEST_TIME, socket.read(&mut answer)).await.expect("an answer").expect("readable");
                 let text = String::from_utf8_lossy(&answer[..length]);
                 let (_, port) = cluster.api(index);
                 assert!(text.contains(&port.to_string()), "it names the API port: {text}");
             }
         }
     }
-    check_prompt(&cluster).await;
+    check_responsive(&cluster).await;
     let health = cluster.health(leader).await.expect("it answers");
     assert_eq!((&health["is_leader"], &health["term"]), (&serde_json::json!(true), &term));
 }

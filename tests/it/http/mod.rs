@@ -1,9 +1,9 @@
-//! The API over real sockets.
+//! The HTTP API over real sockets.
 
 mod errors;
-mod express;
 mod follower;
 mod headers;
+mod heartbeat_fast_path;
 mod hostile;
+mod lists;
 mod passwords;
-mod reads;

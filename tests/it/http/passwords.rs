@@ -1,29 +1,29 @@
-//! Users with a password, at nodes that come and go.
+//! Users with a password, while leaders change.
 
 use serde_json::{Value, json};
 
-use crate::cluster::{Answer, Cluster, Plan, until};
+use crate::cluster::{Cluster, Plan, Response, until};
 use crate::sample_images::png;
 
 const CAROL: &str = r#"{"username":"carol","password":"sesame-9"}"#;
-const BEAT: &str = r#"{"username":"carol"}"#;
+const HEARTBEAT: &str = r#"{"username":"carol"}"#;
 
-fn token(answer: &Answer) -> String {
+fn token(answer: &Response) -> String {
     assert!(matches!(answer.status, 200 | 201), "{answer}");
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     answer.json()["token"].as_str().expect("a token").to_owned()
 }
 
-async fn beat(cluster: &Cluster, token: &str) -> Answer {
-    cluster.lead().header("authorization", &format!("Bearer {token}")).post("/heartbeat", BEAT).await
+async fn send_heartbeat(cluster: &Cluster, token: &str) -> Response {
+    cluster.lead().header("authorization", &format!("Bearer {token}")).post("/heartbeat", HEARTBEAT).await
 }
 
-async fn change(cluster: &Cluster, old: &str, new: &str) -> Answer {
+async fn change_password(cluster: &Cluster, old: &str, new: &str) -> Response {
     let body = json!({"username": "carol", "password": old, "new_password": new}).to_string();
     cluster.lead().post("/password", body).await
 }
 
-/// Kills the leader and gives its place to the next one; the killed one is back when this is over.
+/// Kills the leader, waits for the next one, and restarts the killed node as a follower.
 async fn replace_leader(cluster: &mut Cluster) {
     let old = cluster.leader().await;
     cluster.kill9(old);
@@ -37,30 +37,30 @@ async fn replace_leader(cluster: &mut Cluster) {
 }
 
 #[tokio::test]
-async fn a_token_is_good_at_the_next_leader_and_ends_everywhere_when_the_password_is_changed() {
+async fn a_token_is_valid_at_the_next_leader_until_the_password_is_changed() {
     let mut cluster = Plan::documented().start().await;
     let first = token(&cluster.lead().post("/register", CAROL).await);
-    assert_eq!(beat(&cluster, &first).await.status, 200);
+    assert_eq!(send_heartbeat(&cluster, &first).await.status, 200);
     replace_leader(&mut cluster).await;
-    assert_eq!(beat(&cluster, &first).await.status, 200);
-    let second = token(&change(&cluster, "sesame-9", "better").await);
+    assert_eq!(send_heartbeat(&cluster, &first).await.status, 200);
+    let second = token(&change_password(&cluster, "sesame-9", "better").await);
     for _ in 0..2 {
-        // The next leader had it from the one before, or from the bucket.
-        beat(&cluster, &first).await.refused(401, "unauthorized");
-        assert_eq!(beat(&cluster, &second).await.status, 200);
+        // The next leader has the change from the old leader or from the bucket.
+        send_heartbeat(&cluster, &first).await.expect_error(401, "unauthorized");
+        assert_eq!(send_heartbeat(&cluster, &second).await.status, 200);
         replace_leader(&mut cluster).await;
     }
-    cluster.lead().post("/login", CAROL).await.refused(401, "wrong_password");
+    cluster.lead().post("/login", CAROL).await.expect_error(401, "wrong_password");
     let again = CAROL.replace("sesame-9", "better");
     let third = token(&cluster.lead().post("/login", again).await);
-    assert_eq!(beat(&cluster, &third).await.status, 200);
+    assert_eq!(send_heartbeat(&cluster, &third).await.status, 200);
 }
 
 #[tokio::test]
-async fn a_token_outlives_a_cold_start_and_a_change_outlives_it_too() {
+async fn tokens_and_password_changes_survive_a_cold_start() {
     let mut cluster = Plan::quick().start().await;
     let first = token(&cluster.lead().post("/register", CAROL).await);
-    let second = token(&change(&cluster, "sesame-9", "better").await);
+    let second = token(&change_password(&cluster, "sesame-9", "better").await);
     for how in ["sigterm", "kill"] {
         for index in 0..3 {
             match how {
@@ -71,13 +71,13 @@ async fn a_token_outlives_a_cold_start_and_a_change_outlives_it_too() {
         for index in 0..3 {
             cluster.start(index);
         }
-        assert_eq!(beat(&cluster, &second).await.status, 200, "{how}");
-        beat(&cluster, &first).await.refused(401, "unauthorized");
+        assert_eq!(send_heartbeat(&cluster, &second).await.status, 200, "{how}");
+        send_heartbeat(&cluster, &first).await.expect_error(401, "unauthorized");
     }
 }
 
 #[tokio::test]
-async fn nobody_else_can_be_a_user_with_a_password_and_open_names_stay_open() {
+async fn a_user_with_a_password_cannot_be_impersonated_and_other_users_need_no_credentials() {
     let cluster = Plan::quick().start().await;
     let carols = token(&cluster.lead().post("/register", CAROL).await);
     let dans = token(&cluster.lead().post("/register", r#"{"username":"dan","password":"x"}"#).await);
@@ -88,19 +88,20 @@ async fn nobody_else_can_be_a_user_with_a_password_and_open_names_stay_open() {
             Some(bad) => cluster.lead().header("authorization", bad),
             None => cluster.lead(),
         };
-        ask().post("/heartbeat", BEAT).await.refused(401, "unauthorized");
-        // With a query, past the short way.
-        ask().post("/heartbeat?x", BEAT).await.refused(401, "unauthorized");
-        ask().upload("carol", &picture).await.refused(401, "unauthorized");
+        ask().post("/heartbeat", HEARTBEAT).await.expect_error(401, "unauthorized");
+        // A query sends the heartbeat to the router instead of the fast path.
+        ask().post("/heartbeat?x", HEARTBEAT).await.expect_error(401, "unauthorized");
+        ask().upload("carol", &picture).await.expect_error(401, "unauthorized");
         assert_eq!(ask().post("/heartbeat", r#"{"username":"open"}"#).await.status, 200);
         assert_eq!(ask().upload("open", &picture).await.status, 201);
     }
     let online = cluster.lead().get("/discovery/online").await.json();
     assert_eq!(online, json!({"online": ["open"]}));
-    assert_eq!(beat(&cluster, &carols).await.status, 200);
+    assert_eq!(send_heartbeat(&cluster, &carols).await.status, 200);
     let bearer = format!("Bearer {carols}");
     assert_eq!(cluster.lead().header("authorization", &bearer).upload("carol", &picture).await.status, 201);
-    let basic = cluster.lead().header("authorization", "Basic Y2Fyb2w6c2VzYW1lLTk=").post("/heartbeat", BEAT).await;
+    let basic =
+        cluster.lead().header("authorization", "Basic Y2Fyb2w6c2VzYW1lLTk=").post("/heartbeat", HEARTBEAT).await;
     assert_eq!(basic.status, 200, "{basic}");
     let users = cluster.lead().get("/users").await;
     let text = String::from_utf8_lossy(&users.body).into_owned();
@@ -113,30 +114,30 @@ async fn nobody_else_can_be_a_user_with_a_password_and_open_names_stay_open() {
 }
 
 #[tokio::test]
-async fn who_guesses_is_slowed_down_and_the_owner_of_a_token_is_not() {
+async fn password_guesses_are_rate_limited_and_token_owners_are_not() {
     let cluster = Plan::quick().nodes(1).start().await;
     let carols = token(&cluster.lead().post("/register", CAROL).await);
     let wrong = CAROL.replace("sesame-9", "guess");
     for _ in 0..5 {
-        cluster.lead().post("/login", wrong.clone()).await.refused(401, "wrong_password");
+        cluster.lead().post("/login", wrong.clone()).await.expect_error(401, "wrong_password");
     }
     let refused = cluster.lead().post("/login", wrong).await;
-    refused.refused(429, "too_many_attempts");
+    refused.expect_error(429, "too_many_attempts");
     assert_eq!(refused.header("retry-after"), Some("1"));
-    assert_eq!(beat(&cluster, &carols).await.status, 200);
+    assert_eq!(send_heartbeat(&cluster, &carols).await.status, 200);
 }
 
 #[tokio::test]
-async fn where_passwords_are_required_names_without_one_are_refused() {
+async fn where_passwords_are_required_users_without_one_are_rejected() {
     let mut cluster = Plan::quick().nodes(1).start().await;
     cluster.register("open", "10.0.0.1:9000").await;
     cluster.set_env(0, "ROLLCALL_REQUIRE_PASSWORD", "true");
     assert_eq!(cluster.sigterm(0).await.code(), Some(0));
     cluster.start(0);
     cluster.leader().await;
-    cluster.lead().post("/register", r#"{"username":"new"}"#).await.refused(400, "password_required");
-    cluster.lead().post("/heartbeat", r#"{"username":"open"}"#).await.refused(401, "password_required");
-    cluster.lead().upload("open", &png(16, 16, 0)).await.refused(401, "password_required");
+    cluster.lead().post("/register", r#"{"username":"new"}"#).await.expect_error(400, "password_required");
+    cluster.lead().post("/heartbeat", r#"{"username":"open"}"#).await.expect_error(401, "password_required");
+    cluster.lead().upload("open", &png(16, 16, 0)).await.expect_error(401, "password_required");
     let carols = token(&cluster.lead().post("/register", CAROL).await);
-    assert_eq!(beat(&cluster, &carols).await.json()["success"], Value::Bool(true));
+    assert_eq!(send_heartbeat(&cluster, &carols).await.json()["success"], Value::Bool(true));
 }

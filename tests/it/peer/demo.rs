@@ -14,12 +14,12 @@ use super::peer_process::PeerProcess;
 use crate::cluster::{rollcall, until};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/peers_demo.sh");
-/// The script bounds itself; a busy machine takes its time besides.
+/// Longest run of the script. The script has timeouts of its own; a busy machine is slower.
 const SCRIPT_TIME: Duration = Duration::from_secs(90);
-/// The ports of the peers and of their metrics, one after another.
+/// Number of consecutive ports: six for the peers and six for their metrics.
 const PORTS: u16 = 12;
 
-/// A demo of its own, in a directory and on ports of its own; it ends with the value.
+/// Demo with its own directory and ports. Dropping it stops the demo.
 struct Demo<'dir> {
     dir: &'dir Path,
     port: u16,
@@ -28,7 +28,7 @@ struct Demo<'dir> {
 impl Demo<'_> {
     async fn run(&self, program: &Path, args: &[&str]) -> Output {
         let mut command = Command::new("bash");
-        // Only for its environment, which has none of our variables.
+        // Takes the environment from `rollcall()`, which has no variables of this program.
         for (name, value) in rollcall(self.dir).get_envs() {
             match value {
                 Some(value) => command.env(name, value),
@@ -51,20 +51,20 @@ impl Demo<'_> {
         ]
     }
 
-    /// What it says, if it ends with this code.
-    async fn says(&self, args: &[&str], code: i32) -> String {
-        self.says_with(Path::new(env!("CARGO_BIN_EXE_rollcall")), args, code).await
+    /// Runs the script, checks its exit code and returns its output.
+    async fn expect_output(&self, args: &[&str], code: i32) -> String {
+        self.expect_output_of(Path::new(env!("CARGO_BIN_EXE_rollcall")), args, code).await
     }
 
-    /// The same with another program.
-    async fn says_with(&self, program: &Path, args: &[&str], code: i32) -> String {
+    /// Runs the script with another program than `rollcall`.
+    async fn expect_output_of(&self, program: &Path, args: &[&str], code: i32) -> String {
         let output = self.run(program, args).await;
-        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
-        said
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+        text
     }
 
-    /// The peers' processes.
+    /// Process ids of the peers.
     fn processes(&self) -> Vec<u32> {
         let is_mine = |name: &str| {
             let command = std::fs::read(format!("/proc/{name}/cmdline")).unwrap_or_default();
@@ -84,9 +84,9 @@ impl Drop for Demo<'_> {
     }
 }
 
-/// The first of as many free ports as a demo needs, above those that other tests or the system give away.
+/// First of [`PORTS`] free ports, above the range of other tests and of the system.
 fn free_ports() -> u16 {
-    // No two tests of this process get the same.
+    // Each test of this process gets different ports.
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
@@ -96,14 +96,14 @@ fn free_ports() -> u16 {
 }
 
 #[tokio::test]
-async fn six_peers_start_are_shown_hear_a_seventh_and_stop_without_a_trace() {
+async fn six_peers_start_show_their_status_receive_from_a_seventh_and_stop_completely() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let demo = Demo { dir: dir.path(), port: free_ports() };
-    assert!(demo.says(&["start"], 0).await.contains("Six peers run"));
-    assert!(demo.says(&["start"], 0).await.contains("runs already"));
+    assert!(demo.expect_output(&["start"], 0).await.contains("Six peers run"));
+    assert!(demo.expect_output(&["start"], 0).await.contains("runs already"));
     let pids = demo.processes();
     assert_eq!(pids.len(), 6);
-    let status = demo.says(&["status"], 0).await;
+    let status = demo.expect_output(&["status"], 0).await;
     let rows: Vec<Vec<&str>> = status.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
     let names: Vec<&str> = rows.iter().map(|row| row[0]).collect();
     assert_eq!(names, ["bootstrap", "peer1", "peer2", "peer3", "peer4", "peer5"]);
@@ -122,9 +122,9 @@ async fn six_peers_start_are_shown_hear_a_seventh_and_stop_without_a_trace() {
         let hears = || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("hello to all six"));
         until(&format!("a message at {name}"), async || hears()).await;
     }
-    let status = demo.says(&["status"], 0).await;
-    let heard = status.lines().skip(1).filter(|line| line.split_whitespace().nth(5) == Some("1"));
-    assert_eq!(heard.count(), 6, "{status}");
+    let status = demo.expect_output(&["status"], 0).await;
+    let receivers = status.lines().skip(1).filter(|line| line.split_whitespace().nth(5) == Some("1"));
+    assert_eq!(receivers.count(), 6, "{status}");
     guest.quit().await;
 
     let one = rows[3][1].parse().expect("a process number");
@@ -134,43 +134,43 @@ async fn six_peers_start_are_shown_hear_a_seventh_and_stop_without_a_trace() {
     )
     .expect("it is one of ours");
     until("a death to be seen", async || demo.processes().len() == 5).await;
-    assert!(demo.says(&["status"], 1).await.contains("down"));
-    assert!(demo.says(&["start"], 1).await.contains("in part"));
-    assert!(demo.says(&["stop"], 0).await.contains("Stopped 5 peers"));
+    assert!(demo.expect_output(&["status"], 1).await.contains("down"));
+    assert!(demo.expect_output(&["start"], 1).await.contains("in part"));
+    assert!(demo.expect_output(&["stop"], 0).await.contains("Stopped 5 peers"));
     assert_eq!(demo.processes(), [0; 0], "nothing is left running");
-    demo.says(&["clean"], 0).await;
+    demo.expect_output(&["clean"], 0).await;
     assert!(!dir.path().join("demo").exists(), "nothing is left behind");
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_named_before_anything_is_started() {
+async fn a_port_in_use_is_reported_before_anything_is_started() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let demo = Demo { dir: dir.path(), port: free_ports() };
     let taken = TcpListener::bind(("127.0.0.1", demo.port + 8)).expect("it was free");
-    let said = demo.says(&["start"], 1).await;
-    assert!(said.contains(&format!("port {} is taken", demo.port + 8)) && said.contains("DEMO_PORT="), "{said}");
+    let output = demo.expect_output(&["start"], 1).await;
+    assert!(output.contains(&format!("port {} is taken", demo.port + 8)) && output.contains("DEMO_PORT="), "{output}");
     assert!(!dir.path().join("demo").exists());
     drop(taken);
-    assert!(demo.says(&["connect", "peer1"], 1).await.contains("does not run"));
-    assert!(demo.says(&["connect", "peer9"], 1).await.contains("peer9"));
-    demo.says(&["restart"], 2).await;
+    assert!(demo.expect_output(&["connect", "peer1"], 1).await.contains("does not run"));
+    assert!(demo.expect_output(&["connect", "peer9"], 1).await.contains("peer9"));
+    demo.expect_output(&["restart"], 2).await;
 }
 
 #[tokio::test]
-async fn a_process_that_has_the_number_of_a_peer_that_is_gone_is_not_stopped() {
+async fn a_process_that_reuses_the_id_of_an_ended_peer_is_not_stopped() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let demo = Demo { dir: dir.path(), port: free_ports() };
     let mut other = Command::new("sleep").arg("60").kill_on_drop(true).spawn().expect("sleep is there");
     let number = other.id().expect("it runs").to_string();
     std::fs::create_dir(dir.path().join("demo")).expect("the directory is ours");
     std::fs::write(dir.path().join("demo/peer1.pid"), number).expect("the directory is ours");
-    assert!(demo.says(&["status"], 1).await.lines().skip(1).all(|line| line.contains("down")));
-    assert!(demo.says(&["stop"], 0).await.contains("does not run"));
-    assert!(other.try_wait().expect("it is our child").is_none(), "it goes on");
+    assert!(demo.expect_output(&["status"], 1).await.lines().skip(1).all(|line| line.contains("down")));
+    assert!(demo.expect_output(&["stop"], 0).await.contains("does not run"));
+    assert!(other.try_wait().expect("it is our child").is_none(), "it still runs");
 }
 
 #[tokio::test]
-async fn a_start_that_fails_says_why_and_leaves_nothing_running() {
+async fn a_failed_start_reports_the_reason_and_leaves_no_process_running() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let broken = dir.path().join("broken");
     let program = env!("CARGO_BIN_EXE_rollcall");
@@ -180,7 +180,7 @@ async fn a_start_that_fails_says_why_and_leaves_nothing_running() {
     std::fs::write(&broken, text).expect("the directory is ours");
     std::fs::set_permissions(&broken, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("it is ours");
     let demo = Demo { dir: dir.path(), port: free_ports() };
-    let said = demo.says_with(&broken, &["start"], 1).await;
-    assert!(said.contains("no luck") && said.contains("peer3 ended"), "{said}");
+    let output = demo.expect_output_of(&broken, &["start"], 1).await;
+    assert!(output.contains("no luck") && output.contains("peer3 ended"), "{output}");
     assert_eq!(demo.processes(), [0; 0]);
 }

@@ -1,4 +1,4 @@
-//! Peers of other programs, and what is no peer, on the mesh's port of a real process.
+//! Peers of other programs, and clients that are not peers, at the mesh port of a real process.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ async fn start(dir: &tempfile::TempDir) -> PeerProcess {
     PeerProcess::start(dir.path(), "alice", &["--no-lan", "--listen", "127.0.0.1:0"]).await
 }
 
-/// A connection after both greetings.
-async fn greeted(peer: &PeerProcess, id: &str) -> TcpStream {
+/// Connects and exchanges greetings.
+async fn connect_and_greet(peer: &PeerProcess, id: &str) -> TcpStream {
     let mut stream = TcpStream::connect(peer.mesh_addr()).await.expect("it listens");
     greet(&mut stream, id).await;
     stream
@@ -35,8 +35,8 @@ pub(super) fn message(id: &str, number: u64, kind: &str, payload: &str) -> Strin
         .to_string()
 }
 
-/// Reads as existing peers do, one read for one message, until one is wanted.
-async fn reads_until(stream: &mut TcpStream, is_wanted: impl Fn(&Value) -> bool) -> Value {
+/// Reads as existing peers do, one message per read, until a message matches.
+async fn read_until(stream: &mut TcpStream, is_wanted: impl Fn(&Value) -> bool) -> Value {
     let mut buffer = [0; 4096];
     let reading = async {
         loop {
@@ -57,11 +57,11 @@ async fn reads_until(stream: &mut TcpStream, is_wanted: impl Fn(&Value) -> bool)
 }
 
 #[tokio::test]
-async fn a_peer_of_another_program_understands_and_is_understood() {
+async fn a_peer_of_another_program_can_chat_in_both_directions() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut alice = start(&dir).await;
-    let mut stream = greeted(&alice, ID).await;
-    // No delimiter, two in one write, one in two writes, one of a type that nobody knows.
+    let mut stream = connect_and_greet(&alice, ID).await;
+    // No delimiter, two messages in one write, one in two writes, one of an unknown type.
     let (first, second, third) =
         (message(ID, 1, "chat", "one"), message(ID, 2, "chat", "two }{"), message(ID, 3, "chat", "three"));
     let (head, tail) = third.split_at(20);
@@ -75,21 +75,22 @@ async fn a_peer_of_another_program_understands_and_is_understood() {
     }
     stream.write_all(first.as_bytes()).await.expect("it reads");
     alice.type_line("hello stranger");
-    let chat = reads_until(&mut stream, |message| message["type"] == "chat").await;
+    let chat = read_until(&mut stream, |message| message["type"] == "chat").await;
     assert_eq!(chat["payload"], "hello stranger");
-    reads_until(&mut stream, |message| message["type"] == "heartbeat").await;
-    reads_until(&mut stream, |message| message["type"] == "heartbeat").await;
+    read_until(&mut stream, |message| message["type"] == "heartbeat").await;
+    read_until(&mut stream, |message| message["type"] == "heartbeat").await;
     assert_eq!(alice.post_count("one"), 1, "its repetition is not shown");
-    // It never sends a heartbeat, and is not dropped for that: longer than the interval and the timeout have passed.
+    // It sends no heartbeats and is not timed out, although more than the interval and the timeout
+    // have passed.
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(alice.count(|event| event["event"] == "lost"), 0);
 }
 
 #[tokio::test]
-async fn what_is_no_peer_is_shown_out_and_disturbs_nobody() {
+async fn clients_that_are_not_peers_are_disconnected_without_effect_on_others() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut alice = start(&dir).await;
-    let mut friend = greeted(&alice, ID).await;
+    let mut friend = connect_and_greet(&alice, ID).await;
     let other = "000000000000000000000000000000bb";
     let endless = format!("{other}\n{{\"a\":\"{}", "x".repeat(80_000));
     for noise in ["GET / HTTP/1.1\r\n\r\n".to_owned(), "x".repeat(1000), format!("{other}\nhello"), endless] {
@@ -97,18 +98,18 @@ async fn what_is_no_peer_is_shown_out_and_disturbs_nobody() {
         let _ = stream.write_all(noise.as_bytes()).await;
         let mut rest = Vec::new();
         let ended = timeout(SOON, stream.read_to_end(&mut rest)).await;
-        // An end or a reset: bytes that nobody read are no orderly end.
-        assert!(ended.is_ok(), "{:?} is listened to for ever", &noise[..20.min(noise.len())]);
+        // A close or a reset: a close with unread bytes is a reset.
+        assert!(ended.is_ok(), "the connection with {:?} stays open", &noise[..20.min(noise.len())]);
     }
-    // Who says nothing loses its place when the time for a greeting is over.
+    // A silent connection is closed after the greeting timeout.
     let mut silent = TcpStream::connect(alice.mesh_addr()).await.expect("it listens");
-    let _ = timeout(SOON, silent.read_to_end(&mut Vec::new())).await.expect("shown out");
+    let _ = timeout(SOON, silent.read_to_end(&mut Vec::new())).await.expect("it is closed");
     alice.type_line("still here");
-    reads_until(&mut friend, |message| message["payload"] == "still here").await;
+    read_until(&mut friend, |message| message["payload"] == "still here").await;
 }
 
 #[tokio::test]
-async fn a_peer_that_does_not_read_loses_its_link_and_the_others_do_not_notice() {
+async fn a_peer_that_does_not_read_is_disconnected_without_effect_on_others() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut alice = start(&dir).await;
     let bob =
@@ -141,10 +142,11 @@ async fn a_peer_that_does_not_read_loses_its_link_and_the_others_do_not_notice()
 }
 
 #[tokio::test]
-async fn an_address_that_takes_no_connection_is_given_up_after_the_connect_timeout() {
+async fn dialling_an_address_that_accepts_no_connection_times_out() {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
-    // Nobody accepts, and when its queue is full the system answers no further connection.
+    // The listener accepts nothing. When its backlog is full, the system does not answer further
+    // connections.
     let listener = socket.listen(1).expect("it listens");
     let full = listener.local_addr().expect("bound");
     let mut queued = Vec::new();
@@ -154,6 +156,6 @@ async fn an_address_that_takes_no_connection_is_given_up_after_the_connect_timeo
     let dir = tempfile::tempdir().expect("a temporary directory");
     let flags = ["--no-lan", "--listen", "127.0.0.1:0", "--peers", &full.to_string()];
     let alice = PeerProcess::start(dir.path(), "alice", &flags).await;
-    let is_said = |event: &Value| event["event"] == "unreachable" && event["why"] == "connecting took too long";
+    let is_said = |event: &Value| event["event"] == "unreachable" && event["why"] == "connecting timed out";
     until("the end of the dial", async || alice.count(is_said) == 1).await;
 }

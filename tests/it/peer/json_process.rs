@@ -1,4 +1,4 @@
-//! A process that takes lines, and tells what happens in lines of JSON: a peer of ours, or a stranger.
+//! Process that reads lines and writes events as JSON lines: a peer of this program or of another.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::cluster::until;
 
-/// The running process; it ends with the value.
+/// Running process. Dropping it ends the process.
 pub(crate) struct JsonProcess {
     pub(crate) name: String,
     child: Child,
@@ -18,7 +18,7 @@ pub(crate) struct JsonProcess {
 }
 
 impl JsonProcess {
-    /// Starts it and waits until it says that it is ready.
+    /// Starts the process and waits for its `ready` event.
     pub(crate) async fn start(name: &str, mut command: Command) -> io::Result<Self> {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let screen: Arc<Mutex<Vec<Value>>> = Arc::default();
@@ -35,7 +35,7 @@ impl JsonProcess {
         Ok(process)
     }
 
-    /// A field of what it said of itself at its start.
+    /// Field of the `ready` event.
     pub(crate) fn ready_field(&self, field: &str) -> String {
         self.events()[0][field].as_str().expect("a text").to_owned()
     }
@@ -52,7 +52,7 @@ impl JsonProcess {
         self.events().iter().filter(|event| is_counted(event)).count()
     }
 
-    /// Waits for the first event of this kind.
+    /// Waits for the first event that matches.
     pub(crate) async fn wait_for_event(&self, what: &str, is_wanted: impl Fn(&Value) -> bool) -> Value {
         until(what, async || self.find(&is_wanted).is_some()).await;
         self.find(&is_wanted).expect("waited for")
@@ -62,7 +62,7 @@ impl JsonProcess {
         writeln!(self.keyboard, "{line}").and_then(|()| self.keyboard.flush()).expect("it reads");
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the process.
     pub(crate) async fn wait_for_exit(&mut self) -> ExitStatus {
         let mut status = None;
         until(&format!("the end of {}", self.name), async || {

@@ -1,10 +1,10 @@
-//! Real processes on the LAN. They share this machine's UDP port 50999 with whoever else is on it, so each test has names of
-//! its own and does not mind strangers.
+//! Real peer processes on the LAN. They share UDP port 50999 with all other peers of this machine,
+//! so each test uses unique names and ignores other peers.
 
 use super::peer_process::PeerProcess;
 use crate::cluster::until;
 
-/// A name that no other test run on this machine has.
+/// Name that no other test run on this machine has.
 pub(super) fn unique(name: &str) -> String {
     format!("{name}{:08x}", rand::random::<u32>())
 }
@@ -39,7 +39,7 @@ async fn two_peers_of_one_machine_find_each_other_and_talk_without_the_mesh() {
 }
 
 #[tokio::test]
-async fn peers_on_both_links_hear_everything_once() {
+async fn peers_on_both_transports_receive_each_post_once() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let names = [unique("al"), unique("bo")];
     let mut al = PeerProcess::start(dir.path(), &names[0], &["--listen", "127.0.0.1:0", "--lan"]).await;

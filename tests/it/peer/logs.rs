@@ -1,4 +1,4 @@
-//! The log of a real peer, with standard error in a file.
+//! Log of a real peer, with standard error in a file.
 
 use std::fs;
 use std::io::Read;
@@ -16,22 +16,22 @@ use super::json_process::JsonProcess;
 use super::peer_process::PeerProcess;
 use crate::cluster::{Process, rollcall, until};
 
-/// Starts a peer that knows these addresses, and a registry that is not there.
+/// Starts a peer with these addresses and an unreachable registry.
 fn start(dir: &Path, peers: &str, level: Option<&str>, format: &str) -> Process {
     let mut command = rollcall(dir);
-    for variable in rollcall::config::chat::variables().chain(["RUST_LOG"]) {
+    for variable in rollcall::config::chat::env_vars().chain(["RUST_LOG"]) {
         command.env_remove(variable);
     }
     command.args(["peer", "--name", "alice", "--no-lan", "--listen", "127.0.0.1:0"]);
     command.args(["--peers", peers, "--registry", "http://127.0.0.1:1"]);
-    // As its friend's, whom a longer silence would make end the link.
+    // The same as at its friend, which would close the link after a longer silence.
     command.env("P2P_HEARTBEAT_INTERVAL", "1s").env("P2P_HEARTBEAT_TIMEOUT", "2s");
-    // The flag and the variable, each once.
+    // The format by flag, the level by variable.
     command.args(["--log-format", format]);
     if let Some(level) = level {
         command.env("P2P_LOG_LEVEL", level);
     }
-    Process::start_plain(command, &dir.join("out"), &dir.join("log"))
+    Process::start_without_flag(command, &dir.join("out"), &dir.join("log"))
 }
 
 fn log(dir: &Path) -> String {
@@ -39,14 +39,14 @@ fn log(dir: &Path) -> String {
 }
 
 #[tokio::test]
-async fn a_log_of_json_has_one_object_a_line_with_what_an_operator_looks_for() {
+async fn a_json_log_has_one_object_per_line_with_the_documented_fields() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let friend = PeerProcess::start(dir.path(), "friend", &["--no-lan", "--listen", "127.0.0.1:0"]).await;
     let (there, id) = (friend.mesh_addr(), friend.events()[0]["id"].clone());
     let mut peer = start(dir.path(), &format!("127.0.0.1:1,{there}"), None, "json");
     let lines = || -> Vec<Value> {
         let text = log(dir.path());
-        // The last line may be half written.
+        // The last line may be incomplete.
         let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
         lines.map(|line| serde_json::from_str(line).expect("each line is JSON")).collect()
     };
@@ -68,27 +68,27 @@ async fn a_log_of_json_has_one_object_a_line_with_what_an_operator_looks_for() {
     assert_eq!((&unlinked["peer"], &unlinked["link"]), (&id, &linked["link"]));
     assert_eq!(unlinked["reason"], "the other end ended it");
     peer.signal(Signal::TERM);
-    assert!(peer.end().await.success());
+    assert!(peer.wait().await.success());
 }
 
 #[tokio::test]
-async fn the_log_says_as_much_as_its_level_allows() {
+async fn the_log_level_limits_the_log() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut peer = start(dir.path(), "127.0.0.1:1", Some("warn"), "text");
     until("a warning", async || log(dir.path()).contains(" WARN ")).await;
     peer.signal(Signal::TERM);
-    assert!(peer.end().await.success());
+    assert!(peer.wait().await.success());
     let text = log(dir.path());
     assert!(!text.contains(" INFO ") && text.lines().count() == 1, "{text}");
     assert!(text.contains(" reason=\""), "{text}");
 }
 
 #[tokio::test]
-async fn who_does_not_read_the_log_stops_nobody_and_is_told_what_was_lost() {
+async fn an_unread_log_does_not_block_the_peer_and_dropped_lines_are_reported() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (mut unread, stderr) = std::io::pipe().expect("a pipe");
     let mut command = rollcall(dir.path());
-    for variable in rollcall::config::chat::variables() {
+    for variable in rollcall::config::chat::env_vars() {
         command.env_remove(variable);
     }
     command.args(["peer", "--json", "--name", "alice", "--no-lan", "--listen", "127.0.0.1:0", "--log-level", "debug"]);
@@ -96,7 +96,8 @@ async fn who_does_not_read_the_log_stops_nobody_and_is_told_what_was_lost() {
     let mut alice = JsonProcess::start("alice", command).await.expect("the program was built");
     let mut stream = TcpStream::connect(alice.ready_field("listen")).await.expect("it listens");
     greet(&mut stream, ID).await;
-    // Each is a line of the log, and all of them are six times as much as a pipe and the queue hold.
+    // Each object causes one log line. All lines are six times as large as the pipe and the queue
+    // together.
     let noise = "{}\n".repeat(20_000) + &message(ID, 1, "chat", "still here");
     stream.write_all(noise.as_bytes()).await.expect("it reads");
     alice.wait_for_event("what comes after the noise", |event| event["text"] == "still here").await;
@@ -113,7 +114,7 @@ async fn who_does_not_read_the_log_stops_nobody_and_is_told_what_was_lost() {
             sink.lock().expect("nobody panics with it").extend_from_slice(&buffer[..length]);
         }
     });
-    // From then on there is room, so only noise can have been lost.
+    // Now there is room, so no later line is dropped.
     until("what was lost", async || text().contains("lines of the log were lost")).await;
     alice.type_line("QUIT");
     assert!(alice.wait_for_exit().await.success());
@@ -122,7 +123,7 @@ async fn who_does_not_read_the_log_stops_nobody_and_is_told_what_was_lost() {
     let lost = text.lines().filter(|line| line.contains("lines of the log were lost"));
     let counts = lost.map(|line| line.rsplit_once("lines=").and_then(|(_, count)| count.parse::<usize>().ok()));
     let counts: Vec<usize> = counts.map(|count| count.expect("how many")).collect();
-    assert!(!counts.is_empty(), "it is said");
+    assert!(!counts.is_empty(), "it is reported");
     let kept = text.lines().filter(|line| line.contains("invalid message")).count();
     assert_eq!(kept + counts.iter().sum::<usize>(), 20_000, "{counts:?}");
     assert!(text.lines().last().is_some_and(|line| line.contains("unlinked") || line.contains("leaving")), "{text}");

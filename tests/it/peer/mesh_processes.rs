@@ -1,4 +1,4 @@
-//! Real processes on the mesh, on loopback.
+//! Real peer processes on the mesh, on loopback.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ async fn joined(dir: &std::path::Path, name: &str, first: &str, more: &[&str]) -
 }
 
 #[tokio::test]
-async fn two_peers_chat_and_say_goodbye() {
+async fn two_peers_chat_and_the_last_message_is_delivered() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut alice = PeerProcess::start(dir.path(), "alice", &MESH).await;
     let mut bob = joined(dir.path(), "bob", &alice.mesh_addr(), &[]).await;
@@ -27,7 +27,7 @@ async fn two_peers_chat_and_say_goodbye() {
     bob.type_line("DM alice psst");
     until("a direct message", async || alice.count(|event| event["event"] == "direct" && event["text"] == "psst") == 1)
         .await;
-    // What is said last is heard, although the peer ends at once.
+    // The last message is delivered, although the peer ends immediately after it.
     bob.type_line("good night");
     bob.quit().await;
     let from = alice.wait_for_post("good night").await;
@@ -37,7 +37,7 @@ async fn two_peers_chat_and_say_goodbye() {
 }
 
 #[tokio::test]
-async fn six_peers_that_know_one_address_all_hear_each_other_exactly_once() {
+async fn six_peers_that_know_one_address_receive_each_post_exactly_once() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut peers = vec![PeerProcess::start(dir.path(), "p0", &MESH).await];
     let first = peers[0].mesh_addr();
@@ -68,10 +68,10 @@ async fn six_peers_that_know_one_address_all_hear_each_other_exactly_once() {
 }
 
 #[tokio::test]
-async fn a_burst_longer_than_any_queue_reaches_everybody_who_reads() {
+async fn a_burst_larger_than_the_send_queue_reaches_all_readers() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let hub = PeerProcess::start(dir.path(), "hub", &MESH).await;
-    // So what one of them says comes to the other through the hub alone.
+    // One link each, so messages between author and reader pass through the hub.
     let one_link = dir.path().join("one_link.yaml");
     fs::write(&one_link, "max_connections: 1").expect("written");
     let config = ["--config", one_link.to_str().expect("a path")];
@@ -79,7 +79,7 @@ async fn a_burst_longer_than_any_queue_reaches_everybody_who_reads() {
     let mut reader = joined(dir.path(), "reader", &hub.mesh_addr(), &config).await;
     author.wait_for_peers(1).await;
     reader.wait_for_peers(1).await;
-    // Three megabytes; a queue has room for one.
+    // Three megabytes; a send queue has a capacity of one.
     let filling = "x".repeat(4_000);
     for number in 0..800 {
         author.type_line(&format!("{number} {filling}"));
@@ -87,12 +87,12 @@ async fn a_burst_longer_than_any_queue_reaches_everybody_who_reads() {
     let heard = |peer: &PeerProcess| peer.count(|event| event["event"] == "post");
     until("all of it", async || heard(&hub) == 800 && heard(&reader) == 800).await;
     for peer in [&hub, &reader] {
-        assert_eq!(peer.count(|event| event["event"] == "lost"), 0, "{} lost nobody", peer.name);
+        assert_eq!(peer.count(|event| event["event"] == "lost"), 0, "{} lost no peer", peer.name);
     }
 }
 
 #[tokio::test]
-async fn a_peer_that_was_killed_gets_what_it_missed_and_nothing_twice() {
+async fn a_killed_peer_gets_the_missed_posts_and_no_duplicates() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut alice = PeerProcess::start(dir.path(), "alice", &MESH).await;
     let first = alice.mesh_addr();
@@ -127,7 +127,7 @@ async fn a_peer_that_was_killed_gets_what_it_missed_and_nothing_twice() {
 }
 
 #[tokio::test]
-async fn peers_find_each_other_through_the_registry_and_go_on_when_it_is_gone() {
+async fn peers_find_each_other_through_the_registry_and_continue_without_it() {
     let mut cluster = Plan::quick().start().await;
     cluster.leader().await;
     let urls: Vec<String> = (0..3).map(|index| cluster.url(index)).collect();
@@ -156,7 +156,7 @@ async fn peers_find_each_other_through_the_registry_and_go_on_when_it_is_gone() 
 }
 
 #[tokio::test]
-async fn a_name_with_a_password_is_for_who_has_it_and_the_others_are_told_what_to_do() {
+async fn a_name_with_a_password_needs_it_and_the_log_says_how_to_give_it() {
     let cluster = Plan::quick().nodes(1).start().await;
     let url = cluster.url(0);
     let registration = r#"{"username":"carol","password":"secret","addr":"10.0.0.1:9000"}"#;
@@ -166,7 +166,7 @@ async fn a_name_with_a_password_is_for_who_has_it_and_the_others_are_told_what_t
         let mut command = rollcall(dir.path());
         command.args(["peer", "--name", "carol", "--registry", &url]).args(MESH);
         command.envs(password.map(|password| ("ROLLCALL_PASSWORD", password)));
-        Process::start_plain(command, &dir.path().join("out"), &dir.path().join(log))
+        Process::start_without_flag(command, &dir.path().join("out"), &dir.path().join(log))
     };
     let log = |file: &str| fs::read_to_string(dir.path().join(file)).unwrap_or_default();
     for (password, file, why) in [(None, "without", "is protected by a password"), (Some("wrong"), "wrong", "is wrong")]
@@ -193,7 +193,7 @@ async fn a_name_with_a_password_is_for_who_has_it_and_the_others_are_told_what_t
 }
 
 #[tokio::test]
-async fn who_gives_a_password_for_a_name_that_has_none_is_told_that_it_protects_nothing() {
+async fn a_password_for_a_name_without_one_causes_a_warning() {
     let cluster = Plan::quick().nodes(1).start().await;
     let dir = tempfile::tempdir().expect("a temporary directory");
     assert_eq!(cluster.lead().post("/register", r#"{"username":"olga","addr":"10.0.0.1:9000"}"#).await.status, 201);
@@ -202,7 +202,7 @@ async fn who_gives_a_password_for_a_name_that_has_none_is_told_that_it_protects_
         let mut command = rollcall(dir.path());
         command.args(["peer", "--name", name, "--registry", &cluster.url(0)]).args(MESH);
         command.env("ROLLCALL_PASSWORD", "secret");
-        Process::start_plain(command, &dir.path().join("out"), &dir.path().join(name))
+        Process::start_without_flag(command, &dir.path().join("out"), &dir.path().join(name))
     };
     let (_open, _new) = (start("olga"), start("nora"));
     until("both", async || ["olga", "nora"].iter().all(|name| log(name).contains(" registered "))).await;
@@ -211,14 +211,14 @@ async fn who_gives_a_password_for_a_name_that_has_none_is_told_that_it_protects_
 }
 
 #[tokio::test]
-async fn a_peer_that_starts_again_at_another_port_waits_for_its_earlier_run_and_nobody_is_warned() {
+async fn a_peer_restarted_at_another_port_waits_for_its_earlier_entry_without_a_warning() {
     let cluster = Plan::quick().nodes(1).env("HEARTBEAT_TTL_SECONDS", "3").start().await;
     let dir = tempfile::tempdir().expect("a temporary directory");
     let url = cluster.url(0);
     let start = |log: &str| {
         let mut command = rollcall(dir.path());
         command.args(["peer", "--name", "dora", "--registry", &url]).args(MESH);
-        Process::start_plain(command, &dir.path().join("out"), &dir.path().join(log))
+        Process::start_without_flag(command, &dir.path().join("out"), &dir.path().join(log))
     };
     let log = |file: &str| fs::read_to_string(dir.path().join(file)).unwrap_or_default();
     let first = start("first");

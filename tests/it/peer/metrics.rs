@@ -1,4 +1,4 @@
-//! What real peers say of themselves over HTTP.
+//! Metrics and health endpoint of real peers.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::cluster::{http_client, rollcall, until};
 
 const FLAGS: [&str; 5] = ["--no-lan", "--listen", "127.0.0.1:0", "--metrics", "0"];
 
-/// Every sample of a peer, by name and labels as they are written.
+/// All samples of a peer, by name and labels as written.
 async fn samples(peer: &PeerProcess) -> BTreeMap<String, u64> {
     let answer = http_client().get(peer.metrics_url() + "/metrics").send().await.expect("it serves");
     assert_eq!(answer.status(), 200);
@@ -34,12 +34,12 @@ async fn health(peer: &PeerProcess) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn what_two_peers_say_is_counted_exactly() {
+async fn messages_of_two_peers_are_counted_exactly() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut alice = PeerProcess::start(dir.path(), "alice", &FLAGS).await;
     let there = alice.mesh_addr();
     let mut bob = PeerProcess::start(dir.path(), "bob", &[&FLAGS[..], &["--peers", &there]].concat()).await;
-    // Each has asked the other for its history and has got the answer: from now on chat comes by itself alone.
+    // Both history requests are answered. From now on chat arrives only as posts.
     for peer in [&alice, &bob] {
         until("the history to be compared", async || {
             sample(peer, r#"messages_received_total{kind="history"}"#).await == 2
@@ -56,14 +56,14 @@ async fn what_two_peers_say_is_counted_exactly() {
     until("a direct message", async || alice.count(|event| event["event"] == "direct") == 1).await;
     let chat = |direction: &str| format!(r#"messages_{direction}_total{{kind="chat"}}"#);
     let direct = |direction: &str| format!(r#"messages_{direction}_total{{kind="direct"}}"#);
-    for (peer, posted, heard, whispered, told) in [(&alice, 3, 1, 0, 1), (&bob, 1, 3, 1, 0)] {
+    for (peer, sent_posts, received_posts, sent_direct, received_direct) in [(&alice, 3, 1, 0, 1), (&bob, 1, 3, 1, 0)] {
         for (name, count) in [
-            ("posts_sent_total", posted),
-            ("posts_received_total", heard),
-            (&*chat("sent"), posted),
-            (&*chat("received"), heard),
-            (&*direct("sent"), whispered),
-            (&*direct("received"), told),
+            ("posts_sent_total", sent_posts),
+            ("posts_received_total", received_posts),
+            (&*chat("sent"), sent_posts),
+            (&*chat("received"), received_posts),
+            (&*direct("sent"), sent_direct),
+            (&*direct("received"), received_direct),
             ("history_entries", 4),
             ("duplicates_total", 0),
             ("connections", 1),
@@ -90,10 +90,13 @@ async fn what_two_peers_say_is_counted_exactly() {
 
     alice.kill();
     until("failed dials", async || sample(&bob, "dials_failed_total").await > 0).await;
-    let gone = samples(&bob).await;
-    assert_eq!(gone[r#"rollcall_peer_links_lost_total{reason="ended"}"#], 1);
-    assert_eq!(gone["rollcall_peer_connections"], 0);
-    assert!(gone["rollcall_peer_reconnects_total"] >= gone["rollcall_peer_dials_failed_total"], "{gone:?}");
+    let after_kill = samples(&bob).await;
+    assert_eq!(after_kill[r#"rollcall_peer_links_lost_total{reason="ended"}"#], 1);
+    assert_eq!(after_kill["rollcall_peer_connections"], 0);
+    assert!(
+        after_kill["rollcall_peer_reconnects_total"] >= after_kill["rollcall_peer_dials_failed_total"],
+        "{after_kill:?}"
+    );
     assert_eq!(health(&bob).await.0, 200, "who is alone is not ill");
     let url = bob.metrics_url();
     bob.quit().await;
@@ -101,7 +104,7 @@ async fn what_two_peers_say_is_counted_exactly() {
 }
 
 #[tokio::test]
-async fn strangers_and_noise_are_counted() {
+async fn failed_greetings_and_invalid_messages_are_counted() {
     use std::io::{Read, Write};
     let dir = tempfile::tempdir().expect("a temporary directory");
     let alice = PeerProcess::start(dir.path(), "alice", &FLAGS).await;
@@ -110,7 +113,7 @@ async fn strangers_and_noise_are_counted() {
     until("a stranger", async || sample(&alice, r#"errors_total{kind="greeting"}"#).await == 1).await;
     let mut noisy = connect();
     noisy.write_all(b"0000000000000000000000000000ffff\n{\"a\":1}{\"b\":2}]").expect("it reads");
-    // However it is closed.
+    // By a close or a reset.
     let _ = noisy.read_to_end(&mut Vec::new());
     until("noise", async || sample(&alice, r#"errors_total{kind="stream"}"#).await == 1).await;
     assert_eq!(sample(&alice, r#"errors_total{kind="message"}"#).await, 2);
@@ -118,7 +121,7 @@ async fn strangers_and_noise_are_counted() {
 }
 
 #[tokio::test]
-async fn an_address_that_cannot_be_served_is_named_with_a_remedy() {
+async fn an_unusable_metrics_address_is_reported_with_a_remedy() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let taken = listener.local_addr().expect("bound").to_string();
@@ -137,7 +140,7 @@ async fn an_address_that_cannot_be_served_is_named_with_a_remedy() {
 }
 
 #[tokio::test]
-async fn the_health_check_of_containers_tells_well_from_ill() {
+async fn the_health_check_of_containers_detects_an_unhealthy_peer() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let alice = PeerProcess::start(dir.path(), "alice", &FLAGS).await;
     let url = alice.metrics_url();

@@ -1,4 +1,5 @@
-//! The peer: its engine in simulated networks, and real processes.
+//! Tests of the chat peer: its engine in simulated networks, its codecs under fuzzing, and real
+//! processes.
 
 mod demo;
 mod deployment_files;

@@ -1,4 +1,4 @@
-//! Somebody at a real peer process: types lines, reads events.
+//! Real peer process with JSON output: the test types lines and reads events.
 
 use std::path::Path;
 
@@ -7,10 +7,10 @@ use serde_json::Value;
 use super::json_process::JsonProcess;
 use crate::cluster::{rollcall, until};
 
-/// Where peers shout in tests: on this machine, and not on the networks that it is in.
+/// Destinations of LAN broadcasts in tests: only this machine.
 pub(crate) const LOOPBACK: &str = "127.255.255.255,127.0.0.1";
 
-/// A running peer; it ends with the value.
+/// Running peer. Dropping it ends the process.
 pub(crate) struct PeerProcess {
     pub(crate) name: String,
     process: JsonProcess,
@@ -20,11 +20,11 @@ impl PeerProcess {
     /// Starts a peer with these flags and waits until it is ready.
     pub(crate) async fn start(dir: &Path, name: &str, flags: &[&str]) -> Self {
         let mut command = rollcall(dir);
-        for variable in rollcall::config::chat::variables() {
+        for variable in rollcall::config::chat::env_vars() {
             command.env_remove(variable);
         }
         command.args(["peer", "--json", "--name", name]).args(flags);
-        // Short beats, so that a dead link is noticed within a test.
+        // Short heartbeats, so that a test notices a dead link soon.
         command
             .env("P2P_LAN_ADDRESSES", LOOPBACK)
             .env("P2P_HEARTBEAT_INTERVAL", "1s")
@@ -34,13 +34,13 @@ impl PeerProcess {
         Self { name: name.to_owned(), process }
     }
 
-    /// Where it listens.
+    /// Address at which the peer listens for the mesh.
     pub(crate) fn mesh_addr(&self) -> String {
         let listens_at = self.process.ready_field("listen");
         format!("127.0.0.1:{}", listens_at.rsplit(':').next().expect("a port"))
     }
 
-    /// Where its health and metrics are, if it was told to serve them.
+    /// Base URL of its metrics server.
     pub(crate) fn metrics_url(&self) -> String {
         format!("http://{}", self.process.ready_field("metrics"))
     }
@@ -53,7 +53,7 @@ impl PeerProcess {
         self.process.count(is_counted)
     }
 
-    /// How often a text was shown.
+    /// Number of posts with this text.
     pub(crate) fn post_count(&self, text: &str) -> usize {
         self.count(|event| event["event"] == "post" && event["text"] == text)
     }
@@ -62,7 +62,7 @@ impl PeerProcess {
         self.process.type_line(line);
     }
 
-    /// Waits until as many peers are here.
+    /// Waits until `LIST` shows this number of peers.
     pub(crate) async fn wait_for_peers(&mut self, count: usize) {
         until("peers to find each other", async || {
             self.type_line("LIST");
@@ -73,18 +73,18 @@ impl PeerProcess {
         .await;
     }
 
-    /// Waits until a text is here, and gives who said it.
+    /// Waits for a post with this text. Returns its author.
     pub(crate) async fn wait_for_post(&self, text: &str) -> Value {
         let is_it = |event: &Value| event["event"] == "post" && event["text"] == text;
         self.process.wait_for_event(&format!("{text:?} at {}", self.name), is_it).await["from"].clone()
     }
 
-    /// Ends it at once.
+    /// Kills the process.
     pub(crate) fn kill(self) {
         drop(self);
     }
 
-    /// Lets it end by itself, as the person wishes.
+    /// Ends the peer with QUIT. Returns all its events.
     pub(crate) async fn quit(mut self) -> Vec<Value> {
         self.type_line("QUIT");
         let status = self.process.wait_for_exit().await;

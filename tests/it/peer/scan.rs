@@ -1,5 +1,5 @@
-//! `rollcall peer scan`. All processes of this machine share UDP port 50999, so each test has names of its own and does not
-//! mind strangers; where nobody may be there, it has a network of its own.
+//! `rollcall peer scan`. All processes of this machine share UDP port 50999, so each test uses
+//! unique names and ignores other peers.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -22,7 +22,7 @@ fn command(dir: &Path, flags: &[&str]) -> Command {
 }
 
 #[tokio::test]
-async fn a_peer_of_this_machine_is_found_and_keeps_nothing_of_who_looked_around() {
+async fn a_peer_of_this_machine_is_found_and_does_not_list_the_scan() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let name = format!("al{:08x}", rand::random::<u32>());
     let mut al = PeerProcess::start(dir.path(), &name, &["--listen", "127.0.0.1:0", "--lan"]).await;
@@ -38,8 +38,8 @@ async fn a_peer_of_this_machine_is_found_and_keeps_nothing_of_who_looked_around(
     }
     assert_eq!(seen["shared_port"]["refusal"], Value::Null);
     let loopback = |asked: &&Value| asked["to"] == "127.255.255.255";
-    let asked = seen["asked"].as_array().expect("a list").iter().find(loopback).expect("loopback is asked");
-    assert_eq!(asked["was_heard"], true, "its own question came back: {seen}");
+    let asked = seen["asked"].as_array().expect("a list").iter().find(loopback).expect("loopback is queried");
+    assert_eq!(asked["was_heard"], true, "its own query returned: {seen}");
     al.type_line("LIST");
     let is_scan = |uid: &Value| uid.as_str().is_some_and(|uid| uid.starts_with("rollcall-scan@"));
     crate::cluster::until("a list", async || al.count(|event| event["event"] == "list") == 1).await;
@@ -50,22 +50,22 @@ async fn a_peer_of_this_machine_is_found_and_keeps_nothing_of_who_looked_around(
 }
 
 #[tokio::test]
-async fn where_nobody_is_the_reason_is_said_and_it_is_no_failure() {
+async fn a_scan_without_peers_reports_possible_reasons_and_succeeds() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let name = format!("al{:08x}", rand::random::<u32>());
     let al = PeerProcess::start(dir.path(), &name, &["--listen", "127.0.0.1:0", "--lan"]).await;
     al.quit().await;
     let seen = scan(dir.path(), &["--wait", "1"]).await;
     let peers = seen["peers"].as_array().expect("a list");
-    assert!(!peers.iter().any(|peer| peer["name"] == *name), "who left is not found: {seen}");
-    // Peers of other tests may be there.
+    assert!(!peers.iter().any(|peer| peer["name"] == *name), "a peer that has left is not found: {seen}");
+    // Peers of other tests may answer.
     let findings = seen["findings"].as_array().expect("a list");
-    assert!(!peers.is_empty() || !findings.is_empty(), "silence is explained: {seen}");
+    assert!(!peers.is_empty() || !findings.is_empty(), "missing answers are explained: {seen}");
     assert!(findings.iter().all(|finding| !finding["remedy"].as_str().unwrap_or_default().is_empty()), "{seen}");
 }
 
 #[tokio::test]
-async fn how_long_it_takes_is_bounded() {
+async fn the_wait_time_is_bounded() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     for wrong in ["0", "121", "soon"] {
         let output = command(dir.path(), &["--wait", wrong]).output().expect("the program was built");

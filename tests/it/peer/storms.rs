@@ -1,5 +1,5 @@
-//! Everything that a network and its hosts can do, from seeds: every text is shown exactly once to everybody, however the
-//! links fail, once they have failed enough; and nothing is sent without end.
+//! Simulation tests with random faults of the network and the hosts, from seeds. After the faults
+//! have ended, every text has been shown exactly once at every peer. No message circulates forever.
 
 use rand::RngExt;
 
@@ -7,16 +7,17 @@ use super::world::{NetworkConditions, World};
 
 const SEEDS: u64 = 60;
 
-/// A minute and a half of posts, kills, cuts and broken connections; then two minutes of peace.
-fn storm(seed: u64, conditions: NetworkConditions) -> World {
-    let mut world = World::new(seed, conditions);
-    for host in 0..conditions.hosts {
+/// A minute and a half of posts, kills, partitions and broken connections; then two minutes without
+/// faults.
+fn run_with_faults(seed: u64, network: NetworkConditions) -> World {
+    let mut world = World::new(seed, network);
+    for host in 0..network.hosts {
         world.start(host);
     }
     for _ in 0..150 {
         let pause = world.rng.random_range(0..1200);
         world.run_for(pause);
-        let host = world.rng.random_range(0..conditions.hosts);
+        let host = world.rng.random_range(0..network.hosts);
         match world.rng.random_range(0..100) {
             0..60 if world.is_up(host) => world.post(host),
             60..68 => {
@@ -27,16 +28,16 @@ fn storm(seed: u64, conditions: NetworkConditions) -> World {
                 }
             }
             68..73 => {
-                let side = (0..conditions.hosts).map(|_| world.rng.random_range(0..2)).collect();
-                world.cut(side);
+                let side = (0..network.hosts).map(|_| world.rng.random_range(0..2)).collect();
+                world.partition(side);
             }
             73..82 => world.heal(),
-            82..90 => world.break_random_connections(),
+            82..90 => world.break_random_connection(),
             _ => {}
         }
     }
     world.heal();
-    for host in 0..conditions.hosts {
+    for host in 0..network.hosts {
         if !world.is_up(host) {
             world.start(host);
         }
@@ -45,7 +46,7 @@ fn storm(seed: u64, conditions: NetworkConditions) -> World {
     world
 }
 
-/// Runs the seeds; a failing one is named, to be run alone with `ROLLCALL_SEED`.
+/// Runs all seeds. A failing seed is named, so that it can be run alone with `ROLLCALL_SEED`.
 fn each_seed(name: &str, run: impl Fn(u64)) {
     let seeds = match std::env::var("ROLLCALL_SEED") {
         Ok(seed) => {
@@ -61,64 +62,66 @@ fn each_seed(name: &str, run: impl Fn(u64)) {
 }
 
 #[test]
-fn every_text_is_shown_exactly_once_to_everybody() {
+fn every_text_is_shown_exactly_once_at_every_peer() {
     for (hosts, lan) in [(2, true), (5, false), (6, true)] {
         each_seed(&format!("{hosts} hosts"), |seed| {
-            let conditions = NetworkConditions { hosts, mesh: true, lan, loss_permille: 100, delay_ms: 200 };
-            let world = storm(seed, conditions);
-            world.assert_everybody_has_everything();
+            let network = NetworkConditions { hosts, mesh: true, lan, loss_permille: 100, delay_ms: 200 };
+            let world = run_with_faults(seed, network);
+            world.assert_all_texts_are_everywhere();
             let pairs = hosts * (hosts - 1) / 2;
-            assert_eq!(world.open_connections(), pairs, "in peace there is one connection between any two");
+            assert_eq!(world.open_connections(), pairs, "without faults there is one connection between any two hosts");
         });
     }
 }
 
 #[test]
-fn in_peace_nothing_but_heartbeats_and_announcements_is_sent() {
-    let conditions = NetworkConditions { hosts: 6, mesh: true, lan: true, loss_permille: 0, delay_ms: 20 };
-    let mut world = storm(1, conditions);
+fn an_idle_network_sends_only_heartbeats_and_announcements() {
+    let network = NetworkConditions { hosts: 6, mesh: true, lan: true, loss_permille: 0, delay_ms: 20 };
+    let mut world = run_with_faults(1, network);
     let (messages, datagrams) = (world.messages, world.datagrams);
     world.run_for(60_000);
-    // Twenty heartbeats a minute on either end of fifteen connections; two announcements of three datagrams a host.
+    // Twenty heartbeats per minute on either end of fifteen connections; two announcements of three
+    // datagrams per host.
     assert!(world.messages - messages <= 21 * 30, "{}", world.messages - messages);
     assert!(world.datagrams - datagrams <= 6 * 3 * 3, "{}", world.datagrams - datagrams);
 }
 
 #[test]
 fn a_post_crosses_each_connection_at_most_once_each_way() {
-    let conditions = NetworkConditions { hosts: 6, mesh: true, lan: true, loss_permille: 0, delay_ms: 20 };
-    let mut world = World::new(5, conditions);
-    for host in 0..conditions.hosts {
+    let network = NetworkConditions { hosts: 6, mesh: true, lan: true, loss_permille: 0, delay_ms: 20 };
+    let mut world = World::new(5, network);
+    for host in 0..network.hosts {
         world.start(host);
     }
     world.run_for(20_000);
-    for host in 0..conditions.hosts {
+    for host in 0..network.hosts {
         let (messages, datagrams) = (world.messages, world.datagrams);
         world.post(host);
-        // Long before the next heartbeat or announcement of most; theirs are counted generously.
+        // Most hosts send no heartbeat or announcement in this time. The bounds allow for the
+        // others.
         world.run_for(100);
         assert!(world.messages - messages <= 2 * 15 + 30, "{}", world.messages - messages);
         assert!(world.datagrams - datagrams <= 5 + 3, "{}", world.datagrams - datagrams);
     }
-    world.assert_everybody_has_everything();
+    world.assert_all_texts_are_everywhere();
 }
 
 #[test]
-fn a_cut_that_heals_lets_everybody_have_what_the_other_side_said() {
-    let conditions = NetworkConditions { hosts: 6, mesh: true, lan: false, loss_permille: 0, delay_ms: 20 };
-    let mut world = World::new(9, conditions);
-    for host in 0..conditions.hosts {
+fn after_a_partition_heals_every_peer_gets_the_texts_of_the_other_side() {
+    let network = NetworkConditions { hosts: 6, mesh: true, lan: false, loss_permille: 0, delay_ms: 20 };
+    let mut world = World::new(9, network);
+    for host in 0..network.hosts {
         world.start(host);
     }
     world.run_for(10_000);
-    world.cut(vec![0, 0, 0, 1, 1, 1]);
+    world.partition(vec![0, 0, 0, 1, 1, 1]);
     world.run_for(6_000);
     for round in 0..200 {
-        world.post(round % conditions.hosts);
+        world.post(round % network.hosts);
         world.run_for(100);
     }
     assert!(world.hosts[0].shown.len() < world.posted.len() / 2);
     world.heal();
     world.run_for(60_000);
-    world.assert_everybody_has_everything();
+    world.assert_all_texts_are_everywhere();
 }

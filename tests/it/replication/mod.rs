@@ -1,4 +1,5 @@
-//! What the next leader knows: who is online, who is registered, and what a cold start remembers.
+//! Replication between node processes: the lists of a new leader, and the snapshots of a cold
+//! start.
 
 mod cold;
 mod takeover;

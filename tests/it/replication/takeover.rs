@@ -1,4 +1,4 @@
-//! Lists that outlive their leader.
+//! Takeover: lists of users and clients after a change of the leader.
 
 use std::fs;
 use std::time::Duration;
@@ -10,8 +10,9 @@ use crate::cluster::{Cluster, Plan, until};
 
 const CLIENTS: usize = 40;
 
-/// Longer than a follower takes to be in step from its start on, which is three pulses of the leader, on a busy machine, too.
-const TOLD: Duration = Duration::from_secs(3);
+/// Time in which a started follower becomes up to date, even on a busy machine. Three status
+/// messages of the leader are enough.
+const CATCH_UP_TIME: Duration = Duration::from_secs(3);
 
 fn name(number: usize) -> String {
     format!("client{number:02}")
@@ -33,19 +34,19 @@ async fn register_all(cluster: &Cluster) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_first_list_of_a_new_leader_shows_everybody_who_is_online_and_where() {
+async fn the_first_list_of_a_new_leader_has_every_online_client_with_its_address() {
     let mut cluster = Plan::documented().start().await;
     let all = register_all(&cluster).await;
     for name in &all {
         let body = json!({"username": name, "addr": "10.9.9.9:4321"}).to_string();
         assert_eq!(cluster.lead().post("/heartbeat", body).await.status, 200);
     }
-    sleep(TOLD).await;
+    sleep(CATCH_UP_TIME).await;
     for _ in 0..2 {
         let old = cluster.leader().await;
         cluster.kill9(old);
         let new = cluster.leader_after(old).await;
-        // Asked once, not until it is so.
+        // One request without retries.
         let online = cluster.at(new).get("/discover").await.json();
         let clients = online["online_clients"].as_array().expect("a list");
         assert_eq!(clients.len(), CLIENTS, "{online}");
@@ -56,7 +57,7 @@ async fn the_first_list_of_a_new_leader_shows_everybody_who_is_online_and_where(
     }
 }
 
-/// Whether a follower has heard of the leader and of everybody who is online.
+/// Whether a follower knows the leader and the number of online clients.
 async fn has_all(cluster: &Cluster, follower: usize, leader: usize) -> bool {
     let health = cluster.health(follower).await;
     health.is_some_and(|health| {
@@ -65,13 +66,13 @@ async fn has_all(cluster: &Cluster, follower: usize, leader: usize) -> bool {
 }
 
 #[tokio::test]
-async fn a_follower_answers_lists_from_its_copy_if_asked_to_and_says_how_old_that_is() {
+async fn a_follower_serves_stale_lists_on_request_and_reports_their_age() {
     let cluster = Plan::documented().start().await;
     cluster.register("alice", "10.0.0.1:9000").await;
-    cluster.beat("alice").await;
+    cluster.heartbeat("alice").await;
     let (follower, leader) = cluster.follower().await;
     let refused = cluster.at(follower).get("/discover").await;
-    assert_eq!(refused.status, 403, "only who asks for it gets a copy: {refused}");
+    assert_eq!(refused.status, 403, "a stale read must be requested: {refused}");
     let mut online = json!(null);
     until("the follower's copy", async || {
         let answer = cluster.at(follower).get("/discover?stale=true").await;
@@ -83,7 +84,7 @@ async fn a_follower_answers_lists_from_its_copy_if_asked_to_and_says_how_old_tha
     .await;
     assert_eq!(online["online_clients"], json!([{"username": "alice", "addr": "10.0.0.1:9000"}]));
     assert_eq!(online["is_leader"], false);
-    // It learns with the leader's next pulse that the leader has all users.
+    // The next status message of the leader says that its list of users is complete.
     until("the follower's copy of all users", async || {
         let users = cluster.at(follower).get("/users?stale=true&limit=1").await;
         assert!(users.status == 200 || users.json()["code"] == "index_rebuilding", "{users}");
@@ -91,16 +92,17 @@ async fn a_follower_answers_lists_from_its_copy_if_asked_to_and_says_how_old_tha
     })
     .await;
     assert_eq!(cluster.at(follower).get("/discovery/online?stale").await.json()["online"], json!(["alice"]));
-    // A leader's list has no age, and other routes have no copy.
+    // A list of the leader has no age, and other routes have no stale reads.
     let fresh = cluster.at(leader).get("/discover?stale=true").await;
     assert_eq!((fresh.json()["is_leader"].clone(), fresh.header("rollcall-age-ms")), (json!(true), None));
     assert_eq!(cluster.at(follower).get("/images/alice?stale=true").await.status, 403);
     assert_eq!(cluster.at(follower).get("/users?stale=true&limit=x").await.status, 400);
 }
 
-/// It knows nobody when it begins to lead, so it must ask before it answers.
+/// The node knows no client when it starts to lead, so it must pull from the others before it
+/// answers.
 #[tokio::test]
-async fn a_node_that_leads_right_after_its_start_shows_no_empty_list() {
+async fn a_node_that_leads_right_after_its_start_serves_no_empty_list() {
     let mut plan = Plan::documented();
     for index in 0..3 {
         plan = plan.env_of(index, "ROLLCALL_LOAD_SOURCE", &format!("file:load-{index}"));
@@ -114,9 +116,9 @@ async fn a_node_that_leads_right_after_its_start_shows_no_empty_list() {
         }
         let all = register_all(&cluster).await;
         for name in &all {
-            cluster.beat(name).await;
+            cluster.heartbeat(name).await;
         }
-        sleep(TOLD).await;
+        sleep(CATCH_UP_TIME).await;
         cluster.kill9(new);
         let _ = fs::remove_file(cluster.node_dir(new).join("snapshot"));
         cluster.start(new);
@@ -130,20 +132,20 @@ async fn a_node_that_leads_right_after_its_start_shows_no_empty_list() {
     }
 }
 
-/// The bucket cannot be read, so whatever the new leader knows it was told.
+/// The bucket cannot be read, so all users of the new leader come from other nodes.
 #[tokio::test]
-async fn a_new_leader_knows_all_users_without_the_bucket_and_writes_again_once_it_is_back() {
+async fn a_new_leader_lists_all_users_during_an_outage_of_the_bucket_and_writes_after_it() {
     let mut cluster = Plan::documented().start().await;
     let all = register_all(&cluster).await;
-    // The followers have to be in step once: until then they would have to read the bucket.
-    sleep(TOLD).await;
+    // The followers must be up to date once. Before that they would have to read the bucket.
+    sleep(CATCH_UP_TIME).await;
     let away = cluster.dir().join("data/away");
     fs::rename(cluster.bucket(), &away).expect("the bucket goes away");
     let old = cluster.leader().await;
     cluster.kill9(old);
     let new = cluster.leader_after(old).await;
     assert_eq!(names(&cluster, new, "/users", "users").await, all);
-    cluster.beat(&all[0]).await;
+    cluster.heartbeat(&all[0]).await;
     assert_eq!(names(&cluster, new, "/discover", "online_clients").await, all[..1]);
 
     let refused = cluster.at(new).post("/register", r#"{"username":"late"}"#).await;
@@ -155,7 +157,7 @@ async fn a_new_leader_knows_all_users_without_the_bucket_and_writes_again_once_i
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_a_moment_before_the_leader_died_is_in_the_next_ones_first_list() {
+async fn a_registration_acknowledged_right_before_the_leaders_death_is_in_the_next_leaders_first_list() {
     let mut cluster = Plan::quick().start().await;
     for round in 0..6 {
         let old = cluster.leader().await;
@@ -171,22 +173,23 @@ async fn what_was_acknowledged_a_moment_before_the_leader_died_is_in_the_next_on
     }
 }
 
-/// Ten leaders in a row, by kill and by SIGTERM: who is silent is gone in time, who is not stays the whole time.
+/// Ten leaders in a row end by SIGKILL or SIGTERM. A client without heartbeats goes offline in
+/// time, and a client with heartbeats stays online.
 #[tokio::test]
-async fn a_chain_of_elections_keeps_no_silent_client_online_and_loses_no_other() {
+async fn across_ten_elections_only_the_silent_client_goes_offline() {
     const TTL: Duration = Duration::from_secs(4);
-    const MOST_FORGIVEN: Duration = Duration::from_secs(15);
+    const MAX_EXTENSION: Duration = Duration::from_secs(15);
     let mut cluster = Plan::quick().env("HEARTBEAT_TTL_SECONDS", "4").start().await;
     for name in ["silent", "lively"] {
         cluster.register(name, "10.0.0.1:9000").await;
     }
-    cluster.beat("lively").await;
-    // Its heartbeat was taken between these two.
+    cluster.heartbeat("lively").await;
+    // The heartbeat of the silent client was accepted between these two times.
     let not_before = Instant::now();
-    cluster.beat("silent").await;
+    cluster.heartbeat("silent").await;
     let silent_since = Instant::now();
-    // The server counts whole milliseconds.
-    let soonest = TTL.saturating_sub(Duration::from_millis(2));
+    // The server counts in whole milliseconds.
+    let earliest = TTL.saturating_sub(Duration::from_millis(2));
     for round in 0..10 {
         sleep(Duration::from_millis(700)).await;
         let old = cluster.leader().await;
@@ -199,16 +202,24 @@ async fn a_chain_of_elections_keeps_no_silent_client_online_and_loses_no_other()
         let online = names(&cluster, new, "/discover", "online_clients").await;
         assert!(online.contains(&"lively".to_owned()), "round {round}: {online:?}");
         let silent = online.contains(&"silent".to_owned());
-        assert!(silent || not_before.elapsed() >= soonest, "gone after {:?}", silent_since.elapsed());
-        assert!(!silent || silent_since.elapsed() < TTL + MOST_FORGIVEN, "there after {:?}", silent_since.elapsed());
-        cluster.beat("lively").await;
+        assert!(silent || not_before.elapsed() >= earliest, "offline after {:?}", silent_since.elapsed());
+        assert!(
+            !silent || silent_since.elapsed() < TTL + MAX_EXTENSION,
+            "still online after {:?}",
+            silent_since.elapsed()
+        );
+        cluster.heartbeat("lively").await;
         cluster.start(old);
         until("the node to answer", async || cluster.health(old).await.is_some()).await;
     }
-    until("the silent one's end", async || {
+    until("the silent client to go offline", async || {
         let online: Value = cluster.lead().get("/discovery/online").await.json();
         let silent = online["online"].as_array().expect("a list").contains(&json!("silent"));
-        assert!(!silent || silent_since.elapsed() < TTL + MOST_FORGIVEN, "there after {:?}", silent_since.elapsed());
+        assert!(
+            !silent || silent_since.elapsed() < TTL + MAX_EXTENSION,
+            "still online after {:?}",
+            silent_since.elapsed()
+        );
         !silent
     })
     .await;

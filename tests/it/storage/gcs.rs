@@ -1,20 +1,22 @@
-//! Cloud Storage, played by [`FakeGcs`]: what is particular to it.
+//! The Cloud Storage store on [`FakeGcs`]: the suite, and the behaviour that only this store has.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rollcall::storage::{Backend, BackendError, Bucket, Created, Folder, Gcs, GcsConfig, Key, Version};
+use rollcall::storage::{
+    Backend, BackendError, Bucket, CreateOutcome, Folder, GcsBackend, GcsConfig, Key, ObjectVersion,
+};
 
+use super::failures::{FailingStore, Failure, every_failure};
 use super::fake_gcs::{BUCKET, FakeGcs, Fault};
 use super::suite::{self, PAGE_SIZE, every_behaviour, image, profile, put, user};
-use super::troubles::{Trouble, Troubled, every_trouble};
 
-async fn connect(fake: &FakeGcs, bucket: &str) -> Arc<Gcs> {
+async fn connect(fake: &FakeGcs, bucket: &str) -> Arc<GcsBackend> {
     let page_size = u32::try_from(PAGE_SIZE).unwrap();
     let config = GcsConfig::emulator(bucket, &fake.url()).with_page_size(page_size);
-    Arc::new(Gcs::connect(config).await.expect("it needs no credentials"))
+    Arc::new(GcsBackend::connect(config).await.expect("it needs no credentials"))
 }
 
 async fn open() -> (Bucket, FakeGcs) {
@@ -24,22 +26,22 @@ async fn open() -> (Bucket, FakeGcs) {
 
 every_behaviour!(super::gcs::open);
 
-struct TroubledGcs {
+struct FailingGcs {
     bucket: Bucket,
     fake: FakeGcs,
 }
 
-impl Troubled for TroubledGcs {
+impl FailingStore for FailingGcs {
     fn bucket(&self) -> Bucket {
         self.bucket.clone()
     }
 
-    fn inject(&self, count: usize, trouble: Trouble) {
-        let fault = match trouble {
-            Trouble::Passing => Fault::Status(503),
-            Trouble::Hopeless => Fault::Status(403),
-            Trouble::LostAnswer => Fault::LoseAnswer,
-            Trouble::Hang => Fault::Hang,
+    fn inject(&self, count: usize, failure: Failure) {
+        let fault = match failure {
+            Failure::Transient => Fault::Status(503),
+            Failure::Permanent => Fault::Status(403),
+            Failure::LostResponse => Fault::LoseResponse,
+            Failure::Hang => Fault::Hang,
         };
         self.fake.faults().inject(count, fault);
     }
@@ -49,16 +51,16 @@ impl Troubled for TroubledGcs {
     }
 }
 
-async fn open_troubled() -> TroubledGcs {
+async fn open_failing() -> FailingGcs {
     let (bucket, fake) = open().await;
-    TroubledGcs { bucket, fake }
+    FailingGcs { bucket, fake }
 }
 
-every_trouble!(super::gcs::open_troubled);
+every_failure!(super::gcs::open_failing);
 
-/// One call of each kind, straight to the store.
-async fn one_of_each(store: &Gcs) -> [(&'static str, Option<BackendError>); 5] {
-    let version = Version("1".into());
+/// One call of each operation, directly to the store.
+async fn one_of_each(store: &GcsBackend) -> [(&'static str, Option<BackendError>); 5] {
+    let version = ObjectVersion("1".into());
     [
         ("create", store.create(&Key::Cluster, Bytes::new()).await.err()),
         ("replace", store.replace_if(&Key::Cluster, &version, Bytes::new()).await.err()),
@@ -69,7 +71,7 @@ async fn one_of_each(store: &Gcs) -> [(&'static str, Option<BackendError>); 5] {
 }
 
 #[tokio::test]
-async fn every_passing_failure_is_transient_and_the_store_itself_never_tries_again() {
+async fn every_temporary_failure_is_transient_and_the_store_never_retries() {
     let fake = FakeGcs::start();
     let store = connect(&fake, BUCKET).await;
     for fault in [Fault::Status(408), Fault::Status(429), Fault::Status(500), Fault::Status(503), Fault::Cut] {
@@ -84,7 +86,7 @@ async fn every_passing_failure_is_transient_and_the_store_itself_never_tries_aga
 }
 
 #[tokio::test]
-async fn every_refusal_that_a_person_must_mend_is_permanent_and_says_how() {
+async fn every_failure_that_the_operator_must_repair_is_permanent_and_names_the_remedy() {
     let fake = FakeGcs::start();
     let store = connect(&fake, BUCKET).await;
     for (status, remedy) in [(401, "make a new one"), (403, "Storage Object Admin"), (404, "FIREBASE_BUCKET")] {
@@ -97,7 +99,7 @@ async fn every_refusal_that_a_person_must_mend_is_permanent_and_says_how() {
 }
 
 #[tokio::test]
-async fn a_bucket_that_does_not_exist_is_no_empty_bucket() {
+async fn a_missing_bucket_is_not_an_empty_bucket() {
     let fake = FakeGcs::start();
     let store = connect(&fake, "another.appspot.com").await;
     for (operation, error) in one_of_each(&store).await {
@@ -107,42 +109,43 @@ async fn a_bucket_that_does_not_exist_is_no_empty_bucket() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_is_no_answer() {
+async fn a_truncated_response_counts_as_no_response() {
     let (bucket, fake) = open().await;
-    fake.faults().inject(1, Fault::CutAnswer);
+    fake.faults().inject(1, Fault::CutResponse);
     put(&bucket, &Key::Cluster, b"first").await;
-    fake.faults().inject(1, Fault::CutAnswer);
+    fake.faults().inject(1, Fault::CutResponse);
     assert_eq!(bucket.get(&Key::Cluster).await.unwrap().expect("it is there").bytes, "first");
     put(&bucket, &Key::Check(1), b"").await;
-    fake.faults().inject(1, Fault::CutAnswer);
+    fake.faults().inject(1, Fault::CutResponse);
     assert_eq!(bucket.list(&Folder::Checks).await.unwrap(), ["00000001.txt"]);
 }
 
 #[tokio::test]
-async fn the_store_itself_does_not_resume_a_read_that_broke_off() {
+async fn the_store_does_not_resume_a_truncated_read() {
     let fake = FakeGcs::start();
     let store = connect(&fake, BUCKET).await;
     store.create(&Key::Cluster, Bytes::from_static(b"first")).await.unwrap();
-    fake.faults().inject(1, Fault::CutAnswer);
+    fake.faults().inject(1, Fault::CutResponse);
     assert!(matches!(store.get(&Key::Cluster).await, Err(BackendError::Transient(_))));
     assert_eq!(fake.faults().requests(), 2);
 }
 
 #[tokio::test]
-async fn a_refused_precondition_is_read_back_even_when_the_server_errs() {
+async fn a_write_is_retried_if_its_precondition_was_refused_without_an_object() {
     let (bucket, fake) = open().await;
-    // The server refuses although there is nothing: the name became free meanwhile, so the write is tried again.
+    // The server refuses the write, but there is no object: it may have just been deleted. So the
+    // write is retried.
     fake.faults().inject(1, Fault::Status(412));
     put(&bucket, &Key::Cluster, b"first").await;
     assert_eq!(fake.faults().requests(), 3);
 }
 
 #[tokio::test]
-async fn a_slow_server_is_waited_for_within_the_deadline() {
+async fn a_slow_response_within_the_deadline_is_accepted() {
     let (bucket, fake) = open().await;
     fake.faults().inject(1, Fault::Slow(Duration::from_millis(50)));
     let created = bucket.create(&Key::Cluster, Bytes::new()).await.unwrap();
-    assert!(matches!(created, Created::New(_)));
+    assert!(matches!(created, CreateOutcome::Created(_)));
     assert_eq!(fake.faults().requests(), 1);
 }
 
@@ -157,35 +160,35 @@ async fn objects_are_stored_with_their_media_type() {
 }
 
 #[tokio::test]
-async fn nobody_listening_is_transient() {
-    // A port that was free a moment ago: the fake is gone.
+async fn a_refused_connection_is_transient() {
+    // The port of a fake that has just been dropped.
     let url = FakeGcs::start().url();
     tokio::task::yield_now().await;
-    let store = Gcs::connect(GcsConfig::emulator(BUCKET, &url)).await.unwrap();
+    let store = GcsBackend::connect(GcsConfig::emulator(BUCKET, &url)).await.unwrap();
     for (operation, error) in one_of_each(&store).await {
         assert!(matches!(error, Some(BackendError::Transient(_))), "{operation}: {error:?}");
     }
 }
 
 #[tokio::test]
-async fn an_emulator_is_named_with_or_without_its_scheme() {
+async fn an_emulator_address_may_have_a_scheme() {
     let fake = FakeGcs::start();
     let bare = fake.url().trim_start_matches("http://").to_owned();
     for host in [fake.url(), bare, fake.url() + "/"] {
-        let store = Gcs::connect(GcsConfig::emulator(BUCKET, &host)).await.unwrap();
+        let store = GcsBackend::connect(GcsConfig::emulator(BUCKET, &host)).await.unwrap();
         assert_eq!(store.get(&Key::Cluster).await.unwrap(), None, "{host}");
         assert!(store.describe().contains(&fake.url()), "{}", store.describe());
     }
 }
 
 #[tokio::test]
-async fn what_cannot_be_connected_to_is_said_before_anything_is_sent() {
+async fn invalid_connection_settings_are_reported_before_any_request() {
     for (config, word) in [
         (GcsConfig::emulator("No Bucket!", "127.0.0.1:1"), "FIREBASE_BUCKET"),
         (GcsConfig::emulator(BUCKET, "not a host"), "STORAGE_EMULATOR_HOST"),
         (GcsConfig::google(BUCKET, PathBuf::from("no/such/key.json")), "GOOGLE_APPLICATION_CREDENTIALS"),
     ] {
-        let error = Gcs::connect(config).await.expect_err("it cannot work");
+        let error = GcsBackend::connect(config).await.expect_err("it cannot work");
         assert!(matches!(&error, BackendError::Permanent(text) if text.contains(word)), "{error}");
     }
 }

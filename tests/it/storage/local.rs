@@ -1,4 +1,5 @@
-//! What is particular to the local directory: processes, disks, temporary files.
+//! The store in a local directory: the suite, and its behaviour with processes, disks and temporary
+//! files.
 
 use std::fs::{self, File};
 use std::future::{Ready, ready};
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
-use rollcall::storage::{Backend, BackendError, Bucket, BucketError, Created, Folder, Key, Local};
+use rollcall::storage::{Backend, BackendError, Bucket, BucketError, CreateOutcome, Folder, Key, LocalBackend};
 use rollcall_core::clock;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -21,7 +22,7 @@ fn open() -> Ready<(Bucket, TempDir)> {
 }
 
 fn open_in(root: &Path, boot_tag: &str) -> Bucket {
-    suite::bucket(Arc::new(Local::open(root.to_path_buf(), boot_tag, PAGE_SIZE).expect("it opens")))
+    suite::bucket(Arc::new(LocalBackend::open(root.to_path_buf(), boot_tag, PAGE_SIZE).expect("it opens")))
 }
 
 every_behaviour!(super::local::open);
@@ -32,7 +33,7 @@ fn temps(root: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_is_stored_is_for_the_account_that_runs_the_nodes_alone() {
+async fn only_the_account_of_the_nodes_can_read_the_objects() {
     let dir = tempfile::tempdir().unwrap();
     let bucket = open_in(&dir.path().join("bucket"), "boot");
     let version = put(&bucket, &profile("alice"), b"old").await;
@@ -60,7 +61,7 @@ async fn what_is_stored_is_for_the_account_that_runs_the_nodes_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_stores_on_one_directory_never_both_win() {
+async fn two_stores_on_one_directory_never_create_the_same_object() {
     let dir = tempfile::tempdir().unwrap();
     let buckets = [open_in(dir.path(), "one"), open_in(dir.path(), "two")];
     let mut tasks = JoinSet::new();
@@ -69,7 +70,10 @@ async fn two_stores_on_one_directory_never_both_win() {
             let bucket = bucket.clone();
             tasks.spawn(async move {
                 let bytes = Bytes::from(format!("writer {writer}"));
-                matches!(bucket.create(&profile(&format!("u{number}")), bytes).await.unwrap(), Created::New(_))
+                matches!(
+                    bucket.create(&profile(&format!("u{number}")), bytes).await.unwrap(),
+                    CreateOutcome::Created(_)
+                )
             });
         }
     }
@@ -111,7 +115,7 @@ fn a_start_removes_only_temporary_files_older_than_an_hour() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join(".tmp")).unwrap();
     let now = u64::try_from(clock::wall_now().unix_seconds()).unwrap();
-    // A minute on either side, for the time that the test itself takes.
+    // One minute older or younger, for the duration of the test itself.
     for (name, age_seconds) in [("old", 3660), ("young", 3540), ("ahead", 0)] {
         let file = File::create(dir.path().join(".tmp").join(name)).unwrap();
         file.set_modified(UNIX_EPOCH + Duration::from_secs(now - age_seconds)).unwrap();
@@ -123,12 +127,12 @@ fn a_start_removes_only_temporary_files_older_than_an_hour() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_made_is_named_with_the_remedy() {
+fn the_error_about_a_directory_that_cannot_be_created_names_the_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "in the way").unwrap();
     for root in [file.clone(), file.join("bucket")] {
-        let error = Local::open(root.clone(), "boot", PAGE_SIZE).expect_err("a file is in the way");
+        let error = LocalBackend::open(root.clone(), "boot", PAGE_SIZE).expect_err("a file is in the way");
         let BackendError::Permanent(text) = &error else { panic!("{error:?}") };
         assert!(text.contains(&*root.to_string_lossy()) && text.contains("move it away"), "{text}");
     }
@@ -136,10 +140,10 @@ fn a_directory_that_cannot_be_made_is_named_with_the_remedy() {
 }
 
 #[tokio::test]
-async fn a_write_that_cannot_be_is_an_error_with_a_remedy_and_leaves_nothing() {
+async fn an_impossible_write_fails_with_a_remedy_and_leaves_no_file() {
     let dir = tempfile::tempdir().unwrap();
     let bucket = open_in(dir.path(), "boot");
-    // A file where the user's directory should be: no process can write there, not even root's.
+    // A file in place of the user's directory: no account can write below it, not even root.
     fs::create_dir(dir.path().join("users")).unwrap();
     fs::write(dir.path().join("users/alice"), "").unwrap();
     let error = bucket.create(&profile("alice"), Bytes::from_static(b"x")).await.expect_err("no place to write to");
@@ -149,7 +153,7 @@ async fn a_write_that_cannot_be_is_an_error_with_a_remedy_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn no_temporary_file_is_left_by_those_who_lose() {
+async fn refused_writes_leave_no_temporary_file() {
     let dir = tempfile::tempdir().unwrap();
     let bucket = open_in(dir.path(), "boot");
     let version = put(&bucket, &Key::Cluster, b"first").await;
@@ -161,7 +165,7 @@ async fn no_temporary_file_is_left_by_those_who_lose() {
 }
 
 #[tokio::test]
-async fn listings_pass_over_what_is_no_object() {
+async fn listings_skip_entries_that_are_not_objects() {
     let dir = tempfile::tempdir().unwrap();
     let bucket = open_in(dir.path(), "boot");
     put(&bucket, &Key::Image(user("alice"), image(1)), b"png").await;
@@ -173,17 +177,17 @@ async fn listings_pass_over_what_is_no_object() {
 }
 
 #[tokio::test]
-async fn a_dropped_write_takes_effect_whole_or_not_at_all() {
+async fn a_dropped_write_takes_effect_completely_or_not_at_all() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Local::open(dir.path().to_path_buf(), "boot", PAGE_SIZE).unwrap();
+    let store = LocalBackend::open(dir.path().to_path_buf(), "boot", PAGE_SIZE).unwrap();
     let bytes = Bytes::from(vec![7; 100_000]);
     for number in 0..20 {
-        // One poll starts the write; the drop gives up on it.
+        // One poll starts the write; then it is dropped.
         let key = Key::Check(number);
         let mut write = store.create(&key, bytes.clone());
         assert!(futures_util::poll!(&mut write).is_pending());
     }
-    // The runtime of the test is left only when every write that began has ended; until then a name may appear.
+    // Writes that have started may still take effect until the runtime of the test shuts down.
     for number in 0..20 {
         let found = store.get(&Key::Check(number)).await.unwrap();
         assert!(found.is_none_or(|entry| entry.bytes == bytes), "a part of an object was read");
@@ -191,9 +195,9 @@ async fn a_dropped_write_takes_effect_whole_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn a_lock_that_is_never_given_back_is_an_error_and_not_the_end_of_the_store() {
+async fn a_lock_that_is_never_released_is_a_transient_error() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Local::open(dir.path().to_path_buf(), "boot", PAGE_SIZE).unwrap();
+    let store = LocalBackend::open(dir.path().to_path_buf(), "boot", PAGE_SIZE).unwrap();
     let version = store.create(&Key::Cluster, Bytes::from_static(b"first")).await.unwrap();
     let lock = File::create(dir.path().join(".lock")).unwrap();
     lock.lock().unwrap();
@@ -205,7 +209,7 @@ async fn a_lock_that_is_never_given_back_is_an_error_and_not_the_end_of_the_stor
 }
 
 #[tokio::test]
-async fn what_is_no_object_is_told_from_a_store_that_fails() {
+async fn an_unreadable_object_is_not_an_error_of_the_whole_store() {
     let dir = tempfile::tempdir().unwrap();
     let bucket = open_in(dir.path(), "boot");
     let path = |username: &str| dir.path().join(profile(username).path());
@@ -229,12 +233,12 @@ async fn what_is_no_object_is_told_from_a_store_that_fails() {
     }
 }
 
-/// Whatever takes the bucket's directory away.
-fn take_away(root: &Path) {
+/// Moves the bucket's directory away.
+fn move_away(root: &Path) {
     fs::rename(root, root.with_extension("away")).unwrap();
 }
 
-async fn assert_away(bucket: &Bucket, root: &Path) {
+async fn assert_root_replaced(bucket: &Bucket, root: &Path) {
     let errors = [
         bucket.get(&profile("alice")).await.expect_err("get"),
         bucket.get(&profile("nobody")).await.expect_err("get of nothing"),
@@ -250,17 +254,17 @@ async fn assert_away(bucket: &Bucket, root: &Path) {
 }
 
 #[tokio::test]
-async fn a_directory_that_was_taken_away_is_not_an_empty_bucket() {
+async fn a_moved_directory_is_not_an_empty_bucket() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("bucket");
     let bucket = open_in(&root, "boot");
     put(&bucket, &profile("alice"), b"hello").await;
-    take_away(&root);
-    assert_away(&bucket, &root).await;
+    move_away(&root);
+    assert_root_replaced(&bucket, &root).await;
     assert!(!root.exists(), "it was made again");
-    // Another directory in its place is no better, whatever it holds.
+    // Another directory in its place is rejected too.
     fs::create_dir_all(root.join(".tmp")).unwrap();
-    assert_away(&bucket, &root).await;
+    assert_root_replaced(&bucket, &root).await;
     assert!(!root.join("users").exists());
     fs::remove_dir_all(&root).unwrap();
     fs::rename(root.with_extension("away"), &root).unwrap();
@@ -268,12 +272,12 @@ async fn a_directory_that_was_taken_away_is_not_an_empty_bucket() {
 }
 
 #[tokio::test]
-async fn a_directory_that_was_deleted_and_made_again_is_another_one() {
+async fn a_directory_that_was_deleted_and_created_again_is_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("bucket");
     let bucket = open_in(&root, "boot");
     fs::remove_dir_all(&root).unwrap();
-    // A file system may give the new directory the number of the old one, if nobody holds it.
+    // Without an open handle the new directory could get the inode number of the old one.
     fs::create_dir_all(root.join(".tmp")).unwrap();
-    assert_away(&bucket, &root).await;
+    assert_root_replaced(&bucket, &root).await;
 }

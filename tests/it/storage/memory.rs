@@ -1,30 +1,30 @@
-//! The store in memory.
+//! The store in memory: both suites.
 
 use std::future::{Ready, ready};
 use std::sync::Arc;
 
-use rollcall::storage::{Bucket, Fault, Memory};
+use rollcall::storage::{Bucket, Fault, MemoryBackend};
 
+use super::failures::{FailingStore, Failure, every_failure};
 use super::suite::{self, PAGE_SIZE, every_behaviour};
-use super::troubles::{Trouble, Troubled, every_trouble};
 
 fn open() -> Ready<(Bucket, ())> {
-    ready((suite::bucket(Arc::new(Memory::new().with_page_size(PAGE_SIZE))), ()))
+    ready((suite::bucket(Arc::new(MemoryBackend::new().with_page_size(PAGE_SIZE))), ()))
 }
 
 every_behaviour!(super::memory::open);
 
-impl Troubled for Memory {
+impl FailingStore for MemoryBackend {
     fn bucket(&self) -> Bucket {
         suite::bucket(Arc::new(self.clone()))
     }
 
-    fn inject(&self, count: usize, trouble: Trouble) {
-        let fault = match trouble {
-            Trouble::Passing => Fault::Transient,
-            Trouble::Hopeless => Fault::Permanent,
-            Trouble::LostAnswer => Fault::LoseAnswer,
-            Trouble::Hang => Fault::Hang,
+    fn inject(&self, count: usize, failure: Failure) {
+        let fault = match failure {
+            Failure::Transient => Fault::Transient,
+            Failure::Permanent => Fault::Permanent,
+            Failure::LostResponse => Fault::LoseResponse,
+            Failure::Hang => Fault::Hang,
         };
         self.faults().inject(count, &fault);
     }
@@ -34,8 +34,8 @@ impl Troubled for Memory {
     }
 }
 
-fn open_troubled() -> Ready<Memory> {
-    ready(Memory::new())
+fn open_failing() -> Ready<MemoryBackend> {
+    ready(MemoryBackend::new())
 }
 
-every_trouble!(super::memory::open_troubled);
+every_failure!(super::memory::open_failing);

@@ -1,10 +1,10 @@
-//! One suite of behaviours, run against every kind of store, and what is particular to each kind.
+//! Tests of the stores: one suite for every kind, and the behaviour that only one kind has.
 
-mod check;
+mod bucket_check;
 mod cluster;
+mod failures;
 pub(crate) mod fake_gcs;
 mod gcs;
 mod local;
 mod memory;
 mod suite;
-mod troubles;

@@ -1,25 +1,26 @@
-//! What every kind of store must do when nothing goes wrong.
+//! Suite for every kind of store: its behaviour without faults.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rollcall::storage::{Backend, Bucket, Created, Folder, Key, RetryPolicy};
+use rollcall::storage::{Backend, Bucket, CreateOutcome, Folder, Key, RetryPolicy};
 use rollcall_core::{ImageKind, ImageName, Username, WallMs};
 use tokio::task::JoinSet;
 
-/// The page size of every store under test, so that few objects cross a border.
+/// Names per page in every store under test, so that a few objects need several pages.
 pub(super) const PAGE_SIZE: usize = 3;
 
-/// Makes a module's tests of all behaviours below; `$open()` is a future of a fresh bucket and what keeps it alive.
+/// Generates a test of each behaviour below. `$open()` is a future of an empty bucket and of a
+/// value that keeps the bucket alive.
 macro_rules! every_behaviour {
     ($open:path) => {
         crate::storage::suite::every_behaviour! { $open =>
-            what_was_created_is_read_back, nothing_is_there_until_it_is_written, a_second_create_finds_the_first,
-            the_very_same_bytes_count_as_ours, of_many_who_create_at_once_exactly_one_wins,
-            a_replacement_needs_the_present_version, of_many_who_replace_at_once_one_wins_each_version,
-            readers_see_whole_objects_while_they_are_replaced, lists_end_exactly_at_page_borders,
-            users_are_listed_once_and_in_order, images_belong_to_one_user, what_is_deleted_is_gone,
+            a_created_object_is_read_back, an_empty_bucket_has_no_objects, a_second_create_returns_the_existing_object,
+            a_second_create_with_the_same_bytes_succeeds, of_concurrent_creates_exactly_one_succeeds,
+            a_replacement_needs_the_current_version, of_concurrent_replacements_one_succeeds_per_version,
+            readers_see_complete_objects_during_replacements, listings_are_complete_at_page_boundaries,
+            users_are_listed_once_and_in_order, images_are_listed_per_user, a_deleted_object_does_not_exist,
         }
     };
     ($open:path => $($behaviour:ident),* $(,)?) => {
@@ -34,9 +35,9 @@ macro_rules! every_behaviour {
 }
 pub(super) use every_behaviour;
 
-/// A bucket with pauses short enough for tests.
+/// A bucket with short backoffs.
 pub(super) fn bucket(backend: Arc<dyn Backend>) -> Bucket {
-    Bucket::new(backend, RetryPolicy { first_pause: Duration::from_millis(1), ..RetryPolicy::default() })
+    Bucket::new(backend, RetryPolicy { initial_backoff: Duration::from_millis(1), ..RetryPolicy::default() })
 }
 
 pub(super) fn user(name: &str) -> Username {
@@ -51,11 +52,11 @@ pub(super) fn image(number: u32) -> ImageName {
     ImageName::new(WallMs::new(1_733_511_234_000), number, ImageKind::Png)
 }
 
-/// Creates an object that must not be there yet.
-pub(super) async fn put(bucket: &Bucket, key: &Key, bytes: &'static [u8]) -> rollcall::storage::Version {
+/// Creates an object that must not exist yet.
+pub(super) async fn put(bucket: &Bucket, key: &Key, bytes: &'static [u8]) -> rollcall::storage::ObjectVersion {
     match bucket.create(key, Bytes::from_static(bytes)).await.expect("the store works") {
-        Created::New(version) => version,
-        Created::Taken(other) => panic!("{key} is taken by {other:?}"),
+        CreateOutcome::Created(version) => version,
+        CreateOutcome::AlreadyExists(other) => panic!("{key} is taken by {other:?}"),
     }
 }
 
@@ -63,19 +64,21 @@ async fn bytes_of(bucket: &Bucket, key: &Key) -> Option<Bytes> {
     bucket.get(key).await.expect("the store works").map(|object| object.bytes)
 }
 
-pub(super) async fn what_was_created_is_read_back(bucket: &Bucket) {
-    // The largest picture, every byte value, and nothing at all.
+pub(super) async fn a_created_object_is_read_back(bucket: &Bucket) {
+    // No bytes, a multipart boundary, and the largest image with every byte value.
     let large: Bytes = (0..512 * 1024).map(|i: u32| i.to_le_bytes()[0] ^ i.to_le_bytes()[1]).collect();
     for (number, bytes) in [Bytes::new(), Bytes::from_static(b"\r\n--x--\r\n\0"), large].into_iter().enumerate() {
         let key = Key::Image(user("alice"), image(u32::try_from(number).unwrap()));
-        let Created::New(version) = bucket.create(&key, bytes.clone()).await.unwrap() else { panic!("{key} is taken") };
+        let CreateOutcome::Created(version) = bucket.create(&key, bytes.clone()).await.unwrap() else {
+            panic!("{key} is taken")
+        };
         let object = bucket.get(&key).await.unwrap().expect("it is there");
         assert!(object.bytes == bytes, "{key} changed on its way");
         assert_eq!(object.version, version);
     }
 }
 
-pub(super) async fn nothing_is_there_until_it_is_written(bucket: &Bucket) {
+pub(super) async fn an_empty_bucket_has_no_objects(bucket: &Bucket) {
     for key in [Key::Cluster, profile("alice"), Key::Image(user("alice"), image(1))] {
         assert_eq!(bucket.get(&key).await.unwrap(), None, "{key}");
         bucket.delete(&key).await.expect("what is not there is deleted already");
@@ -85,22 +88,24 @@ pub(super) async fn nothing_is_there_until_it_is_written(bucket: &Bucket) {
     }
 }
 
-pub(super) async fn a_second_create_finds_the_first(bucket: &Bucket) {
+pub(super) async fn a_second_create_returns_the_existing_object(bucket: &Bucket) {
     let version = put(bucket, &Key::Cluster, b"first").await;
     match bucket.create(&Key::Cluster, Bytes::from_static(b"second")).await.unwrap() {
-        Created::Taken(found) => assert_eq!((found.bytes, found.version), (Bytes::from_static(b"first"), version)),
-        Created::New(_) => panic!("two have created one object"),
+        CreateOutcome::AlreadyExists(found) => {
+            assert_eq!((found.bytes, found.version), (Bytes::from_static(b"first"), version))
+        }
+        CreateOutcome::Created(_) => panic!("two have created one object"),
     }
     assert_eq!(bytes_of(bucket, &Key::Cluster).await.unwrap(), "first");
 }
 
-pub(super) async fn the_very_same_bytes_count_as_ours(bucket: &Bucket) {
+pub(super) async fn a_second_create_with_the_same_bytes_succeeds(bucket: &Bucket) {
     let version = put(bucket, &Key::Cluster, b"same").await;
     let again = bucket.create(&Key::Cluster, Bytes::from_static(b"same")).await.unwrap();
-    assert_eq!(again, Created::New(version));
+    assert_eq!(again, CreateOutcome::Created(version));
 }
 
-pub(super) async fn of_many_who_create_at_once_exactly_one_wins(bucket: &Bucket) {
+pub(super) async fn of_concurrent_creates_exactly_one_succeeds(bucket: &Bucket) {
     for round in 0..5 {
         let key = profile(&format!("user{round}"));
         let mut tasks = JoinSet::new();
@@ -110,17 +115,19 @@ pub(super) async fn of_many_who_create_at_once_exactly_one_wins(bucket: &Bucket)
             tasks.spawn(async move { (bytes.clone(), bucket.create(&key, bytes).await.unwrap()) });
         }
         let (winners, losers): (Vec<_>, Vec<_>) =
-            tasks.join_all().await.into_iter().partition(|(_, created)| matches!(created, Created::New(_)));
-        let [(winner, Created::New(version))] = winners.as_slice() else { panic!("{} winners", winners.len()) };
+            tasks.join_all().await.into_iter().partition(|(_, created)| matches!(created, CreateOutcome::Created(_)));
+        let [(winner, CreateOutcome::Created(version))] = winners.as_slice() else {
+            panic!("{} winners", winners.len())
+        };
         for (_, lost) in losers {
-            let Created::Taken(found) = lost else { unreachable!("partitioned") };
+            let CreateOutcome::AlreadyExists(found) = lost else { unreachable!("partitioned") };
             assert_eq!((&found.bytes, &found.version), (winner, version));
         }
         assert_eq!(bytes_of(bucket, &key).await.as_ref(), Some(winner));
     }
 }
 
-pub(super) async fn a_replacement_needs_the_present_version(bucket: &Bucket) {
+pub(super) async fn a_replacement_needs_the_current_version(bucket: &Bucket) {
     let key = profile("alice");
     let first = put(bucket, &key, b"first").await;
     assert_eq!(bucket.replace_if(&profile("bob"), &first, Bytes::from_static(b"x")).await.unwrap(), None);
@@ -133,10 +140,10 @@ pub(super) async fn a_replacement_needs_the_present_version(bucket: &Bucket) {
     assert_eq!((object.bytes, object.version), (Bytes::from_static(b"second"), second));
 }
 
-pub(super) async fn of_many_who_replace_at_once_one_wins_each_version(bucket: &Bucket) {
+pub(super) async fn of_concurrent_replacements_one_succeeds_per_version(bucket: &Bucket) {
     let key = profile("alice");
     put(bucket, &key, b"0").await;
-    // Each of four writers adds one ten times, reading anew whenever another was quicker.
+    // Each of four writers adds one ten times, and reads again whenever another writer was faster.
     let mut tasks = JoinSet::new();
     for writer in 0..4 {
         let (bucket, key) = (bucket.clone(), key.clone());
@@ -146,7 +153,7 @@ pub(super) async fn of_many_who_replace_at_once_one_wins_each_version(bucket: &B
                 let object = bucket.get(&key).await.unwrap().expect("it is there");
                 let text = String::from_utf8(object.bytes.to_vec()).unwrap();
                 let count: u32 = text.split(' ').next().unwrap().parse().unwrap();
-                // The writer's name keeps apart two who add to the same number.
+                // The writer's number makes the bytes of two writers different.
                 let next = Bytes::from(format!("{} by {writer}", count + 1));
                 if bucket.replace_if(&key, &object.version, next).await.unwrap().is_some() {
                     added += 1;
@@ -159,7 +166,7 @@ pub(super) async fn of_many_who_replace_at_once_one_wins_each_version(bucket: &B
     assert!(text.starts_with(b"40 by "), "an addition was lost: {text:?}");
 }
 
-pub(super) async fn readers_see_whole_objects_while_they_are_replaced(bucket: &Bucket) {
+pub(super) async fn readers_see_complete_objects_during_replacements(bucket: &Bucket) {
     const LENGTH: usize = 60_000;
     static ZEROS: [u8; LENGTH] = [0; LENGTH];
     let key = profile("alice");
@@ -182,7 +189,7 @@ pub(super) async fn readers_see_whole_objects_while_they_are_replaced(bucket: &B
     tokio::join!(writer, reader);
 }
 
-pub(super) async fn lists_end_exactly_at_page_borders(bucket: &Bucket) {
+pub(super) async fn listings_are_complete_at_page_boundaries(bucket: &Bucket) {
     let mut expected = Vec::new();
     for count in 0..=(2 * PAGE_SIZE + 1) {
         let mut pages = Vec::new();
@@ -195,7 +202,7 @@ pub(super) async fn lists_end_exactly_at_page_borders(bucket: &Bucket) {
                 break;
             }
         }
-        // A full last page may or may not be followed by an empty one; a store cannot always know.
+        // An empty page may follow a full last page: not every store knows which page is the last.
         let full_pages = count.div_ceil(PAGE_SIZE).max(1);
         assert!((full_pages..=full_pages + 1).contains(&pages.len()), "{count} names on {} pages", pages.len());
         assert!(pages.iter().all(|names| names.len() <= PAGE_SIZE));
@@ -209,7 +216,7 @@ pub(super) async fn lists_end_exactly_at_page_borders(bucket: &Bucket) {
 }
 
 pub(super) async fn users_are_listed_once_and_in_order(bucket: &Bucket) {
-    // A slash sorts after `-` and `.`, so a store that sorts whole paths finds `a-b/` before `a/`.
+    // A slash sorts after `-` and `.`, so a store that sorts whole paths lists `a-b/` before `a/`.
     let names = ["A", "a", "a-b", "a.b", "a0", "b"];
     for name in names.iter().rev() {
         put(bucket, &profile(name), b"{}").await;
@@ -221,7 +228,7 @@ pub(super) async fn users_are_listed_once_and_in_order(bucket: &Bucket) {
     assert_eq!(bucket.list(&Folder::Users).await.unwrap(), names);
 }
 
-pub(super) async fn images_belong_to_one_user(bucket: &Bucket) {
+pub(super) async fn images_are_listed_per_user(bucket: &Bucket) {
     let expected: Vec<_> = (0..5).map(|number| image(number).to_string()).collect();
     for number in (0..5).rev() {
         put(bucket, &Key::Image(user("al"), image(number)), b"png").await;
@@ -231,7 +238,7 @@ pub(super) async fn images_belong_to_one_user(bucket: &Bucket) {
     assert_eq!(bucket.list(&Folder::Images(user("alice"))).await.unwrap(), [image(9).to_string()]);
 }
 
-pub(super) async fn what_is_deleted_is_gone(bucket: &Bucket) {
+pub(super) async fn a_deleted_object_does_not_exist(bucket: &Bucket) {
     let key = profile("alice");
     let version = put(bucket, &key, b"first").await;
     bucket.delete(&key).await.unwrap();

@@ -1,6 +1,6 @@
-//! What a line means. A verb without arguments asks for them, one line each.
+//! Parser for typed lines. A command without its arguments asks for them, one line each.
 
-/// The commands, and whether more follows on the line.
+/// Command words, each with whether it takes arguments.
 pub(super) const COMMANDS: [(&str, bool); 8] = [
     ("POST", true),
     ("DM", true),
@@ -11,43 +11,43 @@ pub(super) const COMMANDS: [(&str, bool); 8] = [
     ("HELP", false),
     ("QUIT", false),
 ];
-/// The question whose answer is a name.
+/// Prompt for the name of a peer, which Tab completes.
 pub(super) const NAME_QUESTION: &str = "To: ";
 
-/// What a person wants.
+/// Complete command of the user.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ChatCommand {
-    /// Say something to everybody.
+    /// Post a text to all peers.
     Post(String),
-    /// Say something to one.
+    /// Send a direct message.
     Direct {
-        /// Whom.
+        /// Name of the recipient.
         to: String,
-        /// What.
+        /// Text of the message.
         text: String,
     },
-    /// Say who this peer is.
+    /// Set the profile.
     Profile {
-        /// What others are to see as the name.
+        /// Display name.
         name: String,
-        /// A few words.
+        /// Status text.
         status: String,
-        /// A picture's file; empty for none.
+        /// Path of an image file; empty for none.
         avatar: String,
     },
-    /// Who is here.
+    /// List the known peers.
     List,
-    /// What was said.
+    /// Show the history.
     History,
-    /// More or less on the screen.
+    /// Toggle the verbose mode.
     Verbose,
-    /// What can be typed.
+    /// Show the help.
     Help,
-    /// The end.
+    /// End the chat.
     Quit,
 }
 
-/// The lines that a command still waits for.
+/// Line parser. Holds the arguments of a command that is not complete yet.
 #[derive(Clone, Debug, Default)]
 pub struct CommandParser {
     verb: Option<Verb>,
@@ -72,7 +72,8 @@ impl Verb {
 }
 
 impl CommandParser {
-    /// Takes a line; the command that is complete with it, if one is.
+    /// Parses a line: a command, or an answer to the current question. Returns the command that is
+    /// complete with it.
     pub fn parse_line(&mut self, line: &str) -> Option<ChatCommand> {
         let line = line.trim_end_matches(['\r', '\n']);
         if let Some(verb) = self.verb {
@@ -85,7 +86,7 @@ impl CommandParser {
         }
         let (word, rest) = line.trim().split_once(char::is_whitespace).unwrap_or((line.trim(), ""));
         let rest = rest.trim();
-        // Capitals only: a sentence may begin with "list" or "post".
+        // Only in capitals: a message may begin with "list" or "post".
         let verb = match word {
             "" => return None,
             "POST" => Verb::Post,
@@ -100,7 +101,7 @@ impl CommandParser {
             (Verb::Direct, rest) => rest.splitn(2, char::is_whitespace).map(|part| part.trim().to_owned()).collect(),
             (Verb::Profile, rest) => rest.splitn(3, '|').map(|part| part.trim().to_owned()).collect(),
         };
-        // Of a profile that is given on one line the status may be missing.
+        // In a profile on one line, the status may be missing.
         let is_complete = answers.len() >= verb.questions().len() || (verb == Verb::Profile && !answers.is_empty());
         if is_complete {
             return complete_command(verb, answers);
@@ -110,13 +111,13 @@ impl CommandParser {
         None
     }
 
-    /// Forgets what was asked; whether anything was.
+    /// Drops the incomplete command. Returns whether there was one.
     pub fn cancel(&mut self) -> bool {
         self.answers.clear();
         self.verb.take().is_some()
     }
 
-    /// What is asked now.
+    /// The question for the next argument; `None` if no command is incomplete.
     #[must_use]
     pub fn question(&self) -> Option<&'static str> {
         self.verb.and_then(|verb| verb.questions().get(self.answers.len()).copied())
@@ -133,7 +134,7 @@ fn simple_command(word: &str) -> ChatCommand {
     }
 }
 
-/// The command with its answers; `None` if what is needed was left empty.
+/// Builds the command from its arguments; `None` if a required one is empty.
 fn complete_command(verb: Verb, answers: Vec<String>) -> Option<ChatCommand> {
     let mut answers = answers.into_iter();
     let mut next = || answers.next().unwrap_or_default();
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_line_posts_and_a_verb_in_capitals_is_a_command() {
+    fn a_line_without_a_command_posts_and_a_word_in_capitals_is_a_command() {
         assert_eq!(one("hello there\n"), Some(ChatCommand::Post("hello there".into())));
         assert_eq!(one("POST  hello there"), Some(ChatCommand::Post("hello there".into())));
         assert_eq!(one("post office"), Some(ChatCommand::Post("post office".into())));
@@ -177,20 +178,20 @@ mod tests {
     }
 
     #[test]
-    fn a_verb_without_arguments_asks() {
+    fn a_command_without_arguments_asks_for_them() {
         let mut parser = CommandParser::default();
         assert_eq!((parser.parse_line("DM"), parser.question()), (None, Some("To: ")));
         assert_eq!((parser.parse_line("bob"), parser.question()), (None, Some("Message: ")));
         assert_eq!(parser.parse_line("QUIT"), Some(ChatCommand::Direct { to: "bob".into(), text: "QUIT".into() }));
         assert_eq!((parser.parse_line("DM bob"), parser.question()), (None, Some("Message: ")));
-        assert_eq!((parser.parse_line(""), parser.question()), (None, None), "an empty answer gives it up");
+        assert_eq!((parser.parse_line(""), parser.question()), (None, None), "an empty answer drops the command");
         assert_eq!((parser.parse_line("POST"), parser.parse_line("hi")), (None, Some(ChatCommand::Post("hi".into()))));
         assert_eq!((parser.parse_line("DM bob"), parser.cancel(), parser.question()), (None, true, None));
         assert_eq!((parser.cancel(), parser.parse_line("hi")), (false, Some(ChatCommand::Post("hi".into()))));
     }
 
     #[test]
-    fn every_command_that_is_completed_is_one() {
+    fn every_listed_command_word_is_parsed_as_a_command() {
         for (verb, wants_more) in COMMANDS {
             let mut parser = CommandParser::default();
             let command = parser.parse_line(verb);

@@ -1,25 +1,26 @@
-//! What Tab offers: a command at the beginning of a line, a name where one is asked for.
+//! Tab completion: a command at the beginning of a line, a peer name after `DM` and at the prompt
+//! for one.
 
 use std::collections::BTreeMap;
 
 use super::command::{COMMANDS, NAME_QUESTION};
 use crate::text::is_hidden;
 
-/// The most that is offered at once.
+/// Most candidates of one completion.
 const MAX_CANDIDATES: usize = 64;
-/// The longest name that is offered.
+/// Longest name that is a candidate, in characters.
 const MAX_NAME_CHARS: usize = 128;
 
-/// What may stand in the place of the end of what was typed.
+/// Candidates that can replace the end of the typed text.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Completions {
-    /// The byte at which the replaced part begins.
+    /// Byte offset of the replaced part.
     pub from: usize,
-    /// What may stand there instead; sorted.
+    /// Replacements, sorted.
     pub texts: Vec<String>,
 }
 
-/// Whether names are needed to complete what was typed.
+/// Whether [`completions`] needs the names of the peers for this text.
 #[must_use]
 pub fn needs_names(typed: &str, question: Option<&str>) -> bool {
     match question {
@@ -28,8 +29,8 @@ pub fn needs_names(typed: &str, question: Option<&str>) -> bool {
     }
 }
 
-/// What can follow `typed`, the line up to the cursor, as an answer to `question` or as a command; `uids` are those who are
-/// there.
+/// Returns the candidates for `typed`, the line up to the cursor: an answer to `question`, or a
+/// command without one. `uids` are the ids of the known peers.
 #[must_use]
 pub fn completions(typed: &str, question: Option<&str>, uids: &[String]) -> Completions {
     if let Some(question) = question {
@@ -41,23 +42,23 @@ pub fn completions(typed: &str, question: Option<&str>, uids: &[String]) -> Comp
         return Completions { from, texts };
     }
     let verbs = COMMANDS.iter().filter(|(verb, _)| verb.starts_with(typed));
-    // What needs more gets the space before it.
+    // A command with arguments gets the space before them.
     let mut texts: Vec<String> =
         verbs.map(|(verb, wants_more)| if *wants_more { format!("{verb} ") } else { (*verb).to_owned() }).collect();
     texts.sort_unstable();
     Completions { from: 0, texts }
 }
 
-/// Where the name begins, if the line is a direct message and its name is being typed.
+/// Byte offset of the name, if the cursor is in the name of a `DM` command.
 fn name_begins_at(typed: &str) -> Option<usize> {
     let rest = typed.strip_prefix("DM")?;
     let name = rest.trim_start();
     (name.len() < rest.len() && !name.contains(char::is_whitespace)).then(|| typed.len() - name.len())
 }
 
-/// The names that begin so: the part before the `@` of those who are the only ones called so, the whole of the others.
+/// Names that begin with `begun`: the part before the `@` if it is unique, otherwise the whole id.
 fn matching_names(begun: &str, uids: &[String]) -> Vec<String> {
-    // Whoever announces itself chooses its name; what cannot be typed or shown is not offered.
+    // Peers choose their names. A name that cannot be typed or displayed is not a candidate.
     let is_plain = |uid: &&String| {
         !uid.is_empty()
             && uid.chars().take(MAX_NAME_CHARS + 1).count() <= MAX_NAME_CHARS
@@ -102,17 +103,17 @@ mod tests {
         assert_eq!(offered("P", None, &[]), (0, vec!["POST ".into(), "PROFILE ".into()]));
         assert_eq!(offered("LI", None, &[]), (0, vec!["LIST".into()]));
         assert_eq!(offered("", None, &[]).1.len(), 8);
-        // A sentence is no command.
+        // A message is not a command.
         assert!(offered("p", None, &[]).1.is_empty() && offered("hello P", None, &[]).1.is_empty());
     }
 
     #[test]
-    fn a_name_is_completed_after_dm_and_where_one_is_asked_for() {
+    fn a_name_is_completed_after_dm_and_at_the_prompt_for_a_name() {
         let uids = ["alice@10.0.0.1", "albert@10.0.0.2", "bob@10.0.0.3", "bob@0011aabb"];
         assert_eq!(offered("DM al", None, &uids), (3, vec!["albert ".into(), "alice ".into()]));
         assert_eq!(offered("DM  alice", None, &uids), (4, vec!["alice ".into()]));
         assert_eq!(offered("DM alice@", None, &uids), (3, vec!["alice@10.0.0.1 ".into()]));
-        assert_eq!(offered("DM b", None, &uids).1, ["bob@0011aabb ", "bob@10.0.0.3 "], "two are called bob");
+        assert_eq!(offered("DM b", None, &uids).1, ["bob@0011aabb ", "bob@10.0.0.3 "], "two peers have the name bob");
         assert_eq!(offered("al", Some("To: "), &uids), (0, vec!["albert".into(), "alice".into()]));
         assert!(
             offered("DM alice al", None, &uids).1.is_empty() && offered("al", Some("Message: "), &uids).1.is_empty()
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_would_harm_the_terminal_is_not_offered() {
+    fn a_name_with_terminal_escapes_or_white_space_is_not_a_candidate() {
         let huge = format!("{}@10.0.0.1", "x".repeat(5000));
         let uids = ["a\u{1b}[2J@10.0.0.1", "a\u{202e}b@10.0.0.1", "a b@10.0.0.1", &huge, "", "@10.0.0.1"];
         assert_eq!(offered("DM ", None, &uids), (3, vec!["@10.0.0.1 ".into()]));
@@ -130,7 +131,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_typed_and_whoever_is_there_what_is_offered_is_plain_and_bounded(
+        fn candidates_are_printable_and_bounded_for_any_text_and_any_peers(
             typed in "(DM ?)?\\PC{0,9}", asked in any::<bool>(), uids in prop::collection::vec(any::<String>(), 0..99)
         ) {
             let Completions { from, texts } = completions(&typed, asked.then_some(NAME_QUESTION), &uids);

@@ -1,30 +1,35 @@
-//! How things are shown. Whatever others wrote is made harmless here, and nowhere later.
+//! Formats notices, peer lists and the history as lines.
+//!
+//! Texts of other peers can contain terminal escapes. This is the only place that replaces them;
+//! the callers print the lines unchanged.
 
-use crate::engine::{Contact, Entry, Known, Notice, Via};
+use crate::engine::{ChatEntry, ChatTransport, Contact, Notice, PeerInfo};
 use crate::text::sanitize_line;
 use rollcall_core::WallMs;
 
-/// The most characters of a name on the screen.
+/// Longest name in the output, in characters.
 const NAME_CHARS: usize = 64;
-/// The most characters of anything else.
+/// Longest other text in the output, in characters.
 const TEXT_CHARS: usize = 8 * 1024;
 
-/// The lines that a notice is for a person; none if it is not shown in this mode.
+/// Formats a notice; no lines if it is not shown in this mode.
 #[must_use]
 pub fn notice_lines(notice: &Notice, is_verbose: bool) -> Vec<String> {
     match notice {
-        // Nothing would be there but a name.
+        // The line would contain only a name.
         Notice::Post { text, .. } | Notice::Direct { text, .. } if text.trim().is_empty() => Vec::new(),
-        Notice::Found { peer, .. } if is_verbose => vec![format!("[DISCOVERY] Found peer: {}", uid(peer))],
-        Notice::Lost { peer, why } if is_verbose => {
-            vec![format!("[DISCOVERY] Lost peer: {}: {}", uid(peer), text(why))]
+        Notice::PeerFound { peer, .. } if is_verbose => vec![format!("[DISCOVERY] Found peer: {}", uid(peer))],
+        Notice::PeerLost { peer, reason } if is_verbose => {
+            vec![format!("[DISCOVERY] Lost peer: {}: {}", uid(peer), text(reason))]
         }
-        Notice::Post { from, text: said, .. } if is_verbose => vec![format!("[POST] {}: {}", uid(from), text(said))],
-        Notice::Direct { from, text: said, .. } if is_verbose => {
-            vec![format!("[DM] From {}: {}", uid(from), text(said))]
+        Notice::Post { from, text: content, .. } if is_verbose => {
+            vec![format!("[POST] {}: {}", uid(from), text(content))]
         }
-        Notice::Post { from, text: said, .. } | Notice::Direct { from, text: said, .. } => {
-            vec![format!("{}: {}", shown_name(from), text(said))]
+        Notice::Direct { from, text: content, .. } if is_verbose => {
+            vec![format!("[DM] From {}: {}", uid(from), text(content))]
+        }
+        Notice::Post { from, text: content, .. } | Notice::Direct { from, text: content, .. } => {
+            vec![format!("{}: {}", shown_name(from), text(content))]
         }
         Notice::Profile { from, profile, refused } => {
             let avatar = profile.avatar.as_ref();
@@ -41,37 +46,43 @@ pub fn notice_lines(notice: &Notice, is_verbose: bool) -> Vec<String> {
                 let avatar = avatar.map_or_else(String::new, |avatar| format!(" [{}]", avatar.media_type()));
                 vec![format!("{}: {}{avatar}", shown_name(from), text(&profile.status))]
             };
-            lines.extend(refused.as_ref().map(|why| format!("! the avatar of {} is left out: {why}", uid(from))));
+            lines.extend(refused.as_ref().map(|reason| format!("! the avatar of {} is left out: {reason}", uid(from))));
             lines
         }
-        Notice::Mismatch { uid, source } => vec![format!("! {} writes from {source}", name(uid))],
-        Notice::Doubled { uid, source } => vec![format!("! somebody at {source} calls itself {} too", name(uid))],
-        Notice::Unreachable { endpoint, why } => {
-            vec![format!("! {endpoint} is not reached: {}; trying again", text(why))]
+        Notice::AddressMismatch { uid, source } => {
+            vec![format!("! {} sends from {source}, which is not the address it claims", name(uid))]
         }
-        Notice::Refused { why } => vec![format!("! {}", text(why))],
-        Notice::Listed { from, uids } if is_verbose => {
+        Notice::DuplicateName { uid, source } => {
+            vec![format!("! another program at {source} uses the name {}", name(uid))]
+        }
+        Notice::Unreachable { endpoint, reason } => {
+            vec![format!("! cannot reach {endpoint}: {}; trying again", text(reason))]
+        }
+        Notice::Rejected { reason } => vec![format!("! {}", text(reason))],
+        Notice::NamesReceived { from, uids } if is_verbose => {
             let names: Vec<String> = uids.iter().map(|uid| name(uid)).collect();
             vec![format!("[PEER LIST] From {}: {}", uid(from), names.join(", "))]
         }
-        // Whoever was meant by the name that it displays: this is who got it.
-        Notice::SentTo { to } if to.display_name.is_some() => vec![format!("[DM] To {} ({})", shown_name(to), uid(to))],
-        Notice::Found { .. }
-        | Notice::Lost { .. }
-        | Notice::Listed { .. }
+        // The recipient may have been found by its display name, which is not unique: show the id.
+        Notice::DirectSent { to } if to.display_name.is_some() => {
+            vec![format!("[DM] To {} ({})", shown_name(to), uid(to))]
+        }
+        Notice::PeerFound { .. }
+        | Notice::PeerLost { .. }
+        | Notice::NamesReceived { .. }
         | Notice::Sent { .. }
-        | Notice::SentTo { .. } => Vec::new(),
+        | Notice::DirectSent { .. } => Vec::new(),
     }
 }
 
-/// Who is here.
+/// Formats the list of known peers.
 #[must_use]
-pub fn peer_list_lines(known: &[Known]) -> Vec<String> {
+pub fn peer_list_lines(known: &[PeerInfo]) -> Vec<String> {
     let head = format!("[KNOWN PEERS] ({} peers):", known.len());
     let each = known.iter().map(|known| {
         let via = match known.contact.via {
-            Via::Lan => "LAN",
-            Via::Mesh => "mesh",
+            ChatTransport::Lan => "LAN",
+            ChatTransport::Mesh => "mesh",
         };
         let called =
             known.contact.display_name.as_ref().map_or_else(String::new, |called| format!(" ({})", name(called)));
@@ -81,18 +92,18 @@ pub fn peer_list_lines(known: &[Known]) -> Vec<String> {
     [head].into_iter().chain(each).collect()
 }
 
-/// What was said.
+/// Formats the history.
 #[must_use]
-pub fn history_lines(said: &[(Contact, Entry)]) -> Vec<String> {
-    let head = format!("[HISTORY] ({} messages):", said.len());
-    let each = said.iter().map(|(from, entry)| {
+pub fn history_lines(messages: &[(Contact, ChatEntry)]) -> Vec<String> {
+    let head = format!("[HISTORY] ({} messages):", messages.len());
+    let each = messages.iter().map(|(from, entry)| {
         let when = WallMs::new(entry.said_at.saturating_mul(1000)).to_rfc3339();
         format!("  {when} {}: {}", shown_name(from), text(&entry.text))
     });
     [head].into_iter().chain(each).collect()
 }
 
-/// What a person calls somebody.
+/// Display name of a contact, or its id without one.
 fn shown_name(contact: &Contact) -> String {
     contact.display_name.as_ref().map_or_else(|| uid(contact), |called| name(called))
 }
@@ -105,8 +116,8 @@ fn name(given: &str) -> String {
     sanitize_line(given, NAME_CHARS)
 }
 
-fn text(said: &str) -> String {
-    sanitize_line(said, TEXT_CHARS)
+fn text(content: &str) -> String {
+    sanitize_line(content, TEXT_CHARS)
 }
 
 #[cfg(test)]
@@ -116,14 +127,14 @@ mod tests {
     use crate::text::is_hidden;
 
     fn al() -> Contact {
-        Contact { uid: "alice@192.168.1.11".into(), display_name: Some("Al".into()), via: Via::Lan }
+        Contact { uid: "alice@192.168.1.11".into(), display_name: Some("Al".into()), via: ChatTransport::Lan }
     }
 
     #[test]
     fn each_notice_is_shown_as_documented() {
         let post = Notice::Post { from: al(), text: "hi".into(), said_at: 0, number: "1".into() };
         let direct = Notice::Direct { from: Contact { display_name: None, ..al() }, text: "psst".into(), said_at: 0 };
-        let found = Notice::Found { peer: al(), at: None };
+        let found = Notice::PeerFound { peer: al(), at: None };
         let avatar = Avatar::new(b"\xff\xd8\xff\xe0").unwrap();
         let profile = PeerProfile::new("Al", "here", Some(avatar));
         let profile = Notice::Profile { from: al(), profile, refused: None };
@@ -138,7 +149,7 @@ mod tests {
         assert_eq!(notice_lines(&post, false), ["Al: hi"]);
         assert_eq!(notice_lines(&direct, false), ["alice@192.168.1.11: psst"]);
         assert_eq!(notice_lines(&profile, false), ["Al: here [image/jpeg]"]);
-        let known = Known { contact: al(), at: "192.168.1.11:8500".into(), mismatched: false };
+        let known = PeerInfo { contact: al(), at: "192.168.1.11:8500".into(), mismatched: false };
         assert_eq!(
             peer_list_lines(&[known]),
             ["[KNOWN PEERS] (1 peers):", "  alice@192.168.1.11 (Al) at 192.168.1.11:8500 [LAN]"]
@@ -146,14 +157,14 @@ mod tests {
     }
 
     #[test]
-    fn who_displays_a_name_is_told_apart_when_a_message_went_there() {
-        let to = |display_name| notice_lines(&Notice::SentTo { to: Contact { display_name, ..al() } }, false);
+    fn the_id_of_a_recipient_with_a_display_name_is_shown() {
+        let to = |display_name| notice_lines(&Notice::DirectSent { to: Contact { display_name, ..al() } }, false);
         assert_eq!(to(al().display_name), ["[DM] To Al (alice@192.168.1.11)"]);
         assert_eq!(to(None), Vec::<String>::new());
     }
 
     #[test]
-    fn a_message_of_white_space_is_not_shown() {
+    fn a_message_of_only_white_space_is_not_shown() {
         for (text, is_blank) in [("", true), (" \t\r\n\u{a0}\u{2003}\u{2028}", true), (" . ", false)] {
             let post = Notice::Post { from: al(), text: text.into(), said_at: 0, number: "1".into() };
             let direct = Notice::Direct { from: al(), text: text.into(), said_at: 0 };
@@ -164,22 +175,22 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_others_write_reaches_the_terminal_as_it_came() {
+    fn texts_of_other_peers_reach_the_terminal_without_escapes() {
         let evil = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{202e}\r\n[POST] bob: forged".repeat(999);
-        let from = Contact { uid: evil.clone(), display_name: Some(evil.clone()), via: Via::Mesh };
+        let from = Contact { uid: evil.clone(), display_name: Some(evil.clone()), via: ChatTransport::Mesh };
         let profile = PeerProfile::new(&evil, &evil, None);
-        let known = Known { contact: from.clone(), at: evil.clone(), mismatched: true };
+        let known = PeerInfo { contact: from.clone(), at: evil.clone(), mismatched: true };
         for is_verbose in [true, false] {
             let notices = [
                 Notice::Post { from: from.clone(), text: evil.clone(), said_at: 0, number: "1".into() },
                 Notice::Direct { from: from.clone(), text: evil.clone(), said_at: 0 },
                 Notice::Profile { from: from.clone(), profile: profile.clone(), refused: None },
-                Notice::Found { peer: from.clone(), at: Some(evil.clone()) },
-                Notice::Lost { peer: from.clone(), why: evil.clone() },
-                Notice::Mismatch { uid: evil.clone(), source: "1.2.3.4".parse().unwrap() },
-                Notice::Listed { from: from.clone(), uids: vec![evil.clone()] },
-                Notice::SentTo { to: from.clone() },
-                Notice::Refused { why: evil.clone() },
+                Notice::PeerFound { peer: from.clone(), at: Some(evil.clone()) },
+                Notice::PeerLost { peer: from.clone(), reason: evil.clone() },
+                Notice::AddressMismatch { uid: evil.clone(), source: "1.2.3.4".parse().unwrap() },
+                Notice::NamesReceived { from: from.clone(), uids: vec![evil.clone()] },
+                Notice::DirectSent { to: from.clone() },
+                Notice::Rejected { reason: evil.clone() },
             ];
             let lines = notices.iter().flat_map(|notice| notice_lines(notice, is_verbose));
             for line in lines.chain(peer_list_lines(std::slice::from_ref(&known))) {

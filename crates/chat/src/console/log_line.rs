@@ -1,11 +1,11 @@
-//! A line of the log between what people say.
+//! Log lines between the messages of the chat.
 
 use crate::text::is_hidden;
 
-/// The most characters of a line of the log.
+/// Longest log line, in characters. A longer one is cut.
 const MOST_CHARS: usize = 8 * 1024;
 
-/// The line with its colours, which are the log's own, and with nothing else that a terminal would obey.
+/// Returns the line without control characters, except for the colour sequences of the logger.
 #[must_use]
 pub fn log_line(line: &str) -> String {
     let mut shown = String::with_capacity(line.len());
@@ -25,12 +25,13 @@ pub fn log_line(line: &str) -> String {
         });
         rest = &rest[c.len_utf8()..];
     }
-    // What was cut off may have ended a colour.
+    // The cut part may have reset the colour.
     shown.push_str("…\u{1b}[0m");
     shown
 }
 
-/// The length of the sequence that sets a colour or a weight, if the text begins with one.
+/// Length in bytes of the escape sequence for a colour or weight at the start of the text; 0 if
+/// there is none.
 fn colour_bytes(text: &str) -> usize {
     let Some(codes) = text.strip_prefix("\u{1b}[") else { return 0 };
     let length = codes.bytes().take(16).take_while(|byte| byte.is_ascii_digit() || *byte == b';').count();
@@ -44,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_are_kept_and_nothing_else() {
+    fn only_colour_sequences_are_kept() {
         assert_eq!(
             log_line("\u{1b}[2mnow\u{1b}[0m \u{1b}[1;32mINFO\u{1b}[0m ä"),
             "\u{1b}[2mnow\u{1b}[0m \u{1b}[1;32mINFO\u{1b}[0m ä"
@@ -56,7 +57,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_escape_that_is_left_sets_a_colour(line in "[\u{1b}\\[0-9;mJ\u{9b}a\u{7}]{0,40}") {
+        fn every_remaining_escape_sets_a_colour(line in "[\u{1b}\\[0-9;mJ\u{9b}a\u{7}]{0,40}") {
             let shown = log_line(&line);
             for (at, _) in shown.match_indices('\u{1b}') {
                 prop_assert!(colour_bytes(&shown[at..]) > 0);

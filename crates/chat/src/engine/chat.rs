@@ -1,150 +1,158 @@
-//! Chat to everybody: numbered, deduplicated over the mesh and the LAN, kept in the history.
+//! Group chat: numbers own messages, removes duplicates over mesh and LAN, and keeps the history.
 
 use std::sync::Arc;
 
+use super::chat_entry::{Author, ChatEntry, lan_message_id};
 use super::context::Context;
-use super::cross_transport::Crossing;
-use super::entry::{Author, Entry, lan_number};
+use super::cross_transport::CrossTransportDedup;
 use super::event::{Action, LinkId};
 use super::history::History;
 use super::lan_peers::{LanPeers, LanPost};
-use super::mesh::Mesh;
+use super::local_peer::LocalPeer;
+use super::mesh_peers::MeshPeers;
 use super::notice::{Contact, Notice};
-use super::own::Own;
 use crate::lan;
 use crate::mesh::{MeshMessage, MessageBody};
 use crate::text::MAX_TEXT_BYTES;
 use rollcall_core::BootMs;
 
-/// What was said, and by which of the two links it came first.
+/// The history, and the table that finds duplicates between the two transports.
 #[derive(Clone, Debug)]
 pub(super) struct Chat {
     history: History,
-    crossing: Crossing,
+    dedup: CrossTransportDedup,
 }
 
 impl Chat {
-    /// Nothing was said; at most `history_size` messages of each author will be kept.
+    /// Creates an empty chat that keeps at most `history_size` messages per author.
     pub(super) fn new(history_size: usize) -> Self {
-        Self { history: History::new(history_size), crossing: Crossing::default() }
+        Self { history: History::new(history_size), dedup: CrossTransportDedup::default() }
     }
 
-    /// What was said to everybody, as far as it is remembered.
+    /// The chat messages that are kept in memory.
     pub(super) fn history(&self) -> &History {
         &self.history
     }
 
-    /// Takes in what an earlier run kept.
-    pub(super) fn remember(&mut self, entry: Entry, mesh: &mut Mesh, own: &mut Own, now: BootMs) {
-        let first = self.crossing.heard(entry.lan_number(), &entry.text, &entry.author);
-        if let Author::Mesh(sender) = entry.author {
-            let known = mesh.sender(sender, now);
-            known.seen.insert(entry.number);
-            known.name = entry.name.clone().or(known.name.take());
-            if sender == own.rules.id {
-                own.has_said(entry.number);
+    /// Adds an entry that an earlier run stored.
+    pub(super) fn restore(&mut self, entry: ChatEntry, mesh: &mut MeshPeers, local: &mut LocalPeer, now: BootMs) {
+        let first_author = self.dedup.record(entry.lan_message_id(), &entry.text, &entry.author);
+        if let Author::Mesh(id) = entry.author {
+            let record = mesh.author_mut(id, now);
+            record.received.insert(entry.number);
+            record.name = entry.name.clone().or(record.name.take());
+            if id == local.config.id {
+                local.record_used_number(entry.number);
             }
         }
-        if let Some(gone) = self.add(entry.into(), first)
-            && let Author::Mesh(sender) = gone.author
+        if let Some(evicted) = self.add(entry.into(), first_author)
+            && let Author::Mesh(id) = evicted.author
         {
-            // What was kept and made room was heard: others may have it still.
-            mesh.sender(sender, now).seen.forget_below(gone.number.saturating_add(1));
+            // The evicted entry was received. Other peers may still have it, and a copy from them
+            // must count as a duplicate.
+            mesh.author_mut(id, now).received.mark_received_below(evicted.number.saturating_add(1));
         }
     }
 
-    /// Chat of the mesh: flooded over the links, each message over each link at most once each way.
-    pub(super) fn heard(
+    /// Handles a chat message of the mesh: removes duplicates, notifies the user, stores and
+    /// forwards it. A message crosses each link at most once in each direction.
+    pub(super) fn handle_mesh_chat(
         &mut self,
         link: LinkId,
-        entry: Entry,
-        mesh: &mut Mesh,
+        entry: ChatEntry,
+        mesh: &mut MeshPeers,
         lan: Option<&mut LanPeers>,
         cx: &mut Context,
     ) {
         let Author::Mesh(id) = entry.author else { return };
-        let Some(from) = mesh.tree.heard(link, id, &entry, &mut mesh.links, cx) else { return };
-        // Only with a LAN, now or in an earlier run, can it have come by another way.
-        let may_cross = lan.is_some() || self.crossing.has_lan();
-        let first = may_cross.then(|| self.crossing.heard(entry.lan_number(), &entry.text, &entry.author)).flatten();
-        if let (Some(Author::Lan(user)), Some(lan)) = (&first, lan) {
-            lan.is_peer(user, id);
+        let Some(from) = mesh.tree.handle_chat(link, id, &entry, &mut mesh.links, cx) else { return };
+        // A copy can only have come by the LAN if this peer uses the LAN now or used it in a stored
+        // run.
+        let may_be_on_lan = lan.is_some() || self.dedup.has_lan_entries();
+        let first_author =
+            may_be_on_lan.then(|| self.dedup.record(entry.lan_message_id(), &entry.text, &entry.author)).flatten();
+        if let (Some(Author::Lan(user)), Some(lan)) = (&first_author, lan) {
+            lan.set_mesh_peer(user, id);
         }
-        if id == cx.own.rules.id {
-            // Said in an earlier run that kept nothing, or whose clock was ahead.
-            cx.own.has_said(entry.number);
-        } else if first.is_none() {
-            tell(from, &entry, cx);
+        if id == cx.local.config.id {
+            // This peer sent the message in an earlier run that stored nothing or had a clock ahead
+            // of now.
+            cx.local.record_used_number(entry.number);
+        } else if first_author.is_none() {
+            notify_post(from, &entry, cx);
         } else {
-            cx.counts.duplicates += 1;
+            cx.counters.duplicates += 1;
         }
         let entry = Arc::new(entry);
-        let gone = self.add(Arc::clone(&entry), first);
-        mesh.tree.keep_for_late_questions(gone, &mesh.links, cx.now);
-        mesh.tree.pass_on(link, id, &entry, &mut mesh.links, cx);
-        cx.out.push(Action::Keep(entry));
+        let evicted = self.add(Arc::clone(&entry), first_author);
+        mesh.tree.retain_evicted(evicted, &mesh.links, cx.now);
+        mesh.tree.forward(link, id, &entry, &mut mesh.links, cx);
+        cx.actions.push(Action::Persist(entry));
     }
 
-    /// Chat of the LAN. It is not passed on: there everybody hears it from its author.
-    pub(super) fn heard_on_lan(&mut self, post: LanPost, lan: &mut LanPeers, cx: &mut Context) {
+    /// Handles a post of the LAN. It is not forwarded: on the LAN each peer receives it from the
+    /// author.
+    pub(super) fn handle_lan_post(&mut self, post: LanPost, lan: &mut LanPeers, cx: &mut Context) {
         let LanPost { user, id, said_at, text } = post;
         let author = Author::Lan(user.to_string());
-        let first = id.and_then(|id| self.crossing.heard(id, &text, &author));
-        if let Some(first) = first {
-            cx.counts.duplicates += 1;
-            if let Author::Mesh(peer) = first {
-                lan.is_peer(user.as_str(), peer);
+        let first_author = id.and_then(|id| self.dedup.record(id, &text, &author));
+        if let Some(first_author) = first_author {
+            cx.counters.duplicates += 1;
+            if let Author::Mesh(peer) = first_author {
+                lan.set_mesh_peer(user.as_str(), peer);
             }
             return;
         }
         let Some(from) = lan.contact(&user) else { return };
-        let entry = Arc::new(Entry { author, name: None, number: id.unwrap_or(0), said_at, text });
-        tell(from, &entry, cx);
+        let entry = Arc::new(ChatEntry { author, name: None, number: id.unwrap_or(0), said_at, text });
+        notify_post(from, &entry, cx);
         self.history.add(Arc::clone(&entry));
-        cx.out.push(Action::Keep(entry));
+        cx.actions.push(Action::Persist(entry));
     }
 
-    /// The person says something to everybody.
-    pub(super) fn post(&mut self, text: String, mesh: &mut Mesh, lan: Option<&mut LanPeers>, cx: &mut Context) {
+    /// Sends the user's text to all peers.
+    pub(super) fn post(&mut self, text: String, mesh: &mut MeshPeers, lan: Option<&mut LanPeers>, cx: &mut Context) {
         if text.len() > MAX_TEXT_BYTES {
-            cx.refuse(format!("a message of {} bytes is too long: at most {MAX_TEXT_BYTES}", text.len()));
+            cx.reject(format!("a message of {} bytes is too long: at most {MAX_TEXT_BYTES}", text.len()));
             return;
         }
-        cx.counts.posts_out += 1;
-        let (id, number) = (cx.own.rules.id, cx.own.next_chat_number());
-        let name = Some(cx.own.rules.name.clone());
+        cx.counters.posts_sent += 1;
+        let (id, number) = (cx.local.config.id, cx.local.next_chat_number());
+        let name = Some(cx.local.config.name.clone());
         let (author, said_at) = (Author::Mesh(id), cx.now.unix_s);
-        mesh.sender(id, cx.now.boot).seen.insert(number);
-        let entry = Entry { author: author.clone(), name: name.clone(), number, said_at, text: text.clone() };
+        mesh.author_mut(id, cx.now.boot).received.insert(number);
+        let entry = ChatEntry { author: author.clone(), name: name.clone(), number, said_at, text: text.clone() };
         let entry = Arc::new(entry);
-        let gone = self.history.add(Arc::clone(&entry));
-        mesh.tree.keep_own_for_late_questions(gone, &mesh.links, cx.now);
-        let neighbours = lan.map_or(0, |lan| {
-            let lan_id = lan_number(id, number, &text);
-            self.crossing.heard(lan_id, &text, &author);
+        let evicted = self.history.add(Arc::clone(&entry));
+        mesh.tree.retain_own_evicted(evicted, &mesh.links, cx.now);
+        let lan_peers = lan.map_or(0, |lan| {
+            let lan_id = lan_message_id(id, number, &text);
+            self.dedup.record(lan_id, &text, &author);
             lan.send_to_all(lan::DatagramBody::Post(text.clone()), lan_id, cx)
         });
         let message = MeshMessage { sender: id, number, said_at, name, body: MessageBody::Chat(text) };
-        let peers = mesh.post(message, cx) + neighbours;
-        cx.out.push(Action::Keep(entry));
-        cx.tell(Notice::Sent { peers });
+        let peers = mesh.send_post(message, cx) + lan_peers;
+        cx.actions.push(Action::Persist(entry));
+        cx.notify(Notice::Sent { peers });
     }
 
-    /// Adds what was said to the history; `first` if it was there already as somebody else's on the other link. It stays
-    /// once, as the mesh's, whose number neighbours know it by. Returns what made room.
-    fn add(&mut self, entry: Arc<Entry>, first: Option<Author>) -> Option<Arc<Entry>> {
-        match (&entry.author, first) {
+    /// Adds an entry to the history. Returns the entry that was evicted for it.
+    ///
+    /// `first_author` is set if the same message already came by the other transport. Then only the
+    /// mesh entry is kept, because its number is the one that linked peers know.
+    fn add(&mut self, entry: Arc<ChatEntry>, first_author: Option<Author>) -> Option<Arc<ChatEntry>> {
+        match (&entry.author, first_author) {
             (Author::Lan(_), Some(Author::Mesh(_))) => return None,
-            (Author::Mesh(_), Some(lan @ Author::Lan(_))) => self.history.remove(&lan, entry.lan_number()),
+            (Author::Mesh(_), Some(lan @ Author::Lan(_))) => self.history.remove(&lan, entry.lan_message_id()),
             _ => {}
         }
         self.history.add(entry)
     }
 }
 
-/// Shows the person what somebody else said.
-fn tell(from: Contact, entry: &Entry, cx: &mut Context) {
-    cx.counts.posts_in += 1;
+/// Notifies the user of a message of another peer.
+fn notify_post(from: Contact, entry: &ChatEntry, cx: &mut Context) {
+    cx.counters.posts_received += 1;
     let (text, number) = (entry.text.clone(), entry.number.to_string());
-    cx.tell(Notice::Post { from, text, said_at: entry.said_at, number });
+    cx.notify(Notice::Post { from, text, said_at: entry.said_at, number });
 }

@@ -1,35 +1,35 @@
-//! Context of one event: the time, the randomness, this peer itself, and the actions so far.
+//! Context of one event: time, randomness, the local peer, the counters, and the actions so far.
 
-use super::counts::Counts;
-use super::draw::Draw;
+use super::counters::Counters;
 use super::event::{Action, Actions, Now};
+use super::event_rng::EventRng;
+use super::local_peer::LocalPeer;
 use super::notice::Notice;
-use super::own::Own;
 use crate::mesh::{MeshMessage, MessageBody};
 
-/// Passed down through the components while they take in one event.
+/// Passed through the components while they process one event.
 pub(super) struct Context<'e> {
     pub(super) now: Now,
-    pub(super) draw: Draw,
-    pub(super) own: &'e mut Own,
-    pub(super) counts: &'e mut Counts,
-    /// In the order in which they are to be done.
-    pub(super) out: Actions,
+    pub(super) rng: EventRng,
+    pub(super) local: &'e mut LocalPeer,
+    pub(super) counters: &'e mut Counters,
+    /// In the order in which the driver performs them.
+    pub(super) actions: Actions,
 }
 
 impl Context<'_> {
-    /// A message of this peer that is no chat.
-    pub(super) fn control(&mut self, body: MessageBody) -> MeshMessage {
-        self.own.control(body, self.now)
+    /// A control message of this peer, which is any message other than chat.
+    pub(super) fn control_message(&mut self, body: MessageBody) -> MeshMessage {
+        self.local.control_message(body, self.now)
     }
 
-    /// Tells the person.
-    pub(super) fn tell(&mut self, notice: Notice) {
-        self.out.push(Action::Tell(notice));
+    /// Notifies the user.
+    pub(super) fn notify(&mut self, notice: Notice) {
+        self.actions.push(Action::Notify(notice));
     }
 
-    /// Tells the person that something was not done, and why.
-    pub(super) fn refuse(&mut self, why: impl Into<String>) {
-        self.tell(Notice::Refused { why: why.into() });
+    /// Notifies the user that a request was not carried out, with the reason.
+    pub(super) fn reject(&mut self, reason: impl Into<String>) {
+        self.notify(Notice::Rejected { reason: reason.into() });
     }
 }

@@ -1,60 +1,62 @@
-//! One peer on two links: a post goes out on the LAN and over the mesh, and who hears both shows it once. So it is with a
-//! profile, and who announces itself on the LAN is known for the peer of the mesh that it is.
+//! Deduplication between mesh and LAN, for a peer that uses both.
 //!
-//! An announcement's number is a digest of the peer's id, of its name there and of the time. Who it
-//! belongs to counts only while both links come from one host: nobody can make itself another by
-//! what it says alone.
+//! A post goes out on both transports, and a receiver on both must show it once. The same holds for
+//! a profile. A LAN announcement also shows which mesh peer its sender is: the message id of the
+//! announcement is a digest of the peer id, the LAN user id and the time.
+//!
+//! The two count as one peer only while both transports come from the same host. A claim alone is
+//! not enough to take the place of another peer.
 
 use std::collections::{HashMap, VecDeque};
 
-use super::entry::{Author, digest, lan_number};
+use super::chat_entry::{Author, digest, lan_message_id};
 use crate::lan_user_id::LanUserId;
 use crate::peer_id::PeerId;
 
-/// The number of an announcement on the LAN, by which those who are linked with the peer know it.
-pub(super) fn announcement_number(peer: PeerId, user: &LanUserId, sent_at: i64) -> u64 {
-    lan_number(peer, sent_at.cast_unsigned(), user.as_str())
+/// The message id of a LAN announcement. A receiver that is linked to the peer can compute it.
+pub(super) fn announcement_id(peer: PeerId, user: &LanUserId, sent_at: i64) -> u64 {
+    lan_message_id(peer, sent_at.cast_unsigned(), user.as_str())
 }
 
-/// What an announcement tells of who made it.
+/// The part of a LAN announcement that identifies its sender.
 #[derive(Clone, Debug)]
-pub(super) struct Announced {
-    pub(super) number: u64,
+pub(super) struct LanAnnouncement {
+    pub(super) id: u64,
     /// By the sender's clock, in Unix seconds.
     pub(super) sent_at: i64,
 }
 
-impl Announced {
-    /// Whether it is this peer's, under this name.
+impl LanAnnouncement {
+    /// Whether this peer sent the announcement, under this user id.
     pub(super) fn is_by(&self, peer: PeerId, user: &LanUserId) -> bool {
-        announcement_number(peer, user, self.sent_at) == self.number
+        announcement_id(peer, user, self.sent_at) == self.id
     }
 }
 
-/// How many messages are remembered across links.
-const REMEMBERED: usize = 4096;
+/// Largest number of messages remembered for deduplication between transports.
+const MAX_REMEMBERED_MESSAGES: usize = 4096;
 
-/// What was heard lately on either link, and from whom. It is known by its number on the LAN and its text: nobody can
-/// suppress a message by using its number for another text first.
+/// The latest messages of both transports with their authors. The key is the LAN id and the text:
+/// otherwise a message could be suppressed by sending another text with its id first.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Crossing {
+pub(super) struct CrossTransportDedup {
     authors: HashMap<u64, Author>,
     order: VecDeque<u64>,
-    /// Whether any of it came on the LAN, ever.
-    lan: bool,
+    /// Whether any of them ever came by the LAN.
+    has_lan_entries: bool,
 }
 
-impl Crossing {
-    /// Who said it on whichever link it came by first; `None` if it is new, and then remembered.
-    pub(super) fn heard(&mut self, number: u64, text: &str, author: &Author) -> Option<Author> {
-        let key = digest(&[&number.to_be_bytes()], text);
+impl CrossTransportDedup {
+    /// Records a message. Returns the author it had when it first arrived, or `None` if it is new.
+    pub(super) fn record(&mut self, lan_id: u64, text: &str, author: &Author) -> Option<Author> {
+        let key = digest(&[&lan_id.to_be_bytes()], text);
         if let Some(first) = self.authors.get(&key) {
             return Some(first.clone());
         }
-        self.lan |= matches!(author, Author::Lan(_));
+        self.has_lan_entries |= matches!(author, Author::Lan(_));
         self.authors.insert(key, author.clone());
         self.order.push_back(key);
-        if self.order.len() > REMEMBERED
+        if self.order.len() > MAX_REMEMBERED_MESSAGES
             && let Some(oldest) = self.order.pop_front()
         {
             self.authors.remove(&oldest);
@@ -62,9 +64,10 @@ impl Crossing {
         None
     }
 
-    /// Whether anything came on the LAN, in this run or in one that was kept: else nothing can have crossed.
-    pub(super) fn has_lan(&self) -> bool {
-        self.lan
+    /// Whether any message came by the LAN, in this run or in a stored one. If none did, there can
+    /// be no duplicates between the transports.
+    pub(super) fn has_lan_entries(&self) -> bool {
+        self.has_lan_entries
     }
 }
 
@@ -73,13 +76,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_bounded() {
-        let (mut crossing, author) = (Crossing::default(), Author::Mesh(PeerId(1)));
-        for number in 0..=REMEMBERED as u64 {
-            assert_eq!(crossing.heard(number, "x", &author), None);
+    fn the_number_of_remembered_messages_is_bounded() {
+        let (mut dedup, author) = (CrossTransportDedup::default(), Author::Mesh(PeerId(1)));
+        for lan_id in 0..=MAX_REMEMBERED_MESSAGES as u64 {
+            assert_eq!(dedup.record(lan_id, "x", &author), None);
         }
-        assert_eq!(crossing.heard(REMEMBERED as u64, "x", &author), Some(author.clone()));
-        assert_eq!(crossing.heard(0, "x", &author), None, "the oldest is forgotten");
-        assert_eq!(crossing.authors.len(), REMEMBERED);
+        assert_eq!(dedup.record(MAX_REMEMBERED_MESSAGES as u64, "x", &author), Some(author.clone()));
+        assert_eq!(dedup.record(0, "x", &author), None, "the oldest message was removed");
+        assert_eq!(dedup.authors.len(), MAX_REMEMBERED_MESSAGES);
     }
 }

@@ -1,9 +1,9 @@
-//! What goes into the engine and what comes out.
+//! Events and actions: the input and the output of the engine.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::entry::Entry;
+use super::chat_entry::ChatEntry;
 use super::notice::Notice;
 use crate::endpoint::PeerEndpoint;
 use crate::lan::{Datagram, Dialect};
@@ -12,125 +12,125 @@ use crate::peer_id::PeerId;
 use crate::profile::PeerProfile;
 use rollcall_core::BootMs;
 
-/// A connection of the mesh, for as long as the process runs; the driver numbers them.
+/// Id of one mesh connection. The driver assigns it; it is unique while the process runs.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct LinkId(pub u64);
 
-/// When something happens: on the clock by which the engine waits, and in the calendar that people read.
+/// The current time on both clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
-    /// For decisions.
+    /// Time since boot. All deadlines use it.
     pub boot: BootMs,
-    /// Unix seconds, for what is said.
+    /// Unix time in seconds. It is only written into messages.
     pub unix_s: i64,
 }
 
-/// What happened.
+/// An event for the engine.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// The time that [`super::Engine::wake_at`] named has come.
-    Woke,
-    /// A connection was greeted from both ends.
-    Linked {
-        /// Its number.
+    /// The time of [`super::Engine::wake_at`] has come.
+    TimerFired,
+    /// The handshake of a mesh connection is complete.
+    LinkOpened {
+        /// Id of the new link.
         link: LinkId,
-        /// Who is there.
+        /// Id of the peer at the other end.
         peer: PeerId,
-        /// What was dialled; `None` if the other dialled.
+        /// The address that was dialled; `None` for an accepted connection.
         dialled: Option<PeerEndpoint>,
-        /// The address at the other end.
+        /// IP address of the other end.
         remote: IpAddr,
     },
     /// A dialled address did not become a link.
     DialFailed {
-        /// The address.
+        /// The dialled address.
         endpoint: PeerEndpoint,
-        /// Why.
-        why: String,
+        /// Reason of the failure.
+        reason: String,
     },
-    /// A link ended.
-    Unlinked {
-        /// Which.
+    /// A link was closed.
+    LinkClosed {
+        /// The closed link.
         link: LinkId,
-        /// Why.
-        why: String,
+        /// Reason of the close.
+        reason: String,
     },
-    /// A message came in.
-    Heard {
-        /// On which link.
+    /// A mesh message was received.
+    MessageReceived {
+        /// The link that delivered it.
         link: LinkId,
-        /// What.
+        /// The message.
         message: MeshMessage,
-        /// Whether its time was written as a text.
+        /// Whether its timestamp was a text (RFC 3339) instead of a number.
         text_times: bool,
     },
-    /// Addresses of peers that somebody outside the mesh knows.
-    Told(Vec<PeerEndpoint>),
-    /// A datagram came in.
-    HeardDatagram {
-        /// Its source.
-        from: SocketAddr,
-        /// Whether it came to the shared port, so that it was meant for everybody.
-        shared: bool,
-        /// What it says.
+    /// The registry reported addresses of peers.
+    AddressesFound(Vec<PeerEndpoint>),
+    /// A LAN datagram was received.
+    DatagramReceived {
+        /// Address of the sender.
+        source: SocketAddr,
+        /// Whether it arrived at the shared port, so that it was sent to all peers.
+        to_shared_port: bool,
+        /// The datagram.
         datagram: Datagram,
-        /// How.
+        /// The dialect in which it was written.
         dialect: Dialect,
     },
-    /// The person said something to everybody.
-    Posted(String),
-    /// The person said something to one peer.
-    Whispered {
-        /// Whom, as the person named it.
+    /// The user wants to send a text to all peers.
+    PostRequested(String),
+    /// The user wants to send a text to one peer.
+    DirectRequested {
+        /// The recipient, as the user named it.
         to: String,
-        /// What.
+        /// The text.
         text: String,
     },
-    /// The person said who this peer is.
-    Introduced(PeerProfile),
-    /// The person wants to know who is there; the LAN is asked, too.
-    Listed,
-    /// This peer is about to end: nothing may wait any longer.
-    Left,
+    /// The user set the profile of this peer.
+    ProfileSet(PeerProfile),
+    /// The user wants to see the list of peers. The engine also asks LAN peers for their lists.
+    ListRequested,
+    /// This peer is about to stop. All pending messages must be sent now.
+    ShuttingDown,
 }
 
-/// What is to be done, in this order.
+/// An action for the driver. Actions are performed in order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Dial an address; answered by [`Event::Linked`] or [`Event::DialFailed`].
+    /// Dial an address. The driver answers with [`Event::LinkOpened`] or [`Event::DialFailed`].
     Dial(PeerEndpoint),
-    /// Send a message on some links, in this form.
+    /// Send a message on some links.
     Send {
-        /// Which.
+        /// The links.
         links: Vec<LinkId>,
-        /// What.
+        /// The message.
         message: MeshMessage,
-        /// How.
-        form: MessageFormat,
+        /// The format in which the message is written.
+        format: MessageFormat,
     },
-    /// End a link. The engine has forgotten it already.
+    /// Close a link. The engine has already removed it.
     Close {
-        /// Which.
+        /// The link.
         link: LinkId,
-        /// Why.
-        why: &'static str,
+        /// Reason for the log.
+        reason: &'static str,
     },
-    /// Send a datagram to everybody on the LAN.
-    Shout(Datagram),
+    /// Send a datagram to all hosts of the LAN.
+    Broadcast(Datagram),
     /// Send a datagram to one address.
     SendDatagram {
-        /// Where.
+        /// The destination.
         to: SocketAddr,
-        /// What.
+        /// The datagram.
         datagram: Datagram,
-        /// How.
+        /// The dialect in which the datagram is written.
         dialect: Dialect,
     },
-    /// Keep this for the next start.
-    Keep(Arc<Entry>),
-    /// Tell the person.
-    Tell(Notice),
+    /// Store an entry for the next run.
+    Persist(Arc<ChatEntry>),
+    /// Notify the user.
+    Notify(Notice),
 }
 
-/// What one event comes to.
+/// The actions of one event.
 pub(super) type Actions = Vec<Action>;

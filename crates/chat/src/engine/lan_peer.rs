@@ -1,59 +1,59 @@
-//! One peer of the LAN: where it is answered, in which dialect, and which peer of the mesh it is.
+//! One peer of the LAN: its address, its dialect, and its identity on the mesh.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use super::cross_transport::Announced;
+use super::cross_transport::LanAnnouncement;
+use super::limits::MAX_RECENT_IDS;
 use super::notice::Contact;
-use super::rules::LAN_REMEMBERED;
 use crate::lan::{DatagramBody, Dialect};
 use crate::lan_user_id::LanUserId;
 use crate::peer_id::PeerId;
 use crate::profile::PeerProfile;
 use rollcall_core::BootMs;
 
-/// One peer of the LAN.
+/// State of one LAN peer.
 #[derive(Clone, Debug)]
 pub(super) struct LanPeer {
-    /// Where it is answered.
+    /// The address to which messages for the peer are sent.
     pub(super) addr: SocketAddr,
-    /// Whether it told its port.
-    pub(super) told_port: bool,
-    pub(super) heard_at: BootMs,
+    /// Whether the peer has announced the port of `addr`.
+    pub(super) has_announced_port: bool,
+    pub(super) last_seen_at: BootMs,
     pub(super) dialect: Dialect,
-    /// Whether it claims an address that it does not write from.
+    /// Whether the peer claims an address that its datagrams do not come from.
     pub(super) is_mismatched: bool,
     pub(super) profile: Option<PeerProfile>,
-    /// The latest numbers of its messages.
-    remembered: VecDeque<u64>,
-    pub(super) on_mesh: OnMesh,
+    /// The latest message ids of the peer, for deduplication.
+    recent_ids: VecDeque<u64>,
+    pub(super) mesh_identity: MeshIdentity,
 }
 
-/// Who a peer of the LAN is on the mesh.
+/// The identity of a LAN peer on the mesh.
 #[derive(Clone, Debug, Default)]
-pub(super) struct OnMesh {
-    /// The peer of the mesh that it is, if it is known to be one.
+pub(super) struct MeshIdentity {
+    /// The mesh peer that this LAN peer is, if that is known.
     pub(super) peer: Option<PeerId>,
-    /// The latest of its announcements.
-    pub(super) announced: Option<Announced>,
+    /// The latest announcement of the LAN peer.
+    pub(super) announcement: Option<LanAnnouncement>,
 }
 
 impl LanPeer {
-    /// A peer that was heard for the first time, from there.
+    /// A peer whose first datagram came from `source`.
     pub(super) fn new(source: SocketAddr, dialect: Dialect, is_mismatched: bool, now: BootMs) -> Self {
         Self {
             addr: source,
-            told_port: false,
-            heard_at: now,
+            has_announced_port: false,
+            last_seen_at: now,
             dialect,
             is_mismatched,
             profile: None,
-            remembered: VecDeque::new(),
-            on_mesh: OnMesh::default(),
+            recent_ids: VecDeque::new(),
+            mesh_identity: MeshIdentity::default(),
         }
     }
 
-    /// A datagram of it came from there: it is alive, and may have a new address.
+    /// Updates the state from a datagram: the time, the dialect and maybe the address.
     pub(super) fn refresh(
         &mut self,
         source: SocketAddr,
@@ -62,35 +62,36 @@ impl LanPeer {
         is_mismatched: bool,
         now: BootMs,
     ) {
-        // Somebody else may use the name of a peer whose address was right; its messages still go where they went.
+        // Another program may use the user id of a peer with a valid address. Messages for the peer
+        // must still go to the valid address.
         if is_mismatched && !self.is_mismatched {
             return;
         }
-        self.heard_at = now;
+        self.last_seen_at = now;
         self.dialect = dialect;
         self.is_mismatched = is_mismatched;
         if let DatagramBody::Discovery { port } = body {
             self.addr = SocketAddr::new(source.ip(), *port);
-            self.told_port = true;
-        } else if !self.told_port || self.addr.ip() != source.ip() {
+            self.has_announced_port = true;
+        } else if !self.has_announced_port || self.addr.ip() != source.ip() {
             self.addr = source;
-            self.told_port = false;
+            self.has_announced_port = false;
         }
     }
 
-    /// Whether a message with this number was not heard before.
-    pub(super) fn is_new(&mut self, id: u64) -> bool {
-        if self.remembered.contains(&id) {
+    /// Records a message id. Returns whether it is new.
+    pub(super) fn insert_id(&mut self, id: u64) -> bool {
+        if self.recent_ids.contains(&id) {
             return false;
         }
-        self.remembered.push_back(id);
-        if self.remembered.len() > LAN_REMEMBERED {
-            self.remembered.pop_front();
+        self.recent_ids.push_back(id);
+        if self.recent_ids.len() > MAX_RECENT_IDS {
+            self.recent_ids.pop_front();
         }
         true
     }
 
-    /// How it is shown.
+    /// The peer as shown to the user.
     pub(super) fn contact(&self, user: &LanUserId) -> Contact {
         Contact::on_lan(user, self.profile.as_ref())
     }

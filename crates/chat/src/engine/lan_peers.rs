@@ -1,55 +1,59 @@
-//! Peers of the LAN: the table of them, replies to each, and a limit on replies per source address.
+//! Peers of the LAN: their table, the replies to each, and a limit on replies per source address.
 //!
-//! Existing peers answer every announcement, answers included. So this one announces itself to a new peer at most once,
-//! and only if the peer was heard on the shared port: what comes to this peer's own port was sent by somebody who knows it.
+//! Some other implementations answer every announcement, even an answer. To avoid an endless
+//! exchange, this peer announces itself to a new peer at most once. It does so only if the new
+//! peer's datagram arrived at the shared port. A datagram to this peer's own port was sent by a
+//! peer that already knows it.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
+use super::config::LanConfig;
 use super::context::Context;
-use super::cross_transport::{Announced, announcement_number};
+use super::cross_transport::{LanAnnouncement, announcement_id};
 use super::event::{Action, Now};
 use super::lan_peer::LanPeer;
-use super::limit::Limit;
-use super::mesh::Mesh;
+use super::limits::{ANNOUNCE_INTERVAL_MS, LAN_PEER_TIMEOUT_MS, LAN_PORT, MAX_LAN_PEERS};
 use super::mesh_links::MeshLinks;
+use super::mesh_peers::MeshPeers;
 use super::notice::{Contact, Notice};
-use super::rules::{ANNOUNCE_EVERY_MS, EXPIRES_AFTER_MS, LAN_PORT, LanRules, MAX_LAN_PEERS};
+use super::reply_limit::ReplyLimit;
 use crate::lan::{Datagram, DatagramBody, Dialect};
 use crate::lan_user_id::LanUserId;
 use crate::peer_id::PeerId;
 use crate::profile::{InvalidAvatar, PeerProfile};
 use rollcall_core::BootMs;
 
-/// The most peers that are asked for their list at once.
-const ASKED: usize = 3;
-/// An answer to such a question counts for so long.
-const ANSWER_WITHIN_MS: u64 = 10_000;
-/// The most names that are told in one list: as many of the longest, each character escaped, fit into a datagram.
-const TOLD: usize = 200;
-/// The most names of one list that are looked for.
-const LOOKED_FOR: usize = 16;
+/// Largest number of peers that are asked for their lists at once.
+const MAX_LIST_REQUESTS: usize = 3;
+/// Time in milliseconds after a list request in which replies are accepted.
+const LIST_REPLY_WINDOW_MS: u64 = 10_000;
+/// Largest number of names in one list. A datagram has room for as many of the longest names with
+/// every character escaped.
+const MAX_NAMES_SENT: usize = 200;
+/// Largest number of unknown names per list to which an announcement is sent.
+const MAX_NAMES_PROBED: usize = 16;
 
-/// The LAN as this peer sees it.
+/// The table of LAN peers.
 ///
-/// Invariant: at most [`MAX_LAN_PEERS`] peers, this one not among them.
+/// Invariant: at most [`MAX_LAN_PEERS`] peers, the local peer not included.
 #[derive(Clone, Debug)]
 pub(super) struct LanPeers {
-    rules: LanRules,
+    config: LanConfig,
     pub(super) peers: BTreeMap<LanUserId, LanPeer>,
-    next_shout: BootMs,
-    limit: Limit,
-    /// When lists were asked for.
-    asked_at: Option<BootMs>,
-    /// Whether the person was told that somebody has this peer's name.
-    told_double: bool,
+    next_announcement: BootMs,
+    reply_limit: ReplyLimit,
+    /// Time of the latest list request.
+    lists_requested_at: Option<BootMs>,
+    /// Whether the user was notified that another program uses this peer's user id.
+    duplicate_name_reported: bool,
 }
 
-/// Something that a peer of the LAN said to everybody.
+/// A chat message of a LAN peer.
 pub(super) struct LanPost {
     pub(super) user: LanUserId,
-    /// Its number; without one it is never known again.
+    /// Message id. Without an id, duplicates cannot be recognised.
     pub(super) id: Option<u64>,
     /// By the sender's clock, in Unix seconds.
     pub(super) said_at: i64,
@@ -57,93 +61,98 @@ pub(super) struct LanPost {
 }
 
 impl LanPeers {
-    /// Nobody was heard; this peer announces itself at once.
-    pub(super) fn new(rules: LanRules, now: BootMs) -> Self {
+    /// An empty table. The first announcement is due at once.
+    pub(super) fn new(config: LanConfig, now: BootMs) -> Self {
         Self {
-            rules,
+            config,
             peers: BTreeMap::new(),
-            next_shout: now,
-            limit: Limit::default(),
-            asked_at: None,
-            told_double: false,
+            next_announcement: now,
+            reply_limit: ReplyLimit::default(),
+            lists_requested_at: None,
+            duplicate_name_reported: false,
         }
     }
 
-    /// When something is due next.
-    pub(super) fn next_at(&self) -> BootMs {
-        let expires = self.peers.values().map(|peer| peer.heard_at.plus(EXPIRES_AFTER_MS)).min();
-        self.next_shout.min(expires.unwrap_or(BootMs::NEVER))
+    /// Time of the next announcement or expiry.
+    pub(super) fn next_deadline(&self) -> BootMs {
+        let expires = self.peers.values().map(|peer| peer.last_seen_at.plus(LAN_PEER_TIMEOUT_MS)).min();
+        self.next_announcement.min(expires.unwrap_or(BootMs::NEVER))
     }
 
-    /// Drops who is silent, and announces this peer when it is time.
-    pub(super) fn pass_time(&mut self, cx: &mut Context) {
+    /// Removes the peers that timed out, and sends an announcement if one is due.
+    pub(super) fn handle_timeout(&mut self, cx: &mut Context) {
         let now = cx.now.boot;
         self.peers.retain(|user, peer| {
-            let is_here = now < peer.heard_at.plus(EXPIRES_AFTER_MS);
-            if !is_here {
-                let why = "it has been silent for five minutes".to_owned();
-                cx.tell(Notice::Lost { peer: peer.contact(user), why });
+            let is_alive = now < peer.last_seen_at.plus(LAN_PEER_TIMEOUT_MS);
+            if !is_alive {
+                let reason = "no datagram for five minutes".to_owned();
+                cx.notify(Notice::PeerLost { peer: peer.contact(user), reason });
             }
-            is_here
+            is_alive
         });
-        if now < self.next_shout {
+        if now < self.next_announcement {
             return;
         }
-        self.next_shout = now.plus(ANNOUNCE_EVERY_MS);
+        self.next_announcement = now.plus(ANNOUNCE_INTERVAL_MS);
         let announcement = self.announcement(cx);
-        cx.counts.datagrams_out += 1;
-        cx.out.push(Action::Shout(announcement.clone()));
+        cx.counters.datagrams_sent += 1;
+        cx.actions.push(Action::Broadcast(announcement.clone()));
         for peer in self.peers.values().filter(|peer| peer.dialect == Dialect::Spaced) {
             send(peer.addr, announcement.clone(), Dialect::Spaced, cx);
         }
     }
 
-    /// A datagram came in. Returns what was said to everybody.
-    pub(super) fn heard(
+    /// Handles a datagram. Returns a chat message, if it is one.
+    pub(super) fn handle_datagram(
         &mut self,
         source: SocketAddr,
-        shared: bool,
+        to_shared_port: bool,
         datagram: Datagram,
         dialect: Dialect,
-        mesh: &mut Mesh,
+        mesh: &mut MeshPeers,
         cx: &mut Context,
     ) -> Option<LanPost> {
-        cx.counts.datagrams_in += 1;
-        // An ACK says nothing of its sender, and is never answered.
+        cx.counters.datagrams_received += 1;
+        // An ACK does not name its sender and is never answered.
         let user = datagram.from.clone()?;
-        if user == self.rules.user {
-            // Its own announcement, or somebody of the same name.
-            let is_own = self.rules.is_own(source.ip()) && source.port() == self.rules.port;
-            if !is_own && !std::mem::replace(&mut self.told_double, true) {
-                cx.tell(Notice::Doubled { uid: user.to_string(), source: source.ip() });
+        if user == self.config.user {
+            // Either this peer's own broadcast, or a datagram of another program with the same user
+            // id.
+            let is_own = self.config.is_own(source.ip()) && source.port() == self.config.port;
+            if !is_own && !std::mem::replace(&mut self.duplicate_name_reported, true) {
+                cx.notify(Notice::DuplicateName { uid: user.to_string(), source: source.ip() });
             }
             return None;
         }
         let is_new = !self.peers.contains_key(&user);
         if is_new && self.peers.len() >= MAX_LAN_PEERS {
-            cx.counts.crowded_out += 1;
+            cx.counters.rejected_lan_peers += 1;
             return None;
         }
-        // Who asks before it ever announced itself looks around, and is gone as soon as it has its answer.
+        // A scan sends a list request without an announcement, and is gone when it has the reply.
+        // So its sender is answered but not added to the table.
         if is_new && matches!(datagram.body, DatagramBody::ListRequest) {
-            return self.heard_body(user, source, datagram, dialect, mesh, cx);
+            return self.handle_body(user, source, datagram, dialect, mesh, cx);
         }
-        let is_back = self.is_back(&user, source.ip(), &datagram.body);
+        let has_restarted = self.has_restarted(&user, source.ip(), &datagram.body);
         self.refresh(&user, source, &datagram.body, dialect, cx);
-        // Only who was heard on the shared port may not know this peer yet.
-        if (is_new || is_back) && shared {
-            self.answer_newcomer(&user, cx);
+        // A sender that used this peer's own port already knows this peer.
+        if (is_new || has_restarted) && to_shared_port {
+            self.reply_to_new_peer(&user, cx);
         }
-        self.heard_body(user, source, datagram, dialect, mesh, cx)
+        self.handle_body(user, source, datagram, dialect, mesh, cx)
     }
 
-    /// Whether a known peer announces itself at another port: its program was started again, and knows nobody.
-    fn is_back(&self, user: &LanUserId, source: IpAddr, body: &DatagramBody) -> bool {
+    /// Whether a known peer announces another port. Then its program was restarted and knows no
+    /// other peer.
+    fn has_restarted(&self, user: &LanUserId, source: IpAddr, body: &DatagramBody) -> bool {
         let (DatagramBody::Discovery { port }, Some(peer)) = (body, self.peers.get(user)) else { return false };
-        peer.told_port && peer.addr.port() != *port && (peer.is_mismatched || self.rules.is_match(user, source))
+        peer.has_announced_port
+            && peer.addr.port() != *port
+            && (peer.is_mismatched || self.config.is_valid_claim(user, source))
     }
 
-    /// Any datagram is a sign of life, and may tell a new address.
+    /// Updates a peer from any of its datagrams, or adds it to the table.
     fn refresh(
         &mut self,
         user: &LanUserId,
@@ -152,159 +161,164 @@ impl LanPeers {
         dialect: Dialect,
         cx: &mut Context,
     ) {
-        let is_mismatched = !self.rules.is_match(user, source.ip());
+        let is_mismatched = !self.config.is_valid_claim(user, source.ip());
         let is_new = !self.peers.contains_key(user);
-        let fresh = || LanPeer::new(source, dialect, is_mismatched, cx.now.boot);
-        let peer = self.peers.entry(user.clone()).or_insert_with(fresh);
+        let new_peer = || LanPeer::new(source, dialect, is_mismatched, cx.now.boot);
+        let peer = self.peers.entry(user.clone()).or_insert_with(new_peer);
         if is_mismatched && (is_new || !peer.is_mismatched) {
-            cx.tell(Notice::Mismatch { uid: user.to_string(), source: source.ip() });
+            cx.notify(Notice::AddressMismatch { uid: user.to_string(), source: source.ip() });
         }
         peer.refresh(source, body, dialect, is_mismatched, cx.now.boot);
         if is_new {
             let at = Some(peer.addr.to_string());
-            cx.tell(Notice::Found { peer: peer.contact(user), at });
+            cx.notify(Notice::PeerFound { peer: peer.contact(user), at });
         }
     }
 
-    /// "I am here."
+    /// This peer's announcement (`DISCOVERY`).
     fn announcement(&self, cx: &Context) -> Datagram {
-        let id = announcement_number(cx.own.rules.id, &self.rules.user, cx.now.unix_s);
-        self.datagram(DatagramBody::Discovery { port: self.rules.port }, id, cx.now)
+        let id = announcement_id(cx.local.config.id, &self.config.user, cx.now.unix_s);
+        self.datagram(DatagramBody::Discovery { port: self.config.port }, id, cx.now)
     }
 
-    fn answer_newcomer(&mut self, user: &LanUserId, cx: &mut Context) {
-        let Some((to, dialect)) = self.allowed_answer(user, cx) else { return };
+    fn reply_to_new_peer(&mut self, user: &LanUserId, cx: &mut Context) {
+        let Some((to, dialect)) = self.take_reply_target(user, cx) else { return };
         send(to, self.announcement(cx), dialect, cx);
-        // Peers of the draft know others by their profiles.
+        // Peers with the draft's dialect learn of other peers from their profiles.
         if dialect == Dialect::Spaced {
-            let name = cx.own.rules.name.to_string();
-            let profile = cx.own.profile.clone().unwrap_or_else(|| PeerProfile::new(&name, "", None));
-            let id = cx.own.next_lan_id();
+            let name = cx.local.config.name.to_string();
+            let profile = cx.local.profile.clone().unwrap_or_else(|| PeerProfile::new(&name, "", None));
+            let id = cx.local.next_lan_message_id();
             send(to, self.datagram(DatagramBody::Profile { profile, refused: None }, id, cx.now), dialect, cx);
         }
     }
 
-    /// Where a peer is answered, if its address has not had too many answers.
-    fn allowed_answer(&mut self, user: &LanUserId, cx: &mut Context) -> Option<(SocketAddr, Dialect)> {
+    /// The address and dialect for a reply to a peer; `None` if its address is over the limit.
+    fn take_reply_target(&mut self, user: &LanUserId, cx: &mut Context) -> Option<(SocketAddr, Dialect)> {
         let peer = self.peers.get(user)?;
-        if self.limit.allows(peer.addr.ip(), cx.now.boot) {
+        if self.reply_limit.allows(peer.addr.ip(), cx.now.boot) {
             return Some((peer.addr, peer.dialect));
         }
-        cx.counts.unanswered += 1;
+        cx.counters.limited_replies += 1;
         None
     }
 
-    fn heard_body(
+    fn handle_body(
         &mut self,
         user: LanUserId,
         source: SocketAddr,
         datagram: Datagram,
         dialect: Dialect,
-        mesh: &mut Mesh,
+        mesh: &mut MeshPeers,
         cx: &mut Context,
     ) -> Option<LanPost> {
-        let Datagram { id, body, sent_at: told_at, .. } = datagram;
-        // Posts of the draft do not say when.
-        let said_at = if told_at == 0 { cx.now.unix_s } else { told_at };
+        let Datagram { id, body, sent_at, .. } = datagram;
+        // Posts in the draft's dialect have no time.
+        let said_at = if sent_at == 0 { cx.now.unix_s } else { sent_at };
         match body {
-            DatagramBody::Post(text) if self.is_new(&user, id, cx) => return Some(LanPost { user, id, said_at, text }),
+            DatagramBody::Post(text) if self.record_id(&user, id, cx) => {
+                return Some(LanPost { user, id, said_at, text });
+            }
             DatagramBody::Direct { to, text } => {
-                if to != self.rules.user {
+                if to != self.config.user {
                     return None;
                 }
-                if self.is_new(&user, id, cx)
+                if self.record_id(&user, id, cx)
                     && let Some(from) = self.contact(&user)
                 {
-                    cx.tell(Notice::Direct { from, text, said_at });
+                    cx.notify(Notice::Direct { from, text, said_at });
                 }
-                // What comes again is acknowledged again: the first ACK may have been lost.
+                // A repeated message is acknowledged again, because the first ACK may have been
+                // lost.
                 if dialect == Dialect::Spaced && id.is_some() {
                     let ack = Datagram { from: None, id, sent_at: 0, body: DatagramBody::Ack };
-                    self.answer_source(source, ack, dialect, cx);
+                    self.reply_to(source, ack, dialect, cx);
                 }
             }
-            DatagramBody::Profile { profile, refused } => self.heard_profile(&user, profile, refused, mesh, cx),
+            DatagramBody::Profile { profile, refused } => self.handle_profile(&user, profile, refused, mesh, cx),
             DatagramBody::ListRequest => {
-                let id = cx.own.next_lan_id();
-                let answer = self.datagram(DatagramBody::ListResponse(self.told_to(&user)), id, cx.now);
-                self.answer_source(source, answer, dialect, cx);
+                let id = cx.local.next_lan_message_id();
+                let reply = self.datagram(DatagramBody::ListResponse(self.names_for(&user)), id, cx.now);
+                self.reply_to(source, reply, dialect, cx);
             }
-            DatagramBody::ListResponse(users) => self.heard_list(&user, &users, cx),
-            DatagramBody::Discovery { .. } => self.heard_announcement(&user, source.ip(), id, told_at, &mesh.links),
+            DatagramBody::ListResponse(users) => self.handle_list(&user, &users, cx),
+            DatagramBody::Discovery { .. } => self.handle_announcement(&user, source.ip(), id, sent_at, &mesh.links),
             DatagramBody::Post(_) | DatagramBody::Ping | DatagramBody::Ack => {}
         }
         None
     }
 
-    /// Answers to the address a question came from.
-    fn answer_source(&mut self, to: SocketAddr, answer: Datagram, dialect: Dialect, cx: &mut Context) {
-        if self.limit.allows(to.ip(), cx.now.boot) {
-            send(to, answer, dialect, cx);
+    /// Replies to the source of a request, unless it is over the limit.
+    fn reply_to(&mut self, to: SocketAddr, reply: Datagram, dialect: Dialect, cx: &mut Context) {
+        if self.reply_limit.allows(to.ip(), cx.now.boot) {
+            send(to, reply, dialect, cx);
         } else {
-            cx.counts.unanswered += 1;
+            cx.counters.limited_replies += 1;
         }
     }
 
-    /// Whether a message of the peer was not heard before. One without a number is never known.
-    fn is_new(&mut self, user: &LanUserId, id: Option<u64>, cx: &mut Context) -> bool {
+    /// Records a message id of a peer. Returns whether the message is new; a message without an id
+    /// always is.
+    fn record_id(&mut self, user: &LanUserId, id: Option<u64>, cx: &mut Context) -> bool {
         let (Some(peer), Some(id)) = (self.peers.get_mut(user), id) else { return true };
-        let is_new = peer.is_new(id);
-        cx.counts.duplicates += u64::from(!is_new);
+        let is_new = peer.insert_id(id);
+        cx.counters.duplicates += u64::from(!is_new);
         is_new
     }
 
-    fn heard_profile(
+    fn handle_profile(
         &mut self,
         user: &LanUserId,
         profile: PeerProfile,
         refused: Option<InvalidAvatar>,
-        mesh: &mut Mesh,
+        mesh: &mut MeshPeers,
         cx: &mut Context,
     ) {
-        let is_whole = refused.is_none();
+        let is_complete = refused.is_none();
         let peer = self.peers.get(user);
-        if is_whole && peer.is_some_and(|peer| peer.profile.as_ref() == Some(&profile)) {
+        if is_complete && peer.is_some_and(|peer| peer.profile.as_ref() == Some(&profile)) {
             return;
         }
-        let is_known = is_whole && self.is_known_on_mesh(user, &profile, mesh);
+        let is_known = is_complete && self.replace_mesh_profile(user, &profile, mesh);
         let Some(peer) = self.peers.get_mut(user) else { return };
         peer.profile = Some(profile.clone());
         if is_known {
             return;
         }
         let from = peer.contact(user);
-        cx.tell(Notice::Profile { from, profile, refused: refused.map(|why| why.to_string()) });
+        cx.notify(Notice::Profile { from, profile, refused: refused.map(|reason| reason.to_string()) });
     }
 
-    /// Looks for those whom a peer knows and this one does not, if it asked.
-    fn heard_list(&mut self, user: &LanUserId, users: &[LanUserId], cx: &mut Context) {
+    /// Handles a list of another peer, if this peer requested lists: sends an announcement to the
+    /// claimed addresses of the unknown names in it.
+    fn handle_list(&mut self, user: &LanUserId, users: &[LanUserId], cx: &mut Context) {
         let Some(from) = self.contact(user) else { return };
-        if self.asked_at.is_none_or(|asked| cx.now.boot.since(asked) > ANSWER_WITHIN_MS) {
+        if self.lists_requested_at.is_none_or(|requested_at| cx.now.boot.since(requested_at) > LIST_REPLY_WINDOW_MS) {
             return;
         }
-        let strangers = users.iter().filter(|user| **user != self.rules.user && !self.peers.contains_key(*user));
-        let strangers: Vec<IpAddr> = strangers.filter_map(LanUserId::claimed_ip).take(LOOKED_FOR).collect();
-        for ip in strangers {
-            if self.limit.allows(ip, cx.now.boot) {
+        let unknown = users.iter().filter(|user| **user != self.config.user && !self.peers.contains_key(*user));
+        let unknown: Vec<IpAddr> = unknown.filter_map(LanUserId::claimed_ip).take(MAX_NAMES_PROBED).collect();
+        for ip in unknown {
+            if self.reply_limit.allows(ip, cx.now.boot) {
                 send(SocketAddr::new(ip, LAN_PORT), self.announcement(cx), Dialect::Compact, cx);
             }
         }
         let uids = users.iter().map(ToString::to_string).collect();
-        cx.tell(Notice::Listed { from, uids });
+        cx.notify(Notice::NamesReceived { from, uids });
     }
 
-    /// Asks those who were heard last whom they know.
-    pub(super) fn ask_for_lists(&mut self, cx: &mut Context) {
-        self.asked_at = Some(cx.now.boot);
-        let mut heard: Vec<&LanPeer> = self.peers.values().collect();
-        heard.sort_by_key(|peer| Reverse(peer.heard_at));
-        let question = Datagram { id: None, ..self.datagram(DatagramBody::ListRequest, 0, cx.now) };
-        for peer in heard.into_iter().take(ASKED) {
-            send(peer.addr, question.clone(), peer.dialect, cx);
+    /// Requests the lists of the peers that sent a datagram most recently.
+    pub(super) fn request_lists(&mut self, cx: &mut Context) {
+        self.lists_requested_at = Some(cx.now.boot);
+        let mut recent: Vec<&LanPeer> = self.peers.values().collect();
+        recent.sort_by_key(|peer| Reverse(peer.last_seen_at));
+        let request = Datagram { id: None, ..self.datagram(DatagramBody::ListRequest, 0, cx.now) };
+        for peer in recent.into_iter().take(MAX_LIST_REQUESTS) {
+            send(peer.addr, request.clone(), peer.dialect, cx);
         }
     }
 
-    /// Sends something to each peer; to how many.
+    /// Sends a datagram to each peer. Returns the number of peers.
     pub(super) fn send_to_all(&self, body: DatagramBody, id: u64, cx: &mut Context) -> usize {
         let datagram = self.datagram(body, id, cx.now);
         for peer in self.peers.values() {
@@ -313,91 +327,97 @@ impl LanPeers {
         self.peers.len()
     }
 
-    /// The person says something to one peer.
-    pub(super) fn whisper(&self, to: LanUserId, text: String, cx: &mut Context) {
-        let id = cx.own.next_lan_id();
+    /// Sends a direct message to one peer.
+    pub(super) fn send_direct(&self, to: LanUserId, text: String, cx: &mut Context) {
+        let id = cx.local.next_lan_message_id();
         let Some(peer) = self.peers.get(&to) else { return };
         let contact = peer.contact(&to);
         send(peer.addr, self.datagram(DatagramBody::Direct { to, text }, id, cx.now), peer.dialect, cx);
-        cx.tell(Notice::SentTo { to: contact });
+        cx.notify(Notice::DirectSent { to: contact });
     }
 
-    /// How a peer is shown, if it is here.
+    /// A peer as shown to the user, if it is in the table.
     pub(super) fn contact(&self, user: &LanUserId) -> Option<Contact> {
         self.peers.get(user).map(|peer| peer.contact(user))
     }
 
-    /// This name of the LAN and that id of the mesh said the same thing: they are one.
-    pub(super) fn is_peer(&mut self, user: &str, id: PeerId) {
+    /// Records that a LAN user id and a mesh peer id belong to the same peer, because both sent the
+    /// same message.
+    pub(super) fn set_mesh_peer(&mut self, user: &str, id: PeerId) {
         if let Some(peer) = LanUserId::parse(user).and_then(|user| self.peers.get_mut(&user)) {
-            peer.on_mesh.peer = Some(id);
+            peer.mesh_identity.peer = Some(id);
         }
     }
 
-    /// The linked peer that somebody of the LAN is.
-    pub(super) fn linked_peer(&self, peer: &LanPeer, links: &MeshLinks) -> Option<PeerId> {
-        let id = peer.on_mesh.peer?;
-        let is_there = !peer.is_mismatched && self.is_linked_from(id, peer.addr.ip(), links);
-        is_there.then_some(id)
+    /// The linked mesh peer that a LAN peer is, if that is known and both transports come from the
+    /// same host.
+    pub(super) fn linked_mesh_peer(&self, peer: &LanPeer, links: &MeshLinks) -> Option<PeerId> {
+        let id = peer.mesh_identity.peer?;
+        let is_linked = !peer.is_mismatched && self.is_linked_from(id, peer.addr.ip(), links);
+        is_linked.then_some(id)
     }
 
-    /// Whether the peer is linked, and from this host.
+    /// Whether the mesh peer is linked, with the link coming from this host.
     fn is_linked_from(&self, peer: PeerId, host: IpAddr, links: &MeshLinks) -> bool {
         let link = links.link_to(peer).and_then(|link| links.get(link));
-        link.is_some_and(|link| self.rules.is_one_host(link.remote, host))
+        link.is_some_and(|link| self.config.is_same_host(link.remote, host))
     }
 
-    /// Somebody announced itself on the LAN from there: it may be a peer that is linked. If it is none, it is not any more
-    /// who it was: a program that starts again may have another id.
-    fn heard_announcement(
+    /// Finds the linked mesh peer that sent this announcement. If none matches, the earlier match
+    /// is removed: a restarted program may have another peer id.
+    fn handle_announcement(
         &mut self,
         user: &LanUserId,
         source: IpAddr,
-        number: Option<u64>,
+        id: Option<u64>,
         sent_at: i64,
         links: &MeshLinks,
     ) {
-        let is_match = self.rules.is_match(user, source);
-        let Some(number) = number.filter(|_| is_match) else { return };
-        let announced = Announced { number, sent_at };
-        let is_it = |peer: &PeerId| self.is_linked_from(*peer, source, links) && announced.is_by(*peer, user);
-        let found = links.peers().find(is_it);
+        let is_valid_claim = self.config.is_valid_claim(user, source);
+        let Some(id) = id.filter(|_| is_valid_claim) else { return };
+        let announcement = LanAnnouncement { id, sent_at };
+        let is_announced_by =
+            |peer: &PeerId| self.is_linked_from(*peer, source, links) && announcement.is_by(*peer, user);
+        let found = links.peers().find(is_announced_by);
         if let Some(peer) = self.peers.get_mut(user) {
-            peer.on_mesh.peer = found;
-            peer.on_mesh.announced = Some(announced);
+            peer.mesh_identity.peer = found;
+            peer.mesh_identity.announcement = Some(announcement);
         }
     }
 
-    /// A peer was linked: it may have announced itself on the LAN.
-    pub(super) fn look_for_announcement(&mut self, id: PeerId) {
+    /// Matches a newly linked mesh peer with the announcements received so far.
+    pub(super) fn match_announcement(&mut self, id: PeerId) {
         for (user, peer) in &mut self.peers {
-            if peer.on_mesh.announced.as_ref().is_some_and(|announced| announced.is_by(id, user)) {
-                peer.on_mesh.peer = Some(id);
+            if peer.mesh_identity.announcement.as_ref().is_some_and(|announcement| announcement.is_by(id, user)) {
+                peer.mesh_identity.peer = Some(id);
             }
         }
     }
 
-    /// A profile came on the LAN, whole; whether the mesh brought the same already. If not, it need not any more.
-    fn is_known_on_mesh(&self, user: &LanUserId, profile: &PeerProfile, mesh: &mut Mesh) -> bool {
-        let id = self.peers.get(user).and_then(|peer| self.linked_peer(peer, &mesh.links));
-        let Some(sender) = id.and_then(|id| mesh.tree.senders.get_mut(id)) else { return false };
-        sender.profile.replace(profile.clone()).as_ref() == Some(profile)
+    /// Stores a complete LAN profile for the mesh identity of the peer too. Returns whether the
+    /// mesh had already delivered the same profile. If not, a later copy on the mesh is not shown
+    /// again.
+    fn replace_mesh_profile(&self, user: &LanUserId, profile: &PeerProfile, mesh: &mut MeshPeers) -> bool {
+        let id = self.peers.get(user).and_then(|peer| self.linked_mesh_peer(peer, &mesh.links));
+        let Some(record) = id.and_then(|id| mesh.tree.authors.get_mut(id)) else { return false };
+        record.profile.replace(profile.clone()).as_ref() == Some(profile)
     }
 
-    /// Whom this peer names to another: itself, and those others that it heard last.
-    fn told_to(&self, asker: &LanUserId) -> Vec<LanUserId> {
-        let mut others: Vec<_> = self.peers.iter().filter(|(user, _)| *user != asker).collect();
-        others.sort_by_key(|(_, peer)| Reverse(peer.heard_at));
+    /// The names for a list reply: this peer, then the peers that sent a datagram most recently,
+    /// without the requester.
+    fn names_for(&self, requester: &LanUserId) -> Vec<LanUserId> {
+        let mut others: Vec<_> = self.peers.iter().filter(|(user, _)| *user != requester).collect();
+        others.sort_by_key(|(_, peer)| Reverse(peer.last_seen_at));
         let others = others.into_iter().map(|(user, _)| user);
-        [&self.rules.user].into_iter().chain(others).take(TOLD).cloned().collect()
+        [&self.config.user].into_iter().chain(others).take(MAX_NAMES_SENT).cloned().collect()
     }
 
     fn datagram(&self, body: DatagramBody, id: u64, now: Now) -> Datagram {
-        Datagram { from: Some(self.rules.user.clone()), id: Some(id), sent_at: now.unix_s, body }
+        Datagram { from: Some(self.config.user.clone()), id: Some(id), sent_at: now.unix_s, body }
     }
 }
 
 fn send(to: SocketAddr, datagram: Datagram, dialect: Dialect, cx: &mut Context) {
-    cx.counts.datagrams_out += 1;
-    cx.out.push(Action::SendDatagram { to, datagram, dialect });
+    cx.counters.datagrams_sent += 1;
+    cx.actions.push(Action::SendDatagram { to, datagram, dialect });
 }

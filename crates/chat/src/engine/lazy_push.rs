@@ -1,248 +1,259 @@
-//! State of lazy push on one link: pruned authors, announced numbers and open questions of each end.
+//! State of lazy push on one link, for both directions: pruned authors, `have` announcements, and
+//! history requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::rules::{MAX_REPEATED, MAX_SENDERS};
+use super::limits::{MAX_AUTHORS, MAX_REPEATED_AUTHORS};
 use crate::mesh::SeqRanges;
 use crate::peer_id::PeerId;
 use rollcall_core::BootMs;
 
-/// The most numbers that one neighbour is told at once: whatever they are, they fit into a message.
-const MAX_UNTOLD: usize = 512;
-/// What a neighbour has may be on its way from where it mostly comes from; it is asked for after so long.
-pub(super) const ASKED_AFTER_MS: u64 = 100;
-/// The most runs of numbers that are waited for of one neighbour; with more it is asked for everything.
-const MAX_MISSING: usize = 512;
-/// After so many answers in a row that had nothing new no more is expected of the next.
-const MOST_VAIN: u32 = 3;
-/// After so many questions for something it is not expected any more, whatever else the answers have.
-const MOST_ASKED: u32 = 50;
-/// Who was given a part of an answer may ask for the next for so long.
-const ASKS_ON_FOR_MS: u64 = 2_000;
+/// Largest number of messages that wait for a `have` per link. At this number the `have` is sent at
+/// once. It is small enough to fit into one mesh message for any authors and numbers.
+const MAX_PENDING_HAVES: usize = 512;
+/// Delay in milliseconds before announced chat is requested, because it may still arrive by the
+/// author's parent link.
+pub(super) const REQUEST_DELAY_MS: u64 = 100;
+/// Largest number of missing ranges per link. If more are announced, everything is requested.
+const MAX_MISSING_RANGES: usize = 512;
+/// Number of answers in a row without new chat after which no further answer is expected to have
+/// any.
+const MAX_USELESS_ANSWERS: u32 = 3;
+/// Number of requests for a missing range after which it is given up, even if the answers have
+/// other new chat.
+const MAX_REQUESTS: u32 = 50;
+/// Time in milliseconds in which the other peer may request the next batch of an answer.
+const FOLLOW_UP_WINDOW_MS: u64 = 2_000;
 
-/// What two neighbours have agreed on, and told each other, about the chat of others.
+/// State of lazy push between this peer and one linked peer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LazyPush {
-    /// Whether the other end knows how to spare and be spared.
-    pub(super) is_known: bool,
-    /// What this end sends.
-    pub(super) outgoing: Outgoing,
-    /// What this end gets.
-    pub(super) incoming: Incoming,
+    /// Whether the other peer knows `prune` and `have`.
+    pub(super) is_supported: bool,
+    /// State for the chat that this peer sends.
+    pub(super) send: LazySend,
+    /// State for the chat that this peer receives.
+    pub(super) receive: LazyReceive,
 }
 
 impl LazyPush {
-    /// Whether the other end can be asked to spare this one an author's chat.
-    pub(super) fn could_spare(&self, author: PeerId) -> bool {
-        self.is_known && !self.incoming.spares.contains(&author) && !self.incoming.was_asked_for(author)
+    /// Whether a `prune` for this author may be sent to the other peer.
+    pub(super) fn can_prune(&self, author: PeerId) -> bool {
+        self.is_supported && !self.receive.pruned.contains(&author) && !self.receive.is_requested(author)
     }
 }
 
-/// What the other end is spared, and is owed instead.
+/// The sending direction: what the other peer receives lazily.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Outgoing {
-    /// Whose chat the other end has from elsewhere.
-    spared: BTreeSet<PeerId>,
-    /// What it is still to be told of that.
-    untold: Vec<(PeerId, u64)>,
-    /// Until when the other end may ask for more of an answer.
-    owed_until: Option<BootMs>,
+pub(super) struct LazySend {
+    /// Authors that the other peer has pruned. It gets their chat by another link.
+    lazy_authors: BTreeSet<PeerId>,
+    /// Messages of pruned authors that the next `have` message will name.
+    pending_haves: Vec<(PeerId, u64)>,
+    /// Time until which the other peer may request the next batch of an answer.
+    answer_open_until: Option<BootMs>,
 }
 
-impl Outgoing {
-    /// The other end has an author's chat from elsewhere.
-    pub(super) fn is_pruned(&mut self, author: PeerId) {
-        if self.spared.len() < MAX_SENDERS {
-            self.spared.insert(author);
+impl LazySend {
+    /// Handles a `prune` of the other peer: the author's chat is only announced from now on.
+    pub(super) fn make_lazy(&mut self, author: PeerId) {
+        if self.lazy_authors.len() < MAX_AUTHORS {
+            self.lazy_authors.insert(author);
         }
     }
 
-    /// Whether the other end has this author's chat from elsewhere.
-    pub(super) fn spares(&self, author: PeerId) -> bool {
-        self.spared.contains(&author)
+    /// Whether the other peer has pruned this author.
+    pub(super) fn is_lazy(&self, author: PeerId) -> bool {
+        self.lazy_authors.contains(&author)
     }
 
-    /// Queues a number that the other end is to be told of. Returns whether the queue is full.
-    pub(super) fn tell_later(&mut self, author: PeerId, number: u64) -> bool {
-        self.untold.push((author, number));
-        self.untold.len() >= MAX_UNTOLD
+    /// Queues a message for the next `have`. Returns whether the queue is full.
+    pub(super) fn queue_have(&mut self, author: PeerId, number: u64) -> bool {
+        self.pending_haves.push((author, number));
+        self.pending_haves.len() >= MAX_PENDING_HAVES
     }
 
-    /// What the other end is to be told of; it counts as told from now on.
-    pub(super) fn take_untold(&mut self) -> Vec<(PeerId, u64)> {
-        std::mem::take(&mut self.untold)
+    /// Takes the messages to name in a `have`.
+    pub(super) fn take_pending_haves(&mut self) -> Vec<(PeerId, u64)> {
+        std::mem::take(&mut self.pending_haves)
     }
 
-    /// The other end asks for what it has not heard: it is spared nothing any more, and told all of it.
-    pub(super) fn is_asked_for_all(&mut self) {
-        self.spared.clear();
-        self.untold.clear();
+    /// Handles a history request of the other peer: all authors are pushed eagerly again. The
+    /// answer covers the messages that were not announced yet.
+    pub(super) fn reset_to_eager(&mut self) {
+        self.lazy_authors.clear();
+        self.pending_haves.clear();
     }
 
-    /// A part of an answer was given, and there is more or not.
-    pub(super) fn has_answered(&mut self, more: bool, now: BootMs) {
-        self.owed_until = more.then(|| now.plus(ASKS_ON_FOR_MS));
+    /// Records that a batch was sent, and whether more is left.
+    pub(super) fn record_answer(&mut self, more: bool, now: BootMs) {
+        self.answer_open_until = more.then(|| now.plus(FOLLOW_UP_WINDOW_MS));
     }
 
-    /// Whether the other end may ask for what has left the history.
-    pub(super) fn may_ask(&self, now: BootMs) -> bool {
-        !self.spared.is_empty() || self.is_owed(now)
+    /// Whether the other peer may request an entry that the history has evicted.
+    pub(super) fn may_request_evicted(&self, now: BootMs) -> bool {
+        !self.lazy_authors.is_empty() || self.has_open_answer(now)
     }
 
-    /// Whether the other end may ask for more of an answer.
-    pub(super) fn is_owed(&self, now: BootMs) -> bool {
-        self.owed_until.is_some_and(|until| now < until)
+    /// Whether the other peer may request the next batch of an answer.
+    pub(super) fn has_open_answer(&self, now: BootMs) -> bool {
+        self.answer_open_until.is_some_and(|until| now < until)
     }
 }
 
-/// What this end is spared, and asks for instead.
+/// The receiving direction: what this peer receives lazily, and what it requests.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Incoming {
-    /// Whose chat this end has from elsewhere.
-    spares: BTreeSet<PeerId>,
-    /// What this end was told of that and has not got yet.
-    missing: Vec<Missing>,
-    /// When to ask because there was no room for all that is missing.
-    overflow: Option<BootMs>,
-    /// How many questions for history are not answered yet.
-    asked: u32,
-    /// How many answers in a row had nothing new.
-    vain: u32,
-    /// Whether chat came that was new since the last question for history.
-    pub(super) learned: bool,
-    /// Forgotten senders whose chat came again here: the next question names them.
-    repeated: BTreeSet<PeerId>,
+pub(super) struct LazyReceive {
+    /// Authors that this peer has pruned on this link. It gets their chat by another link.
+    pruned: BTreeSet<PeerId>,
+    /// Announced ranges that have not been received.
+    missing: Vec<MissingRange>,
+    /// Time of a full request, set when an announced range did not fit into `missing`.
+    overflow_request_at: Option<BootMs>,
+    /// Number of history requests without a complete answer.
+    open_requests: u32,
+    /// Number of answers in a row without new chat.
+    useless_answers: u32,
+    /// Whether this link delivered new chat since the last history request. A first repeat of an
+    /// evicted author counts as well.
+    pub(super) has_progress: bool,
+    /// Evicted authors whose chat was repeated on this link. The next request names them.
+    repeated_authors: BTreeSet<PeerId>,
 }
 
-/// Numbers of an author, from the first to the last, that a neighbour has.
+/// A range of an author's numbers that the other peer has announced.
 #[derive(Clone, Debug)]
-struct Missing {
+struct MissingRange {
     author: PeerId,
-    run: (u64, u64),
-    /// When it is asked for next.
-    asked_at: BootMs,
-    /// How often it was asked for, and how often the answer had nothing new.
-    asked: u32,
-    vain: u32,
+    range: (u64, u64),
+    /// Time of the next request.
+    request_at: BootMs,
+    /// Number of requests for this range.
+    requests: u32,
+    /// Number of answers without new chat since this range was requested first.
+    useless_answers: u32,
 }
 
-impl Incoming {
-    /// Notes that the other end is asked to spare this one an author's chat. Returns `false` if
-    /// there is no room for one more.
+impl LazyReceive {
+    /// Records that a `prune` for the author is sent. Returns `false` if the table is full or the
+    /// author is in it.
     pub(super) fn prune(&mut self, author: PeerId) -> bool {
-        self.spares.len() < MAX_SENDERS && self.spares.insert(author)
+        self.pruned.len() < MAX_AUTHORS && self.pruned.insert(author)
     }
 
-    /// Whether this end has an author's chat from elsewhere.
-    pub(super) fn is_spared(&self, author: PeerId) -> bool {
-        self.spares.contains(&author)
+    /// Whether this peer has pruned the author on this link.
+    pub(super) fn is_pruned(&self, author: PeerId) -> bool {
+        self.pruned.contains(&author)
     }
 
-    /// Chat of a forgotten sender came again. An answer that has nothing else is no reason to stop asking, since the next
-    /// question leaves that out.
-    pub(super) fn repeats(&mut self, sender: PeerId) {
-        if self.repeated.len() < MAX_REPEATED && self.repeated.insert(sender) {
-            self.learned = true;
+    /// Records a repeated message of an evicted author. An answer with nothing else is no reason to
+    /// stop, because the next request names the author and leaves such messages out.
+    pub(super) fn record_repeat(&mut self, author: PeerId) {
+        if self.repeated_authors.len() < MAX_REPEATED_AUTHORS && self.repeated_authors.insert(author) {
+            self.has_progress = true;
         }
     }
 
-    /// Forgotten senders whose chat came again.
-    pub(super) fn repeated(&self) -> &BTreeSet<PeerId> {
-        &self.repeated
+    /// Evicted authors whose chat was repeated on this link.
+    pub(super) fn repeated_authors(&self) -> &BTreeSet<PeerId> {
+        &self.repeated_authors
     }
 
-    /// This end asks for what it has not heard. What is missing stays so until it is heard, or was asked for in vain.
-    pub(super) fn asks_for_all(&mut self, now: BootMs) {
-        self.spares.clear();
-        self.overflow = None;
-        self.asked += 1;
+    /// Records that a history request is sent. Missing ranges stay until they are received or given
+    /// up.
+    pub(super) fn start_request(&mut self, now: BootMs) {
+        self.pruned.clear();
+        self.overflow_request_at = None;
+        self.open_requests += 1;
         for missing in &mut self.missing {
-            missing.asked += 1;
-            missing.asked_at = missing.asked_at.max(now.plus(ASKED_AFTER_MS));
+            missing.requests += 1;
+            missing.request_at = missing.request_at.max(now.plus(REQUEST_DELAY_MS));
         }
     }
 
-    /// Whose chat is missing.
+    /// The authors of the missing ranges.
     pub(super) fn missing_authors(&self) -> BTreeSet<PeerId> {
         self.missing.iter().map(|missing| missing.author).collect()
     }
 
-    /// Whether this author's chat was asked for here and is waited for.
-    pub(super) fn was_asked_for(&self, author: PeerId) -> bool {
-        self.missing.iter().any(|missing| missing.author == author && missing.asked > 0)
+    /// Whether a range of this author was requested and is still missing.
+    pub(super) fn is_requested(&self, author: PeerId) -> bool {
+        self.missing.iter().any(|missing| missing.author == author && missing.requests > 0)
     }
 
-    /// The last question was answered, by something new or not; whether to ask for `more` at once. All of a part may have come
-    /// from elsewhere meanwhile: so an answer without anything new is no reason yet to ask no more, but several in a row are.
-    pub(super) fn is_answered(&mut self, more: bool) -> bool {
-        let Some(asked) = self.asked.checked_sub(1) else { return false };
-        self.asked = asked;
-        if self.learned {
-            self.vain = 0;
+    /// Records the end of an answer. Returns whether the next batch must be requested at once.
+    ///
+    /// All messages of a batch may have arrived by other links meanwhile. So one answer without new
+    /// chat is no reason to stop, but several in a row are.
+    pub(super) fn finish_request(&mut self, more: bool) -> bool {
+        let Some(open_requests) = self.open_requests.checked_sub(1) else { return false };
+        self.open_requests = open_requests;
+        if self.has_progress {
+            self.useless_answers = 0;
         } else {
-            self.vain += 1;
-            // What is missing may be in another part.
-            let asked = self.missing.iter_mut().filter(|missing| missing.asked > 0 && !more);
-            asked.for_each(|missing| missing.vain += 1);
+            self.useless_answers += 1;
+            // If there is more, the missing ranges may be in a later batch.
+            let requested = self.missing.iter_mut().filter(|missing| missing.requests > 0 && !more);
+            requested.for_each(|missing| missing.useless_answers += 1);
         }
-        self.missing.retain(|missing| missing.vain < MOST_VAIN && missing.asked < MOST_ASKED);
-        more && self.vain < MOST_VAIN
+        self.missing.retain(|missing| missing.useless_answers < MAX_USELESS_ANSWERS && missing.requests < MAX_REQUESTS);
+        more && self.useless_answers < MAX_USELESS_ANSWERS
     }
 
-    /// When something that is missing is to be asked for; never before an answer to the last question is complete.
-    pub(super) fn next_at(&self) -> BootMs {
-        if self.asked > 0 {
+    /// Time of the next request. There is none while an answer is incomplete.
+    pub(super) fn next_deadline(&self) -> BootMs {
+        if self.open_requests > 0 {
             return BootMs::NEVER;
         }
-        let missing = self.missing.iter().map(|missing| missing.asked_at).min().unwrap_or(BootMs::NEVER);
-        missing.min(self.overflow.unwrap_or(BootMs::NEVER))
+        let missing = self.missing.iter().map(|missing| missing.request_at).min().unwrap_or(BootMs::NEVER);
+        missing.min(self.overflow_request_at.unwrap_or(BootMs::NEVER))
     }
 
-    /// The other end has these numbers of an author; they are asked for at `asked_at`.
-    pub(super) fn waits_for(&mut self, author: PeerId, run: (u64, u64), asked_at: BootMs) {
-        if self.missing.len() < MAX_MISSING {
-            self.missing.push(Missing { author, run, asked_at, asked: 0, vain: 0 });
+    /// Adds a range that the other peer has announced. It is requested at `request_at`.
+    pub(super) fn add_missing(&mut self, author: PeerId, range: (u64, u64), request_at: BootMs) {
+        if self.missing.len() < MAX_MISSING_RANGES {
+            self.missing.push(MissingRange { author, range, request_at, requests: 0, useless_answers: 0 });
         } else {
-            self.overflow.get_or_insert(asked_at);
+            self.overflow_request_at.get_or_insert(request_at);
         }
     }
 
-    /// The authors whose chat is to be asked for now; `None` if nothing is. What `is_heard` meanwhile
-    /// is not missing any more. Authors that another neighbour was `asked` for are put off: one
-    /// answer is enough.
-    pub(super) fn due(
+    /// The authors whose missing ranges must be requested now; `None` if there are none. Ranges
+    /// that were received meanwhile are removed. Authors that were just requested from another peer
+    /// are delayed, because one answer is enough.
+    pub(super) fn due_authors(
         &mut self,
         now: BootMs,
-        asked: &BTreeSet<PeerId>,
-        is_heard: impl Fn(PeerId, (u64, u64)) -> bool,
+        requested: &BTreeSet<PeerId>,
+        is_received: impl Fn(PeerId, (u64, u64)) -> bool,
     ) -> Option<BTreeSet<PeerId>> {
         let mut authors = BTreeSet::new();
         self.missing.retain_mut(|missing| {
-            if is_heard(missing.author, missing.run) {
+            if is_received(missing.author, missing.range) {
                 return false;
             }
-            if asked.contains(&missing.author) {
-                missing.asked_at = missing.asked_at.max(now.plus(ASKED_AFTER_MS));
+            if requested.contains(&missing.author) {
+                missing.request_at = missing.request_at.max(now.plus(REQUEST_DELAY_MS));
             }
-            if missing.asked_at <= now {
+            if missing.request_at <= now {
                 authors.insert(missing.author);
             }
             true
         });
-        let is_due = !authors.is_empty() || self.overflow.is_some_and(|at| at <= now);
+        let is_due = !authors.is_empty() || self.overflow_request_at.is_some_and(|at| at <= now);
         is_due.then_some(authors)
     }
 }
 
-/// Numbers of authors in runs that do not touch.
-pub(super) fn in_runs(mut numbers: Vec<(PeerId, u64)>) -> BTreeMap<PeerId, SeqRanges> {
+/// Sorts message numbers into ranges per author that do not touch.
+pub(super) fn to_ranges(mut numbers: Vec<(PeerId, u64)>) -> BTreeMap<PeerId, SeqRanges> {
     numbers.sort_unstable();
     let mut all: BTreeMap<PeerId, SeqRanges> = BTreeMap::new();
     for (author, number) in numbers {
-        let runs = all.entry(author).or_default();
-        match runs.last_mut() {
+        let ranges = all.entry(author).or_default();
+        match ranges.last_mut() {
             Some((_, last)) if number <= last.saturating_add(1) => *last = number,
-            _ => runs.push((number, number)),
+            _ => ranges.push((number, number)),
         }
     }
     all
@@ -253,10 +264,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_told_is_in_order_and_in_runs_that_do_not_touch() {
+    fn announced_numbers_become_sorted_ranges_that_do_not_touch() {
         let (a, b) = (PeerId(1), PeerId(2));
         let numbers = vec![(b, 7), (a, 3), (a, 1), (a, 2), (a, 9), (a, 9), (b, u64::MAX), (b, u64::MAX - 1)];
         let expected = BTreeMap::from([(a, vec![(1, 3), (9, 9)]), (b, vec![(7, 7), (u64::MAX - 1, u64::MAX)])]);
-        assert_eq!(in_runs(numbers), expected);
+        assert_eq!(to_ranges(numbers), expected);
     }
 }

@@ -1,15 +1,15 @@
-//! Links of the mesh: one for each linked peer, its heartbeats, and the addresses to dial.
+//! Links of the mesh: one per linked peer, their heartbeats, and the addresses to dial.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::book::Book;
+use super::address_book::AddressBook;
+use super::config::EngineConfig;
 use super::context::Context;
-use super::counts::Kind;
+use super::counters::MessageKind;
 use super::event::{Action, LinkId};
-use super::link::Link;
+use super::link_state::LinkState;
 use super::notice::Notice;
-use super::rules::Rules;
 use crate::endpoint::PeerEndpoint;
 use crate::mesh::{MeshMessage, MessageBody};
 use crate::peer_id::PeerId;
@@ -17,51 +17,51 @@ use rollcall_core::BootMs;
 
 /// The links and the address book.
 ///
-/// Invariant: `by_peer` names exactly one link of each linked peer, and every link is named.
+/// Invariant: `by_peer` contains exactly one link per linked peer, and every link.
 #[derive(Clone, Debug)]
 pub(super) struct MeshLinks {
-    links: BTreeMap<LinkId, Link>,
+    links: BTreeMap<LinkId, LinkState>,
     by_peer: BTreeMap<PeerId, LinkId>,
-    pub(super) book: Book,
+    pub(super) addresses: AddressBook,
 }
 
 impl MeshLinks {
-    /// No links; the configured addresses are to be dialled.
+    /// No links. The configured addresses are due at once.
     pub(super) fn new(peers: &[PeerEndpoint], now: BootMs) -> Self {
-        let mut book = Book::default();
+        let mut addresses = AddressBook::default();
         for endpoint in peers {
-            book.keep(endpoint.clone(), now);
+            addresses.add_configured(endpoint.clone(), now);
         }
-        Self { links: BTreeMap::new(), by_peer: BTreeMap::new(), book }
+        Self { links: BTreeMap::new(), by_peer: BTreeMap::new(), addresses }
     }
 
-    /// One of them.
-    pub(super) fn get(&self, link: LinkId) -> Option<&Link> {
+    /// The state of a link.
+    pub(super) fn get(&self, link: LinkId) -> Option<&LinkState> {
         self.links.get(&link)
     }
 
-    /// One of them, to change it.
-    pub(super) fn get_mut(&mut self, link: LinkId) -> Option<&mut Link> {
+    /// The state of a link, mutable.
+    pub(super) fn get_mut(&mut self, link: LinkId) -> Option<&mut LinkState> {
         self.links.get_mut(&link)
     }
 
-    /// Whether it is one of them.
+    /// Whether the link is open.
     pub(super) fn contains(&self, link: LinkId) -> bool {
         self.links.contains_key(&link)
     }
 
-    /// How many there are.
+    /// Number of links.
     pub(super) fn len(&self) -> usize {
         self.links.len()
     }
 
-    /// All of them.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (LinkId, &Link)> {
+    /// All links.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (LinkId, &LinkState)> {
         self.links.iter().map(|(id, link)| (*id, link))
     }
 
-    /// All of them, to change them.
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (LinkId, &mut Link)> {
+    /// All links, mutable.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (LinkId, &mut LinkState)> {
         self.links.iter_mut().map(|(id, link)| (*id, link))
     }
 
@@ -80,114 +80,126 @@ impl MeshLinks {
         self.by_peer.get(&peer).copied()
     }
 
-    /// Adds a link, in the place of another to the same peer if there is one.
-    pub(super) fn insert(&mut self, id: LinkId, link: Link) {
+    /// Adds a link. It replaces another link to the same peer.
+    pub(super) fn insert(&mut self, id: LinkId, link: LinkState) {
         if let Some(old) = self.by_peer.insert(link.peer, id) {
             self.links.remove(&old);
         }
         self.links.insert(id, link);
     }
 
-    /// Takes out a link that has ended.
-    pub(super) fn remove(&mut self, id: LinkId) -> Option<Link> {
+    /// Removes a link that was closed.
+    pub(super) fn remove(&mut self, id: LinkId) -> Option<LinkState> {
         let link = self.links.remove(&id)?;
         self.by_peer.remove(&link.peer);
         Some(link)
     }
 
-    /// Which of two links to one peer is kept. Both ends must come to the same end: of two that were dialled from opposite
-    /// ends, the one dialled by the lower id; of two dialled from one end the newer, because who dialled knows that it lost
-    /// the older.
-    pub(super) fn wins_over(&self, new: &Link, old: LinkId, me: PeerId) -> bool {
+    /// Whether a new link replaces the old link to the same peer. Both ends must come to the same
+    /// result.
+    ///
+    /// If the links were dialled from opposite ends, the one dialled by the peer with the lower id
+    /// is kept. If both were dialled from the same end, the newer one is kept: the dialling peer
+    /// knows that it lost the older one.
+    pub(super) fn should_replace(&self, new: &LinkState, old: LinkId, me: PeerId) -> bool {
         let Some(old) = self.links.get(&old) else { return true };
         let i_dialled = new.dialled.is_some();
         i_dialled == old.dialled.is_some() || i_dialled == (me < new.peer)
     }
 
-    /// The link whose peer has been there for longest without a word. A peer that had no time for a
-    /// heartbeat yet does not count.
-    pub(super) fn speechless(&self, rules: &Rules, now: BootMs) -> Option<LinkId> {
-        let patience_ms = rules.patience_ms();
-        let is_useless = |link: &Link| !link.has_spoken && link.pulse.heard_at.plus(patience_ms) <= now;
-        let useless = self.links.iter().filter(|(_, link)| is_useless(link));
-        useless.min_by_key(|(_, link)| link.pulse.heard_at).map(|(id, _)| *id)
+    /// The link that has been without a message of the peer itself for the longest time. A link is
+    /// not returned before its first heartbeat is overdue.
+    pub(super) fn longest_unconfirmed(&self, config: &EngineConfig, now: BootMs) -> Option<LinkId> {
+        let silence_timeout_ms = config.silence_timeout_ms();
+        let is_evictable =
+            |link: &LinkState| !link.is_confirmed && link.heartbeats.last_seen_at.plus(silence_timeout_ms) <= now;
+        let evictable = self.links.iter().filter(|(_, link)| is_evictable(link));
+        evictable.min_by_key(|(_, link)| link.heartbeats.last_seen_at).map(|(id, _)| *id)
     }
 
-    /// The links on which no heartbeat came in time.
-    pub(super) fn silent(&self, rules: &Rules, now: BootMs) -> Vec<LinkId> {
-        let silent = self.links.iter().filter(|(_, link)| link.pulse.silent_at(rules) <= now);
-        silent.map(|(id, _)| *id).collect()
+    /// The links on which a heartbeat is overdue.
+    pub(super) fn timed_out(&self, config: &EngineConfig, now: BootMs) -> Vec<LinkId> {
+        let timed_out = self.links.iter().filter(|(_, link)| link.heartbeats.timeout_at(config) <= now);
+        timed_out.map(|(id, _)| *id).collect()
     }
 
-    /// When something is due on a link, or an address is to be dialled.
-    pub(super) fn next_at(&self, rules: &Rules) -> BootMs {
-        let links = self.links.values().map(|link| link.next_at(rules)).min().unwrap_or(BootMs::NEVER);
-        let room = self.links.len() + self.book.dialling() < rules.max_connections;
-        let dials = if room { self.book.next_at(|peer| self.is_linked(peer)) } else { BootMs::NEVER };
+    /// Time of the next deadline of a link, or of the next dial.
+    pub(super) fn next_deadline(&self, config: &EngineConfig) -> BootMs {
+        let links = self.links.values().map(|link| link.next_deadline(config)).min().unwrap_or(BootMs::NEVER);
+        let has_free_slot = self.links.len() + self.addresses.dialling_count() < config.max_connections;
+        let dials =
+            if has_free_slot { self.addresses.next_deadline(|peer| self.is_linked(peer)) } else { BootMs::NEVER };
         links.min(dials)
     }
 
-    /// Dials what is due, as far as there is room.
+    /// Dials the addresses that are due, as far as the connection limit permits.
     pub(super) fn dial_due(&mut self, cx: &mut Context) {
-        let room = cx.own.rules.max_connections.saturating_sub(self.links.len() + self.book.dialling());
-        let due = self.book.due(cx.now.boot, room, |peer| self.by_peer.contains_key(&peer));
-        cx.counts.dials += due.len() as u64;
-        cx.counts.redials += due.iter().filter(|endpoint| self.book.was_tried(endpoint)).count() as u64;
-        cx.out.extend(due.into_iter().map(Action::Dial));
+        let free_slots =
+            cx.local.config.max_connections.saturating_sub(self.links.len() + self.addresses.dialling_count());
+        let due = self.addresses.take_due(cx.now.boot, free_slots, |peer| self.by_peer.contains_key(&peer));
+        cx.counters.dials += due.len() as u64;
+        cx.counters.redials += due.iter().filter(|endpoint| self.addresses.has_failed_before(endpoint)).count() as u64;
+        cx.actions.extend(due.into_iter().map(Action::Dial));
     }
 
-    /// A dialled address did not become a link.
-    pub(super) fn dial_failed(&mut self, endpoint: PeerEndpoint, why: String, cx: &mut Context) {
-        cx.counts.failed_dials += 1;
-        if self.book.failed(&endpoint, cx.now.boot, &mut cx.draw) == 1 && cx.own.rules.peers.contains(&endpoint) {
-            cx.tell(Notice::Unreachable { endpoint, why });
+    /// Handles a dialled address that did not become a link.
+    pub(super) fn handle_dial_failure(&mut self, endpoint: PeerEndpoint, reason: String, cx: &mut Context) {
+        cx.counters.failed_dials += 1;
+        if self.addresses.record_failure(&endpoint, cx.now.boot, &mut cx.rng) == 1
+            && cx.local.config.peers.contains(&endpoint)
+        {
+            cx.notify(Notice::Unreachable { endpoint, reason });
         }
     }
 
     /// Sends the heartbeats that are due.
-    pub(super) fn send_heartbeats(&mut self, cx: &mut Context) {
-        let due = self.links.iter().filter(|(_, link)| link.pulse.next_beat <= cx.now.boot);
+    pub(super) fn send_due_heartbeats(&mut self, cx: &mut Context) {
+        let due = self.links.iter().filter(|(_, link)| link.heartbeats.next_heartbeat_at <= cx.now.boot);
         let due: Vec<LinkId> = due.map(|(id, _)| *id).collect();
         if !due.is_empty() {
-            self.beat(due, cx);
+            self.send_heartbeat(due, cx);
         }
     }
 
     /// Sends a heartbeat on these links.
-    pub(super) fn beat(&mut self, links: Vec<LinkId>, cx: &mut Context) {
+    pub(super) fn send_heartbeat(&mut self, links: Vec<LinkId>, cx: &mut Context) {
         for link in &links {
             if let Some(link) = self.links.get_mut(link) {
-                link.pulse.next_beat = cx.now.boot.plus(cx.own.rules.heartbeat_interval_ms);
+                link.heartbeats.next_heartbeat_at = cx.now.boot.plus(cx.local.config.heartbeat_interval_ms);
             }
         }
-        let message = cx.control(MessageBody::heartbeat(cx.own.rules.listen.clone()));
+        let message = cx.control_message(MessageBody::heartbeat(cx.local.config.listen.clone()));
         self.send(links, message, cx);
     }
 
-    /// Tells a new neighbour where others can be dialled.
-    pub(super) fn send_addresses(&self, link: LinkId, cx: &mut Context) {
-        let Some(known) = self.links.get(&link) else { return };
-        let (to, is_here) = (known.peer, known.remote.is_loopback());
-        let mut endpoints = self.book.addresses_of(|peer| peer != to && self.is_linked(peer));
-        // What is only good on this machine is of no use elsewhere.
+    /// Sends a linked peer the addresses of the other linked peers.
+    pub(super) fn send_peer_list(&self, link: LinkId, cx: &mut Context) {
+        let Some(state) = self.links.get(&link) else { return };
+        let (to, is_here) = (state.peer, state.remote.is_loopback());
+        let mut endpoints = self.addresses.addresses_of(|peer| peer != to && self.is_linked(peer));
+        // A loopback address is useless on another host.
         endpoints.retain(|endpoint| is_here || !is_loopback(endpoint));
-        let message = cx.control(MessageBody::PeerList(endpoints));
+        let message = cx.control_message(MessageBody::PeerList(endpoints));
         self.send(vec![link], message, cx);
     }
 
-    /// One message to some links, each in the form it wants.
+    /// Sends one message on some links, on each in the format that its peer understands.
     pub(super) fn send(&self, mut links: Vec<LinkId>, message: MeshMessage, cx: &mut Context) {
         links.retain(|id| self.links.contains_key(id));
-        cx.counts.sent.add(Kind::of(&message.body), links.len());
-        let form_of = |id: &LinkId| self.links.get(id).map(|link| link.form).unwrap_or_default();
-        // Mostly all want the same.
-        while let Some(form) = links.first().map(form_of) {
-            let others: Vec<LinkId> = links.extract_if(.., |id| form_of(id) != form).collect();
+        cx.counters.sent.add(MessageKind::of(&message.body), links.len());
+        let format_of = |id: &LinkId| self.links.get(id).map(|link| link.format).unwrap_or_default();
+        // Usually all links have the same format.
+        while let Some(format) = links.first().map(format_of) {
+            let others: Vec<LinkId> = links.extract_if(.., |id| format_of(id) != format).collect();
             if others.is_empty() {
-                cx.out.push(Action::Send { links, message, form });
+                cx.actions.push(Action::Send { links, message, format });
                 return;
             }
-            cx.out.push(Action::Send { links: std::mem::replace(&mut links, others), message: message.clone(), form });
+            cx.actions.push(Action::Send {
+                links: std::mem::replace(&mut links, others),
+                message: message.clone(),
+                format,
+            });
         }
     }
 }

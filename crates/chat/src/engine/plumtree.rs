@@ -1,232 +1,243 @@
-//! Plumtree: eager and lazy push of chat.
+//! Plumtree: broadcast trees with eager and lazy push of chat, one tree per author (Leitão, Pereira
+//! and Rodrigues, *Epidemic Broadcast Trees*, 2007).
 //!
-//! In a mesh where all are linked with all, everybody has every message from its author, and whatever else comes of it is
-//! read to be thrown away. So a peer that gets an author's chat on one link asks the others to spare it. They tell it every
-//! few milliseconds which numbers they have, and it asks for what has not come. Whoever did not ask to be spared gets
-//! everything at once. This is the lazy push of Plumtree (Leitão, Pereira and Rodrigues, *Epidemic Broadcast Trees*, 2007),
-//! with a tree for each author; `prune` and `have` are its names.
+//! If all peers are linked with each other, each message arrives once from its author, and every
+//! further copy is useless. So a peer that receives an author's chat on one link sends `prune` for
+//! this author on the other links. A pruned link is lazy: every few milliseconds the other peer
+//! sends the numbers that it has (`have`, the paper's IHAVE). This peer requests those that do not
+//! arrive. A link that was not pruned is eager: it gets each message at once.
 //!
-//! The receiver alone decides, since it alone knows its other ways: it keeps one link for each author that spares it
-//! nothing. A question for history ends all that its sender is spared, at both ends of the link.
+//! Only the receiver decides, because only the receiver knows its other links. It keeps one eager
+//! link per author, the parent. A history request makes all authors eager again on its link, at
+//! both ends; it takes the place of the paper's GRAFT.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::chat_entry::{Author, ChatEntry};
 use super::context::Context;
-use super::counts::{Counts, Kind};
-use super::entry::{Author, Entry};
+use super::counters::{Counters, MessageKind};
 use super::event::{LinkId, Now};
+use super::evicted_entries::EvictedEntries;
 use super::history::History;
-use super::late::Late;
-use super::lazy_push::{ASKED_AFTER_MS, Incoming, in_runs};
+use super::lazy_push::{LazyReceive, REQUEST_DELAY_MS, to_ranges};
+use super::mesh_authors::MeshAuthors;
 use super::mesh_links::MeshLinks;
 use super::notice::Contact;
-use super::senders::Senders;
 use crate::mesh::{MeshMessage, MessageBody, SeqRanges};
 use crate::peer_id::PeerId;
 use rollcall_core::BootMs;
 
-/// What is here is told of within so long.
-const TOLD_AFTER_MS: u64 = 20;
+/// Largest delay of a `have` message, in milliseconds.
+const HAVE_DELAY_MS: u64 = 20;
 
-/// The trees of all authors, as far as this peer knows them: the source of each author's chat, and
-/// what is still to be told.
+/// The broadcast trees, as far as this peer is part of them: the parent link of each author, and
+/// the pending `have` messages.
 #[derive(Clone, Debug)]
 pub(super) struct Plumtree {
-    pub(super) senders: Senders,
-    /// What left the history lately.
-    late: Late,
-    /// When neighbours are told of what they were spared.
-    told_at: BootMs,
+    pub(super) authors: MeshAuthors,
+    /// Entries that were recently evicted from the history.
+    evicted: EvictedEntries,
+    /// Time at which the pending `have` messages are sent.
+    send_haves_at: BootMs,
 }
 
 impl Plumtree {
-    /// Nobody was heard; at most `most_runs` runs of numbers will be remembered of a sender.
-    pub(super) fn new(most_runs: usize) -> Self {
-        Self { senders: Senders::new(most_runs), late: Late::default(), told_at: BootMs::NEVER }
+    /// No authors. At most `max_ranges` ranges of received numbers are kept per author.
+    pub(super) fn new(max_ranges: usize) -> Self {
+        Self { authors: MeshAuthors::new(max_ranges), evicted: EvictedEntries::default(), send_haves_at: BootMs::NEVER }
     }
 
-    /// When neighbours are told of what they were spared.
-    pub(super) fn next_at(&self) -> BootMs {
-        self.told_at
+    /// Time of the next `have` messages. The requests for missing ranges are deadlines of their
+    /// links.
+    pub(super) fn next_deadline(&self) -> BootMs {
+        self.send_haves_at
     }
 
-    /// Does what is due.
-    pub(super) fn pass_time(&mut self, links: &mut MeshLinks, cx: &mut Context) {
-        self.forget_what_is_late(links, cx.now);
-        self.ask_for_what_is_missing(links, cx);
-        if self.told_at <= cx.now.boot {
-            self.tell_what_is_here(links, cx);
+    /// Sends the history requests and `have` messages that are due.
+    pub(super) fn handle_timeout(&mut self, links: &mut MeshLinks, cx: &mut Context) {
+        self.drop_expired_entries(links, cx.now);
+        self.request_missing(links, cx);
+        if self.send_haves_at <= cx.now.boot {
+            self.send_haves(links, cx);
         }
     }
 
-    /// Chat came on a link: how its author is shown, if it is new.
-    pub(super) fn heard(
+    /// Records a chat message that arrived on a link. Returns its author as shown to the user if
+    /// the message is new.
+    pub(super) fn handle_chat(
         &mut self,
         link: LinkId,
         author: PeerId,
-        entry: &Entry,
+        entry: &ChatEntry,
         links: &mut MeshLinks,
         cx: &mut Context,
     ) -> Option<Contact> {
-        // Asked first: what makes room for a new sender must not be a repetition.
-        if self.was_heard(link, author, entry.number, links, cx.now.boot, cx.counts) {
-            self.choose_source(link, author, false, links, cx);
+        // Checked first: a duplicate must not add an author and evict another.
+        if self.record_if_duplicate(link, author, entry.number, links, cx.now.boot, cx.counters) {
+            self.update_parent(link, author, false, links, cx);
             return None;
         }
-        let sender = self.senders.entry(author, cx.now.boot, |peer| links.is_linked(peer));
-        sender.heard_at = cx.now.boot;
-        sender.seen.insert(entry.number);
+        let record = self.authors.entry(author, cx.now.boot, |peer| links.is_linked(peer));
+        record.last_seen_at = cx.now.boot;
+        record.received.insert(entry.number);
         if entry.name.is_some() {
-            sender.name.clone_from(&entry.name);
+            record.name.clone_from(&entry.name);
         }
-        let from = sender.contact(author);
-        let is_chosen = sender.source == Some(link);
+        let from = record.contact(author);
+        let is_parent = record.parent == Some(link);
         if let Some(link) = links.get_mut(link) {
-            link.push.incoming.learned = true;
+            link.push.receive.has_progress = true;
         }
-        if !is_chosen {
-            self.choose_source(link, author, true, links, cx);
+        if !is_parent {
+            self.update_parent(link, author, true, links, cx);
         }
         Some(from)
     }
 
-    /// Chat came of which only the sender and the number are known yet: takes it in, if it was heard before and tells
-    /// nothing else.
-    pub(super) fn hears_again(
+    /// Duplicate check from the message header alone. Returns whether the message is a duplicate
+    /// without any other effect; only then is it recorded.
+    pub(super) fn handle_if_duplicate(
         &mut self,
         link: LinkId,
-        sender: PeerId,
+        author: PeerId,
         number: u64,
         links: &mut MeshLinks,
         now: BootMs,
-        counts: &mut Counts,
+        counters: &mut Counters,
     ) -> bool {
-        if self.senders.get(sender).is_some_and(|known| !known.seen.contains(number)) {
+        if self.authors.get(author).is_some_and(|record| !record.received.contains(number)) {
             return false;
         }
-        // What a neighbour says itself tells more of it.
-        if links.get(link).is_none_or(|known| known.peer == sender) {
+        // A message of the linked peer itself also confirms the link.
+        if links.get(link).is_none_or(|state| state.peer == author) {
             return false;
         }
-        if !self.is_source_chosen(link, sender, links) || !self.was_heard(link, sender, number, links, now, counts) {
+        if !self.is_parent_settled(link, author, links)
+            || !self.record_if_duplicate(link, author, number, links, now, counters)
+        {
             return false;
         }
-        if let Some(known) = links.get_mut(link) {
-            known.pulse.heard_at = now;
+        if let Some(state) = links.get_mut(link) {
+            state.heartbeats.last_seen_at = now;
         }
-        counts.received.add(Kind::Chat, 1);
+        counters.received.add(MessageKind::Chat, 1);
         true
     }
 
-    /// Whether chat was heard before; then that is all that it tells, and it is noted.
-    fn was_heard(
+    /// Records a duplicate. Returns whether the message is one.
+    fn record_if_duplicate(
         &mut self,
         link: LinkId,
-        id: PeerId,
+        author: PeerId,
         number: u64,
         links: &mut MeshLinks,
         now: BootMs,
-        counts: &mut Counts,
+        counters: &mut Counters,
     ) -> bool {
-        if let Some(sender) = self.senders.get_mut(id) {
-            if !sender.seen.contains(number) {
+        if let Some(record) = self.authors.get_mut(author) {
+            if !record.received.contains(number) {
                 return false;
             }
-            sender.heard_at = now;
-        } else if self.senders.forgotten.has(id, number) {
-            if let Some(from) = links.get_mut(link) {
-                from.push.incoming.repeats(id);
+            record.last_seen_at = now;
+        } else if self.authors.evicted.has_received(author, number) {
+            if let Some(state) = links.get_mut(link) {
+                state.push.receive.record_repeat(author);
             }
         } else {
             return false;
         }
-        counts.duplicates += 1;
+        counters.duplicates += 1;
         true
     }
 
-    /// Passes new chat on to everybody but its author and those on the link that it came by.
-    pub(super) fn pass_on(
+    /// Forwards a new message to all links except the one that delivered it and the one to its
+    /// author.
+    pub(super) fn forward(
         &mut self,
         from: LinkId,
         author: PeerId,
-        entry: &Entry,
+        entry: &ChatEntry,
         links: &mut MeshLinks,
         cx: &mut Context,
     ) {
-        // What could not be asked for later must not only be told of.
-        let may_spare = !self.late.is_full();
-        let (mut at_once, mut is_full) = (Vec::new(), false);
+        // If the buffer of evicted entries is full, a lazy peer could not request the message
+        // later.
+        let may_push_lazily = !self.evicted.is_full();
+        let (mut eager, mut is_queue_full) = (Vec::new(), false);
         for (id, link) in links.iter_mut() {
             if id == from || link.peer == author {
                 continue;
             }
-            let outgoing = &mut link.push.outgoing;
-            if may_spare && outgoing.spares(author) {
-                is_full |= outgoing.tell_later(author, entry.number);
-                self.told_at = self.told_at.min(cx.now.boot.plus(TOLD_AFTER_MS));
+            let send = &mut link.push.send;
+            if may_push_lazily && send.is_lazy(author) {
+                is_queue_full |= send.queue_have(author, entry.number);
+                self.send_haves_at = self.send_haves_at.min(cx.now.boot.plus(HAVE_DELAY_MS));
             } else {
-                at_once.push(id);
+                eager.push(id);
             }
         }
-        if !at_once.is_empty()
+        if !eager.is_empty()
             && let Some(message) = as_message(entry)
         {
-            links.send(at_once, message, cx);
+            links.send(eager, message, cx);
         }
-        if is_full {
-            self.tell_what_is_here(links, cx);
-        }
-    }
-
-    /// Keeps what has left the history, if a neighbour may have been told of it.
-    pub(super) fn keep_for_late_questions(&mut self, gone: Option<Arc<Entry>>, links: &MeshLinks, now: Now) {
-        let Some(gone) = gone else { return };
-        if links.iter().any(|(_, link)| link.push.outgoing.may_ask(now.boot)) {
-            self.late.add(gone, now.boot);
+        if is_queue_full {
+            self.send_haves(links, cx);
         }
     }
 
-    /// Keeps what this peer said itself and has left the history, if a neighbour is owed the rest of an answer.
-    pub(super) fn keep_own_for_late_questions(&mut self, gone: Option<Arc<Entry>>, links: &MeshLinks, now: Now) {
-        if let Some(gone) = gone
-            && is_anybody_owed(links, now)
+    /// Keeps an entry that the history has evicted, if a linked peer may still request it.
+    pub(super) fn retain_evicted(&mut self, evicted: Option<Arc<ChatEntry>>, links: &MeshLinks, now: Now) {
+        let Some(evicted) = evicted else { return };
+        if links.iter().any(|(_, link)| link.push.send.may_request_evicted(now.boot)) {
+            self.evicted.add(evicted, now.boot);
+        }
+    }
+
+    /// Keeps an own entry that the history has evicted, if a linked peer may request the next batch
+    /// of an answer.
+    pub(super) fn retain_own_evicted(&mut self, evicted: Option<Arc<ChatEntry>>, links: &MeshLinks, now: Now) {
+        if let Some(evicted) = evicted
+            && is_any_answer_open(links, now)
         {
-            self.late.add(gone, now.boot);
+            self.evicted.add(evicted, now.boot);
         }
     }
 
-    /// Drops what left the history long ago, if nobody is owed the rest of an answer.
-    fn forget_what_is_late(&mut self, links: &MeshLinks, now: Now) {
-        if !is_anybody_owed(links, now) {
-            self.late.forget_old(now.boot);
+    /// Drops the evicted entries whose retention has ended, unless a linked peer may request the
+    /// next batch of an answer.
+    fn drop_expired_entries(&mut self, links: &MeshLinks, now: Now) {
+        if !is_any_answer_open(links, now) {
+            self.evicted.drop_expired(now.boot);
         }
     }
 
-    /// Tells those who are spared what they were spared.
-    fn tell_what_is_here(&mut self, links: &mut MeshLinks, cx: &mut Context) {
-        self.told_at = BootMs::NEVER;
-        for (link, numbers) in take_untold(links) {
-            let message = cx.control(MessageBody::Have(in_runs(numbers)));
+    /// Sends the pending `have` messages.
+    fn send_haves(&mut self, links: &mut MeshLinks, cx: &mut Context) {
+        self.send_haves_at = BootMs::NEVER;
+        for (link, numbers) in take_pending_haves(links) {
+            let message = cx.control_message(MessageBody::Have(to_ranges(numbers)));
             links.send(vec![link], message, cx);
         }
     }
 
-    /// This peer leaves, and cannot be asked later: what it would have told of is sent.
-    pub(super) fn send_what_is_untold(&mut self, history: &History, links: &mut MeshLinks, cx: &mut Context) {
-        for (link, numbers) in take_untold(links) {
+    /// Sends the messages themselves instead of the pending `have` messages. After the shutdown of
+    /// this peer they could not be requested.
+    pub(super) fn push_pending(&mut self, history: &History, links: &mut MeshLinks, cx: &mut Context) {
+        for (link, numbers) in take_pending_haves(links) {
             for (author, number) in numbers {
-                let entry = history.get(author, number).or_else(|| self.late.get(author, number));
+                let entry = history.get(author, number).or_else(|| self.evicted.get(author, number));
                 if let Some(message) = entry.and_then(as_message) {
                     links.send(vec![link], message, cx);
                 }
             }
         }
-        self.told_at = BootMs::NEVER;
+        self.send_haves_at = BootMs::NEVER;
     }
 
-    /// Gives a neighbour the next part of what it has not heard.
-    pub(super) fn answer_history(
+    /// Answers a history request with the next batch.
+    pub(super) fn answer_history_request(
         &self,
         link: LinkId,
         have: &BTreeMap<PeerId, SeqRanges>,
@@ -234,157 +245,163 @@ impl Plumtree {
         links: &mut MeshLinks,
         cx: &mut Context,
     ) {
-        let Some(known) = links.get_mut(link) else { return };
-        known.push.outgoing.is_asked_for_all();
-        let form = known.form;
-        let (part, more) = history.missing(have, self.late.missing(have));
-        let messages: Vec<MeshMessage> = part.into_iter().filter_map(as_message).collect();
+        let Some(state) = links.get_mut(link) else { return };
+        state.push.send.reset_to_eager();
+        let format = state.format;
+        let (batch, more) = history.missing(have, self.evicted.missing(have));
+        let messages: Vec<MeshMessage> = batch.into_iter().filter_map(as_message).collect();
         let mut bytes = 0;
-        let is_in_room = |message: &&MeshMessage| {
+        let fits = |message: &&MeshMessage| {
             let is_first = bytes == 0;
-            bytes += message.write(form).map_or(0, |bytes| bytes.len());
-            is_first || bytes <= cx.own.rules.answer_bytes
+            bytes += message.write(format).map_or(0, |bytes| bytes.len());
+            is_first || bytes <= cx.local.config.history_batch_bytes
         };
-        let count = messages.iter().take_while(is_in_room).count();
+        let count = messages.iter().take_while(fits).count();
         let more = more || count < messages.len();
         for message in messages.into_iter().take(count) {
             links.send(vec![link], message, cx);
         }
-        if let Some(known) = links.get_mut(link) {
-            known.push.outgoing.has_answered(more, cx.now.boot);
+        if let Some(state) = links.get_mut(link) {
+            state.push.send.record_answer(more, cx.now.boot);
         }
-        let end = cx.control(MessageBody::HistoryEnd { more });
+        let end = cx.control_message(MessageBody::HistoryEnd { more });
         links.send(vec![link], end, cx);
     }
 
-    /// Asks the neighbour for what this peer has not heard.
-    pub(super) fn ask_history(&self, link: LinkId, links: &mut MeshLinks, cx: &mut Context) {
-        let incoming = links.get(link).map(|link| &link.push.incoming);
-        let repeated = incoming.into_iter().flat_map(Incoming::repeated);
-        let missing = incoming.map(Incoming::missing_authors).unwrap_or_default();
-        let have = self.senders.question(repeated, &missing);
-        if let Some(known) = links.get_mut(link) {
-            known.push.incoming.learned = false;
-            known.push.incoming.asks_for_all(cx.now.boot);
+    /// Sends a history request.
+    pub(super) fn request_history(&self, link: LinkId, links: &mut MeshLinks, cx: &mut Context) {
+        let receive = links.get(link).map(|link| &link.push.receive);
+        let repeated_authors = receive.into_iter().flat_map(LazyReceive::repeated_authors);
+        let missing = receive.map(LazyReceive::missing_authors).unwrap_or_default();
+        let have = self.authors.history_request(repeated_authors, &missing);
+        if let Some(state) = links.get_mut(link) {
+            state.push.receive.has_progress = false;
+            state.push.receive.start_request(cx.now.boot);
         }
-        let message = cx.control(MessageBody::HistoryRequest(have));
+        let message = cx.control_message(MessageBody::HistoryRequest(have));
         links.send(vec![link], message, cx);
     }
 
-    /// A neighbour has this.
-    pub(super) fn heard_what_is_there(
+    /// Handles a `have` message: notes the announced ranges that have not been received.
+    pub(super) fn handle_have(
         &self,
         link: LinkId,
-        there: BTreeMap<PeerId, SeqRanges>,
+        have: BTreeMap<PeerId, SeqRanges>,
         links: &mut MeshLinks,
         cx: &mut Context,
     ) {
-        // Who only claims to have something is not asked time and again for nothing.
-        let is_useful = links.get(link).is_some_and(|known| known.push.incoming.learned);
-        for (author, runs) in there {
-            let may_come = !is_useful || self.source_of(author, links).is_some();
-            let asked_at = if may_come { cx.now.boot.plus(ASKED_AFTER_MS) } else { cx.now.boot };
-            for run in runs {
-                if !self.has_heard(author, run, cx.own.rules.id)
-                    && let Some(known) = links.get_mut(link)
+        let is_useful = links.get(link).is_some_and(|state| state.push.receive.has_progress);
+        for (author, ranges) in have {
+            // The request waits if the chat may still arrive by the parent link. It also waits if
+            // this link delivered nothing new lately: otherwise a peer that only claims to have
+            // chat would be asked at once again and again.
+            let may_arrive = !is_useful || self.parent_of(author, links).is_some();
+            let request_at = if may_arrive { cx.now.boot.plus(REQUEST_DELAY_MS) } else { cx.now.boot };
+            for range in ranges {
+                if !self.has_received(author, range, cx.local.config.id)
+                    && let Some(state) = links.get_mut(link)
                 {
-                    known.push.incoming.waits_for(author, run, asked_at);
+                    state.push.receive.add_missing(author, range, request_at);
                 }
             }
         }
     }
 
-    /// Asks neighbours for what they have and this peer does not, after it was waited for.
-    fn ask_for_what_is_missing(&self, links: &mut MeshLinks, cx: &mut Context) {
-        let due = links.iter().filter(|(_, link)| link.push.incoming.next_at() <= cx.now.boot);
-        let mut asked = BTreeSet::new();
+    /// Requests the announced ranges whose delay has ended.
+    fn request_missing(&self, links: &mut MeshLinks, cx: &mut Context) {
+        let due = links.iter().filter(|(_, link)| link.push.receive.next_deadline() <= cx.now.boot);
+        let mut requested = BTreeSet::new();
         for link in due.map(|(id, _)| id).collect::<Vec<_>>() {
-            let Some(known) = links.get_mut(link) else { continue };
-            let is_heard = |author, run| self.has_heard(author, run, cx.own.rules.id);
-            if let Some(mut authors) = known.push.incoming.due(cx.now.boot, &asked, is_heard) {
-                self.ask_history(link, links, cx);
-                asked.append(&mut authors);
+            let Some(state) = links.get_mut(link) else { continue };
+            let is_received = |author, range| self.has_received(author, range, cx.local.config.id);
+            if let Some(mut authors) = state.push.receive.due_authors(cx.now.boot, &requested, is_received) {
+                self.request_history(link, links, cx);
+                requested.append(&mut authors);
             }
         }
     }
 
-    /// Chat of an author came on a link, new or not: decides whether it is heard there from now on, or is to be spared.
-    fn choose_source(&mut self, link: LinkId, author: PeerId, is_new: bool, links: &mut MeshLinks, cx: &mut Context) {
-        let source = self.source_of(author, links);
-        let (Some(known), Some(sender)) = (links.get_mut(link), self.senders.get_mut(author)) else { return };
-        let is_authors = known.peer == author;
-        if source.is_none() {
-            sender.source = Some(link);
-            if known.push.incoming.is_spared(author) {
-                self.ask_history(link, links, cx);
+    /// Decides whether the link becomes the author's parent or is pruned, after a new or a
+    /// duplicate message of the author arrived on it.
+    fn update_parent(&mut self, link: LinkId, author: PeerId, is_new: bool, links: &mut MeshLinks, cx: &mut Context) {
+        let parent = self.parent_of(author, links);
+        let (Some(state), Some(record)) = (links.get_mut(link), self.authors.get_mut(author)) else { return };
+        let is_link_to_author = state.peer == author;
+        if parent.is_none() {
+            record.parent = Some(link);
+            if state.push.receive.is_pruned(author) {
+                self.request_history(link, links, cx);
             }
-        } else if is_new && (is_authors || known.push.incoming.was_asked_for(author)) {
-            // Nobody has it sooner; or where it was heard until now it did not come.
-            sender.source = Some(link);
-        } else if source != Some(link) && !is_authors && known.push.could_spare(author) {
-            if !known.push.incoming.prune(author) {
-                // Most of them have long been silent: both ends begin anew.
-                self.ask_history(link, links, cx);
+        } else if is_new && (is_link_to_author || state.push.receive.is_requested(author)) {
+            // Either the link to the author itself, which is the shortest way, or a link that
+            // delivered chat that the present parent did not.
+            record.parent = Some(link);
+        } else if parent != Some(link) && !is_link_to_author && state.push.can_prune(author) {
+            if !state.push.receive.prune(author) {
+                // The table of pruned authors is full, and most of them send nothing any more. The
+                // history request makes all authors eager again at both ends.
+                self.request_history(link, links, cx);
                 return;
             }
-            let message = cx.control(MessageBody::Prune(author));
+            let message = cx.control_message(MessageBody::Prune(author));
             links.send(vec![link], message, cx);
         }
     }
 
-    /// Whether [`Plumtree::choose_source`] has nothing to do.
-    fn is_source_chosen(&self, link: LinkId, author: PeerId, links: &MeshLinks) -> bool {
-        // Nothing is chosen for those who are forgotten.
-        if !self.senders.contains(author) {
+    /// Whether [`Plumtree::update_parent`] would change nothing for a duplicate.
+    fn is_parent_settled(&self, link: LinkId, author: PeerId, links: &MeshLinks) -> bool {
+        // Evicted authors have no parent.
+        if !self.authors.contains(author) {
             return true;
         }
-        match self.source_of(author, links) {
-            Some(source) if source == link => true,
-            Some(_) => links.get(link).is_none_or(|known| !known.push.could_spare(author)),
+        match self.parent_of(author, links) {
+            Some(parent) if parent == link => true,
+            Some(_) => links.get(link).is_none_or(|state| !state.push.can_prune(author)),
             None => false,
         }
     }
 
-    /// Another link to the same peer has taken the place of one.
-    pub(super) fn move_sources(&mut self, from: LinkId, to: LinkId) {
-        for sender in self.senders.iter_mut().filter(|sender| sender.source == Some(from)) {
-            sender.source = Some(to);
+    /// Handles a replaced link: authors whose parent was `from` get the parent `to`.
+    pub(super) fn move_parents(&mut self, from: LinkId, to: LinkId) {
+        for record in self.authors.iter_mut().filter(|record| record.parent == Some(from)) {
+            record.parent = Some(to);
         }
     }
 
-    /// A link has ended: whoever spared this peer what it brought is asked for it.
-    pub(super) fn replace_source(&self, ended: LinkId, links: &mut MeshLinks, cx: &mut Context) {
-        let lost = self.senders.iter().filter(|(_, sender)| sender.source == Some(ended)).map(|(author, _)| author);
-        let spares = |author| links.iter().find(|(_, link)| link.push.incoming.is_spared(author));
-        let others: BTreeSet<LinkId> = lost.filter_map(spares).map(|(id, _)| id).collect();
+    /// Handles a closed link: for each author whose parent it was, requests the history on one link
+    /// that was pruned for the author. This makes the author eager again there.
+    pub(super) fn replace_parent(&self, ended: LinkId, links: &mut MeshLinks, cx: &mut Context) {
+        let orphaned = self.authors.iter().filter(|(_, record)| record.parent == Some(ended)).map(|(author, _)| author);
+        let lazy_link_of = |author| links.iter().find(|(_, link)| link.push.receive.is_pruned(author));
+        let others: BTreeSet<LinkId> = orphaned.filter_map(lazy_link_of).map(|(id, _)| id).collect();
         for other in others {
-            self.ask_history(other, links, cx);
+            self.request_history(other, links, cx);
         }
     }
 
-    /// The link by which the chat of an author comes.
-    fn source_of(&self, author: PeerId, links: &MeshLinks) -> Option<LinkId> {
-        self.senders.get(author)?.source.filter(|source| links.contains(*source))
+    /// The author's parent link, if it is still open.
+    fn parent_of(&self, author: PeerId, links: &MeshLinks) -> Option<LinkId> {
+        self.authors.get(author)?.parent.filter(|parent| links.contains(*parent))
     }
 
-    /// Whether all of these numbers were heard, or count as heard.
-    fn has_heard(&self, author: PeerId, run: (u64, u64), me: PeerId) -> bool {
-        author == me || self.senders.has_heard(author, run)
+    /// Whether all numbers of the range were received or count as received.
+    fn has_received(&self, author: PeerId, range: (u64, u64), me: PeerId) -> bool {
+        author == me || self.authors.has_received(author, range)
     }
 }
 
-/// Whether a neighbour is owed the rest of an answer.
-fn is_anybody_owed(links: &MeshLinks, now: Now) -> bool {
-    links.iter().any(|(_, link)| link.push.outgoing.is_owed(now.boot))
+/// Whether a linked peer may request the next batch of an answer.
+fn is_any_answer_open(links: &MeshLinks, now: Now) -> bool {
+    links.iter().any(|(_, link)| link.push.send.has_open_answer(now.boot))
 }
 
-/// What each neighbour is still to be told of; it counts as told from now on.
-fn take_untold(links: &mut MeshLinks) -> Vec<(LinkId, Vec<(PeerId, u64)>)> {
-    let untold = links.iter_mut().map(|(id, link)| (id, link.push.outgoing.take_untold()));
-    untold.filter(|(_, numbers)| !numbers.is_empty()).collect()
+/// Takes the pending `have` numbers of each link.
+fn take_pending_haves(links: &mut MeshLinks) -> Vec<(LinkId, Vec<(PeerId, u64)>)> {
+    let pending = links.iter_mut().map(|(id, link)| (id, link.push.send.take_pending_haves()));
+    pending.filter(|(_, numbers)| !numbers.is_empty()).collect()
 }
 
-fn as_message(entry: &Entry) -> Option<MeshMessage> {
+fn as_message(entry: &ChatEntry) -> Option<MeshMessage> {
     let Author::Mesh(sender) = entry.author else { return None };
     let body = MessageBody::Chat(entry.text.clone());
     Some(MeshMessage { sender, number: entry.number, said_at: entry.said_at, name: entry.name.clone(), body })

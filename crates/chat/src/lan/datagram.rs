@@ -1,4 +1,4 @@
-//! The datagrams of the LAN: what each says, and its bytes in both dialects. Pure.
+//! LAN datagrams and their codec in both dialects. Pure.
 
 use bytes::Bytes;
 
@@ -7,62 +7,62 @@ use crate::lan_user_id::LanUserId;
 use crate::profile::{Avatar, InvalidAvatar, PeerProfile};
 use crate::text::MAX_TEXT_BYTES;
 
-/// The longest payload of a UDP datagram over IPv4.
+/// Longest payload of a UDP datagram over IPv4, in bytes.
 pub const MAX_DATAGRAM_BYTES: usize = 65_507;
-/// The most names that are taken from one list.
+/// Most names that are read from one peer list. The rest is ignored.
 const MAX_LISTED: usize = 256;
-/// How long the draft's tokens and posts are good, in seconds.
+/// Validity of tokens and posts in the draft dialect, in seconds.
 const TTL_SECONDS: i64 = 3600;
 
-/// One datagram.
+/// Datagram of the LAN.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Datagram {
-    /// Who it is from, as it says; an ACK does not say.
+    /// Claimed sender; `None` for an ACK.
     pub from: Option<LanUserId>,
-    /// Its own number, if it has one. (Of an ACK: the number of what is acknowledged.)
+    /// Message id, if there is one. In an ACK, the id of the acknowledged message.
     pub id: Option<u64>,
-    /// When it was sent by the sender's clock, in Unix seconds; 0 if it does not say.
+    /// Time of sending by the sender's clock, in Unix seconds; 0 if unknown.
     pub sent_at: i64,
-    /// What it says.
+    /// Type and fields.
     pub body: DatagramBody,
 }
 
-/// What a datagram says.
+/// Type and fields of a datagram.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DatagramBody {
-    /// "I am here, and answers go to this port."
+    /// Announcement of a peer.
     Discovery {
-        /// The port.
+        /// UDP port at which the peer receives answers.
         port: u16,
     },
-    /// To everybody.
+    /// Text to all peers.
     Post(String),
-    /// To one peer.
+    /// Text to one peer.
     Direct {
-        /// Whom.
+        /// Recipient.
         to: LanUserId,
-        /// What.
+        /// Text of the message.
         text: String,
     },
-    /// Who the sender is.
+    /// Profile of the sender.
     Profile {
-        /// What it says of itself; an avatar that was refused is left out.
+        /// The profile, without an avatar that is invalid.
         profile: PeerProfile,
-        /// Why the avatar was refused.
+        /// Error of an invalid avatar.
         refused: Option<InvalidAvatar>,
     },
-    /// A question for who else is there.
+    /// Request for the list of known peers.
     ListRequest,
-    /// The answer.
+    /// List of known peers.
     ListResponse(Vec<LanUserId>),
-    /// The draft's sign of life.
+    /// Sign of life in the draft dialect.
     Ping,
-    /// The draft's "I have it".
+    /// Acknowledgement in the draft dialect.
     Ack,
 }
 
 impl Datagram {
-    /// Reads a datagram, and the dialect that it is written in; `None` if it is none that this program knows.
+    /// Parses a datagram and its dialect; `None` if it is invalid or of an unknown type.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<(Self, Dialect)> {
         let (fields, dialect) = Fields::read(std::str::from_utf8(bytes).ok()?);
@@ -93,7 +93,7 @@ impl Datagram {
         Some((Self { from: Some(from), id: message_id(&fields), sent_at, body }, dialect))
     }
 
-    /// Its bytes in a dialect; `None` if they do not fit into a datagram or it has no sender.
+    /// Encodes the datagram in a dialect; `None` if it is too long or lacks a required field.
     #[must_use]
     pub fn write(&self, dialect: Dialect) -> Option<Bytes> {
         let mut writer = FieldWriter::new(dialect);
@@ -135,7 +135,7 @@ impl Datagram {
             }
             DatagramBody::ListRequest => {
                 writer.add("FROM", self.from.as_ref()?);
-                // The documented one has no number; a look around needs one to know its own questions.
+                // The documented request has no id. A scan adds one to recognise its own requests.
                 if let Some(id) = self.id {
                     writer.add("MESSAGE_ID", hex_id(id));
                 }
@@ -183,7 +183,8 @@ fn hex_id(id: u64) -> String {
     format!("{id:016x}")
 }
 
-/// 16 hex digits as a number. Whatever else a program writes there is made into one, the same for the same text (FNV-1a).
+/// Parses 16 hex digits as a number. Any other id, of another program, is hashed to a number
+/// (FNV-1a).
 fn message_id(fields: &Fields<'_>) -> Option<u64> {
     let text = fields.get("MESSAGE_ID")?;
     if text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
@@ -200,7 +201,7 @@ fn read_profile(fields: &Fields<'_>) -> DatagramBody {
     let avatar = fields.get("AVATAR_DATA").filter(|data| !data.is_empty()).map(Avatar::from_base64);
     let (avatar, refused) = match avatar {
         Some(Ok(avatar)) => (Some(avatar), None),
-        Some(Err(why)) => (None, Some(why)),
+        Some(Err(reason)) => (None, Some(reason)),
         None => (None, None),
     };
     DatagramBody::Profile { profile: PeerProfile::new(text("DISPLAY_NAME"), text("STATUS"), avatar), refused }

@@ -1,4 +1,4 @@
-//! What follows from what a look around the LAN saw. Pure.
+//! Diagnosis of a LAN scan: what the result means, and what the user can do. Pure.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -9,48 +9,48 @@ use super::scan_result::{FoundPeer, ProbedAddress, ScanResult, SocketFailure, So
 use crate::engine::LAN_PORT;
 use crate::lan_user_id::LanUserId;
 
-/// One thing that a person should know.
+/// Problem or fact that the scan found.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Finding {
-    /// What kind it is, for programs.
+    /// Kind of the finding, for programs.
     pub kind: FindingKind,
-    /// What was seen and what it means.
+    /// Description for people.
     pub text: String,
-    /// What can be done.
+    /// What the user can do.
     pub remedy: String,
 }
 
-/// The kinds of findings.
+/// Kind of a finding. In JSON, its name is stable.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingKind {
-    /// The shared port cannot be bound.
+    /// The shared UDP port cannot be bound.
     #[serde(rename = "shared_port_refused")]
     SharedPortUnavailable,
-    /// There is no network but loopback.
+    /// The machine has no network interface except loopback.
     OnlyLoopback,
-    /// A question could not be sent.
+    /// A query could not be sent.
     NotSent,
-    /// A question was sent, and this machine did not hear it.
+    /// A broadcast query did not arrive at the shared port of this machine.
     NotHeardBack,
-    /// A question came to this look around itself, and so to no other program of this machine.
+    /// The queries arrived only at this scan, so no other program of this machine received them.
     #[serde(rename = "heard_here_alone")]
     HeardByScanOnly,
-    /// Nobody answered, and nothing is wrong here.
+    /// No peer answered, and this machine has no fault.
     #[serde(rename = "silence")]
     NoAnswers,
-    /// A peer writes from another address than it claims.
+    /// A peer sends from another address than it claims.
     #[serde(rename = "mismatch")]
     AddressMismatch,
-    /// Two addresses use one name.
+    /// Two addresses use the same user id.
     #[serde(rename = "doubled")]
     DuplicateName,
-    /// Peers know somebody who was not heard.
+    /// Peers listed another peer that the scan did not receive anything from.
     #[serde(rename = "named_only")]
     MentionedOnly,
 }
 
-/// What follows from what was seen, the gravest first.
+/// Returns the findings of a scan, the most serious first.
 #[must_use]
 pub fn findings(scan: &ScanResult) -> Vec<Finding> {
     let mut findings: Vec<Finding> = scan.shared_port_failure.iter().map(shared_port_unavailable).collect();
@@ -69,7 +69,7 @@ pub fn findings(scan: &ScanResult) -> Vec<Finding> {
 
 fn only_loopback(scan: &ScanResult) -> Option<Finding> {
     let is_network = |probed: &ProbedAddress| !probed.interfaces.is_empty() && !probed.to.is_loopback();
-    // Who wants to look at some addresses only does not ask about the others.
+    // A scan of given addresses says nothing about the networks of the machine.
     (scan.covers_all_networks && !scan.probed.iter().any(is_network)).then(|| Finding {
         kind: FindingKind::OnlyLoopback,
         text: "this machine has no network with a broadcast address: only peers on this machine can be found".into(),
@@ -86,31 +86,32 @@ fn not_heard_back(scan: &ScanResult) -> Option<Finding> {
     if scan.shared_port_failure.is_some() || lost.is_empty() {
         return None;
     }
-    let whose = if lost.len() == sent.len() { "no question" } else { "not every question" };
+    let subject = if lost.len() == sent.len() { "no query" } else { "not every query" };
     Some(Finding {
         kind: FindingKind::NotHeardBack,
         text: format!(
-            "{whose} of this machine came to its own UDP port {LAN_PORT}; sent, and not heard: {}. What others \
-             announce is probably not heard either",
+            "{subject} of this machine arrived at its own UDP port {LAN_PORT}; sent, but not received: {}. \
+             Announcements of other peers are probably not received either",
             lost.join(", ")
         ),
-        remedy: format!("look whether a firewall of this machine drops incoming UDP to port {LAN_PORT}, and allow it"),
+        remedy: format!("check whether a firewall of this machine drops incoming UDP to port {LAN_PORT}, and allow it"),
     })
 }
 
 fn heard_by_scan_only(scan: &ScanResult) -> Option<Finding> {
     let (for_all, for_one): (Vec<&ProbedAddress>, Vec<&ProbedAddress>) =
         scan.probed.iter().filter(|probed| probed.was_heard).partition(|probed| reaches_all_programs_here(probed));
-    let places: Vec<String> = for_one.into_iter().map(describe_address).collect();
-    // Peers of this machine have heard what was for all.
-    (for_all.is_empty() && !places.is_empty()).then(|| Finding {
+    let addresses: Vec<String> = for_one.into_iter().map(describe_address).collect();
+    // If a broadcast query arrived, the other programs of this machine received it, too.
+    (for_all.is_empty() && !addresses.is_empty()).then(|| Finding {
         kind: FindingKind::HeardByScanOnly,
         text: format!(
-            "what is sent to {} comes to one program of this machine, and now that was this look around: peers here \
-             did not hear the question",
-            places.join(", ")
+            "a datagram to {} reaches only one program of this machine, and this scan received it: peers on this \
+             machine did not receive the query",
+            addresses.join(", ")
         ),
-        remedy: "ask where all of them hear: --addresses 127.255.255.255, or leave --addresses out".into(),
+        remedy: "use a broadcast address that reaches all of them: --addresses 127.255.255.255, or omit --addresses"
+            .into(),
     })
 }
 
@@ -119,7 +120,7 @@ fn duplicate_names(scan: &ScanResult) -> Vec<Finding> {
     for (user, ip) in scan.peers.keys() {
         sources.entry(user).or_default().push(*ip);
     }
-    // A peer of this machine is heard from each of its addresses.
+    // Datagrams of a peer on this machine arrive from several of its addresses.
     let is_own = |ip: &IpAddr| ip.is_loopback() || scan.own_ips.contains(ip);
     sources.retain(|_, ips| ips.len() > 1 && !ips.iter().all(is_own));
     let each = sources.into_iter().map(|(user, ips)| {
@@ -127,10 +128,10 @@ fn duplicate_names(scan: &ScanResult) -> Vec<Finding> {
         Finding {
             kind: FindingKind::DuplicateName,
             text: format!(
-                "{user} was heard from {}: two peers use one name, or one has two networks",
+                "{user} sends from {}: two peers use the same name, or one peer is on two networks",
                 ips.join(" and ")
             ),
-            remedy: "if they are two, start one of them with another --name".into(),
+            remedy: "if there are two peers, start one of them with another --name".into(),
         }
     });
     each.collect()
@@ -146,9 +147,9 @@ fn mentioned_only(scan: &ScanResult) -> Option<Finding> {
         .collect();
     (!missing.is_empty()).then(|| Finding {
         kind: FindingKind::MentionedOnly,
-        text: format!("others know peers that were not heard here: {}", missing.join(", ")),
-        remedy: "they left within the last five minutes, are on a network that this machine's broadcasts do not \
-                 reach, do not answer questions (--wait 35 hears what they announce), or drop them in a firewall"
+        text: format!("other peers list peers that did not answer this scan: {}", missing.join(", ")),
+        remedy: "they left within the last five minutes, are on a network that the broadcasts of this machine do not \
+                 reach, do not answer queries (--wait 35 also receives announcements), or drop queries in a firewall"
             .into(),
     })
 }
@@ -157,18 +158,18 @@ fn shared_port_unavailable(failure: &SocketFailure) -> Finding {
     let (text, remedy) = match failure.kind {
         SocketFailureKind::InUse => (
             format!(
-                "UDP port {LAN_PORT} is held by another program that does not share it ({}): answers are heard, and \
-                 announcements are not",
+                "UDP port {LAN_PORT} is in use by another program that does not share it ({}): answers are received, \
+                 but announcements are not",
                 failure.text
             ),
-            format!("find it with `ss -ulpn 'sport = :{LAN_PORT}'` and end it, or let it bind with address reuse"),
+            format!("find it with `ss -ulpn 'sport = :{LAN_PORT}'` and stop it, or let it bind with address reuse"),
         ),
         SocketFailureKind::Forbidden | SocketFailureKind::NoRoute | SocketFailureKind::Other => (
             format!(
-                "UDP port {LAN_PORT} cannot be bound ({}): answers are heard, and announcements are not",
+                "UDP port {LAN_PORT} cannot be bound ({}): answers are received, but announcements are not",
                 failure.text
             ),
-            "allow this program to bind it: look at the sandbox or container it runs in".to_owned(),
+            "allow this program to bind it: check the sandbox or container that it runs in".to_owned(),
         ),
     };
     Finding { kind: FindingKind::SharedPortUnavailable, text, remedy }
@@ -180,27 +181,27 @@ fn not_sent(probed: &ProbedAddress) -> Option<Finding> {
         SocketFailureKind::Forbidden => {
             format!("allow outgoing UDP to port {LAN_PORT} in the firewall of this machine")
         }
-        // The general address needs a default route; those of the interfaces do without it.
+        // 255.255.255.255 needs a default route; the addresses of the interfaces do not.
         SocketFailureKind::NoRoute if probed.interfaces.is_empty() => return None,
         SocketFailureKind::NoRoute => {
-            "look whether the interface is up (`ip link`) and has a route (`ip route`)".to_owned()
+            "check whether the interface is up (`ip link`) and has a route (`ip route`)".to_owned()
         }
-        SocketFailureKind::InUse | SocketFailureKind::Other => {
-            "look at the interface and the log of the system".to_owned()
-        }
+        SocketFailureKind::InUse | SocketFailureKind::Other => "check the interface and the system log".to_owned(),
     };
-    let text = format!("the question to {} could not be sent: {}", describe_address(probed), failure.text);
+    let text = format!("the query to {} could not be sent: {}", describe_address(probed), failure.text);
     Some(Finding { kind: FindingKind::NotSent, text, remedy })
 }
 
 fn no_answers() -> Finding {
     Finding {
         kind: FindingKind::NoAnswers,
-        text: "nobody answered, and this machine can send and hear: nobody else is there, or nobody can hear it".into(),
+        text: "no peer answered, but this machine can send and receive: there is no other peer, or none can receive the queries"
+            .into(),
         remedy: format!(
-            "start a peer on another machine of this network and look again; if both are silent, look at that \
-             machine's firewall (UDP port {LAN_PORT}), and whether both are in one network: broadcasts pass no router, \
-             and many guest networks keep their guests apart. --wait 35 also hears peers that do not answer"
+            "start a peer on another machine of this network and scan again; if there is still no answer, check the \
+             firewall of that machine (UDP port {LAN_PORT}), and whether both machines are in the same network: routers do \
+             not forward broadcasts, and many guest networks isolate their guests. --wait 35 also receives announcements \
+             of peers that do not answer"
         ),
     }
 }
@@ -208,12 +209,13 @@ fn no_answers() -> Finding {
 fn address_mismatch(peer: &FoundPeer) -> Finding {
     Finding {
         kind: FindingKind::AddressMismatch,
-        text: format!("{} writes from {}, which is not the address it claims", peer.user_id, peer.address.ip()),
-        remedy: "it has several networks or stands behind a translation of addresses; or it is not who it says".into(),
+        text: format!("{} sends from {}, which is not the address it claims", peer.user_id, peer.address.ip()),
+        remedy: "the peer has several networks or is behind address translation (NAT); or it uses a false name".into(),
     }
 }
 
-/// Whether this machine's programs on the shared port all hear what is sent there; else one of them does, or none.
+/// Whether a datagram to the address reaches all programs of this machine on the shared port.
+/// Otherwise it reaches at most one of them.
 fn reaches_all_programs_here(probed: &ProbedAddress) -> bool {
     !probed.interfaces.is_empty() || probed.to == Ipv4Addr::BROADCAST
 }
@@ -229,7 +231,7 @@ fn describe_address(probed: &ProbedAddress) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::datagram::DatagramBody;
-    use super::super::scan_result::tests::{ETH, heard, well};
+    use super::super::scan_result::tests::{ETH, healthy, receive};
     use super::super::scan_result::{FoundBy, SpokenDialects};
     use super::*;
 
@@ -242,9 +244,9 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_when_somebody_is_there_and_all_is_well() {
-        let mut scan = well();
-        heard(&mut scan, "bob@10.0.0.2", "10.0.0.2:8002", DatagramBody::ListResponse(vec![]));
+    fn there_is_no_finding_if_a_peer_answers_and_there_is_no_fault() {
+        let mut scan = healthy();
+        receive(&mut scan, "bob@10.0.0.2", "10.0.0.2:8002", DatagramBody::ListResponse(vec![]));
         assert_eq!(kinds(&scan), []);
         let bob = scan.peers().next().unwrap();
         assert_eq!((bob.name.as_str(), bob.found_by, bob.dialect), ("bob", FoundBy::Answer, SpokenDialects::Compact));
@@ -252,97 +254,108 @@ mod tests {
     }
 
     #[test]
-    fn silence_without_a_fault_here_points_at_the_others_and_the_network() {
-        let findings = findings(&well());
+    fn no_answer_without_a_local_fault_points_at_the_other_machines_and_the_network() {
+        let findings = findings(&healthy());
         assert_eq!(findings.len(), 1);
         assert_eq!(findings[0].kind, FindingKind::NoAnswers);
         assert!(findings[0].remedy.contains("firewall") && findings[0].remedy.contains("50999"));
     }
 
     #[test]
-    fn a_shared_port_that_another_program_holds_is_said_with_how_to_find_it() {
-        let scan = ScanResult { shared_port_failure: Some(failure(SocketFailureKind::InUse)), ..well() };
-        assert_eq!(kinds(&scan), [FindingKind::SharedPortUnavailable], "that nobody is heard needs no other reason");
+    fn a_shared_port_in_use_is_reported_with_how_to_find_the_program() {
+        let scan = ScanResult { shared_port_failure: Some(failure(SocketFailureKind::InUse)), ..healthy() };
+        assert_eq!(kinds(&scan), [FindingKind::SharedPortUnavailable], "no other finding explains the missing answers");
         assert!(findings(&scan)[0].remedy.contains("ss -ulpn"));
-        let scan = ScanResult { shared_port_failure: Some(failure(SocketFailureKind::Forbidden)), ..well() };
+        let scan = ScanResult { shared_port_failure: Some(failure(SocketFailureKind::Forbidden)), ..healthy() };
         assert!(findings(&scan)[0].text.contains("cannot be bound (why)"));
     }
 
     #[test]
-    fn a_machine_with_loopback_alone_is_told_so() {
-        let mut scan = well();
+    fn a_machine_with_only_loopback_is_reported() {
+        let mut scan = healthy();
         scan.probed.retain(|probed| probed.to != ETH);
         assert_eq!(kinds(&scan), [FindingKind::OnlyLoopback]);
     }
 
     #[test]
-    fn a_question_that_could_not_be_sent_is_said_with_its_address_and_the_remedy_for_its_error() {
+    fn a_query_that_could_not_be_sent_is_reported_with_its_address_and_a_remedy_for_its_error() {
         for (kind, remedy) in [(SocketFailureKind::Forbidden, "firewall"), (SocketFailureKind::NoRoute, "ip link")] {
-            let mut scan = well();
+            let mut scan = healthy();
             scan.probed[0].failure = Some(failure(kind));
             scan.probed[0].was_heard = false;
             let findings = findings(&scan);
             assert_eq!(kinds(&scan), [FindingKind::NotSent]);
             assert!(findings[0].text.contains("10.0.0.255 (eth0)") && findings[0].remedy.contains(remedy));
         }
-        let mut scan = well();
+        let mut scan = healthy();
         scan.probed[3].failure = Some(failure(SocketFailureKind::NoRoute));
-        assert_eq!(kinds(&scan), [FindingKind::NoAnswers], "the general address is not needed");
+        assert_eq!(kinds(&scan), [FindingKind::NoAnswers], "255.255.255.255 is not needed");
         scan.probed[3].failure = Some(failure(SocketFailureKind::Forbidden));
         assert_eq!(kinds(&scan), [FindingKind::NotSent]);
     }
 
     #[test]
-    fn questions_that_this_machine_does_not_hear_itself_point_at_its_own_firewall() {
-        let mut scan = well();
+    fn queries_that_do_not_return_to_this_machine_point_at_its_own_firewall() {
+        let mut scan = healthy();
         scan.probed[0].was_heard = false;
         assert_eq!(kinds(&scan), [FindingKind::NotHeardBack]);
-        assert!(findings(&scan)[0].text.contains("not every question") && findings(&scan)[0].text.contains("(eth0)"));
+        assert!(findings(&scan)[0].text.contains("not every query") && findings(&scan)[0].text.contains("(eth0)"));
         scan.probed.iter_mut().for_each(|probed| probed.was_heard = false);
-        assert!(findings(&scan)[0].text.contains("no question"));
-        assert!(!findings(&scan)[0].text.contains("127.0.0.1,"), "only one program gets what is not broadcast");
+        assert!(findings(&scan)[0].text.contains("no query"));
+        assert!(
+            !findings(&scan)[0].text.contains("127.0.0.1,"),
+            "a datagram that is not a broadcast reaches only one program"
+        );
         scan.shared_port_failure = Some(failure(SocketFailureKind::InUse));
-        assert_eq!(kinds(&scan), [FindingKind::SharedPortUnavailable], "where nothing can be heard this says nothing");
+        assert_eq!(
+            kinds(&scan),
+            [FindingKind::SharedPortUnavailable],
+            "without the shared port nothing can be received"
+        );
     }
 
     #[test]
-    fn a_question_that_only_this_look_around_heard_is_no_silence() {
-        let mut scan = ScanResult { covers_all_networks: false, ..well() };
+    fn a_query_received_only_by_the_scan_is_reported() {
+        let mut scan = ScanResult { covers_all_networks: false, ..healthy() };
         scan.probed.retain(|probed| probed.to == Ipv4Addr::LOCALHOST);
         assert_eq!(kinds(&scan), [FindingKind::HeardByScanOnly]);
-        assert!(findings(&scan)[0].text.contains("127.0.0.1 comes to one program"));
-        // Another program has it.
+        assert!(findings(&scan)[0].text.contains("127.0.0.1 reaches only one program"));
+        // Another program received the query.
         scan.probed[0].was_heard = false;
-        assert_eq!(kinds(&scan), [FindingKind::NoAnswers], "a plain address is not expected to be heard here");
+        assert_eq!(
+            kinds(&scan),
+            [FindingKind::NoAnswers],
+            "a query to an address that is not broadcast need not return"
+        );
     }
 
     #[test]
-    fn a_claimed_address_that_is_not_the_source_is_said() {
-        let mut scan = well();
-        heard(&mut scan, "eve@10.0.0.9", "10.0.0.3:8003", DatagramBody::ListResponse(vec![]));
-        heard(&mut scan, "me@10.0.0.1", "127.0.0.1:8004", DatagramBody::ListResponse(vec![]));
-        assert_eq!(kinds(&scan), [FindingKind::AddressMismatch], "all addresses of this machine are one");
-        assert!(findings(&scan)[0].text.starts_with("eve@10.0.0.9 writes from 10.0.0.3,"));
+    fn a_claimed_address_that_differs_from_the_source_is_reported() {
+        let mut scan = healthy();
+        receive(&mut scan, "eve@10.0.0.9", "10.0.0.3:8003", DatagramBody::ListResponse(vec![]));
+        receive(&mut scan, "me@10.0.0.1", "127.0.0.1:8004", DatagramBody::ListResponse(vec![]));
+        assert_eq!(kinds(&scan), [FindingKind::AddressMismatch], "all addresses of this machine count as one");
+        assert!(findings(&scan)[0].text.starts_with("eve@10.0.0.9 sends from 10.0.0.3,"));
     }
 
     #[test]
-    fn a_name_that_is_used_at_two_addresses_is_said() {
-        let mut scan = well();
-        heard(&mut scan, "bob@10.0.0.2", "10.0.0.2:8002", DatagramBody::ListResponse(vec![]));
-        heard(&mut scan, "bob@10.0.0.2", "10.0.0.4:8002", DatagramBody::ListResponse(vec![]));
-        heard(&mut scan, "me@10.0.0.1", "127.0.0.1:8004", DatagramBody::ListResponse(vec![]));
-        heard(&mut scan, "me@10.0.0.1", "10.0.0.1:8004", DatagramBody::ListResponse(vec![]));
+    fn a_name_used_at_two_addresses_is_reported() {
+        let mut scan = healthy();
+        receive(&mut scan, "bob@10.0.0.2", "10.0.0.2:8002", DatagramBody::ListResponse(vec![]));
+        receive(&mut scan, "bob@10.0.0.2", "10.0.0.4:8002", DatagramBody::ListResponse(vec![]));
+        receive(&mut scan, "me@10.0.0.1", "127.0.0.1:8004", DatagramBody::ListResponse(vec![]));
+        receive(&mut scan, "me@10.0.0.1", "10.0.0.1:8004", DatagramBody::ListResponse(vec![]));
         assert_eq!(kinds(&scan), [FindingKind::AddressMismatch, FindingKind::DuplicateName]);
         assert!(findings(&scan)[1].text.contains("10.0.0.2 and 10.0.0.4"));
     }
 
     #[test]
-    fn who_is_named_and_not_heard_is_said_and_a_look_around_is_nobody() {
-        let mut scan = well();
+    fn a_listed_peer_without_an_answer_is_reported_and_another_scan_is_not_a_peer() {
+        let mut scan = healthy();
         let names =
             ["bob@10.0.0.2", "cat@10.0.0.3", "rollcall-scan@10.0.0.7"].map(|name| LanUserId::parse(name).unwrap());
-        heard(&mut scan, "bob@10.0.0.2", "10.0.0.2:8002", DatagramBody::ListResponse(names.to_vec()));
-        heard(&mut scan, "rollcall-scan@10.0.0.7", "10.0.0.7:8002", DatagramBody::ListRequest);
+        receive(&mut scan, "bob@10.0.0.2", "10.0.0.2:8002", DatagramBody::ListResponse(names.to_vec()));
+        receive(&mut scan, "rollcall-scan@10.0.0.7", "10.0.0.7:8002", DatagramBody::ListRequest);
         assert_eq!(kinds(&scan), [FindingKind::MentionedOnly]);
         assert!(findings(&scan)[0].text.ends_with("cat@10.0.0.3 (named by bob@10.0.0.2)"));
         assert_eq!(scan.peers().len(), 1);

@@ -1,7 +1,7 @@
-//! A look around the LAN: asks everybody, listens for a while, and is gone.
+//! LAN scan: sends list requests to all peers and collects the answers for a given time.
 //!
-//! It asks for lists of peers, which peers answer and which is no announcement, so it is nobody whom they must keep in mind;
-//! and it answers nothing, so that no answer can lead to another.
+//! Peers answer a list request without adding the sender to their own lists, so a scan leaves no
+//! trace. The scan itself answers nothing, so it cannot start an exchange of answers.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -20,17 +20,18 @@ use crate::io_counters::IoCounters;
 use crate::lan_user_id::LanUserId;
 use crate::nickname::Nickname;
 
-/// In which dialects it asks, and after how many hundredths of the time. Each peer hears a question once for each way to it,
-/// and a peer of this program answers one machine 16 times before it slows down.
+/// Dialect of each round of queries, and its start in hundredths of the scan time. A peer receives
+/// each query once per network path, and a peer of this program answers 16 queries of one machine
+/// before it limits the rate.
 const ROUNDS: [(Dialect, u32); 3] = [(Dialect::Compact, 0), (Dialect::Spaced, 25), (Dialect::Compact, 50)];
-/// The most addresses that are asked.
+/// Most addresses that are queried.
 const MAX_ADDRESSES: usize = 64;
 
-/// Looks around for this long, at the addresses `only`, or everywhere if there are none; ports for the answers are tried in
-/// turn.
+/// Scans during `wait`: the addresses `targets`, or every network if `targets` is empty. The
+/// answers arrive at the first free port of `ports`.
 ///
 /// # Errors
-/// What the system says if there is no port for the answers: then nothing can be asked.
+/// The error of the system if none of `ports` can be bound.
 pub(crate) async fn scan(
     wait: Duration,
     targets: &[Ipv4Addr],
@@ -54,12 +55,12 @@ pub(crate) async fn scan(
     let mut rounds = ROUNDS.iter().map(|(dialect, hundredths)| (*dialect, began + wait * *hundredths / 100));
     let mut next = rounds.next();
     let (mut own_buffer, mut shared_buffer) = (socket::buffer(), socket::buffer());
-    // Nobody asks for the numbers of a look around.
+    // A scan has no metrics; these counters are not read.
     let io_counters = IoCounters::default();
     loop {
         let due = next.map_or(began + wait, |(_, due)| due);
         let heard = tokio::select! {
-            // First of all: whoever floods a port must not make the look around endless.
+            // The timer comes first, so that a flood of datagrams cannot extend the scan.
             biased;
             () = sleep_until(due) => None,
             heard = socket::receive(&own, false, &mut own_buffer, &io_counters) => Some(heard),
@@ -83,7 +84,8 @@ async fn receive_if(socket: Option<&UdpSocket>, buffer: &mut [u8], io_counters: 
     }
 }
 
-/// Asks everybody. Each address gets a question of its own number, which tells them apart when they are heard here.
+/// Sends one query to each address. The message id is the index of the address, so a query that
+/// returns identifies it.
 fn send_queries(own: &UdpSocket, scan: &mut ScanResult, dialect: Dialect) {
     for (number, probed) in (0..).zip(&mut scan.probed) {
         let from = Some(scan.own_user.clone());

@@ -1,4 +1,4 @@
-//! What a look around the LAN saw. Pure.
+//! Result of a LAN scan. Pure.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -9,67 +9,68 @@ use super::datagram::{Datagram, DatagramBody};
 use super::fields::Dialect;
 use crate::lan_user_id::LanUserId;
 
-/// The name under which a look around asks.
+/// Name of the scan in its queries.
 pub const SCAN_NAME: &str = "rollcall-scan";
-/// The most peers that are remembered, and the most names that they tell.
+/// Most peers, and most mentioned users, that are recorded.
 const MAX_PEERS: usize = 1024;
 
-/// Why something of the system could not be had.
+/// Error of a socket operation.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct SocketFailure {
-    /// What kind it is, as far as it matters here.
+    /// Kind of the error.
     pub kind: SocketFailureKind,
-    /// What the system said.
+    /// Error text of the system.
     pub text: String,
 }
 
-/// The refusals that have a remedy of their own.
+/// Kinds of errors that need different remedies.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SocketFailureKind {
-    /// Another program has it.
+    /// The port is in use by another program.
     #[serde(rename = "taken")]
     InUse,
-    /// It is forbidden: by a firewall, if it was about sending.
+    /// No permission. For sending, a firewall denies it.
     Forbidden,
-    /// No way leads there.
+    /// No route to the address.
     NoRoute,
-    /// Another one.
+    /// Any other error.
     Other,
 }
 
-/// An address to which the question was sent.
+/// Address to which queries are sent.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct ProbedAddress {
-    /// The address.
+    /// Destination address of the query.
     pub to: Ipv4Addr,
-    /// The interfaces whose broadcast address it is; none if it belongs to no single one.
+    /// Interfaces with this broadcast address; empty for 255.255.255.255, 127.0.0.1 and addresses
+    /// of other hosts.
     pub interfaces: Vec<String>,
-    /// Why it could not be sent, if it could not.
+    /// Error of the latest query; `None` if it was sent.
     #[serde(rename = "refusal", skip_serializing_if = "Option::is_none")]
     pub failure: Option<SocketFailure>,
-    /// Whether the question was heard on the shared port of this machine itself.
+    /// Whether a query arrived at the shared port of this machine.
     pub was_heard: bool,
 }
 
-/// A peer that was heard.
+/// Peer from which a datagram was received.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct FoundPeer {
-    /// What it calls itself, its address included.
+    /// Claimed user id.
     pub user_id: LanUserId,
-    /// The part before the address.
+    /// Name: the part of the id before the address.
     pub name: String,
-    /// Where it is answered.
+    /// Address at which the peer receives answers.
     pub address: SocketAddr,
-    /// How it writes.
+    /// Dialects of its datagrams.
     pub dialect: SpokenDialects,
-    /// How it was found.
+    /// Kind of datagram by which it was found.
     pub found_by: FoundBy,
-    /// Whether it claims another address than the one it writes from.
+    /// Whether the claimed address differs from the source address.
     pub mismatched: bool,
 }
 
-/// The dialects that a peer showed.
+/// Dialects in which a peer sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SpokenDialects {
@@ -77,44 +78,44 @@ pub enum SpokenDialects {
     Compact,
     /// `KEY: VALUE`.
     Spaced,
-    /// Whichever it was asked in.
+    /// Both, each as the answer to a query in that dialect.
     Both,
 }
 
-/// How a peer was found.
+/// Kind of datagram by which a peer was found, in ascending order of certainty.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FoundBy {
-    /// It said something else that was for everybody.
+    /// Another broadcast, such as a post.
     Message,
-    /// It announced itself meanwhile.
+    /// Its announcement.
     Announcement,
-    /// It answered the question.
+    /// Its answer to a query.
     Answer,
 }
 
-/// What was seen. Grows with what is heard.
+/// Result of a scan, filled while it runs.
 #[derive(Clone, Debug)]
 pub struct ScanResult {
-    /// Who asks.
+    /// User id of the scan.
     pub own_user: LanUserId,
-    /// The port at which answers come in.
+    /// UDP port for the answers.
     pub port: u16,
-    /// Why the shared port is not heard, if it is not.
+    /// Error of binding the shared port; `None` if it is bound.
     pub shared_port_failure: Option<SocketFailure>,
-    /// The addresses of this machine.
+    /// Addresses of this machine.
     pub own_ips: Vec<IpAddr>,
-    /// To whom the question went; its number is the place in this list.
+    /// Queried addresses. The id of a query is the index in this list.
     pub probed: Vec<ProbedAddress>,
-    /// Whether these are all that there are.
+    /// Whether `probed` has all networks of this machine.
     pub(super) covers_all_networks: bool,
     pub(super) peers: BTreeMap<(LanUserId, IpAddr), FoundPeer>,
-    /// Who was named, and by whom first.
+    /// Users in received lists, with the first peer that listed each.
     pub(super) mentioned: BTreeMap<LanUserId, LanUserId>,
 }
 
 impl ScanResult {
-    /// Nothing, yet.
+    /// Creates an empty result.
     #[must_use]
     pub fn new(
         own_user: LanUserId,
@@ -136,9 +137,9 @@ impl ScanResult {
         }
     }
 
-    /// Takes in what came to the shared port, or to the own one.
+    /// Records a datagram. `shared`: it arrived at the shared port, not at the own one.
     pub fn record(&mut self, source: SocketAddr, shared: bool, datagram: &Datagram, dialect: Dialect) {
-        // An ACK says nothing of its sender.
+        // An ACK has no sender.
         let Some(user) = &datagram.from else { return };
         if user == &self.own_user {
             let number = datagram.id.and_then(|id| usize::try_from(id).ok());
@@ -151,7 +152,7 @@ impl ScanResult {
             }
             return;
         }
-        // Another look around, on this machine or elsewhere, is nobody.
+        // Another scan is not a peer.
         if user.name() == SCAN_NAME {
             return;
         }
@@ -194,13 +195,14 @@ impl ScanResult {
         }
     }
 
-    /// Whether somebody who claims to be there may write from here. All addresses of this machine are one.
+    /// Whether the claimed address matches the source address. All addresses of this machine count
+    /// as one.
     fn is_claim_plausible(&self, user: &LanUserId, source: IpAddr) -> bool {
         let is_own = |ip: IpAddr| ip.is_loopback() || self.own_ips.contains(&ip);
         user.claimed_ip().is_some_and(|claimed| claimed == source || (is_own(claimed) && is_own(source)))
     }
 
-    /// Who is there, by name.
+    /// Peers by user id.
     #[must_use]
     pub fn peers(&self) -> impl ExactSizeIterator<Item = &FoundPeer> {
         self.peers.values()
@@ -218,8 +220,8 @@ pub(super) mod tests {
         ProbedAddress { to, interfaces, failure: None, was_heard: true }
     }
 
-    /// A machine with one network, on which all is well.
-    pub(in crate::lan) fn well() -> ScanResult {
+    /// Result on a machine with one network and no fault.
+    pub(in crate::lan) fn healthy() -> ScanResult {
         let own_user = LanUserId::parse("rollcall-scan@10.0.0.1").unwrap();
         let own = vec!["10.0.0.1".parse().unwrap(), "127.0.0.1".parse().unwrap()];
         let all = [
@@ -231,14 +233,14 @@ pub(super) mod tests {
         ScanResult::new(own_user, 8001, None, own, all.to_vec(), true)
     }
 
-    pub(in crate::lan) fn heard(scan: &mut ScanResult, user: &str, source: &str, body: DatagramBody) {
+    pub(in crate::lan) fn receive(scan: &mut ScanResult, user: &str, source: &str, body: DatagramBody) {
         let datagram = Datagram { from: LanUserId::parse(user), id: None, sent_at: 0, body };
         scan.record(source.parse().unwrap(), false, &datagram, Dialect::Compact);
     }
 
     #[test]
-    fn its_own_question_is_known_by_its_port_and_number() {
-        let mut scan = well();
+    fn an_own_query_is_recognised_by_its_port_and_id() {
+        let mut scan = healthy();
         scan.probed.iter_mut().for_each(|probed| probed.was_heard = false);
         let own =
             Datagram { from: Some(scan.own_user.clone()), id: Some(1), sent_at: 0, body: DatagramBody::ListRequest };
@@ -256,8 +258,8 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_answer_counts_more_than_an_announcement_and_an_announced_port_more_than_the_source() {
-        let mut scan = well();
+    fn an_answer_outranks_an_announcement_and_an_announced_port_outranks_the_source_port() {
+        let mut scan = healthy();
         let bob = LanUserId::parse("bob@10.0.0.2");
         let source = "10.0.0.2:4000".parse().unwrap();
         let announced =
@@ -270,11 +272,11 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_crowd_is_bounded() {
-        let mut scan = well();
+    fn the_number_of_recorded_peers_is_bounded() {
+        let mut scan = healthy();
         for number in 0..3000 {
             let names = vec![LanUserId::parse(&format!("named{number}@10.0.0.5")).unwrap()];
-            heard(&mut scan, &format!("p{number}@10.0.0.2"), "10.0.0.2:8002", DatagramBody::ListResponse(names));
+            receive(&mut scan, &format!("p{number}@10.0.0.2"), "10.0.0.2:8002", DatagramBody::ListResponse(names));
         }
         assert_eq!((scan.peers().len(), scan.mentioned.len()), (MAX_PEERS, MAX_PEERS));
     }

@@ -1,5 +1,5 @@
-//! The two UDP sockets of the LAN: a port of this peer alone, at which it is answered, and the shared one, at which it hears
-//! everybody.
+//! The two UDP sockets of the LAN transport: an own port for answers, and the shared port for
+//! announcements and posts.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,21 +16,21 @@ use super::fields::Dialect;
 use crate::engine::LAN_PORT;
 use crate::io_counters::IoCounters;
 
-/// Out of these a peer's own port is drawn.
+/// Range from which the own port is chosen at random (requirement 002).
 pub(crate) const PEER_PORTS: RangeInclusive<u16> = 8000..=9999;
 
-/// The sockets.
+/// Both sockets of a peer.
 #[derive(Debug)]
 pub(crate) struct LanSockets {
     own: Arc<UdpSocket>,
     shared: Option<Arc<UdpSocket>>,
     port: u16,
     io_counters: Arc<IoCounters>,
-    /// See [`Self::bind`].
+    /// Destinations of broadcasts, see [`Self::bind`].
     targets: Vec<Ipv4Addr>,
 }
 
-/// What came in on either socket.
+/// Datagram with the socket and the source from which it was received.
 #[derive(Debug)]
 pub(crate) struct ReceivedDatagram {
     pub(crate) from: SocketAddr,
@@ -40,8 +40,12 @@ pub(crate) struct ReceivedDatagram {
 }
 
 impl LanSockets {
-    /// Binds the first of `ports` that is free, and the shared port, without which a peer hears answers only.
-    /// What is for all goes to the addresses `only`, or everywhere if there are none.
+    /// Binds the first free port of `ports`, and the shared port. If the shared port cannot be
+    /// bound, the peer receives answers only. Broadcasts go to `targets`, or to every network if
+    /// `targets` is empty.
+    ///
+    /// # Errors
+    /// The error of the system if none of `ports` can be bound.
     pub(crate) fn bind(
         ports: impl Iterator<Item = u16>,
         targets: Vec<Ipv4Addr>,
@@ -49,40 +53,41 @@ impl LanSockets {
     ) -> io::Result<Self> {
         let (own, port) = bind_own(ports)?;
         let shared = bind_shared().map(Arc::new).inspect_err(|error| {
-            warn!("cannot hear announcements: UDP port {LAN_PORT} cannot be shared: {error}");
+            warn!(port = LAN_PORT, %error, "cannot bind the shared UDP port: announcements are not received");
         });
         Ok(Self { own: Arc::new(own), shared: shared.ok(), port, targets, io_counters })
     }
 
-    /// The port at which this peer is answered.
+    /// The own port.
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    /// Each socket, and whether it is the shared one.
+    /// Each socket, with whether it is the shared one.
     pub(crate) fn receivers(&self) -> Vec<(Arc<UdpSocket>, bool)> {
         let shared = self.shared.iter().map(|socket| (Arc::clone(socket), true));
         [(Arc::clone(&self.own), false)].into_iter().chain(shared).collect()
     }
 
-    /// Sends to everybody. That one way fails says nothing of the others: a machine without a network still has loopback.
+    /// Sends to all peers. An error at one destination does not stop the others: without a network
+    /// there is still loopback.
     pub(crate) fn broadcast(&self, bytes: &[u8]) {
         for ip in broadcast_targets(&self.targets).into_keys() {
             self.send(SocketAddr::from((ip, LAN_PORT)), bytes);
         }
     }
 
-    /// Sends to one address. A datagram may be lost anywhere, so it may be lost here.
+    /// Sends to one address. UDP may lose datagrams, so an error is only counted and logged.
     pub(crate) fn send(&self, to: SocketAddr, bytes: &[u8]) {
-        // Not through tokio: before its first look at a new socket it would not try.
+        // Not through tokio, which does not try to send before it has polled a new socket once.
         if let Err(error) = SockRef::from(&*self.own).send_to(bytes, &to.into()) {
             self.io_counters.datagram_send_errors.add(1);
-            debug!(address = %to, reason = error.to_string(), "a datagram was not sent");
+            debug!(address = %to, reason = error.to_string(), "cannot send a datagram");
         }
     }
 }
 
-/// Waits for the next datagram that can be understood.
+/// Waits for the next valid datagram. Invalid ones are counted and dropped.
 pub(crate) async fn receive(
     socket: &UdpSocket,
     shared: bool,
@@ -96,20 +101,20 @@ pub(crate) async fn receive(
                     return ReceivedDatagram { from, shared, datagram, dialect };
                 }
                 io_counters.invalid_datagrams.add(1);
-                debug!(address = %from, bytes = length, "what came is no datagram of a peer");
+                debug!(address = %from, bytes = length, "received an invalid datagram");
             }
-            // That an earlier datagram could not be delivered.
-            Err(error) => debug!("receiving: {error}"),
+            // The system reports here that an earlier datagram could not be delivered.
+            Err(error) => debug!(%error, "cannot receive a datagram"),
         }
     }
 }
 
-/// A buffer for the longest datagram.
+/// Buffer for the longest datagram.
 pub(crate) fn buffer() -> Vec<u8> {
     vec![0; MAX_DATAGRAM_BYTES]
 }
 
-/// A socket at the first of `ports` that is free, and that port.
+/// Binds the first free port of `ports`. Returns the socket and the port.
 pub(super) fn bind_own(ports: impl Iterator<Item = u16>) -> io::Result<(UdpSocket, u16)> {
     let mut last_error = io::Error::other("no port was tried");
     for port in ports {
@@ -121,7 +126,7 @@ pub(super) fn bind_own(ports: impl Iterator<Item = u16>) -> io::Result<(UdpSocke
     Err(last_error)
 }
 
-/// A socket at the shared port.
+/// Binds the shared port.
 pub(super) fn bind_shared() -> io::Result<UdpSocket> {
     bind_port(LAN_PORT, true)
 }
@@ -137,7 +142,8 @@ fn bind_port(port: u16, shared: bool) -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket.into())
 }
 
-/// Where what is for all is sent, and the interfaces there: the addresses `only`, or everywhere if there are none.
+/// Destinations of broadcasts, with the interfaces of each: `targets`, or every network if
+/// `targets` is empty.
 pub(super) fn broadcast_targets(targets: &[Ipv4Addr]) -> BTreeMap<Ipv4Addr, Vec<String>> {
     let mut all = broadcast_addresses();
     if targets.is_empty() {
@@ -146,11 +152,12 @@ pub(super) fn broadcast_targets(targets: &[Ipv4Addr]) -> BTreeMap<Ipv4Addr, Vec<
     targets.iter().map(|ip| (*ip, all.remove(ip).unwrap_or_default())).collect()
 }
 
-/// Where everybody on each network hears, and the interfaces there: the general broadcast address, that of each interface, and
-/// this machine. Loopback has a broadcast address, too; to its plain one only one of several peers on this machine would hear.
+/// Broadcast addresses of this machine, with the interfaces of each: 255.255.255.255, that of each
+/// interface, and 127.0.0.1. The loopback interface has a broadcast address, too, which reaches all
+/// peers of this machine; 127.0.0.1 reaches only one of them.
 fn broadcast_addresses() -> BTreeMap<Ipv4Addr, Vec<String>> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
-        debug!("cannot list the interfaces: {error}");
+        debug!(%error, "cannot list the network interfaces");
         Vec::new()
     });
     let mut addresses = BTreeMap::from([Ipv4Addr::BROADCAST, Ipv4Addr::LOCALHOST].map(|ip| (ip, Vec::new())));
@@ -165,7 +172,7 @@ fn broadcast_addresses() -> BTreeMap<Ipv4Addr, Vec<String>> {
     addresses
 }
 
-/// The addresses of this machine, those that others can reach first.
+/// IPv4 addresses of this machine, loopback last.
 pub(crate) fn own_ips() -> Vec<IpAddr> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     let mut ips: Vec<IpAddr> = interfaces.iter().map(if_addrs::Interface::ip).filter(IpAddr::is_ipv4).collect();

@@ -1,4 +1,5 @@
-//! One mesh connection: exchanges greetings, then reads and writes in one task until either end closes it.
+//! One mesh connection: exchanges greetings, then reads and writes in one task until either end
+//! closes it.
 
 use std::io;
 use std::time::Duration;
@@ -25,11 +26,12 @@ const READ_BYTES: usize = 16 * 1024;
 const MAX_BATCH_MESSAGES: usize = 64;
 /// Time that the other end has to close a connection after this end has closed it.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
-/// Pause between two writes to a peer that parses each read as one message. Without the pause, one read could return two
-/// messages and the peer would lose both. This limits such a peer to 50 messages per second.
+/// Pause between two writes to a peer that parses each read as one message. Without the pause, one
+/// read could return two messages and the peer would lose both. This limits such a peer to 50
+/// messages per second.
 const SINGLE_MESSAGE_INTERVAL: Duration = Duration::from_millis(20);
-/// Time without an acknowledgement of sent data after which the connection ends. Also the idle time before the first
-/// keep-alive probe.
+/// Time without an acknowledgement of sent data after which the connection ends. Also the idle time
+/// before the first keep-alive probe.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Connection after the exchange of greetings.
@@ -63,12 +65,12 @@ impl MeshConnection {
                     return Ok((framer, peer));
                 }
                 if stream.read_buf(&mut bytes).await? == 0 {
-                    return Err(io::Error::other("the connection ended before a greeting came"));
+                    return Err(io::Error::other("the connection was closed before the greeting"));
                 }
             }
         };
         let (framer, peer) =
-            timeout(greeting_timeout, greeted).await.map_err(|_| io::Error::other("no greeting came in time"))??;
+            timeout(greeting_timeout, greeted).await.map_err(|_| io::Error::other("the greeting timed out"))??;
         Ok((Self { stream, framer }, peer))
     }
 
@@ -83,10 +85,10 @@ impl MeshConnection {
         let (reader, writer) = self.stream.into_split();
         let mut reading = std::pin::pin!(read_messages(reader, self.framer, link, events, io_counters));
         select! {
-            why = &mut reading => why,
+            reason = &mut reading => reason,
             written = write_queue(writer, &queue, io_counters) => match written {
                 // When the other end closes too, it has received everything.
-                Ok(_open) => timeout(CLOSE_TIMEOUT, reading).await.unwrap_or_else(|_| "it was ended".to_owned()),
+                Ok(_open) => timeout(CLOSE_TIMEOUT, reading).await.unwrap_or_else(|_| "closed by this peer".to_owned()),
                 Err(error) => error.to_string(),
             },
         }
@@ -115,7 +117,7 @@ async fn read_messages(
             };
             let is_full = messages.len() == MAX_BATCH_MESSAGES;
             if !messages.is_empty() && events.send(ConnectionEvent::Messages { link, messages }).await.is_err() {
-                return "this peer ends".to_owned();
+                return "this peer is ending".to_owned();
             }
             if let Some(framing_error) = framing_error {
                 io_counters.broken_streams.add(1);
@@ -133,8 +135,8 @@ async fn read_messages(
     }
 }
 
-/// Writes the queue until it is closed and empty. Returns the write half: dropping it would end the connection before the
-/// other end has read everything.
+/// Writes the queue until it is closed and empty. Returns the write half: dropping it would end the
+/// connection before the other end has read everything.
 async fn write_queue<W: AsyncWrite + Unpin>(
     mut writer: W,
     queue: &SendQueue,
@@ -153,7 +155,8 @@ async fn write_queue<W: AsyncWrite + Unpin>(
             () = queue.wait_discarded() => {}
         }
         io_counters.bytes_out.add(bytes.len());
-        // A peer that is known to parse a stream stays in that mode, so the time is not needed again.
+        // A peer that is known to parse a stream stays in that mode, so the time is not needed
+        // again.
         if one_per_write {
             written_at = Instant::now();
         }

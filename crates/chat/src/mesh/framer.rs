@@ -1,6 +1,7 @@
 //! Framing of a byte stream into JSON objects, independent of the boundaries of the reads. Pure.
 //!
-//! Each byte is scanned once, so a peer that sends a long message in single bytes costs no more than another.
+//! Each byte is scanned once, so a peer that sends a long message in single bytes costs no more
+//! than another.
 
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr2;
@@ -22,8 +23,8 @@ pub enum FramingError {
 
 /// Incremental scanner for JSON objects.
 ///
-/// Invariant: the first `scanned` bytes of `buffer` are scanned; `depth`, `in_string` and `escaped` are the scanner's state
-/// after them.
+/// Invariant: the first `scanned` bytes of `buffer` are scanned; `depth`, `in_string` and `escaped`
+/// are the scanner's state after them.
 #[derive(Debug, Default)]
 pub struct JsonFramer {
     buffer: BytesMut,
@@ -45,8 +46,8 @@ impl JsonFramer {
         &mut self.buffer
     }
 
-    /// Returns the next complete object, from its first brace to its last; `None` if more bytes are needed. The content is
-    /// not validated.
+    /// Returns the next complete object, from its first brace to its last; `None` if more bytes are
+    /// needed. The content is not validated.
     ///
     /// # Errors
     /// [`FramingError`]; the connection must be closed then.
@@ -75,7 +76,8 @@ impl JsonFramer {
                 return Err(FramingError::TooLong);
             }
             if self.is_last_byte(byte) {
-                // Copying is cheaper than sharing the buffer, which could not be reused while the message exists.
+                // Copying is cheaper than sharing the buffer, which could not be reused while the
+                // message exists.
                 let message = Bytes::copy_from_slice(&self.buffer[..self.scanned]);
                 self.buffer.advance(self.scanned);
                 self.scanned = 0;

@@ -24,7 +24,8 @@ pub fn greeting(own_id: PeerId) -> String {
     format!("{own_id}\n")
 }
 
-/// Reads a greeting at the start of `bytes`: the id and the length of the line, or `None` if more bytes are needed.
+/// Reads a greeting at the start of `bytes`: the id and the length of the line, or `None` if more
+/// bytes are needed.
 ///
 /// # Errors
 /// [`InvalidGreeting`] if `bytes` can never become a valid greeting.

@@ -1,8 +1,9 @@
-//! The messages of the mesh and their JSON. Pure.
+//! Mesh messages and their JSON codec. Pure.
 //!
-//! `sender_id, sequence_no, type, payload, timestamp` is what every peer knows. Ours adds fields, which others ignore:
-//! `rollcall` (the extension it speaks), `name`, `listen`, `to`; and types, which it sends only to peers that have shown
-//! the extension.
+//! The base protocol has the fields `sender_id`, `sequence_no`, `type`, `payload` and `timestamp`.
+//! This program adds the fields `rollcall` (version of its protocol extension), `name`, `listen`
+//! and `to`, which other programs ignore. It also adds message types, which it sends only to peers
+//! that have announced the extension.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,88 +20,95 @@ use crate::peer_id::PeerId;
 use crate::profile::PeerProfile;
 use crate::text::MAX_TEXT_BYTES;
 
-/// What a peer without the extension takes in at once; it reads a longer message as two broken ones.
+/// Longest message to a peer without the extension, in bytes, line break included. Such a peer
+/// reads at most 4096 bytes at once and parses each read as one message.
 pub const MAX_PLAIN_BYTES: usize = 4095;
-/// The extension that this program speaks: with the first came names, profiles, direct messages and history.
+/// Version of the protocol extension of this program. Version 1 has names, profiles, direct
+/// messages and history.
 const EXTENSION: u32 = LAZY_PUSH;
-/// The extension from which on a peer takes in [`MessageBody::Prune`] and [`MessageBody::Have`].
+/// First version of the extension with [`MessageBody::Prune`] and [`MessageBody::Have`].
 pub const LAZY_PUSH: u32 = 2;
-/// The most addresses that are taken from one list.
+/// Most addresses that are read from one peer list. The rest is ignored.
 const MAX_LISTED: usize = 256;
-/// The most senders in a question for history, and the most runs of each.
+/// Most senders in a history request, and most ranges of each sender.
 pub const MAX_ASKED: usize = 512;
 
-/// One message.
+/// Message of the mesh.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MeshMessage {
-    /// Who said it first; whoever passes it on does not change that.
+    /// Peer that created the message. Forwarding does not change it.
     pub sender: PeerId,
-    /// Different for every message of the sender.
+    /// Sequence number, unique among the messages of the sender.
     pub number: u64,
-    /// When it was said by the sender's clock, in Unix seconds. For people only.
+    /// Creation time by the sender's clock, in Unix seconds. Only displayed.
     pub said_at: i64,
-    /// What the sender is called, if it told.
+    /// Name of the sender, if the message has it.
     pub name: Option<Nickname>,
-    /// What it says.
+    /// Type and payload.
     pub body: MessageBody,
 }
 
-/// Numbers that a peer has of a sender, in order, each from the first to the last with nothing missing between.
+/// Message numbers of one sender as inclusive ranges `(first, last)`, in ascending order.
 pub type SeqRanges = Vec<(u64, u64)>;
 
-/// What a message says.
+/// Type and payload of a message.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MessageBody {
-    /// To everybody.
+    /// Text to all peers.
     Chat(String),
-    /// That the sender lives. With the extension it also says so, and where the sender can be dialled.
+    /// Sign of life. With the extension it also announces the version and the dialable address of
+    /// the sender.
     Heartbeat {
-        /// The extension it speaks, if any.
+        /// Version of the extension; `None` without the extension.
         extension: Option<u32>,
-        /// Where it listens; an unspecified host means "where you see me".
+        /// Listen address of the sender. An unspecified host stands for the source address of the
+        /// connection.
         listen: Option<PeerEndpoint>,
     },
-    /// Where other peers can be dialled.
+    /// Dialable addresses of other peers.
     PeerList(Vec<PeerEndpoint>),
-    /// Extension: to one peer.
+    /// Extension: text to one peer.
     Direct {
-        /// Whom.
+        /// Recipient.
         to: PeerId,
-        /// What.
+        /// Text of the message.
         text: String,
     },
-    /// Extension: who the sender is.
+    /// Extension: profile of the sender.
     Profile(PeerProfile),
-    /// Extension: what the sender has of everybody's chat; the answer is the rest.
+    /// Extension: the chat numbers that the sender has, by author. The receiver answers with the
+    /// chat that is missing.
     HistoryRequest(BTreeMap<PeerId, SeqRanges>),
-    /// Extension: the end of an answer, and whether asking again would give more.
+    /// Extension: the end of one batch of an answer to a history request.
     HistoryEnd {
-        /// Whether there is more.
+        /// Whether another request would return more.
         more: bool,
     },
-    /// Extension: the receiver need not send this author's chat any more, but only tell that it is there, until the sender
-    /// asks it for history.
+    /// Extension, Plumtree PRUNE: the receiver sends this author's chat lazily from now on, as
+    /// [`Self::Have`], until the sender requests history.
     Prune(PeerId),
-    /// Extension: what the sender has got lately of the authors whose chat the receiver wants to be told of only.
+    /// Extension, Plumtree IHAVE: new chat numbers, by author, that the sender pushes lazily to the
+    /// receiver.
     Have(BTreeMap<PeerId, SeqRanges>),
     /// A type that this version does not know.
     Unknown,
 }
 
-/// How a peer wants its messages written.
+/// Encoding that a peer understands.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct MessageFormat {
-    /// It has shown the extension.
+    /// The peer has announced the extension.
     pub extended: bool,
-    /// Its timestamps are texts (RFC 3339) and not numbers.
+    /// The peer writes timestamps as RFC 3339 text, not as numbers.
     pub text_times: bool,
 }
 
+/// JSON form of a message.
 #[derive(Serialize, Deserialize)]
 struct WireMessage<'w> {
     sender_id: PeerId,
     sequence_no: u64,
-    // Some messages come several times, and all but one are thrown away: so nothing is copied that can be borrowed.
+    // Borrowed where possible: duplicates are parsed and dropped, so copies would be wasted.
     #[serde(borrow, rename = "type")]
     type_name: Cow<'w, str>,
     #[serde(borrow, default)]
@@ -118,7 +126,8 @@ struct WireMessage<'w> {
 }
 
 impl MeshMessage {
-    /// Reads one message; besides, whether its time was written as a text. `None` if it is none.
+    /// Parses one message. Also returns whether its timestamp is text. `None` if it is not a valid
+    /// message.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<(Self, bool)> {
         let wire: WireMessage = serde_json::from_slice(bytes).ok()?;
@@ -148,26 +157,29 @@ impl MeshMessage {
         Some((Self { sender: wire.sender_id, number: wire.sequence_no, said_at, name, body }, text_times))
     }
 
-    /// The sender and the number of a chat, at a glance; `None` if it is something else, or if only [`MeshMessage::read`] can
-    /// tell. What stands behind these is not looked at. Of copies that come over several links all but one need no
-    /// more than this.
+    /// Parses only the sender and the number of a chat message, for the duplicate check. Copies
+    /// that arrive over several links are dropped after this. `None` if the message has another
+    /// type, or another layout than this program writes. The bytes behind the header are not
+    /// checked.
     #[must_use]
     pub fn read_chat_header(bytes: &[u8]) -> Option<ChatHeader> {
         ChatHeader::read(bytes)
     }
 
-    /// Reads a chat of which the head was read, if it goes on as peers of this program write it and nothing in it is escaped.
-    /// Only then; it comes to the same as [`MeshMessage::read`] does, in a fraction of the time.
+    /// Fast path: parses the rest of a chat message after its header. `None` if the layout is not
+    /// the one that this program writes, or if a text has an escape. The result equals that of
+    /// [`MeshMessage::read`].
     #[must_use]
-    pub fn read_chat_fast(bytes: &[u8], head: ChatHeader) -> Option<Self> {
-        let rest = head.read_rest(bytes)?;
+    pub fn read_chat_fast(bytes: &[u8], header: ChatHeader) -> Option<Self> {
+        let rest = header.read_rest(bytes)?;
         let said_at = Timestamp::Number(i64::try_from(rest.said_at).ok()?).unix_seconds();
         let body = MessageBody::Chat(within_text_limit(rest.text.to_owned())?);
         let name = Nickname::parse(rest.name).ok();
-        Some(Self { sender: head.sender, number: head.number, said_at, name, body })
+        Some(Self { sender: header.sender, number: header.number, said_at, name, body })
     }
 
-    /// Its bytes, a line break behind them; `None` if a peer of this form cannot take it in.
+    /// Encodes the message, with a line break at the end. `None` if a peer with this format cannot
+    /// read it: the type is unknown to it, or the message is too long.
     #[must_use]
     pub fn write(&self, form: MessageFormat) -> Option<Bytes> {
         let mut bytes = match self.write_chat_fast(form) {
@@ -180,7 +192,7 @@ impl MeshMessage {
         (is_known && bytes.len() <= max_bytes).then(|| bytes.into())
     }
 
-    /// Writes a chat with a name, if nothing in it is to be escaped.
+    /// Fast path: encodes a chat message with a name if no text needs an escape.
     pub(super) fn write_chat_fast(&self, form: MessageFormat) -> Option<Vec<u8>> {
         match (&self.body, &self.name) {
             (MessageBody::Chat(text), Some(name)) if !form.text_times => {
@@ -190,6 +202,7 @@ impl MeshMessage {
         }
     }
 
+    /// General encoder for all message types.
     pub(super) fn write_json(&self, form: MessageFormat) -> Option<Vec<u8>> {
         let mut wire = WireMessage {
             sender_id: self.sender,
@@ -226,13 +239,13 @@ impl MeshMessage {
 }
 
 impl MessageBody {
-    /// The heartbeat of this program.
+    /// Heartbeat with the extension of this program.
     #[must_use]
     pub fn heartbeat(listen: Option<PeerEndpoint>) -> Self {
         Self::Heartbeat { extension: Some(EXTENSION), listen }
     }
 
-    /// Whether every peer knows this type.
+    /// Whether the type belongs to the base protocol, which every peer knows.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         matches!(self, Self::Chat(_) | Self::Heartbeat { .. } | Self::PeerList(_))
@@ -293,7 +306,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_message_of_another_program_is_read() {
+    fn a_message_of_another_program_is_parsed() {
         let id = PeerId(9);
         for (time, seconds, is_text) in [
             ("1728938500", 1_728_938_500, false),
@@ -313,24 +326,24 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn times_are_written_as_the_other_writes_them() {
+    fn timestamps_are_written_in_the_format_of_the_receiver() {
         let bytes = chat("hi").write(MessageFormat { extended: false, text_times: true }).unwrap();
         assert!(String::from_utf8_lossy(&bytes).contains(r#""timestamp":"2024-10-14T20:41:40Z""#), "{bytes:?}");
     }
 
     #[test]
-    fn a_peer_without_the_extension_gets_nothing_that_it_cannot_take_in() {
+    fn a_peer_without_the_extension_gets_no_extended_and_no_too_long_message() {
         let fits = MAX_PLAIN_BYTES - chat("").write(MessageFormat::default()).unwrap().len();
         assert!(chat(&"x".repeat(fits)).write(MessageFormat::default()).is_some());
         assert!(chat(&"x".repeat(fits + 1)).write(MessageFormat::default()).is_none());
-        assert!(chat(&"\u{1}".repeat(MAX_TEXT_BYTES)).write(EXTENDED).is_some(), "the worst text fits");
+        assert!(chat(&"\u{1}".repeat(MAX_TEXT_BYTES)).write(EXTENDED).is_some(), "a text of escapes only fits");
         let direct = MeshMessage { body: MessageBody::Direct { to: PeerId(1), text: "psst".into() }, ..chat("") };
         assert!(direct.write(MessageFormat::default()).is_none());
         assert!(direct.write(EXTENDED).is_some());
     }
 
     #[test]
-    fn what_is_no_message_is_none() {
+    fn an_invalid_message_is_not_parsed() {
         let id = PeerId(9);
         for bad in [
             "{}".to_owned(),
@@ -354,7 +367,7 @@ pub(super) mod tests {
             );
         }
         let long = chat(&"x".repeat(MAX_TEXT_BYTES + 1)).write(EXTENDED).unwrap();
-        assert!(MeshMessage::read(&long).is_none(), "a text beyond the bound");
+        assert!(MeshMessage::read(&long).is_none(), "a text beyond the limit");
     }
 
     fn body() -> impl Strategy<Value = MessageBody> {
@@ -376,7 +389,7 @@ pub(super) mod tests {
 
     proptest! {
         #[test]
-        fn every_message_is_read_back(body in body(), number in any::<u64>(), text_times in any::<bool>()) {
+        fn every_message_round_trips(body in body(), number in any::<u64>(), text_times in any::<bool>()) {
             let message = MeshMessage { number, body, ..chat("") };
             if let Some(bytes) = message.write(MessageFormat { extended: true, text_times }) {
                 let is_chat = matches!(message.body, MessageBody::Chat(_));
@@ -388,7 +401,7 @@ pub(super) mod tests {
         }
 
         #[test]
-        fn noise_never_panics(noise in any::<Vec<u8>>()) {
+        fn random_bytes_never_panic(noise in any::<Vec<u8>>()) {
             let _ = MeshMessage::read(&noise);
         }
     }

@@ -21,7 +21,8 @@ use crate::engine::LinkId;
 use crate::io_counters::IoCounters;
 use crate::peer_id::PeerId;
 
-/// Most accepted connections whose greeting is not complete. Further connections wait in the backlog of the system.
+/// Most accepted connections whose greeting is not complete. Further connections wait in the
+/// backlog of the system.
 const MAX_PENDING_CONNECTIONS: usize = 64;
 /// Pause after an error of `accept`, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -86,7 +87,8 @@ impl MeshNetwork {
             match dialled {
                 Ok((link, peer, remote)) => network.serve(link, peer, Some(endpoint), remote).await,
                 Err(error) => {
-                    let _ = network.events.send(ConnectionEvent::DialFailed { endpoint, why: error.to_string() }).await;
+                    let _ =
+                        network.events.send(ConnectionEvent::DialFailed { endpoint, reason: error.to_string() }).await;
                 }
             }
         });
@@ -94,9 +96,8 @@ impl MeshNetwork {
 
     async fn connect(&self, endpoint: &PeerEndpoint) -> io::Result<(MeshConnection, PeerId, IpAddr)> {
         let connecting = TcpStream::connect((endpoint.host(), endpoint.port()));
-        let stream = timeout(self.connect_timeout, connecting)
-            .await
-            .map_err(|_| io::Error::other("connecting took too long"))??;
+        let stream =
+            timeout(self.connect_timeout, connecting).await.map_err(|_| io::Error::other("connecting timed out"))??;
         let remote = stream.peer_addr()?.ip();
         let (link, peer) = MeshConnection::exchange_greetings(stream, self.own_id, self.connect_timeout).await?;
         Ok((link, peer, remote))
@@ -111,7 +112,7 @@ impl MeshNetwork {
         if self.events.send(connected).await.is_err() {
             return;
         }
-        let why = link.run(id, queue, self.events.clone(), &self.io_counters).await;
-        let _ = self.events.send(ConnectionEvent::Disconnected { link: id, why }).await;
+        let reason = link.run(id, queue, self.events.clone(), &self.io_counters).await;
+        let _ = self.events.send(ConnectionEvent::Disconnected { link: id, reason }).await;
     }
 }

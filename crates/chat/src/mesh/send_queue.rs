@@ -1,5 +1,5 @@
-//! Bounded send queue of one link. If the peer reads too slowly and the queue is full, the link is closed, so no slow
-//! peer delays the others for long.
+//! Bounded send queue of one link. If the peer reads too slowly and the queue is full, the link is
+//! closed, so no slow peer delays the others for long.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,7 +30,8 @@ struct QueueState {
     messages: VecDeque<Bytes>,
     bytes: usize,
     is_closed: bool,
-    /// Whether each message needs a write of its own, because the peer parses each read as one message.
+    /// Whether each message needs a write of its own, because the peer parses each read as one
+    /// message.
     one_per_write: bool,
 }
 
@@ -39,18 +40,19 @@ struct QueueState {
 pub(crate) struct QueueFull;
 
 impl SendQueue {
-    /// Creates a queue with a capacity of `messages` messages of the largest size, counted in bytes.
+    /// Creates a queue with a capacity of `messages` messages of the largest size, counted in
+    /// bytes.
     pub(crate) fn new(messages: usize) -> Self {
         let max_bytes = messages.max(1).saturating_mul(MAX_MESSAGE_BYTES);
         let discarded = CancellationToken::new();
         Self(Arc::new(SharedQueue { queue: Mutex::default(), changed: Notify::new(), discarded, max_bytes }))
     }
 
-    /// Appends a message. `one_per_write` applies to all messages in the queue: each is written separately, for a peer that
-    /// parses each read as one message.
+    /// Appends a message. `one_per_write` applies to all messages in the queue: each is written
+    /// separately, for a peer that parses each read as one message.
     ///
-    /// Returns whether the queue is above its high-water mark: more than half full. With `one_per_write` it is never above,
-    /// because such a peer is slowed down by this end.
+    /// Returns whether the queue is above its high-water mark: more than half full. With
+    /// `one_per_write` it is never above, because such a peer is slowed down by this end.
     ///
     /// # Errors
     /// [`QueueFull`] if the message does not fit.
@@ -106,7 +108,8 @@ impl SendQueue {
         self.0.discarded.is_cancelled()
     }
 
-    /// Waits for the next bytes to write, and whether they need a write of their own; `None` if the queue is closed and empty.
+    /// Waits for the next bytes to write, and whether they need a write of their own; `None` if the
+    /// queue is closed and empty.
     pub(super) async fn next_write(&self) -> Option<(Bytes, bool)> {
         loop {
             {

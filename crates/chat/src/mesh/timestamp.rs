@@ -29,8 +29,9 @@ impl Timestamp {
         moment.format(&Rfc3339).map_or(Self::Number(seconds), Self::Text)
     }
 
-    /// Decodes to Unix seconds. The unit of a number is inferred from its size: seconds, milliseconds, microseconds and
-    /// nanoseconds of present times do not overlap. An unreadable timestamp is 0.
+    /// Decodes to Unix seconds. The unit of a number is inferred from its size: seconds,
+    /// milliseconds, microseconds and nanoseconds of present times do not overlap. An unreadable
+    /// timestamp is 0.
     pub(super) fn unix_seconds(&self) -> i64 {
         match self {
             Self::Number(number) => match number.unsigned_abs() {

@@ -1,21 +1,23 @@
-//! The text format of Prometheus, version 0.0.4. Pure.
+//! Writer for the Prometheus text exposition format, version 0.0.4. Pure.
 
 use std::fmt::{Display, Write as _};
 
-/// What the `Content-Type` of a page is.
+/// `Content-Type` of the page.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A page of metrics. Each family is written once, its description before its samples.
+/// Page of metrics.
+///
+/// Invariant: each family is written once, its description before its samples.
 #[derive(Debug, Default)]
 pub(super) struct MetricsPage(String);
 
 impl MetricsPage {
-    /// A number that goes up and down.
+    /// Begins a gauge.
     pub(super) fn gauge(&mut self, name: &str, help: &str) -> MetricFamily<'_> {
         self.family(name, "gauge", help)
     }
 
-    /// A number that only grows while the process lives; its name ends in `_total`.
+    /// Begins a counter; its name ends in `_total`.
     pub(super) fn counter(&mut self, name: &str, help: &str) -> MetricFamily<'_> {
         self.family(name, "counter", help)
     }
@@ -27,24 +29,25 @@ impl MetricsPage {
         MetricFamily { page: &mut self.0, name: name.to_owned() }
     }
 
+    /// The finished page.
     pub(super) fn into_text(self) -> String {
         self.0
     }
 }
 
-/// The samples of one name.
+/// Metric family: one name with its samples.
 pub(super) struct MetricFamily<'page> {
     page: &'page mut String,
     name: String,
 }
 
 impl MetricFamily<'_> {
-    /// The only sample.
+    /// Writes the only sample, without labels.
     pub(super) fn sample(self, value: impl Display) {
         let _ = writeln!(self.page, "{} {value}", self.name);
     }
 
-    /// One sample of several, told apart by labels.
+    /// Writes one of several samples, with labels.
     pub(super) fn labelled_sample(self, labels: &[(&str, &str)], value: impl Display) -> Self {
         let labels = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value)));
         let labels = labels.collect::<Vec<_>>().join(",");
@@ -53,7 +56,7 @@ impl MetricFamily<'_> {
     }
 }
 
-/// A label's value may be any text.
+/// Escapes a label value, which can be any text.
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
@@ -78,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_ends_where_it_ends_whatever_is_in_it() {
+    fn special_characters_in_a_label_value_are_escaped() {
         let mut page = MetricsPage::default();
         let _ = page.gauge("info", "I.").labelled_sample(&[("name", "a\"b\\c\nd} 1")], 1);
         assert!(page.into_text().ends_with("\ninfo{name=\"a\\\"b\\\\c\\nd} 1\"} 1\n"));

@@ -1,23 +1,23 @@
-//! Which numbers there are, and what each means. Pure.
+//! Metric families of a peer: names, help texts and values. Pure.
 
 use super::exposition::MetricsPage;
 use super::health::PeerIdentity;
 use super::stats::PeerStats;
-use crate::engine::{Counts, Kind};
+use crate::engine::{Counters, MessageKind};
 use crate::io_counters::IoCounters;
 use crate::registry_task::{RegistryState, RegistryStatus};
 
-/// What does not come from the driver.
+/// Values for the page that do not come from the driver.
 pub(super) struct PageContext<'a> {
     pub(super) identity: &'a PeerIdentity,
     pub(super) max_connections: usize,
     pub(super) registry: Option<RegistryStatus>,
     pub(super) io_counters: &'a IoCounters,
-    /// Of the process, where the system tells.
+    /// Resident memory of the process; `None` if unknown.
     pub(super) resident_bytes: Option<u64>,
 }
 
-/// The whole page.
+/// Builds the whole page.
 pub(super) fn page(stats: &PeerStats, context: &PageContext<'_>) -> String {
     let mut page = MetricsPage::default();
     state(&mut page, stats, context);
@@ -30,20 +30,21 @@ pub(super) fn page(stats: &PeerStats, context: &PageContext<'_>) -> String {
 fn state(page: &mut MetricsPage, stats: &PeerStats, context: &PageContext<'_>) {
     let PeerIdentity { id, name, version, uptime_seconds } = context.identity;
     let labels = [("id", id.as_str()), ("name", name.as_str()), ("version", version)];
-    let _ = page.gauge("rollcall_peer_info", "Who this is; always 1.").labelled_sample(&labels, 1);
-    page.gauge("rollcall_peer_uptime_seconds", "Time since the start.").sample(uptime_seconds);
+    let _ =
+        page.gauge("rollcall_peer_info", "Identity of the peer; the value is always 1.").labelled_sample(&labels, 1);
+    page.gauge("rollcall_peer_uptime_seconds", "Time since the start of the process.").sample(uptime_seconds);
     page.gauge("rollcall_peer_connections", "Linked peers of the mesh.").sample(stats.links);
-    page.gauge("rollcall_peer_max_connections", "The most linked peers at once.").sample(context.max_connections);
-    let known = page.gauge("rollcall_peer_known_peers", "Peers that are there, by link.");
+    page.gauge("rollcall_peer_max_connections", "Largest number of linked peers.").sample(context.max_connections);
+    let known = page.gauge("rollcall_peer_known_peers", "Known peers by transport.");
     let known = known.labelled_sample(&[("via", "mesh")], stats.links);
     if let Some(peers) = stats.lan_peers {
         let _ = known.labelled_sample(&[("via", "lan")], peers);
     }
-    page.gauge("rollcall_peer_known_addresses", "Addresses of the mesh that are remembered.").sample(stats.addresses);
-    page.gauge("rollcall_peer_history_entries", "Messages that are remembered.").sample(stats.history);
+    page.gauge("rollcall_peer_known_addresses", "Known mesh addresses.").sample(stats.addresses);
+    page.gauge("rollcall_peer_history_entries", "Messages in the history.").sample(stats.history);
     if let Some(registry) = context.registry {
         let up = u8::from(matches!(registry.state, RegistryState::Answered | RegistryState::NameRefused));
-        page.gauge("rollcall_peer_registry_up", "Whether the registry answered last time.").sample(up);
+        page.gauge("rollcall_peer_registry_up", "Whether the registry answered the latest request.").sample(up);
     }
     if let Some(bytes) = context.resident_bytes {
         page.gauge("process_resident_memory_bytes", "Resident memory of the process.").sample(bytes);
@@ -51,62 +52,65 @@ fn state(page: &mut MetricsPage, stats: &PeerStats, context: &PageContext<'_>) {
 }
 
 fn traffic(page: &mut MetricsPage, stats: &PeerStats, io_counters: &IoCounters) {
-    let Counts { received, sent, posts_in, posts_out, datagrams_in, datagrams_out, .. } = stats.counts;
-    page.counter("rollcall_peer_posts_received_total", "What others said to everybody, each once.").sample(posts_in);
-    page.counter("rollcall_peer_posts_sent_total", "What was said to everybody here.").sample(posts_out);
-    let mut family = page.counter("rollcall_peer_messages_received_total", "Messages of the mesh, heartbeats apart.");
+    let Counters { received, sent, posts_received, posts_sent, datagrams_received, datagrams_sent, .. } =
+        stats.counters;
+    page.counter("rollcall_peer_posts_received_total", "Posts of other peers, each counted once.")
+        .sample(posts_received);
+    page.counter("rollcall_peer_posts_sent_total", "Posts of this peer.").sample(posts_sent);
+    let mut family =
+        page.counter("rollcall_peer_messages_received_total", "Received mesh messages without heartbeats.");
     for kind in messages() {
         family = family.labelled_sample(&[("kind", kind_name(kind))], received.of(kind));
     }
-    let help = "Messages of the mesh, heartbeats apart, each once for each link.";
+    let help = "Sent mesh messages without heartbeats, counted per link.";
     let mut family = page.counter("rollcall_peer_messages_sent_total", help);
     for kind in messages() {
         family = family.labelled_sample(&[("kind", kind_name(kind))], sent.of(kind));
     }
-    let heartbeats = received.of(Kind::Heartbeat);
-    page.counter("rollcall_peer_heartbeats_received_total", "Heartbeats of linked peers.").sample(heartbeats);
-    let heartbeats = sent.of(Kind::Heartbeat);
-    page.counter("rollcall_peer_heartbeats_sent_total", "Heartbeats to linked peers.").sample(heartbeats);
+    let heartbeats = received.of(MessageKind::Heartbeat);
+    page.counter("rollcall_peer_heartbeats_received_total", "Heartbeats received from linked peers.")
+        .sample(heartbeats);
+    let heartbeats = sent.of(MessageKind::Heartbeat);
+    page.counter("rollcall_peer_heartbeats_sent_total", "Heartbeats sent to linked peers.").sample(heartbeats);
     let (read, written) = (io_counters.bytes_in.value(), io_counters.bytes_out.value());
-    page.counter("rollcall_peer_received_bytes_total", "Bytes that were read from the mesh.").sample(read);
-    page.counter("rollcall_peer_sent_bytes_total", "Bytes that were written to the mesh.").sample(written);
-    page.counter("rollcall_peer_datagrams_received_total", "Datagrams of the LAN.").sample(datagrams_in);
-    let help = "Datagrams of the LAN; one to everybody counts once.";
-    page.counter("rollcall_peer_datagrams_sent_total", help).sample(datagrams_out);
+    page.counter("rollcall_peer_received_bytes_total", "Bytes read from mesh connections.").sample(read);
+    page.counter("rollcall_peer_sent_bytes_total", "Bytes written to mesh connections.").sample(written);
+    page.counter("rollcall_peer_datagrams_received_total", "Received LAN datagrams.").sample(datagrams_received);
+    let help = "Sent LAN datagrams; a broadcast counts once.";
+    page.counter("rollcall_peer_datagrams_sent_total", help).sample(datagrams_sent);
 }
 
 fn links(page: &mut MetricsPage, stats: &PeerStats) {
-    let Counts { dials, redials, failed_dials, lost_links, silent_links, .. } = stats.counts;
-    page.counter("rollcall_peer_dials_total", "Addresses that were dialled.").sample(dials);
-    let help = "Dials of addresses at which a link was lost or a dial had failed before.";
+    let Counters { dials, redials, failed_dials, lost_links, timed_out_links, .. } = stats.counters;
+    page.counter("rollcall_peer_dials_total", "Dial attempts.").sample(dials);
+    let help = "Dial attempts at addresses at which a link was lost or a dial failed before.";
     page.counter("rollcall_peer_reconnects_total", help).sample(redials);
-    page.counter("rollcall_peer_dials_failed_total", "Dialled addresses that were not reached.").sample(failed_dials);
+    page.counter("rollcall_peer_dials_failed_total", "Failed dial attempts.").sample(failed_dials);
     let slow = stats.drops.slow_links;
-    let ended = lost_links.saturating_sub(silent_links + slow);
-    let help = "Links that ended: broken or closed from the other end, without a heartbeat, or read too slowly there.";
+    let ended = lost_links.saturating_sub(timed_out_links + slow);
+    let help = "Ended links by reason: ended (broken or closed by the peer), silent (no heartbeat), slow (the peer read too slowly).";
     let family = page.counter("rollcall_peer_links_lost_total", help);
     let family =
-        family.labelled_sample(&[("reason", "ended")], ended).labelled_sample(&[("reason", "silent")], silent_links);
+        family.labelled_sample(&[("reason", "ended")], ended).labelled_sample(&[("reason", "silent")], timed_out_links);
     let _ = family.labelled_sample(&[("reason", "slow")], slow);
 }
 
 fn drops_and_errors(page: &mut MetricsPage, stats: &PeerStats, io_counters: &IoCounters) {
-    let Counts { duplicates, unanswered, crowded_out, .. } = stats.counts;
-    page.counter("rollcall_peer_duplicates_total", "Chat that was heard before, and not shown again.")
-        .sample(duplicates);
-    let help = "What was left out: messages too long for a link, notices that nobody read, answers to a source on the LAN \
-                that had too many, newcomers on a full LAN.";
+    let Counters { duplicates, limited_replies, rejected_lan_peers, .. } = stats.counters;
+    page.counter("rollcall_peer_duplicates_total", "Duplicate chat messages that were dropped.").sample(duplicates);
+    let help = "Dropped by reason: too_long (messages too long for a link), unread (notices that were not read), lan_limit (replies \
+                to a rate-limited LAN source), lan_full (new peers on a full LAN).";
     let mut family = page.counter("rollcall_peer_dropped_total", help);
     let drops = stats.drops;
     for (reason, count) in [
         ("too_long", drops.too_long),
         ("unread", drops.unread_notices),
-        ("lan_limit", unanswered),
-        ("lan_full", crowded_out),
+        ("lan_limit", limited_replies),
+        ("lan_full", rejected_lan_peers),
     ] {
         family = family.labelled_sample(&[("reason", reason)], count);
     }
-    let help = "What went wrong, by what it was.";
+    let help = "Errors by kind.";
     let mut family = page.counter("rollcall_peer_errors_total", help);
     for (kind, count) in [
         ("accept", io_counters.accept_errors.value()),
@@ -122,20 +126,20 @@ fn drops_and_errors(page: &mut MetricsPage, stats: &PeerStats, io_counters: &IoC
     }
 }
 
-fn messages() -> impl Iterator<Item = Kind> {
-    Kind::ALL.into_iter().filter(|kind| *kind != Kind::Heartbeat)
+fn messages() -> impl Iterator<Item = MessageKind> {
+    MessageKind::ALL.into_iter().filter(|kind| *kind != MessageKind::Heartbeat)
 }
 
-fn kind_name(kind: Kind) -> &'static str {
+fn kind_name(kind: MessageKind) -> &'static str {
     match kind {
-        Kind::Chat => "chat",
-        Kind::Direct => "direct",
-        Kind::Profile => "profile",
-        Kind::PeerList => "peer_list",
-        Kind::History => "history",
-        Kind::LazyPush => "lazy_push",
-        Kind::Heartbeat => "heartbeat",
-        Kind::Other => "other",
+        MessageKind::Chat => "chat",
+        MessageKind::Direct => "direct",
+        MessageKind::Profile => "profile",
+        MessageKind::PeerList => "peer_list",
+        MessageKind::History => "history",
+        MessageKind::LazyPush => "lazy_push",
+        MessageKind::Heartbeat => "heartbeat",
+        MessageKind::Other => "other",
     }
 }
 
@@ -164,7 +168,7 @@ mod tests {
         text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(|c| c.is_ascii_lowercase() || c == '_')
     }
 
-    /// The labels after the `{`, and what follows the `}`.
+    /// Parses the labels after the `{`. Returns them and the text after the `}`.
     fn labels(mut rest: &str) -> (Vec<(String, String)>, &str) {
         let mut labels = Vec::new();
         loop {
@@ -192,7 +196,7 @@ mod tests {
         }
     }
 
-    /// Every sample by name and labels, if the page is one that Prometheus reads.
+    /// Parses the page as Prometheus does: samples by name and labels.
     fn parsed(page: &str) -> BTreeMap<String, u64> {
         let mut families: BTreeMap<String, (bool, Option<String>)> = BTreeMap::new();
         let mut last = String::new();
@@ -225,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn every_line_can_be_read_and_every_sample_has_its_description_first() {
+    fn the_page_is_valid_and_each_description_precedes_its_samples() {
         let stats = PeerStats { lan_peers: Some(1), ..PeerStats::default() };
         let samples = parsed(&text(
             &stats,
@@ -239,14 +243,14 @@ mod tests {
     }
 
     #[test]
-    fn each_number_stands_under_its_name() {
+    fn each_value_has_its_metric_name() {
         let mut stats = PeerStats { links: 3, history: 12, addresses: 5, ..PeerStats::default() };
-        stats.counts.posts_in = 4;
-        stats.counts.lost_links = 10;
-        stats.counts.silent_links = 2;
+        stats.counters.posts_received = 4;
+        stats.counters.lost_links = 10;
+        stats.counters.timed_out_links = 2;
         stats.drops.slow_links = 1;
         stats.drops.unread_notices = 6;
-        stats.counts.redials = 8;
+        stats.counters.redials = 8;
         let samples = parsed(&text(&stats, None, "alice"));
         for (name, value) in [
             ("rollcall_peer_connections[]", 3),

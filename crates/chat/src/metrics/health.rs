@@ -1,4 +1,4 @@
-//! The answer to "how are you?". Pure.
+//! Body of `/healthz`. Pure.
 
 use serde::Serialize;
 
@@ -6,7 +6,7 @@ use super::stats::PeerStats;
 use crate::registry_task::{RegistryState, RegistryStatus};
 use rollcall_core::BootMs;
 
-/// What is known of a peer, whatever it is doing.
+/// Identity and uptime of the peer.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct PeerIdentity {
     pub(super) id: String,
@@ -15,12 +15,12 @@ pub(super) struct PeerIdentity {
     pub(super) uptime_seconds: u64,
 }
 
-/// Why a peer cannot be measured.
+/// Error: the driver returned no snapshot.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum StatsUnavailable {
-    /// It ends.
+    /// The peer is ending.
     Stopping,
-    /// Its driver has more to do than it can, or hangs.
+    /// The driver did not answer in time: it is overloaded or blocked.
     Busy,
 }
 
@@ -41,7 +41,7 @@ struct PeerHealth {
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     links: Option<LinkHealth>,
     registry: &'static str,
-    /// It is asked now and then: how old the word before this is.
+    /// Age of the latest answer of the registry.
     #[serde(skip_serializing_if = "Option::is_none")]
     registry_answered_seconds_ago: Option<u64>,
 }
@@ -58,7 +58,8 @@ struct LanHealth {
     peers: usize,
 }
 
-/// The body of the answer. That the registry is away is no illness: the chat goes on without it.
+/// Builds the JSON body. An unreachable registry does not make the peer unhealthy, because the chat
+/// works without it.
 pub(super) fn health(
     identity: PeerIdentity,
     stats: &Result<PeerStats, StatsUnavailable>,
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_is_well_says_whom_it_has() {
+    fn a_healthy_peer_reports_its_connections() {
         let stats = PeerStats { links: 3, lan_peers: Some(2), ..PeerStats::default() };
         assert_eq!(
             read(&Ok(stats), Some(8123), Some(UNREACHABLE)),
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn how_long_ago_the_registry_answered_is_told_whatever_became_of_it_since() {
+    fn the_age_of_the_latest_registry_answer_is_reported_in_every_state() {
         for (state, word) in [
             (RegistryState::Answered, "answers"),
             (RegistryState::NameRefused, "refuses"),
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_ends_or_hangs_says_so_and_no_numbers_that_may_be_old() {
+    fn an_ending_or_blocked_peer_reports_its_status_without_numbers() {
         for (unavailable, status) in [(StatsUnavailable::Stopping, "stopping"), (StatsUnavailable::Busy, "busy")] {
             let health = read(&Err(unavailable), Some(1), Some(UNREACHABLE));
             assert_eq!((&health["status"], health.get("connections")), (&json!(status), None));

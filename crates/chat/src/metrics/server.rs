@@ -1,4 +1,6 @@
-//! The driver: answers two questions over HTTP/1.1, one on each connection, everything within bounds.
+//! HTTP/1.1 server for `/healthz` and `/metrics`.
+//!
+//! One request per connection. Connections, times and sizes are bounded by the constants below.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -31,43 +33,45 @@ use crate::registry_task::RegistryStatus;
 use rollcall_core::BootMs;
 use rollcall_core::clock::boot_now;
 
-/// Connections that are served at once; more wait in the system's queue.
+/// Most concurrent connections. Further ones wait in the backlog of the system.
 const MAX_CONNECTIONS: usize = 16;
-/// The longest that a connection lasts, from its first byte to the end of the answer.
+/// Longest time of a connection, until the end of the answer.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest that a request's head may take.
+/// Longest time until the head of the request is received.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
-/// The most bytes and fields of a request's head. (hyper allows no less.)
+/// Largest head of a request, in bytes. hyper allows no smaller limit.
 const MAX_HEAD_BYTES: usize = 8 * 1024;
+/// Most header fields of a request.
 const MAX_HEADERS: usize = 64;
-/// A driver that does not answer within this time is not well.
+/// Time within which the driver must return a snapshot. After that the peer reports `busy`.
 const DRIVER_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long answers may take to end once the peer has ended.
+/// Time that running answers have after the peer has ended.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
-/// After an error of `accept`, such as too many open files.
+/// Pause after an error of `accept`, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What is known without asking the driver.
+/// Facts that need no snapshot of the driver.
 pub(crate) struct StaticInfo {
     pub(crate) id: PeerId,
     pub(crate) name: Nickname,
     pub(crate) max_connections: usize,
     pub(crate) lan_port: Option<u16>,
-    /// `None` without a registry.
+    /// Status of the registry; `None` without a registry.
     pub(crate) registry: Option<watch::Receiver<RegistryStatus>>,
     pub(crate) io_counters: Arc<IoCounters>,
     pub(crate) started_at: BootMs,
 }
 
-/// Who answers.
+/// State of the server.
 pub(crate) struct MetricsServer {
     pub(crate) info: StaticInfo,
     pub(crate) requests: mpsc::Sender<PeerRequest>,
-    /// Cancelled when the peer begins to end.
+    /// Cancelled when the peer begins to end. From then on the answers are `stopping`.
     pub(crate) stop: CancellationToken,
 }
 
-/// Answers until `ended`, which is when the peer's links have ended: so whoever asks meanwhile is told that it stops.
+/// Serves requests until `ended` is cancelled, after the links have closed. While the peer is
+/// ending, the answers are `stopping`.
 pub(crate) async fn serve(listener: TcpListener, server: MetricsServer, ended: CancellationToken) {
     let server = Arc::new(server);
     let mut connections = JoinSet::new();
@@ -80,14 +84,14 @@ pub(crate) async fn serve(listener: TcpListener, server: MetricsServer, ended: C
                     connections.spawn(serve_connection(stream, Arc::clone(&server)));
                 }
                 Err(error) => {
-                    warn!(reason = error.to_string(), "cannot accept a connection for metrics");
+                    warn!(reason = error.to_string(), "cannot accept a connection of the metrics endpoint");
                     sleep(ACCEPT_PAUSE).await;
                 }
             },
         }
     }
     drop(listener);
-    // Whoever is not done then is cut off with the set.
+    // The drop of the set aborts the remaining connections.
     let _ = timeout(CLOSE_TIMEOUT, async { while connections.join_next().await.is_some() {} }).await;
 }
 
@@ -104,8 +108,8 @@ async fn serve_connection(stream: TcpStream, server: Arc<MetricsServer>) {
         .keep_alive(false);
     match timeout(CONNECTION_TIMEOUT, http.serve_connection(TokioIo::new(stream), service)).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(reason = error.to_string(), "a question for metrics failed"),
-        Err(_) => debug!("a question for metrics took too long"),
+        Ok(Err(error)) => debug!(reason = error.to_string(), "a request for metrics failed"),
+        Err(_) => debug!("a request for metrics timed out"),
     }
 }
 
@@ -146,7 +150,7 @@ impl MetricsServer {
         }
     }
 
-    /// Asks the driver.
+    /// Gets a snapshot from the driver.
     async fn stats(&self) -> Result<PeerStats, StatsUnavailable> {
         let (reply_tx, answer) = oneshot::channel();
         let ask_driver = async {
@@ -178,7 +182,7 @@ impl MetricsServer {
     }
 }
 
-/// Resident memory of this process, where the system tells.
+/// Resident memory of this process, in bytes; `None` if the system has no `/proc/self/status`.
 async fn resident_bytes() -> Option<u64> {
     let status = tokio::fs::read_to_string("/proc/self/status").await.ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -237,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_not_served_is_refused_without_asking_the_driver() {
+    async fn an_unknown_path_or_method_is_rejected_without_asking_the_driver() {
         let bench = bench().await;
         assert!(ask(bench.addr, "GET /").await.starts_with("HTTP/1.1 404 "));
         let refusal = ask(bench.addr, "POST /metrics").await;
@@ -246,7 +250,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_peer_that_stops_says_so_until_it_has_ended_and_a_driver_that_hangs_is_no_health() {
+    async fn an_ending_peer_reports_stopping_and_a_blocked_driver_reports_busy() {
         let mut bench = bench().await;
         let hanging = ask(bench.addr, "GET /healthz").await;
         assert!(hanging.starts_with("HTTP/1.1 503 ") && hanging.contains(r#""status":"busy""#), "{hanging}");
@@ -260,13 +264,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_does_not_ask_is_cut_off_and_keeps_nobody_from_an_answer() {
+    async fn silent_connections_time_out_and_do_not_block_others() {
         let mut bench = bench().await;
         let mut silent = Vec::new();
         for _ in 0..MAX_CONNECTIONS {
             silent.push(TcpStream::connect(bench.addr).await.unwrap());
         }
-        // The last one that fits asks; a further one waits for who is cut off.
+        // One of the connections sends a request. A further connection waits until a silent one
+        // times out.
         silent[0].write_all(b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         let mut answer = String::new();
         silent[0].read_to_string(&mut answer).await.unwrap();
@@ -275,14 +280,14 @@ mod tests {
         for mut stream in silent.drain(1..) {
             let mut rest = Vec::new();
             let ended = timeout(2 * HEAD_TIMEOUT, stream.read_to_end(&mut rest)).await;
-            assert!(ended.is_ok(), "a silent connection is ended");
+            assert!(ended.is_ok(), "a silent connection is closed");
         }
         bench.ended.cancel();
         bench.task.join_next().await.unwrap().unwrap();
     }
 
     #[tokio::test]
-    async fn the_memory_of_this_process_is_known_where_the_system_tells() {
+    async fn the_resident_memory_is_known_on_systems_with_proc() {
         let known = resident_bytes().await;
         assert_eq!(known.is_some(), std::path::Path::new("/proc/self/status").exists());
         assert!(known.is_none_or(|bytes| bytes > 100_000), "{known:?}");

@@ -1,44 +1,44 @@
-//! What the driver tells when it is asked how the peer is doing.
+//! Snapshot of counters and sizes that the driver returns to the metrics server.
 
-use crate::engine::{Counts, Engine};
+use crate::engine::{Counters, Engine};
 
-/// A look at a running peer.
+/// Snapshot of a running peer.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct PeerStats {
-    /// What the engine counted.
-    pub counts: Counts,
-    /// What the driver gave up.
+    /// Counters of the engine.
+    pub counters: Counters,
+    /// Counters of the driver.
     pub drops: DropCounters,
-    /// Linked peers of the mesh.
+    /// Number of mesh links.
     pub links: usize,
-    /// Peers of the LAN; `None` without a LAN.
+    /// Number of LAN peers; `None` if the peer takes no part in the LAN.
     pub lan_peers: Option<usize>,
-    /// Addresses of the mesh that are remembered.
+    /// Number of known mesh addresses.
     pub addresses: usize,
-    /// Messages that are remembered.
+    /// Number of messages in the history.
     pub history: usize,
 }
 
-/// What was not sent, shown or kept.
+/// Counters of messages and links that the driver dropped.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct DropCounters {
-    /// Messages that were longer than a link takes, each once for each link.
+    /// Messages that were too long for a link, counted per link.
     pub too_long: u64,
-    /// Links whose other end read too slowly.
+    /// Links closed because the peer read too slowly.
     pub slow_links: u64,
-    /// Notices for which there was no room, since the person does not read.
+    /// Notices dropped because the output was not read.
     pub unread_notices: u64,
-    /// Entries of the history that did not reach the disk.
+    /// History entries that were not stored on disk.
     pub unsaved_entries: u64,
 }
 
 impl PeerStats {
     pub(crate) fn of(engine: &Engine, drops: DropCounters) -> Self {
         Self {
-            counts: *engine.counts(),
+            counters: *engine.counters(),
             drops,
             links: engine.link_count(),
-            lan_peers: engine.lan_count(),
+            lan_peers: engine.lan_peer_count(),
             addresses: engine.address_count(),
             history: engine.history().len(),
         }

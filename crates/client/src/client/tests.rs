@@ -1,4 +1,4 @@
-//! The client against servers that answer what a test tells them to.
+//! Tests of the client against scripted servers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,13 +31,13 @@ fn alice() -> Username {
 }
 
 #[tokio::test]
-async fn a_follower_leads_the_client_to_the_leader() {
+async fn a_follower_names_the_leader_and_the_client_follows() {
     let mut tasks = JoinSet::new();
     let leader =
         serve(&mut tasks, |_, line| if line.starts_with("GET / ") { health(true, None) } else { accepted() }).await;
     let url = leader.clone();
     let follower = serve(&mut tasks, move |_, line| {
-        assert!(line.starts_with("GET / "), "a follower that names the leader is not sent the request: {line}");
+        assert!(line.starts_with("GET / "), "the request must go to the leader only: {line}");
         health(false, Some(&url))
     })
     .await;
@@ -47,7 +47,7 @@ async fn a_follower_leads_the_client_to_the_leader() {
 }
 
 #[tokio::test]
-async fn a_deposed_leader_is_left_for_the_one_that_it_names() {
+async fn the_client_goes_from_a_deposed_leader_to_the_one_that_it_names() {
     let mut tasks = JoinSet::new();
     let new = serve(&mut tasks, |_, _| accepted()).await;
     let url = new.clone();
@@ -64,7 +64,7 @@ async fn a_deposed_leader_is_left_for_the_one_that_it_names() {
 }
 
 #[tokio::test]
-async fn an_election_is_ridden_out() {
+async fn a_request_is_retried_until_the_election_is_over() {
     let mut tasks = JoinSet::new();
     let server = serve(&mut tasks, |count, line| match (count, line.starts_with("GET / ")) {
         (0..6, true) => health(false, None),
@@ -77,7 +77,7 @@ async fn an_election_is_ridden_out() {
 }
 
 #[tokio::test]
-async fn patience_ends_with_the_last_reason() {
+async fn the_retry_timeout_ends_with_the_last_error() {
     let mut tasks = JoinSet::new();
     let server = serve(&mut tasks, |_, _| health(false, None)).await;
     let error = client(&[&server], Duration::from_millis(200)).heartbeat(&alice(), None).await.unwrap_err();
@@ -85,13 +85,13 @@ async fn patience_ends_with_the_last_reason() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_passed_on_at_once() {
+async fn a_rejection_is_returned_at_once() {
     let mut tasks = JoinSet::new();
     let server = serve(&mut tasks, |count, line| {
         if line.starts_with("GET / ") {
             return health(true, None);
         }
-        assert_eq!(count, 1, "a refused request is not repeated");
+        assert_eq!(count, 1, "a rejected request must not be retried");
         (409, r#"{"success":false,"message":"taken","code":"user_exists","error":"exists"}"#.to_owned())
     })
     .await;
@@ -100,7 +100,7 @@ async fn a_refusal_is_passed_on_at_once() {
 }
 
 #[tokio::test]
-async fn one_who_speaks_another_language_is_named() {
+async fn the_error_for_a_server_that_is_not_a_node_names_the_server() {
     let mut tasks = JoinSet::new();
     let server = serve(&mut tasks, |_, _| (200, "<html>".to_owned())).await;
     let client = client(&[&server], Duration::from_secs(1));
@@ -112,9 +112,9 @@ async fn one_who_speaks_another_language_is_named() {
 }
 
 #[tokio::test]
-async fn a_node_that_hangs_does_not_hold_up_the_search() {
+async fn a_node_that_hangs_does_not_delay_the_search_for_the_leader() {
     let mut tasks = JoinSet::new();
-    // It accepts connections, as the system does for a stopped process, and never answers.
+    // The system accepts its connections, as for a stopped process, and it never responds.
     let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let hanging = (format!("http://{}", hanging.local_addr().unwrap()), hanging);
     let leader = serve(&mut tasks, |_, _| health(true, None)).await;
@@ -125,8 +125,9 @@ async fn a_node_that_hangs_does_not_hold_up_the_search() {
 
 const STORED: &str = "1733511234-a1b2c3d4.png";
 
-/// A leader on which an upload is stored or not, by the answer to the n-th one; `script` gives the status.
-async fn gallery(
+/// A leader whose `script` decides for the n-th upload: the status, and whether the image is
+/// stored.
+async fn image_server(
     tasks: &mut JoinSet<()>,
     script: impl Fn(usize) -> (u16, bool) + Send + Sync + 'static,
 ) -> (String, Arc<AtomicUsize>) {
@@ -157,40 +158,41 @@ async fn upload(server: &String) -> Result<String, ClientError> {
 }
 
 #[tokio::test]
-async fn an_upload_is_sent_once() {
+async fn a_successful_upload_is_sent_once() {
     let mut tasks = JoinSet::new();
-    let (server, uploads) = gallery(&mut tasks, |_| (201, true)).await;
+    let (server, uploads) = image_server(&mut tasks, |_| (201, true)).await;
     assert_eq!((upload(&server).await.unwrap().as_str(), uploads.load(Ordering::SeqCst)), (STORED, 1));
 }
 
 #[tokio::test]
-async fn an_upload_whose_answer_was_lost_is_found_in_the_list_and_not_repeated() {
+async fn an_upload_whose_response_was_lost_is_found_in_the_list_and_not_repeated() {
     for status in [0, 503] {
         let mut tasks = JoinSet::new();
-        let (server, uploads) = gallery(&mut tasks, move |_| (status, true)).await;
+        let (server, uploads) = image_server(&mut tasks, move |_| (status, true)).await;
         assert_eq!((upload(&server).await.unwrap().as_str(), uploads.load(Ordering::SeqCst)), (STORED, 1), "{status}");
     }
 }
 
 #[tokio::test]
-async fn an_upload_that_was_not_done_is_repeated() {
+async fn an_upload_that_was_not_stored_is_repeated() {
     for status in [0, 503] {
         let mut tasks = JoinSet::new();
-        let (server, uploads) = gallery(&mut tasks, move |n| if n < 2 { (status, false) } else { (201, true) }).await;
+        let (server, uploads) =
+            image_server(&mut tasks, move |n| if n < 2 { (status, false) } else { (201, true) }).await;
         assert_eq!((upload(&server).await.unwrap().as_str(), uploads.load(Ordering::SeqCst)), (STORED, 3), "{status}");
     }
 }
 
 #[tokio::test]
-async fn an_upload_that_is_refused_is_not_repeated() {
+async fn a_rejected_upload_is_not_repeated() {
     let mut tasks = JoinSet::new();
-    let (server, uploads) = gallery(&mut tasks, |_| (400, false)).await;
+    let (server, uploads) = image_server(&mut tasks, |_| (400, false)).await;
     assert!(matches!(upload(&server).await, Err(ClientError::Rejected { status: 400, .. })));
     assert_eq!(uploads.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
-async fn silence_is_given_up_long_before_an_election() {
+async fn without_any_response_the_client_gives_up_long_before_the_retry_timeout() {
     let started = Instant::now();
     let error = client(&[&"http://127.0.0.1:1".to_owned()], Duration::from_mins(1)).online().await.unwrap_err();
     assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());
@@ -198,8 +200,8 @@ async fn silence_is_given_up_long_before_an_election() {
     assert!(text.starts_with("gave up after 5000 ms: no answer from http://127.0.0.1:1: "), "{text}");
 }
 
-/// A leader that takes the token `good` only, which a login gives.
-async fn guarded(tasks: &mut JoinSet<()>) -> (String, Arc<AtomicUsize>) {
+/// A leader that accepts heartbeats only with the token of the first login.
+async fn protected_server(tasks: &mut JoinSet<()>) -> (String, Arc<AtomicUsize>) {
     let logins = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&logins);
     let server = serve(tasks, move |_, line| match line.split_once(" HTTP/") {
@@ -217,22 +219,22 @@ async fn guarded(tasks: &mut JoinSet<()>) -> (String, Arc<AtomicUsize>) {
 }
 
 #[tokio::test]
-async fn a_token_that_is_not_taken_is_replaced_by_one_login_if_the_password_is_known() {
+async fn a_rejected_token_is_replaced_by_one_login_if_the_password_is_known() {
     let mut tasks = JoinSet::new();
-    let (server, logins) = guarded(&mut tasks).await;
+    let (server, logins) = protected_server(&mut tasks).await;
     let client = client(&[&server], Duration::from_secs(5));
     assert!(matches!(client.heartbeat(&alice(), None).await, Err(ClientError::Rejected { status: 401, .. })));
     client.log_in_on_demand(alice(), rollcall_core::Password::new("p".into()));
     client.heartbeat(&alice(), None).await.unwrap();
     assert_eq!(client.token().map(|token| token.reveal().to_owned()), Some("good".into()));
-    // A second login would not help either.
+    // Now the server rejects the new token too. The client logs in once more and then gives up.
     logins.fetch_add(1, Ordering::SeqCst);
     assert!(matches!(client.heartbeat(&alice(), None).await, Err(ClientError::Rejected { status: 401, .. })));
     assert_eq!(logins.load(Ordering::SeqCst), 3);
 }
 
 #[tokio::test]
-async fn a_client_learns_the_other_nodes_from_one() {
+async fn a_client_learns_the_other_nodes_from_one_node() {
     let mut tasks = JoinSet::new();
     let server = serve(&mut tasks, |_, _| {
         let node = |api_url: &str| format!(

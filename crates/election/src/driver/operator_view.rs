@@ -1,21 +1,21 @@
-//! What operators see of the election: the table of nodes, and the lines of the log.
+//! Operator's view of the election: the table of nodes and the log lines.
 
 use std::fmt::Display;
 
 use tracing::{error, info, warn};
 
-use crate::event_log::{EventLog, LogLine};
-use crate::machine::LogEvent;
+use crate::event_log::{EventLog, LeaderChange, LogLine};
+use crate::machine::{LogEvent, StepDownReason};
 use crate::members::MemberTable;
 use crate::process::Peers;
 use crate::role::Role;
 use crate::wire::message::Message;
-use rollcall_core::BootMs;
+use rollcall_core::{BootMs, Term};
 
-/// How often the log says why there is no leader.
+/// Interval in milliseconds between two log lines about a missing leader.
 const EXPLANATION_INTERVAL_MS: u64 = 10_000;
 
-/// The table of nodes, and what the log has said so far.
+/// Table of nodes and state of the operator log.
 #[derive(Debug)]
 pub(super) struct OperatorView {
     pub(super) members: MemberTable,
@@ -35,13 +35,14 @@ impl OperatorView {
         }
     }
 
-    /// Since when no leader serves, now that one does or not.
+    /// Updates and returns the time since which no leader serves. `is_led` tells whether one serves
+    /// now.
     pub(super) fn update_leaderless_since(&mut self, is_led: bool, now: BootMs) -> Option<BootMs> {
         self.leaderless_since = (!is_led).then(|| self.leaderless_since.unwrap_or(now));
         self.leaderless_since
     }
 
-    /// Whether it is time to say why there is no leader; if so, the next time is a while later.
+    /// Whether the log must now say why there is no leader. If so, the interval starts again.
     pub(super) fn take_explanation_due(&mut self, now: BootMs) -> bool {
         let long_without = self.leaderless_since.is_some_and(|since| now.since(since) >= EXPLANATION_INTERVAL_MS);
         let is_due = long_without && now.since(self.explained_at) >= EXPLANATION_INTERVAL_MS;
@@ -55,7 +56,7 @@ impl OperatorView {
         log(self.event_log.line_for(event, &self.members, now));
     }
 
-    /// This node's role, which may have changed.
+    /// Logs a change of this node's role.
     pub(super) fn log_role(&mut self, role: &Role, now: BootMs) {
         log(self.event_log.observe_role(role, &self.members, now));
     }
@@ -64,7 +65,7 @@ impl OperatorView {
         log(self.event_log.ballot_failure(error, now));
     }
 
-    /// The URL of the leader that a message hints at, if it has both.
+    /// Stores the API URL of the leader, if the message names a leader and has a URL.
     pub(super) fn learn_leader_url(&mut self, message: &Message, url: Option<&str>) {
         if let (Message::PreVoteResp(answer), Some(url)) = (message, url)
             && let Some((leader, _)) = answer.leader
@@ -75,10 +76,47 @@ impl OperatorView {
 }
 
 fn log(line: Option<LogLine>) {
+    let Some(line) = line else { return };
     match line {
-        Some(LogLine::Info(text)) => info!("{text}"),
-        Some(LogLine::Warn(text)) => warn!("{text}"),
-        Some(LogLine::Error(text)) => error!("{text}"),
-        None => {}
+        LogLine::Candidate { term, cause, loads } => info!(term = term.0, cause, loads, "campaigning"),
+        LogLine::Leading { term, change } => {
+            let LeaderChange { cause, loads, leaderless_ms } = change;
+            info!(term = term.0, cause, loads, leaderless_ms, "leading");
+        }
+        LogLine::Following { leader, term, change } => {
+            let LeaderChange { cause, loads, leaderless_ms } = change;
+            info!(%leader, term = term.0, cause, loads, leaderless_ms, "following a leader");
+        }
+        LogLine::LeaderTimedOut { leader } => warn!(%leader, "no leader: it timed out"),
+        LogLine::LeaderResigned { leader, term } => info!(%leader, term = term.0, "no leader: it resigned"),
+        LogLine::LeaderDied { leader } => warn!(%leader, "no leader: its process has died (end of stream)"),
+        LogLine::DeathDisproved { node } => error!(
+            %node,
+            "a node counted as dead because its link ended, but it is alive: the end of a link no longer counts as \
+             proof of death; set trust_end_of_stream = false if a device between the nodes ends connections"
+        ),
+        LogLine::HandoverStarted { to, term, loads } => info!(%to, term = term.0, loads, "handing the leadership over"),
+        LogLine::SteppedDown { term, reason } => log_step_down(term, reason),
+        LogLine::Nominated { node, loads } => info!(%node, loads, "asked a much less loaded node to campaign"),
+        LogLine::BootWindowEnded { early: true } => info!("boot window over: no other node leads; ready to vote"),
+        LogLine::BootWindowEnded { early: false } => info!("boot window over: its time has passed; ready to vote"),
+        LogLine::NewCluster => info!("new cluster: starting with an empty ballot"),
+        LogLine::BallotRecovered { abstains_through } => warn!(
+            abstains_through = abstains_through.0,
+            "recovered the lost ballot: this node abstains through that term and votes in later terms"
+        ),
+        LogLine::BallotSaveFailed { error } => error!(error, "cannot write the ballot, so this node cannot vote"),
+    }
+}
+
+fn log_step_down(term: Term, reason: StepDownReason) {
+    let term = term.0;
+    match reason {
+        StepDownReason::HandedOver => info!(term, "stepped down: handover"),
+        StepDownReason::LostMajority => warn!(term, "stepped down: too many of the other nodes are silent"),
+        StepDownReason::HigherTerm(other) => {
+            info!(term, later_term = other.0, "stepped down: another node has a later term");
+        }
+        StepDownReason::Stopping => info!(term, "stepped down: this node is stopping"),
     }
 }

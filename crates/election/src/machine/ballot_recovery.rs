@@ -1,27 +1,28 @@
-//! Rule 4, the part on lost ballots: what a node may do that does not know how it voted.
+//! Rule 4, lost ballots: what a node may do while it does not know how it voted.
 
 use crate::process::NodeId;
 use crate::wire::message::BallotReport;
 use rollcall_core::{BootMs, MAX_NODES, Term};
 
-/// Whether this process has a ballot, and since when answers can restore one that was lost.
+/// Whether this process has a ballot, and from when on reports can recover a lost one.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct BallotRecovery {
-    /// Whether there was no sound ballot on disk when the process started.
+    /// Whether there was no valid ballot on disk when the process started.
     pub(super) missing_at_start: bool,
     pub(super) status: BallotStatus,
-    /// Before this moment nobody's word can settle a lost ballot.
+    /// Reports about ballots before this moment cannot recover a lost ballot.
     pub(super) reports_count_from: BootMs,
-    /// The first question that was asked after it.
+    /// The first pre-vote round that was asked after that moment.
     pub(super) first_counted_round: Option<u32>,
 }
 
-/// Whether this node remembers its votes.
+/// Whether this node knows its votes.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) enum BallotStatus {
-    /// Its ballot was read from disk, or made good since.
+    /// The ballot was read from disk, or has been recovered.
     Sound,
-    /// Its ballot file was missing or torn; what the others told of theirs.
+    /// The ballot file was missing or corrupt. Holds the reports of the other nodes about their
+    /// ballots.
     Lost([Option<BallotReport>; MAX_NODES]),
 }
 
@@ -36,38 +37,38 @@ impl BallotRecovery {
         self.status == BallotStatus::Sound
     }
 
-    /// A round of questions begins.
+    /// A pre-vote round begins.
     pub(super) fn begin_round(&mut self, round: u32, now: BootMs) {
         if now >= self.reports_count_from {
             self.first_counted_round.get_or_insert(round);
         }
     }
 
-    /// Whether the answers to this round can settle a lost ballot.
+    /// Whether the responses of this round can recover a lost ballot.
     pub(super) fn counts_round(&self, round: u32) -> bool {
         self.first_counted_round.is_some_and(|first| round.wrapping_sub(first) < u32::MAX / 2)
     }
 
-    /// Whether an answer of `node` would count, and it has given none yet.
+    /// Whether a report of `node` would count and is still missing.
     pub(super) fn needs_report_from(&self, node: NodeId) -> bool {
         self.first_counted_round.is_some() && !self.status.has_report_from(node)
     }
 }
 
 impl BallotStatus {
-    /// The memory of a node whose ballot file is missing or torn.
+    /// Status of a node whose ballot file is missing or corrupt.
     pub(super) fn lost() -> Self {
         Self::Lost([None; MAX_NODES])
     }
 
-    /// Notes what `node` said; the latest word counts.
+    /// Stores the report of `node`. The latest one counts.
     pub(super) fn record_report(&mut self, node: NodeId, report: BallotReport) {
         if let Self::Lost(reports) = self {
             reports[usize::from(node.0)] = Some(report);
         }
     }
 
-    /// Whether nothing more is wanted of `node`: it was heard, or this node remembers all it needs.
+    /// Whether no report of `node` is needed: it is stored, or the ballot is sound.
     pub(super) fn has_report_from(&self, node: NodeId) -> bool {
         match self {
             Self::Sound => true,
@@ -75,13 +76,15 @@ impl BallotStatus {
         }
     }
 
-    /// The term up to which a node that lost its ballot must abstain, once that is known.
+    /// The term up to which a node with a lost ballot must abstain. `None` while the reports do not
+    /// decide it.
     ///
-    /// * A majority of the *others* has sound ballots: whatever this node may have voted for is at most the highest of
-    ///   their terms, because its candidate needed one of them (or stood alone, and did not lead).
-    /// * *Every* other node lost its ballot too and has taken part in no election since: nothing is left to contradict.
-    ///   A majority would not be enough: one that has just lost its ballot and one that never had one would forget the
-    ///   vote of the first.
+    /// * A majority of the *other* nodes has sound ballots. The lost vote was for a term of at most
+    ///   their highest one: its candidate needed the vote of one of them, or it had only its own
+    ///   vote and did not lead.
+    /// * *Every* other node lost its ballot too and has taken part in no election since. Then there
+    ///   is nothing to contradict. A majority would not be enough: a node that has just lost its
+    ///   ballot and a node that never had one would both ignore the vote of the first.
     pub(super) fn abstain_through(&self, nodes: usize) -> Option<Term> {
         let Self::Lost(reports) = self else { return None };
         let others = nodes - 1;
@@ -107,14 +110,14 @@ mod tests {
 
     fn abstain_through(nodes: usize, reports: &[BallotReport]) -> Option<Term> {
         let mut status = BallotStatus::lost();
-        for (place, report) in (1..).zip(reports) {
-            status.record_report(NodeId(place), *report);
+        for (index, report) in (1..).zip(reports) {
+            status.record_report(NodeId(index), *report);
         }
         status.abstain_through(nodes)
     }
 
     #[test]
-    fn a_cluster_that_lost_every_ballot_begins_again_only_when_all_say_so() {
+    fn a_cluster_that_lost_every_ballot_starts_again_only_when_all_nodes_report_it() {
         assert_eq!(abstain_through(1, &[]), Some(Term(0)));
         assert_eq!(abstain_through(2, &[]), None);
         assert_eq!(abstain_through(3, &[WIPED]), None);
@@ -124,14 +127,14 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_never_voted_does_not_vouch_for_one_that_did() {
+    fn one_blank_ballot_does_not_recover_the_ballot_of_a_voter() {
         assert_eq!(abstain_through(3, &[BLANK]), None);
         assert_eq!(abstain_through(3, &[BLANK, WIPED]), None);
         assert_eq!(abstain_through(3, &[BLANK, BLANK]), Some(Term(0)));
     }
 
     #[test]
-    fn a_wiped_node_abstains_until_it_heard_the_ballots_of_a_majority_of_the_others() {
+    fn a_wiped_node_abstains_until_a_majority_of_the_others_has_reported() {
         assert_eq!(abstain_through(3, &[voted(7)]), None);
         assert_eq!(abstain_through(3, &[voted(7), voted(9)]), Some(Term(9)));
         assert_eq!(abstain_through(2, &[voted(7)]), Some(Term(7)));
@@ -140,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn the_word_of_another_wiped_node_is_no_ballot() {
+    fn the_report_of_another_wiped_node_does_not_count() {
         let wiped_too = BallotReport { missing_at_start: true, sound: false, term: Term(3) };
         assert_eq!(abstain_through(3, &[voted(7), wiped_too]), None);
     }

@@ -1,5 +1,5 @@
-//! Rule 4, the boot window: a node that has just started holds still, because it may have promised
-//! something before.
+//! Rule 4, boot window: a node that has just started does not vote or campaign for a while. Its
+//! earlier process may have made a promise.
 
 use super::event::LogEvent;
 use super::event_context::EventContext;
@@ -7,8 +7,7 @@ use super::node::Node;
 use super::state::State;
 use crate::process::NodeId;
 
-/// The window ends early once *every* other member has said itself, to this boot, that it does not
-/// lead.
+/// The window ends early when *every* other member has told this process that it does not lead.
 pub(super) fn record_not_leading(node: &mut Node, ctx: &mut EventContext, from: NodeId) {
     let Some(window) = &mut node.following.window else { return };
     window.not_leading.insert(from);
@@ -24,13 +23,13 @@ pub(super) fn expire(node: &mut Node, ctx: &mut EventContext) {
     }
 }
 
-/// Ends the window. A promise that was made since stays: the two are different things.
+/// Ends the window. A promise that was made during the window stays.
 fn end(node: &mut Node, ctx: &mut EventContext, early: bool) {
     node.following.window = None;
     ctx.log(LogEvent::BootWindowEnded { early });
     if node.following.leader.is_none() && !node.leads() {
         node.state = State::Follower;
-        // The questions of the window were not lost rounds of an election.
+        // Pre-vote rounds during the window do not count as lost rounds.
         node.schedule.lost_rounds = 0;
         node.schedule.deadline = ctx.now.plus(node.rules.leaderless_pause_ms(node.process.load, ctx.entropy));
     }

@@ -1,4 +1,4 @@
-//! Rule 1: standing and voting, and nothing leaves before it is on disk.
+//! Rule 1, candidates and votes: no vote and no vote request is sent before the ballot is on disk.
 
 use super::durable_ballot::PendingReplies;
 use super::event::LogEvent;
@@ -10,6 +10,8 @@ use crate::process::{Ballot, NodeId, NodeSet};
 use crate::wire::message::Message;
 use rollcall_core::{BootMs, Term};
 
+/// Becomes a candidate in the next term. `released_term` is the term of the leader that asked this
+/// node to take over.
 pub(super) fn start_campaign(node: &mut Node, ctx: &mut EventContext, released_term: Option<Term>) {
     node.ballot.current = Ballot { term: node.ballot.next_term(), voted_for: Some(node.rules.me) };
     node.following.leader = None;
@@ -21,13 +23,13 @@ pub(super) fn start_campaign(node: &mut Node, ctx: &mut EventContext, released_t
     save_then_send(node, ctx, PendingReplies::VoteRequests);
 }
 
-/// A candidate asks for a vote.
+/// Handles a candidate's request for a vote.
 pub(super) fn handle_vote_request(node: &mut Node, ctx: &mut EventContext, from: NodeId, term: Term, asked_at: BootMs) {
     let ballot = node.ballot.current;
-    let passed = term < ballot.term;
-    let taken = term == ballot.term && ballot.voted_for.is_some_and(|other| other != from);
-    if passed || taken || node.refuses_votes() {
-        // What is not on disk yet must not be told.
+    let is_past_term = term < ballot.term;
+    let is_vote_used = term == ballot.term && ballot.voted_for.is_some_and(|other| other != from);
+    if is_past_term || is_vote_used || node.refuses_votes() {
+        // Report only the term that is on disk.
         let term = node.ballot.saved.map_or(Term(0), |ballot| ballot.term);
         ctx.send(from, Message::VoteResp { term, asked_at, granted: false });
         return;
@@ -40,17 +42,18 @@ pub(super) fn handle_vote_request(node: &mut Node, ctx: &mut EventContext, from:
     save_then_send(node, ctx, PendingReplies::Grant { to: from, asked_at });
 }
 
+/// Counts a vote. Responses to an earlier request or after the timeout do not count.
 pub(super) fn handle_vote_response(
     node: &mut Node,
     ctx: &mut EventContext,
     from: NodeId,
     term: Term,
-    asked: BootMs,
+    requested_at: BootMs,
     granted: bool,
 ) {
     node.ballot.observe_term(term);
     let State::Candidate { asked_at, answered, votes, .. } = &mut node.state else { return };
-    if asked != *asked_at || ctx.now.since(*asked_at) > node.rules.timings.net_timeout_ms {
+    if requested_at != *asked_at || ctx.now.since(*asked_at) > node.rules.timings.net_timeout_ms {
         return;
     }
     answered.insert(from);
@@ -61,13 +64,13 @@ pub(super) fn handle_vote_response(
     if votes.len() >= node.rules.majority() {
         leader::become_leader(node, ctx);
     } else if votes.len() + node.process.linked.without(answered).len() < node.rules.majority() {
-        // Rule 8: the round is lost already; whoever could still answer is not enough.
+        // Rule 8: the round is lost. The nodes that can still answer are too few for a majority.
         node.state = State::Follower;
         node.schedule.deadline = ctx.now.plus(node.rules.backoff_ms(node.schedule.lost_rounds, ctx.entropy));
     }
 }
 
-/// Rule 1: `pending` leaves when the present ballot is on disk, which may be now.
+/// Rule 1: saves the ballot and sends `pending` when it is on disk. That may be at once.
 pub(super) fn save_then_send(node: &mut Node, ctx: &mut EventContext, pending: PendingReplies) {
     node.ballot.save(Some(pending), ctx);
     if node.ballot.is_saved() {
@@ -75,7 +78,7 @@ pub(super) fn save_then_send(node: &mut Node, ctx: &mut EventContext, pending: P
     }
 }
 
-/// Sends what waited for the ballot.
+/// Sends the messages that waited for the ballot.
 pub(super) fn flush(node: &mut Node, ctx: &mut EventContext) {
     let term = node.ballot.term();
     match node.ballot.pending.take() {
@@ -96,6 +99,7 @@ pub(super) fn vote_request(node: &Node, asked_at: BootMs, released_term: Option<
     Message::Vote { term: node.ballot.term(), asked_at, released_term, dead_leader: node.dead.leader }
 }
 
+/// Sends the vote requests. The ballot is on disk now.
 fn request_votes(node: &mut Node, ctx: &mut EventContext) {
     let State::Candidate { asked_at, released_term, .. } = &mut node.state else { return };
     *asked_at = ctx.now;
@@ -109,7 +113,7 @@ fn request_votes(node: &mut Node, ctx: &mut EventContext) {
     }
 }
 
-/// The ballot could not be written: no vote, no candidacy.
+/// The ballot could not be written, so there is no vote and no campaign.
 pub(super) fn handle_save_failed(node: &mut Node, ctx: &mut EventContext, ballot: Ballot) {
     if !node.ballot.mark_write_failed(ballot) {
         return;

@@ -1,15 +1,17 @@
-//! Rule 5: the processes that are known to have died.
+//! Rule 5, proof of death: the processes that are known to have died.
 
 use crate::process::{BootId, Process};
 use rollcall_core::MAX_NODES;
 
-/// The latest process of each node whose death was proved by the end of its link.
+/// The latest dead process of each node. The end of its link has proved the death.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct DeadProcesses {
+    /// Boot id of the latest dead process, per node.
     pub(super) boots: [Option<BootId>; MAX_NODES],
-    /// The leader whose death made this node ask, until it hears another leader.
+    /// The leader whose death caused the present pre-vote round. `None` again when this node hears
+    /// another leader.
     pub(super) leader: Option<Process>,
-    /// Whether ends of streams are still believed.
+    /// Whether the end of a stream still counts as proof of death.
     pub(super) trusts_end_of_stream: bool,
 }
 
@@ -26,12 +28,12 @@ impl DeadProcesses {
         self.boots[usize::from(process.node.0)] = Some(process.boot);
     }
 
-    /// The process lives after all.
+    /// The process is alive after all.
     pub(super) fn remove(&mut self, process: Process) {
         self.boots[usize::from(process.node.0)] = None;
     }
 
-    /// A death proved false, so no end of a stream is believed until the restart.
+    /// A death was disproved. No end of a stream counts until this node restarts.
     pub(super) fn distrust(&mut self) {
         self.trusts_end_of_stream = false;
         self.leader = None;

@@ -1,36 +1,41 @@
-//! Rule 1: the term and the vote, and what of them is on disk.
+//! Rule 1, persistence of the ballot: the term and vote in memory and on disk.
 
 use super::event_context::EventContext;
 use crate::process::{Ballot, NodeId};
 use rollcall_core::{BootMs, Term};
 
-/// The ballot in memory, on disk and on its way there.
+/// The ballot in memory, on disk, and on its way to the disk.
 ///
-/// Invariant: nothing that depends on `current` was sent unless `saved` equals it; `current.term`
-/// never goes back.
+/// Invariant: no message that depends on `current` is sent unless `saved` equals it. `current.term`
+/// never decreases.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct DurableBallot {
+    /// The ballot in memory.
     pub(super) current: Ballot,
-    /// What is on disk for certain.
+    /// The ballot that is safely on disk.
     pub(super) saved: Option<Ballot>,
-    /// What is on its way to the disk.
+    /// The ballot that is being written.
     pub(super) saving: Option<Ballot>,
     /// Messages that wait until `current` is on disk.
     pub(super) pending: Option<PendingReplies>,
-    /// The highest term heard of. Kept apart from the ballot, so that hearsay costs no write.
+    /// The highest term seen in any message. It is kept apart from the ballot, so that seeing a
+    /// term costs no disk write.
     pub(super) highest_seen_term: Term,
 }
 
-/// What leaves as soon as the present ballot is on disk (rule 1).
+/// Messages that are sent when the present ballot is on disk (rule 1).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) enum PendingReplies {
+    /// The vote requests of a campaign.
     VoteRequests,
+    /// A granted vote.
     Grant { to: NodeId, asked_at: BootMs },
+    /// The acknowledgement of a heartbeat.
     Ack { to: NodeId, sent_at: BootMs },
 }
 
 impl DurableBallot {
-    /// The ballot that a process found on disk when it started.
+    /// `found` is the ballot that the process found on disk at its start.
     pub(super) fn new(found: Option<Ballot>) -> Self {
         let current = found.unwrap_or_default();
         Self { current, saved: found, saving: None, pending: None, highest_seen_term: Term(0) }
@@ -44,7 +49,7 @@ impl DurableBallot {
         self.saved == Some(self.current)
     }
 
-    /// The term to stand in next: later than all that were heard of.
+    /// The term of the next campaign: one after all known terms.
     pub(super) fn next_term(&self) -> Term {
         self.current.term.max(self.highest_seen_term).next()
     }
@@ -53,8 +58,8 @@ impl DurableBallot {
         self.highest_seen_term = self.highest_seen_term.max(term);
     }
 
-    /// Makes the present ballot durable, if it is not yet; `pending` replaces what waited for it.
-    /// If it is on disk already, the caller sends `pending`.
+    /// Saves the present ballot if it is not on disk yet. `pending` replaces the earlier pending
+    /// messages. If the ballot is on disk already, the caller sends `pending`.
     pub(super) fn save(&mut self, pending: Option<PendingReplies>, ctx: &mut EventContext) {
         self.pending = pending;
         if !self.is_saved() && self.saving != Some(self.current) {
@@ -69,13 +74,13 @@ impl DurableBallot {
         self.saving = self.saving.filter(|saving| *saving != ballot);
     }
 
-    /// A write failed. Returns whether it was that of the present ballot.
+    /// A write failed. Returns whether it was the write of the present ballot.
     pub(super) fn mark_write_failed(&mut self, ballot: Ballot) -> bool {
         self.saving = self.saving.filter(|saving| *saving != ballot);
         if ballot != self.current {
             return false;
         }
-        // The file may hold either ballot now, so neither counts as saved until a write succeeds.
+        // The file may contain either ballot now. Neither counts as saved until a write succeeds.
         self.saved = None;
         self.pending = None;
         true

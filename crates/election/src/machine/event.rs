@@ -1,144 +1,148 @@
-//! What goes into the machine and what comes out.
+//! Events and actions of the election state machine.
 
 use crate::process::{Ballot, NodeId, Process};
 use crate::wire::message::Message;
 use rollcall_core::{Load, Term};
 
-/// What happened.
+/// Input of the machine.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Event {
-    /// Messages to this node can be sent from now on.
+    /// Messages can be sent to this node from now on.
     LinkUp(NodeId),
     /// Messages to this node are lost from now on.
     LinkDown(NodeId),
-    /// A message came in. The driver vouches for the sender.
+    /// A message arrived. The driver has authenticated its sender.
     MessageReceived {
-        /// Who sent it.
+        /// The process that sent it.
         from: Process,
-        /// What it said.
+        /// The message.
         message: Message,
     },
-    /// The moment of [`wake_at`](super::Machine::wake_at) has come, or nearly.
+    /// The time of [`next_timer_at`](super::Machine::next_timer_at) has come. Small differences do
+    /// no harm.
     TimerFired,
     /// This ballot is on disk.
     BallotSaved(Ballot),
-    /// This ballot may or may not be on disk.
+    /// The write of this ballot failed. The ballot may or may not be on disk.
     BallotSaveFailed(Ballot),
-    /// A process greeted on a new link.
+    /// A process completed the handshake on a new link.
     ProcessConnected(Process),
-    /// The link that this process had dialled to us ended in order, without a Bye, and not by our doing, and both ends
-    /// had named the same two addresses (rule 5).
+    /// The link that this process had dialled ended in order, without a Bye. This node did not end
+    /// it, and both ends had named the same two addresses (rule 5).
     EndOfStream(Process),
-    /// What was under way when [`Action::Drain`] came has been answered.
+    /// All requests that were in progress at [`Action::Drain`] have been answered.
     Drained,
-    /// The processors were measured.
+    /// The CPU load was measured.
     LoadSampled(Load),
-    /// The process is asked to end: hand over or give up the lease, never stand again, go on voting.
+    /// The process is asked to stop: hand the lease over or give it up, never campaign again, still
+    /// vote.
     StopRequested,
 }
 
-/// What is to be done.
+/// Output of the machine.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Action {
-    /// Tell another node; may be lost.
+    /// Send a message to another node. It may be lost.
     Send {
-        /// Whom.
+        /// The receiver.
         to: NodeId,
-        /// What.
+        /// The message.
         message: Message,
     },
-    /// Write the ballot to disk and say [`Event::BallotSaved`] or [`Event::BallotSaveFailed`]; in the order of the actions.
+    /// Write the ballot to disk and report [`Event::BallotSaved`] or [`Event::BallotSaveFailed`].
+    /// Ballots are written in the order of the actions.
     SaveBallot(Ballot),
-    /// Hold what is new and say [`Event::Drained`] when what is under way has been answered; it is not waited for long.
+    /// Hold new requests, and report [`Event::Drained`] when the requests in progress are answered.
+    /// The machine waits for that only a short time.
     Drain,
-    /// For the log.
+    /// Write an event to the operator log.
     Log(LogEvent),
 }
 
-/// What an operator should read in the log.
+/// Event for the operator log.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum LogEvent {
-    /// This node stands for election.
+    /// This node became a candidate.
     CampaignStarted {
-        /// In which term.
+        /// The term of the campaign.
         term: Term,
     },
-    /// This node won.
+    /// This node won an election.
     ElectionWon {
-        /// Which term.
+        /// The term that it won.
         term: Term,
     },
-    /// This node follows another leader than before.
+    /// This node follows a new leader or a new term.
     LeaderChanged {
-        /// Whom.
+        /// The new leader.
         leader: NodeId,
-        /// In which term.
+        /// Its term.
         term: Term,
     },
-    /// The leader was not heard for too long.
+    /// The leader was silent for longer than the election timeout.
     LeaderTimedOut {
-        /// Which leader.
+        /// The leader.
         leader: NodeId,
     },
-    /// The leader gave its term up.
+    /// The leader gave up its term.
     LeaderResigned {
-        /// Which leader.
+        /// The leader.
         leader: NodeId,
-        /// Which term.
+        /// The term that it gave up.
         term: Term,
     },
     /// The leader's process ended (rule 5).
     LeaderDied {
-        /// Which leader.
+        /// The leader.
         leader: NodeId,
     },
-    /// A process that was taken for dead lives, so ends of streams are not trusted any more.
+    /// A process that counted as dead is alive. Ends of streams no longer count as proof of death.
     DeathDisproved {
-        /// Which node: this one, or another that greeted again.
+        /// The node of that process: this node, or another node that connected again.
         node: NodeId,
     },
-    /// This node told another to take its place.
+    /// This node began to hand its leadership over.
     HandoverStarted {
-        /// Whom.
+        /// The successor.
         to: NodeId,
-        /// In which term.
+        /// The term that is handed over.
         term: Term,
     },
-    /// This node led and does not any more.
+    /// This node stopped leading.
     SteppedDown {
-        /// The term it led.
+        /// The term that it led.
         term: Term,
-        /// Why.
+        /// The reason.
         reason: StepDownReason,
     },
-    /// This node asked a lighter one to stand.
+    /// This node asked a less loaded node to campaign.
     Nominated {
-        /// Whom.
+        /// The nominated node.
         node: NodeId,
     },
-    /// The time after boot in which this node holds still is over.
+    /// The boot window is over (rule 4).
     BootWindowEnded {
-        /// Whether all others had said that they do not lead.
+        /// Whether it ended early because all other nodes reported that they do not lead.
         early: bool,
     },
-    /// The ballot file was missing or torn, and the others' word has settled what this node may do.
+    /// The lost ballot was recovered from the reports of the other nodes.
     BallotRecovered {
-        /// It abstains up to this term; 0 in a new cluster.
+        /// This node abstains up to this term. 0 in a new cluster.
         abstains_through: Term,
     },
-    /// The ballot could not be written: no vote, no candidacy.
+    /// The ballot could not be written, so there is no vote and no campaign.
     BallotSaveFailed,
 }
 
-/// Why a leader stepped down.
+/// Reason why a leader stepped down.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum StepDownReason {
-    /// A majority was not heard for too long.
+    /// A majority was silent for too long.
     LostMajority,
-    /// Another term was heard of.
+    /// A message contained this later term.
     HigherTerm(Term),
-    /// The process is ending.
+    /// The process is stopping.
     Stopping,
-    /// A lighter node takes over.
+    /// A less loaded node takes over.
     HandedOver,
 }

@@ -1,4 +1,4 @@
-//! One event while it is handled: the time, a random number, and the actions so far.
+//! Context of one event: the time, a random number, and the actions so far.
 
 use super::event::{Action, LogEvent};
 use super::rules::{Entropy, Rules};
@@ -6,8 +6,8 @@ use crate::process::{Ballot, NodeId, all_ids};
 use crate::wire::message::Message;
 use rollcall_core::BootMs;
 
-/// The arguments of a rule besides the node's state, and its output. Actions are performed in the
-/// order of the calls.
+/// Input and output of the rules, besides the node's state. The caller performs the actions in the
+/// order in which they were added.
 #[derive(Debug)]
 pub(super) struct EventContext {
     pub(super) now: BootMs,

@@ -1,4 +1,5 @@
-//! Rule 3 from the other side: promises to a leader, and what voids them.
+//! Follower role: promises to a leader (rule 3), and the messages that release one (rules 5 and
+//! 7).
 
 use super::boot_window;
 use super::candidate;
@@ -13,16 +14,18 @@ use crate::process::{Ballot, NodeId, Process};
 use crate::wire::message::Message;
 use rollcall_core::{BootMs, Term};
 
+/// Rule 3: follows the leader, makes a promise and acknowledges the heartbeat.
 pub(super) fn handle_heartbeat(node: &mut Node, ctx: &mut EventContext, from: Process, term: Term, sent_at: BootMs) {
     if term < node.ballot.term() {
-        // A leader that was passed over learns so, but only from what is on disk.
+        // Tell an outdated leader the newer term, but only if the newer term is on disk.
         if node.ballot.is_saved() {
             let term = node.ballot.term();
             ctx.send(from.node, Message::Ack { term, sent_at, load: node.process.load, ready: false });
         }
         return;
     }
-    // Two leaders of one term cannot be by rule 1; and if they were, nothing good would come of following both.
+    // Rule 1 excludes two leaders of one term. If there were two, following both would only do
+    // harm.
     let leads = node.leads();
     let followed = node.following.leader.map(|(process, of)| (process.node, of));
     let known = if leads { Some((node.rules.me, node.ballot.term())) } else { followed };
@@ -33,24 +36,25 @@ pub(super) fn handle_heartbeat(node: &mut Node, ctx: &mut EventContext, from: Pr
         leader::step_down(node, ctx, StepDownReason::HigherTerm(term));
     }
     follow(node, ctx, from, term);
-    // A node that does not know how it voted must not become part of a lease's majority either: it could have
-    // promised the same to another.
+    // A node that does not know how it voted must not acknowledge. Its acknowledgement would extend
+    // the lease, and it may have promised the same to another leader.
     if node.recovery.is_sound() {
         let until = ctx.now.plus(node.rules.promise_duration_ms());
         node.following.promise = Some(Promise { to: from, term, until });
         candidate::save_then_send(node, ctx, PendingReplies::Ack { to: from.node, sent_at });
     } else {
-        // It follows, and so would never ask by itself; but the others' word is what it needs to be of use again.
+        // A follower starts no pre-vote round by itself. This node needs the other nodes' reports
+        // to recover its ballot, so it asks now.
         pre_vote::begin_round(node, ctx);
-        let question = pre_vote::pre_vote_request(node);
-        ctx.broadcast(&node.rules, question);
+        let request = pre_vote::pre_vote_request(node);
+        ctx.broadcast(&node.rules, request);
     }
 }
 
-/// Whatever this node was about ends: it has a leader.
+/// Follows `leader` and ends any campaign of this node.
 fn follow(node: &mut Node, ctx: &mut EventContext, leader: Process, term: Term) {
     if term > node.ballot.term() {
-        // The vote of the term goes to its leader, so that no other can get it any more.
+        // Give the vote of this term to its leader, so that no other candidate gets it.
         node.ballot.current = Ballot { term, voted_for: Some(leader.node) };
     }
     if node.following.leader != Some((leader, term)) {
@@ -66,8 +70,9 @@ fn follow(node: &mut Node, ctx: &mut EventContext, leader: Process, term: Term) 
     node.schedule.deadline = ctx.now.plus(node.rules.election_timeout_ms(node.process.load, ctx.entropy));
 }
 
-/// Voids a promise made to exactly the term that was given up, and nothing else. For the boot window it is the
-/// sender's own word that it does not lead, as good as an answer.
+/// Rule 7: the sender gave up `term`. Releases only a promise that was made to this sender in
+/// exactly this term. For the boot window the message is a direct report that the sender does not
+/// lead.
 pub(super) fn handle_resign(node: &mut Node, ctx: &mut EventContext, from: NodeId, term: Term) {
     if node.following.promise.is_some_and(|promise| promise.to.node == from && promise.term == term) {
         node.following.promise = None;
@@ -81,8 +86,8 @@ pub(super) fn handle_resign(node: &mut Node, ctx: &mut EventContext, from: NodeI
     boot_window::record_not_leading(node, ctx, from);
 }
 
-/// Rule 5: a process is dead. That voids a promise made to exactly it, whatever the term, and never a vote, the term
-/// or the boot window.
+/// Rule 5: a process is dead. Releases a promise that was made to exactly this process, in any
+/// term. It never changes a vote, the term or the boot window.
 pub(super) fn handle_end_of_stream(node: &mut Node, ctx: &mut EventContext, process: Process) {
     if !node.dead.trusts_end_of_stream {
         return;
@@ -101,11 +106,13 @@ pub(super) fn handle_end_of_stream(node: &mut Node, ctx: &mut EventContext, proc
     node.following.hint = node.following.hint.filter(|hint| hint.node != process.node);
 }
 
-/// A candidate names the process whose death it saw; this node may not have seen it, or only as a reset.
+/// A candidate names the dead leader that it saw. This node may have missed the end of the stream,
+/// or may have seen it as a reset.
 pub(super) fn learn_dead_leader(node: &mut Node, ctx: &mut EventContext, dead: Option<Process>) {
     let Some(dead) = dead.filter(|_| node.dead.trusts_end_of_stream) else { return };
     if dead == node.me() {
-        // This very process. Whoever saw it die was wrong, and so might this node be about others.
+        // The named process is this one. The sender was wrong about a death, so this node may be
+        // wrong about other deaths.
         distrust(node, ctx, dead.node);
     } else if node.following.promise.is_some_and(|promise| promise.to == dead) {
         node.following.promise = None;
@@ -115,7 +122,7 @@ pub(super) fn learn_dead_leader(node: &mut Node, ctx: &mut EventContext, dead: O
     }
 }
 
-/// A process greets again whose death this node believed in.
+/// A process connects that counted as dead.
 pub(super) fn handle_process_connected(node: &mut Node, ctx: &mut EventContext, process: Process) {
     if node.dead.contains(process) {
         node.dead.remove(process);
@@ -123,21 +130,22 @@ pub(super) fn handle_process_connected(node: &mut Node, ctx: &mut EventContext, 
     }
 }
 
-fn distrust(node: &mut Node, ctx: &mut EventContext, who: NodeId) {
+/// An assumed death was wrong: ends of streams do not count any more.
+fn distrust(node: &mut Node, ctx: &mut EventContext, node_id: NodeId) {
     node.dead.distrust();
-    ctx.log(LogEvent::DeathDisproved { node: who });
+    ctx.log(LogEvent::DeathDisproved { node: node_id });
 }
 
-/// Rule 7: a candidate was told to stand by the leader of `released_term`, who gave that term up for good. That voids a
-/// promise made to exactly that term.
+/// Rule 7: the leader of `released_term` gave that term up for good and asked the candidate to take
+/// over. Releases only a promise that was made in exactly that term.
 pub(super) fn release_promise_of(node: &mut Node, released_term: Option<Term>) {
     if node.following.promise.is_some_and(|promise| Some(promise.term) == released_term) {
         node.following.promise = None;
     }
 }
 
-/// Rule 7: the leader told this node to take its place. Only from the leader it follows, in the term it follows it in:
-/// a delayed one says nothing any more.
+/// Rule 7: the leader asks this node to take over. It counts only from the followed leader in the
+/// followed term. A delayed message is ignored.
 pub(super) fn handle_stand_now(node: &mut Node, ctx: &mut EventContext, from: Process, term: Term) {
     if node.following.leader != Some((from, term)) || node.ballot.term() != term || node.process.stopping {
         return;

@@ -1,4 +1,4 @@
-//! Rules 3 and 7: the lease, and how a leadership ends.
+//! Leader role (rules 3 and 7): the lease, and the ways in which a leadership ends.
 
 use super::event::{LogEvent, StepDownReason};
 use super::event_context::EventContext;
@@ -8,21 +8,23 @@ use crate::process::{NodeId, all_ids};
 use crate::wire::message::Message;
 use rollcall_core::{BootMs, Load, MAX_NODES, Term};
 
-/// How much heavier than the lightest follower, in hundredths of the capacity, a leader must be to hand over. Found by
-/// simulation: with less, leadership follows the load that leading itself makes.
+/// Load difference for a handover, in hundredths of the capacity. The lightest follower must be
+/// lighter than the leader by at least this much. Found by simulation: with a smaller value
+/// leadership moves because of the load that leading itself causes.
 const HANDOVER_LOAD_POINTS: u16 = 25;
 
-/// How long a leader that hands over goes on serving what is under way.
+/// Longest time that a leader waits for requests in progress during a handover, in milliseconds.
 const DRAIN_TIMEOUT_MS: u64 = 200;
 
-/// How long it waits for its successor before it tells everybody that the term is free.
+/// How long a former leader waits for its successor before it tells all nodes that the term is
+/// free, in milliseconds.
 const SUCCESSOR_TIMEOUT_MS: u64 = 300;
 
-/// How long it does not stand itself.
+/// How long a former leader does not campaign after a handover, in milliseconds.
 const FORMER_LEADER_PAUSE_MS: u64 = 1000;
 
-/// The end of the lease (rule 3): the send time of the newest heartbeat that a majority acknowledged, plus L.
-/// 0 for a node that does not lead or was not acknowledged yet.
+/// End of the lease (rule 3): the send time of the newest heartbeat that a majority acknowledged,
+/// plus L. 0 for a node that does not lead, or that no majority has acknowledged yet.
 pub(super) fn serves_until(node: &Node) -> BootMs {
     if !node.leads() {
         return BootMs(0);
@@ -38,7 +40,8 @@ pub(super) fn is_serving(node: &Node, now: BootMs) -> bool {
     now < serves_until(node)
 }
 
-/// The send time of the newest heartbeat that a majority, this node included, acknowledged.
+/// The send time of the newest heartbeat that a majority acknowledged. This node counts as one of
+/// the majority.
 fn majority_acked(node: &Node) -> Option<BootMs> {
     let State::Leader(leadership) = &node.state else { return None };
     let mut newest_first = leadership.acked;
@@ -46,7 +49,8 @@ fn majority_acked(node: &Node) -> Option<BootMs> {
     newest_first[node.rules.majority() - 2]
 }
 
-/// When a leader without a majority gives up: V after the last heartbeat that a majority acknowledged.
+/// When a leader without a majority steps down: V after the newest heartbeat that a majority
+/// acknowledged.
 pub(super) fn step_down_at(node: &Node) -> BootMs {
     match &node.state {
         State::Leader(leadership) if node.rules.nodes > 1 => {
@@ -56,14 +60,14 @@ pub(super) fn step_down_at(node: &Node) -> BootMs {
     }
 }
 
-/// When a leader acts next: its next heartbeat, the end of its handover, or of its majority's
-/// silence.
+/// When a leader acts next: at its next heartbeat, at the end of its handover, or when it loses its
+/// majority.
 pub(super) fn next_timer_at(node: &Node, leadership: &Leadership) -> BootMs {
     let drain_deadline = leadership.handover.map_or(BootMs::NEVER, |handover| handover.drain_deadline);
     leadership.next_heartbeat_at.min(step_down_at(node)).min(drain_deadline)
 }
 
-/// The node has the votes of a majority, and tells everybody at once.
+/// The node has the votes of a majority. It sends a heartbeat at once.
 pub(super) fn become_leader(node: &mut Node, ctx: &mut EventContext) {
     node.state = State::Leader(Leadership {
         since: ctx.now,
@@ -90,7 +94,7 @@ fn broadcast_heartbeat(node: &mut Node, ctx: &mut EventContext) {
     ctx.broadcast(&node.rules, Message::Heartbeat { term: node.ballot.term(), sent_at: ctx.now });
 }
 
-/// The timer of a leader ran out.
+/// The timer of a leader fired.
 pub(super) fn handle_timer(node: &mut Node, ctx: &mut EventContext) {
     let State::Leader(leadership) = &node.state else { return };
     if leadership.handover.is_some_and(|handover| ctx.now >= handover.drain_deadline) {
@@ -101,19 +105,20 @@ pub(super) fn handle_timer(node: &mut Node, ctx: &mut EventContext) {
     }
 }
 
-/// Steps down if it is time to. Asked at every event and not only when the timer runs: a leader
-/// that slept must not beat once more before it notices.
+/// Steps down if the majority was silent for too long. This is checked at every event, not only at
+/// timers: a leader that slept must not send another heartbeat first.
 pub(super) fn check_majority(node: &mut Node, ctx: &mut EventContext) {
     if ctx.now < step_down_at(node) {
         return;
     }
     let term = node.ballot.term();
     step_down(node, ctx, StepDownReason::LostMajority);
-    // Its lease is long over and it can never win this term again. Whoever hears this node without being heard by
-    // it need not wait for its silence.
+    // The lease is long over, and this node can never win the term again. A node that hears this
+    // one, but is not heard by it, need not wait for its silence.
     ctx.broadcast(&node.rules, Message::Resign { term });
 }
 
+/// Rule 3: an acknowledgement extends the lease. A higher term ends the leadership.
 pub(super) fn handle_ack(
     node: &mut Node,
     ctx: &mut EventContext,
@@ -133,14 +138,14 @@ pub(super) fn handle_ack(
     }
 }
 
-/// Ends a leadership. The node may stand again after a pause.
+/// Ends a leadership. The node may campaign again after a pause.
 pub(super) fn step_down(node: &mut Node, ctx: &mut EventContext, reason: StepDownReason) {
     ctx.log(LogEvent::SteppedDown { term: node.ballot.term(), reason });
     node.state = State::Follower;
     node.schedule.deadline = ctx.now.plus(node.rules.vote_timeout_ms(node.schedule.lost_rounds, ctx.entropy));
 }
 
-/// The lightest follower that could take over: heard lately, and able to stand.
+/// The least loaded follower that can take over: it acknowledged recently and is able to campaign.
 fn successor(node: &Node, now: BootMs) -> Option<(Load, NodeId)> {
     let State::Leader(leadership) = &node.state else { return None };
     let lately = 2 * node.rules.timings.heartbeat_interval_ms;
@@ -150,8 +155,9 @@ fn successor(node: &Node, now: BootMs) -> Option<(Load, NodeId)> {
         .min()
 }
 
-/// Rule 7: looks whether another should lead. Hysteresis keeps leadership from following every spike: the other must
-/// have been much lighter for half a term, and this node must have led for two terms.
+/// Rule 7: checks whether another node should lead. Hysteresis prevents a handover at every spike:
+/// the other node must have been much lighter for half a term, and this node must have led for two
+/// terms.
 fn consider_handover(node: &mut Node, ctx: &mut EventContext) {
     let now = ctx.now;
     let successor = successor(node, now).filter(|(load, _)| load.lighter_by(HANDOVER_LOAD_POINTS, node.process.load));
@@ -176,14 +182,15 @@ fn begin_handover(node: &mut Node, ctx: &mut EventContext, to: NodeId) {
     ctx.drain();
 }
 
+/// All requests in progress are answered, so the handover can complete.
 pub(super) fn handle_drained(node: &mut Node, ctx: &mut EventContext) {
     if is_handing_over(node) {
         release_term(node, ctx);
     }
 }
 
-/// The term is given up for good, and the successor told to stand. This node votes on, and stands itself only after a
-/// while.
+/// Gives the term up for good and asks the successor to campaign. This node still votes, and
+/// campaigns again only after a pause.
 fn release_term(node: &mut Node, ctx: &mut EventContext) {
     let State::Leader(Leadership { handover: Some(handover), .. }) = node.state else { return };
     let term = node.ballot.term();
@@ -194,7 +201,7 @@ fn release_term(node: &mut Node, ctx: &mut EventContext) {
     ctx.send(handover.to, Message::StandNow { term });
 }
 
-/// Nobody followed into the term that was given up: tells everybody that it is free.
+/// No node took over the term that was given up. Tells all nodes that the term is free.
 pub(super) fn resign_if_due(node: &mut Node, ctx: &mut EventContext) {
     if let Some(released) = node.schedule.released.filter(|released| ctx.now >= released.resign_at) {
         node.schedule.released = None;
@@ -202,7 +209,8 @@ pub(super) fn resign_if_due(node: &mut Node, ctx: &mut EventContext) {
     }
 }
 
-/// Hands the lease over before anything else ends, or gives it up and says so if nobody could take over.
+/// Stops leading before the process ends: hands the lease over, or resigns if no node can take
+/// over.
 pub(super) fn handle_stop(node: &mut Node, ctx: &mut EventContext) {
     node.process.stopping = true;
     if let State::Leader(leadership) = &node.state {
@@ -225,7 +233,7 @@ fn is_handing_over(node: &Node) -> bool {
     matches!(&node.state, State::Leader(leadership) if leadership.handover.is_some())
 }
 
-/// Whether a term of this node's still waits for a successor.
+/// Whether a term that this node gave up still has no successor.
 pub(super) fn awaits_successor(node: &Node) -> bool {
     is_handing_over(node) || node.schedule.released.is_some()
 }

@@ -1,4 +1,4 @@
-//! The whole state of one node, and the questions about it that several roles ask.
+//! Complete state of one node, and queries about it that several roles use.
 
 use super::ballot_recovery::BallotRecovery;
 use super::dead_processes::DeadProcesses;
@@ -9,7 +9,8 @@ use crate::process::{Ballot, BootId, NodeId, NodeSet, Process};
 use crate::wire::message::BallotReport;
 use rollcall_core::{BootMs, Load, MemberRole};
 
-/// The components of a machine. Each role's rules are functions over it, in the role's file.
+/// The components of a machine. Each role's file contains the rules of that role, as functions over
+/// this struct.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Node {
     pub(super) rules: Rules,
@@ -22,19 +23,22 @@ pub(super) struct Node {
     pub(super) schedule: Schedule,
 }
 
-/// What the driver tells of this process.
+/// State of this process as the driver reports it.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct ProcessStatus {
+    /// Random number of this process start.
     pub(super) boot: BootId,
     /// The nodes that messages can be sent to.
     pub(super) linked: NodeSet,
+    /// Latest measured load.
     pub(super) load: Load,
+    /// Whether the process was asked to stop. It never campaigns again.
     pub(super) stopping: bool,
 }
 
 impl Node {
     pub(super) fn new(rules: Rules, boot: BootId, ballot: Option<Ballot>, now: BootMs) -> Self {
-        // With one node there is nobody to whom anything could have been promised.
+        // In a cluster of one node no promise can exist.
         let window = (rules.nodes > 1)
             .then(|| BootWindow { until: now.plus(rules.promise_duration_ms()), not_leading: NodeSet::default() });
         Self {
@@ -49,7 +53,7 @@ impl Node {
         }
     }
 
-    /// This very process, as other nodes name it.
+    /// This process, as other nodes identify it.
     pub(super) fn me(&self) -> Process {
         Process { node: self.rules.me, boot: self.process.boot }
     }
@@ -58,32 +62,35 @@ impl Node {
         matches!(self.state, State::Leader(_))
     }
 
-    /// Whether this node may stand for election or say that another might: it is bound by nothing and its ballot is safe.
+    /// Whether this node may campaign or grant a pre-vote: no promise binds it and its ballot is on
+    /// disk.
     pub(super) fn is_free_to_vote(&self) -> bool {
         !self.refuses_votes() && self.ballot.is_saved()
     }
 
-    /// Rules 3 and 4: whether something binds this node not to vote at all right now. A leader is bound as long as it
-    /// leads, not only while it serves: between its election and the first acknowledgements others have promised not to
-    /// vote, so a vote of its own would only leave the cluster without anybody for the length of a promise.
+    /// Rules 3 and 4: whether this node must refuse every vote now.
+    ///
+    /// A leader refuses while it leads, not only while it serves. Between its election and the
+    /// first acknowledgements the other nodes have promised not to vote. A vote of the leader would
+    /// leave the cluster without a leader for the length of a promise.
     pub(super) fn refuses_votes(&self) -> bool {
         let is_bound = self.following.window.is_some() || self.following.promise.is_some();
         self.leads() || !self.recovery.is_sound() || is_bound
     }
 
-    /// Whether nothing but the promise to its leader would keep this node from standing.
+    /// Whether this node could campaign if its leader released it from its promise.
     pub(super) fn can_succeed_leader(&self) -> bool {
         self.following.window.is_none() && !self.process.stopping
     }
 
-    /// Whether this node must hold still until it knows what `node` is, or was, and its answer would count. Two nodes that
-    /// ask each other for what cannot count yet would go on without end.
+    /// Whether this node waits for an answer of `node` that would count: for its boot window or for
+    /// its lost ballot. Without this check two nodes would ask each other without end.
     pub(super) fn needs_answer_from(&self, node: NodeId) -> bool {
         self.following.window.is_some_and(|window| !window.not_leading.contains(node))
             || self.recovery.needs_report_from(node)
     }
 
-    /// What this node is, in the word that others are told.
+    /// Role of this node as it is reported to other nodes.
     pub(super) fn member_role(&self) -> MemberRole {
         match self.state {
             State::Follower => MemberRole::Follower,
@@ -96,7 +103,7 @@ impl Node {
         BallotReport {
             missing_at_start: self.recovery.missing_at_start,
             sound: self.recovery.is_sound() && self.ballot.is_saved(),
-            // An unsaved term may be told here: it only makes the asker more careful.
+            // An unsaved term is allowed here: it only makes the receiver more careful.
             term: self.ballot.term(),
         }
     }

@@ -1,9 +1,10 @@
-//! State without absolute time, for the model check: it would otherwise hold two clusters that
-//! differ only in what the clocks show, or in what is long over, for different ones. Test support
-//! only.
+//! State without absolute time, for the model check.
 //!
-//! Every component is taken apart without `..`, so that a field that is added and not thought of
-//! here does not compile.
+//! Without this, the checker would distinguish clusters that differ only in the reading of their
+//! clocks or in expired facts. Test support only.
+//!
+//! Every struct is destructured without `..`. A new field does not compile until it is handled
+//! here.
 
 use super::ballot_recovery::{BallotRecovery, BallotStatus};
 use super::dead_processes::DeadProcesses;
@@ -14,12 +15,14 @@ use super::state::{BootWindow, Following, Handover, LeaderHint, Leadership, Prom
 use crate::process::{NodeId, NodeSet};
 use rollcall_core::{BootMs, MAX_NODES, Term};
 
-/// The present round of a machine whose answers do not settle a lost ballot, and (one less) those it asked before.
+/// Number of the present round while responses cannot recover a lost ballot. Past rounds get one
+/// less.
 const ORDINARY_ROUND: u32 = 1;
-/// The present round of one whose answers do, and (one less) those it asked before that do, too.
+/// Number of the present round once responses can recover a lost ballot. Past rounds that can do so
+/// too get one less.
 const RECOVERY_ROUND: u32 = 3;
 
-/// The rules of [`Machine::normalized`](super::Machine::rebased), on the state itself.
+/// Implements [`Machine::normalized`](super::Machine::normalized) on the state.
 pub(super) fn normalize_node(node: &mut Node, now: BootMs, passed: &[u64; MAX_NODES]) {
     let Node { rules, process: _, ballot, recovery, state, following, dead, schedule } = node;
     let clocks = Clocks::new(rules, now, passed);
@@ -65,7 +68,7 @@ fn normalize_schedule(schedule: &mut Schedule, rules: &Rules, clocks: &Clocks<'_
     }
     clocks.due(deadline);
     if rules.timings.election_retry_ms == 0 {
-        // Nothing to be doubled.
+        // There is no pause to double.
         *lost_rounds = 0;
     }
 }
@@ -89,7 +92,7 @@ fn normalize_state(state: &mut State, rules: &Rules, clocks: &Clocks<'_>) {
         State::Candidate { released_term: _, asked_at, answered, votes } => {
             clocks.asked(me, asked_at);
             if *asked_at == clocks.oldest_asked {
-                // No vote is counted any more.
+                // No vote counts any more.
                 *answered = NodeSet::of(me);
                 *votes = *answered;
             }
@@ -111,7 +114,7 @@ fn normalize_state(state: &mut State, rules: &Rules, clocks: &Clocks<'_>) {
                 *acked = acked.filter(|sent_at| *sent_at > clocks.oldest);
             }
             if *next_handover_check_at == BootMs::NEVER && acked.iter().flatten().count() + 1 >= rules.majority() {
-                // When it won counts only until a majority has acknowledged.
+                // The time of the election matters only until a majority has acknowledged.
                 *since = clocks.oldest;
             }
             if let Some(since) = overloaded_since {
@@ -126,13 +129,13 @@ fn normalize_state(state: &mut State, rules: &Rules, clocks: &Clocks<'_>) {
     }
 }
 
-/// How the clocks are set back.
+/// Shifts times back.
 struct Clocks<'a> {
     me: NodeId,
     now: BootMs,
-    /// No heartbeat and no winning is looked back at further than this.
+    /// No rule looks at a heartbeat or an election before this moment.
     oldest: BootMs,
-    /// Questions and requests are too old to be answered before this.
+    /// Responses to pre-vote and vote requests before this moment do not count.
     oldest_asked: BootMs,
     passed: &'a [u64; MAX_NODES],
 }

@@ -1,4 +1,5 @@
-//! Rules 2, 4 and 6: asking before standing, and what the answers tell besides.
+//! Pre-vote and load-based nomination (rules 2, 4 and 6). The responses also end the boot window
+//! and recover lost ballots.
 
 use super::ballot_recovery::BallotStatus;
 use super::boot_window;
@@ -12,11 +13,12 @@ use crate::process::{Ballot, NodeId, NodeSet, Process};
 use crate::wire::message::{Message, PreVoteResp};
 use rollcall_core::{MemberRole, Term};
 
-/// How much lighter, in hundredths of the capacity, another node must be to be asked to stand instead (rule 6).
+/// Load difference for a nomination (rule 6), in hundredths of the capacity. Another node must be
+/// lighter by at least this much to be asked to campaign.
 const NOMINATION_LOAD_POINTS: u16 = 15;
 
-/// Rule 2: asks everybody, and changes nothing. A node that must hold still asks too: the answers tell it who leads,
-/// and end its boot window early if nobody does.
+/// Rule 2: starts a pre-vote round. It changes no node's vote or term. A node in its boot window
+/// asks too: the responses name the leader, and end the window early if there is none.
 pub(super) fn start_round(node: &mut Node, ctx: &mut EventContext) {
     if let Some((leader, _)) = node.following.leader.take() {
         ctx.log(LogEvent::LeaderTimedOut { leader: leader.node });
@@ -29,7 +31,8 @@ pub(super) fn start_round(node: &mut Node, ctx: &mut EventContext) {
     let message = pre_vote_request(node);
     ctx.broadcast(&node.rules, message);
     if node.recovery.is_sound() && !node.ballot.is_saved() {
-        // A write failed before. Until one succeeds this node can neither vote nor stand, so it tries again.
+        // An earlier write failed. Until a write succeeds, this node can neither vote nor campaign,
+        // so it writes again.
         node.ballot.save(None, ctx);
     }
     if node.rules.nodes == 1 {
@@ -38,7 +41,7 @@ pub(super) fn start_round(node: &mut Node, ctx: &mut EventContext) {
     }
 }
 
-/// Tells the answers to come from the earlier ones.
+/// Starts a new round number, so that responses to earlier rounds can be recognised.
 pub(super) fn begin_round(node: &mut Node, ctx: &EventContext) {
     node.schedule.round = node.schedule.round.wrapping_add(1);
     node.recovery.begin_round(node.schedule.round, ctx.now);
@@ -48,10 +51,11 @@ pub(super) fn pre_vote_request(node: &Node) -> Message {
     Message::PreVote { round: node.schedule.round, term: node.ballot.next_term(), dead_leader: node.dead.leader }
 }
 
+/// Rule 2: answers a pre-vote request. It changes nothing that binds this node.
 pub(super) fn handle_request(node: &mut Node, ctx: &mut EventContext, from: Process, round: u32, term: Term) {
     let granted = node.is_free_to_vote() && term > node.ballot.term();
     let answer = PreVoteResp {
-        asker: from.boot,
+        requester: from.boot,
         round,
         granted,
         ready: node.is_free_to_vote() && !node.process.stopping,
@@ -59,27 +63,31 @@ pub(super) fn handle_request(node: &mut Node, ctx: &mut EventContext, from: Proc
         role: node.member_role(),
         ballot: node.ballot_report(),
         leader: match node.state {
-            // A leader without a lease does not send anybody to itself.
+            // A leader without a lease does not refer others to itself.
             State::Leader(_) => leader::is_serving(node, ctx.now).then_some((node.rules.me, node.ballot.term())),
-            // Only what this node hears itself: hearsay would go round for ever.
+            // Only a leader that this node hears itself. A leader that another node named would be
+            // passed around for ever.
             _ => node.following.leader.map(|(process, term)| (process.node, term)),
         },
     };
     ctx.send(from.node, Message::PreVoteResp(answer));
-    // Two that ask at the same moment would both get their answers and split the votes, so the later in the list of
-    // peers lets the earlier go first. Nothing was promised by either.
+    // Two nodes that ask at the same time would both get pre-votes and then split the votes. So the
+    // node with the higher id lets the other go first. Neither has promised anything.
     if granted && matches!(node.state, State::PreVote { .. }) && from.node < node.rules.me {
         node.state = State::Follower;
         node.schedule.deadline = ctx.now.plus(node.rules.vote_timeout_ms(node.schedule.lost_rounds, ctx.entropy));
     }
-    // An earlier question of ours may have been lost because the other had no link to us yet; now it has one.
+    // An earlier request may have been lost because the other node had no link to this one. Now it
+    // has one.
     if node.needs_answer_from(from.node) {
         ctx.send(from.node, pre_vote_request(node));
     }
 }
 
+/// Uses a pre-vote response: for the leader hint, the lost ballot, the boot window and the pre-vote
+/// count.
 pub(super) fn handle_response(node: &mut Node, ctx: &mut EventContext, from: NodeId, answer: PreVoteResp) {
-    if answer.asker != node.process.boot {
+    if answer.requester != node.process.boot {
         return;
     }
     node.ballot.observe_term(answer.ballot.term);
@@ -101,8 +109,8 @@ pub(super) fn handle_response(node: &mut Node, ctx: &mut EventContext, from: Nod
             return;
         }
         if answer.ballot.term >= *term {
-            // An election of that term or a later one is under way already. To stand beside it could only depose
-            // whoever wins it.
+            // An election of this term or a later one has begun already. Another campaign could
+            // only depose its winner.
             node.state = State::Follower;
             return;
         }
@@ -116,12 +124,12 @@ pub(super) fn handle_response(node: &mut Node, ctx: &mut EventContext, from: Nod
     }
 }
 
-/// Rule 4: a node that lost its ballot gets one again as soon as the others' word allows it.
+/// Rule 4: recovers a lost ballot as soon as the reports allow it.
 fn recover_ballot(node: &mut Node, ctx: &mut EventContext) {
     let Some(term) = node.recovery.status.abstain_through(node.rules.nodes) else { return };
     node.recovery.status = BallotStatus::Sound;
-    // It may have voted in that term, or in one it has heard of since: it gives the vote to itself, who does not
-    // stand in it, and so to nobody.
+    // This node may have voted in that term or in a later one that it has seen. It records a vote
+    // for itself and does not campaign in that term, so it abstains.
     let term = term.max(node.ballot.term());
     node.ballot.current = Ballot { term, voted_for: (term > Term(0)).then_some(node.rules.me) };
     ctx.log(LogEvent::BallotRecovered { abstains_through: term });
@@ -131,6 +139,7 @@ fn recover_ballot(node: &mut Node, ctx: &mut EventContext) {
     }
 }
 
+/// Campaigns if a majority granted the pre-vote, or nominates a much less loaded node (rule 6).
 pub(super) fn campaign_if_granted(node: &mut Node, ctx: &mut EventContext) {
     let State::PreVote { term, grants, lightest, .. } = node.state else { return };
     let is_granted = term == node.ballot.next_term() && grants.len() >= node.rules.majority();
@@ -138,7 +147,8 @@ pub(super) fn campaign_if_granted(node: &mut Node, ctx: &mut EventContext) {
         return;
     }
     match lightest {
-        // Rule 6: once, and only a hint; if the other does not stand, this node does.
+        // Rule 6: only once, and without obligation. If the other node does not campaign, this node
+        // does.
         Some((load, other))
             if !node.schedule.nominated && load.lighter_by(NOMINATION_LOAD_POINTS, node.process.load) =>
         {
@@ -152,6 +162,7 @@ pub(super) fn campaign_if_granted(node: &mut Node, ctx: &mut EventContext) {
     }
 }
 
+/// Rule 6: another node asks this less loaded node to campaign.
 pub(super) fn handle_nomination(node: &mut Node, ctx: &mut EventContext, term: Term) {
     let idle = matches!(node.state, State::Follower | State::PreVote { .. });
     if idle && node.is_free_to_vote() && !node.process.stopping && term > node.ballot.term() {

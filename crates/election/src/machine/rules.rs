@@ -1,85 +1,91 @@
-//! The fixed numbers of an election and the waits that follow from them.
+//! Constants of an election, and the durations derived from them.
 
 use crate::process::NodeId;
 use rollcall_core::{Load, Timings};
 
-/// What never changes while a node runs.
+/// Values that do not change while a node runs.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Rules {
     /// This node.
     pub me: NodeId,
-    /// How many nodes the cluster has.
+    /// Number of nodes in the cluster.
     pub nodes: usize,
-    /// The same on every node. V is `election_timeout_min_ms`.
+    /// Timings, equal on every node. V is `election_timeout_min_ms`.
     pub timings: Timings,
     /// Whether an orderly end of a link proves that the process at its other end is dead (rule 5).
     pub trust_end_of_stream: bool,
 }
 
-/// A number from 0 to 999, drawn anew for each event.
+/// Random number from 0 to 999, new for each event.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Entropy(pub u16);
 
-/// A lost round doubles the pause at most this many times, so that a cluster that comes back is found quickly.
+/// Largest number of doublings of the pause after lost rounds. It keeps the pause short, so that a
+/// returning cluster elects a leader quickly.
 const MAX_DOUBLINGS: u32 = 4;
 
 impl Rules {
-    /// How many nodes are a strict majority.
+    /// Number of nodes in a strict majority.
     #[must_use]
     pub fn majority(&self) -> usize {
         self.nodes / 2 + 1
     }
 
-    /// L, the lease: 5/6 of V, so that clocks may differ by almost a fifth in speed before two leases could overlap.
+    /// L, the length of the lease: 5/6 of V. Two leases cannot overlap while the clocks differ in
+    /// speed by less than almost a fifth.
     #[must_use]
     pub fn lease_ms(&self) -> u64 {
         self.timings.election_timeout_min_ms * 5 / 6
     }
 
-    /// How long a promise lasts from its receipt: V, plus one because receipts are rounded down to whole milliseconds.
+    /// Length of a promise from the receipt of the heartbeat: V plus one, because the receipt time
+    /// is rounded down to milliseconds.
     pub(super) fn promise_duration_ms(&self) -> u64 {
         self.timings.election_timeout_min_ms + 1
     }
 
-    /// How long after a start no vote that was given before it can still be counted, clocks apart
-    /// included.
+    /// How long after a restart a vote of the earlier process can still count, clock skew included.
     pub(super) fn vote_lifetime_ms(&self) -> u64 {
         self.timings.net_timeout_ms * 5 / 4
     }
 
-    /// Rule 6: how long to bear a leader's silence. Load weighs more than chance, so that a light node asks first.
+    /// Rule 6: how long a follower waits for a silent leader. Load counts more than chance, so that
+    /// a less loaded node asks first.
     pub(super) fn election_timeout_ms(&self, load: Load, entropy: Entropy) -> u64 {
         let span = self.timings.election_timeout_max_ms.saturating_sub(self.timings.election_timeout_min_ms);
         let share = 7 * u64::from(load.permille()) + 3 * u64::from(entropy.0);
         self.timings.election_timeout_min_ms + span * share / 10_000
     }
 
-    /// The pause before standing when it is known that nobody leads: long enough for a lighter node to come first.
+    /// Pause before a campaign when it is known that no node leads. It is long enough for a less
+    /// loaded node to come first.
     pub(super) fn leaderless_pause_ms(&self, load: Load, entropy: Entropy) -> u64 {
         let share = 4 * u64::from(load.permille()) + 2 * u64::from(entropy.0);
         self.timings.election_retry_ms * share / 10_000
     }
 
-    /// Rule 8: the pause after the `lost_rounds`-th round in a row, with jitter of one half to both sides.
+    /// Rule 8: the pause after the `lost_rounds`-th lost round in a row, with a jitter of one half
+    /// in both directions.
     pub(super) fn backoff_ms(&self, lost_rounds: u8, entropy: Entropy) -> u64 {
         let pause = self.timings.election_retry_ms << u32::from(lost_rounds).min(MAX_DOUBLINGS);
         (pause / 2 + pause * u64::from(entropy.0) / 1000).max(1)
     }
 
-    /// How long to wait for votes, or for a candidate that got ours: a few disk writes more than after a lost round.
+    /// How long to wait for votes, or for a candidate that got this node's vote. It allows for a
+    /// few disk writes more than the pause after a lost round.
     pub(super) fn vote_timeout_ms(&self, lost_rounds: u8, entropy: Entropy) -> u64 {
         3 * self.timings.election_retry_ms + self.backoff_ms(lost_rounds, entropy)
     }
 
-    /// After this long it makes no difference any more when a heartbeat was sent or a term won: every rule that looks
-    /// back looks back less far. For the model check.
+    /// Longest time that any rule looks back, in milliseconds. The age of an older heartbeat or
+    /// election makes no difference. For the model check.
     #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn max_lookback_ms(&self) -> u64 {
-        let beats = self.timings.heartbeat_interval_ms.saturating_mul(2);
-        // Whoever never looks for a lighter node does not look back for one either.
+        let heartbeats = self.timings.heartbeat_interval_ms.saturating_mul(2);
+        // With handovers switched off, no rule looks back for one.
         let terms = self.timings.leader_term_ms.checked_mul(2).unwrap_or(0);
-        self.timings.election_timeout_min_ms.max(beats).max(terms) + 1
+        self.timings.election_timeout_min_ms.max(heartbeats).max(terms) + 1
     }
 }
 
@@ -87,7 +93,7 @@ impl Rules {
 pub(super) mod tests {
     use super::*;
 
-    /// The documented defaults for `nodes` nodes, seen from `me`.
+    /// The documented defaults for a cluster of `nodes` nodes, on node `me`.
     pub(in crate::machine) fn defaults(me: u8, nodes: usize) -> Rules {
         Rules {
             me: NodeId(me),
@@ -105,7 +111,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_light_node_always_asks_before_a_much_heavier_one() {
+    fn a_light_node_always_asks_before_a_much_more_loaded_one() {
         let rules = defaults(0, 3);
         let light_at_worst = rules.election_timeout_ms(Load::from_permille(100), Entropy(999));
         let heavy_at_best = rules.election_timeout_ms(Load::from_permille(600), Entropy(0));
@@ -113,7 +119,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn silence_is_borne_between_min_and_max() {
+    fn the_election_timeout_is_between_min_and_max() {
         let rules = defaults(0, 3);
         assert_eq!(rules.election_timeout_ms(Load::from_permille(0), Entropy(0)), 3000);
         assert!(rules.election_timeout_ms(Load::from_permille(1000), Entropy(999)) <= 5000);

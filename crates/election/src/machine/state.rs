@@ -1,64 +1,83 @@
-//! The state of each role, and the promises and pauses that outlast a role.
+//! State of each role, and the promises and pauses that outlast a role.
 
 use crate::process::{NodeId, NodeSet, Process};
 use rollcall_core::{BootMs, Load, MAX_NODES, Term};
 
-/// What a node does in the election.
+/// Role of a node, with the state of that role.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) enum State {
+    /// Follows a leader or waits for one.
     Follower,
     /// Rule 2: asks whether it would get votes.
     PreVote {
+        /// When the round started.
         since: BootMs,
+        /// Term that the node would campaign in.
         term: Term,
+        /// The nodes that granted the pre-vote, this node included.
         grants: NodeSet,
+        /// The least loaded of these nodes that could campaign itself (rule 6).
         lightest: Option<(Load, NodeId)>,
     },
-    /// Has raised its term and voted for itself. `released_term`: the term whose leader told it to stand.
+    /// Has raised its term and voted for itself. `released_term` is the term of the leader that
+    /// asked it to take over.
     Candidate {
+        /// Sent with the vote requests (rule 7).
         released_term: Option<Term>,
+        /// When the vote requests were sent. Later responses echo it.
         asked_at: BootMs,
+        /// The nodes that have answered, this node included.
         answered: NodeSet,
+        /// The nodes that granted their vote, this node included.
         votes: NodeSet,
     },
-    /// Won the term.
+    /// Has won the term.
     Leader(Leadership),
 }
 
-/// What a leader keeps.
+/// State of a leader.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Leadership {
+    /// When this node won the term.
     pub(super) since: BootMs,
+    /// When the next heartbeat is due.
     pub(super) next_heartbeat_at: BootMs,
-    /// The send time of the newest heartbeat that each node acknowledged.
+    /// Send time of the newest heartbeat that each node acknowledged.
     pub(super) acked: [Option<BootMs>; MAX_NODES],
-    /// The load that each node told with its last acknowledgement, if it could stand.
+    /// Load that each node reported in its last acknowledgement. `None` if that node could not
+    /// campaign.
     pub(super) successor_loads: [Option<Load>; MAX_NODES],
-    /// When it looks next whether another should lead.
+    /// When the next handover check is due.
     pub(super) next_handover_check_at: BootMs,
-    /// Since when another has been much lighter without a break.
+    /// Since when another node has been much less loaded, without interruption.
     pub(super) overloaded_since: Option<BootMs>,
+    /// The handover in progress.
     pub(super) handover: Option<Handover>,
 }
 
-/// A handover that has begun: the leader still serves what is under way (rule 7).
+/// A handover in progress: the leader still serves the requests in progress (rule 7).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Handover {
+    /// The successor.
     pub(super) to: NodeId,
+    /// When the leader gives its term up, even if requests are still in progress.
     pub(super) drain_deadline: BootMs,
 }
 
-/// The leader that a node follows, and what binds it to hold still.
+/// The followed leader, and the promises that restrict this node.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Following {
-    /// The leader whose heartbeats it hears, and the term.
+    /// The leader whose heartbeats this node hears, and its term.
     pub(super) leader: Option<(Process, Term)>,
+    /// The promise to a leader (rule 3).
     pub(super) promise: Option<Promise>,
+    /// The boot window, while it lasts (rule 4).
     pub(super) window: Option<BootWindow>,
+    /// The leader that another node named. No rule uses it.
     pub(super) hint: Option<LeaderHint>,
 }
 
-/// What an acknowledged heartbeat binds this node to (rule 3).
+/// Promise of an acknowledged heartbeat: no vote for another leader before `until` (rule 3).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Promise {
     pub(super) to: Process,
@@ -66,15 +85,16 @@ pub(super) struct Promise {
     pub(super) until: BootMs,
 }
 
-/// The time after boot in which this node holds still, because it may have promised something before (rule 4).
+/// Time after a start in which this node does not vote or campaign. An earlier process may have
+/// made a promise (rule 4).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct BootWindow {
     pub(super) until: BootMs,
-    /// Who said itself, to this boot, that it does not lead.
+    /// The nodes that have told this process that they do not lead.
     pub(super) not_leading: NodeSet,
 }
 
-/// A leader that somebody else named.
+/// A leader that another node named.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct LeaderHint {
     pub(super) node: NodeId,
@@ -82,23 +102,24 @@ pub(super) struct LeaderHint {
     pub(super) until: BootMs,
 }
 
-/// When a node that does not lead acts next, and the count of its attempts.
+/// Next action of a node that does not lead, and its attempts.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Schedule {
+    /// When the next pre-vote round starts, unless a leader is heard before.
     pub(super) deadline: BootMs,
-    /// The number of its latest round of questions.
+    /// Number of the latest pre-vote round.
     pub(super) round: u32,
-    /// Rounds lost in a row.
+    /// Number of rounds lost in a row.
     pub(super) lost_rounds: u8,
-    /// Whether it asked a lighter node to stand since it last heard a leader.
+    /// Whether this node has nominated a less loaded node since it last heard a leader.
     pub(super) nominated: bool,
     pub(super) released: Option<ReleasedTerm>,
 }
 
-/// A term that this node led and told another to follow it in.
+/// A term that this node led and handed to a successor.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct ReleasedTerm {
     pub(super) term: Term,
-    /// When everybody is told, because nobody followed.
+    /// When all nodes are told that the term is free, if no successor leads by then.
     pub(super) resign_at: BootMs,
 }

@@ -1,4 +1,4 @@
-//! The machine by itself, and in a small simulated cluster.
+//! Tests of the machine: single, and in a small simulated cluster.
 
 mod dead_leaders;
 mod elections;
@@ -36,13 +36,13 @@ fn sends(actions: &[Action], wanted: impl Fn(&Message) -> bool) -> bool {
     actions.iter().any(|action| matches!(action, Action::Send { message, .. } if wanted(message)))
 }
 
-/// A machine of three that won term 1 at `BootMs(5000)`.
+/// A machine of a cluster of three that won term 1 at `BootMs(5000)`.
 fn leader() -> Machine {
     let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
     machine.handle(Event::TimerFired, BootMs(4000), Entropy(0));
     machine.handle(Event::TimerFired, BootMs(4100), Entropy(0));
     let answer = PreVoteResp {
-        asker: BootId(1),
+        requester: BootId(1),
         round: 1,
         granted: true,
         ready: false,

@@ -1,5 +1,7 @@
-//! Two processes with one node's address. The second one is bound to another port, as if its address meant another
-//! machine for whoever dials it.
+//! Two processes with the same node address.
+//!
+//! The second process is bound to another port. That simulates an address that means another
+//! machine for the nodes that dial it.
 
 use super::*;
 use rollcall_core::ClusterKey;
@@ -11,7 +13,7 @@ fn keyed(key: bool) -> impl Fn(&mut Options) {
 }
 
 impl Cluster {
-    /// Another process with `node`'s name, which nobody reaches at the configured address.
+    /// Starts another process with `node`'s address. No node reaches it at the configured address.
     fn double(&self, node: usize, dir: &Path, change: impl Fn(&mut Options)) -> Election {
         let mut options = options(dir, &self.peers, node, 0);
         change(&mut options);
@@ -20,13 +22,13 @@ impl Cluster {
 }
 
 /// Waits until `election` has a link to all of `nodes`.
-async fn links(election: &Election, nodes: &[usize]) {
+async fn wait_for_links(election: &Election, nodes: &[usize]) {
     let mut members = election.members();
     let linked = members.wait_for(|rows| nodes.iter().all(|node| rows.get(*node).is_some_and(|row| row.reachable)));
-    timeout(TIMEOUT, linked).await.expect("let in").unwrap();
+    timeout(TIMEOUT, linked).await.expect("linked in time").unwrap();
 }
 
-async fn assert_is_found_out(key: bool) {
+async fn assert_conflict_is_reported(key: bool) {
     captured_logs::open();
     let cluster = Cluster::start_with(3, keyed(key));
     let leader = cluster.leader().await;
@@ -35,69 +37,74 @@ async fn assert_is_found_out(key: bool) {
         let dir = tempfile::tempdir().unwrap();
         let double = cluster.double(node, dir.path(), keyed(key));
         let mut address_conflict = double.address_conflict();
-        let reason =
-            timeout(TIMEOUT, address_conflict.wait_for(Option::is_some)).await.expect("found out").unwrap().clone();
+        let reason = timeout(TIMEOUT, address_conflict.wait_for(Option::is_some))
+            .await
+            .expect("the conflict is reported")
+            .unwrap()
+            .clone();
         let name = cluster.peers[node].to_string();
         assert!(reason.unwrap().contains(&format!("another living process is {name}")));
-        assert!(!captured_logs::lines(&["a link from", &name, "another living process"]).is_empty());
+        assert!(
+            !captured_logs::lines(&["refused a link", &format!("node={name} "), "another living process"]).is_empty()
+        );
         double.stop().await;
     }
     for node in cluster.nodes.iter().flatten() {
-        assert_eq!(*node.address_conflict().borrow(), None, "the one that was there first is left alone");
+        assert_eq!(*node.address_conflict().borrow(), None, "the first process has no conflict");
     }
     assert_eq!(cluster.leader().await, leader);
-    assert_eq!(cluster.role(leader).borrow().term, term, "nobody was disturbed");
+    assert_eq!(cluster.role(leader).borrow().term, term, "the term did not change");
     cluster.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_process_with_a_living_nodes_address_is_found_out() {
-    assert_is_found_out(false).await;
+async fn a_second_process_with_the_address_of_a_living_node_is_rejected() {
+    assert_conflict_is_reported(false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_process_that_has_the_key_is_found_out_too() {
-    assert_is_found_out(true).await;
+async fn a_second_process_with_the_cluster_key_is_rejected_too() {
+    assert_conflict_is_reported(true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_newcomer_has_the_address_once_the_old_process_does_not_answer() {
+async fn a_new_process_gets_the_address_when_the_old_one_does_not_answer() {
     let mut cluster = Cluster::start(3);
     let leader = cluster.leader().await;
-    let gone = (leader + 1) % 3;
+    let stopped = (leader + 1) % 3;
     let others = [leader, (leader + 2) % 3];
-    cluster.nodes[gone].take().unwrap().stop().await;
-    // Something takes connections there and never says a word, as a process that is stopped would.
-    let silent = TcpListener::bind(cluster.peers[gone].socket_addr()).unwrap();
-    let newcomer = cluster.double(gone, cluster.dirs[gone].path(), |_| {});
-    links(&newcomer, &others).await;
+    cluster.nodes[stopped].take().unwrap().stop().await;
+    // A program accepts connections there and never sends a byte, like a stopped process.
+    let silent = TcpListener::bind(cluster.peers[stopped].socket_addr()).unwrap();
+    let newcomer = cluster.double(stopped, cluster.dirs[stopped].path(), |_| {});
+    wait_for_links(&newcomer, &others).await;
     assert_eq!(*newcomer.address_conflict().borrow(), None);
     newcomer.stop().await;
     drop(silent);
-    // And when nothing is there at all.
-    let newcomer = cluster.double(gone, cluster.dirs[gone].path(), |_| {});
-    links(&newcomer, &others).await;
+    // Now no program listens there.
+    let newcomer = cluster.double(stopped, cluster.dirs[stopped].path(), |_| {});
+    wait_for_links(&newcomer, &others).await;
     assert_eq!(*newcomer.address_conflict().borrow(), None);
     newcomer.stop().await;
     cluster.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_old_process_has_its_address_back_when_it_answers_again() {
+async fn the_process_that_answers_at_the_address_gets_it_back() {
     let mut cluster = Cluster::start(3);
     let leader = cluster.leader().await;
     let node = (leader + 1) % 3;
     let others = [leader, (leader + 2) % 3];
     cluster.nodes[node].take().unwrap().stop().await;
     let double = cluster.double(node, cluster.dirs[node].path(), |_| {});
-    links(&double, &others).await;
-    // The real one comes, and answers at the address.
+    wait_for_links(&double, &others).await;
+    // The configured process starts and answers at the address.
     let listener = TcpListener::bind(cluster.peers[node].socket_addr()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let real = Election::start(listener, options(dir.path(), &cluster.peers, node, 0)).unwrap().0;
-    links(&real, &others).await;
+    wait_for_links(&real, &others).await;
     let mut address_conflict = double.address_conflict();
-    timeout(TIMEOUT, address_conflict.wait_for(Option::is_some)).await.expect("found out").unwrap();
+    timeout(TIMEOUT, address_conflict.wait_for(Option::is_some)).await.expect("the conflict is reported").unwrap();
     assert_eq!(*real.address_conflict().borrow(), None);
     double.stop().await;
     real.stop().await;

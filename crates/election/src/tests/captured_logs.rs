@@ -1,4 +1,5 @@
-//! What is logged while a test runs. One subscriber for all tests of the process; each picks the lines of its own nodes.
+//! Captured log lines. One subscriber serves all tests of the process, and each test selects the
+//! lines of its own nodes.
 
 use std::fmt::Write as _;
 use std::sync::{Mutex, OnceLock};
@@ -15,9 +16,9 @@ struct Text(String);
 
 impl Visit for Text {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        if field.name() == "message" {
-            write!(self.0, "{value:?}").expect("a string takes everything");
-        }
+        let written =
+            if field.name() == "message" { write!(self.0, "{value:?}") } else { write!(self.0, " {field}={value:?}") };
+        written.expect("a string takes everything");
     }
 }
 
@@ -40,12 +41,12 @@ impl Subscriber for CapturedLogs {
     fn exit(&self, _: &Id) {}
 }
 
-/// Begins to keep lines, if nobody has yet.
+/// Starts to capture lines, if no test has done so yet.
 pub(super) fn open() {
     let _ = tracing::subscriber::set_global_default(CapturedLogs);
 }
 
-/// The lines so far that contain all of `words`.
+/// The captured lines that contain all of `words`.
 pub(super) fn lines(words: &[&str]) -> Vec<String> {
     let lines = LINES.get_or_init(Mutex::default).lock().unwrap();
     lines.iter().filter(|line| words.iter().all(|word| line.contains(word))).cloned().collect()

@@ -1,4 +1,5 @@
-//! What is no node, on the election port: it is shown the door in time, and members notice nothing.
+//! Connections to the election port that are not from nodes: they are closed in time and do not
+//! disturb the members.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,46 +10,46 @@ use tokio::time::Instant;
 
 use super::*;
 
-/// How long until the other side ends the connection, and what it said before.
-fn until_shown_out(mut stream: TcpStream) -> (Duration, Vec<u8>) {
+/// How long until the other side ends the connection, and what it sent before.
+fn time_until_closed(mut stream: TcpStream) -> (Duration, Vec<u8>) {
     let start = Instant::now();
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
-    let mut said = Vec::new();
-    match stream.read_to_end(&mut said) {
+    let mut received = Vec::new();
+    match stream.read_to_end(&mut received) {
         Ok(_) => {}
         Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
     }
-    (start.elapsed(), said)
+    (start.elapsed(), received)
 }
 
-/// A little more than the bound, for a busy machine.
+/// Limit for closing a connection: the network timeout and a margin for a busy machine.
 fn bound() -> Duration {
     Duration::from_millis(TIMINGS.net_timeout_ms) + Duration::from_millis(400)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn noise_on_the_election_port_disturbs_nobody() {
+async fn invalid_bytes_on_the_election_port_do_not_disturb_the_cluster() {
     let cluster = Cluster::start(2);
     let leader = cluster.leader().await;
     let term = cluster.role(leader).borrow().term;
     let addr = cluster.peers[leader].socket_addr();
     let answer = tokio::task::spawn_blocking(move || {
-        let mut noises: Vec<TcpStream> = (0..80).map(|_| TcpStream::connect(addr).unwrap()).collect();
-        for (place, noise) in (0_u8..).zip(&mut noises) {
-            let _ = match place % 4 {
-                0 => noise.write_all(&u32::MAX.to_be_bytes()),
-                1 => noise.write_all(b"\0\0\0\x05Hello"),
-                2 => noise.write_all(&[0]),
+        let mut connections: Vec<TcpStream> = (0..80).map(|_| TcpStream::connect(addr).unwrap()).collect();
+        for (index, connection) in (0_u8..).zip(&mut connections) {
+            let _ = match index % 4 {
+                0 => connection.write_all(&u32::MAX.to_be_bytes()),
+                1 => connection.write_all(b"\0\0\0\x05Hello"),
+                2 => connection.write_all(&[0]),
                 _ => Ok(()),
             };
         }
-        let mut asker = TcpStream::connect(addr).unwrap();
-        asker.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-        asker.set_read_timeout(Some(TIMEOUT)).unwrap();
+        let mut http_client = TcpStream::connect(addr).unwrap();
+        http_client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        http_client.set_read_timeout(Some(TIMEOUT)).unwrap();
         let mut answer = String::new();
-        asker.read_to_string(&mut answer).unwrap();
-        // The silent ones are shown the door too: in order or by a reset, but within the patience.
-        let silent = noises.last_mut().unwrap();
+        http_client.read_to_string(&mut answer).unwrap();
+        // The silent connections are closed too, in order or by a reset.
+        let silent = connections.last_mut().unwrap();
         silent.set_read_timeout(Some(TIMEOUT)).unwrap();
         match silent.read(&mut [0; 1]) {
             Ok(read) => assert_eq!(read, 0),
@@ -65,7 +66,7 @@ async fn noise_on_the_election_port_disturbs_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_does_not_greet_is_shown_out_in_time() {
+async fn a_connection_without_a_hello_is_closed_in_time() {
     let cluster = Cluster::start(1);
     cluster.leader().await;
     let addr = cluster.peers[0].socket_addr();
@@ -74,7 +75,7 @@ async fn whoever_does_not_greet_is_shown_out_in_time() {
         let waited = tokio::task::spawn_blocking(move || {
             let mut stream = TcpStream::connect(addr).unwrap();
             stream.write_all(beginning).unwrap();
-            until_shown_out(stream).0
+            time_until_closed(stream).0
         });
         assert!(waited.await.unwrap() < bound(), "{beginning:?}");
     }
@@ -82,7 +83,7 @@ async fn whoever_does_not_greet_is_shown_out_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_byte_now_and_then_buys_no_time() {
+async fn slow_bytes_do_not_extend_the_handshake_timeout() {
     let cluster = Cluster::start(1);
     cluster.leader().await;
     let addr = cluster.peers[0].socket_addr();
@@ -90,7 +91,7 @@ async fn a_byte_now_and_then_buys_no_time() {
         let mut stream = TcpStream::connect(addr).unwrap();
         let start = Instant::now();
         stream.write_all(b"\0\0\x3f\xff").unwrap();
-        // The first writes after the end may still be taken by the kernel.
+        // The kernel may accept the first writes after the end of the connection.
         while stream.write_all(b"x").is_ok() && start.elapsed() < TIMEOUT {
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -100,7 +101,8 @@ async fn a_byte_now_and_then_buys_no_time() {
     cluster.stop().await;
 }
 
-/// Connects again and again, says nothing, and keeps what it opened; until told to stop.
+/// Connects again and again until `stop`, sends nothing and keeps the connections open. Returns
+/// their number.
 fn flood(addr: SocketAddr, stop: &AtomicBool) -> usize {
     let mut open = std::collections::VecDeque::new();
     let mut count = 0;
@@ -112,14 +114,14 @@ fn flood(addr: SocketAddr, stop: &AtomicBool) -> usize {
         if open.len() > 400 {
             open.pop_front();
         }
-        // More than a thousand a second, but the processors are left to the nodes.
+        // More than a thousand connections a second, while the nodes still get processor time.
         std::thread::sleep(Duration::from_micros(500));
     }
     count
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_flood_of_silent_strangers_keeps_no_member_out() {
+async fn a_flood_of_silent_connections_does_not_keep_a_member_out() {
     let mut cluster = Cluster::start_with(3, mismatched_nodes::slow_timings);
     let leader = cluster.leader().await;
     let term = cluster.role(leader).borrow().term;
@@ -132,7 +134,7 @@ async fn a_flood_of_silent_strangers_keeps_no_member_out() {
         .into_iter()
         .collect();
     tokio::time::sleep(Duration::from_millis(500)).await;
-    // A member comes back into the flood, and is let in.
+    // A member returns during the flood and is admitted.
     let back = (leader + 1) % 3;
     cluster.nodes[back].take().unwrap().stop().await;
     let listener = TcpListener::bind(cluster.peers[back].socket_addr()).unwrap();
@@ -147,6 +149,6 @@ async fn a_flood_of_silent_strangers_keeps_no_member_out() {
     let count: usize = floods.into_iter().map(|flood| flood.join().unwrap()).sum();
     assert!(count > 300, "a flood: {count}");
     assert!(took < Duration::from_secs(2), "{took:?}");
-    assert_eq!(cluster.role(leader).borrow().term, term, "nobody was disturbed");
+    assert_eq!(cluster.role(leader).borrow().term, term, "the term did not change");
     cluster.stop().await;
 }

@@ -1,9 +1,10 @@
-//! Nodes that do not belong to the cluster: no vote crosses, and each side says why, once.
+//! Nodes that do not belong to the cluster: no vote passes, and each side logs the reason once.
 
 use super::*;
 use rollcall_core::ClusterKey;
 
-/// So slow that no hiccup of a busy machine costs a leader its term, which these tests would blame on the outsider.
+/// Timings so slow that a busy machine costs no leader its term. Otherwise these tests would blame
+/// the rejected node.
 pub(super) fn slow_timings(options: &mut Options) {
     options.cluster.timings.election_timeout_min_ms = 1500;
     options.cluster.timings.election_timeout_max_ms = 2000;
@@ -15,36 +16,38 @@ fn key(text: &str) -> ClusterKey {
     text.parse().expect("long enough")
 }
 
-/// Two nodes with a leader, and the third member of their `peers` started with other options: it gets no link, disturbs
-/// nobody, and each side logs one line with all of `words` about the other.
-async fn assert_is_kept_out(all: impl Fn(&mut Options), stranger: impl Fn(&mut Options), words: &[&str]) {
+/// Starts two nodes with a leader, and a third member of their `peers` with other options. The
+/// third node gets no link and does not disturb the cluster. Each side logs one line about the
+/// other with all of `words`.
+async fn assert_rejected(all: impl Fn(&mut Options), non_member: impl Fn(&mut Options), words: &[&str]) {
     captured_logs::open();
     let mut cluster = Cluster::start_with(3, |options| {
         slow_timings(options);
         all(options);
         if options.api.url.ends_with("3002") {
-            stranger(options);
+            non_member(options);
         }
     });
-    let outsider = cluster.nodes[2].take().unwrap();
+    let rejected_node = cluster.nodes[2].take().unwrap();
     let leader = cluster.leader().await;
     let term = cluster.role(leader).borrow().term;
-    // Long enough for several attempts of all sides.
+    // Long enough for several attempts in both directions.
     tokio::time::sleep(Duration::from_millis(1200)).await;
-    assert!(outsider.members().borrow().iter().filter(|row| row.reachable).count() == 1, "only itself");
-    assert_eq!(outsider.role().borrow().leader, None);
-    assert_eq!(outsider.role().borrow().term.0, 0, "it never got a pre-vote");
+    assert!(rejected_node.members().borrow().iter().filter(|row| row.reachable).count() == 1, "only itself");
+    assert_eq!(rejected_node.role().borrow().leader, None);
+    assert_eq!(rejected_node.role().borrow().term.0, 0, "it never won a pre-vote");
     assert_eq!(cluster.leader().await, leader);
-    assert_eq!(cluster.role(leader).borrow().term, term, "nobody was disturbed");
+    assert_eq!(cluster.role(leader).borrow().term, term, "the term did not change");
     let name = cluster.peers[2].to_string();
     for member in &cluster.peers[..2] {
-        // Each has two ways to notice, and says it once: as the one who dials or as the one who is dialled.
+        // Each node can notice the difference when it dials and when it is dialled. It logs it
+        // once.
         let seen_by_both = captured_logs::lines(&[&[name.as_str(), "WARN"], words].concat());
         let about_member = captured_logs::lines(&[&[member.to_string().as_str(), "WARN", "link"], words].concat());
         assert!((1..=2).contains(&about_member.len()), "{about_member:#?}");
         assert!((2..=4).contains(&seen_by_both.len()), "{seen_by_both:#?}");
     }
-    outsider.stop().await;
+    rejected_node.stop().await;
     cluster.stop().await;
 }
 
@@ -58,20 +61,20 @@ async fn nodes_with_the_same_key_form_a_cluster() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_with_another_key_is_kept_out() {
+async fn a_node_with_another_key_is_rejected() {
     let another = "the key of another cluster";
-    assert_is_kept_out(
+    assert_rejected(
         |o| o.cluster.key = Some(key(KEY)),
         |o| o.cluster.key = Some(key(another)),
         &["the cluster_key differs"],
     )
     .await;
-    assert_eq!(captured_logs::lines(&[KEY]).len() + captured_logs::lines(&[another]).len(), 0, "keys are never shown");
+    assert_eq!(captured_logs::lines(&[KEY]).len() + captured_logs::lines(&[another]).len(), 0, "keys are never logged");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_without_the_key_is_kept_out() {
-    assert_is_kept_out(
+async fn a_node_without_the_key_is_rejected() {
+    assert_rejected(
         |o| o.cluster.key = Some(key(KEY)),
         |o| o.cluster.key = None,
         &["the cluster_key differs", "has none"],
@@ -80,47 +83,46 @@ async fn a_node_without_the_key_is_kept_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_with_a_key_keeps_out_of_a_cluster_without() {
-    assert_is_kept_out(|_| {}, |o| o.cluster.key = Some(key(KEY)), &["the cluster_key differs", "has none"]).await;
+async fn a_node_with_a_key_is_rejected_by_a_cluster_without_one() {
+    assert_rejected(|_| {}, |o| o.cluster.key = Some(key(KEY)), &["the cluster_key differs", "has none"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_with_other_timings_is_kept_out() {
-    assert_is_kept_out(|_| {}, |o| o.cluster.timings.election_timeout_min_ms = 1501, &["timings", "1501", "1500"])
-        .await;
+async fn a_node_with_other_timings_is_rejected() {
+    assert_rejected(|_| {}, |o| o.cluster.timings.election_timeout_min_ms = 1501, &["timings", "1501", "1500"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_with_another_bucket_is_kept_out_even_if_it_has_the_key() {
+async fn a_node_with_another_bucket_is_rejected_even_with_the_key() {
     let other = |o: &mut Options| o.cluster.id = Uuid::from_u128(2);
-    assert_is_kept_out(|o| o.cluster.key = Some(key(KEY)), other, &["its bucket has the id"]).await;
+    assert_rejected(|o| o.cluster.key = Some(key(KEY)), other, &["its bucket has the id"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_with_other_peers_is_kept_out() {
+async fn a_node_with_other_peers_is_rejected() {
     captured_logs::open();
     let cluster = Cluster::start_with(2, slow_timings);
     let leader = cluster.leader().await;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut peers = cluster.peers.clone();
     peers.push(listener.local_addr().unwrap().to_string().parse().unwrap());
-    let stranger_place = 2;
+    let third_index = 2;
     let dir = tempfile::tempdir().unwrap();
-    let mut theirs = options(dir.path(), &peers, stranger_place, 0);
+    let mut theirs = options(dir.path(), &peers, third_index, 0);
     slow_timings(&mut theirs);
-    let stranger = Election::start(listener, theirs).unwrap().0;
-    // Long enough for several attempts of all sides.
+    let non_member = Election::start(listener, theirs).unwrap().0;
+    // Long enough for several attempts in both directions.
     tokio::time::sleep(Duration::from_millis(1200)).await;
-    assert_eq!(stranger.role().borrow().leader, None);
-    assert!(stranger.members().borrow().iter().filter(|row| row.reachable).count() == 1, "only itself");
+    assert_eq!(non_member.role().borrow().leader, None);
+    assert!(non_member.members().borrow().iter().filter(|row| row.reachable).count() == 1, "only itself");
     assert_eq!(cluster.leader().await, leader);
     let name = peers[2].to_string();
     for member in &cluster.peers {
-        let here = format!("a link from {name} ");
+        let here = format!("refused a link node={name} ");
         assert_eq!(captured_logs::lines(&[&here, "its peers are", &name]).len(), 2, "one of each member");
-        let there = format!("the link to {member} cannot be made");
+        let there = format!("cannot link to the node node={member} ");
         assert_eq!(captured_logs::lines(&[&there, "refuses this node: its peers are"]).len(), 1);
     }
-    stranger.stop().await;
+    non_member.stop().await;
     cluster.stop().await;
 }

@@ -1,4 +1,4 @@
-//! Messages of other parts of the program over the election's links.
+//! Messages of other subsystems over the election links.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::super::{MAX_PAYLOAD_BYTES, NodeId};
 use super::{Cluster, TIMEOUT};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn cargo_arrives_with_its_sender_and_does_not_disturb_the_election() {
+async fn payloads_arrive_with_their_sender_and_do_not_disturb_the_election() {
     let mut cluster = Cluster::start(2);
     let leader = cluster.leader().await;
     let term = cluster.role(leader).borrow().term;
@@ -18,11 +18,12 @@ async fn cargo_arrives_with_its_sender_and_does_not_disturb_the_election() {
     let mut receiver = cluster.transports.remove(0);
     assert_eq!((sender.me(), receiver.me(), sender.count()), (NodeId(0), NodeId(1), 2));
     assert!(sender.send(NodeId(1), Bytes::from_static(b"\0hello")));
-    let inbound = timeout(TIMEOUT, receiver.receive()).await.expect("arrives").expect("goes on");
+    let inbound = timeout(TIMEOUT, receiver.receive()).await.expect("it arrives").expect("the election runs");
     assert_eq!((inbound.from.node, &inbound.payload[..]), (NodeId(0), &b"\0hello"[..]));
     assert_eq!(sender.saved_term(), Some(term));
 
-    // As much as fits, for three times as long as a follower bears silence; nobody takes it out at the other end.
+    // Sends as much as fits, for three times the longest election timeout. The receiver takes
+    // nothing out of its queue.
     let big = Bytes::from(vec![7; MAX_PAYLOAD_BYTES]);
     let (mut sent, mut dropped) = (0, 0);
     let until = Instant::now() + Duration::from_secs(2);

@@ -1,4 +1,4 @@
-//! What this node says of itself at the start of every link, and whom it lets in.
+//! Content of this node's Hello, and admission of other nodes by their Hello.
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard};
@@ -14,16 +14,24 @@ use crate::wire::hello::{Hello, Purpose};
 use crate::wire::key_proof::Nonce;
 use rollcall_core::{ClusterKey, NodeAddr, Timings};
 
-/// The facts about this node that never change while it runs, and what it remembers of those who greeted.
+/// Constant facts about this node, and what it knows about connecting processes.
 #[derive(Debug)]
 pub(crate) struct HelloPolicy {
+    /// The members of the cluster and this node.
     pub(crate) peers: Peers,
+    /// Random number of this process start.
     pub(crate) boot: BootId,
+    /// Id of the bucket.
     pub(crate) cluster: Uuid,
+    /// Base URL of this node's API.
     pub(crate) api_url: String,
+    /// Timings of the election.
     pub(crate) timings: Timings,
+    /// Shared secret of the cluster, if it has one.
     pub(crate) key: Option<ClusterKey>,
+    /// Which process owns each node's address.
     pub(crate) identities: Mutex<Identities>,
+    /// Rate limit for log lines about refusals.
     pub(crate) log_throttle: Mutex<LogThrottle>,
 }
 
@@ -33,22 +41,22 @@ impl HelloPolicy {
         self.peers.addr(self.peers.me())
     }
 
-    /// The bound on every connect, answer and write.
+    /// Timeout for every connect, answer and write.
     pub(crate) fn net_timeout(&self) -> Duration {
         Duration::from_millis(self.timings.net_timeout_ms)
     }
 
-    /// Which process each name stands for; not to be held for longer than a look.
+    /// The process behind each name. Hold the lock only for one call.
     pub(crate) fn identities(&self) -> MutexGuard<'_, Identities> {
         self.identities.lock().expect("never held across a panic")
     }
 
-    /// What was complained of; not to be held for longer than a look.
+    /// The throttle for log lines about refusals. Hold the lock only for one call.
     pub(crate) fn log_throttle(&self) -> MutexGuard<'_, LogThrottle> {
         self.log_throttle.lock().expect("never held across a panic")
     }
 
-    /// This node's Hello to `to` on a connection with these ends (local, remote).
+    /// This node's Hello to `to`. `addrs` are the local and the remote address of the connection.
     pub(crate) fn hello(&self, to: NodeAddr, addrs: (SocketAddr, SocketAddr), purpose: Purpose, nonce: Nonce) -> Hello {
         Hello {
             protocol: PROTOCOL,
@@ -67,15 +75,16 @@ impl HelloPolicy {
         }
     }
 
-    /// Who greets, or why it is refused; `mine` is the answer it would get.
-    pub(crate) fn admit(&self, theirs: &Hello, mine: &Hello) -> Result<NodeId, String> {
-        if let Some(difference) = theirs.difference_from(mine) {
+    /// Admits the sender of `peer_hello` or gives the reason for a refusal. `own_hello` is this
+    /// node's Hello to it.
+    pub(crate) fn admit(&self, peer_hello: &Hello, own_hello: &Hello) -> Result<NodeId, String> {
+        if let Some(difference) = peer_hello.difference_from(own_hello) {
             return Err(difference);
         }
-        match self.peers.id(theirs.node) {
-            None => Err(format!("{} is not in `peers`", theirs.node)),
+        match self.peers.id(peer_hello.node) {
+            None => Err(format!("{} is not in `peers`", peer_hello.node)),
             Some(node) if node == self.peers.me() => {
-                Err(format!("{} is this node's own address: give every node its own --this-node", theirs.node))
+                Err(format!("{} is this node's own address: give every node its own --this-node", peer_hello.node))
             }
             Some(node) => Ok(node),
         }

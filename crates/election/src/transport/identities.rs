@@ -1,34 +1,37 @@
-//! Which process a node's name stands for. Pure: whoever asks does the dialling.
+//! Which process owns each node's address. Pure: the caller dials.
 //!
-//! Two living processes may claim one name: a cloned machine, a second network with the same addresses. The one that
-//! answers at the configured address has it. A name also passes from a process to its successor when the node restarts,
-//! and the old one's connection may still look alive then: its host was reset, or a cable was pulled.
+//! Two living processes may claim one address: after a machine was cloned, or in a second network
+//! with the same addresses. The process that answers at the configured address owns it. After a
+//! restart the address passes to the new process. The connection of the old process may still look
+//! alive then, for example after its host was reset or a cable was pulled.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::process::{BootId, NodeId, Process};
 
-/// One process a name.
+/// One process per node.
 #[derive(Debug, Default)]
 pub(crate) struct Identities {
+    /// The process that owns each node's address.
     known: HashMap<NodeId, BootId>,
-    /// Names whose address is being dialled to see who answers; one look at a time.
+    /// Nodes whose configured address is being dialled. Only one check runs per node.
     checking: HashSet<NodeId>,
 }
 
-/// What is to be done with a process that greets.
+/// Next step for a process that claims a node's address.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum IdentityCheck {
-    /// The name is its own, or nobody's so far.
+    /// It owns the address, or no other process does.
     Accepted,
-    /// Another process had the name: dial the configured address and say who answered, by [`Identities::checked`].
+    /// Another process had the address. The caller dials the configured address and passes the
+    /// answer to [`Identities::resolve`].
     DialFirst,
-    /// That is being done already.
+    /// Another check of this node is running.
     InProgress,
 }
 
 impl Identities {
-    /// A process greets and claims a name.
+    /// A connecting process claims a node's address.
     pub(crate) fn claim(&mut self, process: Process) -> IdentityCheck {
         match self.known.get(&process.node) {
             Some(known) if *known != process.boot => {
@@ -46,8 +49,8 @@ impl Identities {
         }
     }
 
-    /// What answered at the address of the newcomer's name. Returns whether the newcomer has the name from now on: not
-    /// if another process answered, whether or not it is the one that had it before.
+    /// Stores the process that answered at the configured address. Returns whether the newcomer now
+    /// owns the address. It does not if any other process answered.
     pub(crate) fn resolve(&mut self, newcomer: Process, answered: Option<BootId>) -> bool {
         self.checking.remove(&newcomer.node);
         let holder = answered.unwrap_or(newcomer.boot);
@@ -55,7 +58,7 @@ impl Identities {
         holder == newcomer.boot
     }
 
-    /// This process answers at the configured address, so the name is its own.
+    /// This process answered at the configured address, so it owns it.
     pub(crate) fn confirm(&mut self, process: Process) {
         self.known.insert(process.node, process.boot);
     }
@@ -70,18 +73,18 @@ mod tests {
     }
 
     #[test]
-    fn the_first_is_let_in_and_another_is_checked_once_at_a_time() {
+    fn the_first_process_is_accepted_and_another_is_checked_once_at_a_time() {
         let mut identities = Identities::default();
         assert_eq!(identities.claim(process(1)), IdentityCheck::Accepted);
         assert_eq!(identities.claim(process(1)), IdentityCheck::Accepted);
         assert_eq!(identities.claim(process(2)), IdentityCheck::DialFirst);
         assert_eq!(identities.claim(process(2)), IdentityCheck::InProgress);
         assert_eq!(identities.claim(process(3)), IdentityCheck::InProgress);
-        assert_eq!(identities.claim(process(1)), IdentityCheck::Accepted, "the one that has the name is not disturbed");
+        assert_eq!(identities.claim(process(1)), IdentityCheck::Accepted, "the owner is accepted");
     }
 
     #[test]
-    fn the_name_goes_to_the_one_that_answers_and_by_default_to_the_newcomer() {
+    fn the_address_goes_to_the_process_that_answers_or_else_to_the_newcomer() {
         for (answered, newcomer_has_it) in [(None, true), (Some(2), true), (Some(1), false), (Some(3), false)] {
             let mut identities = Identities::default();
             identities.confirm(process(1));
@@ -89,7 +92,7 @@ mod tests {
             assert_eq!(identities.resolve(process(2), answered.map(BootId)), newcomer_has_it, "{answered:?}");
             let holder = process(answered.unwrap_or(2));
             assert_eq!(identities.claim(holder), IdentityCheck::Accepted);
-            // And the next one is checked anew.
+            // The next claim is checked again.
             assert_eq!(identities.claim(process(9)), IdentityCheck::DialFirst);
         }
     }

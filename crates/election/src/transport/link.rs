@@ -1,7 +1,8 @@
-//! A link between two nodes, which carries frames one way: only the node that dialled it writes on it, Hello excepted.
+//! Link between two nodes. After the handshake only the node that dialled it writes on it.
 //!
-//! So the dialled end never holds unread data, and when a process dies the kernel ends its dialled links in order. That
-//! is why a living process must never end one in order by accident: [`Link`] says Bye first, or resets.
+//! So the dialling end never has unread data, and the kernel ends its links in order when the
+//! process dies. Therefore a living process must never end a link in order by accident: [`Link`]
+//! sends Bye first, or resets the connection.
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,8 +26,9 @@ pub(crate) struct Link {
     sent_bye: bool,
 }
 
-/// A living process resets a link that it has not said Bye on. Set here and not from the start, because the kernel would
-/// then reset the links of a process that is killed, too, and its death would prove nothing.
+/// Resets a link that a living process drops without a Bye. The option is set only here. If it were
+/// set from the start, the kernel would also reset the links of a killed process, and its death
+/// would prove nothing.
 impl Drop for Link {
     fn drop(&mut self) {
         if !self.sent_bye {
@@ -38,11 +40,12 @@ impl Drop for Link {
 /// How a link ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum LinkEnd {
-    /// An orderly end of stream without a Bye.
+    /// End of stream without a Bye.
     Orderly,
-    /// The other said that it goes.
+    /// The other node sent Bye.
     Bye,
-    /// Anything else: a reset, bytes that are no frame, a frame that did not come to its end in time.
+    /// Any other end: a reset, bytes that are not a frame, or a frame that was not complete in
+    /// time.
     Broken,
 }
 
@@ -53,7 +56,7 @@ impl Link {
         Self::from_stream(stream, net_timeout)
     }
 
-    /// Takes over a connection that was accepted or dialled.
+    /// Uses a connection that was accepted or dialled.
     pub(crate) fn from_stream(stream: TcpStream, net_timeout: Duration) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         limit_silence(&stream, net_timeout)?;
@@ -61,34 +64,36 @@ impl Link {
         Ok(Self { framed: Framed::new(stream, codec), net_timeout, sent_bye: false })
     }
 
-    /// The two ends of the connection as this side sees them: local, remote.
+    /// Addresses of the connection as this side sees them: local, remote.
     pub(crate) fn addrs(&self) -> io::Result<(SocketAddr, SocketAddr)> {
         Ok((self.framed.get_ref().local_addr()?, self.framed.get_ref().peer_addr()?))
     }
 
-    /// Lets longer frames pass, once both sides know each other.
+    /// Permits frames of up to [`MAX_FRAME_BYTES`], after the handshake.
     pub(crate) fn allow_large_frames(&mut self) {
         self.framed.codec_mut().set_max_frame_length(MAX_FRAME_BYTES);
     }
 
-    /// Writes a frame, within the timeout.
+    /// Writes a frame within the timeout.
     pub(crate) async fn write(&mut self, frame: Bytes) -> io::Result<()> {
         timeout(self.net_timeout, self.framed.send(frame)).await.map_err(|_| timed_out("writing"))?
     }
 
-    /// Reads a frame of the greeting, within the timeout: what it says, and the bytes it came as.
+    /// Reads a frame of the handshake within the timeout. Returns the frame and its bytes.
     pub(crate) async fn read_handshake(&mut self) -> io::Result<(Frame, Bytes)> {
-        let next = timeout(self.net_timeout, self.framed.next()).await.map_err(|_| timed_out("the greeting"))?;
-        let bytes = next.ok_or_else(|| io::Error::other("the connection ended during the greeting"))??;
+        let next = timeout(self.net_timeout, self.framed.next()).await.map_err(|_| timed_out("the handshake"))?;
+        let bytes = next.ok_or_else(|| io::Error::other("the connection ended during the handshake"))??;
         Ok((Frame::decode(&bytes).map_err(io::Error::other)?, bytes.freeze()))
     }
 
-    /// Reads the next frame. A silent link is fine; a frame that has begun must end within the timeout.
+    /// Reads the next frame. A silent link is valid. A frame that has begun must be complete within
+    /// the timeout.
     pub(crate) async fn read(&mut self) -> Result<Frame, LinkEnd> {
         let mut was_partial = false;
         loop {
             let Ok(next) = timeout(self.net_timeout, self.framed.next()).await else {
-                // A frame that began shortly before this look gets another period to end.
+                // A frame may have begun just before this check. It gets one more period to be
+                // complete.
                 let partial = !self.framed.read_buffer().is_empty();
                 if partial && was_partial {
                     return Err(LinkEnd::Broken);
@@ -105,19 +110,20 @@ impl Link {
         }
     }
 
-    /// Says Bye and closes without a reset, so that the Bye arrives.
+    /// Sends Bye and closes the connection without a reset, so that the Bye arrives.
     pub(crate) async fn close_with_bye(mut self) {
         self.sent_bye = self.write(Frame::Bye.encode()).await.is_ok();
     }
 }
 
-/// Makes the kernel give up on a connection whose other end has been silent for as long: unacknowledged data would
-/// otherwise be sent again ever more rarely, and a link would stay dead long after the network is well again.
+/// Limits the silence of the other end. The kernel closes a connection whose data is not
+/// acknowledged for `net_timeout`. Otherwise it would retransmit ever more rarely, and the link
+/// would stay dead long after the network has recovered.
 fn limit_silence(stream: &TcpStream, net_timeout: Duration) -> io::Result<()> {
     let socket = SockRef::from(stream);
     #[cfg(any(target_os = "linux", target_os = "android"))]
     socket.set_tcp_user_timeout(Some(net_timeout))?;
-    // What is idle is asked whether it is still there, so that a half-open link ends, too. Whole seconds, at least one.
+    // TCP keepalive ends a half-open idle link too. It counts in whole seconds, at least one.
     let pace = Duration::from_secs(net_timeout.as_secs().max(1));
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(pace).with_interval(pace).with_retries(2))
 }
@@ -143,7 +149,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_link_that_is_dropped_is_reset() {
+    async fn a_dropped_link_is_reset() {
         let (link, mut other) = pair().await;
         drop(link);
         let error = other.read(&mut [0; 8]).await.expect_err("no orderly end");
@@ -151,20 +157,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_link_ends_in_order_if_its_process_dies() {
+    async fn the_kernel_ends_a_link_in_order_if_its_process_dies() {
         let (link, _other) = pair().await;
         assert_eq!(SockRef::from(link.framed.get_ref()).linger().unwrap(), None);
     }
 
     #[tokio::test]
-    async fn a_link_that_is_ended_says_bye() {
+    async fn a_closed_link_sends_bye() {
         let (link, other) = pair().await;
         link.close_with_bye().await;
         assert_eq!(Link::from_stream(other, TIMEOUT).unwrap().read().await.expect_err("ended"), LinkEnd::Bye);
     }
 
     #[tokio::test]
-    async fn a_frame_goes_behind_its_length_in_four_bytes_big_endian() {
+    async fn a_frame_follows_its_length_in_four_bytes_big_endian() {
         let (mut link, mut other) = pair().await;
         link.write(Frame::Bye.encode()).await.unwrap();
         let mut bytes = [0; 9];
@@ -173,18 +179,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_silent_link_is_fine_but_half_a_frame_is_not() {
+    async fn a_silent_link_is_valid_but_a_partial_frame_times_out() {
         let (mut link, mut other) = pair().await;
         let silent = timeout(TIMEOUT * 3, link.read()).await;
         assert!(silent.is_err(), "still waiting");
         other.write_all(&[0, 0, 0, 9, b'"']).await.unwrap();
-        assert_eq!(link.read().await.expect_err("given up"), LinkEnd::Broken);
+        assert_eq!(link.read().await.expect_err("the link ends"), LinkEnd::Broken);
     }
 
     #[tokio::test]
-    async fn an_endless_frame_is_not_waited_for() {
+    async fn a_frame_with_an_excessive_length_is_rejected() {
         let (mut link, mut other) = pair().await;
         other.write_all(&u32::MAX.to_be_bytes()).await.unwrap();
-        assert_eq!(link.read().await.expect_err("given up"), LinkEnd::Broken);
+        assert_eq!(link.read().await.expect_err("the link ends"), LinkEnd::Broken);
     }
 }

@@ -1,4 +1,5 @@
-//! The election port: accepts links, lets in who belongs here, and reads their frames. Holds no policy of the election.
+//! Listener on the election port: accepts links, admits members, and reads their frames. It
+//! contains no rules of the election.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -25,64 +26,57 @@ use crate::wire::refusal::RefusalKind;
 use rollcall_core::clock::boot_now;
 use rollcall_core::escape::sanitize_line;
 
-/// What the network tells the driver.
+/// Event of a link, for the driver.
 #[derive(Debug)]
 pub(crate) enum LinkEvent {
-    /// Frames to `node` can be sent; `boot` is the process at the other end.
-    LinkUp {
-        node: NodeId,
-        boot: BootId,
-        api_url: String,
-    },
-    LinkDown {
-        node: NodeId,
-    },
-    /// A frame came in from a process that was let in.
-    MessageReceived {
-        from: Process,
-        envelope: Box<Envelope>,
-    },
-    /// A process was let in.
-    ProcessConnected {
-        process: Process,
-    },
-    /// A process that was let in said that it goes, or its link ended. `is_direct`: both ends had named the same two
-    /// addresses, so nothing stands between them that could end it for them.
-    IncomingLinkEnded {
-        from: Process,
-        end: LinkEnd,
-        is_direct: bool,
-    },
-    /// Another living process has this node's address, says a member; in words for the operator.
-    AddressConflict {
-        reason: String,
-    },
+    /// Frames can be sent to `node`. `boot` is the process at the other end.
+    LinkUp { node: NodeId, boot: BootId, api_url: String },
+    /// Frames to `node` are lost from now on.
+    LinkDown { node: NodeId },
+    /// A frame arrived from an admitted process.
+    MessageReceived { from: Process, envelope: Box<Envelope> },
+    /// A process was admitted.
+    ProcessConnected { process: Process },
+    /// An admitted process sent Bye, or its link ended. `is_direct` tells whether both ends named
+    /// the same two addresses. Then no device between the nodes can have ended the link.
+    IncomingLinkEnded { from: Process, end: LinkEnd, is_direct: bool },
+    /// A member reports that another living process has this node's address. `reason` is for the
+    /// operator.
+    AddressConflict { reason: String },
 }
 
-/// After so many that took another's place at the door, the machine gets a moment: a flood must not starve it.
+/// Number of evictions of pending connections after which the listener pauses. The pause gives the
+/// machine time during a flood.
 const EVICTIONS_BEFORE_PAUSE: u32 = 8;
+/// Length of that pause.
 const EVICTION_PAUSE: Duration = Duration::from_millis(1);
 
-/// The pause after an accept that failed, for want of file descriptors say.
+/// Pause after a failed accept, for example when there are no free file descriptors.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// The accepting side.
+/// Listener on the election port.
 pub(crate) struct LinkListener {
+    /// This node's Hello, and the admission of others.
     pub(crate) policy: Arc<HelloPolicy>,
+    /// Events for the driver.
     pub(crate) events: mpsc::Sender<LinkEvent>,
-    /// Wakes the dialler to a node that was just heard.
+    /// Wakes the outbound link to a node that has just connected.
     pub(crate) redial_signals: HashMap<NodeId, Arc<Notify>>,
+    /// Port of the HTTP API, for HTTP requests on the election port.
     pub(crate) api_port: u16,
+    /// Ends the listener and its links.
     pub(crate) stop: CancellationToken,
+    /// The tasks of the connections.
     pub(crate) tasks: TaskTracker,
-    /// For the part of the program that sends cargo. What does not fit is dropped, as a network would.
+    /// Payloads for the users of the transport. A payload that does not fit is dropped, as a
+    /// network would drop it.
     pub(crate) inbound: mpsc::Sender<Inbound>,
-    /// The link of each node that is read now; a newer one takes its place.
+    /// The link of each node that is being read. A newer link of the same node replaces it.
     pub(crate) current_links: Mutex<HashMap<NodeId, CancellationToken>>,
 }
 
 impl LinkListener {
-    /// Accepts until `stop`.
+    /// Accepts connections until `stop`.
     pub(crate) async fn run(self: Arc<Self>, listener: TcpListener) {
         let pending = PendingConnections::new(&self.policy.peers);
         let mut evictions = 0;
@@ -91,7 +85,7 @@ impl LinkListener {
             let (stream, remote) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    warn!("the election port cannot accept: {error}");
+                    warn!(%error, "the election port cannot accept a connection");
                     sleep(ACCEPT_RETRY_DELAY).await;
                     continue;
                 }
@@ -110,9 +104,10 @@ impl LinkListener {
         }
     }
 
-    /// One connection: who is it, may it come in, what does it say.
+    /// Handles one connection: handshake, admission, frames.
     async fn handle_connection(&self, stream: TcpStream, slot: PendingSlot) {
-        // One bound for the whole greeting, or a drop now and then could hold a place for long.
+        // One timeout for the whole handshake. With a timeout per read, single bytes could hold a
+        // slot for a long time.
         let handshake = timeout(self.policy.net_timeout(), self.handshake(stream));
         let Some(Ok(Some((link, incoming)))) = slot.evicted.run_until_cancelled(handshake).await else { return };
         drop(slot);
@@ -121,7 +116,7 @@ impl LinkListener {
         }
     }
 
-    /// Learns who has connected; `None` for whoever is no node.
+    /// Performs the handshake. `None` if the other end is not a node.
     async fn handshake(&self, mut stream: TcpStream) -> Option<(Link, IncomingHandshake)> {
         let mut first = [0; 4];
         peek_all(&stream, &mut first).await.ok()?;
@@ -133,28 +128,28 @@ impl LinkListener {
         match handshake::accept_hello(&self.policy, &mut link).await {
             Ok(incoming) => Some((link, incoming)),
             Err(error) => {
-                debug!("what connected to the election port is no node: {error}");
+                debug!(%error, "a connection to the election port is not from a node");
                 None
             }
         }
     }
 
-    /// Lets in who belongs here, and tells the others why they do not.
+    /// Admits a member, or sends the reason for the refusal.
     async fn admit(&self, mut link: Link, incoming: IncomingHandshake) -> Option<(Link, Process, bool)> {
         let (local, remote) = link.addrs().ok()?;
         let refused = match incoming.admission.clone() {
             Ok(node) => {
-                let process = Process { node, boot: incoming.theirs.boot };
-                if incoming.theirs.purpose == Purpose::Check {
+                let process = Process { node, boot: incoming.peer_hello.boot };
+                if incoming.peer_hello.purpose == Purpose::Check {
                     incoming.accept(&self.policy, &mut link).await.ok()?;
-                    // It wanted to know who answers here, and the other ends this link.
+                    // The dialler only asked which process answers here. It ends this link.
                     let _ = timeout(self.policy.net_timeout(), link.read()).await;
                     return None;
                 }
                 match handshake::check_identity(&self.policy, process).await {
                     Ok(()) => {
                         incoming.accept(&self.policy, &mut link).await.ok()?;
-                        let is_direct = (incoming.theirs.local, incoming.theirs.remote) == (remote, local);
+                        let is_direct = (incoming.peer_hello.local, incoming.peer_hello.remote) == (remote, local);
                         return Some((link, process, is_direct));
                     }
                     Err(refused) => refused,
@@ -163,13 +158,10 @@ impl LinkListener {
             Err(reason) => (RefusalKind::ConfigMismatch, reason),
         };
         let (kind, reason) = refused;
-        let member = self.policy.peers.id(incoming.theirs.node);
+        let member = self.policy.peers.id(incoming.peer_hello.node);
         if self.policy.log_throttle().should_log(member, kind, boot_now()) {
-            warn!(
-                "a link from {} ({remote}) is refused: {}",
-                incoming.theirs.node,
-                sanitize_line(&reason, MAX_QUOTED_CHARS)
-            );
+            let reason = sanitize_line(&reason, MAX_QUOTED_CHARS);
+            warn!(node = %incoming.peer_hello.node, %remote, reason, "refused a link");
         }
         incoming.refuse(&self.policy, link, kind, &reason).await;
         None
@@ -179,13 +171,14 @@ impl LinkListener {
         let body =
             format!("This is the election port of a Rollcall node; its HTTP API is on port {}.\n", self.api_port);
         let head = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length:";
-        // Read what is there already, so that closing is no reset that could overtake the answer.
+        // Read the request first. Closing with unread data would reset the connection, and the
+        // reset could overtake the answer.
         let _ = timeout(ACCEPT_RETRY_DELAY, stream.read(&mut [0; 4096])).await;
         stream.write_all(format!("{head} {}\r\n\r\n{body}", body.len()).as_bytes()).await?;
         stream.shutdown().await
     }
 
-    /// Reads frames until the link ends or a newer link from the same node takes its place.
+    /// Reads frames until the link ends or a newer link of the same node replaces it.
     async fn read_link(&self, mut link: Link, from: Process, is_direct: bool) {
         if self.events.send(LinkEvent::ProcessConnected { process: from }).await.is_err() {
             return;
@@ -210,7 +203,7 @@ impl LinkListener {
                 Ok(Frame::Message(envelope)) => envelope,
                 Ok(Frame::Payload(payload)) => {
                     if self.inbound.try_send(Inbound { from, payload }).is_err() {
-                        debug!("cargo from {} is dropped: too much waits", self.policy.peers.addr(from.node));
+                        debug!(node = %self.policy.peers.addr(from.node), "dropped a payload: the queue is full");
                     }
                     continue;
                 }
@@ -219,7 +212,7 @@ impl LinkListener {
             };
             let claims = (envelope.cluster, self.policy.peers.id(envelope.from), envelope.boot);
             if claims != (self.policy.cluster, Some(from.node), from.boot) {
-                warn!("a frame on the link of {} claims another sender", self.policy.peers.addr(from.node));
+                warn!(node = %self.policy.peers.addr(from.node), "ended a link: a frame names another sender");
                 return LinkEnd::Broken;
             }
             if self.events.send(LinkEvent::MessageReceived { from, envelope }).await.is_err() {
@@ -238,7 +231,7 @@ async fn peek_all(stream: &TcpStream, buffer: &mut [u8; 4]) -> std::io::Result<(
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
         if now == seen {
-            // Readiness does not tell that more has come, so look again in a moment.
+            // The socket stays readable while no new bytes arrive, so check again after a pause.
             sleep(Duration::from_millis(10)).await;
         }
         seen = now;

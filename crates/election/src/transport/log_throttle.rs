@@ -1,8 +1,8 @@
-//! Which refusals are worth a line in the log. Pure.
+//! Rate limit for log lines about refused links. Pure.
 //!
-//! A node that does not belong here tries again every second, from both sides, for as long as nobody corrects it; and
-//! anybody who reaches the port can cause refusals. So one line a minute for each member and kind, and one for all who
-//! are no members.
+//! A misconfigured node tries again every second, in both directions, until an operator corrects
+//! it. Any program that reaches the port can cause refusals too. So there is at most one line a
+//! minute for each member and kind of refusal, and one for all non-members together.
 
 use std::collections::HashMap;
 
@@ -10,22 +10,22 @@ use crate::process::NodeId;
 use crate::wire::refusal::RefusalKind;
 use rollcall_core::BootMs;
 
-/// The same complaint is not repeated earlier.
+/// Shortest interval between two log lines for the same key, in milliseconds.
 const REPEAT_AFTER_MS: u64 = 60_000;
 
 /// Longest piece of another program's text that a log line repeats, in characters.
 pub(crate) const MAX_QUOTED_CHARS: usize = 600;
 
-/// What was complained of lately. Bounded: members and kinds are few.
+/// Time of the latest line per member and kind. Bounded, because members and kinds are few.
 #[derive(Debug, Default)]
 pub(crate) struct LogThrottle {
     latest: HashMap<(Option<NodeId>, RefusalKind), BootMs>,
 }
 
 impl LogThrottle {
-    /// Whether to log that `member` (`None` for whoever is no member) was refused, or refused us.
+    /// Whether to log a refusal by or of `member`. `None` stands for all non-members.
     pub(crate) fn should_log(&mut self, member: Option<NodeId>, kind: RefusalKind, now: BootMs) -> bool {
-        // Being told to try again is no trouble yet.
+        // The node tries again soon, so this is no problem yet.
         if kind == RefusalKind::TryAgain {
             return false;
         }
@@ -36,7 +36,7 @@ impl LogThrottle {
         due
     }
 
-    /// A link to a member stands, so whatever comes next is news.
+    /// A link to this member is up, so its next refusal is logged at once.
     pub(crate) fn reset(&mut self, member: NodeId) {
         self.latest.retain(|(refused, _), _| *refused != Some(member));
     }
@@ -49,22 +49,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_complaint_is_repeated_after_a_minute_or_after_a_good_link() {
+    fn a_refusal_is_logged_again_after_a_minute_or_after_a_link() {
         let mut log_throttle = LogThrottle::default();
-        let (member, stranger) = (Some(NodeId(1)), None);
+        let (member, non_member) = (Some(NodeId(1)), None);
         assert!(log_throttle.should_log(member, RefusalKind::ConfigMismatch, BootMs(0)));
         assert!(!log_throttle.should_log(member, RefusalKind::ConfigMismatch, BootMs(59_999)));
         assert!(log_throttle.should_log(member, RefusalKind::AddressConflict, BootMs(1)), "another kind");
-        assert!(log_throttle.should_log(stranger, RefusalKind::ConfigMismatch, BootMs(1)), "somebody else");
+        assert!(log_throttle.should_log(non_member, RefusalKind::ConfigMismatch, BootMs(1)), "not a member");
         assert!(log_throttle.should_log(member, RefusalKind::ConfigMismatch, BootMs(60_000)));
         log_throttle.reset(NodeId(1));
         assert!(log_throttle.should_log(member, RefusalKind::ConfigMismatch, BootMs(60_001)));
-        assert!(!log_throttle.should_log(stranger, RefusalKind::ConfigMismatch, BootMs(60_000)));
+        assert!(!log_throttle.should_log(non_member, RefusalKind::ConfigMismatch, BootMs(60_000)));
         assert!(!log_throttle.should_log(member, RefusalKind::TryAgain, BootMs(0)));
     }
 
     #[test]
-    fn what_others_said_is_one_short_line() {
+    fn quoted_text_is_one_short_line() {
         let line = sanitize_line(&format!("a\nb\u{1b}[31m{}", "x".repeat(10_000)), MAX_QUOTED_CHARS);
         assert!(line.starts_with("a b\u{fffd}[31m") && line.chars().count() == MAX_QUOTED_CHARS + 1);
     }

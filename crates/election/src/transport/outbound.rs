@@ -1,4 +1,5 @@
-//! Keeps a link to one other node: dials, greets, writes what the machine wants sent, and dials again.
+//! Outbound link to one other node: dials, performs the handshake, writes the frames of the
+//! machine, and dials again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,20 +22,26 @@ use crate::wire::refusal::RefusalKind;
 use rollcall_core::clock::boot_now;
 use rollcall_core::escape::sanitize_line;
 
-/// The pause between two attempts grows from the first to the second.
+/// Shortest pause between two attempts to dial. It doubles after each failure.
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
+/// Longest pause between two attempts to dial.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Keeps a link to `node` until `stop`.
+/// Keeps the outbound link to `node` until `stop`.
 pub(crate) struct OutboundLink {
+    /// The node to dial.
     pub(crate) node: NodeId,
+    /// This node's Hello, and the admission of others.
     pub(crate) policy: Arc<HelloPolicy>,
+    /// Encoded frames of the election.
     pub(crate) outbox: mpsc::Receiver<Bytes>,
-    /// What goes out when the outbox is empty, so that it delays no heartbeat by more than a frame.
+    /// Payloads are sent when the outbox is empty. So they delay a heartbeat by at most one frame.
     pub(crate) payloads: mpsc::Receiver<Bytes>,
-    /// The other node was heard: there is no point in waiting longer before dialling.
+    /// The other node has just connected, so it is reachable: dial at once.
     pub(crate) redial_signal: Arc<Notify>,
+    /// Events for the driver.
     pub(crate) events: mpsc::Sender<LinkEvent>,
+    /// Ends the link.
     pub(crate) stop: CancellationToken,
 }
 
@@ -52,7 +59,7 @@ impl OutboundLink {
                     self.keep(link, hello).await;
                 }
                 Some(Err(DialError::Unreachable(reason))) => {
-                    debug!("the link to {} cannot be made: {reason}", self.addr())
+                    debug!(node = %self.addr(), reason, "cannot link to the node");
                 }
                 Some(Err(DialError::Refused(kind, reason))) => {
                     self.refused(kind, &sanitize_line(&reason, MAX_QUOTED_CHARS)).await;
@@ -72,32 +79,32 @@ impl OutboundLink {
 
     async fn refused(&self, kind: RefusalKind, reason: &str) {
         if self.policy.log_throttle().should_log(Some(self.node), kind, boot_now()) {
-            warn!("the link to {} cannot be made: {reason}", self.addr());
+            warn!(node = %self.addr(), reason, "cannot link to the node");
         } else {
-            debug!("the link to {} cannot be made: {reason}", self.addr());
+            debug!(node = %self.addr(), reason, "cannot link to the node");
         }
         if kind == RefusalKind::AddressConflict {
             let _ = self.events.send(LinkEvent::AddressConflict { reason: reason.to_owned() }).await;
         }
     }
 
-    /// Writes until the link ends.
+    /// Writes frames until the link ends.
     async fn keep(&mut self, mut link: Link, hello: Hello) {
-        // What was meant for an earlier link is stale.
+        // Frames for an earlier link are outdated.
         while self.outbox.try_recv().is_ok() {}
         while self.payloads.try_recv().is_ok() {}
         let linked = LinkEvent::LinkUp { node: self.node, boot: hello.boot, api_url: hello.api_url };
         if self.events.send(linked).await.is_err() {
             return;
         }
-        info!("linked to {}", self.addr());
+        info!(node = %self.addr(), "link established");
         loop {
             tokio::select! {
                 biased;
                 frame = self.outbox.recv() => match frame {
                     Some(frame) => {
                         if let Err(error) = link.write(frame).await {
-                            info!("the link to {} broke: {error}", self.addr());
+                            info!(node = %self.addr(), %error, "link failed");
                             break;
                         }
                     }
@@ -105,16 +112,16 @@ impl OutboundLink {
                 },
                 Some(payload) = self.payloads.recv() => {
                     if let Err(error) = link.write(Frame::Payload(payload).encode()).await {
-                        info!("the link to {} broke: {error}", self.addr());
+                        info!(node = %self.addr(), %error, "link failed");
                         break;
                     }
                 }
-                // The other never writes here, so whatever is read is an end.
+                // The other node never writes on this link. So a successful read also ends it.
                 end = link.read() => {
-                    info!("the link to {} ended: {}", self.addr(), describe_end(&end));
+                    info!(node = %self.addr(), reason = describe_end(&end), "link ended");
                     break;
                 }
-                // The outbox comes first, so what was to be said before the end has been said.
+                // The outbox has priority, so all frames are written before the link ends.
                 () = self.stop.cancelled() => break link.close_with_bye().await,
             }
         }
@@ -124,9 +131,9 @@ impl OutboundLink {
 
 fn describe_end(end: &Result<Frame, LinkEnd>) -> &'static str {
     match end {
-        Ok(_) => "the other end spoke out of turn",
-        Err(LinkEnd::Bye) => "the other end said Bye",
+        Ok(_) => "unexpected frame",
+        Err(LinkEnd::Bye) => "Bye",
         Err(LinkEnd::Orderly) => "end of stream",
-        Err(LinkEnd::Broken) => "broken",
+        Err(LinkEnd::Broken) => "connection failed",
     }
 }

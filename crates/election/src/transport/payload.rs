@@ -1,5 +1,7 @@
-//! Carries messages of other parts of the program over the election's links. They are opaque here, and never delay what
-//! the election itself has to say by more than one of them.
+//! Transport for messages of other subsystems over the election's links.
+//!
+//! The election does not interpret the messages. One message at most delays a message of the
+//! election.
 
 use std::collections::HashMap;
 
@@ -9,26 +11,28 @@ use tokio::sync::{mpsc, watch};
 use crate::process::{NodeId, Peers, Process};
 use rollcall_core::Term;
 
-/// Messages that wait for one node; more are dropped, as a network would.
+/// Largest number of messages that wait for one node. Further messages are dropped, as a network
+/// would drop them.
 const OUTBOX_MESSAGES: usize = 64;
 
-/// Messages that wait to be taken here; more are dropped.
+/// Largest number of received messages that wait for [`Transport::receive`]. Further messages are
+/// dropped.
 const INBOX_MESSAGES: usize = 256;
 
-/// The most bytes of one message. A heartbeat may have to wait until one of this size is written: on a link of 10 Mbit/s,
-/// 50 ms.
+/// Largest size of one message, in bytes. A heartbeat may wait while one such message is written:
+/// 50 ms on a link of 10 Mbit/s.
 pub const MAX_PAYLOAD_BYTES: usize = 64 << 10;
 
-/// A message that came in.
+/// A received message.
 #[derive(Clone, Debug)]
 pub struct Inbound {
-    /// From which process, as its link proves.
+    /// Sending process, authenticated by its link.
     pub from: Process,
-    /// What it says.
+    /// Content of the message.
     pub payload: Bytes,
 }
 
-/// This end of all links, for cargo.
+/// Sends and receives messages of other subsystems.
 #[derive(Debug)]
 pub struct Transport {
     me: NodeId,
@@ -39,20 +43,23 @@ pub struct Transport {
     saved_term: watch::Receiver<Option<Term>>,
 }
 
-/// The election's end of the same.
+/// The election's side of a [`Transport`].
 #[derive(Debug)]
 pub(crate) struct TransportHandle {
+    /// Payloads to send, per node.
     pub(crate) outboxes: HashMap<NodeId, mpsc::Receiver<Bytes>>,
+    /// Received payloads.
     pub(crate) inbound: mpsc::Sender<Inbound>,
-    /// Whether this node knows enough to take over from a leader that can choose.
+    /// Whether this node is ready for a planned takeover. See [`Transport::set_may_take_over`].
     pub(crate) may_take_over: watch::Receiver<bool>,
+    /// The term on disk, see [`Transport::saved_term`].
     pub(crate) saved_term: watch::Sender<Option<Term>>,
 }
 
 impl Transport {
     pub(crate) fn new(peers: &Peers) -> (Self, TransportHandle) {
         let (inbound_sender, inbound) = mpsc::channel(INBOX_MESSAGES);
-        let (may_take_over, may_take_over_seen) = watch::channel(true);
+        let (may_take_over, may_take_over_receiver) = watch::channel(true);
         let (saved_term_in, saved_term) = watch::channel(None);
         let (mut senders, mut receivers) = (HashMap::new(), HashMap::new());
         for node in peers.others() {
@@ -63,13 +70,14 @@ impl Transport {
         let handle = TransportHandle {
             outboxes: receivers,
             inbound: inbound_sender,
-            may_take_over: may_take_over_seen,
+            may_take_over: may_take_over_receiver,
             saved_term: saved_term_in,
         };
         (Self { me: peers.me(), count: peers.count(), outboxes: senders, inbound, may_take_over, saved_term }, handle)
     }
 
-    /// For tests of other parts: a carrier whose links lead nowhere, for as long as what comes with it is kept.
+    /// A transport without links, for tests of other subsystems. Keep the second value as long as
+    /// the transport is used.
     #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn unconnected(peers: &Peers) -> (Self, impl Sized + use<>) {
@@ -82,32 +90,34 @@ impl Transport {
         self.me
     }
 
-    /// How many nodes the cluster has.
+    /// Number of nodes in the cluster.
     #[must_use]
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Sends `payload` of at most [`MAX_PAYLOAD_BYTES`] to a node; false if it was dropped, because too much waits already.
-    /// True does not mean that it arrives.
+    /// Sends `payload` of at most [`MAX_PAYLOAD_BYTES`] bytes to a node. Returns false if the queue
+    /// is full and the payload was dropped. True does not mean that it arrives.
     #[must_use]
     pub fn send(&self, to: NodeId, payload: Bytes) -> bool {
         debug_assert!(payload.len() <= MAX_PAYLOAD_BYTES, "cargo of {} bytes", payload.len());
         self.outboxes.get(&to).is_some_and(|outbox| outbox.try_send(payload).is_ok())
     }
 
-    /// The next message that came in; `None` once the election has ended.
+    /// Receives the next message. `None` once the election has ended.
     pub async fn receive(&mut self) -> Option<Inbound> {
         self.inbound.recv().await
     }
 
-    /// The term that this node has on disk, so that it remembers it after any restart; `None` while it does not know.
+    /// The term that this node has on disk. It survives every restart. `None` while this node has
+    /// lost its ballot.
     #[must_use]
     pub fn saved_term(&self) -> Option<Term> {
         *self.saved_term.borrow()
     }
 
-    /// Tells the election whether this node knows enough to take over from a leader that can choose its successor.
+    /// Tells the election whether this node has enough data for a planned takeover. A leader
+    /// chooses only such a node as its successor.
     pub fn set_may_take_over(&self, may: bool) {
         self.may_take_over.send_if_modified(|before| std::mem::replace(before, may) != may);
     }

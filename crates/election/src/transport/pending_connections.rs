@@ -1,8 +1,10 @@
-//! Who has connected to the election port and not greeted yet: few at a time, and the oldest makes room for the newest.
+//! Accepted connections whose handshake is not complete. Their number is limited, and a new
+//! connection evicts the oldest one.
 //!
-//! A member greets within a moment, so whoever has been here longest is most likely none. Waiting for a place instead
-//! would let a few dozen silent connections keep the members out. The hosts of members have a room of their own, which
-//! nobody on another host can fill.
+//! A member completes the handshake within moments, so the oldest connection is most likely not a
+//! member. If new connections had to wait for a free slot, a few dozen silent connections could
+//! keep all members out. Connections from the hosts of members have their own slots, which no other
+//! host can fill.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -12,13 +14,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::process::Peers;
 
-/// How many of any host may stand at the door; each costs a socket and at most one Hello of memory.
+/// Largest number of pending connections from hosts of non-members. Each costs a socket and the
+/// memory of one Hello.
 const MAX_PENDING_FOREIGN: usize = 32;
 
-/// How many of the members' hosts; more, because a member's greeting must survive a flood from its own host.
+/// Largest number of pending connections from the members' hosts. It is larger, because a member
+/// must be admitted even during a flood from its own host.
 const MAX_PENDING_MEMBER_HOSTS: usize = 128;
 
-/// The two rooms.
+/// Limit on pending connections, with separate slots for the members' hosts.
+///
+/// Invariant: a pool never holds more slots than its capacity.
 #[derive(Debug)]
 pub(crate) struct PendingConnections {
     member_addrs: Vec<IpAddr>,
@@ -34,19 +40,19 @@ struct SlotPool {
 
 #[derive(Debug, Default)]
 struct PendingSlots {
-    /// Oldest first.
+    /// Slots in order of age, the oldest first.
     slots: VecDeque<(u64, CancellationToken)>,
     next: u64,
 }
 
-/// A place at the door, given back when it is dropped.
+/// Slot of one pending connection. Dropping it frees the slot.
 #[derive(Debug)]
 pub(crate) struct PendingSlot {
     pool: Arc<SlotPool>,
     number: u64,
-    /// Cancelled when the place is needed for somebody else.
+    /// Cancelled when a newer connection needs the slot.
     pub(crate) evicted: CancellationToken,
-    /// Whether somebody else had to go for this one.
+    /// Whether this connection evicted another one.
     pub(crate) evicted_another: bool,
 }
 
@@ -57,7 +63,7 @@ impl PendingConnections {
         Self { member_addrs, member_hosts: pool(MAX_PENDING_MEMBER_HOSTS), foreign_hosts: pool(MAX_PENDING_FOREIGN) }
     }
 
-    /// Takes a place for a connection from `remote`.
+    /// Takes a slot for a connection from `remote`. A full pool evicts its oldest connection.
     pub(crate) fn admit(&self, remote: SocketAddr) -> PendingSlot {
         let pool = if self.member_addrs.contains(&remote.ip()) { &self.member_hosts } else { &self.foreign_hosts };
         let mut pending = pool.pending.lock().expect("never held across a panic");
@@ -84,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_makes_room_and_strangers_make_none_of_a_members_host() {
+    fn the_oldest_connection_is_evicted_and_foreign_hosts_evict_no_members_host() {
         let node = "10.0.0.1:8080".parse().unwrap();
         let pending_connections = PendingConnections::new(&Peers::new(vec![node], node).unwrap());
         let member = pending_connections.admit("10.0.0.1:50000".parse().unwrap());
@@ -93,7 +99,7 @@ mod tests {
         assert!(slots.iter().all(|slot| !slot.evicted_another && !slot.evicted.is_cancelled()));
         let newest = pending_connections.admit("10.0.0.9:1".parse().unwrap());
         assert!(newest.evicted_another && slots[0].evicted.is_cancelled() && !slots[1].evicted.is_cancelled());
-        // One goes by itself, so there is room again.
+        // One connection ends by itself, so there is a free slot again.
         drop(slots.remove(1));
         assert!(!pending_connections.admit("10.0.0.9:1".parse().unwrap()).evicted_another);
         assert!(!member.evicted.is_cancelled());

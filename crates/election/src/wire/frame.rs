@@ -1,6 +1,7 @@
-//! What goes over an election link, as bytes: frames of JSON behind a length of four bytes, big endian. Pure.
+//! Frames of an election link: JSON after a length of four bytes, big endian. Pure.
 //!
-//! Cargo is the one frame that is no JSON: a zero byte, which begins no JSON text, and then bytes that mean nothing here.
+//! A payload frame is the only one without JSON: a zero byte, which no JSON text begins with, and
+//! then opaque bytes.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -14,77 +15,91 @@ use super::refusal::RefusalKind;
 use crate::process::{BootId, NodeId};
 use rollcall_core::{Load, MemberRole, NodeAddr, Term};
 
-/// The version of everything in this folder. Nodes of different versions refuse each other.
+/// Version of the whole protocol in this folder. Nodes of different versions refuse each other.
 pub const PROTOCOL: u32 = 4;
 
-/// The longest frame once both sides know each other.
+/// Largest frame after the handshake, in bytes.
 pub(crate) const MAX_FRAME_BYTES: usize = 1 << 20;
 
-/// The longest frame before that, when anything may be at the other end.
+/// Largest frame during the handshake, in bytes, while the other end is unknown.
 pub(crate) const MAX_HELLO_BYTES: usize = 16 << 10;
 
 /// One frame.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Frame {
-    /// The first frame in both directions.
+    /// First frame in both directions.
     Hello(Box<Hello>),
-    /// With a cluster key, the second frame in both directions; the last that a link's acceptor ever sends.
+    /// With a cluster key: second frame in both directions, and the last frame that the acceptor
+    /// sends.
     Proof(KeyProof),
-    /// Instead of any of these.
+    /// Answer of the acceptor in place of Hello or Proof.
     Refused {
-        /// Why, for the log.
+        /// Reason, for the log.
         reason: String,
-        /// Why, for the one who is refused.
+        /// Kind of the refusal, for the program.
         #[serde(default)]
         kind: RefusalKind,
-        /// With a cluster key, once the one who is refused has proved that it holds it: that the refusal is real.
+        /// Proof that the refusal is authentic. Present with a cluster key, once the dialler has
+        /// proved that it has the key.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         proof: Option<KeyProof>,
     },
-    /// From then on, from the one who dialled.
+    /// Message of the election, from the dialler only.
     Message(Box<Envelope>),
-    /// The last frame of a process that ends this link in order.
+    /// Last frame of a process that ends the link in order.
     Bye,
-    /// What another part of the program says to itself on the other node. It has an encoding of its own.
+    /// Message of another subsystem, in an encoding of its own.
     #[serde(skip)]
     Payload(Bytes),
 }
 
-/// The first byte of a frame with cargo.
+/// First byte of a payload frame.
 const PAYLOAD_TAG: u8 = 0;
 
-/// A message and what every frame tells of its sender.
+/// A message, with the state of its sender.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Envelope {
+    /// Id of the bucket.
     pub(crate) cluster: Uuid,
+    /// Name of the sender.
     pub(crate) from: NodeAddr,
+    /// Process of the sender.
     pub(crate) boot: BootId,
+    /// Term of the sender.
     pub(crate) term: Term,
+    /// Load of the sender.
     pub(crate) load: Load,
+    /// Role of the sender.
     pub(crate) role: MemberRole,
+    /// The message.
     pub(crate) message: Message,
-    /// With a leader hint: where that leader's API is.
+    /// With a leader hint: the API URL of that leader.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) leader_url: Option<String>,
-    /// With a heartbeat: the leader's number for its followers, opaque here.
+    /// With a heartbeat: opaque number of the leader for its followers.
     #[serde(rename = "note", default, skip_serializing_if = "is_zero")]
     pub(crate) tag: u64,
-    /// With a heartbeat: what the leader knows of the others.
+    /// With a heartbeat: the leader's knowledge of the other nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) members: Vec<MemberReport>,
 }
 
-/// What a leader tells of another node.
+/// A leader's report about another node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct MemberReport {
+    /// The reported node.
     pub(crate) node: NodeId,
+    /// Its role.
     pub(crate) role: MemberRole,
+    /// Its load.
     pub(crate) load: Load,
+    /// Its term.
     pub(crate) term: Term,
+    /// Age of this information, in milliseconds.
     pub(crate) heard_ms_ago: u64,
 }
 
-/// Why bytes are no frame.
+/// Reason why bytes are not a frame.
 #[derive(Debug, Error)]
 pub(crate) enum FrameError {
     /// Not the JSON of a frame.
@@ -92,13 +107,13 @@ pub(crate) enum FrameError {
     Malformed(serde_json::Error),
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires this signature")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
 impl Frame {
-    /// The frame's bytes, without the length.
+    /// Encodes the frame, without the length.
     pub(crate) fn encode(&self) -> Bytes {
         match self {
             Self::Payload(payload) => [&[PAYLOAD_TAG], &payload[..]].concat().into(),
@@ -106,7 +121,7 @@ impl Frame {
         }
     }
 
-    /// Reads a frame's bytes, without the length.
+    /// Decodes a frame, without the length.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
         match bytes {
             [PAYLOAD_TAG, payload @ ..] => Ok(Self::Payload(Bytes::copy_from_slice(payload))),
@@ -115,7 +130,7 @@ impl Frame {
     }
 }
 
-/// The first bytes of a request of somebody who takes the election port for the API.
+/// Whether these are the first bytes of an HTTP request, sent to the election port by mistake.
 pub(crate) fn looks_like_http(first: [u8; 4]) -> bool {
     [b"GET ", b"POST", b"HEAD", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"TRAC"].iter().any(|word| **word == first)
 }

@@ -1,4 +1,4 @@
-//! The greeting at the start of a link, and whether the two ends belong together.
+//! Hello, the first frame of a link, and the comparison of two nodes' settings.
 
 use std::net::SocketAddr;
 
@@ -9,79 +9,85 @@ use super::key_proof::Nonce;
 use crate::process::BootId;
 use rollcall_core::{NodeAddr, Timings};
 
-/// What both sides log when one has another key than the other; nothing tells what the keys are.
+/// Log text of both nodes when their keys differ. It reveals nothing about the keys.
 pub(crate) const KEY_DIFFERS: &str = "the cluster_key differs";
 
-/// What a connection is made for.
+/// Purpose of a connection.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Purpose {
     /// To send messages.
     #[default]
     Link,
-    /// To learn which process answers, and no more.
+    /// Only to learn which process answers.
     Check,
 }
 
-/// Who is at an end of a link, and whether the two belong together.
+/// Identity and settings of a node at one end of a link.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Hello {
+    /// Protocol version of the sender.
     pub(crate) protocol: u32,
-    /// The bucket's id.
+    /// Id of the bucket.
     pub(crate) cluster: Uuid,
+    /// Name of the sender.
     pub(crate) node: NodeAddr,
+    /// Process of the sender.
     pub(crate) boot: BootId,
-    /// Whom the sender takes the other for.
+    /// Address that the sender dialled or answers to.
     pub(crate) to: NodeAddr,
-    /// Without a trailing slash.
+    /// Base URL of the sender's API, without a trailing slash.
     pub(crate) api_url: String,
+    /// Configured peers of the sender.
     pub(crate) peers: Vec<NodeAddr>,
+    /// Configured timings of the sender.
     pub(crate) timings: Timings,
-    /// The link's two ends as the sender sees them.
+    /// Local and remote address of the link as the sender sees them.
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
     #[serde(default)]
     pub(crate) purpose: Purpose,
-    /// Whether the sender has a cluster key, and so will prove it and ask for a proof.
+    /// Whether the sender has a cluster key. If so, it sends a proof and requires one.
     #[serde(default)]
     pub(crate) keyed: bool,
-    /// Drawn for this connection.
+    /// Random number for this connection.
     #[serde(default)]
     pub(crate) nonce: Nonce,
 }
 
 impl Hello {
-    /// Why two nodes do not belong together, as seen by `mine`; shows both values.
-    pub(crate) fn difference_from(&self, mine: &Hello) -> Option<String> {
-        if self.protocol != mine.protocol {
+    /// Reason why the two nodes cannot form a cluster, from the point of view of `own`. It
+    /// contains both values.
+    pub(crate) fn difference_from(&self, own: &Hello) -> Option<String> {
+        if self.protocol != own.protocol {
             return Some(format!(
                 "it speaks protocol {}, this node {}: run the same version",
-                self.protocol, mine.protocol
+                self.protocol, own.protocol
             ));
         }
-        if self.keyed != mine.keyed {
+        if self.keyed != own.keyed {
             let (with, without) = if self.keyed { ("it", "this node") } else { ("this node", "it") };
             return Some(format!("{KEY_DIFFERS}: {with} has one, {without} has none; give all nodes the same"));
         }
-        if self.to != mine.node {
-            return Some(format!("it takes this node for {}, but this is {}", self.to, mine.node));
+        if self.to != own.node {
+            return Some(format!("it expects node {} here, but this node is {}", self.to, own.node));
         }
-        if self.peers != mine.peers {
+        if self.peers != own.peers {
             return Some(format!(
                 "its peers are {}, here they are {}: give all nodes the same `peers`",
                 list(&self.peers),
-                list(&mine.peers)
+                list(&own.peers)
             ));
         }
-        if self.timings != mine.timings {
+        if self.timings != own.timings {
             return Some(format!(
                 "its timings are {:?}, here they are {:?}: give all nodes the same numbers",
-                self.timings, mine.timings
+                self.timings, own.timings
             ));
         }
-        if self.cluster != mine.cluster {
+        if self.cluster != own.cluster {
             return Some(format!(
                 "its bucket has the id {}, this node's has {}: let all nodes use the same bucket (FIREBASE_BUCKET, data_dir)",
-                self.cluster, mine.cluster
+                self.cluster, own.cluster
             ));
         }
         None
@@ -126,10 +132,10 @@ pub(crate) mod tests {
     type Change = fn(&mut Hello, NodeAddr);
 
     #[test]
-    fn every_difference_that_matters_is_named_with_both_values() {
-        let mut mine = hello();
-        std::mem::swap(&mut mine.node, &mut mine.to);
-        assert_eq!(hello().difference_from(&mine), None);
+    fn every_relevant_difference_is_reported_with_both_values() {
+        let mut own = hello();
+        std::mem::swap(&mut own.node, &mut own.to);
+        assert_eq!(hello().difference_from(&own), None);
         let other: NodeAddr = "127.0.0.1:9999".parse().unwrap();
         let cases: [(Change, &[&str]); 6] = [
             (|h, _| h.protocol = 9, &["protocol 9", "4"]),
@@ -140,9 +146,9 @@ pub(crate) mod tests {
             (|h, _| h.cluster = Uuid::from_u128(2), &["000000000002", "000000000001"]),
         ];
         for (change, words) in cases {
-            let mut theirs = hello();
-            change(&mut theirs, other);
-            let reason = theirs.difference_from(&mine).expect("refused");
+            let mut peer = hello();
+            change(&mut peer, other);
+            let reason = peer.difference_from(&own).expect("refused");
             assert!(words.iter().all(|word| reason.contains(word)), "{reason}");
         }
     }

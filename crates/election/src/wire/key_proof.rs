@@ -1,9 +1,10 @@
-//! How two nodes prove to each other that they hold the same cluster key, without saying it. Pure.
+//! HMAC challenge that proves possession of the cluster key without sending it. Pure.
 //!
-//! A proof is an HMAC-SHA256 over who proves it, and over both Hellos byte for byte as they went over the wire. The
-//! Hellos hold a fresh random number of each side, both names, both processes and both addresses of the connection. So
-//! a proof cannot be replayed on another connection (the verifier's number differs), reflected (each side's proof is
-//! labelled), or carried over to a Hello that was altered.
+//! A proof is an HMAC-SHA256 over the claim and over both Hellos, byte for byte as they were sent.
+//! The Hellos contain a fresh random number of each side, both names, both process ids and both
+//! addresses of the connection. Therefore a proof cannot be replayed on another connection (the
+//! verifier's random number differs), reflected (each side's proof has its own label), or used with
+//! an altered Hello.
 
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
@@ -13,14 +14,14 @@ use sha2::Sha256;
 use super::refusal::RefusalKind;
 use rollcall_core::ClusterKey;
 
-/// Keeps these codes apart from whatever else the same secret may ever be used for.
+/// Domain separator: keeps these codes apart from any other use of the same secret.
 const DOMAIN: &[u8] = b"rollcall election link, protocol 2";
 
-/// A number that is used once; drawn by the driver.
+/// Random number that is used once. The driver generates it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Nonce(pub(crate) [u64; 4]);
 
-/// The code that proves knowledge of the key.
+/// HMAC that proves possession of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct KeyProof([u8; 32]);
 
@@ -31,14 +32,14 @@ pub(crate) struct Transcript {
     pub(crate) acceptor: Bytes,
 }
 
-/// What a proof vouches for.
+/// Statement that a proof authenticates.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum KeyClaim<'a> {
-    /// The one who dialled holds the key.
+    /// The dialler has the key.
     Dialler,
-    /// The one who accepted holds the key, and lets the other in.
+    /// The acceptor has the key and admits the dialler.
     Acceptor,
-    /// The one who accepted holds the key, and refuses the other for this reason.
+    /// The acceptor has the key and refuses the dialler for this reason.
     Refusal(RefusalKind, &'a str),
 }
 
@@ -48,7 +49,7 @@ impl Transcript {
         KeyProof(self.code(claim, key).finalize().into_bytes().into())
     }
 
-    /// Whether `proof` proves the claim; takes the same time wherever they differ.
+    /// Whether `proof` proves the claim. The comparison takes constant time.
     pub(crate) fn verifies(&self, claim: KeyClaim<'_>, proof: &KeyProof, key: &ClusterKey) -> bool {
         self.code(claim, key).verify_slice(&proof.0).is_ok()
     }
@@ -60,7 +61,7 @@ impl Transcript {
             KeyClaim::Acceptor => ("acceptor".to_owned(), ""),
             KeyClaim::Refusal(kind, reason) => (format!("refusal {}", kind.wire_name()), reason),
         };
-        // Each part behind its length, so that nothing can be moved from one to the next.
+        // Each part follows its length, so that no bytes can move from one part to the next.
         for part in [DOMAIN, label.as_bytes(), reason.as_bytes(), &self.dialler, &self.acceptor] {
             code.update(&(part.len() as u64).to_be_bytes());
             code.update(part);
@@ -82,28 +83,28 @@ mod tests {
     }
 
     #[test]
-    fn a_proof_holds_for_its_claim_its_connection_and_its_key_only() {
+    fn a_proof_is_valid_only_for_its_claim_connection_and_key() {
         let right = key("the key of the cluster");
-        let here = transcript("hello of A, 1", "hello of B, 2");
+        let original = transcript("hello of A, 1", "hello of B, 2");
         let claims = [
             KeyClaim::Dialler,
             KeyClaim::Acceptor,
             KeyClaim::Refusal(RefusalKind::AddressConflict, "why"),
             KeyClaim::Refusal(RefusalKind::AddressConflict, "because"),
         ];
-        for (place, claim) in claims.into_iter().enumerate() {
-            let proof = here.prove(claim, &right);
-            for (other_place, other) in claims.into_iter().enumerate() {
-                assert_eq!(here.verifies(other, &proof, &right), place == other_place, "{claim:?} as {other:?}");
+        for (index, claim) in claims.into_iter().enumerate() {
+            let proof = original.prove(claim, &right);
+            for (other_index, other) in claims.into_iter().enumerate() {
+                assert_eq!(original.verifies(other, &proof, &right), index == other_index, "{claim:?} as {other:?}");
             }
-            assert!(!here.verifies(claim, &proof, &key("the key of the clusteR")), "another key");
-            for elsewhere in [
+            assert!(!original.verifies(claim, &proof, &key("the key of the clusteR")), "another key");
+            for other_transcript in [
                 transcript("hello of A, 1", "hello of B, 3"),
                 transcript("hello of C, 1", "hello of B, 2"),
                 transcript("hello of B, 2", "hello of A, 1"),
                 transcript("hello of A, 1h", "ello of B, 2"),
             ] {
-                assert!(!elsewhere.verifies(claim, &proof, &right), "{elsewhere:?}");
+                assert!(!other_transcript.verifies(claim, &proof, &right), "{other_transcript:?}");
             }
         }
     }

@@ -1,118 +1,123 @@
-//! What nodes say to each other. The codec is in `frame.rs`.
+//! Messages between nodes. `frame.rs` contains the codec.
 
 use serde::{Deserialize, Serialize};
 
 use crate::process::{BootId, NodeId, Process};
 use rollcall_core::{BootMs, Load, MemberRole, Term};
 
-/// What one node's machine says to another's. Times are of the asker's boot clock and only ever echoed back to it.
+/// Message from one node's state machine to another's. Times are on the requester's boot clock, and
+/// the other node only echoes them.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 pub enum Message {
-    /// "Would you vote for me in `term`?" Changes nothing at the node that is asked.
+    /// Request for a pre-vote: would the receiver vote for the sender in `term`? It changes nothing
+    /// at the receiver.
     PreVote {
-        /// Tells the asker's rounds apart.
+        /// Number of the sender's pre-vote round.
         round: u32,
-        /// The term the asker would stand in.
+        /// Term in which the sender would campaign.
         term: Term,
-        /// The process whose death the asker saw, if that is why it asks (rule 5).
+        /// Dead leader whose end of stream the sender saw, if that is why it asks (rule 5).
         #[serde(rename = "dead")]
         dead_leader: Option<Process>,
     },
-    /// The answer to [`Message::PreVote`].
+    /// Response to [`Message::PreVote`].
     PreVoteResp(PreVoteResp),
-    /// "You are lighter: stand."
+    /// Nomination: the sender asks a less loaded node to campaign (rule 6).
     Nominate {
-        /// The term to stand in.
+        /// Term to campaign in.
         term: Term,
     },
-    /// "Vote for me."
+    /// Request for a vote.
     Vote {
-        /// The term the candidate stands in.
+        /// Term of the campaign.
         term: Term,
-        /// When it asked.
+        /// When the candidate sent the request.
         asked_at: BootMs,
-        /// The term whose leader told the candidate to stand: it was given up for good (rule 7).
+        /// Term of the leader that asked the candidate to take over. That leader gave the term up
+        /// for good (rule 7).
         #[serde(rename = "voids")]
         released_term: Option<Term>,
-        /// The process whose death the candidate saw (rule 5).
+        /// Dead leader whose end of stream the candidate saw (rule 5).
         #[serde(rename = "dead")]
         dead_leader: Option<Process>,
     },
-    /// The answer to [`Message::Vote`].
+    /// Response to [`Message::Vote`].
     VoteResp {
-        /// The voter's term.
+        /// Term of the voter.
         term: Term,
         /// Echoed from the request.
         asked_at: BootMs,
-        /// Whether it is a vote.
+        /// Whether the vote was granted.
         granted: bool,
     },
-    /// "I lead; do not elect another for a while."
+    /// Heartbeat of a leader: the receiver shall promise not to vote for another node.
     Heartbeat {
-        /// The leader's term.
+        /// Term of the leader.
         term: Term,
-        /// When it was made; the lease counts from here.
+        /// When the heartbeat was created. The lease counts from this time.
         sent_at: BootMs,
     },
-    /// The answer to [`Message::Heartbeat`]: a promise. With a higher term than the leader's it is none, but tells the
-    /// leader that its time is over.
+    /// Response to [`Message::Heartbeat`], and a promise. With a term above the leader's it is no
+    /// promise, and tells the leader that it is outdated.
     Ack {
-        /// The follower's term.
+        /// Term of the follower.
         term: Term,
         /// Echoed from the heartbeat.
         sent_at: BootMs,
-        /// The follower's load.
+        /// Load of the follower.
         load: Load,
-        /// Whether it could stand if it were told to.
+        /// Whether the follower could take over in a planned handover.
         ready: bool,
     },
-    /// "I gave `term` up for good; stand now."
+    /// Handover: the sender gave `term` up for good and asks the receiver to campaign now.
     StandNow {
-        /// The term that was given up.
+        /// Term that was given up.
         term: Term,
     },
-    /// "I led `term` and gave it up for good."
+    /// Resignation: the sender led `term` and gave it up for good.
     Resign {
-        /// The term that was given up.
+        /// Term that was given up.
         term: Term,
     },
 }
 
-/// What a node answers to "would you vote for me?". The facts in it help the asker whatever the answer is.
+/// Response to a pre-vote request. Its facts help the requester even if the pre-vote is not
+/// granted.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct PreVoteResp {
-    /// The process that asked; an answer that reaches a later start of the same node says nothing to it.
-    pub asker: BootId,
+    /// Process that asked. A later process of the same node ignores the response.
+    #[serde(rename = "asker")]
+    pub requester: BootId,
     /// Echoed from the request.
     pub round: u32,
-    /// The answer.
+    /// Whether the pre-vote is granted.
     pub granted: bool,
-    /// Whether the one who answers could stand itself right now.
+    /// Whether the sender itself could campaign now.
     pub ready: bool,
-    /// Its load.
+    /// Load of the sender.
     pub load: Load,
-    /// What it is: a leader outside its lease is a leader here.
+    /// Role of the sender. A leader outside its lease counts as a leader here.
     pub role: MemberRole,
-    /// What it knows of its own past.
+    /// State of the sender's ballot.
     pub ballot: BallotReport,
-    /// The leader whose heartbeats it hears itself.
+    /// Leader whose heartbeats the sender itself hears.
     pub leader: Option<(NodeId, Term)>,
 }
 
-/// What a node knows of its own past.
+/// State of a node's ballot.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct BallotReport {
-    /// Whether this process found no sound ballot when it started.
+    /// Whether this process found no valid ballot when it started.
     pub missing_at_start: bool,
-    /// Whether its term can be relied on now: it has a ballot on disk.
+    /// Whether the term is reliable: the ballot is on disk.
     pub sound: bool,
-    /// Its term.
+    /// Term of the node.
     pub term: Term,
 }
 
 impl Message {
-    /// The highest term that the message speaks of.
+    /// The highest term in the message.
     #[must_use]
     pub fn term(&self) -> Term {
         match self {
@@ -147,7 +152,7 @@ impl Message {
         }
     }
 
-    /// The message's name in logs.
+    /// Name of the message for logs.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {

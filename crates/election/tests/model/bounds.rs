@@ -1,4 +1,4 @@
-//! How far a run of the model goes: what may go wrong in it, and how often.
+//! Bounds of a model run: which faults can happen in it, and how often.
 
 use std::sync::Arc;
 
@@ -10,20 +10,23 @@ use super::milestones::Milestones;
 
 pub(super) const NODES: u8 = 3;
 
-/// Of each node's first process.
+/// Boot id of each node's first process.
 pub(super) const FIRST_BOOT: BootId = BootId(1);
 
-/// Every clock shows this at any time: instead of going on, clocks are set back (`Machine::normalized`).
+/// Present time on every clock. Time does not advance: clocks are set back instead
+/// (`Machine::normalized`).
 pub(super) const NOW: BootMs = BootMs(100_000);
 
-/// How much time passes at once. With V = 1200 a lease (1000) lasts one tick and a promise (1201) two, so they differ by
-/// one tick as the real ones do by a sixth of V; handovers (at most 1000) are over within one.
+/// Length of one step of time. With V = 1200 a lease (1000) lasts one tick and a promise (1201)
+/// two. So they differ by one tick, as the real ones differ by a sixth of V. Handovers (at most
+/// 1000) end within one tick.
 pub(super) const TICK_MS: u64 = 1100;
 
-/// The highest term that any run goes to.
+/// The highest term of any run.
 pub(super) const MAX_TERMS: usize = 6;
 
-/// Every pause is as short as can be, because a node may be late for anything: all longer pauses are among the runs.
+/// Every pause has its minimum length. A node may always act late, so the runs include all longer
+/// pauses.
 fn rules(me: u8, v: u64) -> Rules {
     Rules {
         me: NodeId(me),
@@ -40,63 +43,68 @@ fn rules(me: u8, v: u64) -> Rules {
     }
 }
 
-/// In what state a run begins.
+/// Initial state of a run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Start {
-    /// All three have just started with blank ballots, and nobody has heard of anybody.
+    /// All three nodes have just started with blank ballots and know nothing of each other.
     Cold,
-    /// All three have blank ballots, their boot windows are over, and nobody leads.
+    /// All three nodes have blank ballots, their boot windows are over, and no node leads.
     Idle,
-    /// Node 0 serves in term 1, and both others have just promised.
+    /// Node 0 serves in term 1, and both other nodes have just made a promise.
     Serving,
 }
 
-/// Who may have to wait for the answers to its questions.
+/// Which nodes may get the responses to their pre-vote requests late.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum SlowAnswers {
     Never,
-    /// Nodes that were started again, and to them the first so many answers: those can end their boot windows, and settle
-    /// their lost ballots.
+    /// Restarted nodes only, and only this number of first responses. Those can end their boot
+    /// windows and recover their lost ballots.
     ToRestarted(u8),
     Always,
 }
 
-/// What one run may do.
+/// What can happen in one run.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent choices, not a state in disguise")]
 pub(super) struct Bounds {
     pub(super) start: Start,
-    /// Nobody goes to a later term than this.
+    /// Highest term of the run.
     pub(super) terms: u64,
-    /// How many processes are killed. They may start again at any later time, with their ballots.
+    /// Number of processes that are killed. They may restart at any later time, with their ballots.
     pub(super) kills: u8,
-    /// Whose process may be killed and whose clock may lag, if not everybody's.
+    /// The only node whose process may be killed and whose clock may lag. `None` stands for all
+    /// nodes.
     pub(super) faulty_node: Option<u8>,
-    /// Whether time passes. What it takes no time to break is found sooner without.
+    /// Whether time passes. Violations that need no time are found sooner without it.
     pub(super) time_passes: bool,
-    /// Whether who was killed starts again.
+    /// Whether killed nodes restart.
     pub(super) restarts: bool,
-    /// How many of the killed find their ballots gone.
+    /// Number of killed nodes that lose their ballots.
     pub(super) wipes: u8,
-    /// How many leaders or followers are asked to stop: a leader hands over or resigns, no matter when it then ends.
+    /// Number of nodes that are asked to stop. A leader hands over or resigns, at whatever time it
+    /// then ends.
     pub(super) stops: u8,
-    /// How many ticks each node's clock may miss.
+    /// Number of ticks that each node's clock may miss.
     pub(super) clock_skips: u8,
-    /// How many writes are slow: other things happen, or the process dies, before or after they are on disk.
+    /// Number of slow writes. Other steps happen, or the process dies, before or after the ballot
+    /// is on disk.
     pub(super) slow_writes: u8,
-    /// Whose questions are answered in as much time as everything else takes. Others are answered at once or never.
+    /// Which responses may arrive at any later time. Other responses arrive at once or never.
     pub(super) slow_answers: SlowAnswers,
-    /// Whether the death of a process is seen as an orderly end of its links (rule 5), and not as silence.
+    /// Whether the death of a process is seen as an orderly end of its links (rule 5), and not as
+    /// silence.
     pub(super) orderly_ends: bool,
-    /// Whether words of terms that their receiver has passed arrive too. If not, they are lost.
+    /// Whether messages of terms that their receiver has passed arrive. If not, they are lost.
     pub(super) stale_messages: bool,
     pub(super) bug: Option<Bug>,
-    /// What was come across; shared by all states.
+    /// Milestones of the run, shared by all states.
     pub(super) milestones: Arc<Milestones>,
 }
 
 impl Bounds {
-    /// A run in which nothing goes wrong but that words are late, lost or out of order, and nodes slow.
+    /// A run without faults, except that messages are late, lost or out of order, and nodes are
+    /// slow.
     pub(super) fn quiet(start: Start) -> Self {
         Self {
             start,
@@ -121,16 +129,16 @@ impl Bounds {
         self.faulty_node.is_none_or(|faulty_node| faulty_node == node)
     }
 
-    /// Whether the next answer to `asker` is slow, after so many that were.
-    pub(super) fn is_slow_to_answer(&self, asker: Process, used: u8) -> bool {
+    /// Whether the next response to `requester` is slow, after `used` slow ones.
+    pub(super) fn is_slow_to_answer(&self, requester: Process, used: u8) -> bool {
         match self.slow_answers {
             SlowAnswers::Never => false,
-            SlowAnswers::ToRestarted(most) => asker.boot > FIRST_BOOT && used < most,
+            SlowAnswers::ToRestarted(most) => requester.boot > FIRST_BOOT && used < most,
             SlowAnswers::Always => true,
         }
     }
 
-    /// What `node` goes by; the same for all but for two bugs.
+    /// Rules of `node`. They are the same for all nodes, except with two of the bugs.
     pub(super) fn rules(&self, node: u8) -> Rules {
         let v = match self.bug {
             Some(Bug::LeaseAsLongAsPromise) if node == 0 => 1440,
@@ -140,43 +148,44 @@ impl Bounds {
         rules(node, v)
     }
 
-    /// Before this it makes no difference to any node when a heartbeat was sent.
-    pub(super) fn oldest_beat(&self) -> BootMs {
+    /// No node distinguishes heartbeats that were sent before this moment.
+    pub(super) fn oldest_heartbeat(&self) -> BootMs {
         let looks_back = (0..NODES).map(|node| self.rules(node).max_lookback_ms()).max();
         BootMs(NOW.0 - looks_back.unwrap_or_default())
     }
 
-    /// Whatever was asked at this moment is not waited for any more.
+    /// No node waits for responses to requests of this moment or earlier.
     pub(super) fn oldest_asked(&self) -> BootMs {
         BootMs(NOW.0 - self.rules(0).timings.net_timeout_ms - 1)
     }
 }
 
-/// Bugs that must be found. They are planted around the machine, so that the machine needs no switches for them.
+/// Seeded bugs that the check must find. They are injected around the machine, so that the machine
+/// needs no switches for them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Bug {
     /// The leader's lease is as long as the promises: its V is 6/5 of the others'.
     LeaseAsLongAsPromise,
-    /// Node 0 has other timings than the rest, and they let it in.
+    /// Node 0 has other timings than the other nodes, and they admit it.
     DifferentTimings,
-    /// A node that starts holds still for no time: it is told at once that nobody leads.
+    /// A node that starts has no boot window: it is told at once that no node leads.
     NoBootWindow,
     /// The lease counts from the receipt of an acknowledgement.
     LeaseFromReceipt,
-    /// A leader that hands over goes on leading.
+    /// A leader continues to lead after a handover.
     HandoverKeepsLease,
-    /// The vote is not on disk, only the term.
+    /// The term is on disk, but the vote is not.
     VolatileVote,
     /// A living leader ends a link in order, without a Bye.
     ClosesWithoutBye,
-    /// A node that lost its ballot begins with a blank one.
+    /// A node that lost its ballot starts with a blank one.
     WipedNodeVotes,
-    /// An end of stream voids whatever was promised.
-    EndVoidsAnyPromise,
-    /// An end of stream is taken for the death of whoever is at that address now.
+    /// An end of stream releases any promise.
+    EndReleasesAnyPromise,
+    /// An end of stream counts as the death of the process that has that address now.
     EndByAddress,
-    /// An end of stream makes a node forget its vote along with the promise.
+    /// An end of stream makes a node forget its vote together with the promise.
     EndClearsVote,
-    /// One node's word that it does not lead ends the boot window.
+    /// The report of one node that it does not lead ends the boot window.
     OnePeerEndsWindow,
 }

@@ -1,4 +1,4 @@
-//! Every planted bug must be found: a check that cannot fail proves nothing.
+//! Every seeded bug must be found. A check that cannot fail proves nothing.
 
 use super::bounds::{Bounds, Bug, Start};
 use super::check::expect_violation;
@@ -69,9 +69,13 @@ fn a_wiped_node_that_votes_at_once_is_found() {
 }
 
 #[test]
-fn an_end_that_voids_any_promise_is_found() {
-    let bounds =
-        Bounds { kills: 1, faulty_node: Some(2), time_passes: false, ..with_bug(Bug::EndVoidsAnyPromise, Start::Idle) };
+fn an_end_that_releases_any_promise_is_found() {
+    let bounds = Bounds {
+        kills: 1,
+        faulty_node: Some(2),
+        time_passes: false,
+        ..with_bug(Bug::EndReleasesAnyPromise, Start::Idle)
+    };
     expect_violation("end voids any promise", bounds, "I2");
 }
 

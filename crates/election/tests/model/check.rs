@@ -1,4 +1,4 @@
-//! Runs the checker and says what it saw.
+//! Runs the model checker and reports the result.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,15 +10,16 @@ use tokio::time::Instant;
 use super::bounds::Bounds;
 use super::milestones::Milestone;
 
-/// What is too much to be explored to the end ends at as many states: those that wait take some gigabytes by then.
+/// Largest number of states of a run that cannot be explored completely. The queue of states takes
+/// some gigabytes by then.
 const MAX_STATES: usize = 3_000_000;
 
-/// How many steps a walk has.
+/// Number of steps of one random walk.
 const WALK_STEPS: usize = 150;
 
 struct Explored<C> {
     checker: C,
-    /// Of how many states every step was taken.
+    /// Number of states whose steps were all taken.
     expanded_states: usize,
 }
 
@@ -30,7 +31,7 @@ fn explore(name: &str, bounds: Bounds, threads: usize, time: Option<Duration>) -
         None => checker,
     };
     let checker = checker.spawn_bfs().join();
-    // Read at once: to show a path, the checker takes its steps again.
+    // Read the number now. The checker takes steps again when it reconstructs a path.
     let expanded_states = milestones.expanded_states();
     let (states, depth) = (checker.unique_state_count(), checker.max_depth());
     let end = if expanded_states == states { "" } else { ", not to the end" };
@@ -45,29 +46,30 @@ fn assert_no_violation(name: &str, checker: &impl Checker<Bounds>) {
     }
 }
 
-/// Explores every state within the bounds. Somebody must have served in every term up to `served`, and `required` must
-/// have been come across: a run in which nothing happens proves nothing.
+/// Explores every state within the bounds. In every term up to `served` a node must have served,
+/// and all `required` milestones must be reached. A run in which nothing happens proves nothing.
 pub(super) fn explore_all(name: &str, bounds: Bounds, served: u64, required: &[Milestone]) {
     let milestones = Arc::clone(&bounds.milestones);
     let Explored { checker, expanded_states } = explore(name, bounds, 1, None);
     assert_no_violation(name, &checker);
-    assert_eq!(expanded_states, checker.unique_state_count(), "{name}: not explored to the end");
+    assert_eq!(expanded_states, checker.unique_state_count(), "{name}: not explored completely");
     for term in 1..=served {
         let wanted = format!("serving in term {term}");
-        assert!(checker.discoveries().contains_key(wanted.as_str()), "{name}: nobody ever was {wanted}");
+        assert!(checker.discoveries().contains_key(wanted.as_str()), "{name}: no node was {wanted}");
     }
     for milestone in required {
-        assert!(milestones.reached(*milestone), "{name}: never came across {milestone:?}");
+        assert!(milestones.reached(*milestone), "{name}: never reached {milestone:?}");
     }
 }
 
-/// Explores for a while, breadth first, what is too much to be explored to the end in every test.
+/// Explores a run that is too large for every test, breadth first, for a limited time.
 pub(super) fn explore_for(name: &str, bounds: Bounds, time: Duration) {
-    // The checker heeds the time only with more than one thread.
+    // The checker respects the time limit only with more than one thread.
     assert_no_violation(name, &explore(name, bounds, 2, Some(time)).checker);
 }
 
-/// Takes steps at random for a while: much deeper than any exploration gets, and never everywhere.
+/// Takes random steps for a limited time. It reaches much greater depths than an exploration, but
+/// not every state.
 pub(super) fn random_walk(name: &str, bounds: &Bounds, time: Duration) {
     let properties = bounds.properties();
     let deadline = Instant::now() + time;
@@ -94,11 +96,11 @@ pub(super) fn random_walk(name: &str, bounds: &Bounds, time: Duration) {
     println!("{name}: {walks} walks, {taken} steps");
 }
 
-/// Explores until `property` is broken.
+/// Explores until `property` is violated.
 pub(super) fn expect_violation(name: &str, bounds: Bounds, property: &str) {
     let checker = explore(name, bounds, 1, None).checker;
     let violated = checker.discoveries().into_iter().find(|(found, _)| found.starts_with(property));
-    let (property, path) = violated.unwrap_or_else(|| panic!("{name}: the planted bug was not found"));
+    let (property, path) = violated.unwrap_or_else(|| panic!("{name}: the seeded bug was not found"));
     let steps = path.into_actions();
     println!("{name}: breaks {property} in {} steps", steps.len());
 }

@@ -1,5 +1,7 @@
-//! What is too large to be explored to the end in every test. `ROLLCALL_MODEL_SECONDS` is about how long each of the two
-//! tests takes; in `cargo test` there are a few seconds for them, so that they are known to work.
+//! Runs that are too large to be explored completely in every test.
+//!
+//! `ROLLCALL_MODEL_SECONDS` sets how long each of the two tests takes. The default is a few
+//! seconds, which shows that the runs work.
 
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ fn time() -> Duration {
     Duration::from_secs(seconds.map_or(SECONDS, |seconds| seconds.parse().expect("a number of seconds")))
 }
 
-/// Smaller ones first: the time that they leave is for the others.
+/// Smaller runs come first, so that later ones can use the time that they leave.
 fn larger() -> Vec<(&'static str, Bounds)> {
     let serving = || Bounds::quiet(Start::Serving);
     let idle = || Bounds::quiet(Start::Idle);
@@ -64,19 +66,19 @@ fn larger() -> Vec<(&'static str, Bounds)> {
 }
 
 #[test]
-fn larger_bounds_break_nothing_as_far_as_there_is_time_to_explore_them() {
+fn larger_runs_break_no_invariant_within_the_time_limit() {
     let larger = larger();
     let mut left = u32::try_from(larger.len()).expect("a handful");
-    let (orderly_ends, share) = (Instant::now() + time(), time() / left);
+    let (deadline, share) = (Instant::now() + time(), time() / left);
     for (name, bounds) in larger {
-        // What the ones before did not need, and no less than each would get of it all.
-        explore_for(name, bounds, share.max(orderly_ends.saturating_duration_since(Instant::now()) / left));
+        // The time that the earlier runs left, and at least an equal share of the total.
+        explore_for(name, bounds, share.max(deadline.saturating_duration_since(Instant::now()) / left));
         left -= 1;
     }
 }
 
 #[test]
-fn everything_at_once_breaks_nothing_in_steps_at_random() {
+fn random_walks_with_all_faults_break_no_invariant() {
     let bounds = Bounds {
         terms: 6,
         kills: 3,

@@ -1,36 +1,37 @@
-//! What a run came across. It is no part of the state, so that it does not tell apart what is alike.
+//! Milestones that a run has reached. They are not part of the state, because they must not
+//! distinguish equal states.
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use rollcall_election::machine::{LogEvent, StepDownReason};
 
-/// Something that a run is there to come across: one in which it never happens proves nothing about it.
+/// Milestone of a run. A run that does not reach it proves nothing about it.
 #[derive(Clone, Copy, Debug)]
 #[repr(u32)]
 pub(super) enum Milestone {
-    /// A boot window was over because it had lasted long enough.
+    /// A boot window ended because its time was over.
     BootWindowExpired,
-    /// A boot window was over because everybody had said that they do not lead.
+    /// A boot window ended because all other nodes had reported that they do not lead.
     BootWindowEndedEarly,
-    /// The others' word settled what a node may do that lost its ballot.
+    /// A lost ballot was recovered from the reports of the other nodes.
     LostBallotRecovered,
     /// A node that had lost its ballot voted again.
     WipedNodeVoted,
-    /// A node that was started again voted.
+    /// A restarted node voted.
     RestartedNodeVoted,
-    /// A node that was started again served.
+    /// A restarted node served.
     RestartedNodeServed,
-    /// A leader of a later term served after a node had been started again.
+    /// A leader of a later term served after a node had restarted.
     SuccessorServedAfterRestart,
     /// A leader stepped down because it lost its majority.
     MajorityLost,
-    /// A leader told another to stand.
+    /// A leader asked another node to take over.
     HandedOver,
-    /// A follower heard its leader resign.
+    /// A follower received the resignation of its leader.
     Resigned,
-    /// A follower saw its leader's process end.
+    /// A follower saw the end of its leader's process.
     LeaderDied,
-    /// A word of a term that its receiver had passed arrived.
+    /// A message of a term that its receiver had passed arrived.
     StaleMessageArrived,
 }
 
@@ -41,7 +42,7 @@ pub(super) struct Milestones {
 }
 
 impl Milestones {
-    pub(super) fn receivers(&self, milestone: Milestone) {
+    pub(super) fn reach(&self, milestone: Milestone) {
         let bit = 1 << milestone as u32;
         if self.milestones.load(Ordering::Relaxed) & bit == 0 {
             self.milestones.fetch_or(bit, Ordering::Relaxed);
@@ -54,25 +55,25 @@ impl Milestones {
 
     pub(super) fn record(&self, note: LogEvent) {
         match note {
-            LogEvent::BootWindowEnded { early: true } => self.receivers(Milestone::BootWindowEndedEarly),
-            LogEvent::BootWindowEnded { early: false } => self.receivers(Milestone::BootWindowExpired),
-            LogEvent::BallotRecovered { .. } => self.receivers(Milestone::LostBallotRecovered),
+            LogEvent::BootWindowEnded { early: true } => self.reach(Milestone::BootWindowEndedEarly),
+            LogEvent::BootWindowEnded { early: false } => self.reach(Milestone::BootWindowExpired),
+            LogEvent::BallotRecovered { .. } => self.reach(Milestone::LostBallotRecovered),
             LogEvent::SteppedDown { reason: StepDownReason::LostMajority, .. } => {
-                self.receivers(Milestone::MajorityLost)
+                self.reach(Milestone::MajorityLost);
             }
-            LogEvent::HandoverStarted { .. } => self.receivers(Milestone::HandedOver),
-            LogEvent::LeaderResigned { .. } => self.receivers(Milestone::Resigned),
-            LogEvent::LeaderDied { .. } => self.receivers(Milestone::LeaderDied),
+            LogEvent::HandoverStarted { .. } => self.reach(Milestone::HandedOver),
+            LogEvent::LeaderResigned { .. } => self.reach(Milestone::Resigned),
+            LogEvent::LeaderDied { .. } => self.reach(Milestone::LeaderDied),
             _ => {}
         }
     }
 
-    /// A state's steps are asked for.
+    /// Counts a state whose steps are enumerated.
     pub(super) fn count_expanded_state(&self) {
         self.expanded_states.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Of how many states all steps were asked for.
+    /// Number of states whose steps were enumerated.
     pub(super) fn expanded_states(&self) -> usize {
         self.expanded_states.load(Ordering::Relaxed)
     }

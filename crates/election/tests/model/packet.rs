@@ -1,15 +1,15 @@
-//! What is on its way between two processes.
+//! Packets between two processes.
 
 use rollcall_core::{BootMs, MAX_NODES, MemberRole, Term};
 use rollcall_election::{Message, NodeId, PreVoteResp, Process};
 
 use super::bounds::{Bounds, Bug};
 
-/// Something on its way. It arrives at any later time, in any order, or never.
+/// Packet between two processes. It arrives at any later time, in any order, or never.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Packet {
     pub(super) from: Process,
-    /// The process at the other end of the link: what was on its way to a process that died is lost.
+    /// Process at the other end of the link. If it dies, the packet is lost.
     pub(super) to: Process,
     pub(super) content: Content,
 }
@@ -22,7 +22,7 @@ pub(super) enum Content {
 }
 
 impl Packet {
-    /// The same packet after `passed` milliseconds on each node's clock, as `Machine::normalized` does it.
+    /// The same packet after `passed` milliseconds on each node's clock, see `Machine::normalized`.
     pub(super) fn normalized(mut self, passed: &[u64; MAX_NODES], bounds: &Bounds) -> Self {
         let (from, to) = (self.from.node, self.to.node);
         let moved = |clock: NodeId, time: BootMs| BootMs(time.0.saturating_sub(passed[usize::from(clock.0)]));
@@ -30,8 +30,8 @@ impl Packet {
             match message {
                 Message::Vote { asked_at, .. } => *asked_at = moved(from, *asked_at).max(bounds.oldest_asked()),
                 Message::VoteResp { asked_at, .. } => *asked_at = moved(to, *asked_at).max(bounds.oldest_asked()),
-                Message::Heartbeat { sent_at, .. } => *sent_at = moved(from, *sent_at).max(bounds.oldest_beat()),
-                Message::Ack { sent_at, .. } => *sent_at = moved(to, *sent_at).max(bounds.oldest_beat()),
+                Message::Heartbeat { sent_at, .. } => *sent_at = moved(from, *sent_at).max(bounds.oldest_heartbeat()),
+                Message::Ack { sent_at, .. } => *sent_at = moved(to, *sent_at).max(bounds.oldest_heartbeat()),
                 Message::PreVote { .. }
                 | Message::PreVoteResp(_)
                 | Message::Nominate { .. }
@@ -42,9 +42,9 @@ impl Packet {
         self
     }
 
-    /// Whether `newer`, on the same link, makes this one lost: a later heartbeat or acknowledgement of the same term. It
-    /// costs the voter the same promise and gains the leader a longer lease, so whoever wants to break the rules would
-    /// rather have the newer one arrive.
+    /// Whether this packet is lost because of `newer` on the same link: a later heartbeat or
+    /// acknowledgement of the same term. The newer one takes the same promise from the voter and
+    /// gives the leader a longer lease. So a violation is at least as likely with the newer one.
     pub(super) fn is_superseded_by(&self, newer: &Self) -> bool {
         let (Content::Message(old), Content::Message(new)) = (self.content, newer.content) else { return false };
         let same_kind = match (old, new) {
@@ -55,17 +55,18 @@ impl Packet {
         same_kind && self.from == newer.from && self.to == newer.to
     }
 
-    /// The answer to a question that is not the asker's latest any more: `Machine::normalized` gives the latest an odd number.
-    pub(super) fn expire_round(&mut self, asker: Process) {
+    /// Marks the response to a pre-vote round that is not the latest one. `Machine::normalized`
+    /// gives the latest round an odd number.
+    pub(super) fn expire_round(&mut self, requester: Process) {
         if let Content::Message(Message::PreVoteResp(answer)) = &mut self.content
-            && self.to == asker
+            && self.to == requester
         {
             answer.round -= answer.round % 2;
         }
     }
 
-    /// Whether the receiver, whose term is `term`, has passed the term that this is about, or it only tells of one, or
-    /// nobody waits for what would follow.
+    /// Whether the packet is outdated for a receiver in `term`: it belongs to a past term, only
+    /// reports a term, or no node waits for its effect.
     pub(super) fn is_stale(&self, term: Term, bounds: &Bounds) -> bool {
         if self.never_expires(bounds) {
             return false;
@@ -74,10 +75,12 @@ impl Packet {
         match message {
             Message::VoteResp { granted: false, .. } => true,
             Message::Vote { asked_at, .. } if asked_at == bounds.oldest_asked() => true,
-            Message::Heartbeat { sent_at, .. } | Message::Ack { sent_at, .. } if sent_at == bounds.oldest_beat() => {
+            Message::Heartbeat { sent_at, .. } | Message::Ack { sent_at, .. }
+                if sent_at == bounds.oldest_heartbeat() =>
+            {
                 true
             }
-            Message::Ack { term: told, .. } => told != term,
+            Message::Ack { term: acked, .. } => acked != term,
             Message::Vote { term: of, .. }
             | Message::VoteResp { term: of, .. }
             | Message::Heartbeat { term: of, .. }
@@ -88,18 +91,18 @@ impl Packet {
         }
     }
 
-    /// With a lease that counts from the receipt, no acknowledgement is ever too old.
+    /// With a lease that counts from the receipt, an acknowledgement never gets too old.
     fn never_expires(&self, bounds: &Bounds) -> bool {
         bounds.bug == Some(Bug::LeaseFromReceipt) && matches!(self.content, Content::Message(Message::Ack { .. }))
     }
 
-    /// Whether, once it changes nothing at its receiver, it never will.
+    /// Whether a packet that has no effect at its receiver now will never have one.
     pub(super) fn stays_useless(&self, bounds: &Bounds) -> bool {
         match self.content {
             _ if self.never_expires(bounds) => false,
             Content::Message(Message::VoteResp { .. } | Message::Ack { .. }) => true,
-            // A node that does not ask, has no window and remembers its votes learns nothing from it; from a leader,
-            // nobody who only waits for its window does.
+            // A response of a past round is useless for a node that does not ask, has no boot
+            // window and has its ballot. A leader's response never ends a boot window.
             Content::Message(Message::PreVoteResp(answer)) => {
                 answer.round % 2 == 0 || answer.role == MemberRole::Leader
             }
@@ -108,7 +111,7 @@ impl Packet {
     }
 }
 
-/// An answer without the name of the leader: only clients are sent there, no rule looks at it.
+/// The response without the leader's name. No rule uses it: it is only for clients.
 pub(super) fn without_hint(answer: PreVoteResp) -> Message {
     Message::PreVoteResp(PreVoteResp { leader: None, ..answer })
 }

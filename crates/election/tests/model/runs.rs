@@ -1,57 +1,57 @@
-//! The runs without a bug that are explored to the end of their bounds.
+//! Runs without bugs that are explored completely.
 
 use super::bounds::{Bounds, SlowAnswers, Start};
 use super::check::explore_all;
 use super::milestones::Milestone;
 
 #[test]
-fn messages_that_are_late_or_lost_break_nothing() {
+fn late_and_lost_messages_break_no_invariant() {
     explore_all("quiet", Bounds::quiet(Start::Serving), 2, &[Milestone::MajorityLost]);
 }
 
 #[test]
-fn a_third_leader_breaks_nothing() {
+fn a_third_leader_breaks_no_invariant() {
     explore_all("third term", Bounds { terms: 3, ..Bounds::quiet(Start::Serving) }, 3, &[Milestone::MajorityLost]);
 }
 
 #[test]
-fn a_first_election_with_every_vote_late_or_lost_breaks_nothing() {
+fn a_first_election_with_every_vote_late_or_lost_breaks_no_invariant() {
     explore_all("idle", Bounds { terms: 1, ..Bounds::quiet(Start::Idle) }, 1, &[]);
 }
 
 #[test]
-fn a_first_election_in_which_processes_die_and_return_has_one_winner() {
+fn a_first_election_with_restarts_has_one_winner() {
     let bounds = Bounds { terms: 1, kills: 1, faulty_node: Some(1), time_passes: false, ..Bounds::quiet(Start::Idle) };
     explore_all("idle, kill", bounds, 1, &[Milestone::RestartedNodeVoted]);
 }
 
 #[test]
-fn a_cold_start_breaks_nothing() {
+fn a_cold_start_breaks_no_invariant() {
     let bounds = Bounds { terms: 1, ..Bounds::quiet(Start::Cold) };
     explore_all("cold", bounds, 1, &[Milestone::BootWindowExpired, Milestone::BootWindowEndedEarly]);
 }
 
 #[test]
-fn a_clock_that_lags_breaks_nothing() {
+fn a_lagging_clock_breaks_no_invariant() {
     let bounds = Bounds { clock_skips: 1, faulty_node: Some(0), ..Bounds::quiet(Start::Serving) };
     explore_all("drift", bounds, 2, &[Milestone::MajorityLost]);
 }
 
 #[test]
 fn a_leader_that_dies_for_good_is_replaced_at_once() {
-    // Time stands still, so only the proof of death can have voided the promises.
+    // Time does not pass, so only the proof of death can have released the promises.
     let bounds = Bounds { kills: 1, restarts: false, time_passes: false, ..Bounds::quiet(Start::Serving) };
     explore_all("death at once", bounds, 2, &[Milestone::LeaderDied]);
 }
 
 #[test]
-fn a_process_that_dies_for_good_breaks_nothing() {
+fn a_process_that_dies_for_good_breaks_no_invariant() {
     let bounds = Bounds { kills: 1, restarts: false, ..Bounds::quiet(Start::Serving) };
     explore_all("death", bounds, 2, &[Milestone::LeaderDied, Milestone::MajorityLost]);
 }
 
 #[test]
-fn a_process_that_dies_and_returns_at_once_breaks_nothing() {
+fn a_process_that_restarts_at_once_breaks_no_invariant() {
     let bounds = Bounds { kills: 1, time_passes: false, ..Bounds::quiet(Start::Serving) };
     explore_all(
         "restart at once",
@@ -61,7 +61,8 @@ fn a_process_that_dies_and_returns_at_once_breaks_nothing() {
     );
 }
 
-/// What happens around a node that was started again while time passes: all that can become of its boot window.
+/// Milestones around a restarted node while time passes: everything that can happen to its boot
+/// window.
 const RESTART_MILESTONES: [Milestone; 4] = [
     Milestone::BootWindowExpired,
     Milestone::BootWindowEndedEarly,
@@ -70,19 +71,19 @@ const RESTART_MILESTONES: [Milestone; 4] = [
 ];
 
 #[test]
-fn a_follower_that_returns_at_any_time_votes_for_no_second_leader() {
+fn a_restarted_follower_votes_for_no_second_leader() {
     let bounds = Bounds { kills: 1, orderly_ends: false, faulty_node: Some(1), ..Bounds::quiet(Start::Serving) };
     explore_all("restart of a follower", bounds, 2, &RESTART_MILESTONES);
 }
 
 #[test]
-fn a_leader_that_returns_at_any_time_votes_for_no_second_leader() {
+fn a_restarted_leader_votes_for_no_second_leader() {
     let bounds = Bounds { kills: 1, orderly_ends: false, faulty_node: Some(0), ..Bounds::quiet(Start::Serving) };
     explore_all("restart of the leader", bounds, 2, &RESTART_MILESTONES);
 }
 
 #[test]
-fn answers_that_reach_a_returned_node_late_end_its_window_no_sooner_than_they_may() {
+fn late_answers_do_not_end_the_boot_window_of_a_restarted_node_too_early() {
     let bounds = Bounds {
         kills: 1,
         faulty_node: Some(0),
@@ -94,27 +95,28 @@ fn answers_that_reach_a_returned_node_late_end_its_window_no_sooner_than_they_ma
 }
 
 #[test]
-fn a_handover_breaks_nothing() {
+fn a_handover_breaks_no_invariant() {
     let bounds = Bounds { stops: 1, ..Bounds::quiet(Start::Serving) };
     explore_all("handover", bounds, 2, &[Milestone::HandedOver, Milestone::Resigned]);
 }
 
 #[test]
-fn handovers_and_a_restart_break_nothing() {
+fn handovers_and_a_restart_break_no_invariant() {
     let bounds = Bounds { terms: 3, kills: 1, stops: 1, time_passes: false, ..Bounds::quiet(Start::Serving) };
     explore_all("handover, restart", bounds, 3, &[Milestone::HandedOver, Milestone::SuccessorServedAfterRestart]);
 }
 
 #[test]
-fn words_of_a_term_that_is_over_are_ignored() {
-    // Two handovers while time stands still: whatever the first two leaders said may arrive when the third one leads.
+fn messages_of_a_past_term_are_ignored() {
+    // Two handovers while time does not pass. Any message of the first two leaders may arrive while
+    // the third one leads.
     let bounds =
         Bounds { terms: 3, stops: 2, stale_messages: true, time_passes: false, ..Bounds::quiet(Start::Serving) };
     explore_all("stale words", bounds, 3, &[Milestone::StaleMessageArrived, Milestone::HandedOver]);
 }
 
 #[test]
-fn a_vote_that_is_slow_to_reach_the_disk_breaks_nothing() {
+fn a_slow_ballot_write_breaks_no_invariant() {
     let bounds = Bounds {
         terms: 1,
         slow_writes: 2,
@@ -128,7 +130,7 @@ fn a_vote_that_is_slow_to_reach_the_disk_breaks_nothing() {
 
 #[test]
 fn a_wiped_node_helps_elect_no_second_leader_of_a_term() {
-    // The bounds in which the bug of a wiped node that votes at once is found.
+    // The bounds in which the bug `WipedNodeVotes` is found.
     let bounds =
         Bounds { terms: 1, kills: 1, wipes: 1, faulty_node: Some(1), time_passes: false, ..Bounds::quiet(Start::Idle) };
     explore_all("wiped", bounds, 1, &[]);

@@ -1,4 +1,5 @@
-//! How bugs are planted around the machine: it is told what a buggy one would have told itself.
+//! Injection of the seeded bugs around the machine: it gets the events that a buggy machine would
+//! cause.
 
 use rollcall_core::{Load, MemberRole, Term};
 use rollcall_election::machine::{Event, Machine};
@@ -9,10 +10,10 @@ use super::packet::Content;
 use super::world::{LiveNode, NO_TIME_PASSED, World, others};
 
 impl World {
-    /// The word of `of` that it does not lead, which it never gave.
+    /// A forged report of `of` that it does not lead.
     fn forged_answer(&self, of: u8, to: u8) -> Event {
         let answer = PreVoteResp {
-            asker: self.process(to).boot,
+            requester: self.process(to).boot,
             round: 0,
             granted: false,
             ready: false,
@@ -31,7 +32,7 @@ impl World {
         }
     }
 
-    /// What follows an answer that `message` may be.
+    /// The forged events that follow `message`, if it is a pre-vote response.
     pub(super) fn forged_answers(
         &self,
         bounds: &Bounds,
@@ -39,9 +40,9 @@ impl World {
         to: u8,
         message: &Message,
     ) -> impl Iterator<Item = Event> + use<> {
-        let orderly_ends = bounds.bug == Some(Bug::OnePeerEndsWindow)
+        let ends_window = bounds.bug == Some(Bug::OnePeerEndsWindow)
             && matches!(message, Message::PreVoteResp(answer) if answer.role != MemberRole::Leader);
-        let third = others(to).find(|node| *node != from.node.0).filter(|_| orderly_ends);
+        let third = others(to).find(|node| *node != from.node.0).filter(|_| ends_window);
         third.map(|third| self.forged_answer(third, to)).into_iter()
     }
 
@@ -78,12 +79,12 @@ impl World {
             .live_node(node)
             .and_then(|live_node| live_node.machine.leader())
             .map(|(leader, _)| self.process(leader.0));
-        let taken_for = match bounds.bug {
-            Some(Bug::EndVoidsAnyPromise) => leader.unwrap_or(of),
+        let reported = match bounds.bug {
+            Some(Bug::EndReleasesAnyPromise) => leader.unwrap_or(of),
             Some(Bug::EndByAddress) => self.process(of.node.0),
             _ => of,
         };
-        self.feed(bounds, node, Event::EndOfStream(taken_for), NodeSet::default());
+        self.feed(bounds, node, Event::EndOfStream(reported), NodeSet::default());
         if bounds.bug == Some(Bug::EndClearsVote) && leader == Some(of) {
             self.clear_vote(bounds, node);
         }
@@ -98,13 +99,13 @@ impl World {
         self.end_window(bounds, node);
     }
 
-    /// Bugs that are an event of their own.
+    /// Injects a bug that is a separate event.
     pub(super) fn inject_bug(&mut self, bug: Bug, leader: u8) {
         let term = self.live_node(leader).map(LiveNode::term).unwrap_or_default();
         for other in others(leader) {
             match bug {
                 Bug::HandoverKeepsLease => {
-                    self.send_packet(leader, NodeId(other), Content::Message(Message::StandNow { term }))
+                    self.send_packet(leader, NodeId(other), Content::Message(Message::StandNow { term }));
                 }
                 Bug::ClosesWithoutBye => self.send_packet(leader, NodeId(other), Content::EndOfStream),
                 _ => {}

@@ -1,4 +1,4 @@
-//! What may happen next.
+//! Steps that are possible in a state, and their effects.
 
 use rollcall_core::{MAX_NODES, Term};
 use rollcall_election::machine::{Event, Machine};
@@ -10,52 +10,38 @@ use super::milestones::Milestone;
 use super::packet::{Content, Packet};
 use super::world::{LiveNode, NO_TIME_PASSED, Violation, World, others};
 
-/// One step of a run. `receivers`: who hears the questions that follow from it; their answers come back at once, or when
-/// answers are slow, later.
+/// One step of a run. `receivers` are the nodes that receive the pre-vote requests of the step.
+/// Their responses arrive at once, or later if responses are slow.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Step {
-    /// A tick passes on every clock but one.
-    Tick {
-        except: Option<u8>,
-    },
+    /// A tick passes on every clock, except on that of `except`.
+    Tick { except: Option<u8> },
+    /// A packet arrives.
     Deliver(Packet),
-    Wake {
-        node: u8,
-        receivers: NodeSet,
-    },
-    /// What was being written is on disk.
-    Write {
-        node: u8,
-    },
-    /// `written`: whether what was being written gets there.
-    Kill {
-        node: u8,
-        written: bool,
-    },
-    Boot {
-        node: u8,
-        wiped: bool,
-        receivers: NodeSet,
-    },
-    Stop {
-        node: u8,
-    },
-    Drained {
-        node: u8,
-    },
-    Bug {
-        leader: u8,
-    },
+    /// The timer of a node fires.
+    Wake { node: u8, receivers: NodeSet },
+    /// The ballot that is being written is on disk.
+    Write { node: u8 },
+    /// The process dies. `written` tells whether the ballot that is being written reaches the disk.
+    Kill { node: u8, written: bool },
+    /// A killed node starts again. `wiped` tells whether it has lost its ballot.
+    Boot { node: u8, wiped: bool, receivers: NodeSet },
+    /// A leader is asked to stop.
+    Stop { node: u8 },
+    /// The requests in progress at a handover are answered.
+    Drained { node: u8 },
+    /// The seeded bug happens, if it is a separate event.
+    Bug { leader: u8 },
 }
 
 impl Bounds {
     fn boot(&self, world: &mut World, node: u8, wiped: bool, receivers: NodeSet) {
-        let place = usize::from(node);
+        let index = usize::from(node);
         let ballot = world.ballot_at_start(self, node, wiped);
-        world.disks[place] = ballot;
-        world.boots[place] += 1;
+        world.disks[index] = ballot;
+        world.boots[index] += 1;
         let machine = Machine::new(self.rules(node), world.process(node).boot, ballot, NOW);
-        world.live_nodes[place] = Some(LiveNode::new(&machine, &NO_TIME_PASSED));
+        world.live_nodes[index] = Some(LiveNode::new(&machine, &NO_TIME_PASSED));
         let process = world.process(node);
         for other in others(node).filter(|other| world.live_node(*other).is_some()).collect::<Vec<_>>() {
             world.feed(self, other, Event::LinkDown(process.node), NodeSet::default());
@@ -66,10 +52,10 @@ impl Bounds {
         world.started(self, node);
     }
 
-    /// All three have started and told each other that they do not lead.
+    /// All three nodes have started and reported to each other that they do not lead.
     fn idle(&self) -> World {
         let mut world = World::empty(Some(Ballot::default()));
-        // Different timings are no matter of what happens at the start.
+        // Different timings make no difference at the start.
         let bug = self.bug.filter(|bug| matches!(bug, Bug::LeaseAsLongAsPromise | Bug::DifferentTimings));
         let without_bug = Self { bug, slow_answers: SlowAnswers::Never, slow_writes: 0, ..self.clone() };
         for node in 0..NODES {
@@ -78,7 +64,7 @@ impl Bounds {
         world
     }
 
-    /// Node 0 wins the first election and is acknowledged by both others, without a hitch.
+    /// Node 0 wins the first election, and both other nodes acknowledge it.
     fn serving(&self) -> World {
         let mut world = self.idle();
         let without_bug = Self { bug: None, slow_answers: SlowAnswers::Never, slow_writes: 0, ..self.clone() };
@@ -97,7 +83,7 @@ impl Bounds {
         match packet.content {
             Content::Message(message) => {
                 if world.live_node(packet.to.node.0).is_some_and(|live_node| message.term() < live_node.term()) {
-                    self.milestones.receivers(Milestone::StaleMessageArrived);
+                    self.milestones.reach(Milestone::StaleMessageArrived);
                 }
                 world.deliver_message(self, packet.from, packet.to.node.0, message);
             }
@@ -123,30 +109,30 @@ impl Bounds {
     }
 
     fn kill(&self, world: &mut World, node: u8, written: bool) {
-        let place = usize::from(node);
+        let index = usize::from(node);
         world.used.kills += 1;
-        let writing = std::mem::take(&mut world.writing[place]);
+        let writing = std::mem::take(&mut world.writing[index]);
         if let Some(ballot) = writing.first().filter(|_| written) {
             world.write(node, *ballot);
         }
         for other in others(node).filter(|_| self.orderly_ends) {
             world.send_packet(node, NodeId(other), Content::EndOfStream);
         }
-        world.live_nodes[place] = None;
+        world.live_nodes[index] = None;
     }
 
     fn steps_of(&self, world: &World, node: u8, live_node: &LiveNode, steps: &mut Vec<Step>) {
-        let place = usize::from(node);
+        let index = usize::from(node);
         if live_node.machine.next_timer_at() <= NOW {
             let receivers = if live_node.leads() { vec![all()] } else { possible_receivers(world, node, false) };
             steps.extend(receivers.into_iter().map(|receivers| Step::Wake { node, receivers }));
         }
-        if !world.writing[place].is_empty() {
+        if !world.writing[index].is_empty() {
             steps.push(Step::Write { node });
         }
         if world.used.kills < self.kills && self.may_fail(node) {
             steps.push(Step::Kill { node, written: false });
-            if !world.writing[place].is_empty() {
+            if !world.writing[index].is_empty() {
                 steps.push(Step::Kill { node, written: true });
             }
         }
@@ -170,12 +156,13 @@ fn all() -> NodeSet {
     })
 }
 
-/// Every set of living nodes that may hear `node`'s questions; the empty one only where `allow_empty`, or if nobody lives.
+/// Every set of living nodes that may receive `node`'s requests. The empty set is included only
+/// with `allow_empty`, or if no other node lives.
 fn possible_receivers(world: &World, node: u8, allow_empty: bool) -> Vec<NodeSet> {
     let mut sets = vec![NodeSet::default()];
     for other in others(node).filter(|other| world.live_node(*other).is_some()) {
-        for place in 0..sets.len() {
-            let mut set = sets[place];
+        for index in 0..sets.len() {
+            let mut set = sets[index];
             set.insert(NodeId(other));
             sets.push(set);
         }
@@ -245,8 +232,8 @@ impl Model for Bounds {
             }
             Step::Wake { node, receivers } => {
                 world.feed(self, node, Event::TimerFired, receivers);
-                // Where answers come at once or never, a question that came to nothing is left out: it may be asked
-                // again at any later time.
+                // If responses arrive at once or never, a request without effect is left out. The
+                // node may ask again at any later time.
                 let (before, after) = (last.live_node(node)?, world.live_node(node)?);
                 let waits = after.machine.role_state() == RoleState::Candidate && after.term() == before.term();
                 let slow = self.is_slow_to_answer(world.process(node), last.used.slow_answers);
@@ -290,7 +277,7 @@ impl Model for Bounds {
             Property::always("I2: one node serves", |_, world: &World| {
                 world.violation != Some(Violation::TwoNodesServe)
             }),
-            Property::always("I3: what was told of a term is on disk and never goes back", |_, world: &World| {
+            Property::always("I3: every sent term is on disk and never goes back", |_, world: &World| {
                 world.violation != Some(Violation::SentBeforeSaved)
             }),
             Property::always("I4: the serving term only grows", |_, world: &World| {

@@ -1,4 +1,4 @@
-//! The state of a run: three nodes with their disks, and what is on its way between them.
+//! State of a run: three nodes with their disks, and the packets between them.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,7 +14,8 @@ use super::packet::{Content, Packet, without_hint};
 
 pub(super) const NO_TIME_PASSED: [u64; MAX_NODES] = [0; MAX_NODES];
 
-/// A living node. Its hash is kept, because one step changes one node and the checker hashes every state.
+/// A living node. Its hash is stored, because one step changes one node but the checker hashes
+/// every state.
 #[derive(Clone, Debug)]
 pub(super) struct LiveNode {
     pub(super) machine: Arc<Machine>,
@@ -49,13 +50,13 @@ impl PartialEq for LiveNode {
 }
 
 fn fingerprint_of(value: &impl Hash) -> u64 {
-    // The same in every run, so that traces stay the same.
+    // The hash is the same in every run, so that traces stay the same.
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()
 }
 
-/// What a run has used up of its bounds.
+/// How much of its bounds a run has used.
 #[derive(Clone, Debug, Default, Hash, PartialEq)]
 pub(super) struct UsedBudget {
     pub(super) kills: u8,
@@ -63,21 +64,22 @@ pub(super) struct UsedBudget {
     pub(super) stops: u8,
     pub(super) clock_skips: [u8; NODES as usize],
     pub(super) slow_writes: u8,
-    /// Where there is a bound to them.
+    /// Counted only if they are limited.
     pub(super) slow_answers: u8,
-    /// How often the planted bug has struck, where it is an event of its own.
+    /// How often the seeded bug has happened, if it is a separate event.
     pub(super) bugs: u8,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq)]
 pub(super) enum Violation {
-    /// I1.
+    /// Invariant I1.
     TwoLeadersInOneTerm,
-    /// I2.
+    /// Invariant I2.
     TwoNodesServe,
-    /// I3: a term or a vote was told that was not on disk, or what is on disk went back.
+    /// Invariant I3: a node sent a term or a vote that was not on disk, or the ballot on disk went
+    /// back.
     SentBeforeSaved,
-    /// I4.
+    /// Invariant I4.
     ServingTermWentBack,
 }
 
@@ -85,16 +87,16 @@ pub(super) enum Violation {
 pub(super) struct World {
     pub(super) live_nodes: [Option<LiveNode>; NODES as usize],
     pub(super) disks: [Option<Ballot>; NODES as usize],
-    /// Ballots on their way to the disk.
+    /// Ballots that are being written.
     pub(super) writing: [Vec<Ballot>; NODES as usize],
-    /// The number of each node's latest start.
+    /// Number of each node's latest start.
     pub(super) boots: [u8; NODES as usize],
-    /// Sorted by hash, so that the order of sending makes no difference.
+    /// Packets in flight. Sorted by hash, so that the order of sending makes no difference.
     pub(super) net: Vec<Packet>,
     pub(super) used: UsedBudget,
-    /// Who won each term.
+    /// The winner of each term.
     pub(super) won: [Option<Process>; MAX_TERMS + 1],
-    /// The latest term that was served in.
+    /// The latest term in which a node served.
     pub(super) served: Term,
     pub(super) violation: Option<Violation>,
 }
@@ -130,7 +132,8 @@ impl World {
         self.live_node(node).is_some_and(|live_node| live_node.machine.is_serving(NOW))
     }
 
-    /// Lets a node take in an event, and whoever is talked to at once what follows. `receivers`: who hears questions.
+    /// Passes an event to a node, and performs everything that follows at once. `receivers` are the
+    /// nodes that receive pre-vote requests.
     pub(super) fn feed(&mut self, bounds: &Bounds, node: u8, event: Event, receivers: NodeSet) {
         let mut asked = Vec::new();
         let mut queue = VecDeque::from([(node, event)]);
@@ -147,13 +150,13 @@ impl World {
             for action in actions {
                 match action {
                     Action::Send { to, message } => {
-                        self.send(bounds, node, to, message, receivers, &mut asked, &mut queue)
+                        self.send(bounds, node, to, message, receivers, &mut asked, &mut queue);
                     }
                     Action::SaveBallot(ballot) if self.used.slow_writes < bounds.slow_writes => {
                         self.used.slow_writes += 1;
                         self.writing[usize::from(node)].push(ballot);
                     }
-                    // One after the other.
+                    // Writes are performed one after the other.
                     Action::SaveBallot(ballot) if !self.writing[usize::from(node)].is_empty() => {
                         self.writing[usize::from(node)].push(ballot);
                     }
@@ -185,10 +188,10 @@ impl World {
         match message {
             Message::PreVote { round: _, term, dead_leader } => {
                 let Some(live_node) = self.live_node(from) else { return };
-                // As the machine's own number is after `Machine::normalized`.
+                // Use the round number that the machine has after `Machine::normalized`.
                 let message = Message::PreVote { round: live_node.machine.round(), term, dead_leader };
-                // Each asks another once in a step: the link keeps the order, so the answer would be there before the
-                // question came back.
+                // In one step a node asks another node only once. The link keeps the order, so the
+                // response would arrive before a second request.
                 if (receivers.contains(to) || receivers.contains(sender.node)) && !asked.contains(&(from, to)) {
                     asked.push((from, to));
                     queue.push_back((to.0, Event::MessageReceived { from: sender, message }));
@@ -208,10 +211,10 @@ impl World {
             }
             _ => {
                 if matches!(message, Message::VoteResp { granted: true, .. }) && sender.boot > FIRST_BOOT {
-                    bounds.milestones.receivers(Milestone::RestartedNodeVoted);
-                    // As many as were killed: so this one, too.
+                    bounds.milestones.reach(Milestone::RestartedNodeVoted);
+                    // All killed nodes lost their ballots, so this one did too.
                     if self.used.wipes == self.used.kills {
-                        bounds.milestones.receivers(Milestone::WipedNodeVoted);
+                        bounds.milestones.reach(Milestone::WipedNodeVoted);
                     }
                 }
                 self.send_packet(from, to, Content::Message(message));
@@ -235,7 +238,7 @@ impl World {
         *disk = Some(ballot);
     }
 
-    /// I3: whatever a node says of its term and its vote is on disk, so no later start can say less.
+    /// I3: every term and vote that a node sends is on disk, so no later process can forget it.
     fn check_durability(&mut self, from: u8, to: NodeId, message: &Message) {
         let disk = self.disks[usize::from(from)].unwrap_or_default();
         let holds = match message {
@@ -254,7 +257,7 @@ impl World {
         }
     }
 
-    /// I1.
+    /// Invariant I1.
     fn check_one_leader_per_term(&mut self, node: u8) {
         let Some(term) = self.live_node(node).filter(|live_node| live_node.leads()).map(LiveNode::term) else { return };
         let process = self.process(node);
@@ -264,7 +267,7 @@ impl World {
         }
     }
 
-    /// I2 and I4.
+    /// Invariants I2 and I4.
     pub(super) fn check_leases(&mut self, bounds: &Bounds) {
         let serving: Vec<_> = (0..NODES).filter(|node| self.is_serving(*node)).collect();
         if serving.len() > 1 {
@@ -277,15 +280,15 @@ impl World {
             }
             self.served = self.served.max(term);
             if self.process(node).boot > FIRST_BOOT {
-                bounds.milestones.receivers(Milestone::RestartedNodeServed);
+                bounds.milestones.reach(Milestone::RestartedNodeServed);
             }
             if term > Term(1) && (0..NODES).any(|other| self.process(other).boot > FIRST_BOOT) {
-                bounds.milestones.receivers(Milestone::SuccessorServedAfterRestart);
+                bounds.milestones.reach(Milestone::SuccessorServedAfterRestart);
             }
         }
     }
 
-    /// Loses what cannot do anything any more, and sorts the rest.
+    /// Removes packets that can have no effect any more, and sorts the rest.
     pub(super) fn normalize_network(&mut self, bounds: &Bounds) {
         let mut net = std::mem::take(&mut self.net);
         net.retain(|packet| {
@@ -305,7 +308,7 @@ impl World {
 fn changes_nothing(live_node: &LiveNode, packet: &Packet) -> bool {
     let Content::Message(message) = packet.content else { return false };
     if live_node.machine.has_lost_its_ballot() && matches!(message, Message::PreVoteResp(_)) {
-        // It heeds the latest word, and what is the latest may change.
+        // The node uses the latest report, and which one is the latest may change.
         return false;
     }
     let mut machine = Machine::clone(&live_node.machine);

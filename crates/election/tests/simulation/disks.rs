@@ -1,13 +1,14 @@
-//! Ballots that are late, torn or lost, and nodes that start anew. FAULTS rows 18, 19, 20, 21, 30 and 35.
+//! Late, corrupt and lost ballots, and restarted nodes. Rows 18, 19, 20, 21, 30 and 35 of the
+//! faults in tests/README.md.
 
 use rollcall_election::machine::LogEvent;
 
 use super::world::{Cut, MS, SECOND, World};
 
-/// Row 18: every node's disk stalls for five seconds at each write. That no vote leaves before it is on disk is checked
-/// at every message that the simulation carries.
+/// Row 18: every node's disk stalls for five seconds at each write. The simulation checks at every
+/// message that no vote is sent before it is on disk.
 #[test]
-fn no_vote_leaves_before_a_stalled_disk_has_it() {
+fn no_vote_is_sent_before_a_stalled_disk_has_written_it() {
     let mut slowest = 0;
     for seed in 0..100 {
         let mut world = World::settled(3, seed);
@@ -17,8 +18,8 @@ fn no_vote_leaves_before_a_stalled_disk_has_it() {
         let old = world.leader();
         world.kill(old);
         let early = world.run_until(5 * SECOND, |world| world.serving().is_some());
-        assert_eq!(early, None, "seed {seed}: somebody serves before any ballot can be on disk");
-        // Votes are older than net_timeout_ms when they are on disk, so nobody can win.
+        assert_eq!(early, None, "seed {seed}: a node serves before any ballot can be on disk");
+        // Votes are older than net_timeout_ms when they are on disk, so no candidate can win.
         world.run(20 * SECOND);
         world.assert_no_violation();
         for host in &mut world.hosts {
@@ -30,15 +31,15 @@ fn no_vote_leaves_before_a_stalled_disk_has_it() {
     println!("after stalls: a leader within {} ms", slowest / MS);
 }
 
-/// Rows 19 and 35: a node whose ballot is gone or torn helps nobody to a second leadership while another node is down,
-/// and takes part again once that is back.
+/// Rows 19 and 35: a node with a missing or corrupt ballot helps to elect no leader while another
+/// node is down. It votes again once that node is back.
 #[test]
-fn a_node_that_lost_its_ballot_abstains_until_the_others_are_heard() {
+fn a_node_that_lost_its_ballot_abstains_until_the_others_have_reported() {
     for seed in 0..200 {
         let mut world = World::settled(3, seed);
         let term = world.checks.served;
         let leader = world.leader();
-        // The leader or a follower loses its ballot; another one is down.
+        // The leader or a follower loses its ballot, and another node is down.
         let wiped = (leader + usize::try_from(seed % 3).expect("small")) % 3;
         let down = (wiped + 1) % 3;
         world.kill(down);
@@ -57,8 +58,9 @@ fn a_node_that_lost_its_ballot_abstains_until_the_others_are_heard() {
     }
 }
 
-/// Row 35: of five nodes one votes, loses its ballot and starts anew, while its candidate is cut off and still counts
-/// the vote. Those whom it asks before the candidate's time is over know nothing of that term.
+/// Row 35: one of five nodes votes, loses its ballot and restarts, while its candidate is cut off
+/// and still counts the vote. The nodes that it asks before the candidate's time is over do not
+/// know that term.
 #[test]
 fn a_vote_that_was_lost_with_its_ballot_is_not_given_again() {
     let mut tried = 0;
@@ -67,9 +69,10 @@ fn a_vote_that_was_lost_with_its_ballot_is_not_given_again() {
         let start = world.now;
         (0..5).for_each(|node| world.lose_power(node));
         world.start_all();
-        let stands = |note: &(u64, _, LogEvent)| note.0 >= start && matches!(note.2, LogEvent::CampaignStarted { .. });
-        world.run_until(10 * SECOND, |world| world.notes.iter().any(stands));
-        let Some(candidate) = world.notes.iter().find(|note| stands(note)).map(|note| usize::from(note.1.0)) else {
+        let campaigns =
+            |note: &(u64, _, LogEvent)| note.0 >= start && matches!(note.2, LogEvent::CampaignStarted { .. });
+        world.run_until(10 * SECOND, |world| world.notes.iter().any(campaigns));
+        let Some(candidate) = world.notes.iter().find(|note| campaigns(note)).map(|note| usize::from(note.1.0)) else {
             continue;
         };
         let others = world.others(candidate);
@@ -83,7 +86,8 @@ fn a_vote_that_was_lost_with_its_ballot_is_not_given_again() {
         world.cut_both(candidate, voter, Cut::Loses);
         world.start(voter);
         world.run(80 * MS);
-        // Only now does the second vote come, in time to count, and from a node that hears nobody else any more.
+        // The second vote arrives only now. It is in time to count, and its sender receives nothing
+        // from other nodes any more.
         for node in others.iter().filter(|node| **node != late) {
             world.cut_both(late, *node, Cut::Loses);
         }
@@ -105,9 +109,9 @@ fn a_vote_that_was_lost_with_its_ballot_is_not_given_again() {
     assert!(tried >= 5, "the candidate has to win with the lost vote: {tried}");
 }
 
-/// Row 19: a cluster whose ballots are all gone, and with them all that could be contradicted, begins again.
+/// Row 19: a cluster that lost all ballots has nothing to contradict, so it starts again.
 #[test]
-fn a_cluster_whose_ballots_are_all_gone_begins_again() {
+fn a_cluster_that_lost_all_ballots_elects_a_leader() {
     let mut slowest = 0;
     for (nodes, seed) in [2, 3, 5, 7].into_iter().flat_map(|nodes| (0..30).map(move |seed| (nodes, seed))) {
         let mut world = World::new(nodes, seed);
@@ -123,9 +127,9 @@ fn a_cluster_whose_ballots_are_all_gone_begins_again() {
     println!("all ballots gone: a leader {} ms after the last start at most", slowest / MS);
 }
 
-/// Row 19: with one node still away nobody knows what it would tell, so nobody leads.
+/// Row 19: while one node is away, its report is unknown, so no node leads.
 #[test]
-fn of_a_cluster_whose_ballots_are_all_gone_all_are_needed() {
+fn a_cluster_that_lost_all_ballots_needs_all_nodes() {
     for seed in 0..60 {
         let mut world = World::new(3, seed);
         for node in 0..3 {
@@ -140,9 +144,10 @@ fn of_a_cluster_whose_ballots_are_all_gone_all_are_needed() {
     }
 }
 
-/// Row 20: whoever starts anew within 20 ms has promised something, and keeps it.
+/// Row 20: a process that is replaced within 20 ms has made a promise, and its successor keeps the
+/// promise.
 #[test]
-fn a_node_that_starts_again_at_once_does_not_vote_early() {
+fn a_node_that_restarts_at_once_does_not_vote_early() {
     for seed in 0..200 {
         let mut world = World::settled(3, seed);
         let (leader, term) = (world.leader(), world.checks.served);
@@ -161,10 +166,10 @@ fn a_node_that_starts_again_at_once_does_not_vote_early() {
     }
 }
 
-/// Row 21, as far as the machine sees it: a host that lost its power comes back under links that are half open, and its
-/// followers take the new process for what it is.
+/// Row 21, for the machine: a host that lost power returns under half-open links, and the other
+/// nodes recognise the new process.
 #[test]
-fn a_host_that_comes_back_under_half_open_links_is_let_in() {
+fn a_host_that_returns_under_half_open_links_is_admitted() {
     for seed in 0..100 {
         let mut world = World::settled(3, seed);
         let node = (world.leader() + usize::try_from(seed % 3).expect("small")) % 3;
@@ -174,8 +179,8 @@ fn a_host_that_comes_back_under_half_open_links_is_let_in() {
         world.start(node);
         world.run(8 * SECOND);
         let leader = world.leader();
-        let told = world.hosts[node].machine().leader();
-        assert_eq!(told.map(|(leader, _)| leader), Some(World::id(leader)), "seed {seed}");
+        let known_leader = world.hosts[node].machine().leader();
+        assert_eq!(known_leader.map(|(leader, _)| leader), Some(World::id(leader)), "seed {seed}");
         for other in world.others(node) {
             let boot = world.hosts[node].process().map(|process| process.boot);
             assert_eq!(world.hosts[other].running.as_ref().expect("it runs").linked[node], boot, "seed {seed}");
@@ -184,9 +189,9 @@ fn a_host_that_comes_back_under_half_open_links_is_let_in() {
     }
 }
 
-/// Row 30.
+/// Row 30 of the faults in tests/README.md.
 #[test]
-fn a_cluster_that_was_killed_as_a_whole_has_a_leader_again() {
+fn a_cluster_that_was_killed_completely_elects_a_leader() {
     for nodes in [1, 2, 3, 5, 7] {
         let mut slowest = 0;
         for seed in 0..60 {
@@ -196,7 +201,7 @@ fn a_cluster_that_was_killed_as_a_whole_has_a_leader_again() {
             }
             world.run(20 * MS);
             for node in 0..nodes {
-                // An operator starts them one after the other.
+                // An operator starts the nodes one after the other.
                 let pause = world.between(0, SECOND / 2);
                 world.run(pause);
                 world.start(node);

@@ -1,18 +1,20 @@
-//! How long it takes until another node serves, and that the old one has stopped by then. FAULTS rows 1 to 4, 7 to 9.
+//! Time until another node serves, and proof that the old leader has stopped by then. Rows 1
+//! to 4 and 7 to 9 of the faults in tests/README.md.
 
 use super::world::{Cut, MS, Rule, SECOND, World};
 
-/// Runs of each fault.
+/// Number of runs of each fault.
 const RUNS: u64 = 400;
 
-/// The middle, the 99th percentile and the worst of many runs, in milliseconds.
+/// Median, 99th percentile and maximum of many runs, in milliseconds.
 struct Times {
     p50: f64,
     p99: f64,
     worst: f64,
 }
 
-/// Takes a settled cluster of three with ordinary loads, lets `fault` befall its leader, and measures what it returns.
+/// Applies `fault` to the leader of a settled cluster of three with ordinary loads. Returns the
+/// distribution of the times that `fault` returns.
 fn measure(name: &str, mut fault: impl FnMut(&mut World, usize) -> u64) -> Times {
     let mut took: Vec<u64> = (0..RUNS)
         .map(|seed| {
@@ -36,13 +38,13 @@ fn measure(name: &str, mut fault: impl FnMut(&mut World, usize) -> u64) -> Times
     times
 }
 
-/// Until another than `old` serves.
+/// Time until a node other than `old` serves.
 fn time_to_successor(world: &mut World, old: usize) -> u64 {
     let took = world.run_until(20 * SECOND, |world| world.serving().is_some_and(|node| node != old));
     took.expect("a successor within 20 seconds")
 }
 
-/// Row 1, as far as the election goes; clients add a request's time to it.
+/// Row 1, as far as the election is concerned. Clients add the time of one request.
 #[test]
 fn a_killed_leader_is_replaced_in_a_fraction_of_a_second() {
     let times = measure("kill -9", |world, leader| {
@@ -52,7 +54,7 @@ fn a_killed_leader_is_replaced_in_a_fraction_of_a_second() {
     assert!(times.p50 <= 150.0 && times.p99 <= 300.0 && times.worst <= 5500.0);
 }
 
-/// Row 1 without the proof of death: what a reset shows proves nothing.
+/// Row 1 without the proof of death: a reset proves nothing.
 #[test]
 fn a_killed_leader_whose_links_are_reset_is_replaced_by_the_timeouts() {
     let times = measure("kill -9, reset", |world, leader| {
@@ -63,7 +65,7 @@ fn a_killed_leader_whose_links_are_reset_is_replaced_by_the_timeouts() {
     assert!(times.worst <= 5500.0);
 }
 
-/// Row 2.
+/// Row 2 of the faults in tests/README.md.
 #[test]
 fn a_leader_whose_host_is_cut_off_is_replaced() {
     let times = measure("cut off", |world, leader| {
@@ -73,12 +75,12 @@ fn a_leader_whose_host_is_cut_off_is_replaced() {
     assert!(times.p50 <= 3500.0 && times.p99 <= 5000.0);
 }
 
-/// Row 2 at the worst load there is: rule 6 makes nodes under full load wait longer, but never beyond the maximum.
+/// Row 2 at the highest load. Rule 6 makes loaded nodes wait longer, but never beyond the maximum.
 #[test]
 fn a_leader_is_replaced_by_nodes_under_full_load() {
     let times = measure("cut off, full load", |world, leader| {
         (0..3).for_each(|node| world.set_load(node, 1000));
-        // The next heartbeat sets the timeouts by it.
+        // The next heartbeat sets the timeouts from this load.
         world.run(SECOND);
         world.isolate(leader, Cut::Holds);
         time_to_successor(world, leader)
@@ -86,9 +88,9 @@ fn a_leader_is_replaced_by_nodes_under_full_load() {
     assert!(times.p99 <= 5000.0 && times.worst <= 5500.0);
 }
 
-/// Row 3.
+/// Row 3 of the faults in tests/README.md.
 #[test]
-fn a_leader_that_is_asked_to_end_is_replaced_at_once() {
+fn a_leader_that_is_asked_to_stop_is_replaced_at_once() {
     let times = measure("SIGTERM", |world, leader| {
         world.stop(leader);
         time_to_successor(world, leader)
@@ -96,7 +98,7 @@ fn a_leader_that_is_asked_to_end_is_replaced_at_once() {
     assert!(times.p99 <= 300.0);
 }
 
-/// Row 4: from the moment in which the old leader stops serving to the moment in which the new one begins.
+/// Row 4: from the moment when the old leader stops serving to the moment when the new one begins.
 #[test]
 fn a_planned_handover_leaves_a_gap_of_milliseconds() {
     let times = measure("handover gap", |world, leader| {
@@ -111,7 +113,7 @@ fn a_planned_handover_leaves_a_gap_of_milliseconds() {
     assert!(times.p99 <= 50.0);
 }
 
-/// Row 7: the last heartbeat that a majority acknowledged was sent before the cut.
+/// Row 7: the last acknowledged heartbeat was sent before the partition.
 #[test]
 fn an_isolated_leader_stops_serving_with_its_lease() {
     for kind in [Cut::Loses, Cut::Holds] {
@@ -124,7 +126,7 @@ fn an_isolated_leader_stops_serving_with_its_lease() {
     }
 }
 
-/// Row 8.
+/// Row 8 of the faults in tests/README.md.
 #[test]
 fn a_leader_that_can_only_receive_is_replaced() {
     let times = measure("only receives", |world, leader| {
@@ -134,7 +136,7 @@ fn a_leader_that_can_only_receive_is_replaced() {
     assert!(times.worst <= 6500.0);
 }
 
-/// Row 9, at full load, which makes the followers wait longest.
+/// Row 9 at full load, which makes the followers wait longest.
 #[test]
 fn a_leader_that_can_only_send_is_replaced() {
     let times = measure("only sends", |world, leader| {
@@ -146,9 +148,10 @@ fn a_leader_that_can_only_send_is_replaced() {
     assert!(times.worst <= 6500.0);
 }
 
-/// Rows 5 and 17: a leader that stood still, or whose host was suspended, answers nothing as the leader when it wakes.
+/// Rows 5 and 17: a leader that was frozen, or whose host was suspended, answers nothing as the
+/// leader when it resumes.
 #[test]
-fn a_leader_that_stood_still_does_not_serve_on_waking() {
+fn a_frozen_leader_does_not_serve_when_it_resumes() {
     for duration in [2600 * MS, 3 * SECOND, 10 * SECOND] {
         let times = measure("frozen", |world, leader| {
             let terms = world.checks.served;
@@ -169,10 +172,10 @@ fn a_leader_that_stood_still_does_not_serve_on_waking() {
     }
 }
 
-/// Row 16, and what the margin between L and V is for: clocks that differ by a tenth never lead to two that serve, and
-/// a lease as long as the promise would.
+/// Row 16 tests the margin between L and V. With a clock skew of a tenth two nodes never serve at
+/// once. With a lease as long as the promise they would.
 #[test]
-fn clocks_that_differ_by_a_tenth_leave_no_overlap() {
+fn clock_skew_of_a_tenth_causes_no_lease_overlap() {
     use super::world::Bug;
     let overlaps = |bug| {
         (0..300).filter(move |seed| {

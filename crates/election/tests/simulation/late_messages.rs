@@ -1,15 +1,16 @@
-//! Words that come too late, and load that moves leadership. FAULTS rows 26 and 28.
+//! Messages that arrive too late, and load that moves the leadership. Rows 26 and 28 of the faults
+//! in tests/README.md.
 
 use super::world::{Cut, MS, NetworkConditions, SECOND, World};
 
-/// Row 26: old messages come again at any time, up to a minute late, and change nothing.
+/// Row 26: old messages arrive again at any time, up to a minute late, and have no effect.
 #[test]
-fn words_from_the_past_are_ignored() {
+fn old_messages_are_ignored() {
     let mut again = 0;
     for seed in 0..100 {
         let mut world = World::settled(3, seed);
         world.network = NetworkConditions { repeat: 500, ..NetworkConditions::default() };
-        // Some handovers and resignations, so that there is something to come again.
+        // Some handovers and resignations, so that there are messages to repeat.
         for _ in 0..2 {
             let leader = world.leader();
             world.stop(leader);
@@ -30,13 +31,13 @@ fn words_from_the_past_are_ignored() {
         world.assert_no_violation();
         again += world.repeated_releases - before;
     }
-    println!("{again} words to stand and resignations came once more");
+    println!("{again} StandNow and Resign messages were repeated");
     assert!(again > 1000, "{again}");
 }
 
-/// Row 28.
+/// Row 28 of the faults in tests/README.md.
 #[test]
-fn a_leader_under_full_load_hands_over_and_leadership_stays() {
+fn a_leader_under_full_load_hands_over_once() {
     let mut slowest = 0;
     for seed in 0..100 {
         let mut world = World::settled(3, seed);

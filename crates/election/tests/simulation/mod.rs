@@ -1,8 +1,10 @@
-//! The election in simulation: the machine that really runs, in clusters to which everything happens that can happen to
-//! them, from one seed each. `world` is the simulator; what is beside it are its tests, one file for each kind of fault.
+//! Simulation of the election: clusters with the state machine of the product and with all faults
+//! that can happen to them. Each run is drawn from one seed. `world` is the simulator. The other
+//! files are its tests, one file per kind of fault.
 //!
-//! A storm that breaks a rule prints its seed. `ROLLCALL_SEED=123 cargo test --test it simulation::storms::nodes_3`
-//! replays it, and `cargo run --release --example soak` tries many more.
+//! A storm that violates a rule prints its seed. `ROLLCALL_SEED=123 cargo test --test it
+//! simulation::storms::nodes_3` replays it, and `cargo run --release --example soak` runs many
+//! more.
 
 mod disks;
 mod failover;

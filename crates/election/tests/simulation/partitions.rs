@@ -1,22 +1,24 @@
-//! Networks that are not whole. FAULTS rows 10, 11, 12, 14, 15 and 34.
+//! Partitioned, lossy and slow networks. Rows 10, 11, 12, 14, 15 and 34 of the faults in
+//! tests/README.md.
 
 use rollcall_election::NodeId;
 use rollcall_election::machine::LogEvent;
 
 use super::world::{Cut, MS, NetworkConditions, SECOND, World};
 
-/// How often anybody stood for election since `start`.
+/// Number of campaigns since `start`.
 fn campaigns_since(world: &World, start: u64) -> usize {
     world.notes.iter().filter(|(at, _, note)| *at >= start && matches!(note, LogEvent::CampaignStarted { .. })).count()
 }
 
-/// Row 10: A and C cannot talk. Whoever leads goes on, and the far end of the chain learns who it is.
+/// Row 10: A and C cannot communicate. The leader continues, and the far end of the chain learns
+/// who leads.
 #[test]
-fn in_a_chain_one_leads_and_the_far_node_learns_it() {
+fn in_a_chain_the_leader_is_stable_and_the_far_node_learns_it() {
     for seed in 0..60 {
         let mut world = World::settled(3, seed);
         let leader = world.leader();
-        // The leader is an end of the chain, or its middle.
+        // The leader is at one end of the chain, or in the middle.
         let middle = (leader + usize::try_from(seed % 3).expect("small")) % 3;
         let (a, c) = ((middle + 1) % 3, (middle + 2) % 3);
         world.cut_both(a, c, Cut::Holds);
@@ -26,18 +28,18 @@ fn in_a_chain_one_leads_and_the_far_node_learns_it() {
         assert_eq!((world.leader(), world.checks.changes), (settled, changes), "seed {seed}: it is stable");
         let term = world.checks.served;
         for node in 0..3 {
-            let told = world.hosts[node].machine().leader();
-            assert_eq!(told, Some((World::id(settled), term)), "seed {seed}: node {node}");
+            let known_leader = world.hosts[node].machine().leader();
+            assert_eq!(known_leader, Some((World::id(settled), term)), "seed {seed}: node {node}");
         }
         world.assert_no_violation();
     }
 }
 
-/// Cuts every link that `graph` has no bit for. Links are numbered as in `pairs`.
+/// Cuts every link that has no bit in `graph`. Links are numbered as in `pairs`.
 fn apply(world: &mut World, pairs: &[(usize, usize)], graph: u32, directed: bool) {
     let kind = [Cut::Loses, Cut::Holds][world.pick(2)];
-    for (place, (from, to)) in pairs.iter().enumerate() {
-        if graph >> place & 1 == 0 {
+    for (index, (from, to)) in pairs.iter().enumerate() {
+        if graph >> index & 1 == 0 {
             world.cut(*from, *to, kind);
             if !directed {
                 world.cut(*to, *from, kind);
@@ -46,12 +48,13 @@ fn apply(world: &mut World, pairs: &[(usize, usize)], graph: u32, directed: bool
     }
 }
 
-/// Every graph in which some node can talk with a majority, both ways: how long until somebody serves for good.
+/// Runs every graph in which some node can communicate with a majority in both directions. Returns
+/// the longest time until a node serves permanently.
 fn slowest_over_graphs(nodes: usize, directed: bool, seeds: u64) -> u64 {
     let all = (0..nodes).flat_map(|from| (0..nodes).map(move |to| (from, to)));
     let pairs: Vec<_> = all.filter(|(from, to)| if directed { from != to } else { from < to }).collect();
     let has = |graph: u32, from, to| {
-        let link = |pair| pairs.iter().position(|other| *other == pair).is_some_and(|place| graph >> place & 1 == 1);
+        let link = |pair| pairs.iter().position(|other| *other == pair).is_some_and(|index| graph >> index & 1 == 1);
         if directed { link((from, to)) && link((to, from)) } else { link((from, to)) || link((to, from)) }
     };
     let well_connected = |graph: &u32| {
@@ -78,19 +81,19 @@ fn slowest_over_graphs(nodes: usize, directed: bool, seeds: u64) -> u64 {
     slowest
 }
 
-/// Row 11.
+/// Row 11 of the faults in tests/README.md.
 #[test]
 fn on_every_directed_graph_of_three_with_a_well_connected_node_a_leader_serves() {
     assert!(slowest_over_graphs(3, true, 6) <= 15 * SECOND);
 }
 
-/// Row 11.
+/// Row 11 of the faults in tests/README.md.
 #[test]
 fn on_every_graph_of_five_with_a_well_connected_node_a_leader_serves() {
     assert!(slowest_over_graphs(5, false, 1) <= 30 * SECOND);
 }
 
-/// Row 12.
+/// Row 12 of the faults in tests/README.md.
 #[test]
 fn four_nodes_cut_in_halves_have_no_leader() {
     for seed in 0..60 {
@@ -98,7 +101,7 @@ fn four_nodes_cut_in_halves_have_no_leader() {
         for (a, b) in [(0, 2), (0, 3), (1, 2), (1, 3)] {
             world.cut_both(a, b, Cut::Holds);
         }
-        // What was acknowledged before the cut still counts.
+        // Heartbeats that were acknowledged before the partition still count.
         world.run(2500 * MS);
         assert_eq!(world.run_until(60 * SECOND, |world| world.serving().is_some()), None, "seed {seed}");
         world.heal_all();
@@ -107,9 +110,9 @@ fn four_nodes_cut_in_halves_have_no_leader() {
     }
 }
 
-/// Row 14.
+/// Row 14 of the faults in tests/README.md.
 #[test]
-fn a_follower_that_comes_and_goes_does_not_move_the_term() {
+fn a_follower_that_disconnects_repeatedly_does_not_raise_the_term() {
     for seed in 0..60 {
         let mut world = World::settled(3, seed);
         let (leader, term) = (world.leader(), world.checks.served);
@@ -129,9 +132,10 @@ fn a_follower_that_comes_and_goes_does_not_move_the_term() {
     }
 }
 
-/// Row 15. On TCP a lost packet is a late one; that messages are lost for good is more than a proxy can do.
+/// Row 15. On TCP a lost packet only arrives late. The simulation also loses messages for good,
+/// which a proxy cannot do.
 #[test]
-fn a_lossy_or_slow_network_hardly_ever_changes_the_leader() {
+fn a_lossy_or_slow_network_rarely_changes_the_leader() {
     let lossy = NetworkConditions { loss: 50, ..NetworkConditions::default() };
     let late = NetworkConditions { late: (50, 400 * MS), ..NetworkConditions::default() };
     let slow = NetworkConditions { delay: (190 * MS, 210 * MS), ..NetworkConditions::default() };
@@ -151,10 +155,11 @@ fn a_lossy_or_slow_network_hardly_ever_changes_the_leader() {
     }
 }
 
-/// Row 34: B and C stand still until A's writes time out and A closes its links; then they wake. Nobody stands before
-/// A's lease is over: what they read is a reset, and a promise outlives it.
+/// Row 34: B and C are frozen until A's writes time out and A closes its links. Then they resume.
+/// No node campaigns before A's lease has expired: the followers read a reset, and a promise
+/// outlasts it.
 #[test]
-fn followers_that_stood_still_do_not_elect_before_the_lease_is_over() {
+fn frozen_followers_do_not_elect_before_the_lease_has_expired() {
     for seed in 0..200 {
         let mut world = World::settled(3, seed);
         let leader = world.leader();
@@ -178,9 +183,9 @@ fn followers_that_stood_still_do_not_elect_before_the_lease_is_over() {
     }
 }
 
-/// Row 6: a follower that stands still changes nothing.
+/// Row 6: a frozen follower changes nothing.
 #[test]
-fn a_follower_that_stands_still_causes_no_election() {
+fn a_frozen_follower_causes_no_election() {
     for seed in 0..60 {
         let mut world = World::settled(3, seed);
         let (leader, start) = (world.leader(), world.now);

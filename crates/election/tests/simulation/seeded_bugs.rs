@@ -1,9 +1,10 @@
-//! Every mistake that is planted must be found, by a storm of a bounded range, and by the rule that it breaks.
+//! Every seeded bug must be found by one of a limited number of storms, as a violation of the right
+//! rule.
 
 use super::world::storm::Storm;
 use super::world::{Bug, Rule};
 
-/// The first storm that finds `bug` must come before `within`, and must break one of `rules`.
+/// One of the first `within` storms must find `bug` and violate one of `rules`.
 fn assert_found(bug: Bug, nodes: usize, within: u64, rules: &[Rule]) {
     let found = (0..within).find_map(|seed| {
         let outcome = Storm { nodes, seed, bug: Some(bug) }.run();
@@ -42,7 +43,7 @@ fn a_ballot_that_counts_as_saved_too_early() {
     assert_found(Bug::ReportedSavedTooEarly, 3, 2000, &[Rule::Durable]);
 }
 #[test]
-fn a_ballot_that_is_believed_before_it_is_synced() {
+fn a_ballot_that_is_used_before_it_is_synced() {
     assert_found(Bug::LoadsWithoutSync, 3, 2000, &[Rule::Durable]);
 }
 #[test]
@@ -58,8 +59,8 @@ fn a_wiped_node_that_votes_at_once() {
     assert_found(Bug::WipedNodeVotes, 3, 2000, &[Rule::OneLeaderPerTerm]);
 }
 #[test]
-fn an_end_that_voids_any_promise() {
-    assert_found(Bug::EndVoidsAnyPromise, 3, 2000, &[Rule::OneServingNode]);
+fn an_end_that_releases_any_promise() {
+    assert_found(Bug::EndReleasesAnyPromise, 3, 2000, &[Rule::OneServingNode]);
 }
 #[test]
 fn an_end_that_is_matched_by_address() {

@@ -1,12 +1,12 @@
-//! Everything at once, a few thousand times.
+//! Storms: all faults at once, a few thousand times.
 
 use super::world::storm::{Outcome, Storm};
 
-/// The lines of a trace that are printed: what came just before the end.
+/// Number of trace lines that are printed, counted from the end.
 const TRACE: usize = 200;
 
-/// How a storm went that broke no rule. Of one that does, its seed and the end of its trace are shown.
-fn network(nodes: usize, seed: u64) -> Outcome {
+/// Runs a storm. If it violates a rule, panics with its seed and the end of its trace.
+fn run_storm(nodes: usize, seed: u64) -> Outcome {
     let storm = Storm { nodes, seed, bug: None };
     let outcome = storm.run();
     if let Some(violation) = &outcome.violation {
@@ -23,7 +23,7 @@ fn storms(nodes: usize, count: u64) {
     let seeds = replayed.map_or(0..count, |seed: u64| seed..seed + 1);
     let (mut steps, mut changes, mut slowest) = (0, 0, 0);
     for seed in seeds {
-        let outcome = network(nodes, seed);
+        let outcome = run_storm(nodes, seed);
         steps += outcome.steps;
         changes += outcome.changes;
         slowest = slowest.max(outcome.recovered);

@@ -1,8 +1,9 @@
-//! The line editor: rustyline on a thread of its own, since it waits for keys.
+//! Line editor: rustyline on its own thread, because it blocks while it waits for keys.
 //!
-//! What is to appear above the line is drawn with the prompt, which rustyline draws whenever it draws the line anew. So
-//! whatever is shown while a line is edited comes from the one thread that knows where the line stands. Its way to print
-//! from elsewhere only wakes it: between two lines it would write into the next one.
+//! Pending output is drawn together with the prompt, at each redraw of the line. So all output
+//! during editing comes from the one thread that knows the position of the line. The external
+//! printer of rustyline is used only to wake the editor: used for output, it could write into the
+//! line after the current one.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -28,28 +29,30 @@ use rollcall_chat::PeerRequest;
 use rollcall_chat::console::{completions, needs_names};
 use rollcall_core::escape::is_hidden;
 
-/// Stands before the line if nothing else is asked.
+/// Prompt without a question.
 const PROMPT: &str = "> ";
-/// How long an escape may be the beginning of a key's sequence.
+/// Time after an escape character within which the rest of a key sequence must arrive, in
+/// milliseconds.
 const KEY_SEQUENCE_TIMEOUT_MS: u16 = 500;
-/// Wakes the editor: one line up and one down, since rustyline ends whatever it prints with a line break.
+/// Text that wakes the editor and prints nothing: one line up and one down, because rustyline ends
+/// each printed text with a line break.
 const WAKE_SEQUENCE: &str = "\x1b[A\n";
 
-/// The editor.
+/// Line editor on standard input and output.
 pub(super) struct LineEditor {
     editor: Editor<EditorHelper, MemHistory>,
     pending_output: Arc<PendingOutput>,
     history: Option<InputHistory>,
 }
 
-/// Tells the editor that there is something to show.
+/// Wakes the editor when there is pending output.
 pub(super) struct EditorWaker {
     printer: Box<dyn ExternalPrinter + Send>,
     pending_output: Arc<PendingOutput>,
 }
 
 impl LineEditor {
-    /// An editor of standard input and output; `None` if this terminal cannot be edited on.
+    /// Creates the editor; `None` if the terminal does not support line editing.
     pub(super) fn new(
         pending_output: Arc<PendingOutput>,
         modes: Arc<TerminalModes>,
@@ -60,13 +63,14 @@ impl LineEditor {
             .max_history_size(MAX_LINES)
             .and_then(|config| config.history_ignore_dups(true))
             .ok()?
-            // Both of the other kinds wait for a key before they let anything be shown.
+            // The other completion types block the output until a key is pressed.
             .completion_type(CompletionType::List)
             .completion_show_all_if_ambiguous(true)
             .completion_prompt_limit(usize::MAX)
             .keyseq_timeout(Some(KEY_SEQUENCE_TIMEOUT_MS))
             .bell_style(BellStyle::None)
-            // It draws no colours; this is what makes it ask for the prompt, whatever NO_COLOR says.
+            // Without colours rustyline would not call `highlight_prompt`, also under NO_COLOR.
+            // Nothing is coloured.
             .color_mode(ColorMode::Forced)
             .build();
         let mut recalled = MemHistory::with_config(&config);
@@ -77,7 +81,7 @@ impl LineEditor {
         let printer = match editor.create_external_printer() {
             Ok(printer) => Box::new(printer),
             Err(error) => {
-                debug!("no line editing: {error}");
+                debug!(%error, "line editing is not available");
                 return None;
             }
         };
@@ -92,7 +96,7 @@ impl LineEditor {
         Some((Self { editor, pending_output, history }, waker))
     }
 
-    /// Reads lines until the person, or the session, wants to end.
+    /// Reads lines until the input or the session ends.
     pub(super) fn run(mut self, inputs: &mpsc::Sender<UserInput>) {
         let mut question = None;
         while self.pending_output.begin_line() {
@@ -110,13 +114,14 @@ impl LineEditor {
                     }
                     UserInput::Edited(line, reply)
                 }
-                // What was typed is given up first, then the question, then the chat.
+                // Ctrl-C drops the typed text. On an empty line it cancels the question, or else
+                // ends the chat.
                 Err(ReadlineError::Interrupted) if !self.editor.helper().is_none_or(|it| it.is_empty.get()) => continue,
                 Err(ReadlineError::Interrupted) => UserInput::Cancelled(reply),
-                // A key that is no UTF-8.
+                // Invalid UTF-8 was typed.
                 Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::InvalidData => continue,
                 Err(error) => {
-                    debug!("no more lines: {error}");
+                    debug!(%error, "the input has ended");
                     return;
                 }
             };
@@ -128,44 +133,45 @@ impl LineEditor {
         }
     }
 
-    /// Answers to questions are not remembered: the next line may ask for something else.
+    /// Adds a line to the history. Answers to questions are not added, because they are no
+    /// commands.
     fn remember(&mut self, line: &str) {
         let is_new = self.editor.add_history_entry(line).unwrap_or(false);
         if is_new
             && let Some(history) = &mut self.history
             && let Err(error) = history.add(line)
         {
-            warn!("what is typed is not kept any more: {error}");
+            warn!(%error, "the input history is no longer stored");
             self.history = None;
         }
     }
 }
 
 impl EditorWaker {
-    /// Wakes the editor whenever it must be, until the end.
+    /// Wakes the editor for each redraw, until the end.
     pub(super) fn run(mut self) {
         while self.pending_output.wait_for_redraw() {
             if let Err(error) = self.printer.print(WAKE_SEQUENCE.to_owned()) {
-                debug!("the editor is gone: {error}");
+                debug!(%error, "the line editor has ended");
                 return;
             }
         }
     }
 }
 
-/// What the editor asks while a line is edited.
+/// Callbacks of rustyline during editing.
 struct EditorHelper {
     pending_output: Arc<PendingOutput>,
     modes: Arc<TerminalModes>,
     requests: mpsc::Sender<PeerRequest>,
-    /// What is asked; `None`: a command or something to say.
+    /// Current question; `None` for an ordinary line.
     question: Cell<Option<&'static str>>,
-    /// Whether nothing is typed.
+    /// Whether the line is empty.
     is_empty: Cell<bool>,
 }
 
 impl EditorHelper {
-    /// What those who are there are called; nobody, if the peer has ended.
+    /// Ids of the known peers; empty if the peer has ended.
     fn fetch_uids(&self) -> Vec<String> {
         let (reply_tx, answer) = oneshot::channel();
         if self.requests.blocking_send(PeerRequest::PeerNames(reply_tx)).is_err() {
@@ -194,7 +200,8 @@ impl Completer for EditorHelper {
 impl Hinter for EditorHelper {
     type Hint = String;
 
-    /// Gives no hints: it is where the editor tells what the line has become.
+    /// Gives no hints. It only records whether the line is empty, because rustyline calls it after
+    /// each change.
     fn hint(&self, line: &str, _: usize, _: &Context<'_>) -> Option<String> {
         self.is_empty.set(line.is_empty());
         None
@@ -202,7 +209,7 @@ impl Hinter for EditorHelper {
 }
 
 impl Highlighter for EditorHelper {
-    /// A line can hold anything that was pasted.
+    /// Replaces control characters, which a pasted line can contain.
     fn highlight<'l>(&self, line: &'l str, _: usize) -> Cow<'l, str> {
         if line.chars().any(must_be_hidden) {
             Cow::Owned(line.replace(must_be_hidden, "\u{fffd}"))
@@ -213,7 +220,7 @@ impl Highlighter for EditorHelper {
 
     fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, _: bool) -> Cow<'b, str> {
         self.modes.remember_editor_modes();
-        // That of a search repeats what was typed.
+        // The prompt of a history search contains typed text.
         let prompt = if prompt.chars().any(must_be_hidden) {
             prompt.replace(must_be_hidden, "\u{fffd}")
         } else {
@@ -227,7 +234,8 @@ impl Highlighter for EditorHelper {
     }
 }
 
-/// Whether the terminal would obey it; a pasted line break or tab is drawn as what it is.
+/// Whether the terminal would interpret the character. rustyline draws pasted line breaks and tabs
+/// itself.
 fn must_be_hidden(c: char) -> bool {
     is_hidden(c) && c != '\n' && c != '\t'
 }

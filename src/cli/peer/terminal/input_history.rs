@@ -1,5 +1,5 @@
-//! The lines that a person typed, kept from one session to the next. They are part of conversations, so nobody else may
-//! read the file.
+//! Input history: the typed lines, stored in a file for the next session. They are part of
+//! conversations, so only the owner can read the file.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
@@ -8,17 +8,18 @@ use std::path::{Path, PathBuf};
 
 use rollcall_core::escape::replace_line_breaks;
 
-/// So many lines are remembered.
+/// Number of lines in the history.
 pub(super) const MAX_LINES: usize = 1000;
-/// The longest line that is kept.
+/// Longest stored line, in bytes.
 const MAX_LINE_BYTES: usize = 8 * 1024;
-/// No more than this is read of the file, which has at most twice [`MOST_LINES`].
+/// Most bytes that are read from the file. It has at most twice [`MAX_LINES`] lines.
 const MAX_FILE_BYTES: u64 = (2 * MAX_LINES * (MAX_LINE_BYTES + 1)) as u64;
+/// Name of the file in the data directory.
 const FILE_NAME: &str = "typed";
-/// Read and written by its owner alone.
+/// Mode of the file: only the owner can read and write it.
 const FILE_MODE: u32 = 0o600;
 
-/// The file.
+/// File of the input history.
 pub(super) struct InputHistory {
     path: PathBuf,
     file: File,
@@ -27,19 +28,19 @@ pub(super) struct InputHistory {
 }
 
 impl InputHistory {
-    /// Opens the file of the directory, which is this peer's alone.
+    /// Opens the file in the data directory, on which this process has the lock.
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
         let path = dir.join(FILE_NAME);
         let (file, earlier) = compact(&path)?;
         Ok(Self { path, file, earlier, lines_since_compaction: 0 })
     }
 
-    /// The lines of earlier sessions, once.
+    /// Returns the lines of earlier sessions; empty on a second call.
     pub(super) fn take_earlier(&mut self) -> Vec<String> {
         std::mem::take(&mut self.earlier)
     }
 
-    /// Keeps a line.
+    /// Appends a line. Empty and too long lines are not stored.
     pub(super) fn add(&mut self, line: &str) -> io::Result<()> {
         let line = replace_line_breaks(line);
         if line.trim().is_empty() || line.len() > MAX_LINE_BYTES {
@@ -54,7 +55,8 @@ impl InputHistory {
     }
 }
 
-/// Leaves no more in the file than is to be remembered; the file, to add to, and its lines.
+/// Rewrites the file with the latest [`MAX_LINES`] lines. Returns the file, open for appending, and
+/// the lines.
 fn compact(path: &Path) -> io::Result<(File, Vec<String>)> {
     let mut lines = match File::open(path) {
         Ok(file) => read(file)?,
@@ -63,7 +65,7 @@ fn compact(path: &Path) -> io::Result<(File, Vec<String>)> {
     };
     lines.drain(..lines.len().saturating_sub(MAX_LINES));
     let new = path.with_extension("new");
-    // Whoever left a file there may have left it open to others.
+    // A leftover file could be readable by others.
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -99,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_typed_is_there_again_and_nobody_else_can_read_it() {
+    fn typed_lines_are_restored_and_only_the_owner_can_read_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE_NAME);
         fs::write(&path, "of old\n\n").unwrap();
@@ -113,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_latest_lines_are_kept_and_the_file_stays_small() {
+    fn only_the_latest_lines_are_stored_and_the_file_stays_small() {
         let dir = tempfile::tempdir().unwrap();
         let mut history = InputHistory::open(dir.path()).unwrap();
         for number in 0..3 * MAX_LINES + 5 {

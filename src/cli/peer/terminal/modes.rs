@@ -1,13 +1,14 @@
-//! The modes of the terminal: as they were before a line was edited, and as they are meanwhile.
+//! Terminal modes: the original ones, and those of the line editor.
 
 use std::io::{self, Write};
 use std::sync::OnceLock;
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
-/// Ends the mode in which the terminal marks what is pasted, and clears below a line that was being edited.
+/// Ends the bracketed paste mode, moves below the input line and clears the rest of the screen.
 const LEAVE_LINE: &[u8] = b"\x1b[?2004l\r\n\x1b[J";
 
+/// Saved modes of the terminal.
 #[derive(Debug)]
 pub(super) struct TerminalModes {
     before: Termios,
@@ -15,30 +16,31 @@ pub(super) struct TerminalModes {
 }
 
 impl TerminalModes {
+    /// Saves the current modes as the original ones.
     pub(super) fn save() -> io::Result<Self> {
         Ok(Self { before: tcgetattr(io::stdin())?, editor: OnceLock::new() })
     }
 
-    /// A line is being edited: the modes are those of the editor.
+    /// Saves the modes of the editor, once. Called while a line is edited.
     pub(super) fn remember_editor_modes(&self) {
         if self.editor.get().is_none()
             && let Ok(modes) = tcgetattr(io::stdin())
         {
-            // Whoever was faster saw the same.
+            // Another thread may have saved the same modes.
             let _ = self.editor.set(modes);
         }
     }
 
-    /// Gives the terminal the modes of the editor again.
+    /// Sets the modes of the editor again.
     pub(super) fn restore_editor_modes(&self) {
         if let Some(modes) = self.editor.get() {
             let _ = tcsetattr(io::stdin(), OptionalActions::Now, modes);
         }
     }
 
-    /// Gives the terminal its modes back, and leaves the line if one was being edited.
+    /// Sets the original modes, and moves below the input line if one was edited.
     pub(super) fn restore(&self, was_edited: bool) {
-        // It fails only if the terminal is gone.
+        // This fails only if the terminal is gone.
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
         if was_edited {
             let mut out = io::stdout().lock();

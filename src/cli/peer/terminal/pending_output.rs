@@ -1,4 +1,4 @@
-//! Text on its way to the terminal, above the line that is edited.
+//! Queue of output that the line editor draws above the input line.
 
 use std::io::{self, Write};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -6,39 +6,40 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-/// With more text than this on its way, who can wait does so, and the log loses lines.
+/// Size of the queue, in bytes. When it is full, [`PendingOutput::wait_for_room`] waits and log
+/// lines are dropped.
 const MAX_PENDING_BYTES: usize = 256 * 1024;
-/// The editor needs so long at most to draw the line after it was told to.
+/// Longest wait at the shutdown for the first drawing of a line.
 const FIRST_DRAW_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Who writes to the terminal now.
+/// State of the line editor. It determines the writer of the terminal.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 enum EditorPhase {
-    /// Whoever holds the lock: no line is edited.
+    /// No line is edited; the holder of the lock writes.
     #[default]
     Inactive,
-    /// The editor, which has not drawn anything yet and needs no waking.
+    /// The editor is about to draw the line, so it need not be woken.
     Starting,
-    /// The editor.
+    /// A line is edited; only the editor writes.
     Editing,
-    /// Whoever holds the lock, for good.
+    /// The editor has ended; the holder of the lock writes.
     Ended,
 }
 
 #[derive(Debug, Default)]
 struct OutputState {
     phase: EditorPhase,
-    /// What the editor has not shown yet; whole lines.
+    /// Complete lines that are not drawn yet.
     pending: String,
-    /// Whether the line must be drawn anew.
+    /// Whether the line must be redrawn.
     needs_redraw: bool,
-    /// Whether the editor was told that there is something to draw.
+    /// Whether the editor was woken since its latest redraw.
     is_woken: bool,
-    /// Whether lines of the log were lost since something was shown.
+    /// Whether log lines were dropped since the latest redraw.
     has_dropped_log_lines: bool,
 }
 
-/// What is to appear above the line that is edited.
+/// Queue of output lines, shared between the session, the log and the line editor.
 #[derive(Debug, Default)]
 pub(in crate::cli::peer) struct PendingOutput {
     state: Mutex<OutputState>,
@@ -47,7 +48,7 @@ pub(in crate::cli::peer) struct PendingOutput {
 }
 
 impl PendingOutput {
-    /// Shows whole lines; at once, or as soon as the editor can.
+    /// Writes complete lines: immediately if no line is edited, otherwise with the next redraw.
     pub(in crate::cli::peer) fn write(&self, text: &str) {
         let mut state = self.state();
         match state.phase {
@@ -59,18 +60,18 @@ impl PendingOutput {
         }
     }
 
-    /// Shows a line of the log, unless too much is on its way: the log waits for nobody.
+    /// Writes a log line. Drops it if the queue is full, because logging must not block.
     pub(super) fn write_log_line(&self, line: &str) {
         let mut state = self.state();
         if state.pending.len() < MAX_PENDING_BYTES {
             drop(state);
             self.write(&format!("{line}\n"));
         } else if !std::mem::replace(&mut state.has_dropped_log_lines, true) {
-            state.pending.push_str("! lines of the log are left out\n");
+            state.pending.push_str("! log lines were dropped\n");
         }
     }
 
-    /// Waits until little is on its way.
+    /// Waits until the queue is not full.
     pub(in crate::cli::peer) async fn wait_for_room(&self) {
         loop {
             let shown = self.shown.notified();
@@ -81,7 +82,7 @@ impl PendingOutput {
         }
     }
 
-    /// The editor begins with a line; whether it may.
+    /// Called by the editor before it reads a line. Returns `false` after the shutdown.
     pub(super) fn begin_line(&self) -> bool {
         let mut state = self.state();
         if state.phase != EditorPhase::Ended {
@@ -90,7 +91,7 @@ impl PendingOutput {
         state.phase == EditorPhase::Starting
     }
 
-    /// The editor draws the line: what must stand above it.
+    /// Called by the editor when it draws the line. Returns the text to draw above it.
     pub(super) fn take_for_redraw(&self) -> String {
         let mut state = self.state();
         if state.phase == EditorPhase::Ended {
@@ -105,7 +106,7 @@ impl PendingOutput {
         std::mem::take(&mut state.pending)
     }
 
-    /// The editor is done with a line.
+    /// Called by the editor after a line. Writes the pending lines.
     pub(super) fn end_line(&self) {
         let mut state = self.state();
         if state.phase != EditorPhase::Ended {
@@ -114,7 +115,8 @@ impl PendingOutput {
         }
     }
 
-    /// Something else may have been written where the line is; whether one is edited.
+    /// Requests a redraw, because other output may have overwritten the line. Returns whether a
+    /// line is edited.
     pub(super) fn request_redraw(&self) -> bool {
         let mut state = self.state();
         state.needs_redraw = true;
@@ -122,7 +124,7 @@ impl PendingOutput {
         state.phase == EditorPhase::Editing
     }
 
-    /// Waits until the editor must be told that there is something to draw; whether it ever will be.
+    /// Waits until the editor must be woken for a redraw. Returns `false` after the shutdown.
     pub(super) fn wait_for_redraw(&self) -> bool {
         let is_idle = |state: &mut OutputState| {
             let has_work = state.needs_redraw || !state.pending.is_empty();
@@ -133,8 +135,8 @@ impl PendingOutput {
         state.phase != EditorPhase::Ended
     }
 
-    /// The first half of the end: a line that was begun is drawn first, so that the editor changes nothing of the terminal
-    /// afterwards. Whether a line stands there.
+    /// First half of the shutdown: waits until a begun line is drawn, so that the editor does not
+    /// write afterwards. Returns whether a line is on the screen.
     pub(super) fn begin_shutdown(&self) -> bool {
         let starts = |state: &mut OutputState| state.phase == EditorPhase::Starting;
         let waited = self.changed.wait_timeout_while(self.state(), FIRST_DRAW_TIMEOUT, starts);
@@ -145,7 +147,7 @@ impl PendingOutput {
         was_edited
     }
 
-    /// The second half: shows what is left.
+    /// Second half of the shutdown: writes the pending lines.
     pub(super) fn finish_shutdown(&self) {
         self.flush(&mut self.state());
     }
@@ -160,7 +162,8 @@ impl PendingOutput {
     }
 }
 
-/// If nobody reads it any more, the chat goes on for the others until the person ends it.
+/// Writes to standard output. Errors are ignored: without a reader the peer continues until the
+/// user ends it.
 fn write_stdout(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());

@@ -1,4 +1,4 @@
-//! The log, and whatever else is written to standard error, above the line that is edited.
+//! Capture of standard error, so that log lines appear above the input line.
 
 use std::io::{self, BufRead, BufReader, IsTerminal, PipeReader, Read};
 use std::os::fd::OwnedFd;
@@ -11,19 +11,22 @@ use rustix::stdio::dup2_stderr;
 use super::pending_output::PendingOutput;
 use rollcall_chat::console::log_line;
 
-/// A longer line is broken.
+/// Longest line, in bytes. A longer one is split.
 const MAX_LINE_BYTES: u64 = 16 * 1024;
-/// The number of descriptors that every program has: input, output and errors.
+/// Lowest descriptor for the copy of standard error, above those of input, output and errors.
 const FIRST_FREE_DESCRIPTOR: i32 = 3;
 
-/// Standard error, while it is a pipe to this program.
+/// Standard error, redirected into a pipe to this process.
 pub(super) struct CapturedStderr {
     saved: OwnedFd,
     reader: JoinHandle<()>,
 }
 
 impl CapturedStderr {
-    /// Takes standard error over, if it is a terminal.
+    /// Redirects standard error if it is a terminal; `None` otherwise.
+    ///
+    /// # Errors
+    /// No pipe, no descriptor or no thread.
     pub(super) fn capture(pending_output: Arc<PendingOutput>) -> io::Result<Option<Self>> {
         if !io::stderr().is_terminal() {
             return Ok(None);
@@ -35,9 +38,9 @@ impl CapturedStderr {
         Ok(Some(Self { saved, reader }))
     }
 
-    /// Gives it back; what was written before is shown before.
+    /// Restores standard error, after everything in the pipe is shown.
     pub(super) fn release(self) {
-        // With this the last writer of the pipe is gone, so the reader ends.
+        // This closes the last write end of the pipe, so the reader ends.
         if dup2_stderr(&self.saved).is_ok() {
             let _ = self.reader.join();
         }

@@ -7,59 +7,59 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::*;
-use crate::http::testing::{Answer, Node, following, leading_until, request};
+use crate::http::testing::{TestNode, TestResponse, following, leading_until, request};
 use rollcall_election::RoleState;
 
-async fn cursor(node: &Node) -> String {
+async fn cursor(node: &TestNode) -> String {
     node.get("/discover").await.header("rollcall-cursor").unwrap().to_owned()
 }
 
-async fn beat(node: &Node, username: &str, addr: &str) {
+async fn send_heartbeat(node: &TestNode, username: &str, addr: &str) {
     let body = format!(r#"{{"username":"{username}","addr":"{addr}"}}"#);
     assert_eq!(node.post("/heartbeat", body).await.status, 200);
 }
 
-/// Asks, and goes on once the request waits.
-fn wait_for<'n>(node: &'n Node, path: String) -> Pin<Box<dyn Future<Output = Answer> + 'n>> {
-    let mut poll: Pin<Box<dyn Future<Output = Answer>>> = Box::pin(async move { node.get(&path).await });
+/// Sends a request, and returns when it waits.
+fn start_request<'n>(node: &'n TestNode, path: String) -> Pin<Box<dyn Future<Output = TestResponse> + 'n>> {
+    let mut poll: Pin<Box<dyn Future<Output = TestResponse>>> = Box::pin(async move { node.get(&path).await });
     assert!(poll.as_mut().now_or_never().is_none(), "it waits");
     poll
 }
 
-fn wait<'n>(node: &'n Node, since: &str) -> Pin<Box<dyn Future<Output = Answer> + 'n>> {
-    wait_for(node, format!("/discover?since={since}&wait=60"))
+fn start_poll<'n>(node: &'n TestNode, since: &str) -> Pin<Box<dyn Future<Output = TestResponse> + 'n>> {
+    start_request(node, format!("/discover?since={since}&wait=60"))
 }
 
-fn changes(answer: &Answer) -> Value {
+fn changes(answer: &TestResponse) -> Value {
     assert_eq!((answer.status.as_u16(), answer.header("cache-control")), (200, Some("no-store")));
     answer.json()["changes"].clone()
 }
 
 #[tokio::test]
-async fn who_waits_is_told_what_changed_when_it_changes() {
-    let node = Node::with_alice_and_bob().await;
-    let first = wait(&node, &cursor(&node).await);
-    beat(&node, "bob", "10.0.0.1:1").await;
+async fn a_long_poll_is_answered_with_the_changes_when_the_list_changes() {
+    let node = TestNode::with_alice_and_bob().await;
+    let first = start_poll(&node, &cursor(&node).await);
+    send_heartbeat(&node, "bob", "10.0.0.1:1").await;
     let first = first.await;
     let bob = json!({"username": "bob", "addr": "10.0.0.1:1"});
     assert_eq!(changes(&first), json!({"joined": [bob], "left": [], "moved": []}));
     let json = first.json();
     assert_eq!((&json["count"], &json["is_leader"], json.get("reset")), (&json!(1), &json!(true), None));
 
-    let second = wait(&node, json["cursor"].as_str().unwrap());
-    // Nobody is woken by a heartbeat that changes nothing.
-    beat(&node, "bob", "10.0.0.1:1").await;
-    beat(&node, "bob", "10.0.0.1:2").await;
+    let second = start_poll(&node, json["cursor"].as_str().unwrap());
+    // A heartbeat without a visible change wakes no request.
+    send_heartbeat(&node, "bob", "10.0.0.1:1").await;
+    send_heartbeat(&node, "bob", "10.0.0.1:2").await;
     let second = second.await;
     let bob = json!({"username": "bob", "addr": "10.0.0.1:2"});
     assert_eq!(changes(&second), json!({"joined": [], "left": [], "moved": [bob]}));
 }
 
 #[tokio::test]
-async fn who_has_missed_something_is_told_at_once() {
-    let node = Node::with_alice_and_bob().await;
+async fn a_client_that_is_behind_is_answered_at_once() {
+    let node = TestNode::with_alice_and_bob().await;
     let start = cursor(&node).await;
-    beat(&node, "alice", "10.0.0.1:1").await;
+    send_heartbeat(&node, "alice", "10.0.0.1:1").await;
     for query in ["", "&wait=0", "&wait=60"] {
         let answer = node.get(&format!("/discover?since={start}{query}")).now_or_never().unwrap();
         assert_eq!(changes(&answer)["joined"][0]["username"], "alice", "{query}");
@@ -71,8 +71,8 @@ async fn who_has_missed_something_is_told_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_change_the_wait_ends_with_none() {
-    let node = Node::with_alice_and_bob().await;
+async fn without_changes_a_long_poll_is_answered_when_its_wait_is_over() {
+    let node = TestNode::with_alice_and_bob().await;
     let cursor = cursor(&node).await;
     for (wait, seconds) in [("5", 5), ("60", 60), ("3600", 60)] {
         let started = Instant::now();
@@ -84,9 +84,9 @@ async fn without_a_change_the_wait_ends_with_none() {
 }
 
 #[tokio::test]
-async fn a_cursor_that_this_leader_does_not_know_gets_the_whole_list_at_once() {
-    let node = Node::with_alice_and_bob().await;
-    beat(&node, "alice", "10.0.0.1:1").await;
+async fn a_cursor_unknown_to_the_leader_gets_the_whole_list_at_once() {
+    let node = TestNode::with_alice_and_bob().await;
+    send_heartbeat(&node, "alice", "10.0.0.1:1").await;
     let old = cursor(&node).await;
     let later = old.rsplit_once('-').unwrap().0.to_owned() + "-ffff";
     node.role.send_modify(|role| role.term = role.term.next());
@@ -101,23 +101,23 @@ async fn a_cursor_that_this_leader_does_not_know_gets_the_whole_list_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_refused_at_once() {
-    let node = Node::with_alice_and_bob().await;
+async fn an_invalid_long_poll_is_rejected_at_once() {
+    let node = TestNode::with_alice_and_bob().await;
     let cursor = cursor(&node).await;
     let queries = ["since=&wait=60", "since=x&wait=60", "wait=5", "since=0&since=0", "since=0&limit=5"];
     for query in queries.into_iter().map(str::to_owned).chain([format!("since={cursor}&wait=-1")]) {
-        node.get(&format!("/discover?{query}")).await.refused(400, "invalid_field");
+        node.get(&format!("/discover?{query}")).await.expect_error(400, "invalid_field");
     }
     node.role.send_replace(following());
-    node.get(&format!("/discover?since={cursor}&wait=60")).await.refused(403, "not_leader");
-    node.get("/discover?since=nonsense&wait=60").await.refused(403, "not_leader");
+    node.get(&format!("/discover?since={cursor}&wait=60")).await.expect_error(403, "not_leader");
+    node.get("/discover?since=nonsense&wait=60").await.expect_error(403, "not_leader");
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_is_not_under_way_and_learns_of_the_next_leader() {
-    let node = Node::with_alice_and_bob().await;
-    let poll = wait(&node, &cursor(&node).await);
-    assert!(node.app.under_way.is_empty(), "a handover would wait for it");
+async fn a_long_poll_is_not_in_flight_and_is_answered_with_the_next_leader() {
+    let node = TestNode::with_alice_and_bob().await;
+    let poll = start_poll(&node, &cursor(&node).await);
+    assert!(node.app.in_flight.is_empty(), "a handover would wait for it");
     let started = Instant::now();
     node.role.send_modify(|role| {
         let RoleState::Leader { handing_over, .. } = &mut role.state else { unreachable!() };
@@ -125,34 +125,34 @@ async fn who_waits_is_not_under_way_and_learns_of_the_next_leader() {
     });
     let mut poll = pin!(poll);
     assert!(tokio::time::timeout(Duration::from_millis(100), poll.as_mut()).await.is_err(), "it is held");
-    assert!(node.app.under_way.is_empty());
+    assert!(node.app.in_flight.is_empty());
     node.role.send_replace(following());
-    poll.await.refused(403, "not_leader");
+    poll.await.expect_error(403, "not_leader");
     assert!(started.elapsed() < Duration::from_millis(500));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_loses_its_lease_lets_nobody_wait() {
-    let node = Node::with_alice_and_bob().await;
-    let poll = wait(&node, &cursor(&node).await);
+async fn a_leader_that_loses_its_lease_ends_all_long_polls() {
+    let node = TestNode::with_alice_and_bob().await;
+    let poll = start_poll(&node, &cursor(&node).await);
     let started = Instant::now();
     node.role.send_modify(|role| *role = leading_until(clock::boot_now(), role.term));
-    poll.await.refused(503, "no_leader");
+    poll.await.expect_error(503, "no_leader");
     assert!(started.elapsed() < Duration::from_secs(1));
 }
 
 #[tokio::test]
-async fn as_many_wait_as_there_are_places_and_nobody_else_is_kept_out() {
-    let node = Node::with_alice_and_bob().await;
+async fn long_polls_are_limited_and_do_not_block_other_requests() {
+    let node = TestNode::with_alice_and_bob().await;
     let cursor = cursor(&node).await;
     let path = format!("/discover?since={cursor}&wait=60");
-    let mut waiting: Vec<_> = (0..MAX_LONG_POLLS).map(|_| wait(&node, &cursor)).collect();
-    node.get(&path).await.refused(503, "overloaded");
+    let mut waiting: Vec<_> = (0..MAX_LONG_POLLS).map(|_| start_poll(&node, &cursor)).collect();
+    node.get(&path).await.expect_error(503, "overloaded");
     assert_eq!(node.get(&format!("/discover?since={cursor}")).await.status, 200);
     assert_eq!(node.get("/discover").await.status, 200);
     waiting.pop();
-    waiting.push(wait(&node, &cursor));
-    beat(&node, "alice", "10.0.0.1:1").await;
+    waiting.push(start_poll(&node, &cursor));
+    send_heartbeat(&node, "alice", "10.0.0.1:1").await;
     let answers = futures_util::future::join_all(waiting).await;
     assert!(answers.iter().all(|answer| answer.body == answers[0].body));
     assert_eq!(changes(&answers[0])["joined"][0]["username"], "alice");

@@ -11,12 +11,12 @@ use tokio::time::Instant;
 use tower::ServiceExt;
 
 use super::*;
-use crate::http::testing::{Answer, Node, request};
+use crate::http::testing::{TestNode, TestResponse, request};
 use crate::registry::testing::{encoded_image, png_chunk, png_with};
 use crate::storage::Fault;
 use rollcall_core::Page;
 
-/// A form as `curl -F` makes it, with one field.
+/// A form like that of `curl -F`: one other field, then this one.
 fn form(field: &str, content: &[u8]) -> (String, Vec<u8>) {
     let head = format!(
         "--XX\r\nContent-Disposition: form-data; name=\"other\"\r\n\r\nx\r\n--XX\r\nContent-Disposition: form-data; \
@@ -25,19 +25,19 @@ fn form(field: &str, content: &[u8]) -> (String, Vec<u8>) {
     ("multipart/form-data; boundary=XX".to_owned(), [head.as_bytes(), content, b"\r\n--XX--\r\n"].concat())
 }
 
-async fn upload_form(node: &Node, user: &str, (content_type, body): (String, Vec<u8>)) -> Answer {
+async fn upload_form(node: &TestNode, user: &str, (content_type, body): (String, Vec<u8>)) -> TestResponse {
     let mut request = request("POST", &format!("/upload_image/{user}"), body);
     request.headers_mut().insert("content-type", content_type.parse().unwrap());
     node.send(request).await
 }
 
-async fn upload(node: &Node, user: &str, content: &[u8]) -> Answer {
+async fn upload(node: &TestNode, user: &str, content: &[u8]) -> TestResponse {
     upload_form(node, user, form("image", content)).await
 }
 
 #[tokio::test]
 async fn an_uploaded_image_comes_back_byte_for_byte() {
-    let node = Node::with_alice_and_bob().await;
+    let node = TestNode::with_alice_and_bob().await;
     for (format, ending, media_type) in [
         (ImageFormat::Png, ".png", "image/png"),
         (ImageFormat::Jpeg, ".jpg", "image/jpeg"),
@@ -59,8 +59,8 @@ async fn an_uploaded_image_comes_back_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn an_image_is_not_sent_to_who_has_it_nor_to_who_asks_for_its_head() {
-    let node = Node::with_alice_and_bob().await;
+async fn an_image_is_not_sent_for_a_known_tag_or_a_head_request() {
+    let node = TestNode::with_alice_and_bob().await;
     let bytes = encoded_image(ImageFormat::Png, 5, 5);
     let filename = upload(&node, "alice", &bytes).await.json()["filename"].as_str().unwrap().to_owned();
     let path = format!("/image/alice/{filename}");
@@ -76,7 +76,7 @@ async fn an_image_is_not_sent_to_who_has_it_nor_to_who_asks_for_its_head() {
 
 #[tokio::test]
 async fn images_are_listed_oldest_first() {
-    let node = Node::with_alice_and_bob().await;
+    let node = TestNode::with_alice_and_bob().await;
     assert_eq!(node.get("/images/alice").await.json(), json!({"images": [], "count": 0}));
     let mut names = Vec::new();
     for _ in 0..3 {
@@ -87,38 +87,38 @@ async fn images_are_listed_oldest_first() {
 }
 
 #[tokio::test]
-async fn images_that_break_a_rule_are_refused_with_what_is_right() {
-    let node = Node::with_alice_and_bob().await;
+async fn an_invalid_image_is_rejected_with_its_error() {
+    let node = TestNode::with_alice_and_bob().await;
     let large = upload(&node, "alice", &encoded_image(ImageFormat::Png, 256, 256)).await;
     let message = "Upload failed: Validation error: Image too large: 256x256 (max 128x128)";
-    assert_eq!(large.refused(400, "image_dimensions"), message);
-    upload(&node, "alice", b"GIF89a....").await.refused(415, "image_type");
-    upload(&node, "alice", b"").await.refused(415, "image_type");
+    assert_eq!(large.expect_error(400, "image_dimensions"), message);
+    upload(&node, "alice", b"GIF89a....").await.expect_error(415, "image_type");
+    upload(&node, "alice", b"").await.expect_error(415, "image_type");
     let moving = png_with(&png_chunk(*b"acTL", &[0, 0, 0, 2, 0, 0, 0, 0]));
-    let message = upload(&node, "alice", &moving).await.refused(415, "image_type");
+    let message = upload(&node, "alice", &moving).await.expect_error(415, "image_type");
     assert!(message.contains("Animated images are not supported"), "{message}");
     let whole = encoded_image(ImageFormat::Png, 100, 100);
-    upload(&node, "alice", &whole[..whole.len() / 2]).await.refused(400, "image_corrupt");
+    upload(&node, "alice", &whole[..whole.len() / 2]).await.expect_error(400, "image_corrupt");
     let elsewhere = form("picture", &whole);
-    upload_form(&node, "alice", elsewhere).await.refused(400, "missing_image");
+    upload_form(&node, "alice", elsewhere).await.expect_error(400, "missing_image");
     let (_, body) = form("image", &whole);
-    upload_form(&node, "alice", ("text/plain".to_owned(), body.clone())).await.refused(400, "missing_image");
+    upload_form(&node, "alice", ("text/plain".to_owned(), body.clone())).await.expect_error(400, "missing_image");
     let (content_type, one) = form("image", &whole);
     let twice = [one.strip_suffix(b"--\r\n").unwrap(), &one[b"--XX".len()..]].concat();
-    let message = upload_form(&node, "alice", (content_type, twice)).await.refused(400, "invalid_field");
+    let message = upload_form(&node, "alice", (content_type, twice)).await.expect_error(400, "invalid_field");
     assert!(message.contains("given twice"), "{message}");
     let torn = ("multipart/form-data; boundary=XX".to_owned(), body[..body.len() / 2].to_vec());
-    upload_form(&node, "alice", torn).await.refused(400, "missing_image");
-    node.post("/upload_image/alice", whole.clone()).await.refused(400, "missing_image");
-    upload(&node, "nobody", &whole).await.refused(404, "user_not_registered");
-    upload(&node, "%2e%2e%2falice", &whole).await.refused(400, "invalid_username");
+    upload_form(&node, "alice", torn).await.expect_error(400, "missing_image");
+    node.post("/upload_image/alice", whole.clone()).await.expect_error(400, "missing_image");
+    upload(&node, "nobody", &whole).await.expect_error(404, "user_not_registered");
+    upload(&node, "%2e%2e%2falice", &whole).await.expect_error(400, "invalid_username");
     assert_eq!(node.get("/images/alice").await.json()["count"], 0);
 }
 
 #[tokio::test]
 async fn an_image_has_at_most_512_kib() {
-    let node = Node::with_alice_and_bob().await;
-    // A comment makes up the rest.
+    let node = TestNode::with_alice_and_bob().await;
+    // A comment fills the image up to the wanted length.
     let bare = png_with(&png_chunk(*b"tEXt", b"c\0")).len();
     let of = |length: usize| {
         let comment = [&b"c\0"[..], &vec![b'x'; length - bare]].concat();
@@ -126,29 +126,29 @@ async fn an_image_has_at_most_512_kib() {
     };
     assert_eq!(of(MAX_IMAGE_BYTES).len(), MAX_IMAGE_BYTES);
     assert_eq!(upload(&node, "alice", &of(MAX_IMAGE_BYTES)).await.status, 201);
-    let message = upload(&node, "alice", &of(MAX_IMAGE_BYTES + 1)).await.refused(413, "body_too_large");
+    let message = upload(&node, "alice", &of(MAX_IMAGE_BYTES + 1)).await.expect_error(413, "body_too_large");
     assert!(message.contains("512 KiB"), "{message}");
-    upload(&node, "alice", &of(MAX_IMAGE_BYTES + MAX_FORM_BYTES)).await.refused(413, "body_too_large");
+    upload(&node, "alice", &of(MAX_IMAGE_BYTES + MAX_FORM_OVERHEAD_BYTES)).await.expect_error(413, "body_too_large");
 }
 
 #[tokio::test]
-async fn what_is_no_image_is_not_found() {
-    let node = Node::with_alice_and_bob().await;
+async fn an_invalid_image_name_is_not_found() {
+    let node = TestNode::with_alice_and_bob().await;
     for file in
         ["1733511234-a1b2c3d4.png", "profile.json", "%2e%2e%2fprofile.json", "..%2F..%2Fcluster.json", "%ff", "x"]
     {
-        node.get(&format!("/image/alice/{file}")).await.refused(404, "image_not_found");
+        node.get(&format!("/image/alice/{file}")).await.expect_error(404, "image_not_found");
     }
-    node.get("/image/nobody/1733511234-a1b2c3d4.png").await.refused(404, "image_not_found");
-    node.get("/image/%2e%2e/1733511234-a1b2c3d4.png").await.refused(400, "invalid_username");
-    node.get("/images/nobody").await.refused(404, "user_not_registered");
-    node.get("/images/%2e%2e%2f").await.refused(400, "invalid_username");
-    node.get("/images/%ff").await.refused(400, "invalid_username");
+    node.get("/image/nobody/1733511234-a1b2c3d4.png").await.expect_error(404, "image_not_found");
+    node.get("/image/%2e%2e/1733511234-a1b2c3d4.png").await.expect_error(400, "invalid_username");
+    node.get("/images/nobody").await.expect_error(404, "user_not_registered");
+    node.get("/images/%2e%2e%2f").await.expect_error(400, "invalid_username");
+    node.get("/images/%ff").await.expect_error(400, "invalid_username");
 }
 
 #[tokio::test]
-async fn clients_online_come_with_their_newest_images() {
-    let node = Node::with_alice_and_bob().await;
+async fn online_clients_are_listed_with_their_newest_images() {
+    let node = TestNode::with_alice_and_bob().await;
     let empty = json!({"online_clients": [], "count": 0});
     assert_eq!(node.get("/discover_with_images").await.json(), empty);
     let mut images = Vec::new();
@@ -167,33 +167,33 @@ async fn clients_online_come_with_their_newest_images() {
     assert_eq!(answer.json(), json!({"online_clients": [alice, bob], "count": 2}));
     let page = node.get("/discover_with_images?limit=1&after=alice").await.json();
     assert_eq!(page, json!({"online_clients": [bob], "count": 1}));
-    node.get("/discover_with_images?limit=0").await.refused(400, "invalid_field");
+    node.get("/discover_with_images?limit=0").await.expect_error(400, "invalid_field");
 }
 
 #[tokio::test]
-async fn an_answer_with_images_is_cut_off_when_the_storage_goes_away_in_its_middle() {
-    let node = Node::with_alice_and_bob().await;
+async fn a_response_with_images_is_cut_off_when_the_storage_fails_in_its_middle() {
+    let node = TestNode::with_alice_and_bob().await;
     for body in [r#"{"username":"alice"}"#, r#"{"username":"bob"}"#] {
         node.post("/heartbeat", body).await;
     }
-    // The images of alice can be listed, those of bob cannot.
+    // Listing the images of alice succeeds, listing those of bob fails.
     node.memory.faults().inject(1, &Fault::None);
     node.memory.faults().set_outage(Some(Fault::Transient));
     let mut request = request("GET", "/discover_with_images", "");
-    request.extensions_mut().insert(Remote("10.0.0.9:50000".parse().unwrap()));
+    request.extensions_mut().insert(RemoteAddr("10.0.0.9:50000".parse().unwrap()));
     let response = node.router.clone().oneshot(request).await.unwrap();
     assert_eq!(response.status(), 200);
     assert!(response.into_body().collect().await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
-async fn slow_uploads_keep_nobody_out() {
-    let node = Node::with_alice_and_bob().await;
+async fn slow_uploads_do_not_block_other_uploads() {
+    let node = TestNode::with_alice_and_bob().await;
     let mut slow = JoinSet::new();
     for _ in 0..200 {
         let endless = stream::pending::<Result<&[u8], std::io::Error>>();
         let mut request = request("POST", "/upload_image/alice", Body::from_stream(endless));
-        request.extensions_mut().insert(Remote("10.0.0.9:50000".parse().unwrap()));
+        request.extensions_mut().insert(RemoteAddr("10.0.0.9:50000".parse().unwrap()));
         slow.spawn(node.router.clone().oneshot(request));
     }
     tokio::task::yield_now().await;
@@ -207,26 +207,26 @@ async fn slow_uploads_keep_nobody_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_download_too_many_is_told_so() {
-    let node = Node::with_alice_and_bob().await;
+async fn a_download_beyond_the_limit_is_503() {
+    let node = TestNode::with_alice_and_bob().await;
     let mut running = Vec::new();
     while let Some(Ok(chunks)) = node.registry.online_with_images(&Page::default(), clock::boot_now()).now_or_never() {
         running.push(chunks);
     }
     assert_eq!(running.len(), 64);
-    node.get("/discover_with_images").await.refused(503, "overloaded");
+    node.get("/discover_with_images").await.expect_error(503, "overloaded");
     running.pop();
     assert_eq!(node.get("/discover_with_images").await.status, 200);
 }
 
 #[tokio::test]
-async fn without_storage_images_are_503() {
-    let node = Node::with_alice_and_bob().await;
+async fn images_are_503_while_the_storage_is_unavailable() {
+    let node = TestNode::with_alice_and_bob().await;
     node.post("/heartbeat", r#"{"username":"alice"}"#).await;
     node.memory.faults().set_outage(Some(Fault::Transient));
     for path in ["/discover_with_images", "/images/alice", "/image/alice/1733511234-a1b2c3d4.png"] {
-        node.get(path).await.refused(503, "storage_unavailable");
+        node.get(path).await.expect_error(503, "storage_unavailable");
     }
     let picture = encoded_image(ImageFormat::Png, 2, 2);
-    upload(&node, "alice", &picture).await.refused(503, "storage_unavailable");
+    upload(&node, "alice", &picture).await.expect_error(503, "storage_unavailable");
 }

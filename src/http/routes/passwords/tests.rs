@@ -2,14 +2,14 @@ use axum::extract::Request;
 use image::ImageFormat;
 use serde_json::Value;
 
-use crate::http::testing::{Answer, Node, following, leading, request};
+use crate::http::testing::{TestNode, TestResponse, following, leading, request};
 use crate::registry::testing::encoded_image;
 
 const REGISTRATION: &str = r#"{"username":"carol","password":"secret"}"#;
 const LOGIN: &str = r#"{"username":"carol","password":"secret"}"#;
-const BEAT: &str = r#"{"username":"carol"}"#;
+const HEARTBEAT: &str = r#"{"username":"carol"}"#;
 
-fn token(answer: &Answer) -> String {
+fn token(answer: &TestResponse) -> String {
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     let json = answer.json();
     let expires_at = json["token_expires_at"].as_str().expect("a moment");
@@ -17,7 +17,7 @@ fn token(answer: &Answer) -> String {
     json["token"].as_str().expect("a token").to_owned()
 }
 
-fn with(mut request: Request, authorization: &str) -> Request {
+fn with_authorization(mut request: Request, authorization: &str) -> Request {
     request.headers_mut().insert("authorization", authorization.parse().unwrap());
     request
 }
@@ -31,15 +31,16 @@ fn upload() -> Request {
 }
 
 #[tokio::test]
-async fn a_registration_with_a_password_gives_a_token_and_so_does_its_repetition_and_a_login() {
-    let node = Node::new(leading());
+async fn a_registration_with_a_password_its_repetition_and_a_login_return_a_token() {
+    let node = TestNode::new(leading());
     let (first, again) = (node.post("/register", REGISTRATION).await, node.post("/register", REGISTRATION).await);
     assert_eq!((first.status.as_u16(), again.status.as_u16()), (201, 200));
     assert_eq!(first.json()["user_id"], again.json()["user_id"]);
     let login = node.post("/login", LOGIN).await;
     assert_eq!((login.status.as_u16(), &login.json()["status"]), (200, &Value::from("ok")));
     for token in [token(&first), token(&again), token(&login)] {
-        let beat = node.send(with(request("POST", "/heartbeat", BEAT), &format!("Bearer {token}"))).await;
+        let beat =
+            node.send(with_authorization(request("POST", "/heartbeat", HEARTBEAT), &format!("Bearer {token}"))).await;
         assert_eq!(beat.status, 200);
     }
     let open = node.post("/register", r#"{"username":"open"}"#).await;
@@ -48,16 +49,19 @@ async fn a_registration_with_a_password_gives_a_token_and_so_does_its_repetition
 
 #[tokio::test]
 async fn heartbeats_and_uploads_for_a_user_with_a_password_need_its_token_or_password() {
-    let node = Node::with_alice_and_bob().await;
+    let node = TestNode::with_alice_and_bob().await;
     let carols = token(&node.post("/register", REGISTRATION).await);
     let dans = token(&node.post("/register", r#"{"username":"dan","password":"other"}"#).await);
     let (bearer, other) = (format!("Bearer {carols}"), format!("Bearer {dans}"));
     let cut = &bearer[..bearer.len() - 1];
     // carol:secret and carol:wrong
     for good in [bearer.as_str(), "Basic Y2Fyb2w6c2VjcmV0"] {
-        assert_eq!(node.send(with(request("POST", "/heartbeat", BEAT), good)).await.status, 200);
-        assert_eq!(node.fast_path(with(request("POST", "/heartbeat", BEAT), good)).await.status, 200);
-        assert_eq!(node.send(with(upload(), good)).await.status, 201);
+        assert_eq!(node.send(with_authorization(request("POST", "/heartbeat", HEARTBEAT), good)).await.status, 200);
+        assert_eq!(
+            node.send_to_fast_path(with_authorization(request("POST", "/heartbeat", HEARTBEAT), good)).await.status,
+            200
+        );
+        assert_eq!(node.send(with_authorization(upload(), good)).await.status, 201);
     }
     for (bad, part) in [
         ("", "neither"),
@@ -68,39 +72,39 @@ async fn heartbeats_and_uploads_for_a_user_with_a_password_need_its_token_or_pas
         ("Basic Y2Fyb2w6d3Jvbmc=", "the password is wrong"),
     ] {
         for answer in [
-            node.send(with(request("POST", "/heartbeat", BEAT), bad)).await,
-            node.fast_path(with(request("POST", "/heartbeat", BEAT), bad)).await,
-            node.send(with(upload(), bad)).await,
+            node.send(with_authorization(request("POST", "/heartbeat", HEARTBEAT), bad)).await,
+            node.send_to_fast_path(with_authorization(request("POST", "/heartbeat", HEARTBEAT), bad)).await,
+            node.send(with_authorization(upload(), bad)).await,
         ] {
-            let message = answer.refused(401, "unauthorized");
+            let message = answer.expect_error(401, "unauthorized");
             assert!(message.contains(part) && message.contains("'carol'"), "{bad}: {message}");
             let challenge = answer.header("www-authenticate");
             assert_eq!(challenge, Some("Bearer realm=\"rollcall\", Basic realm=\"rollcall\""));
         }
     }
-    node.post("/heartbeat", BEAT).await.refused(401, "unauthorized");
-    node.send(upload()).await.refused(401, "unauthorized");
+    node.post("/heartbeat", HEARTBEAT).await.expect_error(401, "unauthorized");
+    node.send(upload()).await.expect_error(401, "unauthorized");
     assert_eq!(node.get("/images/carol").await.json()["count"], 2);
-    // Whoever has no password is asked for nothing, and what is sent all the same is ignored.
-    let beat = with(request("POST", "/heartbeat", r#"{"username":"alice"}"#), &other);
+    // A user without a password needs no credentials. Credentials that are sent anyway are ignored.
+    let beat = with_authorization(request("POST", "/heartbeat", r#"{"username":"alice"}"#), &other);
     assert_eq!(node.send(beat).await.status, 200);
 }
 
 #[tokio::test]
-async fn the_password_can_be_changed_by_who_knows_it() {
-    let node = Node::new(leading());
+async fn a_password_change_needs_the_old_password() {
+    let node = TestNode::new(leading());
     let first = token(&node.post("/register", REGISTRATION).await);
     let change = r#"{"username":"carol","password":"secret","new_password":"better"}"#;
     let changed = node.post("/password", change).await;
     assert_eq!(changed.status, 200);
     let second = token(&changed);
-    let beat = |token: &str| with(request("POST", "/heartbeat", BEAT), &format!("Bearer {token}"));
-    let message = node.send(beat(&first)).await.refused(401, "unauthorized");
+    let beat = |token: &str| with_authorization(request("POST", "/heartbeat", HEARTBEAT), &format!("Bearer {token}"));
+    let message = node.send(beat(&first)).await.expect_error(401, "unauthorized");
     assert!(message.contains("before the password was changed") && message.contains("/login"), "{message}");
     assert_eq!(node.send(beat(&second)).await.status, 200);
-    node.post("/login", LOGIN).await.refused(401, "wrong_password");
+    node.post("/login", LOGIN).await.expect_error(401, "wrong_password");
     let other = r#"{"username":"carol","password":"secret","new_password":"mine"}"#;
-    node.post("/password", other).await.refused(401, "wrong_password");
+    node.post("/password", other).await.expect_error(401, "wrong_password");
     let again = token(&node.post("/password", change).await);
     for token in [second, again] {
         assert_eq!(node.send(beat(&token)).await.status, 200, "the very same change again ends nothing");
@@ -108,8 +112,8 @@ async fn the_password_can_be_changed_by_who_knows_it() {
 }
 
 #[tokio::test]
-async fn logins_and_changes_that_are_wrong_are_refused_with_what_is_right() {
-    let node = Node::with_alice_and_bob().await;
+async fn invalid_logins_and_password_changes_are_rejected_with_their_error() {
+    let node = TestNode::with_alice_and_bob().await;
     node.post("/register", REGISTRATION).await;
     let long = "x".repeat(1025);
     let (login, change) = ("/login", "/password");
@@ -129,40 +133,40 @@ async fn logins_and_changes_that_are_wrong_are_refused_with_what_is_right() {
         ("/register", r#"{"username":"eve","password":""}"#.to_owned(), 400, "invalid_password"),
         ("/register", format!(r#"{{"username":"eve","password":"{long}"}}"#), 400, "invalid_password"),
     ] {
-        let message = node.post(path, body.clone()).await.refused(status, code);
+        let message = node.post(path, body.clone()).await.expect_error(status, code);
         assert!(!message.contains("secret"), "{body}: {message}");
     }
     let at_the_limit = format!(r#"{{"username":"eve","password":"{}"}}"#, &long[1..]);
     assert_eq!(node.post("/register", at_the_limit).await.status, 201);
     node.role.send_replace(following());
-    node.post("/login", "nonsense").await.refused(403, "not_leader");
+    node.post("/login", "nonsense").await.expect_error(403, "not_leader");
 }
 
 #[tokio::test]
-async fn a_refused_registration_does_not_tell_whether_its_password_was_right() {
-    let node = Node::new(leading());
+async fn a_rejected_registration_does_not_reveal_whether_its_password_is_right() {
+    let node = TestNode::new(leading());
     node.post("/register", REGISTRATION).await;
-    let mut told = std::collections::HashSet::new();
+    let mut messages = std::collections::HashSet::new();
     for password in [r#","password":"secret""#, r#","password":"wrong""#, ""] {
         for addr in ["", r#","addr":"10.0.0.1:9000""#] {
             if (password, addr) == (r#","password":"secret""#, "") {
                 continue;
             }
             let body = format!(r#"{{"username":"carol"{password}{addr}}}"#);
-            told.insert(node.post("/register", body).await.refused(409, "user_exists"));
+            messages.insert(node.post("/register", body).await.expect_error(409, "user_exists"));
         }
     }
-    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(messages.len(), 1, "{messages:?}");
 }
 
 #[tokio::test]
-async fn who_guesses_is_told_when_to_try_again() {
-    let node = Node::new(leading());
+async fn password_guesses_are_rate_limited_with_retry_after() {
+    let node = TestNode::new(leading());
     node.post("/register", REGISTRATION).await;
     for _ in 0..5 {
-        node.post("/login", r#"{"username":"carol","password":"x"}"#).await.refused(401, "wrong_password");
+        node.post("/login", r#"{"username":"carol","password":"x"}"#).await.expect_error(401, "wrong_password");
     }
     let refused = node.post("/login", LOGIN).await;
-    refused.refused(429, "too_many_attempts");
+    refused.expect_error(429, "too_many_attempts");
     assert_eq!(refused.header("retry-after"), Some("1"));
 }

@@ -1,12 +1,12 @@
 use axum::http::Method;
 use serde_json::json;
 
-use crate::http::testing::{Node, leading, request};
+use crate::http::testing::{TestNode, leading, request};
 use crate::storage::Fault;
 
 #[tokio::test]
 async fn a_registration_answers_as_documented() {
-    let node = Node::new(leading());
+    let node = TestNode::new(leading());
     let answer = node.post("/register", r#"{"username": "alice", "addr": "10.40.6.26:9000"}"#).await;
     assert_eq!(answer.status, 201);
     let json = answer.json();
@@ -17,8 +17,8 @@ async fn a_registration_answers_as_documented() {
 }
 
 #[tokio::test]
-async fn the_very_same_registration_again_is_200_with_the_same_id() {
-    let node = Node::new(leading());
+async fn a_repeated_registration_is_200_with_the_same_id() {
+    let node = TestNode::new(leading());
     let body = r#"{"username":"alice","addr":"10.40.6.26:9000","metadata":{"x":1.1,"y":[null]}}"#;
     let (first, again) = (node.post("/register", body).await, node.post("/register", body).await);
     assert_eq!((first.status.as_u16(), again.status.as_u16()), (201, 200));
@@ -26,8 +26,8 @@ async fn the_very_same_registration_again_is_200_with_the_same_id() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_taken_is_409() {
-    let node = Node::with_alice_and_bob().await;
+async fn a_taken_username_is_409() {
+    let node = TestNode::with_alice_and_bob().await;
     for body in [
         r#"{"username":"alice","addr":"10.40.6.26:9001"}"#,
         r#"{"username":"alice"}"#,
@@ -35,21 +35,21 @@ async fn a_name_that_is_taken_is_409() {
         r#"{"username":"alice","addr":"10.40.6.26:9000","password":"x"}"#,
     ] {
         let answer = node.post("/register", body).await;
-        assert!(answer.refused(409, "user_exists").contains("'alice'"));
+        assert!(answer.expect_error(409, "user_exists").contains("'alice'"));
         assert_eq!(answer.json()["error"], "exists");
     }
 }
 
 #[tokio::test]
-async fn a_bare_port_is_completed_with_the_address_the_request_came_from() {
-    let node = Node::new(leading());
+async fn a_port_without_an_ip_is_completed_with_the_remote_address() {
+    let node = TestNode::new(leading());
     let answer = node.post("/register", r#"{"username":"alice","addr":":9000"}"#).await;
     assert_eq!(answer.json()["message"], "User 'alice' registered successfully at 10.0.0.9:9000");
 }
 
 #[tokio::test]
-async fn registrations_that_are_wrong_are_refused_with_the_field_and_what_is_right() {
-    let node = Node::new(leading());
+async fn an_invalid_registration_is_rejected_with_the_field_and_the_valid_values() {
+    let node = TestNode::new(leading());
     for (body, code, part) in [
         ("{\"username\":\"alice\",}", "invalid_json", "line 1 column 21"),
         ("", "invalid_json", "line 1 column 0"),
@@ -64,15 +64,15 @@ async fn registrations_that_are_wrong_are_refused_with_the_field_and_what_is_rig
         (r#"{"username":"a","addr":"localhost:9000"}"#, "invalid_addr", "IP:PORT"),
         (r#"{"username":"a","addr":"10.0.0.1:0"}"#, "invalid_addr", "10.0.0.1:0"),
     ] {
-        let message = node.post("/register", body).await.refused(400, code);
+        let message = node.post("/register", body).await.expect_error(400, code);
         assert!(message.contains(part), "{body}: {message}");
     }
     assert_eq!(node.memory.faults().calls(), 0);
 }
 
 #[tokio::test]
-async fn metadata_that_would_harm_who_lists_users_is_refused_with_the_limit_and_the_value() {
-    let node = Node::new(leading());
+async fn metadata_beyond_a_limit_is_rejected_with_the_limit_and_the_value() {
+    let node = TestNode::new(leading());
     let deep = |levels: usize| format!("{}{}", "{\"a\":".repeat(levels), "{}".to_owned() + &"}".repeat(levels));
     for (metadata, parts) in [
         (deep(16), ["17", "at most 16"]),
@@ -81,7 +81,7 @@ async fn metadata_that_would_harm_who_lists_users_is_refused_with_the_limit_and_
         (r#"{"b":{"k":1,"k":2}}"#.to_owned(), ["\"k\"", "twice"]),
     ] {
         let body = format!("{{\"username\":\"a\",\"metadata\":{metadata}}}");
-        let message = node.post("/register", body).await.refused(400, "invalid_field");
+        let message = node.post("/register", body).await.expect_error(400, "invalid_field");
         assert!(parts.iter().all(|part| message.contains(part)), "{message}");
     }
     assert_eq!(node.memory.faults().calls(), 0);
@@ -90,17 +90,17 @@ async fn metadata_that_would_harm_who_lists_users_is_refused_with_the_limit_and_
 }
 
 #[tokio::test]
-async fn a_registration_is_503_while_the_storage_is_away_and_nothing_is_done() {
-    let node = Node::new(leading());
+async fn a_registration_is_503_and_without_effect_while_the_storage_is_unavailable() {
+    let node = TestNode::new(leading());
     node.memory.faults().set_outage(Some(Fault::Transient));
-    node.post("/register", r#"{"username":"alice"}"#).await.refused(503, "storage_unavailable");
+    node.post("/register", r#"{"username":"alice"}"#).await.expect_error(503, "storage_unavailable");
     node.memory.faults().set_outage(None);
     assert_eq!(node.post("/register", r#"{"username":"alice"}"#).await.status, 201);
 }
 
 #[tokio::test]
 async fn users_are_listed_with_their_presence_and_without_their_passwords() {
-    let node = Node::with_alice_and_bob().await;
+    let node = TestNode::with_alice_and_bob().await;
     let carol = r#"{"username":"carol","password":"secret","metadata":{"room":5}}"#;
     assert_eq!(node.post("/register", carol).await.status, 201);
     node.post("/heartbeat", r#"{"username":"bob","addr":"10.0.0.2:9001"}"#).await;
@@ -127,7 +127,7 @@ async fn users_are_listed_with_their_presence_and_without_their_passwords() {
 
 #[tokio::test]
 async fn users_are_paged() {
-    let node = Node::with_alice_and_bob().await;
+    let node = TestNode::with_alice_and_bob().await;
     let names = |json: serde_json::Value| {
         let users = json["users"].as_array().unwrap().clone();
         assert_eq!(json["count"], users.len());
@@ -139,18 +139,18 @@ async fn users_are_paged() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_leader_lists_nobody_before_it_knows_everybody() {
-    let node = Node::with_alice_and_bob().await;
+async fn a_new_leader_lists_no_users_before_its_index_is_complete() {
+    let node = TestNode::with_alice_and_bob().await;
     node.role.send_modify(|role| role.term = role.term.next());
     node.registry.begin_term(rollcall_core::Term(8));
-    node.get("/users").await.refused(503, "index_rebuilding");
+    node.get("/users").await.expect_error(503, "index_rebuilding");
     node.registry.rebuild_index(rollcall_core::Term(8)).await;
     assert_eq!(node.get("/users").await.json()["count"], 2);
 }
 
 #[tokio::test]
-async fn a_list_that_the_client_has_already_is_not_sent_again() {
-    let node = Node::with_alice_and_bob().await;
+async fn a_list_with_a_known_tag_is_not_sent_again() {
+    let node = TestNode::with_alice_and_bob().await;
     for path in ["/users", "/discover", "/discovery/online"] {
         let first = node.get(path).await;
         let mut again = request("GET", path, "");

@@ -4,7 +4,7 @@ use crate::registry::{
     Coverage, Credentials, DenialReason, LookupError, RegisterError, RegisterRequest, Registry, RegistrySettings,
     TokenKey,
 };
-use crate::storage::{Backend, Bucket, Fault, Memory, RetryPolicy};
+use crate::storage::{Backend, Bucket, Fault, MemoryBackend, RetryPolicy};
 use rollcall_core::{BootMs, Term, WallMs};
 
 fn password(text: &str) -> Password {
@@ -123,7 +123,7 @@ async fn a_password_change_invalidates_every_token_and_can_be_repeated_with_anot
 
 #[tokio::test]
 async fn a_password_change_whose_response_was_lost_can_be_repeated() {
-    for fault in [Fault::LoseAnswer, Fault::Permanent] {
+    for fault in [Fault::LoseResponse, Fault::Permanent] {
         let (registry, memory) = registry();
         let first = register(&registry, "alice").await;
         memory.faults().inject(1, &Fault::None);
@@ -165,7 +165,7 @@ async fn a_login_or_password_change_waits_for_a_majority() {
     };
     let (third, rows) = tokio::join!(third, rows);
     // A node that has only these rows knows which tokens are invalid.
-    let next = registry_on(&Memory::new());
+    let next = registry_on(&MemoryBackend::new());
     next.merge(&rows, BootMs(0));
     next.begin_term(Term(2));
     next.raise_users(Term(2), Coverage::Certain);
@@ -334,7 +334,7 @@ async fn no_debug_output_error_or_row_contains_a_password_a_hash_or_a_token() {
 async fn a_token_is_valid_on_every_node_with_the_same_key_and_on_no_other() {
     let (registry, memory) = registry();
     let issued_token = register(&registry, "alice").await;
-    let on = |memory: &Memory, key| {
+    let on = |memory: &MemoryBackend, key| {
         let bucket = Bucket::new(std::sync::Arc::new(memory.clone()), RetryPolicy::default());
         Registry::new(bucket, settings(), &TokenKey::new([key; 32]), BootMs(0))
     };

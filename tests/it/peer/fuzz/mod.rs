@@ -1,40 +1,40 @@
-//! Hostile bytes for the peer's codecs and, as far as they can be read, for its engine. Each seed is one round: valid
-//! messages of all kinds, mutated, read, held against the rules, written again. A broken rule panics, and whoever runs the
-//! round names its seed.
+//! Fuzzing of the peer's codecs, and of its engine with the decoded values. Each seed is one round:
+//! valid messages of all kinds are mutated, decoded, checked and encoded again. A failed check
+//! panics, and the runner prints the seed.
 
-mod datagrams;
+mod config_file;
 mod engine;
+mod lan_datagrams;
+mod mesh_messages;
 mod mutations;
 #[cfg(test)]
-mod runs;
+mod rounds;
 mod samples;
-mod settings;
-mod streams;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-/// Files are slow: one round in so many has one.
+/// One round in so many tests the configuration file, because files are slow.
 const FILE_EVERY: u64 = 16;
 
-/// How much was tried, and how much of it could be read.
+/// How much was tried, and how much of it was valid.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct FuzzStats {
-    /// Byte strings that were given to a codec.
+pub(crate) struct FuzzCounts {
+    /// Byte strings given to a codec.
     pub(crate) tried: u64,
-    /// Those of which something could be read.
+    /// Byte strings with at least one decoded value.
     pub(crate) read: u64,
-    /// Events that an engine took in.
+    /// Events given to an engine.
     pub(crate) events: u64,
 }
 
-impl FuzzStats {
+impl FuzzCounts {
     fn add(&mut self, is_read: bool) {
         self.tried += 1;
         self.read += u64::from(is_read);
     }
 
-    /// Adds another round's.
+    /// Adds the counts of another round.
     pub(crate) fn join(&mut self, other: Self) {
         self.tried += other.tried;
         self.read += other.read;
@@ -42,14 +42,14 @@ impl FuzzStats {
     }
 }
 
-/// One round.
-pub(crate) fn round(seed: u64) -> FuzzStats {
-    let (mut rng, mut stats) = (SmallRng::seed_from_u64(seed), FuzzStats::default());
-    let datagrams = datagrams::round(&mut rng, &mut stats);
-    let messages = streams::round(&mut rng, &mut stats);
-    engine::round(&mut rng, &mut stats, datagrams, messages);
+/// Runs one round.
+pub(crate) fn round(seed: u64) -> FuzzCounts {
+    let (mut rng, mut counts) = (SmallRng::seed_from_u64(seed), FuzzCounts::default());
+    let datagrams = lan_datagrams::round(&mut rng, &mut counts);
+    let messages = mesh_messages::round(&mut rng, &mut counts);
+    engine::round(&mut rng, &mut counts, datagrams, messages);
     if seed.is_multiple_of(FILE_EVERY) {
-        settings::round(&mut rng, &mut stats);
+        config_file::round(&mut rng, &mut counts);
     }
-    stats
+    counts
 }

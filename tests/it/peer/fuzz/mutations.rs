@@ -1,14 +1,14 @@
-//! What is done to valid bytes.
+//! Mutations of valid bytes.
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
-/// No sample grows beyond it: what is longer does not come out of a socket or the splitter.
-const MOST_BYTES: usize = 65_507;
-/// The most changes of one sample. None at all is as likely as each number up to it.
-const MOST_CHANGES: u32 = 5;
+/// Largest length of a mutated sample. A socket or the framer never delivers more.
+const MAX_BYTES: usize = 65_507;
+/// Largest number of mutations per sample. Each number from zero on is equally likely.
+const MAX_CHANGES: u32 = 5;
 
-/// Texts that mean something to some reader.
+/// Texts with a meaning for some decoder.
 const TOKENS: [&[u8]; 31] = [
     b"AAAA",
     b"\n",
@@ -42,14 +42,14 @@ const TOKENS: [&[u8]; 31] = [
     b"}",
     b"]",
 ];
-/// What is nested deeply.
+/// Beginnings of nested values.
 const OPENERS: [&[u8]; 4] = [b"[", b"{\"a\":", b"{", b"- "];
 
-/// Changes some bytes; `others` are what may be spliced in.
+/// Mutates some bytes. `others` are spliced in.
 pub(super) fn mutate(bytes: &mut Vec<u8>, others: &[Vec<u8>], rng: &mut SmallRng) {
-    for _ in 0..rng.random_range(0..=MOST_CHANGES) {
+    for _ in 0..rng.random_range(0..=MAX_CHANGES) {
         change(bytes, others, rng);
-        bytes.truncate(MOST_BYTES);
+        bytes.truncate(MAX_BYTES);
     }
 }
 
@@ -74,8 +74,8 @@ fn change(bytes: &mut Vec<u8>, others: &[Vec<u8>], rng: &mut SmallRng) {
             let deep = OPENERS[rng.random_range(0..OPENERS.len())].repeat(rng.random_range(1..2000));
             insert(bytes, at, &deep);
         }
-        7 => move_a_line(bytes, rng),
-        8 => replace_a_number(bytes, at, rng),
+        7 => move_line(bytes, rng),
+        8 => replace_number(bytes, at, rng),
         _ => {
             let byte = TOKENS[rng.random_range(0..TOKENS.len())][0];
             insert(bytes, at, &vec![byte; 4 * rng.random_range(1..5_000)]);
@@ -87,8 +87,8 @@ fn insert(bytes: &mut Vec<u8>, at: usize, what: &[u8]) {
     bytes.splice(at..at, what.iter().copied());
 }
 
-/// One line stands somewhere else, or twice.
-fn move_a_line(bytes: &mut Vec<u8>, rng: &mut SmallRng) {
+/// Moves or duplicates a line.
+fn move_line(bytes: &mut Vec<u8>, rng: &mut SmallRng) {
     let mut lines: Vec<Vec<u8>> = bytes.split(|b| *b == b'\n').map(<[u8]>::to_vec).collect();
     let line = lines[rng.random_range(0..lines.len())].clone();
     if rng.random() {
@@ -98,8 +98,8 @@ fn move_a_line(bytes: &mut Vec<u8>, rng: &mut SmallRng) {
     *bytes = lines.join(&b'\n');
 }
 
-/// The first number behind a place becomes another, perhaps a huge one.
-fn replace_a_number(bytes: &mut Vec<u8>, at: usize, rng: &mut SmallRng) {
+/// Replaces the first number after a position, sometimes by a huge one.
+fn replace_number(bytes: &mut Vec<u8>, at: usize, rng: &mut SmallRng) {
     let Some(start) = bytes[at..].iter().position(u8::is_ascii_digit).map(|offset| at + offset) else { return };
     let length = bytes[start..].iter().take_while(|b| b.is_ascii_digit()).count();
     let number = match rng.random_range(0..4) {

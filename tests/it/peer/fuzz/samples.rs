@@ -8,7 +8,7 @@ use rollcall_chat::lan::{self, Datagram};
 use rollcall_chat::mesh::{self, MeshMessage};
 use rollcall_chat::{Avatar, LanUserId, MAX_AVATAR_BYTES, MAX_TEXT_BYTES, Nickname, PeerEndpoint, PeerId, PeerProfile};
 
-/// Everybody who says something.
+/// Number of different peers.
 const PEERS: u128 = 6;
 
 pub(super) fn text(rng: &mut SmallRng) -> String {
@@ -30,9 +30,9 @@ pub(super) fn text(rng: &mut SmallRng) -> String {
         '漢',
         '\u{10ffff}',
     ];
-    let most = if rng.random_range(0..50) == 0 { 6000 } else { 30 };
+    let max = if rng.random_range(0..50) == 0 { 6000 } else { 30 };
     let mut text = String::new();
-    for _ in 0..rng.random_range(0..most) {
+    for _ in 0..rng.random_range(0..max) {
         text.push(if rng.random() { ODD[rng.random_range(0..ODD.len())] } else { rng.random_range('a'..='z') });
     }
     while text.len() > MAX_TEXT_BYTES {
@@ -66,7 +66,7 @@ fn endpoint(rng: &mut SmallRng) -> PeerEndpoint {
 pub(super) fn profile(rng: &mut SmallRng) -> PeerProfile {
     let mut picture =
         [&b"\x89PNG\r\n\x1a\n"[..], b"\xff\xd8\xff\xe0", b"RIFF\0\0\0\0WEBP"][rng.random_range(0..3)].to_vec();
-    // Often as large as one may be.
+    // Often of the largest size.
     picture.resize(if rng.random() { MAX_AVATAR_BYTES } else { picture.len() + rng.random_range(0..2_000) }, 7);
     let avatar = if rng.random() { Some(Avatar::new(&picture).expect("a picture")) } else { None };
     PeerProfile::new(&text(rng), &text(rng), avatar)
@@ -87,9 +87,9 @@ pub(super) fn datagram(rng: &mut SmallRng) -> Datagram {
     Datagram { from, id: Some(rng.random()), sent_at: rng.random_range(0..2_000_000_000), body }
 }
 
-fn runs(rng: &mut SmallRng) -> BTreeMap<PeerId, mesh::SeqRanges> {
-    let mut run = |_| (rng.random_range(0..200), rng.random_range(0..200));
-    (1..=PEERS).map(|id| (PeerId(id), (0..4).map(&mut run).collect())).collect()
+fn ranges(rng: &mut SmallRng) -> BTreeMap<PeerId, mesh::SeqRanges> {
+    let mut range = |_| (rng.random_range(0..200), rng.random_range(0..200));
+    (1..=PEERS).map(|id| (PeerId(id), (0..4).map(&mut range).collect())).collect()
 }
 
 pub(super) fn message(rng: &mut SmallRng) -> MeshMessage {
@@ -102,8 +102,8 @@ pub(super) fn message(rng: &mut SmallRng) -> MeshMessage {
         2 => mesh::MessageBody::PeerList((0..rng.random_range(0..300)).map(|_| endpoint(rng)).collect()),
         3 => mesh::MessageBody::Direct { to: peer(rng), text: text(rng) },
         4 => mesh::MessageBody::Profile(profile(rng)),
-        5 => mesh::MessageBody::HistoryRequest(runs(rng)),
-        6 => mesh::MessageBody::Have(runs(rng)),
+        5 => mesh::MessageBody::HistoryRequest(ranges(rng)),
+        6 => mesh::MessageBody::Have(ranges(rng)),
         7 => mesh::MessageBody::Prune(peer(rng)),
         _ => mesh::MessageBody::HistoryEnd { more: rng.random() },
     };

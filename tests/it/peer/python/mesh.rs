@@ -1,4 +1,5 @@
-//! The mesh, with a peer that takes one read of at most 4096 bytes for one message and never sends a heartbeat.
+//! Mesh with a peer that parses each read of at most 4096 bytes as one message and sends no
+//! heartbeats.
 
 use serde_json::{Value, json};
 
@@ -18,7 +19,7 @@ fn is_message(event: &Value, kind: &str) -> bool {
     event["event"] == "message" && event["message"]["type"] == kind
 }
 
-/// Starts one and links it to our peer.
+/// Starts such a peer and links it to our peer.
 async fn linked(ours: &PeerProcess, number: u32) -> JsonProcess {
     let mut other = start("mesh.py", &["--id", &id(number)]).await;
     other.type_line(&format!("dial {}", ours.mesh_addr()));
@@ -29,7 +30,7 @@ async fn linked(ours: &PeerProcess, number: u32) -> JsonProcess {
 }
 
 #[tokio::test]
-async fn a_peer_without_heartbeats_chats_both_ways_and_is_not_dropped_for_its_silence() {
+async fn a_peer_without_heartbeats_chats_in_both_directions_and_is_not_timed_out() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut ours = PeerProcess::start(dir.path(), "alice", &MESH).await;
     let mut other = linked(&ours, 0xa1).await;
@@ -42,7 +43,7 @@ async fn a_peer_without_heartbeats_chats_both_ways_and_is_not_dropped_for_its_si
         (&chat["message"]["payload"], &chat["message"]["sender_id"]),
         (&"hello from here".into(), &ours.events()[0]["id"])
     );
-    // The longest that fits into one read of such a peer comes in one; what does not is refused and said so.
+    // A message that fits into one read arrives in one. A longer one is not sent, with a notice.
     let long = unique(&"x".repeat(3_800));
     ours.type_line(&long);
     let chat = other.wait_for_event("a long chat", |event| event["message"]["payload"] == *long).await;
@@ -51,7 +52,8 @@ async fn a_peer_without_heartbeats_chats_both_ways_and_is_not_dropped_for_its_si
     let is_said =
         |event: &Value| event["event"] == "refused" && event["why"].as_str().is_some_and(|why| why.contains("1 peers"));
     until("a warning", async || ours.count(is_said) == 1).await;
-    // Interval and timeout are three seconds together; it was silent for longer than that.
+    // Five heartbeats take longer than the interval and the timeout, which are three seconds
+    // together.
     until("heartbeats", async || other.count(|event| is_message(event, "heartbeat")) >= 5).await;
     assert_eq!(other.count(|event| event["event"] == "unlinked"), 0);
     assert_eq!(ours.count(|event| event["event"] == "lost"), 0);
@@ -63,7 +65,7 @@ async fn a_peer_without_heartbeats_chats_both_ways_and_is_not_dropped_for_its_si
 }
 
 #[tokio::test]
-async fn what_is_said_in_one_go_is_read_message_by_message() {
+async fn a_burst_of_messages_is_read_message_by_message() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut ours = PeerProcess::start(dir.path(), "alice", &MESH).await;
     let mut other = linked(&ours, 0xa2).await;
@@ -76,7 +78,8 @@ async fn what_is_said_in_one_go_is_read_message_by_message() {
         text.as_str().is_some_and(|text| text.contains("text 29"))
     };
     other.wait_for_event("the last", is_last).await;
-    // Written without a pause, all but one or two are glued together and lost. A busy machine may keep it from reading in time.
+    // Without pauses, nearly all messages would be joined in a read and lost. On a busy machine it
+    // may still miss some.
     let whole = other.count(|event| is_message(event, "chat"));
     assert!(whole >= 25, "{whole} of 30 were read");
     other.type_line("burst 30");
@@ -87,7 +90,7 @@ async fn what_is_said_in_one_go_is_read_message_by_message() {
 }
 
 #[tokio::test]
-async fn lists_and_chat_go_from_one_such_peer_to_another_through_ours() {
+async fn peer_lists_and_chat_reach_another_such_peer_through_ours() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut ours = PeerProcess::start(dir.path(), "alice", &MESH).await;
     let far = start("mesh.py", &["--id", &id(0xb2)]).await;
@@ -112,13 +115,13 @@ async fn lists_and_chat_go_from_one_such_peer_to_another_through_ours() {
     far.wait_for_event("the next", |event| event["message"]["payload"] == "and this").await;
     assert_eq!(far.count(|event| event["message"]["payload"] == "pass it on" || event["event"] == "repeated"), 1);
     assert_eq!(near.count(|event| event["event"] == "repeated"), 0, "nothing comes back to where it came from");
-    // Who comes later is told where the others are, as a JSON array in a text.
+    // A later peer gets the addresses of the others, as a JSON array in a string.
     let mut late = linked(&ours, 0xb3).await;
     let mut listed = None;
     until("a list", async || {
         listed = late.find(|event| is_message(event, "peer_list"));
         if listed.is_none() {
-            // On a busy machine it may have come together with the first heartbeat.
+            // On a busy machine one read may have returned it together with the first heartbeat.
             late.type_line(&format!("dial {}", ours.mesh_addr()));
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         }
@@ -131,7 +134,7 @@ async fn lists_and_chat_go_from_one_such_peer_to_another_through_ours() {
 }
 
 #[tokio::test]
-async fn ours_dials_such_a_peer_and_dials_it_again_when_it_comes_back() {
+async fn our_peer_dials_such_a_peer_again_after_its_restart() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let first = start("mesh.py", &["--id", &id(0xc1)]).await;
     let place = first.ready_field("listen");

@@ -1,5 +1,5 @@
-//! Our real peer beside small ones in Python (`tests/peers`), which were written from the requirements and not from our
-//! code: a second opinion on every form that goes over the wire.
+//! Interoperability tests with small Python peers (`tests/peers`). They were written from the
+//! requirements, not from this code, so they check the wire formats independently.
 
 mod lan;
 mod mesh;

@@ -1,4 +1,4 @@
-//! A person at a terminal: a real peer process on a pseudo-terminal, and what it shows there.
+//! Tests of the terminal interface: a real peer process on a pseudo-terminal.
 
 mod pty;
 mod screen;
@@ -24,14 +24,15 @@ const CTRL_R: &str = "\x12";
 const CTRL_U: &str = "\x15";
 const CTRL_W: &str = "\x17";
 
-/// Whether these tests, and so what they start, were started to outlive a terminal: SIGHUP, the lowest bit, is ignored.
+/// Whether this process ignores SIGHUP (the lowest bit), as under `nohup`. Child processes inherit
+/// that.
 fn is_under_nohup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").expect("a system with /proc");
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("it tells");
     u64::from_str_radix(ignored.trim(), 16).expect("hex digits") & 1 == 1
 }
 
-/// Somebody else, linked to the one at the terminal.
+/// Starts a second peer, linked to the one at the terminal.
 async fn bob(dir: &std::path::Path, typist: &TerminalUser) -> PeerProcess {
     let first = typist.mesh_addr();
     let flags: Vec<&str> = MESH.iter().copied().chain(["--peers", &first]).collect();
@@ -41,7 +42,7 @@ async fn bob(dir: &std::path::Path, typist: &TerminalUser) -> PeerProcess {
 }
 
 #[tokio::test]
-async fn a_line_that_is_being_typed_survives_whatever_arrives() {
+async fn the_input_line_survives_messages_that_arrive() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut al = TerminalUser::start(dir.path(), "al", &MESH).await;
     let mut bob = bob(dir.path(), &al).await;
@@ -56,7 +57,7 @@ async fn a_line_that_is_being_typed_survives_whatever_arrives() {
     al.press_keys("o\r");
     bob.wait_for_post("hello world").await;
 
-    // Hundreds arrive while a line of more than the terminal's width is typed, key by key.
+    // Hundreds of messages arrive while a line longer than the terminal is typed, key by key.
     let long = (0..40).map(|number| format!("{number:04}")).collect::<Vec<_>>().join("-");
     for (number, key) in long.chars().enumerate() {
         bob.type_line(&format!("a message {number:03}."));
@@ -98,7 +99,7 @@ async fn keys_edit_the_line_and_tab_completes_commands_and_names() {
     al.press_keys("psst\r");
     until("a direct message", async || bob.count(|event| event["event"] == "direct" && event["text"] == "psst") == 1)
         .await;
-    // Of two commands the line gets what they have in common, and both are shown.
+    // Two commands match: the line gets their common prefix, and both are shown.
     al.press_keys("P\t");
     al.wait_for_screen("both", |screen| screen.has("POST") && screen.has("PROFILE") && screen.typed().0 == "> P").await;
     al.press_keys(&format!("{CTRL_U}DM\r"));
@@ -114,7 +115,7 @@ async fn keys_edit_the_line_and_tab_completes_commands_and_names() {
 }
 
 #[tokio::test]
-async fn what_was_typed_is_there_after_a_restart_and_nobody_else_can_read_it() {
+async fn the_input_history_survives_a_restart_and_only_the_owner_can_read_it() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let kept = dir.path().join("al");
     let kept = kept.to_str().expect("a path");
@@ -124,14 +125,14 @@ async fn what_was_typed_is_there_after_a_restart_and_nobody_else_can_read_it() {
     al.wait_for_screen("the next line", |screen| screen.has("> the first thing") && screen.typed().0 == "> ").await;
     al.press_keys("another\r");
     al.wait_for_screen("the next line", |screen| screen.has("> another") && screen.typed().0 == "> ").await;
-    // The answer to a question is not.
+    // Answers to questions are not in the history.
     al.press_keys("POST\r");
     al.wait_for_line("Message: ").await;
     al.press_keys("not this\r");
     al.wait_for_line("> ").await;
     al.press_keys(CTRL_D);
     assert!(al.wait_for_exit().await.success());
-    let file = std::fs::metadata(dir.path().join("al/typed")).expect("it was kept");
+    let file = std::fs::metadata(dir.path().join("al/typed")).expect("it was stored");
     assert_eq!(file.permissions().mode() & 0o777, 0o600);
     let mut al = TerminalUser::start(dir.path(), "al", &flags).await;
     al.press_keys(UP);
@@ -145,7 +146,7 @@ async fn what_was_typed_is_there_after_a_restart_and_nobody_else_can_read_it() {
 }
 
 #[tokio::test]
-async fn nothing_that_others_write_or_call_themselves_harms_the_terminal_or_the_line() {
+async fn texts_and_names_of_other_peers_cannot_send_escapes_to_the_terminal() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut al = TerminalUser::start(dir.path(), "al", &MESH).await;
     let mut bob = bob(dir.path(), &al).await;
@@ -161,19 +162,19 @@ async fn nothing_that_others_write_or_call_themselves_harms_the_terminal_or_the_
     })
     .await;
     al.wait_for_line("> careful").await;
-    // The screen itself refuses what it does not know; these are what it would have to obey.
+    // The emulator panics at unknown sequences; these are sequences that it would execute.
     let bytes = al.bytes();
     for sequence in ["\u{1b}[2J", "\u{1b}]", "\u{7}", "\u{9b}", "\u{202e}", "\u{8}"] {
         let bad = sequence.as_bytes();
         assert!(!bytes.windows(bad.len()).any(|found| found == bad), "{sequence:?}");
     }
-    // Nor does what is pasted or typed.
+    // Pasted and typed control characters are replaced, too.
     al.press_keys("\x1b[200~\u{9b}2J\u{202e}\x1b[201~\x16\x1b");
     al.wait_for_screen("the paste", |screen| screen.has("> careful\u{fffd}2J\u{fffd}\u{fffd}")).await;
 }
 
 #[tokio::test]
-async fn ctrl_d_and_ctrl_c_leave_in_order_and_the_terminal_is_as_it_was() {
+async fn ctrl_d_and_ctrl_c_end_the_chat_and_restore_the_terminal() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut al = TerminalUser::start(dir.path(), "al", &MESH).await;
     al.press_keys(CTRL_D);
@@ -193,7 +194,7 @@ async fn ctrl_d_and_ctrl_c_leave_in_order_and_the_terminal_is_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_signal_ends_it_in_the_middle_of_a_line_without_waiting_for_a_key() {
+async fn a_signal_ends_the_peer_during_line_editing_without_a_key_press() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let flags = [&MESH[..], &["--log-level", "info"]].concat();
@@ -202,7 +203,7 @@ async fn a_signal_ends_it_in_the_middle_of_a_line_without_waiting_for_a_key() {
         al.wait_for_line("> half a li").await;
         al.signal(signal);
         if signal == Signal::HUP && is_under_nohup() {
-            // Then the peer outlives its terminal, as what started it wanted.
+            // Under `nohup` the peer ignores SIGHUP and continues.
             al.press_keys("n");
             al.wait_for_line("> half a lin").await;
             al.press_keys("\x7f");
@@ -217,7 +218,7 @@ async fn a_signal_ends_it_in_the_middle_of_a_line_without_waiting_for_a_key() {
 }
 
 #[tokio::test]
-async fn a_signal_ends_it_though_the_terminal_takes_in_nothing() {
+async fn a_signal_ends_the_peer_even_if_the_terminal_output_is_blocked() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut al = TerminalUser::start(dir.path(), "al", &MESH).await;
     al.stop_output();
@@ -227,14 +228,14 @@ async fn a_signal_ends_it_though_the_terminal_takes_in_nothing() {
 }
 
 #[tokio::test]
-async fn a_program_that_was_stopped_takes_the_terminal_over_again() {
+async fn a_stopped_peer_restores_its_terminal_modes_when_it_continues() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut al = TerminalUser::start(dir.path(), "al", &MESH).await;
     let mut bob = bob(dir.path(), &al).await;
     al.press_keys("half a");
     al.wait_for_line("> half a").await;
     al.signal(Signal::STOP);
-    // As a shell does that was given the terminal meanwhile.
+    // As a shell does that gets the terminal meanwhile.
     al.set_shell_modes();
     al.signal(Signal::CONT);
     until("the editor's modes", async || !al.has_modes_from_before()).await;
@@ -254,7 +255,7 @@ async fn a_terminal_that_cannot_move_its_cursor_is_read_line_by_line() {
     let mut al = TerminalUser::start_on("dumb", dir.path(), "al", &MESH);
     al.wait_for_screen("its start", |screen| screen.has("listening at")).await;
     al.press_keys("HELP\r");
-    al.wait_for_screen("the help", |screen| screen.has("say something to everybody")).await;
+    al.wait_for_screen("the help", |screen| screen.has("send a message to all peers")).await;
     al.press_keys("QUIT\r");
     assert_eq!(al.wait_for_exit().await.code(), Some(0));
 }

@@ -1,4 +1,4 @@
-//! A person at a peer on a pseudo-terminal.
+//! Peer process on a pseudo-terminal, with a user who types.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -20,11 +20,11 @@ use crate::cluster::{rollcall, until};
 const COLUMNS: u16 = 80;
 const ROWS: u16 = 24;
 
-/// A peer whose input, output and errors are a terminal. It ends with the value.
+/// Peer process with a terminal as input, output and error output. Dropping it ends the process.
 pub(crate) struct TerminalUser {
     child: Child,
     keyboard: File,
-    /// The terminal, as programs on it see it; until the peer has ended.
+    /// Program side of the terminal, until the peer has ended.
     terminal: Option<OwnedFd>,
     before: Termios,
     shown: Arc<Mutex<Vec<u8>>>,
@@ -32,7 +32,7 @@ pub(crate) struct TerminalUser {
 }
 
 impl TerminalUser {
-    /// Starts a peer with these flags and waits until a line can be typed.
+    /// Starts a peer with these flags and waits for its prompt.
     pub(crate) async fn start(dir: &Path, name: &str, flags: &[&str]) -> Self {
         let typist = Self::start_on("xterm", dir, name, flags);
         typist
@@ -52,11 +52,11 @@ impl TerminalUser {
         let before = tcgetattr(&terminal).expect("modes");
         let theirs = || Stdio::from(terminal.try_clone().expect("a descriptor"));
         let mut command = rollcall(dir);
-        for variable in rollcall::config::chat::variables() {
+        for variable in rollcall::config::chat::env_vars() {
             command.env_remove(variable);
         }
         command.args(["peer", "--name", name]).args(flags).env("TERM", kind);
-        // As at the other peers of these tests.
+        // As for the other peers of these tests.
         command
             .env("P2P_LAN_ADDRESSES", LOOPBACK)
             .env("P2P_HEARTBEAT_INTERVAL", "1s")
@@ -69,7 +69,7 @@ impl TerminalUser {
         let all = Arc::clone(&shown);
         let screen = thread::spawn(move || {
             let mut bytes = [0; 4096];
-            // It ends with an error when nobody has the other end open any more.
+            // The read fails when the other end is closed.
             while let Ok(count) = screen.read(&mut bytes) {
                 all.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&bytes[..count]);
             }
@@ -82,7 +82,7 @@ impl TerminalUser {
         self.keyboard.write_all(keys.as_bytes()).expect("it reads");
     }
 
-    /// All bytes that came to the terminal.
+    /// All bytes that were written to the terminal.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -95,7 +95,7 @@ impl TerminalUser {
         until(what, async || is_shown(&self.screen())).await;
     }
 
-    /// Waits until the line is this, with the cursor at its end.
+    /// Waits until the input line has this text, with the cursor at its end.
     pub(crate) async fn wait_for_line(&self, line: &str) {
         self.wait_for_screen(&format!("the line {line:?}"), |screen| {
             screen.typed() == (line.to_owned(), String::new())
@@ -103,10 +103,10 @@ impl TerminalUser {
         .await;
     }
 
-    /// Where it listens for the mesh.
+    /// Address at which the peer listens for the mesh.
     pub(crate) fn mesh_addr(&self) -> String {
         let lines = self.screen().lines();
-        let line = lines.iter().find_map(|line| line.split("listening at ").nth(1)).expect("it was said");
+        let line = lines.iter().find_map(|line| line.split("listening at ").nth(1)).expect("the ready line");
         line.split(',').next().expect("an address").to_owned()
     }
 
@@ -115,7 +115,7 @@ impl TerminalUser {
         kill_process(pid, signal).expect("it runs");
     }
 
-    /// Does to the terminal what a shell does when its child stops.
+    /// Changes the modes as a shell does when its child stops.
     pub(crate) fn set_shell_modes(&self) {
         tcsetattr(self.terminal(), OptionalActions::Now, &self.before).expect("it is a terminal");
     }
@@ -131,12 +131,12 @@ impl TerminalUser {
         self.terminal.as_ref().expect("it has not ended")
     }
 
-    /// The person presses Ctrl-S: whatever writes to the terminal waits.
+    /// Presses Ctrl-S: writes to the terminal block.
     pub(crate) fn stop_output(&self) {
         tcflow(self.terminal(), Action::OOff).expect("it is a terminal");
     }
 
-    /// Waits until it has ended, however it left the terminal.
+    /// Waits for the end of the process, without a check of the terminal.
     pub(crate) async fn wait_for_any_exit(&mut self) -> ExitStatus {
         let mut status = None;
         until("the end of a peer", async || {
@@ -147,13 +147,14 @@ impl TerminalUser {
         status.expect("waited for")
     }
 
-    /// Waits until it has ended and all that it showed was read, and looks whether the terminal is as it was.
+    /// Waits for the end of the process and of its output, and checks that the terminal has its
+    /// original modes.
     pub(crate) async fn wait_for_exit(&mut self) -> ExitStatus {
         let status = self.wait_for_any_exit().await;
         assert!(self.has_modes_from_before(), "the terminal's modes: {:?}", tcgetattr(self.terminal()));
         drop(self.terminal.take());
         if let Some(screen) = self.screen.take() {
-            screen.join().expect("it reads until nobody has the terminal any more");
+            screen.join().expect("it reads until the terminal is closed");
         }
         let bytes = self.bytes();
         let mut switches = bytes.windows(8).filter(|bytes| bytes.starts_with(b"\x1b[?2004"));

@@ -1,25 +1,25 @@
-//! What a terminal shows after it was sent some bytes: as much of one as a line editor needs. Every character is one column
+//! Terminal emulator with the features that the line editor needs. Each character is one column
 //! wide.
 
-/// What was shown.
+/// Screen content.
 pub(crate) struct Screen {
     columns: usize,
     rows: usize,
-    /// All lines, those that were scrolled off the screen first.
+    /// All lines, including those that scrolled off the screen.
     lines: Vec<Vec<char>>,
-    /// The line at the top of the screen.
+    /// Index of the top line of the screen.
     top: usize,
     row: usize,
     column: usize,
 }
 
 impl Screen {
-    /// Shows what a terminal of this size shows of the bytes.
+    /// Interprets the bytes on a terminal of this size.
     ///
-    /// Panics at whatever it does not know, so that nothing unexpected passes.
+    /// Panics at an unknown sequence, so that no unexpected one passes.
     pub(crate) fn showing(columns: usize, rows: usize, bytes: &[u8]) -> Self {
         let mut screen = Self { columns, rows, lines: vec![Vec::new(); rows], top: 0, row: 0, column: 0 };
-        // The last character may not be there as a whole yet.
+        // The last character may be incomplete.
         let text = String::from_utf8_lossy(bytes);
         let mut rest = text.chars();
         while let Some(c) = rest.next() {
@@ -36,7 +36,7 @@ impl Screen {
                         is_end
                     }) {
                         Some(end) => screen.obey(&codes, end),
-                        // The rest is not there yet.
+                        // The sequence is incomplete.
                         None => break,
                     }
                 }
@@ -66,9 +66,9 @@ impl Screen {
                 self.lines[at].truncate(column);
                 self.lines.resize(self.top + self.rows, Vec::new());
             }
-            // Pastes are marked, or not; an update is shown at once; weights and colours.
+            // Bracketed paste, synchronized updates, weights and colours.
             ("?2004" | "?2026", 'h' | 'l') | (_, 'm') => {}
-            _ => panic!("a control sequence that nobody should send: {codes:?} {end:?}"),
+            _ => panic!("an unexpected control sequence: {codes:?} {end:?}"),
         }
     }
 
@@ -100,18 +100,18 @@ impl Screen {
         &mut self.lines[at]
     }
 
-    /// The lines that are not empty, without spaces at their ends.
+    /// Non-empty lines without trailing spaces.
     pub(crate) fn lines(&self) -> Vec<String> {
         let texts = self.lines.iter().map(|line| line.iter().collect::<String>().trim_end().to_owned());
         texts.filter(|line| !line.is_empty()).collect()
     }
 
-    /// Whether a line has the text in it.
+    /// Whether a line contains the text.
     pub(crate) fn has(&self, text: &str) -> bool {
         self.lines().iter().any(|line| line.contains(text))
     }
 
-    /// The line in which the cursor is, up to the cursor and behind it.
+    /// The line of the cursor, split at the cursor.
     pub(crate) fn typed(&self) -> (String, String) {
         let line = &self.lines[self.top + self.row];
         let at = self.column.min(line.len());

@@ -1,4 +1,5 @@
-//! The connections of the mesh: in order and whole while they last, and gone with all that is under way when they break.
+//! Connections of the mesh. A connection delivers all messages in order while it is open. When it
+//! breaks, all messages in flight are lost.
 
 use rand::RngExt;
 use rollcall_chat::PeerEndpoint;
@@ -8,34 +9,34 @@ use rollcall_core::BootMs;
 
 use super::World;
 
-/// A connection that is refused, or a host that does not answer, is noticed within so many milliseconds.
+/// Largest delay in milliseconds until a host notices a refused connection or an unreachable host.
 const NOTICED_WITHIN_MS: u64 = 5_000;
 
 /// One connection.
 #[derive(Clone, Debug)]
-pub(crate) struct SimConnection {
-    /// Who dialled, and who was dialled.
+pub(crate) struct Connection {
+    /// The host that dialled, and the host that accepted.
     pub(crate) hosts: [usize; 2],
-    /// Whether each end has ended it, or knows that it ended.
+    /// Whether each end has closed the connection, or knows that it is closed.
     closed: [bool; 2],
-    /// Nothing arrives any more.
+    /// Whether the connection is broken, so that nothing arrives any more.
     broken: bool,
-    /// When the last message to each end arrives.
+    /// Time at which the last message to each end arrives.
     last_at: [u64; 2],
 }
 
 impl World {
     pub(super) fn dial(&mut self, from: usize, endpoint: PeerEndpoint) {
         let to = (0..self.hosts.len()).find(|host| Self::endpoint(*host) == endpoint).expect("an address of a host");
-        let delay = self.rng.random_range(1..=self.conditions.delay_ms);
-        if !self.is_up(to) || !self.can_talk(from, to) {
+        let delay_ms = self.rng.random_range(1..=self.network.delay_ms);
+        if !self.is_up(to) || !self.can_reach(from, to) {
             let at = self.now_ms + self.rng.random_range(1..NOTICED_WITHIN_MS);
-            self.arrive(at, from, Event::DialFailed { endpoint, why: "nobody there".into() });
+            self.deliver_at(at, from, Event::DialFailed { endpoint, reason: "nobody there".into() });
             return;
         }
-        let connection = self.connections.len();
-        let (there, back) = (self.now_ms + delay, self.now_ms + 2 * delay);
-        self.connections.push(SimConnection {
+        let index = self.connections.len();
+        let (there, back) = (self.now_ms + delay_ms, self.now_ms + 2 * delay_ms);
+        self.connections.push(Connection {
             hosts: [from, to],
             closed: [false; 2],
             broken: false,
@@ -43,51 +44,49 @@ impl World {
         });
         let (near, far) = (self.id(from), self.id(to));
         let remote = Self::ip(to);
-        self.arrive(
+        self.deliver_at(
             back,
             from,
-            Event::Linked { link: Self::link(connection, 0), peer: far, dialled: Some(endpoint), remote },
+            Event::LinkOpened { link: Self::link(index, 0), peer: far, dialled: Some(endpoint), remote },
         );
         let remote = Self::ip(from);
-        self.arrive(there, to, Event::Linked { link: Self::link(connection, 1), peer: near, dialled: None, remote });
+        self.deliver_at(there, to, Event::LinkOpened { link: Self::link(index, 1), peer: near, dialled: None, remote });
     }
 
     fn id(&self, host: usize) -> rollcall_chat::PeerId {
-        self.rules(host).id
+        self.config(host).id
     }
 
     pub(super) fn send(&mut self, host: usize, link: LinkId, bytes: &[u8]) {
         self.messages += 1;
-        let (connection, end) =
-            (usize::try_from(link.0 / 2).expect("few"), usize::try_from(link.0 % 2).expect("a bit"));
-        assert_eq!(self.connections[connection].hosts[end], host, "a link of somebody else");
-        let delay = self.rng.random_range(1..=self.conditions.delay_ms);
-        let known = &mut self.connections[connection];
-        if known.broken || known.closed[0] || known.closed[1] {
+        let (index, end) = (usize::try_from(link.0 / 2).expect("few"), usize::try_from(link.0 % 2).expect("a bit"));
+        assert_eq!(self.connections[index].hosts[end], host, "a link of another host");
+        let delay_ms = self.rng.random_range(1..=self.network.delay_ms);
+        let connection = &mut self.connections[index];
+        if connection.broken || connection.closed[0] || connection.closed[1] {
             return;
         }
         let other = 1 - end;
-        known.last_at[other] = known.last_at[other].max(self.now_ms + delay);
-        let (at, to) = (known.last_at[other], known.hosts[other]);
+        connection.last_at[other] = connection.last_at[other].max(self.now_ms + delay_ms);
+        let (at, to) = (connection.last_at[other], connection.hosts[other]);
         let (message, text_times) = MeshMessage::read(bytes).expect("what was written");
-        self.arrive(at, to, Event::Heard { link: Self::link(connection, other), message, text_times });
+        self.deliver_at(at, to, Event::MessageReceived { link: Self::link(index, other), message, text_times });
     }
 
-    /// One end closes: what it sent still arrives, then the end.
+    /// Closes one end. Messages that it sent still arrive, then the close.
     pub(super) fn close(&mut self, _host: usize, link: LinkId) {
-        let (connection, end) =
-            (usize::try_from(link.0 / 2).expect("few"), usize::try_from(link.0 % 2).expect("a bit"));
-        let known = &mut self.connections[connection];
-        known.closed[end] = true;
+        let (index, end) = (usize::try_from(link.0 / 2).expect("few"), usize::try_from(link.0 % 2).expect("a bit"));
+        let connection = &mut self.connections[index];
+        connection.closed[end] = true;
         let other = 1 - end;
-        let (at, to) = (known.last_at[other].max(self.now_ms + 1), known.hosts[other]);
-        if !known.broken {
-            self.arrive(at, to, Event::Unlinked { link: Self::link(connection, other), why: "closed".into() });
+        let (at, to) = (connection.last_at[other].max(self.now_ms + 1), connection.hosts[other]);
+        if !connection.broken {
+            self.deliver_at(at, to, Event::LinkClosed { link: Self::link(index, other), reason: "closed".into() });
         }
     }
 
-    /// Breaks connections: each end learns it some time later.
-    pub(crate) fn break_connections(&mut self, is_broken: impl Fn(&SimConnection) -> bool) {
+    /// Breaks connections. Each end notices it some time later.
+    pub(crate) fn break_connections(&mut self, is_broken: impl Fn(&Connection) -> bool) {
         for index in 0..self.connections.len() {
             if self.connections[index].broken || !is_broken(&self.connections[index]) {
                 continue;
@@ -96,40 +95,40 @@ impl World {
             for end in 0..2 {
                 let host = self.connections[index].hosts[end];
                 let at = self.now_ms + self.rng.random_range(1..NOTICED_WITHIN_MS);
-                let why = "broken".to_owned();
-                // Not before the link is known at all.
+                let reason = "broken".to_owned();
+                // A link cannot be closed before it was opened.
                 let at = at.max(self.connections[index].last_at[end]);
-                self.arrive(at, host, Event::Unlinked { link: Self::link(index, end), why });
+                self.deliver_at(at, host, Event::LinkClosed { link: Self::link(index, end), reason });
             }
         }
     }
 
     pub(super) fn deliver(&mut self, host: usize, event: Event) {
-        if let Event::Heard { link, .. } = &event {
-            let (connection, end) =
-                (usize::try_from(link.0 / 2).expect("few"), usize::try_from(link.0 % 2).expect("a bit"));
-            if self.connections[connection].broken || self.connections[connection].closed[end] {
+        if let Event::MessageReceived { link, .. } = &event {
+            let (index, end) = (usize::try_from(link.0 / 2).expect("few"), usize::try_from(link.0 % 2).expect("a bit"));
+            if self.connections[index].broken || self.connections[index].closed[end] {
                 return;
             }
         }
-        // As the driver does: a copy of what was heard before is known by its head.
-        if let Event::Heard { link, message, .. } = &event
+        // Like the driver, the simulation first checks for a duplicate from the message header
+        // alone.
+        if let Event::MessageReceived { link, message, .. } = &event
             && matches!(message.body, MessageBody::Chat(_))
             && let Some(engine) = &mut self.hosts[host].engine
-            && engine.hears_again(*link, message.sender, message.number, BootMs(self.now_ms))
+            && engine.handle_if_duplicate(*link, message.sender, message.number, BootMs(self.now_ms))
         {
             return;
         }
         self.feed(host, event);
     }
 
-    /// How many connections there are at the moment that nobody closed.
+    /// Number of connections that are open now.
     pub(crate) fn open_connections(&self) -> usize {
         self.connections.iter().filter(|connection| !connection.broken && connection.closed == [false; 2]).count()
     }
 
-    /// A connection breaks for no reason that the hosts could know.
-    pub(crate) fn break_random_connections(&mut self) {
+    /// Breaks a random connection without a cause that the hosts could see.
+    pub(crate) fn break_random_connection(&mut self) {
         let chosen = self.rng.random_range(0..self.connections.len().max(1));
         let Some(hosts) = self.connections.get(chosen).map(|connection| connection.hosts) else { return };
         self.break_connections(|connection| connection.hosts == hosts);

@@ -1,5 +1,5 @@
-//! A simulated network of peers: the engine that runs, on hosts whose links, datagrams, starts and ends are drawn from one
-//! seed. Everything goes through the codecs.
+//! Simulated network of peers. Each host runs the real engine; links, datagrams, starts and stops
+//! are random, from one seed. All messages go through the codecs.
 
 mod connections;
 
@@ -9,83 +9,84 @@ use std::net::{IpAddr, SocketAddr};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use rollcall_chat::engine::{Action, Draw, Engine, Entry, Event, LanRules, LinkId, Notice, Now, Rules};
+use rollcall_chat::engine::{Action, ChatEntry, Engine, EngineConfig, Event, EventRng, LanConfig, LinkId, Notice, Now};
 use rollcall_chat::lan::{Datagram, Dialect};
 use rollcall_chat::{LanUserId, Nickname, PeerEndpoint, PeerId};
 use rollcall_core::BootMs;
 
-pub(crate) use connections::SimConnection;
+pub(crate) use connections::Connection;
 
-/// Unix seconds at the start of every world.
+/// Unix time in seconds at the start of every simulation.
 const EPOCH: i64 = 1_795_000_000;
 
-/// What the network does and which links the peers have.
+/// Conditions of the network, and the transports that the peers use.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NetworkConditions {
     pub(crate) hosts: usize,
     pub(crate) mesh: bool,
     pub(crate) lan: bool,
-    /// Of a thousand datagrams, so many are lost, and as many come twice.
+    /// Lost datagrams per thousand. As many are delivered twice.
     pub(crate) loss_permille: u32,
-    /// The longest way of a datagram or message.
+    /// Largest delay of a datagram or message.
     pub(crate) delay_ms: u64,
 }
 
-/// What happens at a moment.
+/// A scheduled event.
 #[derive(Clone, Debug)]
 pub(crate) enum SimEvent {
-    /// A host's engine wanted to be woken.
-    Wake,
-    /// Something comes to a host.
-    Arrive(Box<Event>),
+    /// The timer of a host's engine.
+    TimerFired,
+    /// An event for a host's engine.
+    Deliver(Box<Event>),
 }
 
-/// One host, and what a person at it saw.
+/// One host, and the notices that its user saw.
 pub(crate) struct Host {
     engine: Option<Engine>,
     /// Its disk.
-    saved: Vec<Entry>,
-    /// How often each text was shown, in all its runs.
+    stored: Vec<ChatEntry>,
+    /// How often each text was shown, over all runs.
     pub(crate) shown: BTreeMap<String, u32>,
     pub(crate) notices: Vec<Notice>,
-    /// Which run this is; what was meant for an earlier one does not arrive.
+    /// Number of the current run. Events for an earlier run are not delivered.
     run: u32,
 }
 
+/// The network, its hosts and the scheduled events.
 pub(crate) struct World {
     pub(crate) now_ms: u64,
     pub(crate) hosts: Vec<Host>,
-    pub(crate) conditions: NetworkConditions,
+    pub(crate) network: NetworkConditions,
     pub(crate) rng: SmallRng,
     queue: BinaryHeap<Reverse<(u64, u64, usize, u32)>>,
     sim_events: BTreeMap<u64, SimEvent>,
-    serial: u64,
-    connections: Vec<SimConnection>,
-    /// On which side of a cut each host is.
+    next_id: u64,
+    connections: Vec<Connection>,
+    /// The side of the partition on which each host is.
     side: Vec<u8>,
-    /// Datagrams that were sent, each destination counted.
+    /// Datagrams sent, counted once per destination.
     pub(crate) datagrams: u64,
-    /// Messages of the mesh that were sent.
+    /// Mesh messages sent.
     pub(crate) messages: u64,
     pub(crate) posted: Vec<String>,
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, conditions: NetworkConditions) -> Self {
-        let host = |_| Host { engine: None, saved: Vec::new(), shown: BTreeMap::new(), notices: Vec::new(), run: 0 };
+    pub(crate) fn new(seed: u64, network: NetworkConditions) -> Self {
+        let host = |_| Host { engine: None, stored: Vec::new(), shown: BTreeMap::new(), notices: Vec::new(), run: 0 };
         Self {
             now_ms: 1_000_000,
-            hosts: (0..conditions.hosts).map(host).collect(),
+            hosts: (0..network.hosts).map(host).collect(),
             rng: SmallRng::seed_from_u64(seed),
             queue: BinaryHeap::new(),
             sim_events: BTreeMap::new(),
-            serial: 0,
+            next_id: 0,
             connections: Vec::new(),
-            side: vec![0; conditions.hosts],
+            side: vec![0; network.hosts],
             datagrams: 0,
             messages: 0,
             posted: Vec::new(),
-            conditions,
+            network,
         }
     }
 
@@ -105,25 +106,26 @@ impl World {
         8000 + u16::try_from(host).expect("few hosts")
     }
 
-    fn rules(&self, host: usize) -> Rules {
+    fn config(&self, host: usize) -> EngineConfig {
         let name = Nickname::parse(&format!("h{host}")).expect("a name");
         let user = LanUserId::new(&name, Self::ip(host));
-        let next = (host + 1) % self.conditions.hosts;
-        let lan = LanRules { user, port: Self::lan_port(host), own_ips: vec![Self::ip(host)] };
-        Rules {
-            // Not in the order of the hosts, so that collisions go either way.
+        let next = (host + 1) % self.network.hosts;
+        let lan = LanConfig { user, port: Self::lan_port(host), own_ips: vec![Self::ip(host)] };
+        EngineConfig {
+            // Not in the order of the hosts, so that of two opposite connections either may be
+            // kept.
             id: PeerId((host as u128 * 7 + 3) % 11 * 1_000_000_007 + host as u128),
             name,
-            listen: self.conditions.mesh.then(|| PeerEndpoint::parse("0.0.0.0:8080").expect("an endpoint")),
-            // A ring: only heartbeats and lists make it whole.
-            peers: if self.conditions.mesh { vec![Self::endpoint(next)] } else { Vec::new() },
+            listen: self.network.mesh.then(|| PeerEndpoint::parse("0.0.0.0:8080").expect("an endpoint")),
+            // A ring: only heartbeats and peer lists can complete the mesh.
+            peers: if self.network.mesh { vec![Self::endpoint(next)] } else { Vec::new() },
             max_connections: 50,
             heartbeat_interval_ms: 3_000,
             heartbeat_timeout_ms: 2_000,
             dedup_cache_size: 100,
             history_size: 1_000,
-            answer_bytes: 2_000,
-            lan: self.conditions.lan.then_some(lan),
+            history_batch_bytes: 2_000,
+            lan: self.network.lan.then_some(lan),
         }
     }
 
@@ -135,22 +137,23 @@ impl World {
         self.hosts[host].engine.as_ref().expect("it runs")
     }
 
-    /// Starts a host that is down, with what it kept.
+    /// Starts a host that is down, with its stored entries.
     pub(crate) fn start(&mut self, host: usize) {
-        let engine = Engine::new(self.rules(host), self.hosts[host].saved.clone(), self.now());
+        let engine = Engine::new(self.config(host), self.hosts[host].stored.clone(), self.now());
         self.hosts[host].engine = Some(engine);
-        self.feed(host, Event::Woke);
+        self.feed(host, Event::TimerFired);
     }
 
-    /// Ends a host at once.
+    /// Stops a host at once.
     pub(crate) fn kill(&mut self, host: usize) {
         self.hosts[host].engine = None;
         self.hosts[host].run += 1;
         self.break_connections(|connection| connection.hosts.contains(&host));
     }
 
-    /// Parts the hosts; connections across the cut carry nothing any more, and end some time later.
-    pub(crate) fn cut(&mut self, side: Vec<u8>) {
+    /// Partitions the hosts. Connections between the sides deliver nothing more, and are closed
+    /// some time later.
+    pub(crate) fn partition(&mut self, side: Vec<u8>) {
         self.side = side;
         let side = self.side.clone();
         self.break_connections(|connection| side[connection.hosts[0]] != side[connection.hosts[1]]);
@@ -160,50 +163,51 @@ impl World {
         self.side.fill(0);
     }
 
-    fn can_talk(&self, from: usize, to: usize) -> bool {
+    fn can_reach(&self, from: usize, to: usize) -> bool {
         self.side[from] == self.side[to]
     }
 
-    /// A text that nobody said before.
+    /// Posts a unique text.
     pub(crate) fn post(&mut self, host: usize) {
         let text = format!("text {} of h{host}", self.posted.len());
         self.posted.push(text.clone());
-        self.feed(host, Event::Posted(text));
+        self.feed(host, Event::PostRequested(text));
     }
 
-    /// Lets a host's engine take in an event, and does what it says.
+    /// Passes an event to a host's engine and performs its actions.
     pub(crate) fn feed(&mut self, host: usize, event: Event) {
-        let (now, draw) = (self.now(), Draw(self.rng.random()));
-        let was_woken = matches!(event, Event::Woke);
+        let (now, rng) = (self.now(), EventRng(self.rng.random()));
+        let is_timer = matches!(event, Event::TimerFired);
         let Some(engine) = &mut self.hosts[host].engine else { return };
-        let actions = engine.handle(event, now, draw);
+        let actions = engine.handle(event, now, rng);
         let wake_at = engine.wake_at();
         let is_idle = actions.is_empty();
         for action in actions {
             self.perform(host, action);
         }
-        // An engine that has nothing to do and wants to be asked again at once would keep a processor busy.
-        assert!(!is_idle || !was_woken || wake_at.0 > self.now_ms, "h{host} spins at {} ms", self.now_ms);
+        // An engine without actions that asks for a timer event at once would keep a processor
+        // busy.
+        assert!(!is_idle || !is_timer || wake_at.0 > self.now_ms, "h{host} spins at {} ms", self.now_ms);
         if wake_at != BootMs::NEVER {
-            self.schedule(wake_at.0.max(self.now_ms + 1), host, SimEvent::Wake);
+            self.schedule(wake_at.0.max(self.now_ms + 1), host, SimEvent::TimerFired);
         }
     }
 
     fn perform(&mut self, host: usize, action: Action) {
         match action {
             Action::Dial(endpoint) => self.dial(host, endpoint),
-            Action::Send { links, message, form } => {
-                let Some(bytes) = message.write(form) else { return };
+            Action::Send { links, message, format } => {
+                let Some(bytes) = message.write(format) else { return };
                 for link in links {
                     self.send(host, link, &bytes);
                 }
             }
             Action::Close { link, .. } => self.close(host, link),
-            Action::Shout(datagram) => {
-                // To the broadcast address, the interface's own and loopback.
+            Action::Broadcast(datagram) => {
+                // To the broadcast address, to that of the interface, and to loopback.
                 self.datagrams += 3;
                 for to in 0..self.hosts.len() {
-                    self.transmit(host, to, true, &datagram, Dialect::Compact);
+                    self.send_datagram(host, to, true, &datagram, Dialect::Compact);
                 }
             }
             Action::SendDatagram { to, datagram, dialect } => {
@@ -211,12 +215,12 @@ impl World {
                 let found = (0..self.hosts.len()).find(|host| Self::ip(*host) == to.ip());
                 if let Some(found) = found {
                     let shared = to.port() == rollcall_chat::engine::LAN_PORT;
-                    assert!(shared || to.port() == Self::lan_port(found), "a datagram to a port that nobody has: {to}");
-                    self.transmit(host, found, shared, &datagram, dialect);
+                    assert!(shared || to.port() == Self::lan_port(found), "a datagram to a port of no host: {to}");
+                    self.send_datagram(host, found, shared, &datagram, dialect);
                 }
             }
-            Action::Keep(entry) => self.hosts[host].saved.push(entry.as_ref().clone()),
-            Action::Tell(notice) => self.record_notice(host, notice),
+            Action::Persist(entry) => self.hosts[host].stored.push(entry.as_ref().clone()),
+            Action::Notify(notice) => self.record_notice(host, notice),
         }
     }
 
@@ -229,57 +233,61 @@ impl World {
         self.hosts[host].notices.push(notice);
     }
 
-    /// A datagram on its way, which may get lost, come twice, late, and before one that was sent earlier.
-    fn transmit(&mut self, from: usize, to: usize, shared: bool, datagram: &Datagram, dialect: Dialect) {
+    /// Sends a datagram, which may be lost, duplicated, delayed or reordered.
+    fn send_datagram(&mut self, from: usize, to: usize, shared: bool, datagram: &Datagram, dialect: Dialect) {
         let bytes = datagram.write(dialect).expect("it fits");
         let copies = match self.rng.random_range(0..1000) {
-            _ if !self.can_talk(from, to) => 0,
-            chance if chance < self.conditions.loss_permille => 0,
-            chance if chance < 2 * self.conditions.loss_permille => 2,
+            _ if !self.can_reach(from, to) => 0,
+            chance if chance < self.network.loss_permille => 0,
+            chance if chance < 2 * self.network.loss_permille => 2,
             _ => 1,
         };
         for _ in 0..copies {
             let (datagram, dialect) = Datagram::read(&bytes).expect("what was written");
             let from = SocketAddr::new(Self::ip(from), Self::lan_port(from));
-            let at = self.now_ms + self.rng.random_range(0..=self.conditions.delay_ms);
-            self.arrive(at, to, Event::HeardDatagram { from, shared, datagram, dialect });
+            let at = self.now_ms + self.rng.random_range(0..=self.network.delay_ms);
+            self.deliver_at(
+                at,
+                to,
+                Event::DatagramReceived { source: from, to_shared_port: shared, datagram, dialect },
+            );
         }
     }
 
-    fn arrive(&mut self, at: u64, host: usize, event: Event) {
-        self.schedule(at, host, SimEvent::Arrive(Box::new(event)));
+    fn deliver_at(&mut self, at: u64, host: usize, event: Event) {
+        self.schedule(at, host, SimEvent::Deliver(Box::new(event)));
     }
 
     fn schedule(&mut self, at: u64, host: usize, sim_event: SimEvent) {
-        self.serial += 1;
-        self.queue.push(Reverse((at, self.serial, host, self.hosts[host].run)));
-        self.sim_events.insert(self.serial, sim_event);
+        self.next_id += 1;
+        self.queue.push(Reverse((at, self.next_id, host, self.hosts[host].run)));
+        self.sim_events.insert(self.next_id, sim_event);
     }
 
-    /// Lets time pass.
+    /// Advances the clock.
     pub(crate) fn run_for(&mut self, ms: u64) {
         let end = self.now_ms + ms;
         while let Some(Reverse((at, ..))) = self.queue.peek()
             && *at <= end
         {
-            let Some(Reverse((at, serial, host, run))) = self.queue.pop() else { break };
-            let sim_event = self.sim_events.remove(&serial).expect("scheduled once");
+            let Some(Reverse((at, id, host, run))) = self.queue.pop() else { break };
+            let sim_event = self.sim_events.remove(&id).expect("scheduled once");
             self.now_ms = self.now_ms.max(at);
             if self.hosts[host].run != run {
                 continue;
             }
             match sim_event {
-                // One of many that an earlier event made superfluous.
-                SimEvent::Wake if self.is_up(host) && self.engine(host).wake_at().0 > self.now_ms => {}
-                SimEvent::Wake => self.feed(host, Event::Woke),
-                SimEvent::Arrive(event) => self.deliver(host, *event),
+                // A timer that an earlier event made obsolete.
+                SimEvent::TimerFired if self.is_up(host) && self.engine(host).wake_at().0 > self.now_ms => {}
+                SimEvent::TimerFired => self.feed(host, Event::TimerFired),
+                SimEvent::Deliver(event) => self.deliver(host, *event),
             }
         }
         self.now_ms = end;
     }
 
-    /// Each host has shown every text of every other.
-    pub(crate) fn assert_everybody_has_everything(&self) {
+    /// Each host has shown every text of all other hosts.
+    pub(crate) fn assert_all_texts_are_everywhere(&self) {
         for (index, host) in self.hosts.iter().enumerate() {
             let own = format!(" of h{index}");
             let missing: Vec<&String> =
@@ -288,7 +296,7 @@ impl World {
         }
     }
 
-    fn link(connection: usize, end: usize) -> LinkId {
-        LinkId(connection as u64 * 2 + end as u64)
+    fn link(index: usize, end: usize) -> LinkId {
+        LinkId(index as u64 * 2 + end as u64)
     }
 }

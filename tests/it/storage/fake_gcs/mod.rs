@@ -1,7 +1,9 @@
-//! A small stand-in for Google Cloud Storage: as much of its JSON API as Rollcall uses, with state, and with faults to inject.
+//! Fake of Google Cloud Storage: the part of its JSON API that Rollcall uses, with state and
+//! injected faults.
 //!
-//! It listens on a free port of 127.0.0.1 until it is dropped. Its [`url`](FakeGcs::url) is what `STORAGE_EMULATOR_HOST` wants,
-//! so real node processes can use it too. It must be started within a tokio runtime.
+//! It listens on a free port of 127.0.0.1 until it is dropped. Its [`url`](FakeGcs::url) is a value
+//! of `STORAGE_EMULATOR_HOST`, so real node processes can use it too. It must start within a tokio
+//! runtime.
 
 mod objects;
 
@@ -25,48 +27,49 @@ use tokio::task::JoinSet;
 
 use self::objects::{Objects, error, message};
 
-/// The one bucket that there is.
+/// The only bucket of the fake.
 pub(crate) const BUCKET: &str = "your-project.firebasestorage.app";
 
-/// What goes wrong with one request.
+/// A fault injected into one request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
-    /// Nothing: lets one request pass before the next fault.
+    /// No fault: one request succeeds before the next fault.
     None,
-    /// Takes no effect; this status is answered.
+    /// The request takes no effect and is answered with this status.
     Status(u16),
-    /// Takes effect after this pause.
+    /// The request takes effect after this delay.
     Slow(Duration),
-    /// Takes no effect; the connection is cut.
+    /// The request takes no effect, and the connection is closed.
     Cut,
-    /// Takes effect; the connection is cut instead of an answer.
-    LoseAnswer,
-    /// Takes effect; the connection is cut in the middle of the answer's body.
-    CutAnswer,
-    /// Takes no effect and is never answered.
+    /// The request takes effect, and the connection is closed instead of a response.
+    LoseResponse,
+    /// The request takes effect, and the connection is closed in the middle of the response body.
+    CutResponse,
+    /// The request takes no effect and is never answered.
     Hang,
-    /// Takes effect whatever condition it names, as in emulators that do not know conditions.
+    /// The request takes effect without regard to its condition, as in emulators without
+    /// conditions.
     Overwrite,
 }
 
-/// The faults that wait for the next requests.
+/// The faults of the next requests.
 #[derive(Debug, Default)]
-pub(crate) struct Faults(Mutex<Plan>);
+pub(crate) struct Faults(Mutex<FaultQueue>);
 
 #[derive(Debug, Default)]
-struct Plan {
+struct FaultQueue {
     next: VecDeque<Fault>,
     outage: Option<Fault>,
     requests: usize,
 }
 
 impl Faults {
-    /// Lets this befall each of `count` requests, after those that wait already.
+    /// Injects a fault into `count` requests, after the faults injected before.
     pub(crate) fn inject(&self, count: usize, fault: Fault) {
         lock(&self.0).next.extend(std::iter::repeat_n(fault, count));
     }
 
-    /// Lets this befall every request for which no other fault waits, until `None` is set.
+    /// Injects a fault into every request without another fault, until `None` is set.
     pub(crate) fn set_outage(&self, fault: Option<Fault>) {
         lock(&self.0).outage = fault;
     }
@@ -77,9 +80,9 @@ impl Faults {
     }
 
     fn take(&self) -> Fault {
-        let mut plan = lock(&self.0);
-        plan.requests += 1;
-        plan.next.pop_front().or(plan.outage).unwrap_or(Fault::None)
+        let mut queue = lock(&self.0);
+        queue.requests += 1;
+        queue.next.pop_front().or(queue.outage).unwrap_or(Fault::None)
     }
 }
 
@@ -110,7 +113,7 @@ impl FakeGcs {
         Self { addr, state, _server: server }
     }
 
-    /// What `STORAGE_EMULATOR_HOST` wants.
+    /// The value of `STORAGE_EMULATOR_HOST`.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.addr)
     }
@@ -139,55 +142,55 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
 }
 
 async fn serve(stream: TcpStream, state: Arc<State>) {
-    let service = service_fn(|request| answer(request, &state));
-    // A client that leaves, and a connection that a fault cuts, are no error of the server.
+    let service = service_fn(|request| handle(request, &state));
+    // A client that disconnects, or a connection closed by a fault, is no error of the server.
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-/// The connection is to be closed without an answer.
+/// The connection is closed by an injected fault.
 #[derive(Debug, thiserror::Error)]
 #[error("cut by an injected fault")]
 struct CutOff;
 
 type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, CutOff>;
 
-async fn answer(request: Request<Incoming>, state: &State) -> Result<Response<Body>, CutOff> {
+async fn handle(request: Request<Incoming>, state: &State) -> Result<Response<Body>, CutOff> {
     let fault = state.faults.take();
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| CutOff)?.to_bytes();
     match fault {
-        Fault::Status(status) => return Ok(whole(error(status, message(status)))),
-        Fault::Slow(pause) => tokio::time::sleep(pause).await,
+        Fault::Status(status) => return Ok(complete(error(status, message(status)))),
+        Fault::Slow(delay) => tokio::time::sleep(delay).await,
         Fault::Cut => return Err(CutOff),
         Fault::Hang => std::future::pending().await,
-        Fault::None | Fault::LoseAnswer | Fault::CutAnswer | Fault::Overwrite => {}
+        Fault::None | Fault::LoseResponse | Fault::CutResponse | Fault::Overwrite => {}
     }
-    let conditions_hold = matches!(fault, Fault::Overwrite);
-    let answer = lock(&state.objects).handle(&parts, &body, conditions_hold);
+    let ignores_conditions = matches!(fault, Fault::Overwrite);
+    let response = lock(&state.objects).handle(&parts, &body, ignores_conditions);
     match fault {
-        Fault::LoseAnswer => Err(CutOff),
-        Fault::CutAnswer => Ok(broken_off(answer)),
-        _ => Ok(whole(answer)),
+        Fault::LoseResponse => Err(CutOff),
+        Fault::CutResponse => Ok(truncated(response)),
+        _ => Ok(complete(response)),
     }
 }
 
-fn whole(answer: Response<Bytes>) -> Response<Body> {
-    answer.map(|bytes| Full::new(bytes).map_err(|never: Infallible| match never {}).boxed_unsync())
+fn complete(response: Response<Bytes>) -> Response<Body> {
+    response.map(|bytes| Full::new(bytes).map_err(|never: Infallible| match never {}).boxed_unsync())
 }
 
-/// The head of the answer and the first half of its body.
-fn broken_off(answer: Response<Bytes>) -> Response<Body> {
-    let length = answer.body().len();
-    let half = answer.body().slice(..length / 2);
+/// The head of the response and the first half of its body.
+fn truncated(response: Response<Bytes>) -> Response<Body> {
+    let length = response.body().len();
+    let half = response.body().slice(..length / 2);
     let cut = async {
-        // While the body has to wait, what there is of it is sent.
+        // While the body waits, the server sends its first half.
         tokio::task::yield_now().await;
         Err(CutOff)
     };
     let frames = once(ready(Ok(Frame::data(half)))).chain(once(cut));
-    let mut answer = answer.map(|_| BodyExt::boxed_unsync(StreamBody::new(frames)));
-    answer.headers_mut().insert("content-length", length.into());
-    answer
+    let mut response = response.map(|_| BodyExt::boxed_unsync(StreamBody::new(frames)));
+    response.headers_mut().insert("content-length", length.into());
+    response
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

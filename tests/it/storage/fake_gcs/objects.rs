@@ -1,4 +1,4 @@
-//! The objects, and the requests of the JSON API that read and change them; no connection and no fault is known here.
+//! Objects of the fake, and the requests of the JSON API. It knows no connections and no faults.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::BUCKET;
 
-/// The most that Cloud Storage puts on one page.
+/// Most entries that Cloud Storage puts on one page.
 const MAX_PAGE: usize = 1000;
 
 #[derive(Default)]
@@ -40,18 +40,18 @@ impl Objects {
         &mut self,
         request: &http::request::Parts,
         body: &[u8],
-        conditions_hold: bool,
+        ignores_conditions: bool,
     ) -> Response<Bytes> {
         let url = Url::parse(&format!("http://fake{}", request.uri)).expect("hyper gives a valid path");
         let mut query = Query(url.query_pairs().into_owned().collect());
-        if conditions_hold {
+        if ignores_conditions {
             query.0.remove("ifGenerationMatch");
         }
         let bucket = format!("/storage/v1/b/{BUCKET}/o");
         let Some((before, name)) = url.path().split_once(&bucket) else {
             return error(404, message(404));
         };
-        // Rollcall's names need no other escape.
+        // Names of Rollcall contain no other escaped character.
         let name = name.trim_start_matches('/').replace("%2F", "/");
         match (&request.method, before, name.as_str()) {
             (&Method::POST, "/upload", "") => {
@@ -103,7 +103,8 @@ impl Objects {
         response
     }
 
-    /// As Cloud Storage does: what lies below a further slash is one entry that ends with it, and whole paths are sorted.
+    /// Lists as Cloud Storage does: all objects below a further slash are one entry that ends with
+    /// the slash, and entries are sorted by whole path.
     fn list(&self, query: &Query) -> Response<Bytes> {
         let (prefix, delimiter, token) = (query.get("prefix"), query.get("delimiter"), query.get("pageToken"));
         let limit = query.get("maxResults").parse().unwrap_or(MAX_PAGE).min(MAX_PAGE);
@@ -135,7 +136,7 @@ impl Objects {
 
 fn respond(status: u16, body: impl Into<Bytes>) -> Response<Bytes> {
     let builder = Response::builder().status(status).header("content-type", "application/json");
-    builder.body(body.into()).expect("a valid answer")
+    builder.body(body.into()).expect("a valid response")
 }
 
 pub(super) fn error(status: u16, message: &str) -> Response<Bytes> {
@@ -143,12 +144,12 @@ pub(super) fn error(status: u16, message: &str) -> Response<Bytes> {
     respond(status, json!({ "error": { "code": status, "message": message, "errors": errors } }).to_string())
 }
 
-/// Reads answer in plain text, deletes in JSON; both hold these words.
+/// Cloud Storage answers reads in plain text and deletes in JSON. Both contain this text.
 fn no_such_object(name: &str) -> Response<Bytes> {
     error(404, &format!("No such object: {BUCKET}/{name}"))
 }
 
-/// The words of Cloud Storage for the errors that it gives most.
+/// The texts of Cloud Storage for its most frequent errors.
 pub(super) fn message(status: u16) -> &'static str {
     match status {
         401 => "Invalid Credentials",
@@ -168,7 +169,7 @@ fn parts(content_type: &str, body: &[u8]) -> Option<(Value, Bytes)> {
     Some((serde_json::from_slice(metadata).ok()?, Bytes::copy_from_slice(bytes)))
 }
 
-/// The content of the first part, and what follows from the next boundary on.
+/// The content of the first part, and the rest from the next boundary on.
 fn first_part<'a>(body: &'a [u8], boundary: &str) -> Option<(&'a [u8], &'a [u8])> {
     let start = find(body, b"\r\n\r\n")? + 4;
     let end = start + find(&body[start..], format!("\r\n--{boundary}").as_bytes())?;
@@ -179,7 +180,7 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
 
-/// The checksum that Google's crate compares: CRC-32C (Castagnoli), big-endian, in base64.
+/// The checksum that Google's crate verifies: CRC-32C (Castagnoli), big-endian, in base64.
 fn crc32c_base64(bytes: &[u8]) -> String {
     let mut crc = u32::MAX;
     for byte in bytes {

@@ -16,7 +16,7 @@ fn written(datagram: &Datagram, dialect: Dialect) -> String {
 }
 
 #[test]
-fn each_type_has_its_fields_in_their_order() {
+fn each_type_has_its_documented_fields_in_order() {
     let stamp = "TIMESTAMP:1728938500\nMESSAGE_ID:0000000000abc123\n";
     let bob = LanUserId::parse("bob@192.168.1.12").unwrap();
     let avatar = Avatar::new(b"\xff\xd8\xff\xe0").unwrap();
@@ -58,7 +58,7 @@ fn each_type_has_its_fields_in_their_order() {
 }
 
 #[test]
-fn the_draft_has_spaces_and_tokens() {
+fn the_draft_dialect_has_spaces_and_tokens() {
     let text = written(&from_alice(DatagramBody::Post("hi".into())), Dialect::Spaced);
     assert_eq!(
         text,
@@ -69,7 +69,7 @@ fn the_draft_has_spaces_and_tokens() {
 }
 
 #[test]
-fn both_dialects_are_read_and_told_apart() {
+fn both_dialects_are_parsed_and_distinguished() {
     for (text, dialect) in [
         ("TYPE:POST\nUSER_ID:alice@192.168.1.11\nCONTENT: spaced out \nTIMESTAMP:5\n\n", Dialect::Compact),
         ("TYPE: POST\nUSER_ID: alice@192.168.1.11\nCONTENT: spaced out\nTIMESTAMP: 5\n\n", Dialect::Spaced),
@@ -84,19 +84,19 @@ fn both_dialects_are_read_and_told_apart() {
 }
 
 #[test]
-fn a_line_break_in_a_text_forges_no_sender() {
+fn a_line_break_in_a_text_cannot_forge_the_sender() {
     let evil = from_alice(DatagramBody::Post("hi\nUSER_ID:evil@6.6.6.6\r\u{2028}TYPE:DM\n\nX:1".into()));
     let (read, _) = Datagram::read(&evil.write(Dialect::Compact).unwrap()).unwrap();
     assert_eq!(read.from, Some(alice()));
     assert_eq!(read.body, DatagramBody::Post("hi USER_ID:evil@6.6.6.6  TYPE:DM  X:1".into()));
-    // Written by a program that does not care: the first USER_ID is the sender's.
+    // From a program that does not escape line breaks: the first USER_ID is the sender's.
     let (read, _) =
         Datagram::read(b"TYPE:POST\nUSER_ID:alice@192.168.1.11\nCONTENT:hi\nUSER_ID:evil@6.6.6.6\n\n").unwrap();
     assert_eq!(read.from, Some(alice()));
 }
 
 #[test]
-fn an_avatar_that_is_none_is_left_out_and_named() {
+fn an_invalid_avatar_is_left_out_and_reported() {
     let text =
         "TYPE:PROFILE\nUSER_ID:a@1.2.3.4\nDISPLAY_NAME:A\nSTATUS:s\nAVATAR_TYPE:image/png\nAVATAR_DATA:R0lGODlh\n\n";
     let (read, _) = Datagram::read(text.as_bytes()).unwrap();
@@ -105,7 +105,7 @@ fn an_avatar_that_is_none_is_left_out_and_named() {
 }
 
 #[test]
-fn what_is_no_datagram_is_none() {
+fn an_invalid_datagram_is_not_parsed() {
     for bad in [
         "",
         "\n\n",
@@ -142,7 +142,7 @@ fn body() -> impl Strategy<Value = DatagramBody> {
 
 proptest! {
     #[test]
-    fn every_datagram_is_read_back_in_its_dialect(body in body(), id in any::<u64>(), spaced in any::<bool>()) {
+    fn every_datagram_round_trips_in_its_dialect(body in body(), id in any::<u64>(), spaced in any::<bool>()) {
         let dialect = if spaced { Dialect::Spaced } else { Dialect::Compact };
         let datagram = Datagram { id: Some(id), ..from_alice(body) };
         let bytes = datagram.write(dialect).unwrap();
@@ -151,7 +151,7 @@ proptest! {
         prop_assert_eq!(read.from, datagram.from);
         match (read.body, datagram.body) {
             (DatagramBody::Post(read), DatagramBody::Post(text)) | (DatagramBody::Direct { text: read, .. }, DatagramBody::Direct { text, .. }) => {
-                // What breaks a line became a space; at the ends it is trimmed.
+                // Line breaks became spaces, and the ends are trimmed.
                 let expected: String = text.chars().map(|c| if is_line_break(c) { ' ' } else { c }).collect();
                 prop_assert_eq!(read, expected.trim());
             }
@@ -160,7 +160,7 @@ proptest! {
     }
 
     #[test]
-    fn noise_never_panics(noise in any::<Vec<u8>>(), lines in "((TYPE|USER_ID|PORT|CONTENT|FROM|PEERS|AVATAR_DATA): ?.{0,9}\n){0,9}") {
+    fn random_bytes_never_panic(noise in any::<Vec<u8>>(), lines in "((TYPE|USER_ID|PORT|CONTENT|FROM|PEERS|AVATAR_DATA): ?.{0,9}\n){0,9}") {
         let _ = Datagram::read(&noise);
         let _ = Datagram::read(lines.as_bytes());
     }

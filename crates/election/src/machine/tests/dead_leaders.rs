@@ -1,9 +1,9 @@
-//! Rule 5: proof of death.
+//! Rule 5, proof of death.
 
 use super::*;
 
 #[test]
-fn a_leader_whose_links_end_is_replaced_in_a_moment() {
+fn a_leader_whose_links_end_is_replaced_at_once() {
     for orderly_ends in [1000, 500] {
         let mut took = Vec::new();
         for seed in 0..400 {
@@ -26,7 +26,7 @@ fn a_leader_whose_links_end_is_replaced_in_a_moment() {
 }
 
 #[test]
-fn the_end_of_another_process_voids_no_promise_and_no_end_ever_gives_a_vote_back() {
+fn an_end_of_stream_releases_only_the_promise_to_that_process_and_never_a_vote() {
     let leader = peer(1);
     let follower = || {
         let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
@@ -36,8 +36,8 @@ fn the_end_of_another_process_voids_no_promise_and_no_end_ever_gives_a_vote_back
             BootMs(8000),
             Entropy(0),
         );
-        let beat = Message::Heartbeat { term: Term(4), sent_at: BootMs(5) };
-        machine.handle(Event::MessageReceived { from: leader, message: beat }, BootMs(9000), Entropy(0));
+        let heartbeat = Message::Heartbeat { term: Term(4), sent_at: BootMs(5) };
+        machine.handle(Event::MessageReceived { from: leader, message: heartbeat }, BootMs(9000), Entropy(0));
         machine
     };
     let votes_in = |machine: &mut Machine, term| {
@@ -60,7 +60,7 @@ fn the_end_of_another_process_voids_no_promise_and_no_end_ever_gives_a_vote_back
 }
 
 #[test]
-fn an_end_leaves_the_boot_window_as_it_is() {
+fn an_end_of_stream_does_not_shorten_the_boot_window() {
     let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
     machine.handle(received(1, Message::Heartbeat { term: Term(1), sent_at: BootMs(5) }), BootMs(100), Entropy(0));
     machine.handle(Event::BallotSaved(Ballot { term: Term(1), voted_for: Some(NodeId(1)) }), BootMs(100), Entropy(0));
@@ -70,23 +70,23 @@ fn an_end_leaves_the_boot_window_as_it_is() {
 }
 
 #[test]
-fn frames_of_a_dead_process_are_ignored_and_a_living_one_ends_the_trust() {
+fn messages_of_a_dead_process_are_ignored_until_its_death_is_disproved() {
     let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
-    let beat = received(1, Message::Heartbeat { term: Term(1), sent_at: BootMs(5) });
-    machine.handle(beat, BootMs(9000), Entropy(0));
+    let heartbeat = received(1, Message::Heartbeat { term: Term(1), sent_at: BootMs(5) });
+    machine.handle(heartbeat, BootMs(9000), Entropy(0));
     machine.handle(Event::BallotSaved(Ballot { term: Term(1), voted_for: Some(NodeId(1)) }), BootMs(9000), Entropy(0));
     machine.handle(Event::EndOfStream(peer(1)), BootMs(9100), Entropy(0));
-    assert_eq!(machine.handle(beat, BootMs(9101), Entropy(0)), []);
+    assert_eq!(machine.handle(heartbeat, BootMs(9101), Entropy(0)), []);
     let notes = machine.handle(Event::ProcessConnected(peer(1)), BootMs(9200), Entropy(0));
     assert_eq!(notes, [Action::Log(LogEvent::DeathDisproved { node: NodeId(1) })]);
-    machine.handle(beat, BootMs(9300), Entropy(0));
+    machine.handle(heartbeat, BootMs(9300), Entropy(0));
     machine.handle(Event::EndOfStream(peer(1)), BootMs(9400), Entropy(0));
     let actions = machine.handle(received(2, request(Term(2), BootMs(2))), BootMs(9410), Entropy(0));
     assert!(!actions.iter().any(|action| matches!(action, Action::SaveBallot(_))), "ends are not believed any more");
 }
 
 #[test]
-fn a_leader_that_reads_of_its_own_death_refuses() {
+fn a_leader_that_is_reported_dead_refuses_the_vote() {
     let mut machine = leader();
     let me = Process { node: NodeId(0), boot: BootId(1) };
     let message = Message::Vote { term: Term(2), asked_at: BootMs(1), released_term: None, dead_leader: Some(me) };

@@ -1,11 +1,11 @@
-//! Elections in the small cluster.
+//! Elections in the small simulated cluster.
 
 use rand::RngExt;
 
 use super::*;
 
 #[test]
-fn a_single_node_leads_at_once_and_for_ever() {
+fn a_single_node_leads_at_once_without_an_end_of_its_lease() {
     let mut world = World::started(1, 1);
     assert!(world.run_until_served(100) < 100);
     assert_eq!(world.nodes[0].machine.as_ref().unwrap().serves_until(), BootMs::NEVER);
@@ -16,13 +16,13 @@ fn a_new_cluster_elects_without_waiting_for_the_boot_window() {
     for nodes in [2, 3, 5, 7] {
         let mut took: Vec<u64> = (0..300).map(|seed| World::started(nodes, seed).run_until_served(6000)).collect();
         took.sort_unstable();
-        // The boot window alone takes 3000.
+        // The boot window alone takes 3000 ms.
         assert!(took[299] < 1500, "{nodes} nodes: {took:?}");
     }
 }
 
 #[test]
-fn a_cluster_that_lost_power_elects_at_once_too() {
+fn a_cluster_that_lost_power_elects_at_once() {
     let mut world = World::started(3, 7);
     world.run_until_served(3000);
     world.run(5000);
@@ -77,14 +77,14 @@ fn a_leader_that_resigns_is_replaced_at_once() {
         world.run_until_over(old);
         took.push(world.run_until_served(3000));
         world.run(5000);
-        assert_ne!(world.leader(), old, "a stopping node never stands again");
+        assert_ne!(world.leader(), old, "a stopping node never campaigns again");
     }
     took.sort_unstable();
     assert!(took[299] < 1000, "{took:?}");
 }
 
 #[test]
-fn a_follower_that_comes_and_goes_does_not_move_the_term() {
+fn a_follower_that_disconnects_repeatedly_does_not_raise_the_term() {
     let mut world = World::started(3, 11);
     world.run_until_served(3000);
     world.run(5000);
@@ -100,7 +100,7 @@ fn a_follower_that_comes_and_goes_does_not_move_the_term() {
 }
 
 #[test]
-fn the_far_end_of_a_chain_learns_who_leads() {
+fn the_far_end_of_a_chain_learns_the_leader() {
     let mut world = World::started(3, 12);
     world.run_until_served(3000);
     world.run(5000);
@@ -111,12 +111,12 @@ fn the_far_end_of_a_chain_learns_who_leads() {
     let term = world.serving_term;
     world.run(30_000);
     assert_eq!(world.serving_term, term);
-    let told = world.nodes[far].machine.as_ref().unwrap().leader();
-    assert_eq!(told, Some((NodeId(a), term)));
+    let known_leader = world.nodes[far].machine.as_ref().unwrap().leader();
+    assert_eq!(known_leader, Some((NodeId(a), term)));
 }
 
 #[test]
-fn the_lightest_node_wins_nearly_always() {
+fn the_least_loaded_node_wins_nearly_always() {
     let (mut lightest, runs) = (0, 100);
     for seed in 0..runs {
         let mut world = World::started(3, seed);
@@ -134,8 +134,9 @@ fn the_lightest_node_wins_nearly_always() {
     assert!(lightest >= 98, "{lightest} of {runs}");
 }
 
-/// Everything at once: kills, restarts, pauses, cuts, losses and clocks that differ by up to 5%. The assertions are the
-/// invariants in `World::check` and `World::feed`; at the end the faults stop and a leader must serve again.
+/// All faults at once: kills, restarts, pauses, partitions, losses, and clocks that differ by up to
+/// 5%. `World::check` and `World::feed` assert the invariants. At the end the faults stop and a
+/// leader must serve again.
 #[test]
 fn the_invariants_hold_under_random_faults() {
     for seed in 0..300 {

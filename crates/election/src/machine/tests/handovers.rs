@@ -1,9 +1,9 @@
-//! Rule 7: planned handover.
+//! Rule 7, planned handover.
 
 use super::*;
 
 #[test]
-fn a_heavy_leader_hands_over_to_a_light_follower_and_it_stays_there() {
+fn a_loaded_leader_hands_over_once_to_a_less_loaded_follower() {
     for seed in 0..50 {
         let mut world = World::started(3, seed);
         world.run_until_served(3000);
@@ -22,7 +22,7 @@ fn a_heavy_leader_hands_over_to_a_light_follower_and_it_stays_there() {
 }
 
 #[test]
-fn a_leader_that_is_not_heavy_for_long_keeps_its_place() {
+fn a_short_load_spike_causes_no_handover() {
     let mut world = World::started(3, 5);
     world.run_until_served(3000);
     world.run(30_000);
@@ -55,7 +55,7 @@ fn a_handover_leaves_a_gap_of_milliseconds() {
 }
 
 #[test]
-fn a_delayed_word_to_stand_is_ignored() {
+fn a_delayed_stand_now_message_is_ignored() {
     let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
     machine.handle(received(1, Message::Heartbeat { term: Term(5), sent_at: BootMs(1) }), BootMs(9000), Entropy(0));
     machine.handle(Event::BallotSaved(Ballot { term: Term(5), voted_for: Some(NodeId(1)) }), BootMs(9000), Entropy(0));
@@ -68,7 +68,7 @@ fn a_delayed_word_to_stand_is_ignored() {
 }
 
 #[test]
-fn a_handover_voids_only_the_promise_to_that_very_term() {
+fn a_handover_releases_only_the_promise_of_that_term() {
     let free_with = |released_term: u64| {
         let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
         machine.handle(received(1, Message::Heartbeat { term: Term(5), sent_at: BootMs(1) }), BootMs(9000), Entropy(0));

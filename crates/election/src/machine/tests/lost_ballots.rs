@@ -1,13 +1,13 @@
-//! Rule 4: nodes that lost their ballots.
+//! Rule 4, nodes that lost their ballots.
 
 use super::*;
 
-/// What node `node` answers to question `round` of the first boot, telling this of its past.
-fn tells(node: u8, round: u32, ballot: BallotReport) -> Event {
+/// Response of `node` to pre-vote round `round` of the first process, with this ballot report.
+fn report(node: u8, round: u32, ballot: BallotReport) -> Event {
     received(
         node,
         Message::PreVoteResp(PreVoteResp {
-            asker: BootId(1),
+            requester: BootId(1),
             round,
             granted: false,
             ready: false,
@@ -43,7 +43,7 @@ fn a_wiped_node_cannot_help_elect_a_second_leader_of_a_term() {
 }
 
 #[test]
-fn a_node_without_a_ballot_votes_for_nobody_until_it_knows_what_it_may_have_voted() {
+fn a_node_that_lost_its_ballot_abstains_until_it_is_recovered() {
     let mut machine = Machine::new(defaults(0, 3), BootId(1), None, BootMs(0));
     let vote = |term| received(1, request(Term(term), BootMs(1)));
     let later = BootMs(60_000);
@@ -51,30 +51,31 @@ fn a_node_without_a_ballot_votes_for_nobody_until_it_knows_what_it_may_have_vote
     machine.handle(Event::TimerFired, BootMs(59_000), Entropy(0));
     machine.handle(Event::TimerFired, later, Entropy(0));
     assert!(!machine.handle(vote(9), later, Entropy(0)).iter().any(|action| matches!(action, Action::SaveBallot(_))));
-    machine.handle(tells(1, 1, SOUND), later, Entropy(0));
-    let actions = machine.handle(tells(2, 1, SOUND), later, Entropy(0));
+    machine.handle(report(1, 1, SOUND), later, Entropy(0));
+    let actions = machine.handle(report(2, 1, SOUND), later, Entropy(0));
     let abstains = Ballot { term: Term(9), voted_for: Some(NodeId(0)) };
     assert!(actions.contains(&Action::SaveBallot(abstains)), "{actions:?}");
     machine.handle(Event::BallotSaved(abstains), later, Entropy(0));
-    // In the highest term it heard of it abstains, in the next it votes.
+    // The node abstains in the highest reported term and votes in the next one.
     assert!(!sends(&machine.handle(vote(9), later, Entropy(0)), granted));
     machine.handle(vote(10), later, Entropy(0));
     let votes = Ballot { term: Term(10), voted_for: Some(NodeId(1)) };
     assert!(sends(&machine.handle(Event::BallotSaved(votes), later, Entropy(0)), granted));
 }
 
-/// A grant that was given before the ballot was lost may still elect somebody, so the others may not know its term yet.
+/// A vote that was granted before the ballot was lost may still elect a leader. The other nodes may
+/// not know its term yet.
 #[test]
-fn what_is_told_right_after_the_start_does_not_settle_a_lost_ballot() {
+fn reports_right_after_the_start_do_not_recover_a_lost_ballot() {
     let mut machine = Machine::new(defaults(0, 3), BootId(1), None, BootMs(0));
     let saves = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::SaveBallot(_)));
     machine.handle(Event::TimerFired, BootMs(2499), Entropy(0));
-    machine.handle(tells(1, 1, SOUND), BootMs(2510), Entropy(0));
-    assert!(!saves(&machine.handle(tells(2, 1, SOUND), BootMs(9000), Entropy(0))), "asked too early");
+    machine.handle(report(1, 1, SOUND), BootMs(2510), Entropy(0));
+    assert!(!saves(&machine.handle(report(2, 1, SOUND), BootMs(9000), Entropy(0))), "asked too early");
     machine.handle(Event::TimerFired, BootMs(9100), Entropy(0));
-    machine.handle(tells(1, 2, SOUND), BootMs(9101), Entropy(0));
-    assert!(!saves(&machine.handle(tells(2, 1, SOUND), BootMs(9101), Entropy(0))), "an answer to the early question");
-    assert!(saves(&machine.handle(tells(2, 2, SOUND), BootMs(9102), Entropy(0))));
+    machine.handle(report(1, 2, SOUND), BootMs(9101), Entropy(0));
+    assert!(!saves(&machine.handle(report(2, 1, SOUND), BootMs(9101), Entropy(0))), "a response to the early request");
+    assert!(saves(&machine.handle(report(2, 2, SOUND), BootMs(9102), Entropy(0))));
 }
 
 #[test]
@@ -85,29 +86,29 @@ fn two_nodes_that_lost_their_ballots_do_not_ask_each_other_without_end() {
         world.start(node);
     }
     world.run(6000);
-    let questions = world.sent.iter().filter(|(_, message)| matches!(message, Message::PreVote { .. })).count();
-    assert!(questions < 200, "{questions} questions in six seconds");
+    let requests = world.sent.iter().filter(|(_, message)| matches!(message, Message::PreVote { .. })).count();
+    assert!(requests < 200, "{requests} requests in six seconds");
 }
 
 #[test]
-fn a_node_whose_ballot_is_settled_says_yes_only_when_it_is_on_disk() {
+fn a_node_grants_pre_votes_only_when_its_recovered_ballot_is_on_disk() {
     let mut machine = Machine::new(defaults(0, 3), BootId(1), None, BootMs(0));
     let later = BootMs(4000);
     machine.handle(Event::TimerFired, BootMs(3500), Entropy(0));
     machine.handle(Event::TimerFired, later, Entropy(0));
     let wiped = BallotReport { missing_at_start: true, sound: false, term: Term(0) };
-    machine.handle(tells(1, 1, wiped), later, Entropy(0));
-    let actions = machine.handle(tells(2, 1, wiped), later, Entropy(0));
+    machine.handle(report(1, 1, wiped), later, Entropy(0));
+    let actions = machine.handle(report(2, 1, wiped), later, Entropy(0));
     assert!(actions.contains(&Action::SaveBallot(Ballot::default())), "{actions:?}");
-    let asks = || received(2, Message::PreVote { round: 4, term: Term(1), dead_leader: None });
+    let pre_vote = || received(2, Message::PreVote { round: 4, term: Term(1), dead_leader: None });
     let yes = |message: &Message| matches!(message, Message::PreVoteResp(PreVoteResp { granted: true, .. }));
-    assert!(!sends(&machine.handle(asks(), later, Entropy(0)), yes));
+    assert!(!sends(&machine.handle(pre_vote(), later, Entropy(0)), yes));
     machine.handle(Event::BallotSaved(Ballot::default()), later, Entropy(0));
-    assert!(sends(&machine.handle(asks(), later, Entropy(0)), yes));
+    assert!(sends(&machine.handle(pre_vote(), later, Entropy(0)), yes));
 }
 
 #[test]
-fn a_wiped_node_that_follows_a_leader_is_of_use_again() {
+fn a_wiped_node_that_follows_a_leader_recovers_its_ballot() {
     for seed in 0..50 {
         let mut world = World::started(3, seed);
         world.run_until_served(3000);
@@ -120,7 +121,8 @@ fn a_wiped_node_that_follows_a_leader_is_of_use_again() {
         world.run(10);
         world.start(wiped);
         world.run(6000);
-        // Without the third, the lease depends on the acknowledgements of the one that lost its ballot.
+        // Without the third node, the lease depends on the acknowledgements of the node that lost
+        // its ballot.
         world.kill(other);
         world.run(10_000);
         assert_eq!(world.serving(), [leader], "seed {seed}");
@@ -128,7 +130,7 @@ fn a_wiped_node_that_follows_a_leader_is_of_use_again() {
 }
 
 #[test]
-fn a_cluster_whose_ballots_are_all_gone_elects_again() {
+fn a_cluster_that_lost_all_ballots_elects_a_leader() {
     for seed in 0..50 {
         let mut world = World::new(3, seed);
         for node in 0..3 {
@@ -140,7 +142,7 @@ fn a_cluster_whose_ballots_are_all_gone_elects_again() {
 }
 
 #[test]
-fn a_node_that_lost_the_vote_of_the_first_election_and_one_that_is_new_do_not_elect_again() {
+fn a_node_that_lost_its_first_vote_and_a_new_node_elect_no_second_leader() {
     let mut world = World::new(3, 1);
     world.start(0);
     world.start(2);

@@ -10,13 +10,13 @@ fn the_lease_counts_from_the_send_time_of_an_acknowledged_heartbeat() {
     assert_eq!(machine.serves_until(), BootMs(7500));
     assert!(machine.is_serving(BootMs(7499)));
     assert!(!machine.is_serving(BootMs(7500)));
-    // An acknowledgement of something that was never sent extends nothing.
+    // An acknowledgement of a heartbeat that was never sent extends no lease.
     machine.handle(received(2, ack(Term(1), BootMs(99_000))), BootMs(6600), Entropy(0));
     assert_eq!(machine.serves_until(), BootMs(7500));
 }
 
 #[test]
-fn a_leader_that_is_not_acknowledged_steps_down_v_after_the_last_heartbeat_that_was() {
+fn a_leader_steps_down_v_after_its_last_acknowledged_heartbeat() {
     let mut machine = leader();
     machine.handle(received(1, ack(Term(1), BootMs(5000))), BootMs(5003), Entropy(0));
     machine.handle(Event::TimerFired, BootMs(7999), Entropy(0));
@@ -26,7 +26,7 @@ fn a_leader_that_is_not_acknowledged_steps_down_v_after_the_last_heartbeat_that_
 }
 
 #[test]
-fn a_leader_that_lost_its_majority_says_that_its_term_is_free() {
+fn a_leader_that_lost_its_majority_resigns_its_term() {
     let mut machine = leader();
     let due = leader::step_down_at(&machine.node);
     assert!(!machine.is_serving(due), "its lease is over by then");
@@ -37,7 +37,7 @@ fn a_leader_that_lost_its_majority_says_that_its_term_is_free() {
     let actions = woken.handle(Event::TimerFired, due, Entropy(0));
     assert!(sends(&actions, |message| *message == Message::Resign { term: Term(1) }));
     assert_eq!(woken.role_state(), RoleState::Follower);
-    // Neither an acknowledgement nor a vote that comes late makes it a leader of that term again.
+    // Neither a late acknowledgement nor a late vote makes it a leader of that term again.
     let granted = Message::VoteResp { term: Term(1), asked_at: BootMs(4900), granted: true };
     for late in [ack(Term(1), BootMs(5000)), granted] {
         machine.handle(received(1, late), due, Entropy(0));
@@ -58,7 +58,7 @@ fn an_isolated_leader_stops_serving_before_another_can_start() {
         assert!(world.serving().is_empty());
         world.run_until_served(5000);
         assert_ne!(world.leader(), old);
-        // Back again, it follows and disturbs nobody.
+        // After the partition it follows and disturbs no node.
         world.cut.clear();
         let term = world.serving_term;
         world.run(20_000);
@@ -67,12 +67,12 @@ fn an_isolated_leader_stops_serving_before_another_can_start() {
 }
 
 #[test]
-fn a_promise_is_kept_to_its_last_millisecond() {
+fn a_promise_holds_until_its_last_millisecond() {
     let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
     let leader = Process { node: NodeId(1), boot: BootId(9) };
-    let beat =
+    let heartbeat =
         Event::MessageReceived { from: leader, message: Message::Heartbeat { term: Term(1), sent_at: BootMs(5) } };
-    machine.handle(beat, BootMs(10_000), Entropy(0));
+    machine.handle(heartbeat, BootMs(10_000), Entropy(0));
     machine.handle(
         Event::BallotSaved(Ballot { term: Term(1), voted_for: Some(NodeId(1)) }),
         BootMs(10_000),
@@ -89,11 +89,11 @@ fn a_promise_is_kept_to_its_last_millisecond() {
 }
 
 #[test]
-fn an_answer_to_an_earlier_start_of_this_node_says_nothing() {
+fn an_answer_to_an_earlier_process_is_ignored() {
     let mut machine = Machine::new(defaults(0, 3), BootId(2), Some(Ballot::default()), BootMs(0));
     for node in [1, 2] {
         let answer = PreVoteResp {
-            asker: BootId(1),
+            requester: BootId(1),
             round: 0,
             granted: false,
             ready: false,
@@ -109,7 +109,7 @@ fn an_answer_to_an_earlier_start_of_this_node_says_nothing() {
 }
 
 #[test]
-fn a_resignation_voids_only_the_promise_to_that_very_term() {
+fn a_resignation_releases_only_the_promise_of_that_term() {
     let free_at = |resigned: u64| {
         let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
         machine.handle(received(1, Message::Heartbeat { term: Term(5), sent_at: BootMs(1) }), BootMs(9000), Entropy(0));
@@ -128,7 +128,7 @@ fn a_resignation_voids_only_the_promise_to_that_very_term() {
 }
 
 #[test]
-fn a_leader_that_resigns_does_not_leave_a_fresh_follower_waiting_for_its_boot_window() {
+fn a_resignation_ends_the_boot_window_of_a_restarted_follower() {
     let mut took = Vec::new();
     for seed in 0..300 {
         let mut world = World::started(3, seed);

@@ -1,9 +1,9 @@
-//! Rule 1: what a vote is, and when it leaves.
+//! Rule 1, votes: when a vote is granted and when it is sent.
 
 use super::*;
 
 #[test]
-fn no_vote_and_no_candidacy_leaves_before_it_is_on_disk() {
+fn no_vote_and_no_vote_request_is_sent_before_the_ballot_is_on_disk() {
     let mut world = World::started(3, 5);
     for _ in 0..2000 {
         world.run(1);
@@ -22,7 +22,7 @@ fn no_vote_and_no_candidacy_leaves_before_it_is_on_disk() {
 }
 
 #[test]
-fn a_failed_write_means_no_vote_and_is_tried_again() {
+fn a_failed_write_gives_no_vote_and_is_retried() {
     let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
     let asks = Event::MessageReceived {
         from: Process { node: NodeId(1), boot: BootId(9) },
@@ -34,13 +34,13 @@ fn a_failed_write_means_no_vote_and_is_tried_again() {
     assert!(actions.contains(&Action::SaveBallot(ballot)));
     let actions = machine.handle(Event::BallotSaveFailed(ballot), after_window, Entropy(0));
     assert!(!actions.iter().any(|action| matches!(action, Action::Send { .. })), "{actions:?}");
-    // Asked again, it tries to write again, and only then votes.
+    // At the next request it writes again, and votes only then.
     let actions = machine.handle(asks, after_window, Entropy(0));
     assert!(actions.contains(&Action::SaveBallot(ballot)));
     let actions = machine.handle(Event::BallotSaved(ballot), after_window, Entropy(0));
     let granted = Message::VoteResp { term: Term(1), asked_at: BootMs(77), granted: true };
     assert_eq!(actions, vec![Action::Send { to: NodeId(1), message: granted }]);
-    // The vote of a term is given once.
+    // The vote of a term is given only once.
     let rival = Event::MessageReceived {
         from: Process { node: NodeId(2), boot: BootId(9) },
         message: request(Term(1), BootMs(78)),
@@ -53,9 +53,9 @@ fn a_failed_write_means_no_vote_and_is_tried_again() {
 }
 
 #[test]
-fn votes_that_come_too_late_do_not_count() {
+fn late_votes_do_not_count() {
     let mut machine = leader();
-    // Deposed, it stands again; the answer takes longer than the network timeout.
+    // A deposed leader campaigns again. The response takes longer than the network timeout.
     machine.handle(received(1, ack(Term(2), BootMs(0))), BootMs(6000), Entropy(0));
     assert!(matches!(machine.role_state(), RoleState::Follower));
     machine.handle(received(2, Message::Nominate { term: Term(3) }), BootMs(7000), Entropy(0));
@@ -68,12 +68,12 @@ fn votes_that_come_too_late_do_not_count() {
 }
 
 #[test]
-fn a_term_far_beyond_all_others_and_a_node_that_is_no_member_are_ignored() {
+fn impossible_terms_and_unknown_nodes_are_ignored() {
     let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
     let far = Term(u64::MAX);
     let no_member = Process { node: NodeId(200), boot: BootId(1) };
     let answer = PreVoteResp {
-        asker: BootId(1),
+        requester: BootId(1),
         round: 0,
         granted: false,
         ready: false,

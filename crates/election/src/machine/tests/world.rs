@@ -1,4 +1,5 @@
-//! A small simulated cluster over the real machine: a queue of messages, disks and clocks, all drawn from one seed.
+//! A small simulated cluster around the real machine: a queue of messages, disks and clocks, all
+//! drawn from one seed.
 
 use std::collections::BTreeMap;
 
@@ -7,16 +8,16 @@ use rand::{RngExt, SeedableRng};
 
 use super::*;
 
-/// One node of the simulation: a machine while its process lives, and a disk that outlives it.
+/// One simulated node: a machine while its process lives, and a disk that survives it.
 pub(super) struct Node {
     pub(super) machine: Option<Machine>,
     pub(super) boots: u64,
     pub(super) disk: Option<Ballot>,
-    /// Milliseconds of this node's clock for 1000 of the world's.
+    /// Milliseconds of this node's clock per 1000 ms of the simulation.
     pub(super) rate: u64,
     pub(super) paused_until: u64,
     pub(super) disk_busy_until: u64,
-    /// The highest term that others were told of.
+    /// The highest term that this node has sent.
     pub(super) highest_term: Term,
 }
 
@@ -37,9 +38,10 @@ pub(super) struct World {
     pub(super) queue: BTreeMap<(u64, u64), Arrival>,
     pub(super) serial: u64,
     pub(super) rng: SmallRng,
-    /// Messages lost, in thousandths.
+    /// Probability that a message is lost, in thousandths.
     pub(super) loss: u32,
-    /// How often, in thousandths, the death of a process is seen as an orderly end of its link.
+    /// Probability that the death of a process is seen as an orderly end of its link, in
+    /// thousandths.
     pub(super) orderly_ends: u32,
     /// Whether a disk write may take seconds.
     pub(super) stalls: bool,
@@ -119,16 +121,16 @@ impl World {
         self.at(0, Arrival::TimerFired { at: process });
     }
 
-    /// Kills the process. Writes that were under way may reach the disk or not.
+    /// Kills the process. Writes in progress may reach the disk or not.
     pub(super) fn kill(&mut self, node: usize) {
         self.nodes[node].machine = None;
-        let gone = self.process(node).node;
+        let node_id = self.process(node).node;
         for other in (0..self.nodes.len()).filter(|other| *other != node) {
             if self.nodes[other].machine.is_some() {
                 let delay = self.rng.random_range(1..3);
-                self.at(delay, Arrival::Unlinked { at: self.process(other), from: gone });
+                self.at(delay, Arrival::Unlinked { at: self.process(other), from: node_id });
                 if self.rng.random_range(0..1000) < self.orderly_ends {
-                    // What it had sent comes first on the same link.
+                    // Messages that it sent before arrive first on the same link.
                     let process = self.process(node);
                     self.at(delay + 4, Arrival::Ended { at: self.process(other), process });
                 }
@@ -152,7 +154,7 @@ impl World {
             match action {
                 Action::Send { to, message } => self.send(process, to, message),
                 Action::SaveBallot(ballot) => {
-                    // A disk writes in order; sometimes it stalls.
+                    // A disk writes in order. Sometimes a write stalls.
                     let stall = if self.stalls && self.rng.random_range(0..50) == 0 { 5000 } else { 0 };
                     let done = self.nodes[node].disk_busy_until.max(self.now) + self.rng.random_range(1..30) + stall;
                     self.nodes[node].disk_busy_until = done;
@@ -193,7 +195,8 @@ impl World {
             .collect()
     }
 
-    /// I2 and I4. Paused nodes count: what they think of themselves is what they would answer on waking.
+    /// I2 and I4. Paused nodes count too: they would answer by their present state when they
+    /// resume.
     pub(super) fn check(&mut self) {
         let serving = self.serving();
         assert!(serving.len() <= 1, "I2: {serving:?} serve at once at {}", self.now);
@@ -204,7 +207,7 @@ impl World {
         }
     }
 
-    /// Lets the world run for `ms` milliseconds.
+    /// Runs the simulation for `ms` milliseconds.
     pub(super) fn run(&mut self, ms: u64) {
         let end = self.now + ms;
         while let Some((key, arrival)) = self.queue.pop_first() {
@@ -224,8 +227,8 @@ impl World {
             };
             let node = usize::from(at.node.0);
             if let Arrival::Written { ballot, .. } = &arrival {
-                // A write that was handed to the disk may land although its process is gone, but not after the next
-                // start has read the file.
+                // A write that was passed to the disk may complete after its process has ended, but
+                // not after the next process has read the file.
                 if at == self.process(node) {
                     self.nodes[node].disk = Some(*ballot);
                 }
@@ -253,17 +256,17 @@ impl World {
         self.check();
     }
 
-    /// Runs until somebody serves; how long that took.
+    /// Runs until a node serves. Returns how long that took.
     pub(super) fn run_until_served(&mut self, limit_ms: u64) -> u64 {
         let start = self.now;
         while self.serving().is_empty() {
-            assert!(self.now - start < limit_ms, "nobody serves after {limit_ms} ms");
+            assert!(self.now - start < limit_ms, "no node serves after {limit_ms} ms");
             self.run(5);
         }
         self.now - start
     }
 
-    /// Runs until a leader that is stopping has a successor, or has told everybody that there is none.
+    /// Runs until a stopping leader has a successor, or has told all nodes that the term is free.
     pub(super) fn run_until_over(&mut self, node: usize) {
         while self.nodes[node].machine.as_ref().is_some_and(Machine::awaits_successor) {
             self.run(1);

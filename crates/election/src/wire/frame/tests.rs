@@ -1,4 +1,4 @@
-//! The codec.
+//! Tests of the frame codec.
 
 mod golden;
 

@@ -1,47 +1,47 @@
-//! What must hold after every step of the simulation, and what is remembered to check it.
+//! Rules that hold after every step of the simulation, and the state to check them.
 
 use std::collections::BTreeMap;
 
 use rollcall_core::Term;
 use rollcall_election::NodeId;
 
-/// The rule that was broken.
+/// A rule that the simulation checks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Rule {
     /// I1: a term has at most one leader.
     OneLeaderPerTerm,
-    /// I2: at most one node serves at any instant.
+    /// I2: at most one node serves at any moment.
     OneServingNode,
-    /// I3: a node's term never goes back.
+    /// I3: a node's term never decreases.
     TermNeverDecreases,
-    /// I4: the serving term only grows.
+    /// I4: the serving term never decreases.
     ServingTermNeverDecreases,
     /// I6: while a majority is connected, a leader serves within a bounded time.
     Liveness,
-    /// Rule 1: nothing leaves that depends on a ballot that is not on disk.
+    /// Rule 1: no message depends on a ballot that is not on disk.
     Durable,
-    /// A node that wakes or talks without end does no work and burns a processor.
+    /// A node does not wake or send messages without end. That would waste processor time.
     NoBusyLoop,
 }
 
-/// A broken rule, and how.
+/// A violated rule, with details.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Violation {
     pub(crate) rule: Rule,
     pub(crate) text: String,
 }
 
-/// What the simulation remembers of all nodes together.
+/// State of the checks over all nodes.
 #[derive(Debug, Default)]
 pub(crate) struct Checks {
     leaders: BTreeMap<Term, NodeId>,
-    /// The highest term in which anybody has served.
+    /// The highest term in which a node has served.
     pub(crate) served: Term,
-    /// Who served last.
+    /// The node that served last.
     pub(crate) last: Option<NodeId>,
     /// How often another node began to serve.
     pub(crate) changes: u64,
-    /// The first rule that was broken.
+    /// The first violation.
     pub(crate) violation: Option<Violation>,
 }
 

@@ -1,51 +1,53 @@
-//! A host's boot clock, which may run a little fast or slow and counts on while the host is suspended.
+//! Boot clock of a host. It may run slightly fast or slow, and it continues while the host is
+//! suspended.
 
 use rollcall_core::BootMs;
 
-/// Parts in a million: a clock of this rate keeps the world's time.
+/// Clock rate in parts per million. At this rate a clock keeps the time of the simulation.
 pub(crate) const TRUE_RATE: u64 = 1_000_000;
 
-/// Turns the world's microseconds into what one host reads.
+/// Converts the simulation's microseconds to the reading of one host's clock.
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
-    /// A moment of the world, and what the clock stood at then, in microseconds.
+    /// A moment of the simulation, in microseconds. `anchor_reading` is the reading of the clock at
+    /// that moment.
     anchor: u64,
-    stood_at: u64,
+    anchor_reading: u64,
     rate: u64,
 }
 
 impl Clock {
-    pub(crate) fn new(now: u64, stands_at: u64) -> Self {
-        Self { anchor: now, stood_at: stands_at, rate: TRUE_RATE }
+    pub(crate) fn new(now: u64, reading: u64) -> Self {
+        Self { anchor: now, anchor_reading: reading, rate: TRUE_RATE }
     }
 
     fn micros(&self, now: u64) -> u64 {
-        self.stood_at + (now - self.anchor) * self.rate / TRUE_RATE
+        self.anchor_reading + (now - self.anchor) * self.rate / TRUE_RATE
     }
 
     pub(crate) fn read(&self, now: u64) -> BootMs {
         BootMs(self.micros(now) / 1000)
     }
 
-    /// The world's first moment, from `now` on, at which this clock reads `moment` or later.
+    /// The first moment, not before `now`, at which this clock reads `moment` or later.
     pub(crate) fn when(&self, moment: BootMs, now: u64) -> u64 {
         if moment == BootMs::NEVER {
             return u64::MAX;
         }
-        let wanted = moment.0 * 1000;
-        if wanted <= self.micros(now) {
+        let target = moment.0 * 1000;
+        if target <= self.micros(now) {
             return now;
         }
-        self.anchor + ((wanted - self.stood_at) * TRUE_RATE).div_ceil(self.rate)
+        self.anchor + ((target - self.anchor_reading) * TRUE_RATE).div_ceil(self.rate)
     }
 
     pub(crate) fn set_rate(&mut self, now: u64, rate: u64) {
-        *self = Self { anchor: now, stood_at: self.micros(now), rate };
+        *self = Self { anchor: now, anchor_reading: self.micros(now), rate };
     }
 
-    /// The host starts anew, and its boot clock with it.
+    /// The host restarts, and its boot clock with it.
     pub(crate) fn restart(&mut self, now: u64) {
-        *self = Self { anchor: now, stood_at: 10_000_000, rate: self.rate };
+        *self = Self { anchor: now, anchor_reading: 10_000_000, rate: self.rate };
     }
 }
 

@@ -1,39 +1,40 @@
-//! The file that holds a node's ballot, with everything that can befall a file.
+//! Ballot file of one node, with all faults that can happen to a file.
 
 use std::collections::VecDeque;
 
 use rollcall_election::{Ballot, Peers, decode_ballot, encode_ballot};
 
-/// Ballots that the driver lets wait for the disk; one more is a failed write at once.
+/// Number of ballots that may wait for the disk, as in the driver. A further write fails at once.
 const QUEUE: usize = 16;
 
-/// A file's content and the ballot that it stands for, if it is whole.
+/// Content of a file, and the ballot in it if it is valid.
 #[derive(Clone, Debug, Default)]
 struct Content {
     bytes: Option<Vec<u8>>,
     ballot: Option<Ballot>,
 }
 
-/// What a node reads when it starts, what it would read after a loss of power, and what waits to be written.
+/// The file as a process reads it, the file after a power failure, and the queue of writes.
 #[derive(Clone, Debug)]
 pub(crate) struct Disk {
     peers: Peers,
-    /// What a process reads.
+    /// Content that a process reads.
     visible: Content,
-    /// What is left after a loss of power. Differs from `visible` between a rename and the sync of its directory.
+    /// Content after a power failure. It differs from `visible` between a rename and the sync of
+    /// the directory.
     durable: Content,
-    /// What was read before the last write, for a planted bug.
+    /// Content before the last write, for a seeded bug.
     older: Option<Ballot>,
     queue: VecDeque<Ballot>,
-    /// How long a write takes, in microseconds.
+    /// Duration of a write, in microseconds.
     pub(crate) latency: (u64, u64),
-    /// How often, in thousandths, a write stalls for five seconds.
+    /// Probability that a write stalls for five seconds, in thousandths.
     pub(crate) stalls: u64,
-    /// How often, in thousandths, a write fails.
+    /// Probability that a write fails, in thousandths.
     pub(crate) fails: u64,
 }
 
-/// What became of a write.
+/// Result of a write.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum WriteOutcome {
     Written,
@@ -42,7 +43,8 @@ pub(crate) enum WriteOutcome {
 }
 
 impl Disk {
-    /// A node's first start writes a blank ballot; only a lost one is no ballot at all.
+    /// The file of a new node: its first start has written a blank ballot. Only a lost file has no
+    /// ballot.
     pub(crate) fn new(peers: Peers) -> Self {
         let blank = Ballot::default();
         let content = Content { bytes: Some(encode_ballot(blank, &peers)), ballot: Some(blank) };
@@ -58,7 +60,8 @@ impl Disk {
         }
     }
 
-    /// The ballot that a process finds, which syncs it before it relies on it; `None` if there is no whole one.
+    /// The ballot that a process finds. With `syncs` it is synced before use. `None` if there is no
+    /// valid ballot.
     pub(crate) fn load(&mut self, syncs: bool) -> Option<Ballot> {
         if syncs {
             self.durable.clone_from(&self.visible);
@@ -66,12 +69,12 @@ impl Disk {
         self.visible.ballot
     }
 
-    /// The ballot that a loss of power would leave.
+    /// The ballot that remains after a power failure.
     pub(crate) fn durable(&self) -> Option<Ballot> {
         self.durable.ballot
     }
 
-    /// What a process would have found before the last write.
+    /// The ballot before the last write.
     pub(crate) fn older_ballot(&self) -> Option<Ballot> {
         self.older
     }
@@ -81,7 +84,7 @@ impl Disk {
         Content { bytes, ballot }
     }
 
-    /// Takes a ballot to be written; `None` if too many wait, else whether the disk was idle.
+    /// Queues a ballot. `None` if the queue is full, else whether the disk was idle.
     pub(crate) fn accept(&mut self, ballot: Ballot) -> Option<bool> {
         (self.queue.len() < QUEUE).then(|| {
             self.queue.push_back(ballot);
@@ -89,7 +92,7 @@ impl Disk {
         })
     }
 
-    /// Ends the write that is under way; the ballot, and whether another waits.
+    /// Completes the write in progress. Returns its ballot, and whether another write waits.
     pub(crate) fn finish(&mut self, outcome: WriteOutcome) -> Option<(Ballot, bool)> {
         let ballot = self.queue.pop_front()?;
         if outcome != WriteOutcome::FailedAndOld {
@@ -102,14 +105,14 @@ impl Disk {
         Some((ballot, !self.queue.is_empty()))
     }
 
-    /// The disk holds this ballot now, for a planted bug.
+    /// Replaces the ballot on disk, for a seeded bug.
     pub(crate) fn replace(&mut self, ballot: Ballot) {
         self.queue.clear();
         self.visible = self.content(Some(encode_ballot(ballot, &self.peers)));
         self.durable.clone_from(&self.visible);
     }
 
-    /// The process is gone. What was under way may have got as far as the rename, or not.
+    /// The process has ended. The write in progress may have reached the rename or not.
     pub(crate) fn abandon(&mut self, renamed: bool) {
         if renamed {
             self.finish(WriteOutcome::FailedAndNew);
@@ -117,12 +120,12 @@ impl Disk {
         self.queue.clear();
     }
 
-    /// The host lost its power: what was not synced is gone.
+    /// The host lost power: unsynced content is lost.
     pub(crate) fn lose_power(&mut self) {
         self.visible.clone_from(&self.durable);
     }
 
-    /// The file is gone, or cut off after `keeps` bytes.
+    /// The file is lost, or truncated to `keeps` bytes.
     pub(crate) fn damage(&mut self, keeps: Option<usize>) {
         let whole = self.visible.bytes.take();
         let bytes = whole.and_then(|bytes| Some(bytes[..keeps?.min(bytes.len().saturating_sub(1))].to_vec()));

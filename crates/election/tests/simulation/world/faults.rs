@@ -1,4 +1,4 @@
-//! What befalls hosts and processes.
+//! Faults of hosts and processes.
 
 use rollcall_core::{BootMs, MAX_NODES};
 use rollcall_election::machine::{Event, Machine};
@@ -16,7 +16,7 @@ impl World {
         }
     }
 
-    /// Starts a process on a host that has none.
+    /// Starts a process on a host without one.
     pub(crate) fn start(&mut self, node: usize) {
         assert!(!self.is_up(node), "node {node} runs already");
         let (ballot, clock) = self.ballot_and_clock_at_start(node);
@@ -31,7 +31,7 @@ impl World {
             attempts: [0; MAX_NODES],
             serves_until: 0,
             kept_lease: 0,
-            wakes: (BootMs::NEVER, 0),
+            next_timer: (BootMs::NEVER, 0),
             timer_rate: (self.now, 0),
             message_rate: (self.now, 0),
             stopping: false,
@@ -45,15 +45,15 @@ impl World {
         }
     }
 
-    /// The process is gone. Its kernel says so to all who can hear it.
+    /// The process dies. Its kernel ends its links, and the connected nodes see that.
     pub(crate) fn kill(&mut self, node: usize) {
         self.trace(|| format!("{node} is killed"));
         self.end(node, true);
     }
 
-    /// The host is gone, and with it what was not on its disk for certain. Nobody is told.
+    /// The host loses power, and with it everything that was not synced. No other node is informed.
     pub(crate) fn lose_power(&mut self, node: usize) {
-        self.trace(|| format!("{node} loses its power"));
+        self.trace(|| format!("{node} loses power"));
         let host = &mut self.hosts[node];
         host.running = None;
         let renamed = self.chance(500);
@@ -68,23 +68,23 @@ impl World {
     fn end(&mut self, node: usize, killed: bool) {
         let renamed = self.chance(500);
         let host = &mut self.hosts[node];
-        let Some(gone) = host.running.take() else { return };
+        let Some(ended) = host.running.take() else { return };
         host.disk.abandon(renamed);
         host.waiting.clear();
         host.frozen_until = 0;
         for other in self.others(node) {
-            let link = gone.linked[other];
-            let Some(there) = self.hosts[other].process() else { continue };
-            self.transmit(node, there, SimEvent::Unlinked(gone.process));
-            if killed && link == Some(there.boot) && self.chance(self.orderly_ends) {
-                self.transmit(node, there, SimEvent::Ended(gone.process));
+            let link = ended.linked[other];
+            let Some(connected) = self.hosts[other].process() else { continue };
+            self.transmit(node, connected, SimEvent::Unlinked(ended.process));
+            if killed && link == Some(connected.boot) && self.chance(self.orderly_ends) {
+                self.transmit(node, connected, SimEvent::Ended(ended.process));
             }
         }
     }
 
-    /// Asks the process to end. It goes when its term has found a successor or was given up.
+    /// Asks the process to stop. It exits when its term has a successor or was given up.
     pub(crate) fn stop(&mut self, node: usize) {
-        self.trace(|| format!("{node} is asked to end"));
+        self.trace(|| format!("{node} is asked to stop"));
         if let Some(running) = &mut self.hosts[node].running {
             running.stopping = true;
         }
@@ -94,12 +94,13 @@ impl World {
     pub(super) fn exit_if_done(&mut self, node: usize) {
         let running = self.hosts[node].running.as_ref();
         if running.is_some_and(|running| running.stopping && !running.machine.awaits_successor()) {
-            self.trace(|| format!("{node} says Bye and ends"));
+            self.trace(|| format!("{node} sends Bye and exits"));
             self.end(node, false);
         }
     }
 
-    /// Nothing runs on the host for `duration`: the process is stopped, or the host suspended. Clocks go on.
+    /// Nothing runs on the host for `duration`: the process is stopped, or the host is suspended.
+    /// Clocks continue.
     pub(crate) fn freeze(&mut self, node: usize, duration: u64) {
         let Some(process) = self.hosts[node].process() else { return };
         self.trace(|| format!("{node} is frozen for {} ms", duration / MS));
@@ -108,7 +109,7 @@ impl World {
         self.schedule(duration, process, SimEvent::Thaw { until });
     }
 
-    /// Takes the ballot file away, or cuts it off somewhere.
+    /// Deletes or truncates the ballot file.
     pub(crate) fn damage(&mut self, node: usize) {
         let keeps = if self.chance(500) { Some(self.pick(60)) } else { None };
         self.trace(|| format!("the ballot of {node} is damaged: {keeps:?} bytes are left"));
@@ -116,8 +117,9 @@ impl World {
         self.hosts[node].highest_sent_term = rollcall_core::Term(0);
     }
 
-    /// Whether one node more may lose its ballot. The rules bear it while the others can tell what it may have done: as
-    /// long as fewer than half have none, and never in a cluster of one.
+    /// Whether one more node may lose its ballot. The rules tolerate that while fewer than half of
+    /// the nodes have lost theirs, because the others can report about it. They never tolerate it
+    /// in a cluster of one.
     pub(crate) fn can_lose_a_ballot(&self) -> bool {
         let lost = self.hosts.iter().filter(|host| host.disk.durable().is_none()).count();
         let nodes = self.hosts.len();
@@ -129,8 +131,8 @@ impl World {
         self.hosts[node].clock.set_rate(now, rate);
         self.check_invariants(node);
         if let Some(running) = &mut self.hosts[node].running {
-            // The alarm was set by the old rate.
-            running.wakes.0 = BootMs(0);
+            // The timer was set with the old rate.
+            running.next_timer.0 = BootMs(0);
         }
         self.feed(node, Event::TimerFired);
     }

@@ -1,4 +1,4 @@
-//! One host: its disk and clock, and the node's process while there is one.
+//! Host of one node: its disk and clock, and the process while there is one.
 
 use rollcall_core::{BootMs, Load, MAX_NODES, Term};
 use rollcall_election::machine::{Machine, Rules};
@@ -8,7 +8,7 @@ use super::clock::Clock;
 use super::disk::Disk;
 use super::{SimEvent, World};
 
-/// What outlives a process.
+/// State that survives a process.
 #[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) node: NodeId,
@@ -17,33 +17,33 @@ pub(crate) struct Host {
     pub(crate) clock: Clock,
     pub(crate) load: Load,
     pub(crate) running: Option<Running>,
-    /// How often a process was started here.
+    /// Number of processes started on this host.
     pub(crate) boots: u64,
-    /// Until when nothing runs here. What reaches the host meanwhile waits.
+    /// Until when the host is frozen. Events that reach it before wait.
     pub(crate) frozen_until: u64,
     pub(crate) waiting: Vec<SimEvent>,
-    /// The highest term that others were told of, unless the disk was lost since.
+    /// The highest term that this node has sent. Reset when the disk is damaged.
     pub(crate) highest_sent_term: Term,
 }
 
-/// A process.
+/// A running process.
 #[derive(Debug)]
 pub(crate) struct Running {
     pub(crate) process: Process,
     pub(crate) machine: Machine,
     /// The process at the other end of each link that this one dialled.
     pub(crate) linked: [Option<BootId>; MAX_NODES],
-    /// The latest attempt to dial each node.
+    /// Number of the latest attempt to dial each node.
     pub(crate) attempts: [u32; MAX_NODES],
-    /// Until when it serves if nothing happens, on the world's clock.
+    /// Until when it serves if nothing happens, in the simulation's time.
     pub(crate) serves_until: u64,
-    /// A lease that it gave up, for a planted bug.
+    /// A lease that it gave up, for a seeded bug.
     pub(crate) kept_lease: u64,
-    /// The wake that is due, and its number.
-    pub(crate) wakes: (BootMs, u32),
-    /// When it began to be awake so often, and how often since.
+    /// The next timer and its number.
+    pub(crate) next_timer: (BootMs, u32),
+    /// Start of the present measuring period, and the number of timers in it.
     pub(crate) timer_rate: (u64, u32),
-    /// When it began to say so much, and how many messages since.
+    /// Start of the present measuring period, and the number of messages in it.
     pub(crate) message_rate: (u64, u32),
     pub(crate) stopping: bool,
 }
@@ -86,7 +86,8 @@ impl World {
         self.hosts[node].frozen_until > self.now
     }
 
-    /// Who serves now. Frozen nodes count: what they take themselves for is what they would answer on waking.
+    /// The serving node. Frozen nodes count too: they would answer by their present state when they
+    /// resume.
     pub(crate) fn serving(&self) -> Option<usize> {
         (0..self.hosts.len()).find(|node| self.serves(*node))
     }
@@ -95,12 +96,12 @@ impl World {
         self.hosts[node].running.as_ref().is_some_and(|running| running.serves_until > self.now)
     }
 
-    /// Who serves; somebody must.
+    /// The serving node. There must be one.
     pub(crate) fn leader(&self) -> usize {
-        self.serving().expect("somebody serves")
+        self.serving().expect("a node serves")
     }
 
-    /// No rule was broken so far.
+    /// Asserts that no rule has been violated so far.
     pub(crate) fn assert_no_violation(&self) {
         assert_eq!(self.checks.violation, None);
     }

@@ -1,15 +1,15 @@
-//! Holds the invariants against what a node does and says.
+//! Checks of the invariants against the state and the messages of a node.
 
 use rollcall_core::{BootMs, Term};
 use rollcall_election::{Ballot, Message, RoleState};
 
 use super::{Bug, MS, Rule, SECOND, World};
 
-/// A machine that says more than this in a second talks without end.
+/// Message rate above which a machine counts as sending without end.
 const MAX_MESSAGES_PER_SECOND: u32 = 1000;
 
 impl World {
-    /// The invariants, after each event of `node`. Between two events leases only run out.
+    /// Checks the invariants after each event of `node`. Between two events leases can only expire.
     pub(super) fn check_invariants(&mut self, node: usize) {
         let (now, stretched) = (self.now, self.has(Bug::LeaseAsLongAsPromise));
         let host = &mut self.hosts[node];
@@ -35,7 +35,7 @@ impl World {
         }
     }
 
-    /// Nodes that answer each other's questions with questions would never end.
+    /// Two nodes that answer each other's requests with requests would never stop.
     pub(super) fn check_message_rate(&mut self, node: usize) {
         let now = self.now;
         let Some(running) = &mut self.hosts[node].running else { return };
@@ -44,11 +44,11 @@ impl World {
         }
         running.message_rate.1 += 1;
         if running.message_rate.1 > MAX_MESSAGES_PER_SECOND {
-            self.checks.broken(Rule::NoBusyLoop, format!("node {node} talks without end at {} ms", now / MS));
+            self.checks.broken(Rule::NoBusyLoop, format!("node {node} sends messages without end at {} ms", now / MS));
         }
     }
 
-    /// Rule 1 and I3, as others see them.
+    /// Checks rule 1 and I3 on a message.
     pub(super) fn check_durable(&mut self, node: usize, to: u8, message: Message) {
         let (term, vote) = match message {
             Message::Vote { term, .. } => (term, Some(node)),
@@ -63,13 +63,13 @@ impl World {
         if term > Term(0) && (saved.term < term || (voted.is_some() && saved != Ballot { term, voted_for: voted })) {
             self.checks.broken(Rule::Durable, format!("node {node} sends {message:?}, but its disk holds {saved:?}"));
         }
-        // A refusal tells a term only to be of help, and none if none is certain.
+        // A refusal reports a term only to help, and no term if none is on disk.
         let claims = !matches!(message, Message::VoteResp { granted: false, .. });
-        let told = &mut self.hosts[node].highest_sent_term;
-        if claims && term < *told {
-            let text = format!("node {node} told of term {} after {}", term.0, told.0);
+        let highest_sent = &mut self.hosts[node].highest_sent_term;
+        if claims && term < *highest_sent {
+            let text = format!("node {node} told of term {} after {}", term.0, highest_sent.0);
             self.checks.broken(Rule::TermNeverDecreases, text);
         }
-        *told = (*told).max(term);
+        *highest_sent = (*highest_sent).max(term);
     }
 }

@@ -1,22 +1,22 @@
-//! The network: one-way paths between hosts, and the links that processes dial over them.
+//! Network: one-way paths between hosts, and the links that processes dial over them.
 
 use rand::RngExt;
 use rollcall_election::{Message, NodeId, Process};
 
 use super::{Bug, MS, SimEvent, World};
 
-/// How the network is.
+/// Condition of the network.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NetworkConditions {
-    /// How long a message takes.
+    /// Delay of a message.
     pub(crate) delay: (u64, u64),
-    /// How often, in thousandths, it takes much longer, and how long at most.
+    /// Probability of a long extra delay, in thousandths, and its maximum.
     pub(crate) late: (u64, u64),
-    /// How often, in thousandths, it is lost.
+    /// Probability of a loss, in thousandths.
     pub(crate) loss: u64,
-    /// How often, in thousandths, it comes twice.
+    /// Probability of a duplicate, in thousandths.
     pub(crate) twice: u64,
-    /// How often, in thousandths, an old message comes once more with a new one.
+    /// Probability that an old message is delivered again together with a new one, in thousandths.
     pub(crate) repeat: u64,
     /// Whether messages keep their order, as on a link that never breaks.
     pub(crate) in_order: bool,
@@ -28,7 +28,7 @@ impl Default for NetworkConditions {
     }
 }
 
-/// A one-way path between two hosts.
+/// One-way path between two hosts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Path {
     pub(crate) cut: Option<Cut>,
@@ -36,16 +36,16 @@ pub(crate) struct Path {
     last_arrival: u64,
 }
 
-/// What becomes of messages on a path that is cut.
+/// Effect of a cut path on its messages.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Cut {
-    /// They are gone.
+    /// They are lost.
     Loses,
-    /// They are sent again until the path is whole, as TCP does.
+    /// They are retransmitted until the path is repaired, as in TCP.
     Holds,
 }
 
-/// Old messages that are kept for echoes.
+/// Number of old messages that are kept for repetition.
 const MAX_KEPT_MESSAGES: usize = 64;
 
 impl World {
@@ -69,12 +69,12 @@ impl World {
         }
     }
 
-    /// Makes a path whole; what was held on it arrives in its order.
+    /// Repairs a path. Held messages arrive in their order.
     pub(crate) fn heal(&mut self, from: usize, to: usize) {
         let path = self.path(from, to);
         path.cut = None;
         let held = std::mem::take(&mut path.held);
-        // TCP does not try again at once.
+        // TCP does not retransmit at once.
         let mut delay = self.between(MS, 500 * MS);
         for (process, event) in held {
             delay += 1;
@@ -90,7 +90,7 @@ impl World {
         }
     }
 
-    /// Lets `event` travel from one host to a process on another.
+    /// Sends `event` from one host to a process on another.
     pub(super) fn transmit(&mut self, from: usize, to: Process, event: SimEvent) {
         let network = self.network;
         let (low, high) = network.delay;
@@ -132,7 +132,7 @@ impl World {
         }
     }
 
-    /// Keeps some messages and lets one of them come again.
+    /// Keeps some messages and delivers one of them again.
     fn keep_and_repeat(&mut self, from: Process, to: Process, message: Message) {
         let is_release = matches!(message, Message::StandNow { .. } | Message::Resign { .. });
         let kept = if is_release { &mut self.term_releases } else { &mut self.kept_messages };
@@ -143,9 +143,9 @@ impl World {
         }
         if self.chance(self.network.repeat) {
             let is_release = !self.term_releases.is_empty() && self.chance(300);
-            let place = self.pick(if is_release { self.term_releases.len() } else { self.kept_messages.len().max(1) });
+            let index = self.pick(if is_release { self.term_releases.len() } else { self.kept_messages.len().max(1) });
             let kept = if is_release { &self.term_releases } else { &self.kept_messages };
-            let Some((from, to, message)) = kept.get(place).copied() else { return };
+            let Some((from, to, message)) = kept.get(index).copied() else { return };
             self.repeated_releases += u64::from(is_release && self.hosts[usize::from(to.node.0)].is(to));
             self.transmit(usize::from(from.node.0), to, SimEvent::Message { from, message });
         }
@@ -160,7 +160,7 @@ impl World {
         self.schedule(pause, process, SimEvent::Dial { to, attempt });
     }
 
-    /// An attempt to connect. It needs both directions, and a process that answers.
+    /// Attempts to connect. That needs both directions and a process that answers.
     pub(super) fn dial(&mut self, node: usize, to: NodeId) {
         let other = usize::from(to.0);
         let (me, them) = (self.hosts[node].process(), self.hosts[other].process());
@@ -169,18 +169,18 @@ impl World {
             && open
             && !self.is_frozen(other)
         {
-            // Hello and its answer.
+            // The Hello and its answer.
             self.transmit(node, them, SimEvent::Greeted(me));
             let (low, high) = self.network.delay;
-            let there_and_back = self.between(2 * low, 2 * high);
-            self.schedule(there_and_back, me, SimEvent::Linked(them));
+            let round_trip = self.between(2 * low, 2 * high);
+            self.schedule(round_trip, me, SimEvent::Linked(them));
         } else {
             let pause = self.between(100 * MS, 1000 * MS);
             self.dial_later(node, to, pause);
         }
     }
 
-    /// A link of a living process breaks. Who reads it sees a reset, which proves nothing.
+    /// A link of a living process breaks. The other end sees a reset, which proves nothing.
     pub(crate) fn reset_link(&mut self, from: usize, to: usize) {
         let (Some(me), Some(other)) = (self.hosts[from].process(), self.hosts[to].process()) else { return };
         self.trace(|| format!("the link {from} -> {to} is reset"));

@@ -1,5 +1,5 @@
-//! A simulated cluster around the machine that really runs: hosts with clocks and disks, a network, and everything that
-//! can befall them, all drawn from one seed. Times are microseconds of the world.
+//! Simulated cluster around the state machine of the product: hosts with clocks and disks, a
+//! network, and all faults, drawn from one seed. Times are microseconds of the simulation.
 
 mod checks;
 mod clock;
@@ -31,16 +31,16 @@ pub(crate) use seeded_bugs::Bug;
 pub(crate) const MS: u64 = 1000;
 pub(crate) const SECOND: u64 = 1000 * MS;
 
-/// What reaches a process, or falls due in it.
+/// Event at a process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum SimEvent {
     Message {
         from: Process,
         message: Message,
     },
-    /// The disk is done with the oldest ballot that waits.
+    /// The disk has finished the oldest write in its queue.
     Written,
-    /// The dialler tries to reach a node; only the latest attempt counts.
+    /// The outbound link dials a node. Only the latest attempt counts.
     Dial {
         to: NodeId,
         attempt: u32,
@@ -48,19 +48,19 @@ pub(crate) enum SimEvent {
     Linked(Process),
     Unlinked(Process),
     Greeted(Process),
-    /// The end of the stream of a process that died.
+    /// End of the stream of a dead process.
     Ended(Process),
     Drained,
     Timer {
         serial: u32,
     },
-    /// A node that was frozen goes on.
+    /// A frozen node resumes.
     Thaw {
         until: u64,
     },
 }
 
-/// One entry of the queue: when, in which order among equals, at which process, what.
+/// Entry of the event queue. `serial` orders entries of the same time.
 #[derive(Clone, Copy, Debug)]
 struct Scheduled {
     at: u64,
@@ -89,41 +89,42 @@ impl Ord for Scheduled {
     }
 }
 
-/// All of it.
+/// The whole simulation.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) now: u64,
     pub(crate) hosts: Vec<Host>,
     pub(crate) network: NetworkConditions,
     pub(crate) checks: Checks,
-    /// What the nodes noted for their logs, and when.
+    /// Log events of the nodes, with their times.
     pub(crate) notes: Vec<(u64, NodeId, LogEvent)>,
-    /// A fault of the surroundings that must be found.
+    /// The seeded bug that must be found.
     pub(crate) bug: Option<Bug>,
-    /// How often, in thousandths, the death of a process is seen as an orderly end of its link.
+    /// Probability that the death of a process is seen as an orderly end of its link, in
+    /// thousandths.
     pub(crate) orderly_ends: u64,
-    /// How often, in thousandths, what is under way at a handover is never done.
+    /// Probability that the requests in progress at a handover are never finished, in thousandths.
     pub(crate) never_drains: u64,
-    /// How long it takes otherwise.
+    /// How long they take otherwise.
     pub(crate) drain: (u64, u64),
-    /// Events so far.
+    /// Number of events so far.
     pub(crate) steps: u64,
-    /// What happened, for people; only filled if wanted.
+    /// Readable trace, recorded only if wanted.
     pub(crate) trace: Option<Vec<String>>,
     paths: Vec<Path>,
     queue: BinaryHeap<Reverse<Scheduled>>,
     serial: u64,
     rng: SmallRng,
-    /// Messages that a network could bring once more, much later.
+    /// Messages that the network may deliver again much later.
     kept_messages: Vec<(Process, Process, Message)>,
-    /// The same for words to stand and resignations, which are few.
+    /// The same for `StandNow` and `Resign` messages, which are rare.
     term_releases: Vec<(Process, Process, Message)>,
-    /// How often one of these came once more to a process that lives.
+    /// How often one of these was delivered again to a living process.
     pub(crate) repeated_releases: u64,
 }
 
 impl World {
-    /// `nodes` hosts at the default settings, none of them started.
+    /// A cluster of `nodes` hosts with the default settings. No node runs yet.
     pub(crate) fn new(nodes: usize, seed: u64) -> Self {
         let addrs: Vec<_> = (0..nodes).map(|node| format!("10.0.0.{}:8080", node + 1).parse().unwrap()).collect();
         let hosts = (0..nodes)
@@ -154,18 +155,18 @@ impl World {
         }
     }
 
-    /// A new cluster, all nodes started at once.
+    /// A new cluster in which all nodes start at once.
     pub(crate) fn started(nodes: usize, seed: u64) -> Self {
         let mut world = Self::new(nodes, seed);
         world.start_all();
         world
     }
 
-    /// A cluster that has had a leader for longer than any window.
+    /// A cluster that has had a leader for longer than any boot window.
     pub(crate) fn settled(nodes: usize, seed: u64) -> Self {
         let mut world = Self::started(nodes, seed);
         world.run_until_served(10 * SECOND);
-        // Not in step with the heartbeats.
+        // The pause is not a multiple of the heartbeat interval.
         let more = world.between(8 * SECOND, 9 * SECOND);
         world.run(more);
         world
@@ -179,7 +180,7 @@ impl World {
         self.rng.random_range(0..count)
     }
 
-    /// Whether something happens that happens so often in a thousand.
+    /// Random event with this probability, in thousandths.
     pub(crate) fn chance(&mut self, permille: u64) -> bool {
         self.rng.random_range(0..1000) < permille
     }
@@ -199,7 +200,7 @@ impl World {
         }
     }
 
-    /// Puts something into the queue.
+    /// Adds an event to the queue.
     pub(crate) fn schedule(&mut self, delay: u64, process: Process, event: SimEvent) {
         self.serial += 1;
         self.queue.push(Reverse(Scheduled { at: self.now + delay, serial: self.serial, process, event }));

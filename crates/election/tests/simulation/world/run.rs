@@ -1,4 +1,4 @@
-//! Lets the world run: takes what is due, gives it to the machine, and does what the machine wants done.
+//! Runs the simulation: takes due events, passes them to the machine, and performs its actions.
 
 use std::cmp::Reverse;
 
@@ -9,16 +9,17 @@ use rollcall_election::{Ballot, Message, Process};
 use super::disk::WriteOutcome;
 use super::{Bug, MS, Rule, SECOND, Scheduled, SimEvent, World};
 
-/// A machine that is awake more often than this in a second does not rest.
+/// Timer rate above which a machine counts as busy without end.
 const MAX_TIMERS_PER_SECOND: u32 = 300;
 
 impl World {
-    /// Lets `duration` pass.
+    /// Runs for `duration`.
     pub(crate) fn run(&mut self, duration: u64) {
         self.run_until(duration, |_| false);
     }
 
-    /// Runs until `done`, looking after every step; how long that took, or `None` if not within `limit`.
+    /// Runs until `done` returns true; it is called after every step. Returns the time that took,
+    /// or `None` after `limit`.
     pub(crate) fn run_until(&mut self, limit: u64, mut done: impl FnMut(&Self) -> bool) -> Option<u64> {
         let (start, end) = (self.now, self.now + limit);
         loop {
@@ -26,7 +27,7 @@ impl World {
                 return Some(self.now - start);
             }
             let next = self.queue.peek().map_or(u64::MAX, |Reverse(due)| due.at);
-            // A lease that runs out is no event, but somebody may wait for it.
+            // The end of a lease is not an event, but a caller may wait for it.
             let lease = self.hosts.iter().filter_map(|host| host.running.as_ref());
             let lease = lease.map(|running| running.serves_until).filter(|at| *at > self.now).min();
             let lease = lease.unwrap_or(u64::MAX);
@@ -44,10 +45,10 @@ impl World {
         }
     }
 
-    /// Runs until somebody serves; how long that took.
+    /// Runs until a node serves. Returns the time that took.
     pub(crate) fn run_until_served(&mut self, limit: u64) -> u64 {
         let took = self.run_until(limit, |world| world.serving().is_some());
-        took.unwrap_or_else(|| panic!("nobody serves after {} ms", limit / MS))
+        took.unwrap_or_else(|| panic!("no node serves after {} ms", limit / MS))
     }
 
     fn step(&mut self, Scheduled { process, event, .. }: Scheduled) {
@@ -67,16 +68,17 @@ impl World {
         }
     }
 
-    /// A process goes on: first what has reached it meanwhile, as the driver does, then its timers.
+    /// A process resumes. It handles the waiting events first, as the driver does, and then its
+    /// timers.
     fn thaw(&mut self, node: usize) {
-        self.trace(|| format!("{node} goes on"));
+        self.trace(|| format!("{node} resumes"));
         let waiting = std::mem::take(&mut self.hosts[node].waiting);
         let (timers, events): (Vec<_>, Vec<_>) =
             waiting.into_iter().partition(|event| matches!(event, SimEvent::Timer { .. }));
         for event in events {
             self.deliver(node, event);
         }
-        // Timers run on a clock that stands still while a host sleeps, so they can be late by a second.
+        // Timers use a clock that pauses while a host sleeps, so they can be late by a second.
         let late = self.between(0, SECOND);
         if let Some(process) = self.hosts[node].process() {
             for event in timers {
@@ -98,7 +100,7 @@ impl World {
             }
             SimEvent::Linked(other) => {
                 if self.hosts[usize::from(other.node.0)].is(other) {
-                    let running = self.hosts[node].running.as_mut().expect("just seen");
+                    let running = self.hosts[node].running.as_mut().expect("checked above");
                     running.linked[usize::from(other.node.0)] = Some(other.boot);
                     self.feed(node, Event::LinkUp(other.node));
                 } else {
@@ -114,7 +116,8 @@ impl World {
                 }
             }
             SimEvent::Greeted(other) => {
-                // Whoever starts anew leaves a link behind that leads nowhere, and may not have been able to say so.
+                // A restarted process leaves a link behind that leads nowhere. The other node may
+                // not have been informed.
                 let link = running.linked[usize::from(other.node.0)];
                 if let Some(boot) = link.filter(|boot| *boot != other.boot) {
                     self.deliver(node, SimEvent::Unlinked(Process { boot, ..other }));
@@ -131,8 +134,8 @@ impl World {
             }
             SimEvent::Drained => self.feed(node, Event::Drained),
             SimEvent::Timer { serial } => {
-                if running.wakes.1 == serial || serial == u32::MAX {
-                    running.wakes.0 = BootMs::NEVER;
+                if running.next_timer.1 == serial || serial == u32::MAX {
+                    running.next_timer.0 = BootMs::NEVER;
                     self.handle_timer(node);
                 }
             }
@@ -142,21 +145,22 @@ impl World {
 
     fn handle_timer(&mut self, node: usize) {
         let now = self.now;
-        let running = self.hosts[node].running.as_mut().expect("whoever wakes runs");
+        let running = self.hosts[node].running.as_mut().expect("only a running node has timers");
         if now - running.timer_rate.0 > SECOND {
             running.timer_rate = (now, 0);
         }
         running.timer_rate.1 += 1;
         if running.timer_rate.1 > MAX_TIMERS_PER_SECOND {
-            self.checks.broken(Rule::NoBusyLoop, format!("node {node} wakes without end at {} ms", now / MS));
+            self.checks.broken(Rule::NoBusyLoop, format!("node {node} handles timers without end at {} ms", now / MS));
         }
         self.feed(node, Event::TimerFired);
     }
 
     fn handle_message(&mut self, node: usize, from: Process, message: Message) {
-        // As in the driver: an answer counts only from the process at the other end of this node's own link.
+        // As in the driver: a response counts only from the process at the other end of this node's
+        // own link.
         let answers = matches!(message, Message::PreVoteResp(_) | Message::VoteResp { .. } | Message::Ack { .. });
-        let running = self.hosts[node].running.as_ref().expect("whoever hears runs");
+        let running = self.hosts[node].running.as_ref().expect("only a running node receives messages");
         if answers && running.linked[usize::from(from.node.0)] != Some(from.boot) {
             return;
         }
@@ -211,7 +215,7 @@ impl World {
         self.feed(node, Event::LoadSampled(load));
     }
 
-    /// One event through a machine, and what follows from it.
+    /// Passes an event to a machine and performs its actions.
     pub(super) fn feed(&mut self, node: usize, event: Event) {
         let entropy = Entropy(u16::try_from(self.between(0, 999)).expect("below 1000"));
         let now = self.now;
@@ -249,12 +253,12 @@ impl World {
         let host = &mut self.hosts[node];
         let Some(running) = &mut host.running else { return };
         let next_timer_at = running.machine.next_timer_at();
-        if next_timer_at == running.wakes.0 {
+        if next_timer_at == running.next_timer.0 {
             return;
         }
-        running.wakes = (next_timer_at, running.wakes.1.wrapping_add(1) % u32::MAX);
+        running.next_timer = (next_timer_at, running.next_timer.1.wrapping_add(1) % u32::MAX);
         if next_timer_at < BootMs::NEVER {
-            let (process, serial) = (running.process, running.wakes.1);
+            let (process, serial) = (running.process, running.next_timer.1);
             let wait = host.clock.when(next_timer_at, now) - now;
             self.schedule(wait + jitter, process, SimEvent::Timer { serial });
         }

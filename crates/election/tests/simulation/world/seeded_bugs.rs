@@ -1,5 +1,5 @@
-//! Mistakes that are planted in the machine's surroundings. Each stands for one that a driver, or the machine itself,
-//! could make; the simulation must find every one of them, or it would not be worth much.
+//! Seeded bugs in the surroundings of the machine. Each one stands for a possible bug of a driver
+//! or of the machine. The simulation must find all of them.
 
 use rollcall_core::{BootMs, MemberRole};
 use rollcall_election::machine::{Event, Machine};
@@ -7,34 +7,34 @@ use rollcall_election::{Ballot, Message, Process};
 
 use super::{SimEvent, World};
 
-/// A mistake.
+/// A seeded bug.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Bug {
     /// L is as long as V.
     LeaseAsLongAsPromise,
     /// A node that starts may vote at once.
     NoBootWindow,
-    /// One other node's word ends the boot window.
+    /// The report of one other node ends the boot window.
     OnePeerEndsWindow,
     /// The lease counts from the receipt of an acknowledgement.
     LeaseFromReceipt,
-    /// A leader that hands over goes on serving until its lease ends.
+    /// A leader serves until the end of its lease after a handover.
     HandoverKeepsLease,
     /// A vote is forgotten at a restart.
     VolatileVote,
-    /// A ballot counts as saved while it is still on its way to the disk.
+    /// A ballot counts as saved while it is still being written.
     ReportedSavedTooEarly,
-    /// What a process finds when it starts is relied on before it is synced.
+    /// A process uses the ballot that it finds before the ballot is synced.
     LoadsWithoutSync,
     /// A living process ends its links in order and without a Bye.
     ClosesInOrder,
-    /// One node has other timings than the rest.
+    /// One node has other timings than the other nodes.
     DifferentTimings,
-    /// A node that lost its ballot starts with an empty one.
+    /// A node that lost its ballot starts with a blank one.
     WipedNodeVotes,
-    /// The end of any stream voids the promise to the leader.
-    EndVoidsAnyPromise,
-    /// The end of an old process's stream counts for the node's present one.
+    /// The end of any stream releases the promise to the leader.
+    EndReleasesAnyPromise,
+    /// The end of an old process's stream counts for the node's present process.
     EndMatchedByAddress,
     /// The end of a stream also makes a node forget its vote.
     EndClearsVote,
@@ -45,7 +45,7 @@ impl World {
         self.bug == Some(bug)
     }
 
-    /// The ballot and the moment with which a machine starts.
+    /// The ballot and the clock reading with which a machine starts.
     pub(super) fn ballot_and_clock_at_start(&mut self, node: usize) -> (Option<Ballot>, BootMs) {
         let (older, empty) = (self.has(Bug::VolatileVote), self.has(Bug::WipedNodeVotes));
         let (syncs, early) = (!self.has(Bug::LoadsWithoutSync), self.has(Bug::NoBootWindow));
@@ -59,7 +59,7 @@ impl World {
         (ballot, if early { BootMs(clock.0.saturating_sub(window)) } else { clock })
     }
 
-    /// What a node hears instead of `message`.
+    /// The message that a node receives in place of `message`.
     pub(super) fn apply_bug_to_message(&mut self, node: usize, from: Process, message: Message) -> Message {
         match message {
             Message::Ack { term, load, ready, .. } if self.has(Bug::LeaseFromReceipt) => {
@@ -78,19 +78,19 @@ impl World {
         }
     }
 
-    /// The process whose end a node reads of when the stream of `process` ends.
+    /// The process that a node takes for dead when the stream of `process` ends.
     pub(super) fn reported_dead_process(&mut self, node: usize, process: Process) -> Process {
         let Some(running) = &self.hosts[node].running else { return process };
         let present = |of: u8| running.linked[usize::from(of)];
         let leader = running.machine.leader().and_then(|(leader, _)| Some((leader, present(leader.0)?)));
         match (self.bug, leader, present(process.node.0)) {
-            (Some(Bug::EndVoidsAnyPromise), Some((node, boot)), _) => Process { node, boot },
+            (Some(Bug::EndReleasesAnyPromise), Some((node, boot)), _) => Process { node, boot },
             (Some(Bug::EndMatchedByAddress), _, Some(boot)) => Process { boot, ..process },
             _ => process,
         }
     }
 
-    /// What else happens at the end of a stream.
+    /// Further effects of the end of a stream.
     pub(super) fn apply_bug_after_end(&mut self, node: usize) {
         if self.has(Bug::EndClearsVote)
             && let Some(running) = &mut self.hosts[node].running
@@ -99,9 +99,9 @@ impl World {
             let host = &mut self.hosts[node];
             host.disk.replace(ballot);
             let early = host.clock.read(self.now).0.saturating_sub(host.rules.timings.election_timeout_min_ms + 1);
-            let running = host.running.as_mut().expect("just seen");
+            let running = host.running.as_mut().expect("checked above");
             running.machine = Machine::new(host.rules.clone(), running.process.boot, Some(ballot), BootMs(early));
-            self.schedule(0, self.hosts[node].process().expect("just seen"), SimEvent::Timer { serial: u32::MAX });
+            self.schedule(0, self.hosts[node].process().expect("checked above"), SimEvent::Timer { serial: u32::MAX });
         }
     }
 }

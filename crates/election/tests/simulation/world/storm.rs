@@ -1,9 +1,10 @@
-//! A storm: for a minute or two everything that can go wrong does, then it is calm, and a leader must serve again.
+//! Storm: one or two minutes of random faults, and then a calm period in which a leader must serve
+//! again.
 
 use super::links::Cut;
 use super::{Bug, MS, NetworkConditions, Rule, SECOND, TRUE_RATE, Violation, World};
 
-/// What a storm is drawn from.
+/// Parameters of a storm.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Storm {
     pub(crate) nodes: usize,
@@ -11,24 +12,24 @@ pub(crate) struct Storm {
     pub(crate) bug: Option<Bug>,
 }
 
-/// How a storm went.
+/// Result of a storm.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) violation: Option<Violation>,
-    /// How long after the storm it took until a leader served, in microseconds.
+    /// Time from the end of the storm until a leader served, in microseconds.
     pub(crate) recovered: u64,
     pub(crate) steps: u64,
     /// How often another node began to serve.
     pub(crate) changes: u64,
-    /// What happened, if that was wanted.
+    /// Readable trace, if wanted.
     pub(crate) trace: Vec<String>,
 }
 
-/// A leader must serve for good this long after a storm at the latest: what was stalled or late by five seconds, a boot
-/// window, a silence and the longest pause of a lost round fit into it.
+/// Longest time after a storm until a leader serves permanently. It covers a stall or delay of five
+/// seconds, a boot window, an election timeout and the longest pause after a lost round.
 const RECOVERY: u64 = 20 * SECOND;
 
-/// How many faults a storm has.
+/// Number of faults in a storm.
 const FAULTS: usize = 40;
 
 impl Storm {
@@ -36,7 +37,7 @@ impl Storm {
         self.go(false)
     }
 
-    /// The same once more, with a trace.
+    /// Runs the same storm again, with a trace.
     pub(crate) fn replay(self) -> Outcome {
         self.go(true)
     }
@@ -64,7 +65,7 @@ impl Storm {
 }
 
 impl World {
-    /// The kind of storm: clocks, network, disks, and how deaths look.
+    /// Draws the conditions of the storm: clocks, network, disks, and how deaths are seen.
     fn set_conditions(&mut self) {
         let nodes = self.hosts.len();
         if self.bug == Some(Bug::DifferentTimings) {
@@ -81,7 +82,7 @@ impl World {
         }
         self.network = self.random_network();
         self.orderly_ends = [0, 500, 1000][self.pick(3)];
-        if matches!(self.bug, Some(Bug::EndVoidsAnyPromise | Bug::EndMatchedByAddress | Bug::EndClearsVote)) {
+        if matches!(self.bug, Some(Bug::EndReleasesAnyPromise | Bug::EndMatchedByAddress | Bug::EndClearsVote)) {
             self.orderly_ends = 1000;
         }
         self.never_drains = [0, 300][self.pick(2)];
@@ -105,10 +106,10 @@ impl World {
         }
     }
 
-    /// One fault, or the end of one.
+    /// Injects one fault, or ends one.
     fn inject_fault(&mut self) {
         let nodes = self.hosts.len();
-        // What befalls a leader tells most.
+        // Faults of the leader are the most informative.
         let leader = self.serving().filter(|_| self.chance(400));
         let node = leader.unwrap_or_else(|| self.pick(nodes));
         let other = self.pick(nodes);
@@ -173,7 +174,7 @@ impl World {
         self.start_all();
     }
 
-    /// Some nodes stop at one moment, and wake at another.
+    /// Some nodes freeze at the same moment and resume at the same moment.
     fn freeze_some_nodes(&mut self) {
         let duration = self.between(500 * MS, 5 * SECOND);
         for node in 0..self.hosts.len() {
@@ -183,7 +184,8 @@ impl World {
         }
     }
 
-    /// The storm is over. I6: a majority is connected, so a leader serves within a bounded time, and goes on serving.
+    /// Ends the storm and checks I6: a majority is connected, so a leader serves within a bounded
+    /// time and continues to serve.
     fn recover(&mut self) -> u64 {
         self.network = NetworkConditions::default();
         self.heal_all();
@@ -199,11 +201,12 @@ impl World {
         }
         let stopped = self.stop_a_minority();
         let broken = |world: &Self| world.checks.violation.is_some();
-        // Who serves at the end of the storm may lose its lease yet, to what is still under way.
-        let mut took = 0;
+        // The node that serves at the end of the storm may still lose its lease, because of
+        // messages in flight.
+        let mut recovery = 0;
         let mut calm = 0;
-        while calm < 8 * SECOND && took < RECOVERY && !broken(self) {
-            // A node may still be on its way out that was asked to end during the storm.
+        while calm < 8 * SECOND && recovery < RECOVERY && !broken(self) {
+            // A node that was asked to stop during the storm may still be stopping.
             for node in 0..self.hosts.len() {
                 if !self.is_up(node) && !stopped.contains(&node) {
                     self.start(node);
@@ -213,25 +216,26 @@ impl World {
             if self.serving().is_some() {
                 calm += 10 * MS;
             } else {
-                (took, calm) = (took + calm + 10 * MS, 0);
+                (recovery, calm) = (recovery + calm + 10 * MS, 0);
             }
         }
-        if took >= RECOVERY {
-            let text = format!("nobody serves {} ms after the storm, without {stopped:?}", RECOVERY / MS);
+        if recovery >= RECOVERY {
+            let text = format!("no node serves {} ms after the storm, without {stopped:?}", RECOVERY / MS);
             self.checks.broken(Rule::Liveness, text);
         }
-        took
+        recovery
     }
 
-    /// A minority that does not come back, half of the time. A node that lost its ballot may need them all.
+    /// Stops a minority for good, half of the time. A node that lost its ballot may need all other
+    /// nodes.
     fn stop_a_minority(&mut self) -> Vec<usize> {
         let nodes = self.hosts.len();
-        let whole = self.hosts.iter().all(|host| host.disk.durable().is_some());
-        if !whole || self.chance(500) {
+        let all_have_ballots = self.hosts.iter().all(|host| host.disk.durable().is_some());
+        if !all_have_ballots || self.chance(500) {
             return Vec::new();
         }
         let first = self.pick(nodes);
-        let stopped: Vec<_> = (0..(nodes - 1) / 2).map(|place| (first + place) % nodes).collect();
+        let stopped: Vec<_> = (0..(nodes - 1) / 2).map(|offset| (first + offset) % nodes).collect();
         for node in &stopped {
             self.kill(*node);
         }

@@ -1,6 +1,6 @@
 //! Golden bytes of protocol 4: one frame of each kind and each message, as text because frames are
-//! JSON. A failure here means that nodes of this build and of an earlier one do not understand each
-//! other: raise [`PROTOCOL`] and add new ones.
+//! JSON. A failure means that nodes of this build and of an earlier one do not understand each
+//! other. In that case raise [`PROTOCOL`] and add new golden bytes.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -19,7 +19,7 @@ fn key() -> ClusterKey {
     "the key of the cluster".parse().expect("long enough")
 }
 
-/// A connection whose two Hellos are not what matters.
+/// A connection with arbitrary Hellos.
 fn transcript() -> Transcript {
     Transcript { dialler: Bytes::from_static(b"the dialler's Hello"), acceptor: Bytes::from_static(b"the acceptor's") }
 }
@@ -47,7 +47,7 @@ fn envelope(message: Message) -> Envelope {
     }
 }
 
-fn says(message: Message) -> Frame {
+fn message_frame(message: Message) -> Frame {
     Frame::Message(Box::new(envelope(message)))
 }
 
@@ -57,7 +57,7 @@ fn dead() -> Process {
 
 fn answer(leader: Option<(NodeId, Term)>) -> PreVoteResp {
     PreVoteResp {
-        asker: BootId(7),
+        requester: BootId(7),
         round: 3,
         granted: true,
         ready: false,
@@ -68,7 +68,7 @@ fn answer(leader: Option<(NodeId, Term)>) -> PreVoteResp {
     }
 }
 
-/// Every kind of frame, with the fields that may be absent once there and once not.
+/// Every kind of frame, with each optional field once present and once absent.
 #[rustfmt::skip]
 fn frames() -> Vec<(Frame, &'static str)> {
     let check = Hello { purpose: Purpose::Check, keyed: false, nonce: Nonce::default(), ..hello() };
@@ -83,7 +83,7 @@ fn frames() -> Vec<(Frame, &'static str)> {
         term: Term(5),
         heard_ms_ago: 12,
     };
-    let beat = Envelope {
+    let heartbeat = Envelope {
         role: MemberRole::Leader,
         tag: 42,
         members: vec![report],
@@ -103,29 +103,29 @@ fn frames() -> Vec<(Frame, &'static str)> {
             r#"{"Refused":{"reason":"why","kind":"Doubled","proof":[238,17,183,14,44,216,149,101,47,131,228,167,133,84,252,141,95,80,200,129,255,152,111,52,5,122,139,32,244,56,105,227]}}"#),
         (refused(RefusalKind::TryAgain, None),
             r#"{"Refused":{"reason":"why","kind":"NotYet"}}"#),
-        (says(Message::PreVote { round: 3, term: Term(7), dead_leader: None }),
+        (message_frame(Message::PreVote { round: 3, term: Term(7), dead_leader: None }),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"PreVote","round":3,"term":7,"dead":null}}}"#),
-        (says(Message::PreVote { round: 3, term: Term(7), dead_leader: Some(dead()) }),
+        (message_frame(Message::PreVote { round: 3, term: Term(7), dead_leader: Some(dead()) }),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"PreVote","round":3,"term":7,"dead":{"node":2,"boot":9}}}}"#),
-        (says(Message::PreVoteResp(answer(None))),
+        (message_frame(Message::PreVoteResp(answer(None))),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"PreVoteResp","asker":7,"round":3,"granted":true,"ready":false,"load":500,"role":"candidate","ballot":{"missing_at_start":false,"sound":true,"term":5},"leader":null}}}"#),
         (Frame::Message(Box::new(hint)),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"PreVoteResp","asker":7,"round":3,"granted":true,"ready":false,"load":500,"role":"candidate","ballot":{"missing_at_start":false,"sound":true,"term":5},"leader":[1,5]},"leader_url":"http://127.0.0.1:3000"}}"#),
-        (says(Message::Nominate { term: Term(7) }),
+        (message_frame(Message::Nominate { term: Term(7) }),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"Nominate","term":7}}}"#),
-        (says(Message::Vote { term: Term(7), asked_at: BootMs(1000), released_term: None, dead_leader: None }),
+        (message_frame(Message::Vote { term: Term(7), asked_at: BootMs(1000), released_term: None, dead_leader: None }),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"Vote","term":7,"asked_at":1000,"voids":null,"dead":null}}}"#),
-        (says(Message::Vote { term: Term(7), asked_at: BootMs(1000), released_term: Some(Term(6)), dead_leader: Some(dead()) }),
+        (message_frame(Message::Vote { term: Term(7), asked_at: BootMs(1000), released_term: Some(Term(6)), dead_leader: Some(dead()) }),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"Vote","term":7,"asked_at":1000,"voids":6,"dead":{"node":2,"boot":9}}}}"#),
-        (says(Message::VoteResp { term: Term(7), asked_at: BootMs(1000), granted: true }),
+        (message_frame(Message::VoteResp { term: Term(7), asked_at: BootMs(1000), granted: true }),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"VoteResp","term":7,"asked_at":1000,"granted":true}}}"#),
-        (Frame::Message(Box::new(beat)),
+        (Frame::Message(Box::new(heartbeat)),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"leader","message":{"type":"Heartbeat","term":6,"sent_at":1000},"note":42,"members":[{"node":2,"role":"leader","load":500,"term":5,"heard_ms_ago":12}]}}"#),
-        (says(Message::Ack { term: Term(6), sent_at: BootMs(1000), load: Load::NEUTRAL, ready: true }),
+        (message_frame(Message::Ack { term: Term(6), sent_at: BootMs(1000), load: Load::NEUTRAL, ready: true }),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"Ack","term":6,"sent_at":1000,"load":500,"ready":true}}}"#),
-        (says(Message::StandNow { term: Term(6) }),
+        (message_frame(Message::StandNow { term: Term(6) }),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"StandNow","term":6}}}"#),
-        (says(Message::Resign { term: Term(6) }),
+        (message_frame(Message::Resign { term: Term(6) }),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"Resign","term":6}}}"#),
         (Frame::Bye,
             r#""Bye""#),
@@ -134,8 +134,7 @@ fn frames() -> Vec<(Frame, &'static str)> {
     ]
 }
 
-/// The names that serde knows of the variants of `T`, from its complaint about one that it does not
-/// know.
+/// The variant names of `T` that serde knows, taken from its error about an unknown variant.
 fn variants<T: DeserializeOwned + std::fmt::Debug>(unknown: &str) -> BTreeSet<String> {
     let complaint = serde_json::from_str::<T>(unknown).expect_err("no such variant").to_string();
     let (_, expected) = complaint.split_once("expected ").expect("the names are listed");
@@ -175,7 +174,7 @@ fn every_kind_of_frame_and_message_has_golden_bytes() {
     assert!(frames().iter().any(|(frame, _)| matches!(frame, Frame::Payload(_))), "serde does not know of cargo");
 }
 
-/// The codes that prove the key. They are no frames, but two builds must compute the same.
+/// The codes that prove the key. They are not frames, but two builds must compute the same codes.
 #[test]
 fn every_claim_has_the_code_of_protocol_4() {
     let cases = [

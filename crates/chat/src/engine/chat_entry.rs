@@ -1,0 +1,85 @@
+//! Chat entry: author, number and text, and its message id on the LAN.
+//!
+//! A LAN message has a 64-bit id. If the message is also sent on the mesh, its id is a digest of
+//! its mesh fields. So a receiver can compute it on either transport.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::nickname::Nickname;
+use crate::peer_id::PeerId;
+use crate::text::replace_line_breaks;
+
+/// Author of a message, as its transport identifies it.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Author {
+    /// A peer of the mesh.
+    Mesh(PeerId),
+    /// A peer of the LAN, by its user id.
+    Lan(String),
+}
+
+/// A chat message to everybody.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct ChatEntry {
+    /// The author.
+    pub author: Author,
+    /// The author's name at the time of the message, if the message had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Nickname>,
+    /// The author's sequence number of the message; on the LAN, the message id.
+    pub number: u64,
+    /// Time of sending by the author's clock, in Unix seconds.
+    pub said_at: i64,
+    /// The text.
+    pub text: String,
+}
+
+impl ChatEntry {
+    /// The id that the message has on the LAN.
+    pub(super) fn lan_message_id(&self) -> u64 {
+        match self.author {
+            Author::Mesh(sender) => lan_message_id(sender, self.number, &self.text),
+            Author::Lan(_) => self.number,
+        }
+    }
+}
+
+/// The LAN id of a message of the mesh.
+#[must_use]
+pub fn lan_message_id(sender: PeerId, number: u64, text: &str) -> u64 {
+    digest(&[&sender.0.to_be_bytes(), &number.to_be_bytes()], text)
+}
+
+/// The first 64 bits of the SHA-256 of the parts and of the text in the form that a LAN datagram
+/// delivers: on one line, without spaces at the ends.
+pub(super) fn digest(parts: &[&[u8]], text: &str) -> u64 {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part);
+    }
+    hash.update(replace_line_breaks(text).trim().as_bytes());
+    let digest = hash.finalize();
+    let mut head = [0; 8];
+    head.copy_from_slice(&digest[..8]);
+    u64::from_be_bytes(head)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lan_message_id_depends_on_the_author_the_number_and_the_text_as_received() {
+        let id = lan_message_id(PeerId(1), 2, "a\nb ");
+        assert_eq!(id, lan_message_id(PeerId(1), 2, "a b"));
+        for other in [
+            lan_message_id(PeerId(2), 2, "a b"),
+            lan_message_id(PeerId(1), 3, "a b"),
+            lan_message_id(PeerId(1), 2, "a c"),
+        ] {
+            assert_ne!(id, other);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! State of one mesh link, as the engine sees it.
+
+use std::net::IpAddr;
+
+use super::config::EngineConfig;
+use super::lazy_push::LazyPush;
+use crate::endpoint::PeerEndpoint;
+use crate::mesh::MessageFormat;
+use crate::peer_id::PeerId;
+use rollcall_core::BootMs;
+
+/// State of one link.
+#[derive(Clone, Debug)]
+pub(super) struct LinkState {
+    pub(super) peer: PeerId,
+    pub(super) dialled: Option<PeerEndpoint>,
+    pub(super) remote: IpAddr,
+    pub(super) format: MessageFormat,
+    /// Whether the peer itself sent a message on this link, or on the link that this one replaced.
+    /// Then its name is known and the user was notified of it.
+    pub(super) is_confirmed: bool,
+    pub(super) heartbeats: LinkHeartbeats,
+    pub(super) push: LazyPush,
+}
+
+impl LinkState {
+    pub(super) fn new(peer: PeerId, dialled: Option<PeerEndpoint>, remote: IpAddr, now: BootMs) -> Self {
+        Self {
+            peer,
+            dialled,
+            remote,
+            format: MessageFormat::default(),
+            is_confirmed: false,
+            heartbeats: LinkHeartbeats { last_seen_at: now, peer_sends: false, next_heartbeat_at: now },
+            push: LazyPush::default(),
+        }
+    }
+
+    /// Time of the next heartbeat, timeout or history request.
+    pub(super) fn next_deadline(&self, config: &EngineConfig) -> BootMs {
+        self.heartbeats.next_heartbeat_at.min(self.heartbeats.timeout_at(config)).min(self.push.receive.next_deadline())
+    }
+}
+
+/// Heartbeats in both directions.
+#[derive(Clone, Debug)]
+pub(super) struct LinkHeartbeats {
+    pub(super) last_seen_at: BootMs,
+    /// Whether the other peer sends heartbeats. A peer that never sent one does not time out.
+    pub(super) peer_sends: bool,
+    pub(super) next_heartbeat_at: BootMs,
+}
+
+impl LinkHeartbeats {
+    /// Time at which the link times out if no message arrives.
+    pub(super) fn timeout_at(&self, config: &EngineConfig) -> BootMs {
+        if self.peer_sends { self.last_seen_at.plus(config.silence_timeout_ms()) } else { BootMs::NEVER }
+    }
+}

@@ -1,0 +1,279 @@
+//! Peers of the mesh: their links, and the control messages between linked peers.
+
+use super::chat_entry::{Author, ChatEntry};
+use super::config::EngineConfig;
+use super::context::Context;
+use super::counters::MessageKind;
+use super::event::{Action, LinkId};
+use super::history::History;
+use super::link_state::LinkState;
+use super::mesh_authors::MeshAuthor;
+use super::mesh_links::MeshLinks;
+use super::notice::{Contact, Notice};
+use super::plumtree::Plumtree;
+use crate::mesh::{LAZY_PUSH, MeshMessage, MessageBody, MessageFormat};
+use crate::peer_id::PeerId;
+use crate::profile::PeerProfile;
+use rollcall_core::BootMs;
+
+/// Number of failures in a row at a configured address before the user is notified. These are links
+/// that the peer accepted and closed without a message. A single one is normal if two peers dial
+/// each other at the same time.
+const FAILURES_BEFORE_NOTICE: u32 = 2;
+
+/// The links, and the broadcast trees on them.
+#[derive(Clone, Debug)]
+pub(super) struct MeshPeers {
+    pub(super) links: MeshLinks,
+    pub(super) tree: Plumtree,
+}
+
+impl MeshPeers {
+    /// No links.
+    pub(super) fn new(config: &EngineConfig, now: BootMs) -> Self {
+        Self { links: MeshLinks::new(&config.peers, now), tree: Plumtree::new(config.dedup_cache_size) }
+    }
+
+    /// Time of the next deadline of the links or the trees.
+    pub(super) fn next_deadline(&self, config: &EngineConfig) -> BootMs {
+        self.links.next_deadline(config).min(self.tree.next_deadline())
+    }
+
+    /// The state of an author, which is added if it is new.
+    pub(super) fn author_mut(&mut self, id: PeerId, now: BootMs) -> &mut MeshAuthor {
+        self.tree.authors.entry(id, now, |peer| self.links.is_linked(peer))
+    }
+
+    /// A mesh peer as shown to the user.
+    pub(super) fn contact(&self, peer: PeerId) -> Contact {
+        self.tree.authors.contact(peer)
+    }
+
+    /// Handles a completed handshake. Returns whether the connection becomes a link.
+    pub(super) fn handle_link_opened(&mut self, link: LinkId, mut new: LinkState, cx: &mut Context) -> bool {
+        let (peer, me) = (new.peer, cx.local.config.id);
+        if let Some(endpoint) = &new.dialled {
+            self.links.addresses.mark_reached(endpoint, peer);
+        }
+        if peer == me {
+            if let Some(endpoint) = &new.dialled {
+                self.links.addresses.mark_own(endpoint);
+            }
+            cx.actions.push(Action::Close { link, reason: "the address is this peer's own" });
+            return false;
+        }
+        if let Some(old) = self.links.link_to(peer) {
+            if !self.links.should_replace(&new, old, me) {
+                cx.actions.push(Action::Close { link, reason: "another link to this peer is open" });
+                return false;
+            }
+            new.is_confirmed = self.links.get(old).is_some_and(|old| old.is_confirmed);
+            self.tree.move_parents(old, link);
+            cx.actions.push(Action::Close { link: old, reason: "another link to this peer replaced it" });
+        } else if self.links.len() >= cx.local.config.max_connections && !self.evict_unconfirmed_link(cx) {
+            self.links.addresses.record_lost_link(peer, false, cx.now.boot, &mut cx.rng);
+            cx.actions.push(Action::Close { link, reason: "max_connections is reached" });
+            return false;
+        }
+        self.links.insert(link, new);
+        self.author_mut(peer, cx.now.boot);
+        // The heartbeat must be the first message: it shows the other peer that this peer knows the
+        // extension.
+        self.links.send_heartbeat(vec![link], cx);
+        self.links.send_peer_list(link, cx);
+        true
+    }
+
+    /// Closes the link that has been unconfirmed for the longest time, to make room for another.
+    /// Returns whether there was such a link.
+    fn evict_unconfirmed_link(&mut self, cx: &mut Context) -> bool {
+        let Some(link) = self.links.longest_unconfirmed(&cx.local.config, cx.now.boot) else { return false };
+        let reason = "the peer never sent a message, and another peer needs the slot";
+        cx.actions.push(Action::Close { link, reason });
+        self.handle_link_closed(link, reason, cx);
+        true
+    }
+
+    /// Closes the links on which a heartbeat is overdue.
+    pub(super) fn close_timed_out_links(&mut self, cx: &mut Context) {
+        for link in self.links.timed_out(&cx.local.config, cx.now.boot) {
+            let reason = "heartbeat timeout";
+            cx.actions.push(Action::Close { link, reason });
+            cx.counters.timed_out_links += 1;
+            self.handle_link_closed(link, reason, cx);
+        }
+    }
+
+    /// Handles a closed link.
+    pub(super) fn handle_link_closed(&mut self, link: LinkId, reason: &str, cx: &mut Context) {
+        let Some(ended) = self.links.remove(link) else { return };
+        cx.counters.lost_links += 1;
+        self.links.addresses.record_lost_link(ended.peer, ended.is_confirmed, cx.now.boot, &mut cx.rng);
+        self.tree.replace_parent(link, &mut self.links, cx);
+        if let Some(endpoint) = ended.dialled.filter(|endpoint| cx.local.config.peers.contains(endpoint))
+            && !ended.is_confirmed
+            && self.links.addresses.failures(&endpoint) == FAILURES_BEFORE_NOTICE
+        {
+            let reason = format!("{reason} before the peer sent a message; it may have reached its connection limit");
+            cx.notify(Notice::Unreachable { endpoint, reason });
+        }
+        if ended.is_confirmed {
+            cx.notify(Notice::PeerLost { peer: self.contact(ended.peer), reason: reason.to_owned() });
+        }
+    }
+
+    /// Handles a message. Returns the entry, if it is a chat message: only chat is forwarded to
+    /// other peers.
+    pub(super) fn handle_message(
+        &mut self,
+        link: LinkId,
+        message: MeshMessage,
+        text_times: bool,
+        history: &History,
+        cx: &mut Context,
+    ) -> Option<ChatEntry> {
+        // A message may still arrive on a link that was closed. It is not lost: the link that
+        // replaced it requests it.
+        let state = self.links.get_mut(link)?;
+        cx.counters.received.add(MessageKind::of(&message.body), 1);
+        state.heartbeats.last_seen_at = cx.now.boot;
+        let (peer, remote) = (state.peer, state.remote);
+        let is_from_linked_peer = message.sender == peer;
+        if is_from_linked_peer {
+            state.format.text_times |= text_times;
+            let is_first = !std::mem::replace(&mut state.is_confirmed, true);
+            // For chat, the author's name is updated when the entry is handled.
+            if message.name.is_some() && (is_first || !matches!(message.body, MessageBody::Chat(_))) {
+                self.author_mut(peer, cx.now.boot).name.clone_from(&message.name);
+            }
+            if is_first {
+                let dialled = self.links.get(link).and_then(|state| state.dialled.as_ref());
+                let at = dialled.map_or_else(|| remote.to_string(), ToString::to_string);
+                self.links.addresses.reset_failures(peer);
+                cx.notify(Notice::PeerFound { peer: self.contact(peer), at: Some(at) });
+            }
+        }
+        match message.body {
+            MessageBody::Chat(text) => {
+                let MeshMessage { sender, number, said_at, name, .. } = message;
+                Some(ChatEntry { author: Author::Mesh(sender), name, number, said_at, text })
+            }
+            // All other messages are between linked peers, and are valid only if the linked peer
+            // itself is the sender.
+            body if is_from_linked_peer => {
+                self.handle_control_message(link, body, message.said_at, history, cx);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// Handles a control message of a linked peer.
+    fn handle_control_message(
+        &mut self,
+        link: LinkId,
+        body: MessageBody,
+        said_at: i64,
+        history: &History,
+        cx: &mut Context,
+    ) {
+        let Some(state) = self.links.get_mut(link) else { return };
+        let (peer, remote) = (state.peer, state.remote);
+        match body {
+            MessageBody::Heartbeat { extension, listen } => {
+                if let Some(listen) = listen {
+                    self.links.addresses.add_learned(listen.seen_from(remote), Some(peer), cx.now.boot, &mut cx.rng);
+                }
+                self.handle_heartbeat(link, extension, cx);
+            }
+            MessageBody::PeerList(endpoints) => {
+                for endpoint in endpoints {
+                    self.links.addresses.add_learned(endpoint, None, cx.now.boot, &mut cx.rng);
+                }
+            }
+            MessageBody::Direct { to, text } if to == cx.local.config.id => {
+                let from = self.contact(peer);
+                cx.notify(Notice::Direct { from, text, said_at });
+            }
+            MessageBody::Profile(profile) => {
+                let record = self.author_mut(peer, cx.now.boot);
+                if record.profile.as_ref() != Some(&profile) {
+                    record.profile = Some(profile.clone());
+                    cx.notify(Notice::Profile { from: self.contact(peer), profile, refused: None });
+                }
+            }
+            MessageBody::HistoryRequest(have) => {
+                self.tree.answer_history_request(link, &have, history, &mut self.links, cx);
+            }
+            MessageBody::Have(have) => self.tree.handle_have(link, have, &mut self.links, cx),
+            MessageBody::Prune(author) => state.push.send.make_lazy(author),
+            MessageBody::HistoryEnd { more } => {
+                // There is a limit for a peer that always reports more but sends nothing new.
+                if state.push.receive.finish_request(more) {
+                    self.tree.request_history(link, &mut self.links, cx);
+                }
+            }
+            MessageBody::Chat(_) | MessageBody::Direct { .. } | MessageBody::Unknown => {}
+        }
+    }
+
+    fn handle_heartbeat(&mut self, link: LinkId, extension: Option<u32>, cx: &mut Context) {
+        let Some(state) = self.links.get_mut(link) else { return };
+        state.heartbeats.peer_sends = true;
+        state.push.is_supported = extension >= Some(LAZY_PUSH);
+        if extension.is_none() || std::mem::replace(&mut state.format.extended, true) {
+            return;
+        }
+        // When the link was opened, peers that were linked at the same time had not sent their
+        // addresses yet. Now the address of one of them is known and can be sent to the other.
+        self.links.send_peer_list(link, cx);
+        self.tree.request_history(link, &mut self.links, cx);
+        if let Some(profile) = cx.local.profile.clone() {
+            let message = cx.control_message(MessageBody::Profile(profile));
+            self.links.send(vec![link], message, cx);
+        }
+    }
+
+    /// Sends a chat message of the user to all linked peers. Returns their number.
+    pub(super) fn send_post(&self, message: MeshMessage, cx: &mut Context) -> usize {
+        let links: Vec<LinkId> = self.links.iter().map(|(id, _)| id).collect();
+        let count = links.len();
+        self.warn_if_too_long(&message, cx);
+        self.links.send(links, message, cx);
+        count
+    }
+
+    /// Notifies the user if the message is too long for some linked peers.
+    fn warn_if_too_long(&self, message: &MeshMessage, cx: &mut Context) {
+        let plain = self.links.iter().filter(|(_, link)| !link.format.extended).count();
+        if plain > 0 && message.write(MessageFormat::default()).is_none() {
+            cx.reject(format!("{plain} peers cannot receive a message this long; the others get it"));
+        }
+    }
+
+    /// Sends a direct message to a linked peer.
+    pub(super) fn send_direct(&self, to: PeerId, text: String, cx: &mut Context) {
+        let link = self.links.link_to(to);
+        let is_extended = |link: &LinkId| self.links.get(*link).is_some_and(|link| link.format.extended);
+        let Some(link) = link.filter(is_extended) else {
+            let uid = self.contact(to).uid;
+            cx.reject(format!(
+                "{uid} does not support direct messages, or was linked only a moment ago; POST reaches all peers"
+            ));
+            return;
+        };
+        let message = cx.control_message(MessageBody::Direct { to, text });
+        self.links.send(vec![link], message, cx);
+        cx.notify(Notice::DirectSent { to: self.contact(to) });
+    }
+
+    /// Sends the profile to all linked peers that know profiles. Returns their number.
+    pub(super) fn send_profile(&self, profile: PeerProfile, cx: &mut Context) -> usize {
+        let extended = self.links.iter().filter(|(_, link)| link.format.extended);
+        let links: Vec<LinkId> = extended.map(|(id, _)| id).collect();
+        let count = links.len();
+        let message = cx.control_message(MessageBody::Profile(profile));
+        self.links.send(links, message, cx);
+        count
+    }
+}

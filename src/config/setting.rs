@@ -1,0 +1,111 @@
+//! One setting: its names in the file, the environment and the command line, and its default.
+
+/// A setting of a node or of a chat peer.
+#[derive(Debug)]
+pub struct Setting {
+    /// Key in the configuration file. It also names the setting in errors.
+    pub key: &'static str,
+    /// Environment variable.
+    pub env: &'static str,
+    /// Flag of a node. `None` if there is none, and for a chat peer, whose command declares its
+    /// flags.
+    pub flag: Option<&'static str>,
+    /// Default, as the text that the environment variable would hold. `None` if the setting has no
+    /// default, or one that depends on other settings.
+    pub default: Option<&'static str>,
+    /// Whether the value is a secret, which no error may repeat.
+    pub is_secret: bool,
+    /// Whether the setting is a list of values.
+    pub is_list: bool,
+}
+
+impl Setting {
+    pub(super) const fn new(key: &'static str, env: &'static str) -> Self {
+        Self { key, env, flag: None, default: None, is_secret: false, is_list: false }
+    }
+
+    pub(super) const fn with_flag(mut self, flag: &'static str) -> Self {
+        self.flag = Some(flag);
+        self
+    }
+
+    pub(super) const fn with_default(mut self, default: &'static str) -> Self {
+        self.default = Some(default);
+        self
+    }
+
+    pub(super) const fn secret(mut self) -> Self {
+        self.is_secret = true;
+        self
+    }
+
+    pub(super) const fn list(mut self) -> Self {
+        self.is_list = true;
+        self
+    }
+}
+
+/// The key that a misspelt key most likely means.
+pub(super) fn nearest_key(settings: &[&Setting], unknown: &str) -> Option<&'static str> {
+    let unknown = unknown.to_lowercase().replace('-', "_");
+    let max_distance = unknown.len().max(4) / 3;
+    settings
+        .iter()
+        .map(|setting| (levenshtein(&unknown, setting.key), setting.key))
+        .filter(|(distance, key)| *distance <= max_distance || key.starts_with(&unknown))
+        .min()
+        .map(|(_, key)| key)
+}
+
+/// Levenshtein distance: how many characters must be inserted, deleted or replaced to turn `from`
+/// into `to`.
+fn levenshtein(from: &str, to: &str) -> usize {
+    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
+    for (i, a) in from.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in to.chars().enumerate() {
+            let change = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::chat::SETTINGS as CHAT_SETTINGS;
+    use crate::config::node::settings::SETTINGS as NODE_SETTINGS;
+
+    #[test]
+    fn a_misspelt_key_is_recognised_and_nonsense_is_not() {
+        let nearest_key = |unknown| nearest_key(&NODE_SETTINGS, unknown);
+        assert_eq!(nearest_key("heartbeat_interval"), Some("heartbeat_interval_ms"));
+        assert_eq!(nearest_key("this-node"), Some("this_node"));
+        assert_eq!(nearest_key("peer"), Some("peers"));
+        assert_eq!(nearest_key("API_PORT"), Some("api_port"));
+        assert_eq!(nearest_key("colour"), None);
+        assert_eq!(nearest_key("xyzzyxyzzyxyzzy"), None);
+    }
+
+    #[test]
+    fn the_levenshtein_distance_counts_edits() {
+        assert_eq!(levenshtein("kitten", "sitting"), 3);
+        assert_eq!(levenshtein("", "abc"), 3);
+        assert_eq!(levenshtein("abc", "abc"), 0);
+    }
+
+    #[test]
+    fn no_two_settings_share_a_key_or_a_variable() {
+        for settings in [&NODE_SETTINGS[..], &CHAT_SETTINGS[..]] {
+            for name in [|setting: &Setting| setting.key, |setting: &Setting| setting.env] {
+                let mut sorted: Vec<_> = settings.iter().map(|setting| name(setting)).collect();
+                sorted.sort_unstable();
+                sorted.dedup();
+                assert_eq!(sorted.len(), settings.len());
+            }
+        }
+    }
+}

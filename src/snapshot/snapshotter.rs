@@ -1,0 +1,182 @@
+//! Reads and writes the snapshot file of a node.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+use tracing::{debug, info, warn};
+use uuid::Uuid;
+
+use super::format::{SnapshotEncoder, decode};
+use crate::registry::{Registry, Rows};
+use rollcall_core::clock::{boot_now, wall_now};
+
+/// Name of the snapshot file in the node's directory.
+const FILE_NAME: &str = "snapshot";
+/// Name of the file that is being written.
+const TEMP_FILE_NAME: &str = "snapshot.new";
+
+/// Assumed age of a snapshot that was created in the future of this machine's clock, in
+/// milliseconds.
+const UNKNOWN_AGE_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Interval at which the file is written, if the tables changed. Later changes are read from the
+/// bucket or pulled from other nodes.
+const WRITE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Loads the snapshot of a registry when a node starts, and writes it while the node runs.
+///
+/// Invariant: at most one clone writes at a time.
+#[derive(Clone)]
+pub struct Snapshotter {
+    registry: Registry,
+    dir: PathBuf,
+    bucket: Uuid,
+    /// Held during a write: two writers would use the same temporary file. A write that has started
+    /// runs to its end, even if its caller was dropped.
+    write_lock: Arc<Mutex<()>>,
+}
+
+impl Snapshotter {
+    /// The snapshotter of `registry`, with its file in `dir`. `bucket` is the id of the registry's
+    /// bucket.
+    #[must_use]
+    pub fn new(registry: Registry, dir: PathBuf, bucket: Uuid) -> Self {
+        Self { registry, dir, bucket, write_lock: Arc::default() }
+    }
+
+    /// Loads the file into the registry, if it exists, is intact and belongs to this bucket.
+    pub async fn load(&self) {
+        let this = self.clone();
+        // The node starts even after a panic in the task.
+        let _ = spawn_blocking(move || this.load_file()).await;
+    }
+
+    /// Writes the file periodically, and never returns.
+    pub async fn run(self) {
+        let mut written = None;
+        loop {
+            sleep(WRITE_INTERVAL).await;
+            let version = self.registry.users_version(boot_now());
+            if written != Some(version) {
+                self.save().await;
+                written = Some(version);
+            }
+        }
+    }
+
+    /// Writes the file, after the write in progress, if any. Dropping the future does not stop the
+    /// write.
+    pub async fn save(&self) {
+        let this = self.clone();
+        let saved = spawn_blocking(move || this.write_file()).await;
+        match saved {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                warn!(dir = %self.dir.display(), %error, "cannot write the snapshot; the next start will be slower");
+            }
+            Err(error) => debug!(%error, "the snapshot was not written"),
+        }
+    }
+
+    fn load_file(&self) {
+        let started = boot_now();
+        let bytes = match fs::read(self.dir.join(FILE_NAME)) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => {
+                warn!(dir = %self.dir.display(), %error, "cannot read the snapshot; the bucket is read instead");
+                return;
+            }
+        };
+        match decode(&bytes, self.bucket) {
+            Ok(snapshot) => {
+                // If the wall clock was set back, the age is unknown.
+                let away_ms = u64::try_from(wall_now().unix_ms() - snapshot.created_at_ms).unwrap_or(UNKNOWN_AGE_MS);
+                let users: usize = snapshot.rows.iter().map(|rows| rows.users.len()).sum();
+                for rows in snapshot.rows {
+                    self.registry.load_snapshot(rows, away_ms, boot_now());
+                }
+                info!(users, took_ms = boot_now().since(started), "snapshot loaded");
+            }
+            Err(reason) => {
+                warn!(dir = %self.dir.display(), reason, "the snapshot is ignored; the bucket is read instead");
+            }
+        }
+    }
+
+    fn write_file(&self) -> io::Result<()> {
+        // The lock protects no data, so a panic of another writer left nothing inconsistent.
+        let _guard = self.write_lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let temp_file = self.dir.join(TEMP_FILE_NAME);
+        let mut out = BufWriter::new(File::create(&temp_file)?);
+        let (mut encoder, head) = SnapshotEncoder::start(self.bucket, wall_now().unix_ms());
+        out.write_all(&head)?;
+        let mut write = |rows: &Rows| out.write_all(&encoder.encode_rows(rows));
+        let mut last = None;
+        loop {
+            let rows = self.registry.clients_after(last.as_ref(), boot_now());
+            let Some(row) = rows.clients.last() else { break };
+            last = Some(row.username.clone());
+            write(&rows)?;
+        }
+        last = None;
+        loop {
+            // Without password fingerprints: the passwords may change before the snapshot is read.
+            let rows = self.registry.users_after(last.as_ref()).without_fingerprints();
+            let Some(row) = rows.users.last() else { break };
+            last = Some(row.username.clone());
+            write(&rows)?;
+        }
+        out.write_all(&encoder.finish())?;
+        // Synced before the rename: otherwise the file could be empty after a power failure.
+        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        fs::rename(&temp_file, self.dir.join(FILE_NAME))?;
+        sync_dir(&self.dir)
+    }
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Runtime;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::registry::testing::replicated;
+    use rollcall_core::Username;
+
+    fn snapshotter(dir: &Path) -> Snapshotter {
+        Snapshotter::new(replicated(boot_now()), dir.to_owned(), Uuid::from_u128(7))
+    }
+
+    fn saved(dir: &Path) -> Vec<String> {
+        let snapshot = decode(&fs::read(dir.join(FILE_NAME)).unwrap(), Uuid::from_u128(7)).unwrap();
+        snapshot.rows.iter().flat_map(|rows| &rows.users).map(|row| row.username.to_string()).collect()
+    }
+
+    /// A node may stop during a periodic write.
+    #[test]
+    fn a_write_waits_for_a_write_whose_caller_was_dropped() {
+        let (dir, runtime) = (tempfile::tempdir().unwrap(), Runtime::new().unwrap());
+        let snapshotter = snapshotter(dir.path());
+        snapshotter.registry.merge(&Rows::of_user(Username::parse("alice").unwrap()), boot_now());
+        // The write of the dropped caller is in progress.
+        let write_lock = snapshotter.write_lock.lock().unwrap();
+        let other = snapshotter.clone();
+        let mut last = Box::pin(other.save());
+        let is_waiting = async { timeout(Duration::from_millis(200), last.as_mut()).await.is_err() };
+        assert!(runtime.block_on(is_waiting), "two writers at once");
+        assert!(!dir.path().join(TEMP_FILE_NAME).exists() && !dir.path().join(FILE_NAME).exists());
+        drop(write_lock);
+        runtime.block_on(last);
+        assert_eq!(saved(dir.path()), ["alice"]);
+    }
+}

@@ -1,0 +1,86 @@
+//! Errors of the operating system: their meaning for a store, and the remedy.
+
+use std::io::{Error, ErrorKind};
+use std::path::Path;
+
+use super::super::BackendError;
+
+/// The error of an operation that failed without effect.
+pub(super) fn operation_failed(operation: &str, path: &Path, error: &Error) -> BackendError {
+    match explain(operation, path, error) {
+        (text, true) => BackendError::Permanent(text),
+        (text, false) => BackendError::Transient(text),
+    }
+}
+
+/// The text of an error with its remedy, and whether the operator must act.
+pub(super) fn explain(operation: &str, path: &Path, error: &Error) -> (String, bool) {
+    let text = format!("cannot {operation} {}: {error}", path.display());
+    match remedy(error.kind()) {
+        Some(remedy) => (format!("{text}; {remedy}"), true),
+        None => (text, false),
+    }
+}
+
+/// The error that an object was written or deleted, and its directory could not be synced to disk.
+/// The change must not be acknowledged, because it may not be durable. The error is always
+/// transient, because the change has taken effect: the next attempt finds it, and syncs the
+/// directory before it returns.
+pub(super) fn sync_failed(dir: &Path, error: &Error) -> BackendError {
+    BackendError::Transient(format!("cannot sync the directory {} to disk: {error}", dir.display()))
+}
+
+/// The error of the first hard link in `root`. Some file systems without hard links report
+/// "permission denied".
+pub(super) fn hard_link_failed(root: &Path, error: &Error) -> BackendError {
+    BackendError::Permanent(format!("cannot make a hard link in {}: {error}; {ONE_FILE_SYSTEM}", root.display()))
+}
+
+/// Remedy for a file system without hard links or locks.
+const ONE_FILE_SYSTEM: &str = "the bucket needs one file system with hard links and locks, such as ext4, XFS or APFS";
+
+/// What the operator must do before the operation can succeed. `None` if a retry may succeed.
+fn remedy(kind: ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some("free some space on this disk"),
+        ErrorKind::FileTooLarge => Some("raise the limit on the size of files"),
+        ErrorKind::ReadOnlyFilesystem => Some("mount the disk writable, or choose another directory for the bucket"),
+        ErrorKind::PermissionDenied => Some("let the user who runs Rollcall read and write the bucket's directory"),
+        ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
+            Some("something of another kind is in its place: move it away, or choose another directory for the bucket")
+        }
+        ErrorKind::Unsupported | ErrorKind::CrossesDevices | ErrorKind::TooManyLinks => Some(ONE_FILE_SYSTEM),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_that_the_operator_must_repair_is_permanent_and_names_the_remedy() {
+        for (kind, word) in [
+            (ErrorKind::StorageFull, "free some space"),
+            (ErrorKind::ReadOnlyFilesystem, "writable"),
+            (ErrorKind::PermissionDenied, "let the user"),
+            (ErrorKind::NotADirectory, "move it away"),
+        ] {
+            let error = operation_failed("write", Path::new("data/bucket/x"), &kind.into());
+            let BackendError::Permanent(text) = &error else { panic!("{kind}: {error:?}") };
+            assert!(text.contains("data/bucket/x") && text.contains(word), "{text}");
+        }
+    }
+
+    #[test]
+    fn temporary_failures_of_the_disk_are_transient() {
+        for kind in [ErrorKind::Interrupted, ErrorKind::TimedOut, ErrorKind::OutOfMemory] {
+            assert!(matches!(operation_failed("write", Path::new("x"), &kind.into()), BackendError::Transient(_)));
+        }
+    }
+
+    #[test]
+    fn a_full_disk_after_the_write_took_effect_is_transient() {
+        assert!(matches!(sync_failed(Path::new("x"), &ErrorKind::StorageFull.into()), BackendError::Transient(_)));
+    }
+}

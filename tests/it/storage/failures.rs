@@ -1,0 +1,127 @@
+//! Suite for every store with injected failures: how a bucket handles them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rollcall::storage::{Bucket, BucketError, CreateOutcome, Key, RetryPolicy};
+use tokio::time::Instant;
+
+/// A failure of one call.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Failure {
+    /// The call fails. A retry may succeed.
+    Transient,
+    /// The call fails, and every retry would fail.
+    Permanent,
+    /// The call takes effect, but its response is lost.
+    LostResponse,
+    /// The call never returns.
+    Hang,
+}
+
+/// A bucket whose store fails on demand.
+pub(super) trait FailingStore {
+    fn bucket(&self) -> Bucket;
+    /// Injects a failure into each of the next `count` calls.
+    fn inject(&self, count: usize, failure: Failure);
+    /// The number of calls to the store so far.
+    fn calls(&self) -> usize;
+}
+
+/// Generates a test of each behaviour below. `$open()` is a future of an empty [`FailingStore`].
+macro_rules! every_failure {
+    ($open:path) => {
+        crate::storage::failures::every_failure! { $open =>
+            a_transient_failure_is_retried, a_permanent_failure_is_not_retried, a_call_ends_at_its_deadline,
+            a_create_succeeds_although_its_response_was_lost, a_replacement_succeeds_although_its_response_was_lost,
+            a_refused_write_stays_refused_if_the_response_was_lost, an_outage_is_an_error_and_no_write_takes_effect,
+        }
+    };
+    ($open:path => $($behaviour:ident),* $(,)?) => {
+        $(
+            #[tokio::test]
+            async fn $behaviour() {
+                crate::storage::failures::$behaviour(&$open().await).await;
+            }
+        )*
+    };
+}
+pub(super) use every_failure;
+
+const KEY: Key = Key::Cluster;
+const OURS: Bytes = Bytes::from_static(b"ours");
+const OTHERS: Bytes = Bytes::from_static(b"another's");
+
+pub(super) async fn a_transient_failure_is_retried(store: &impl FailingStore) {
+    let bucket = store.bucket();
+    store.inject(2, Failure::Transient);
+    assert!(matches!(bucket.create(&KEY, OURS).await, Ok(CreateOutcome::Created(_))));
+    store.inject(2, Failure::Transient);
+    assert_eq!(bucket.get(&KEY).await.unwrap().expect("it is there").bytes, OURS);
+    store.inject(2, Failure::Transient);
+    bucket.delete(&KEY).await.expect("the third attempt succeeds");
+    assert_eq!(store.calls(), 9);
+}
+
+pub(super) async fn a_permanent_failure_is_not_retried(store: &impl FailingStore) {
+    let bucket = store.bucket();
+    store.inject(1, Failure::Permanent);
+    assert!(matches!(bucket.create(&KEY, OURS).await, Err(BucketError::Unavailable { .. })));
+    assert_eq!(store.calls(), 1);
+    assert_eq!(bucket.get(&KEY).await.unwrap(), None);
+}
+
+pub(super) async fn a_call_ends_at_its_deadline(store: &impl FailingStore) {
+    let deadline = Duration::from_millis(100);
+    let bucket = store.bucket().with_retry_policy(RetryPolicy::with_deadline(deadline));
+    let start = Instant::now();
+    store.inject(1, Failure::Hang);
+    let error = bucket.create(&KEY, OURS).await.expect_err("nothing answers");
+    assert!(matches!(error, BucketError::TimedOut { deadline_ms: 100, .. }), "{error}");
+    // A long limit for a busy machine. Without a deadline the call would never return.
+    let took = start.elapsed();
+    assert!(took >= deadline && took < Duration::from_secs(5), "{took:?}");
+    assert!(matches!(bucket.create(&KEY, OURS).await, Ok(CreateOutcome::Created(_))), "the next call is not harmed");
+}
+
+pub(super) async fn a_create_succeeds_although_its_response_was_lost(store: &impl FailingStore) {
+    let bucket = store.bucket();
+    store.inject(1, Failure::LostResponse);
+    let CreateOutcome::Created(version) = bucket.create(&KEY, OURS).await.unwrap() else {
+        panic!("taken by ourselves")
+    };
+    assert_eq!(store.calls(), 3, "an attempt, a refused attempt, a read-back");
+    let object = bucket.get(&KEY).await.unwrap().expect("it is there");
+    assert_eq!((object.bytes, object.version), (OURS, version));
+}
+
+pub(super) async fn a_replacement_succeeds_although_its_response_was_lost(store: &impl FailingStore) {
+    let bucket = store.bucket();
+    let CreateOutcome::Created(first) = bucket.create(&KEY, OTHERS).await.unwrap() else { panic!("taken") };
+    store.inject(1, Failure::LostResponse);
+    let second = bucket.replace_if(&KEY, &first, OURS).await.unwrap().expect("it was current");
+    let object = bucket.get(&KEY).await.unwrap().expect("it is there");
+    assert_eq!((object.bytes, object.version), (OURS, second));
+}
+
+pub(super) async fn a_refused_write_stays_refused_if_the_response_was_lost(store: &impl FailingStore) {
+    let bucket = store.bucket();
+    let CreateOutcome::Created(_) = bucket.create(&KEY, OTHERS).await.unwrap() else { panic!("taken") };
+    store.inject(1, Failure::LostResponse);
+    let CreateOutcome::AlreadyExists(found) = bucket.create(&KEY, OURS).await.unwrap() else {
+        panic!("it is another's")
+    };
+    assert_eq!(found.bytes, OTHERS);
+    store.inject(1, Failure::LostResponse);
+    let stale = rollcall::storage::ObjectVersion("7".into());
+    assert_eq!(bucket.replace_if(&KEY, &stale, OURS).await.unwrap(), None);
+}
+
+pub(super) async fn an_outage_is_an_error_and_no_write_takes_effect(store: &impl FailingStore) {
+    let bucket = store.bucket();
+    let attempts = usize::try_from(RetryPolicy::default().attempts).unwrap();
+    store.inject(attempts, Failure::Transient);
+    assert!(matches!(bucket.create(&KEY, OURS).await, Err(BucketError::Unavailable { .. })));
+    assert_eq!(store.calls(), attempts);
+    assert_eq!(bucket.get(&KEY).await.unwrap(), None);
+}
