@@ -4,18 +4,21 @@
 #   source define-variables.sh
 #   cargo run -- --config config.toml --this-node <IP>:<PORT>
 #
-# As it is, this file sets nothing: Rollcall stores everything in a local directory (data/bucket) and needs no account.
+# As it is, this file sets nothing: Rollcall stores everything in a local directory (data/bucket)
+# and needs no account.
 #
-# To store users and images in Firebase Storage instead, remove the # of the two lines below and put in your values.
-# The Firebase console shows the name of the bucket under "Storage" (your-project.firebasestorage.app). The file is the
-# key of a service account with the role "Storage Object Admin" ("Storage Admin" works too, and allows more than needed).
-# Create the key under "Project settings", "Service accounts". Put the file into credentials/, where git ignores it. All
-# nodes of a cluster must use the same bucket.
+# To store users and images in Firebase Storage instead, remove the # of the two lines below and put
+# in your values. The Firebase console shows the name of the bucket under "Storage"
+# (your-project.firebasestorage.app). The file is the key of a service account with the role
+# "Storage Object Admin" ("Storage Admin" works too, and allows more than needed). Create the key
+# under "Project settings", "Service accounts". Put the file into credentials/, where git ignores
+# it. All nodes of a cluster must use the same bucket.
 
 #export FIREBASE_BUCKET="your-project.firebasestorage.app"
 #export GOOGLE_APPLICATION_CREDENTIALS="credentials/firebase-storage.json"
 
-# The port of the HTTP API. Each further node on the same machine needs another port: export API_PORT=3001
+# The port of the HTTP API. Each further node on the same machine needs another port:
+# export API_PORT=3001
 #export API_PORT=3000
 
 # The lowest level that is logged: error, warn, info, debug or trace.

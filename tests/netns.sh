@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
 #
-# The faults of kind N: network faults between real nodes. Three nodes run on three hosts, which are network namespaces.
-# Each host has two cables. On `cluster` the nodes talk to each other; the script cuts, filters and degrades this cable.
-# `clients` always works, so that the script can observe every node. Both cables end in a bridge, where the script and
-# its clients are. Every row has its own cluster.
+# The faults of kind N: network faults between real nodes. Three nodes run on three hosts, which are
+# network namespaces. Each host has two cables. On `cluster` the nodes talk to each other; the
+# script cuts, filters and degrades this cable. `clients` always works, so that the script can
+# observe every node. Both cables end in a bridge, where the script and its clients are. Every row
+# has its own cluster.
 #
 #   tests/netns.sh                             # all rows, about four minutes
 #   tests/netns.sh 7 27                        # some rows
 #   tests/netns.sh --release --cuts 100 2      # a benchmark: 100 cut cables with a release build
 #   tests/netns.sh --loss 600 15               # ten minutes of loss instead of 45 s
 #
-# Needs root, iproute2, nftables and curl. Prints one line per row and a last line with all figures. Fails if a row
-# fails.
+# Needs root, iproute2, nftables and curl. Prints one line per row and a last line with all figures.
+# Fails if a row fails.
 #
 # The script leaves no processes, mounts or interfaces behind (see namespaces.sh).
 
@@ -27,9 +28,10 @@ readonly PORT=8080 API_PORT=3000 SLOW_PORT=8090
 readonly BOOT_MS=3200
 readonly SETTLE_MS=20000
 
-# --- Outside -------------------------------------------------------------------------------------------------------------
+# --- Outside --------------------------------------------------------------------------------------
 
-# Number of cables that row 2 cuts, and duration of the packet loss of row 15. The script passes them to itself.
+# Number of cables that row 2 cuts, and duration of the packet loss of row 15. The script passes
+# them to itself.
 CUTS=${NETNS_CUTS:-8}
 LOSS_SECONDS=${NETNS_LOSS_SECONDS:-45}
 
@@ -42,7 +44,7 @@ outside() {
     isolate NETNS_CUTS="${NUMBERS[--cuts]}" NETNS_LOSS_SECONDS="${NUMBERS[--loss]}" -- "${ASKED[@]}"
 }
 
-# --- The network ---------------------------------------------------------------------------------------------------------
+# --- The network ----------------------------------------------------------------------------------
 
 addr() { printf '10.99.0.%s' "$(($1 + 1))"; }
 client_addr() { printf '10.99.1.%s' "$(($1 + 1))"; }
@@ -65,8 +67,8 @@ make_network() {
     done
 }
 
-# Repairs all cables and removes all rules. The counter `beats` counts the packets of a node to the others: in a stable
-# cluster these are heartbeats.
+# Repairs all cables and removes all rules. The counter `beats` counts the packets of a node to the
+# others: in a stable cluster these are heartbeats.
 heal() {
     local node
     for node in "${NODES[@]}"; do
@@ -84,24 +86,26 @@ RULES
     done
 }
 
-# rule NODE input|output|detour MATCH…: adds a rule for the traffic between nodes, not for that of the clients.
+# rule NODE input|output|detour MATCH…: adds a rule for the traffic between nodes, not for that of
+# the clients.
 rule() {
     local side=oifname
     [ "$2" != input ] || side=iifname
     ip netns exec "node-$1" nft add rule ip faults "$2" "$side" cluster "${@:3}"
 }
 
-# --- The nodes, and their observation ------------------------------------------------------------------------------------
+# --- The nodes, and their observation -------------------------------------------------------------
 
 STARTED=0
 
-# node-N.log has the log of a node. `served` has a line for each request that a node served (see `failover watch`).
+# node-N.log has the log of a node. `served` has a line for each request that a node served (see
+# `failover watch`).
 start_cluster() {
     local node peers=""
     rm -rf "${FOLDER:?}"/*
     for node in "${NODES[@]}"; do peers+="${peers:+, }\"$(addr "$node"):$PORT\""; done
-    # A fixed load: the hosts share one machine, so its CPU load does not belong to any of them. A busy node would also
-    # delay its candidacy.
+    # A fixed load: the hosts share one machine, so its CPU load does not belong to any of them. A
+    # busy node would also delay its candidacy.
     printf 'peers = [%s]\nload_source = "file:%s/load"\n' "$peers" "$FOLDER" >"$FOLDER/config.toml"
     printf '0.1' >"$FOLDER/load"
     STARTED=$(now)
@@ -120,7 +124,8 @@ field() {
     curl --silent --max-time 1 "$(url "$1")/" | sed -n "s/.*\"$2\":\"\{0,1\}\([^,\"}]*\).*/\1/p" || true
 }
 
-# settle ROW: waits until one node serves, all nodes name it as the leader, and all nodes may vote. Sets LEADER to it.
+# settle ROW: waits until one node serves, all nodes name it as the leader, and all nodes may vote.
+# Sets LEADER to it.
 settle() {
     local node named deadline=$(($(now) + SETTLE_MS))
     while [ "$(now)" -lt "$deadline" ]; do
@@ -138,8 +143,8 @@ settle() {
 
 beats() { ip netns exec "node-$1" nft list counter ip faults beats | awk '$1 == "packets" { print $2 }'; }
 
-# await_beat NODE: waits until the leader has sent heartbeats and until they are answered. Sets BEAT to the time right
-# after they were sent.
+# await_beat NODE: waits until the leader has sent heartbeats and until they are answered. Sets BEAT
+# to the time right after they were sent.
 await_beat() {
     local before deadline=$(($(now) + 5000))
     before=$(beats "$1")
@@ -150,8 +155,8 @@ await_beat() {
     sleep 0.05
 }
 
-# first_served_by_others NODE SINCE: sets TOOK to the time at which another node first served a request, in ms after
-# SINCE. Waits 15 s at most.
+# first_served_by_others NODE SINCE: sets TOOK to the time at which another node first served a
+# request, in ms after SINCE. Waits 15 s at most.
 first_served_by_others() {
     local deadline=$(($2 + 15000))
     while [ "$(now)" -lt "$deadline" ]; do
@@ -162,8 +167,8 @@ first_served_by_others() {
     TOOK=never
 }
 
-# last_served NODE SINCE: the time at which the last request served by a node was sent, in ms after SINCE. 0 if there is
-# none.
+# last_served NODE SINCE: the time at which the last request served by a node was sent, in ms after
+# SINCE. 0 if there is none.
 last_served() {
     awk -v node="$1" -v since="$2" '$3 == node && $2 > since { last = $2 - since } END { print last + 0 }' "$FOLDER/served"
 }
@@ -178,7 +183,7 @@ others() {
     for node in "${NODES[@]}"; do [ "$node" = "$1" ] || printf '%s ' "$node"; done
 }
 
-# --- The rows ------------------------------------------------------------------------------------------------------------
+# --- The rows -------------------------------------------------------------------------------------
 
 # The benchmark has its own nodes, and a limit for every wait.
 row_2() {
@@ -200,8 +205,8 @@ row_2() {
 
 figure() { sed -n "s/.*$1 \([0-9]*\)\.[0-9] ms.*/\1/p" <<<"$2"; }
 
-# The cable is cut at the moment at which the lease is longest: right after acknowledged heartbeats. A request that was
-# sent after the end of the lease and is served is a failure.
+# The cable is cut at the moment at which the lease is longest: right after acknowledged heartbeats.
+# A request that was sent after the end of the lease and is served is a failure.
 row_7() {
     local at last
     settle 7 || return 0
@@ -281,7 +286,8 @@ slow_cluster() {
 
 row_27() {
     local before at terms ok=no
-    # A firewall loses its connections and recovers: the leader connects again, and no node takes over.
+    # A firewall loses its connections and recovers: the leader connects again, and no node takes
+    # over.
     settle 27 || return 0
     before=$LEADER
     await_beat "$LEADER"
@@ -296,8 +302,8 @@ row_27() {
     if [ "$terms $LEADER" = "1 $before" ]; then ok=yes; fi
     row 27 "$ok" "a firewall resets a living leader's links for 1.2 s: $((terms - 1)) changes (0)" \
         "$((terms - 1)) changes"
-    # A firewall that goes on. It rejects the packets of the followers to the running leader: to them its process looks
-    # dead, but its lease is as long as possible.
+    # A firewall that goes on. It rejects the packets of the followers to the running leader: to
+    # them its process looks dead, but its lease is as long as possible.
     await_beat "$LEADER"
     rule "$LEADER" input meta l4proto tcp reject with tcp reset
     first_served_by_others "$LEADER" "$BEAT"
@@ -306,7 +312,7 @@ row_27() {
         "$TOOK ms"
 }
 
-# -------------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 inside() {
     local number
