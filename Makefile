@@ -40,7 +40,7 @@ check: ## Check format, lints, scripts and tests, except those that need root
 ci: ## Run all checks that a change must pass: .ci/run
 	.ci/run
 
-bench: ## Run the benchmarks (see BENCHMARKS.md)
+bench: ## Run the benchmarks (see docs/benchmarks.md)
 	$(CARGO) bench --locked --bench figures
 
 ## Testing
