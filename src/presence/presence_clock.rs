@@ -101,9 +101,9 @@ impl PresenceClock {
     pub fn observe(&mut self, now: BootMs) -> Moment {
         // Two threads may read the boot clock in one order and call this in the other.
         let now = now.max(self.last);
-        let passed = now.since(self.last);
-        let paused = if self.is_single_node { passed.saturating_sub(MAX_GAP_MS) } else { 0 };
-        let leaderless = now.since(self.leader_active_until.max(self.last)).min(passed - paused);
+        let elapsed = now.since(self.last);
+        let paused = if self.is_single_node { elapsed.saturating_sub(MAX_GAP_MS) } else { 0 };
+        let leaderless = now.since(self.leader_active_until.max(self.last)).min(elapsed - paused);
         self.paused_ms += paused;
         self.leaderless_ms += leaderless;
         self.last = now;
