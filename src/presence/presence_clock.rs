@@ -1,7 +1,7 @@
 //! Presence clock: the time by which clients age.
 //!
 //! It is the boot clock without two kinds of pauses. First, the time without a leader, up to a
-//! limit: no node accepts heartbeats reading, so it must not expire clients. Second, the pauses of
+//! limit: no node accepts heartbeats then, so it must not expire clients. Second, the pauses of
 //! this process (stopped, or the machine slept), but only if it is the only node. Otherwise another
 //! node received the heartbeats meanwhile.
 

@@ -60,7 +60,8 @@ impl Authorizer {
         Self { profiles, verifier, tokens, coverage, require_password, replicated }
     }
 
-    /// A text that is not a valid password matches no password.
+    /// Checks `credentials` for the user of `entry` without waiting: no lock, no call to the bucket.
+    /// Free for a user without a password.
     pub(crate) fn authorize_from_memory(
         &self,
         entry: &IndexEntry,
@@ -108,7 +109,7 @@ impl Authorizer {
             if username != name.as_str() {
                 return Err(denied(DenialReason::OtherUser));
             }
-            // A text that is not a valid password is nobody's password.
+            // A text that is not a valid password matches no password.
             let password = password.check().map_err(|_| denied(DenialReason::WrongPassword))?;
             return match self.verifier.verify(name, password, caller).await {
                 Ok(_) => Ok(()),
