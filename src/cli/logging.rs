@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn the_notice_about_dropped_lines_has_the_format_of_a_log_line() {
         let text = lost_lines_as_text(7);
-        assert!(text.contains("Z  WARN rollcall::commands::logging: lines of the log were lost"), "{text}");
+        assert!(text.contains("Z  WARN rollcall::cli::logging: lines of the log were lost"), "{text}");
         assert!(text.ends_with(" lines=7\n") && text.lines().count() == 1, "{text}");
         let json = lost_lines_as_json(7);
         let event: serde_json::Value = serde_json::from_str(&json).unwrap();
