@@ -4,8 +4,8 @@
 //! ```text
 //! cargo bench --bench figures                     # everything; up to half an hour
 //! cargo bench --bench figures -- heartbeat lists  # some parts
-//! cargo bench --bench figures -- --quick          # everything, a hundred times smaller, as a check
-//! cargo bench --bench figures -- heartbeat --against PROGRAM   # beside another build of this benchmark
+//! cargo bench --bench figures -- --quick          # a hundred times smaller, as a check
+//! cargo bench --bench figures -- heartbeat --against PROGRAM  # beside another build
 //! ```
 //!
 //! BENCHMARKS.md says what is measured and how. All servers are processes of this program, so an

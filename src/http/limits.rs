@@ -8,14 +8,14 @@
 //!
 //! | limit | where | beyond it |
 //! |---|---|---|
-//! | concurrent downloads of all images | `registry/images/stream.rs` | waits, then 503 `overloaded` |
-//! | images decoded at once; memory of a decoder | `registry/images/check.rs` | waits; 400 `image_corrupt` |
-//! | passwords hashed at once, and the queue for it | `registry/auth/password.rs` | 503 `overloaded` |
+//! | concurrent downloads of all images | `registry/images/images_stream.rs` | waits, then 503 `overloaded` |
+//! | images decoded at once; memory of a decoder | `registry/images/image_check.rs` | waits; 400 `image_corrupt` |
+//! | passwords hashed at once, and the queue for it | `registry/auth/hashing_pool.rs` | 503 `overloaded` |
 //! | wrong passwords per username and per address | `registry/auth/login_throttle.rs` | 429 `too_many_attempts` |
-//! | wait for the list of users on a new leader | `registry/users/list.rs` | 503 `index_rebuilding` |
+//! | wait for the list of users on a new leader | `registry/users/user_list.rs` | 503 `index_rebuilding` |
 //! | wait for a majority | `registry/replication_source.rs` | 503 `no_majority` |
 //! | wait for the list of online clients on a new leader | `registry/replication_source.rs` | the list is served as it is |
-//! | single profiles read at once | `registry/users/profiles.rs` | waits |
+//! | single profiles read at once | `registry/users/profile_store.rs` | waits |
 
 use std::fmt;
 use std::time::Duration;
