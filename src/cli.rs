@@ -35,6 +35,7 @@ use tokio::runtime::{self, Runtime};
 pub use exit::CommandError;
 use logging::start_logging;
 
+/// The start of the program's help.
 const LONG_ABOUT: &str = "\
 Rollcall answers three questions for peer-to-peer programs: which users are registered, which of them are online, and \
 at which address each one can be reached (with their images). A few nodes form a cluster. One node is the leader and \
@@ -166,8 +167,8 @@ pub fn start(cli: Cli) -> ExitCode {
 }
 
 /// Prints an error to standard error. If that fails, the exit code still reports the error.
-fn print_error(what: &str) {
-    let _ = writeln!(io::stderr(), "error: {what}");
+fn print_error(message: &str) {
+    let _ = writeln!(io::stderr(), "error: {message}");
 }
 
 /// Creates the runtime: one thread for a peer, one per processor for all other commands.

@@ -106,27 +106,27 @@ impl Registry {
         let clients = Arc::new(OnlineClients::new(ttl_ms, replicated, now));
         let profiles = Arc::new(ProfileStore::new(bucket.clone()));
         let tokens = Arc::new(TokenSigner::new(key, token_seconds));
-        let proof = Arc::new(PasswordVerifier::new(profiles.clone()));
+        let verifier = Arc::new(PasswordVerifier::new(profiles.clone()));
         let source = Arc::new(ReplicationSource::new(profiles.clone(), clients.clone(), coverage.clone(), replicated));
-        let access = Arc::new(Authorizer::new(
+        let authorizer = Arc::new(Authorizer::new(
             profiles.clone(),
-            proof.clone(),
+            verifier.clone(),
             tokens.clone(),
             coverage.clone(),
             require_password,
             replicated,
         ));
-        let store = Arc::new(ImageStore::new(profiles.clone(), access.clone()));
+        let store = Arc::new(ImageStore::new(profiles.clone(), authorizer.clone()));
         let registrar =
-            Registrar::new(profiles.clone(), proof.clone(), tokens.clone(), source.clone(), require_password);
+            Registrar::new(profiles.clone(), verifier.clone(), tokens.clone(), source.clone(), require_password);
         Self(Arc::new(Components {
-            heartbeats: Heartbeats::new(clients.clone(), profiles.clone(), access),
+            heartbeats: Heartbeats::new(clients.clone(), profiles.clone(), authorizer),
             users: UserComponents {
                 list: UserList::new(profiles.clone(), clients.clone(), coverage.clone()),
                 rebuild: IndexRebuild::new(profiles.clone(), source.clone()),
                 registrar,
             },
-            login: LoginService::new(profiles, proof, tokens, source.clone()),
+            login: LoginService::new(profiles, verifier, tokens, source.clone()),
             images: ImageComponents { stream: ImagesStream::new(store.clone(), clients.clone()), store },
             clients,
             source,
@@ -141,7 +141,7 @@ impl Registry {
         self.0.clients.ttl_ms()
     }
 
-    /// Observes the clock at `now` and removes clients last seen more than a day ago. Call it
+    /// Observes the clock at `now` and removes clients last seen a day ago or earlier. Call it
     /// several times a second: on a single node, a longer gap counts as a pause of this process,
     /// and clients do not age during a pause.
     pub fn tick(&self, now: BootMs) {
@@ -160,8 +160,11 @@ impl Registry {
 /// Heartbeats and the list of online clients.
 impl Registry {
     /// Records a heartbeat: the registered user is online from now on, at `addr` if one is given.
-    /// The bucket is read only for a name that is not in the index, for a password, and for a
-    /// user's first token in a term whose password state no other node reported.
+    /// The bucket is read in three cases only:
+    ///
+    /// * for a name that is not in the index,
+    /// * to verify a password,
+    /// * for a user's first token in a term, if no other node reported the user's password state.
     ///
     /// # Errors
     /// [`AuthError`] if the user is not registered, if the user has a password and `credentials` do

@@ -77,7 +77,8 @@ impl AccountArgs {
         Ok(Account { user: self.username.clone(), client, settings: None, dir: self.dir() })
     }
 
-    /// The account with the saved token, and with the saved servers unless the flags name others.
+    /// The account with the saved token. It uses the saved servers unless the flags or the
+    /// environment name others.
     pub(super) fn with_saved_settings(&self) -> Result<Account, CommandError> {
         let dir = self.dir();
         let settings = UserSettings::load(&dir, &self.username)?;
@@ -111,8 +112,8 @@ impl Account {
 
     /// Saves the token if the client obtained a new one by an automatic login.
     pub(super) fn save_new_token(&mut self) -> Result<(), CommandError> {
-        let kept = self.settings.as_ref().and_then(|settings| settings.token.clone());
-        if self.client.token() != kept {
+        let saved = self.settings.as_ref().and_then(|settings| settings.token.clone());
+        if self.client.token() != saved {
             // The client does not report the expiry time of such a token.
             self.save_settings(|settings| settings.token_expires_at = None)?;
         }

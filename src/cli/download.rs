@@ -95,7 +95,10 @@ pub(super) async fn run(args: DownloadArgs) -> Result<(), CommandError> {
         print_note("No clients are online; nothing to download.");
     } else {
         let target = TargetDir::open(&args.out).map_err(|error| {
-            CommandError::new(REJECTED, format!("cannot make the folder {shown}: {error}; choose another with --out"))
+            CommandError::new(
+                REJECTED,
+                format!("cannot create the directory {shown}: {error}; choose another with --out"),
+            )
         })?;
         let download = Download { client, target, is_unreachable: AtomicBool::new(false) };
         let images = download.list_images(online, &mut summary).await;
@@ -133,14 +136,16 @@ impl Download {
         images
     }
 
+    /// Creates the folder of a client; returns the names of its newest images.
     async fn prepare_client(&self, client: &OnlineClient) -> Result<Vec<String>, String> {
-        let info = serde_json::to_string(client).expect("it has text keys only") + "\n";
+        let info = serde_json::to_string(client).expect("all keys are strings") + "\n";
         self.target.prepare_client(&client.username, &info).map_err(|error| error.to_string())?;
         let mut images = self.note_unreachable(self.client.images(&client.username).await)?.images;
         images.drain(..images.len().saturating_sub(MAX_IMAGES));
         Ok(images)
     }
 
+    /// Downloads the images, and prints one line for each.
     async fn fetch(
         &self,
         images: Vec<ImageToFetch>,
@@ -176,6 +181,7 @@ impl Download {
         Ok(())
     }
 
+    /// Downloads one image unless the directory contains it already.
     async fn fetch_one(&self, wanted: &ImageToFetch) -> Result<FetchResult, String> {
         if self.is_unreachable.load(Ordering::Relaxed) {
             return Err("skipped, because no server answers any more".to_owned());
@@ -192,8 +198,9 @@ impl Download {
         }
     }
 
-    fn note_unreachable<T>(&self, answer: Result<T, ClientError>) -> Result<T, String> {
-        answer.map_err(|error| {
+    /// Converts an error to its text, and records if no server answers any more.
+    fn note_unreachable<T>(&self, response: Result<T, ClientError>) -> Result<T, String> {
+        response.map_err(|error| {
             if matches!(error, ClientError::DeadlineExceeded { .. }) {
                 self.is_unreachable.store(true, Ordering::Relaxed);
             }
@@ -211,6 +218,10 @@ impl DownloadSummary {
         self.failed.first().map(|failed| failed.error.clone()).unwrap_or_default()
     }
 
+    /// Prints the failures and the totals.
+    ///
+    /// # Errors
+    /// An error with code 1 or 5 if a file could not be saved.
     fn print(&self, output: CommandOutput, shown: &str) -> Result<(), CommandError> {
         for FailedFile { username, file, error } in &self.failed {
             let file = file.as_deref().unwrap_or("");
@@ -218,7 +229,7 @@ impl DownloadSummary {
         }
         let (failed, done) = (self.failed.len(), self.saved + self.already_there);
         if output.is_json {
-            let mut document = serde_json::to_value(self).expect("it has text keys only");
+            let mut document = serde_json::to_value(self).expect("all keys are strings");
             document["output"] = shown.into();
             output.json(&document)?;
         } else {

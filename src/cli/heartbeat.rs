@@ -166,7 +166,7 @@ fn print_event(output: CommandOutput, event: &HeartbeatEvent, name: &str) -> Res
             (format!("heartbeats are accepted again after {after_ms} ms"), Colour::Green)
         }
     };
-    let json = serde_json::to_value(event).expect("it has text keys only");
+    let json = serde_json::to_value(event).expect("all keys are strings");
     print(output, json, &line, colour, name)
 }
 

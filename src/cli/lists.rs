@@ -119,7 +119,7 @@ fn metadata(user: &User) -> String {
     if user.metadata.is_empty() {
         return EMPTY_CELL.to_owned();
     }
-    let json = serde_json::to_string(&user.metadata).expect("it has text keys only");
+    let json = serde_json::to_string(&user.metadata).expect("all keys are strings");
     let mut short: String = json.chars().take(MAX_METADATA_CHARS).collect();
     if short.len() < json.len() {
         short.push('…');

@@ -47,7 +47,7 @@ impl CommandOutput {
 
     /// Writes a JSON document as one line.
     pub(super) fn json(self, document: &impl Serialize) -> Result<(), CommandError> {
-        self.line(&escape_json(&serde_json::to_string(document).expect("it has text keys only")))
+        self.line(&escape_json(&serde_json::to_string(document).expect("all keys are strings")))
     }
 
     /// The text in this colour, or unchanged if the output has no colours.

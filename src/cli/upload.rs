@@ -91,6 +91,7 @@ pub(super) async fn run(args: UploadArgs) -> Result<(), CommandError> {
     }
 }
 
+/// Uploads one file; returns the name of the stored image.
 async fn upload_file(uploads: &mut Uploads, file: &Path) -> Result<String, CommandError> {
     let bytes = read(file).map_err(|error| CommandError::new(REJECTED, format!("cannot read the file: {error}")))?;
     // The registry checks the bytes and ignores this kind. It reports an error for other formats.

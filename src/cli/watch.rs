@@ -81,7 +81,7 @@ async fn watch(client: &Client, output: CommandOutput) -> CommandError {
             client.learn_nodes().await;
             match (&leader, &new_leader) {
                 (None, Some(now)) => {
-                    print_note(&format!("{} online; watching {now}", pluralize(online.len(), "client")))
+                    print_note(&format!("{} online; watching {now}", pluralize(online.len(), "client")));
                 }
                 (Some(_), Some(now)) => print_note(&format!("leader changed to {now}")),
                 (_, None) => {}

@@ -83,8 +83,9 @@ pub(super) async fn drain(
     }
 }
 
-/// Tells presence that this process runs and whether it serves, and tells the election the number
-/// of online clients. A client's timeout is noticed here, so at most [`PRESENCE_INTERVAL`] late.
+/// Ticks the presence clock, notes this node as the active leader while it serves, and publishes
+/// the number of online clients to the election. Timeouts of clients are detected here, so at most
+/// [`PRESENCE_INTERVAL`] late.
 pub(super) async fn refresh_presence(registry: Registry, role: watch::Receiver<Role>, online: watch::Sender<u64>) {
     let mut ticks = interval(PRESENCE_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

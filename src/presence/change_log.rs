@@ -104,7 +104,7 @@ impl Extend<PresenceChange> for NetChanges {
     fn extend<I: IntoIterator<Item = PresenceChange>>(&mut self, changes: I) {
         for PresenceChange { username, event } in changes {
             let was_listed = !matches!(event, PresenceEvent::Joined(_));
-            self.0.entry(username).and_modify(|sum| sum.last = event).or_insert(NetChange { was_listed, last: event });
+            self.0.entry(username).and_modify(|net| net.last = event).or_insert(NetChange { was_listed, last: event });
         }
     }
 }
@@ -123,15 +123,15 @@ impl NetChanges {
 
     /// Clients that are offline now, with the reason, sorted by name.
     pub fn left(&self) -> impl Iterator<Item = (&Username, OfflineReason)> {
-        self.0.iter().filter_map(|(username, sum)| match sum.last {
+        self.0.iter().filter_map(|(username, net)| match net.last {
             PresenceEvent::Left(reason) => Some((username, reason)),
             PresenceEvent::Joined(_) | PresenceEvent::Moved(_) => None,
         })
     }
 
     fn listed(&self, was_listed: bool) -> impl Iterator<Item = OnlineRow> {
-        self.0.iter().filter(move |(_, sum)| sum.was_listed == was_listed).filter_map(|(username, sum)| {
-            match sum.last {
+        self.0.iter().filter(move |(_, net)| net.was_listed == was_listed).filter_map(|(username, net)| {
+            match net.last {
                 PresenceEvent::Joined(addr) | PresenceEvent::Moved(addr) => {
                     Some(OnlineRow { username: username.clone(), addr })
                 }
@@ -161,10 +161,10 @@ mod tests {
         PresenceChange { username: name(client), event }
     }
 
-    fn sum(changes: Vec<PresenceChange>) -> NetChanges {
-        let mut sum = NetChanges::default();
-        sum.extend(changes);
-        sum
+    fn net(changes: Vec<PresenceChange>) -> NetChanges {
+        let mut net = NetChanges::default();
+        net.extend(changes);
+        net
     }
 
     fn replay(list: &mut List, changes: &NetChanges) {
@@ -203,12 +203,12 @@ mod tests {
             (vec![PresenceEvent::Joined(here), left], "left"),
             (vec![PresenceEvent::Joined(here), left, PresenceEvent::Joined(there)], "joined"),
         ] {
-            let sum = sum(events.iter().map(|event| change(1, *event)).collect());
+            let net = net(events.iter().map(|event| change(1, *event)).collect());
             let listed =
                 |is_listed| if is_listed { vec![OnlineRow { username: name(1), addr: there }] } else { vec![] };
-            assert_eq!(sum.joined().collect::<Vec<_>>(), listed(expected == "joined"), "{events:?}");
-            assert_eq!(sum.moved().collect::<Vec<_>>(), listed(expected == "moved"), "{events:?}");
-            assert_eq!(sum.left().count(), usize::from(expected == "left"), "{events:?}");
+            assert_eq!(net.joined().collect::<Vec<_>>(), listed(expected == "joined"), "{events:?}");
+            assert_eq!(net.moved().collect::<Vec<_>>(), listed(expected == "moved"), "{events:?}");
+            assert_eq!(net.left().count(), usize::from(expected == "left"), "{events:?}");
         }
     }
 
@@ -245,7 +245,7 @@ mod tests {
                 let remembered = change_log.since(version as u64, usize::MAX);
                 prop_assert_eq!(remembered.is_some(), lists.len() - 1 - version <= capacity);
                 let Some(changes) = remembered else { continue };
-                replay(&mut then, &sum(changes));
+                replay(&mut then, &net(changes));
                 prop_assert_eq!(&then, &list);
             }
         }
@@ -268,7 +268,7 @@ mod tests {
             run(between, &mut list, &mut change_log);
             read.extend(list.range(name(3)..).map(|(name, addr)| (name.clone(), *addr)));
             run(after, &mut list, &mut change_log);
-            replay(&mut read, &sum(change_log.since(version, usize::MAX).unwrap()));
+            replay(&mut read, &net(change_log.since(version, usize::MAX).unwrap()));
             prop_assert_eq!(read, list);
         }
     }

@@ -1,7 +1,7 @@
 //! Presence clock: the time by which clients age.
 //!
 //! It is the boot clock without two kinds of pauses. First, the time without a leader, up to a
-//! limit: no node accepts heartbeats then, so it must not expire clients. Second, the pauses of
+//! limit: no node accepts heartbeats reading, so it must not expire clients. Second, the pauses of
 //! this process (stopped, or the machine slept), but only if it is the only node. Otherwise another
 //! node received the heartbeats meanwhile.
 
@@ -76,7 +76,7 @@ pub struct PresenceClock {
     /// No other node receives heartbeats while this process is paused.
     is_single_node: bool,
     last: BootMs,
-    stalled_ms: u64,
+    paused_ms: u64,
     /// The last sign of an active leader is valid until this time.
     leader_active_until: BootMs,
     leaderless_ms: u64,
@@ -92,7 +92,7 @@ impl PresenceClock {
     /// process is paused.
     #[must_use]
     pub fn new(is_single_node: bool, now: BootMs) -> Self {
-        Self { is_single_node, last: now, stalled_ms: 0, leader_active_until: BootMs::NEVER, leaderless_ms: 0 }
+        Self { is_single_node, last: now, paused_ms: 0, leader_active_until: BootMs::NEVER, leaderless_ms: 0 }
     }
 
     /// Reads the three clocks at `now`. On a single node, awake time counts at most one second
@@ -101,13 +101,13 @@ impl PresenceClock {
     pub fn observe(&mut self, now: BootMs) -> Moment {
         // Two threads may read the boot clock in one order and call this in the other.
         let now = now.max(self.last);
-        let passed = now.since(self.last);
-        let stalled = if self.is_single_node { passed.saturating_sub(MAX_GAP_MS) } else { 0 };
-        let unserved = now.since(self.leader_active_until.max(self.last)).min(passed - stalled);
-        self.stalled_ms += stalled;
-        self.leaderless_ms += unserved;
+        let elapsed = now.since(self.last);
+        let paused = if self.is_single_node { elapsed.saturating_sub(MAX_GAP_MS) } else { 0 };
+        let leaderless = now.since(self.leader_active_until.max(self.last)).min(elapsed - paused);
+        self.paused_ms += paused;
+        self.leaderless_ms += leaderless;
         self.last = now;
-        let awake = CLOCK_ORIGIN_MS + now.0 - self.stalled_ms;
+        let awake = CLOCK_ORIGIN_MS + now.0 - self.paused_ms;
         Moment { presence: PresenceMs::new(awake - self.leaderless_ms), awake: AwakeMs::new(awake), boot: now }
     }
 
@@ -152,7 +152,7 @@ mod tests {
             (moment.presence.0 - CLOCK_ORIGIN_MS, moment.awake.0 - CLOCK_ORIGIN_MS)
         };
         assert_eq!(ages(&mut clock, 1400), (1400, 1400));
-        assert_eq!(ages(&mut clock, 2000), (1500, 2000), "the sign was good for a second");
+        assert_eq!(ages(&mut clock, 2000), (1500, 2000), "a sign of a leader is valid for a second");
         assert_eq!(ages(&mut clock, 2900), (1500, 2900));
         clock.note_active_leader(BootMs(3000));
         assert_eq!(ages(&mut clock, 3800), (2300, 3800));
@@ -186,11 +186,11 @@ mod tests {
                 if leader_active {
                     clock.note_active_leader(now);
                 }
-                let then = clock.observe(now);
-                prop_assert!(then.presence >= before.presence);
-                prop_assert!(then.presence.since(before.presence) <= then.awake.since(before.awake));
-                prop_assert_eq!(then.awake.since(before.awake), step.min(MAX_GAP_MS));
-                before = then;
+                let reading = clock.observe(now);
+                prop_assert!(reading.presence >= before.presence);
+                prop_assert!(reading.presence.since(before.presence) <= reading.awake.since(before.awake));
+                prop_assert_eq!(reading.awake.since(before.awake), step.min(MAX_GAP_MS));
+                before = reading;
             }
         }
 
@@ -200,10 +200,10 @@ mod tests {
             let (mut now, mut before) = (BootMs(7), clock.observe(BootMs(7)));
             for step in steps {
                 now = now.plus(step);
-                let then = clock.observe(now);
-                prop_assert!(then.presence >= before.presence);
-                prop_assert_eq!(then.presence.since(before.presence), step.min(MAX_GAP_MS));
-                before = then;
+                let reading = clock.observe(now);
+                prop_assert!(reading.presence >= before.presence);
+                prop_assert_eq!(reading.presence.since(before.presence), step.min(MAX_GAP_MS));
+                before = reading;
             }
         }
     }

@@ -173,7 +173,7 @@ impl PresenceTable {
         self.change_log.since(version, limit)
     }
 
-    /// Removes clients whose last heartbeat is more than a day old, so that the table stays
+    /// Removes clients whose last heartbeat is at least a day old, so that the table stays
     /// bounded. Each call visits one batch of rows. After a complete sweep it does nothing for a
     /// minute.
     pub fn sweep(&mut self, now: Moment) {

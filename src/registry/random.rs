@@ -5,13 +5,13 @@ use rand::RngExt;
 use rollcall_core::{UserId, WallMs};
 
 /// A random id for a new registration.
-#[expect(clippy::disallowed_methods, reason = "this is the place of the registry that draws")]
+#[expect(clippy::disallowed_methods, reason = "the only file of the registry with randomness")]
 pub(super) fn user_id() -> UserId {
     uuid::Uuid::new_v4()
 }
 
 /// Random bytes for a secret key.
-#[expect(clippy::disallowed_methods, reason = "this is the place of the registry that draws")]
+#[expect(clippy::disallowed_methods, reason = "the only file of the registry with randomness")]
 pub(super) fn secret_key<const BYTES: usize>() -> [u8; BYTES] {
     rand::rng().random()
 }

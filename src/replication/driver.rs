@@ -26,7 +26,8 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug)]
 pub struct FlushHandle(mpsc::Sender<oneshot::Sender<()>>);
 
-/// Replication of one node: keeps its tables in step with those of its leader, or of its followers.
+/// Replication of one node: pulls and merges the tables of its leader, or sends its own changes to
+/// its followers.
 pub struct Replication {
     registry: Registry,
     transport: Transport,

@@ -1,7 +1,7 @@
 //! One node's replica, as a pure state machine: events and the time go in, actions come out.
 //!
 //! It decides which messages to send, which rows to merge and which coverage the node has. It knows
-//! no sockets, no clock and no registry: [`LocalTables`] stands for the node's tables.
+//! no sockets, no clock and no registry: [`LocalTables`] is its interface to the tables.
 
 use super::batch_log::BatchLog;
 use super::catch_up::{CatchUp, RequestIds};
@@ -284,7 +284,8 @@ impl Replica {
         true
     }
 
-    /// Records a batch of the leader: appends it to the log, or catches up with the batches before it.
+    /// Records a batch of the leader: appends it to the log, or catches up with the batches before
+    /// it.
     fn append_batch(&mut self, position: LogPosition, rows: &Rows, now: BootMs, out: &mut Vec<Action>) {
         let ReplicaRole::Follower(follower) = &mut self.role else { return };
         if position.number <= follower.up_to {

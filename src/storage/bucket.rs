@@ -1,6 +1,6 @@
 //! A bucket: a [`Backend`] with a deadline for every call, bounded retries with jitter, and a
-//! read-back after a refused write. The read-back tells a lost response of our own write from a
-//! conflict.
+//! read-back after a refused write. The read-back distinguishes a lost response of our own write
+//! from a conflict.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -107,7 +107,7 @@ fn read_or_write_id(mut identity: &File, new_id: PeerId) -> io::Result<PeerId> {
         identity.sync_all()?;
         return Ok(new_id);
     }
-    PeerId::parse(text.trim()).map_err(|why| io::Error::other(format!("the file {IDENTITY} is damaged: {why}")))
+    PeerId::parse(text.trim()).map_err(|reason| io::Error::other(format!("the file {IDENTITY} is damaged: {reason}")))
 }
 
 /// Reads the history file and rewrites it with at most `max_per_author` entries of each author.

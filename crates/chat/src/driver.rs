@@ -162,20 +162,20 @@ impl PeerDriver {
                 self.queues.insert(link, peer, queue);
                 self.feed(Event::LinkOpened { link, peer, dialled, remote });
             }
-            ConnectionEvent::DialFailed { endpoint, why } => {
-                event_log::dial_failed(&endpoint, &why, self.engine.is_peer_expected_at(&endpoint));
-                self.feed(Event::DialFailed { endpoint, reason: why });
+            ConnectionEvent::DialFailed { endpoint, reason } => {
+                event_log::dial_failed(&endpoint, &reason, self.engine.is_peer_expected_at(&endpoint));
+                self.feed(Event::DialFailed { endpoint, reason });
             }
             ConnectionEvent::Messages { link, messages } => {
                 for bytes in messages {
                     self.handle_message(link, &bytes);
                 }
             }
-            ConnectionEvent::Disconnected { link, why } => {
+            ConnectionEvent::Disconnected { link, reason } => {
                 if let Some(link_queue) = self.queues.remove(link) {
-                    event_log::unlinked(link, link_queue.peer, &why);
+                    event_log::unlinked(link, link_queue.peer, &reason);
                 }
-                self.feed(Event::LinkClosed { link, reason: why });
+                self.feed(Event::LinkClosed { link, reason });
             }
         }
     }

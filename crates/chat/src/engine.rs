@@ -1,8 +1,8 @@
 //! State machine of one chat peer. Pure: an event, the time and a random seed in; actions out.
 //!
-//! It decides which addresses are dialled, which links stay open, which chat is forwarded to which
-//! peer, which chat is a duplicate, and what the user is notified of. It does not know sockets,
-//! bytes, files, clocks or threads. The driver performs the actions.
+//! It decides on dials, on open links, on the forwarding of chat, on duplicates and on notices to
+//! the user. It does not know sockets, bytes, files, clocks or threads. The driver performs the
+//! actions.
 //!
 //! Read [`Event`] and [`Action`] first. [`Engine`] only passes each event to its components:
 //! `mesh_peers` (links and the Plumtree broadcast trees), `lan_peers`, and above both `chat`
@@ -45,7 +45,7 @@ use crate::peer_id::PeerId;
 use crate::profile::PeerProfile;
 use rollcall_core::BootMs;
 
-pub use chat_entry::{Author, ChatEntry, lan_number};
+pub use chat_entry::{Author, ChatEntry, lan_message_id};
 pub use config::{EngineConfig, LanConfig};
 pub use contacts::PeerInfo;
 pub use counters::{Counters, MessageCounts, MessageKind};
@@ -235,7 +235,7 @@ impl Engine {
 /// profiles.
 fn set_profile(profile: PeerProfile, mesh: &MeshPeers, lan: Option<&LanPeers>, cx: &mut Context) {
     cx.local.profile = Some(profile.clone());
-    let id = cx.local.next_lan_id();
+    let id = cx.local.next_lan_message_id();
     let body = || lan::DatagramBody::Profile { profile: profile.clone(), refused: None };
     let lan_peers = lan.map_or(0, |lan| lan.send_to_all(body(), id, cx));
     let peers = mesh.send_profile(profile, cx) + lan_peers;

@@ -16,8 +16,8 @@ pub(super) fn linked(link: LinkId, peer: PeerId, dialled: Option<&PeerEndpoint>,
     info!(%peer, link = link.0, %address, dialled = dialled.is_some(), "linked");
 }
 
-pub(super) fn unlinked(link: LinkId, peer: PeerId, why: &str) {
-    info!(%peer, link = link.0, reason = why, "unlinked");
+pub(super) fn unlinked(link: LinkId, peer: PeerId, reason: &str) {
+    info!(%peer, link = link.0, reason, "unlinked");
 }
 
 /// A received JSON object is not a valid message.
@@ -32,11 +32,11 @@ pub(super) fn too_slow(link: LinkId, peer: PeerId, queued_bytes: usize) {
 
 /// `is_expected` if a peer should be at the address. Addresses from lists of other peers are often
 /// out of date.
-pub(super) fn dial_failed(address: &PeerEndpoint, why: &str, is_expected: bool) {
+pub(super) fn dial_failed(address: &PeerEndpoint, reason: &str, is_expected: bool) {
     if is_expected {
-        info!(%address, reason = why, "dial failed; trying again later");
+        info!(%address, reason, "dial failed; trying again later");
     } else {
-        debug!(%address, reason = why, "dial failed");
+        debug!(%address, reason, "dial failed");
     }
 }
 
@@ -60,10 +60,10 @@ pub(super) fn name_taken(name: &str, address: &str) {
     warn!(name, address, "the name is online at another address; choose another --name to be found");
 }
 
-pub(super) fn name_refused(name: &str, why: &str) {
+pub(super) fn name_refused(name: &str, reason: &str) {
     warn!(
         name,
-        reason = why,
+        reason,
         "the registry does not list this peer: give the password of the name (--password, --password-file or \
          ROLLCALL_PASSWORD), or choose another --name"
     );
@@ -77,8 +77,8 @@ pub(super) fn password_unused(name: &str) {
     );
 }
 
-pub(super) fn registry_unreachable(why: &str) {
-    warn!(reason = why, "the registry cannot be used at the moment; the chat continues without it");
+pub(super) fn registry_unreachable(reason: &str) {
+    warn!(reason, "the registry cannot be used at the moment; the chat continues without it");
 }
 
 pub(super) fn registry_reachable_again() {

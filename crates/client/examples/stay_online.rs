@@ -1,7 +1,8 @@
 //! Registers a user, keeps it online until Ctrl-C, and prints each change of the online clients.
 //!
 //! ```text
-//! cargo run -p rollcall-client --example stay_online -- http://127.0.0.1:3000 alice 192.168.1.20:9000
+//! cargo run -p rollcall-client --example stay_online -- \
+//!     http://127.0.0.1:3000 alice 192.168.1.20:9000
 //! ```
 
 use std::time::Duration;

@@ -164,11 +164,11 @@ impl Client {
         let body = PasswordChange { username: text(user), password: old.clone(), new_password: new.clone() };
         loop {
             let options = RequestOptions::new(Idempotency::NotIdempotent).timeout(PASSWORD_TIMEOUT);
-            let answer =
+            let response =
                 self.requests.send(options, |http, base| http.post(format!("{base}/password")).json(&body)).await;
-            match answer {
-                Ok(answer) => {
-                    let changed: LoggedIn = answer.parse()?;
+            match response {
+                Ok(response) => {
+                    let changed: LoggedIn = response.parse()?;
                     self.use_token(changed.grant.token.clone());
                     return Ok(changed);
                 }

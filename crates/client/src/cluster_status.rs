@@ -1,6 +1,7 @@
 //! Cluster status: one row for each node.
 //!
-//! A node that answers reports about itself. The leader reports about the nodes that do not answer.
+//! A node that responds reports about itself. The leader reports about the nodes that do not
+//! respond.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ use super::node_list::NodeList;
 use rollcall_core::api::{ClusterNode, Health};
 use rollcall_core::{MemberRole, NodeAddr, Term};
 
-/// Status of one node, or of a server that does not answer and may be any node.
+/// Status of one node, or of a server that does not respond and may be any node.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct NodeStatus {
     /// Name of the node; `None` for an unknown server.
@@ -47,24 +48,24 @@ pub(super) async fn cluster_status(nodes: &NodeClient, known: &NodeList) -> Vec<
         known.add(url);
     }
     let asked = known.all().into_iter().map(|base| async move { (nodes.health(&base).await.ok(), base) });
-    let answers = join_all(asked).await;
+    let responses = join_all(asked).await;
     // The leader exchanges messages with all nodes. A follower knows the others indirectly.
-    let leader = answers.iter().find(|(health, _)| health.as_ref().is_some_and(|health| health.is_leader));
+    let leader = responses.iter().find(|(health, _)| health.as_ref().is_some_and(|health| health.is_leader));
     let view = match leader {
         Some((_, base)) => nodes.cluster(base).await.ok(),
         None => clusters.into_iter().flatten().next(),
     };
-    merge(answers, view.map(|cluster| cluster.nodes).unwrap_or_default())
+    merge(responses, view.map(|cluster| cluster.nodes).unwrap_or_default())
 }
 
-/// One row for each node, sorted by name, then the unknown servers that do not answer.
-fn merge(answers: Vec<(Option<Health>, String)>, view: Vec<ClusterNode>) -> Vec<NodeStatus> {
+/// One row for each node, sorted by name, then the unknown servers that do not respond.
+fn merge(responses: Vec<(Option<Health>, String)>, view: Vec<ClusterNode>) -> Vec<NodeStatus> {
     let mut nodes: BTreeMap<NodeAddr, NodeStatus> = BTreeMap::new();
     let mut unknown_servers = Vec::new();
     for report in view {
         nodes.insert(report.node, NodeStatus::from_report(report));
     }
-    for (health, base) in answers {
+    for (health, base) in responses {
         match health {
             Some(health) => {
                 let row = nodes.entry(health.node).or_insert_with(|| NodeStatus::unreachable(base));
@@ -156,13 +157,13 @@ mod tests {
 
     #[test]
     fn each_node_has_one_row_even_if_it_was_reached_by_two_urls() {
-        let answers = vec![
+        let responses = vec![
             (Some(health(1, true)), "http://localhost:3001".to_owned()),
             (Some(health(1, true)), "http://127.0.0.1:3001".to_owned()),
             (None, "http://127.0.0.1:3002".to_owned()),
             (None, "http://elsewhere".to_owned()),
         ];
-        let rows = merge(answers, vec![heard(2, "http://127.0.0.1:3002"), heard(1, "http://127.0.0.1:3001")]);
+        let rows = merge(responses, vec![heard(2, "http://127.0.0.1:3002"), heard(1, "http://127.0.0.1:3001")]);
         let of =
             |row: &NodeStatus| (row.node.as_ref().map(ToString::to_string), row.reachable, row.is_leader, row.term);
         assert_eq!(of(&rows[0]), (Some("127.0.0.1:1".into()), true, true, Some(Term(2))));

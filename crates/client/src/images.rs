@@ -24,7 +24,7 @@ pub(super) async fn image(
     known: Option<&str>,
 ) -> Result<Option<Bytes>, ClientError> {
     let options = RequestOptions::new(Idempotency::Idempotent).max_bytes(MAX_IMAGE_BYTES);
-    let answer = leader
+    let response = leader
         .send(options, |http, base| {
             let request = http.get(format!("{base}/image/{user}/{image}"));
             match known {
@@ -33,5 +33,5 @@ pub(super) async fn image(
             }
         })
         .await?;
-    Ok((answer.status != StatusCode::NOT_MODIFIED).then_some(answer.body))
+    Ok((response.status != StatusCode::NOT_MODIFIED).then_some(response.body))
 }

@@ -89,9 +89,9 @@ fn is_secure(server: &str) -> bool {
 ///
 /// A node that reports itself as leader is preferred. Otherwise the leader named in the highest
 /// term is chosen.
-pub(super) fn choose_leader(answers: impl IntoIterator<Item = (String, Health)>) -> Option<String> {
+pub(super) fn choose_leader(responses: impl IntoIterator<Item = (String, Health)>) -> Option<String> {
     let mut reported = None;
-    for (base, health) in answers {
+    for (base, health) in responses {
         if health.is_leader {
             return Some(base);
         }

@@ -56,9 +56,9 @@ impl LeaderClient {
                 None => self.find_leader(&mut last_response_at).await,
             };
             let failure = match leader {
-                Err(nobody) => nobody,
+                Err(error) => error,
                 Ok(base) => match self.nodes.send(&base, options, &request).await {
-                    Ok(answer) => return Ok(answer),
+                    Ok(response) => return Ok(response),
                     Err(ClientError::Rejected { status: 401, .. })
                         if may_log_in && self.nodes.credentials.login_credentials().is_some() =>
                     {

@@ -54,7 +54,7 @@ impl Uploads {
                 Err(error) => return Err(error),
             };
             if let Some(filename) = self.find(kind, &image).await? {
-                let message = "Image uploaded successfully; the answer was lost, and the list has it".to_owned();
+                let message = "Image uploaded successfully; the response was lost, and the list has it".to_owned();
                 return Ok(Uploaded { success: true, message, filename });
             }
             let delay = backoff.next_delay(rand::random());
@@ -77,9 +77,9 @@ impl Uploads {
         let user = &self.user;
         let request =
             |http: &reqwest::Client, base: &str| http.post(format!("{base}/upload_image/{user}")).multipart(form());
-        let answer = self.leader.send(options, request).await?;
+        let response = self.leader.send(options, request).await?;
         // The image is stored even if the response cannot be parsed.
-        answer.parse().map_err(|error| ClientError::OutcomeUnknown { cause: Box::new(error) })
+        response.parse().map_err(|error| ClientError::OutcomeUnknown { cause: Box::new(error) })
     }
 
     /// Name of a new image with exactly these bytes; `None` if there is none.

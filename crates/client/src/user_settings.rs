@@ -57,7 +57,7 @@ pub enum SettingsError {
 }
 
 impl UserSettings {
-    /// UserSettings without a token.
+    /// Settings without a token.
     #[must_use]
     pub fn new(username: Username, servers: Vec<String>) -> Self {
         Self { username, servers, token: None, token_expires_at: None, addr: None }

@@ -45,6 +45,7 @@ pub(super) struct ChangeDetector {
     pending: Option<(u64, BootMs)>,
 }
 
+/// Last known state of one node.
 struct TrackedNode {
     name: String,
     state: ProcessState,
@@ -121,6 +122,7 @@ impl ChangeDetector {
         changes
     }
 
+    /// Records that node `index` is the leader.
     fn set_leader(&mut self, index: usize, now: BootMs) -> Option<ClusterChange> {
         let before = self.leader.replace(index);
         let after_ms = now.since(self.last_leader_at);
@@ -134,6 +136,7 @@ impl ChangeDetector {
         })
     }
 
+    /// Records the number of online clients. It is a change only after it was stable for a while.
     fn set_online_count(&mut self, online: u64, now: BootMs) -> Option<ClusterChange> {
         if self.online == Some(online) {
             self.pending = None;

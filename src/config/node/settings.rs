@@ -30,7 +30,7 @@ pub(super) const API_BIND: Setting =
     Setting::new("api_bind", "ROLLCALL_API_BIND").with_flag("--api-bind").with_default("0.0.0.0");
 pub(super) const API_URL: Setting = Setting::new("api_url", "ROLLCALL_API_URL").with_flag("--api-url");
 pub(super) const CORS_ORIGINS: Setting = Setting::new("cors_origins", "ROLLCALL_CORS_ORIGINS").list().with_default("*");
-/// The default is three of the heartbeats that clients are told to send, 10 s apart.
+/// The default is three heartbeat intervals: clients send a heartbeat every 10 s.
 pub(super) const HEARTBEAT_TTL: Setting =
     Setting::new("heartbeat_ttl_seconds", "HEARTBEAT_TTL_SECONDS").with_default("30");
 pub(super) const REQUIRE_PASSWORD: Setting =

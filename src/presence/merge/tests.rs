@@ -94,11 +94,11 @@ fn of_two_ages_of_one_heartbeat_the_greater_wins() {
     one.pass(0, 29_000, true);
     two.pass(0, 29_000, true);
     let later = one.at(29_000);
-    let truth = one.table.rows_after(None, 9, later);
+    let at_29_s = one.table.rows_after(None, 9, later);
     // The first row was in transit for 29 s.
     let now = two.at(29_000);
     two.table.merge(&at_once[0], now);
-    two.table.merge(&truth[0], now);
+    two.table.merge(&at_29_s[0], now);
     two.table.merge(&at_once[0], now);
     two.pass(29_000, 30_000, true);
     assert_eq!(two.online(29_999), ["alice"]);
@@ -129,7 +129,7 @@ fn a_row_from_a_snapshot_is_replaced_by_any_row_of_another_node() {
     let mut replicated = two.table.rows_after(Some(&name("alice")), 9, now)[0].clone();
     (replicated.username, replicated.addr) = (name("alice"), addr(2));
     two.table.merge(&replicated, now);
-    assert_eq!(two.table.online(&Page::default(), now)[0].addr, addr(2), "although its term is an earlier one");
+    assert_eq!(two.table.online(&Page::default(), now)[0].addr, addr(2), "although its term is earlier");
 }
 
 #[test]

@@ -71,10 +71,10 @@ fn renew_accepts_only_online_clients_marked_open() {
     assert_eq!(table.renew(&alice, None, at(9)), Some(Renewal { addr: addr("10.0.0.1:1") }));
     let version = table.version(at(9));
     assert_eq!(table.renew(&alice, addr("10.0.0.2:2"), at(18)), Some(Renewal { addr: addr("10.0.0.2:2") }));
-    assert_ne!(table.version(at(18)), version, "it moved");
+    assert_ne!(table.version(at(18)), version, "the address changed");
     assert_eq!(names(&mut table, at(27)), ["alice"]);
-    assert_eq!(table.renew(&alice, None, at(28)), None, "its time is over");
-    assert!(names(&mut table, at(28)).is_empty(), "and nothing was done");
+    assert_eq!(table.renew(&alice, None, at(28)), None, "expired");
+    assert!(names(&mut table, at(28)).is_empty(), "renew changed nothing");
     table.heartbeat(&alice, None, None, at(29));
     assert_eq!(table.renew(&alice, None, at(30)), None, "not marked open since it came back");
 }
@@ -224,7 +224,7 @@ proptest! {
 
     #[test]
     fn reading_in_parts_of_any_size_returns_the_same_clients(
-        beats in proptest::collection::vec((0_u8..20, 0_u64..3000), 0..40), most in 1_usize..6, limit in 1_usize..9,
+        beats in proptest::collection::vec((0_u8..20, 0_u64..3000), 0..40), max in 1_usize..6, limit in 1_usize..9,
     ) {
         let mut table = PresenceTable::new(2000);
         let mut clock = PresenceClock::new(true, BootMs(0));
@@ -233,14 +233,14 @@ proptest! {
             now = clock.observe(now.boot.plus(wait));
             table.heartbeat(&name(&format!("c{client}")), None, None, now);
         }
-        let whole = Page { limit: NonZeroUsize::new(limit), ..Page::default() };
-        let (mut met, mut rest) = (Vec::new(), Some(whole.clone()));
+        let full_page = Page { limit: NonZeroUsize::new(limit), ..Page::default() };
+        let (mut read, mut rest) = (Vec::new(), Some(full_page.clone()));
         while let Some(page) = rest {
-            let (found, last) = table.online_part(&page, most, now);
-            prop_assert!(found.len() <= most);
+            let (found, last) = table.online_part(&page, max, now);
+            prop_assert!(found.len() <= max);
             rest = last.and_then(|last| page.rest_after(&last, found.len()));
-            met.extend(found);
+            read.extend(found);
         }
-        prop_assert_eq!(met, table.online(&whole, now));
+        prop_assert_eq!(read, table.online(&full_page, now));
     }
 }

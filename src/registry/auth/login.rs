@@ -1,4 +1,4 @@
-//! LoginService and password changes: both verify a password and issue a token.
+//! Logins and password changes: both verify a password and issue a token.
 
 use std::sync::Arc;
 

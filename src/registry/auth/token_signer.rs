@@ -174,13 +174,13 @@ mod tests {
 
         #[test]
         fn a_shortened_lengthened_or_modified_token_is_invalid(
-            place in any::<prop::sample::Index>(), letter in "[A-Za-z0-9._-]"
+            position in any::<prop::sample::Index>(), letter in "[A-Za-z0-9._-]"
         ) {
             let text = issue(7, 7).token.reveal().to_owned();
-            let place = place.index(text.len());
-            prop_assert_eq!(signer(1).verify(&text[..place]), None);
+            let position = position.index(text.len());
+            prop_assert_eq!(signer(1).verify(&text[..position]), None);
             prop_assert_eq!(signer(1).verify(&format!("{text}{letter}")), None);
-            let changed = format!("{}{letter}{}", &text[..place], &text[place + 1..]);
+            let changed = format!("{}{letter}{}", &text[..position], &text[position + 1..]);
             prop_assert_eq!(signer(1).verify(&changed).is_some(), changed == text);
         }
 

@@ -42,7 +42,7 @@ impl ImageChecker {
     /// Checks an image and returns its format.
     pub(crate) async fn check(&self, bytes: Bytes) -> Result<ImageKind, ImageRejection> {
         // Other content is rejected without waiting for a worker.
-        let kind = kind(&bytes)?;
+        let kind = detect_kind(&bytes)?;
         let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
         // The work continues if the request is dropped, so it owns the permit.
         let decoded = spawn_blocking(move || {
@@ -58,7 +58,7 @@ impl ImageChecker {
     }
 }
 
-fn kind(bytes: &[u8]) -> Result<ImageKind, ImageRejection> {
+fn detect_kind(bytes: &[u8]) -> Result<ImageKind, ImageRejection> {
     match image::guess_format(bytes) {
         Ok(ImageFormat::Png) => Ok(ImageKind::Png),
         Ok(ImageFormat::Jpeg) => Ok(ImageKind::Jpeg),
@@ -91,7 +91,7 @@ mod tests {
     use crate::registry::testing::encoded_image;
 
     fn check(bytes: &[u8]) -> Result<ImageKind, ImageRejection> {
-        let kind = kind(bytes)?;
+        let kind = detect_kind(bytes)?;
         decode(bytes, kind).map(|()| kind)
     }
 

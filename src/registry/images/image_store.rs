@@ -23,7 +23,7 @@ const MAX_NAME_ATTEMPTS: usize = 8;
 /// Stores and reads images of users.
 pub(crate) struct ImageStore {
     profiles: Arc<ProfileStore>,
-    access: Arc<Authorizer>,
+    authorizer: Arc<Authorizer>,
     checker: ImageChecker,
     cache: Mutex<ImageCache>,
     /// Second and suffix of the last image name.
@@ -32,9 +32,9 @@ pub(crate) struct ImageStore {
 
 impl ImageStore {
     /// The images of the users in `profiles`, with an empty cache.
-    pub(crate) fn new(profiles: Arc<ProfileStore>, access: Arc<Authorizer>) -> Self {
+    pub(crate) fn new(profiles: Arc<ProfileStore>, authorizer: Arc<Authorizer>) -> Self {
         let checker = ImageChecker::default();
-        Self { profiles, access, checker, cache: Mutex::default(), last_suffix: Mutex::default() }
+        Self { profiles, authorizer, checker, cache: Mutex::default(), last_suffix: Mutex::default() }
     }
 
     /// Stores an image of a registered user. When this returns `Ok`, the image is durable.
@@ -46,7 +46,7 @@ impl ImageStore {
         caller: Caller,
     ) -> Result<ImageName, UploadError> {
         let entry = self.profiles.entry(user, caller.now).await.map_err(AuthError::from)?;
-        self.access.authorize(user, &entry, credentials, caller).await?;
+        self.authorizer.authorize(user, &entry, credentials, caller).await?;
         let kind = self.checker.check(bytes.clone()).await?;
         for _ in 0..MAX_NAME_ATTEMPTS {
             let image = ImageName::new(caller.wall, self.image_suffix(caller.wall), kind);

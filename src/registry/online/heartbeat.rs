@@ -39,8 +39,11 @@ impl Heartbeats {
     }
 
     /// Records a heartbeat: the registered user is online from now on, at `addr` if one is given.
-    /// The bucket is read only for a name that is not in the index, for a password, and for a
-    /// user's first token in a term whose password state no other node reported.
+    /// The bucket is read in three cases only:
+    ///
+    /// * for a name that is not in the index,
+    /// * to verify a password,
+    /// * for a user's first token in a term, if no other node reported the user's password state.
     pub(crate) async fn heartbeat(
         &self,
         name: &Username,

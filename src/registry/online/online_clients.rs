@@ -193,8 +193,8 @@ mod tests {
         assert!(!changed());
         heartbeat(&registry, "alice", BootMs(0));
         heartbeat(&registry, "bob", BootMs(0));
-        assert!(changed(), "it need not have waited before");
-        assert!(!changed(), "once for all that happened");
+        assert!(changed(), "a change before the wait counts");
+        assert!(!changed(), "one signal for all changes");
         heartbeat(&registry, "alice", BootMs(500));
         registry.tick(BootMs(900));
         assert!(!changed());

@@ -240,7 +240,7 @@ mod tests {
         memory.faults().inject(1, &Fault::None);
         memory.faults().inject(1, &Fault::Permanent);
         registry.rebuild_index(Term(1)).await;
-        assert_eq!(names(&registry), ["alice"], "it was tried again");
+        assert_eq!(names(&registry), ["alice"], "the read was retried");
     }
 
     #[test]

@@ -244,7 +244,7 @@ mod tests {
         let alice = RegisterRequest { metadata, ..user("alice") };
         let first = registry.register(alice.clone(), caller(BootMs(0))).await.unwrap();
         let RegisterOutcome::New(id) = first.outcome else { panic!("{first:?}") };
-        assert_eq!(first.issued_token, None, "there is nothing to prove without a password");
+        assert_eq!(first.issued_token, None, "no token without a password");
         let again = registry.register(alice, caller(BootMs(0))).await.unwrap();
         assert_eq!(again.outcome, RegisterOutcome::Repeated(id));
     }

@@ -138,7 +138,7 @@ impl UserIndex {
         if merged != row.credential {
             row.credential = merged;
             let row_no = self.replication_queue.enqueue(name);
-            self.rows.get_mut(name).expect("it was there a moment ago").row_no = row_no;
+            self.rows.get_mut(name).expect("the row was found above").row_no = row_no;
         }
     }
 

@@ -1,4 +1,5 @@
-//! Comments end at column 100, in Rust, scripts and configuration files. Lines with a URL and rows of tables may be longer.
+//! Comments end at column 100, in Rust, scripts and configuration files. Lines with a URL and rows
+//! of tables may be longer.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,7 +36,8 @@ fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The comment of a line, if it has one: a whole line, or behind code. A marker within a string literal is none.
+/// The comment of a line, if it has one: a whole line, or behind code. A marker within a string
+/// literal is none.
 fn comment<'a>(line: &'a str, marker: &str) -> Option<&'a str> {
     if line.trim_start().starts_with(marker) {
         return Some(line.trim_start());

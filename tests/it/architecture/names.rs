@@ -1,6 +1,7 @@
 //! One type name, one concept: no name is defined twice in the product code of the workspace.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use super::sources::crates;
 
@@ -38,7 +39,7 @@ fn a_type_name_stands_for_one_concept() {
         let may_recur = MAY_RECUR.contains(&name.as_str()) && crates.len() == files.len();
         if files.len() > 1 && !may_recur {
             let files: Vec<_> = files.iter().map(|(krate, path)| format!("{krate}/{path}")).collect();
-            wrong += &format!("{name}: {}\n", files.join(", "));
+            let _ = writeln!(wrong, "{name}: {}", files.join(", "));
         }
     }
     assert!(wrong.is_empty(), "names of several types:\n{wrong}");

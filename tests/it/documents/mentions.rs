@@ -1,4 +1,5 @@
-//! Names of source files and of tests on the pages: each exists, so that a reader can find it by search.
+//! Names of source files and of tests on the pages: each exists, so that a reader can find it by
+//! search.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -46,13 +47,17 @@ fn codes(line: &str) -> impl Iterator<Item = &str> {
 fn names_a_source(word: &str) -> bool {
     let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || ['_', '-', '/', '.'].contains(&c));
     let from_root = SOURCES.iter().any(|folder| word.starts_with(&format!("{folder}/")));
-    plain && (word.ends_with(".rs") || from_root && !word.contains(".."))
+    plain && (is_rust(word) || from_root && !word.contains(".."))
+}
+
+fn is_rust(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|extension| extension == "rs")
 }
 
 /// Names of functions in test sources, unit tests included.
 fn functions() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for file in files().iter().filter(|file| file.ends_with(".rs")) {
+    for file in files().iter().filter(|file| is_rust(file)) {
         let text = fs::read_to_string(root().join(file)).expect("readable");
         for line in text.lines() {
             let Some((_, rest)) = line.split_once("fn ") else { continue };

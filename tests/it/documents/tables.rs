@@ -1,4 +1,5 @@
-//! Tables of the pages for users, held against the code: routes, error codes, limits, settings and exit codes.
+//! Tables of the pages for users, held against the code: routes, error codes, limits, settings and
+//! exit codes.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -67,7 +68,8 @@ fn the_table_of_limits_is_the_codes() {
     assert_same("limits", &page, &code);
 }
 
-/// The table below a heading is that of these settings. The cell of a default is free if the setting has none that is fixed.
+/// The table below a heading is that of these settings. The cell of a default is free if the
+/// setting has none that is fixed.
 fn assert_settings(heading: &str, settings: &[&Setting]) {
     let configuration = page("docs/configuration.md");
     let page: Vec<_> = configuration

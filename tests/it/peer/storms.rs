@@ -1,6 +1,5 @@
-//! Simulation tests with random faults, from seeds. However the network and the hosts fail, every
-//! text is shown exactly once at every peer after the faults have ended, and no message circulates
-//! forever.
+//! Simulation tests with random faults of the network and the hosts, from seeds. After the faults
+//! have ended, every text has been shown exactly once at every peer. No message circulates forever.
 
 use rand::RngExt;
 

@@ -92,7 +92,7 @@ pub(super) async fn a_second_create_returns_the_existing_object(bucket: &Bucket)
     let version = put(bucket, &Key::Cluster, b"first").await;
     match bucket.create(&Key::Cluster, Bytes::from_static(b"second")).await.unwrap() {
         CreateOutcome::AlreadyExists(found) => {
-            assert_eq!((found.bytes, found.version), (Bytes::from_static(b"first"), version))
+            assert_eq!((found.bytes, found.version), (Bytes::from_static(b"first"), version));
         }
         CreateOutcome::Created(_) => panic!("two have created one object"),
     }

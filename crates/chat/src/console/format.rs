@@ -46,7 +46,7 @@ pub fn notice_lines(notice: &Notice, is_verbose: bool) -> Vec<String> {
                 let avatar = avatar.map_or_else(String::new, |avatar| format!(" [{}]", avatar.media_type()));
                 vec![format!("{}: {}{avatar}", shown_name(from), text(&profile.status))]
             };
-            lines.extend(refused.as_ref().map(|why| format!("! the avatar of {} is left out: {why}", uid(from))));
+            lines.extend(refused.as_ref().map(|reason| format!("! the avatar of {} is left out: {reason}", uid(from))));
             lines
         }
         Notice::AddressMismatch { uid, source } => {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::chat_entry::{Author, ChatEntry, lan_number};
+use super::chat_entry::{Author, ChatEntry, lan_message_id};
 use super::context::Context;
 use super::cross_transport::CrossTransportDedup;
 use super::event::{Action, LinkId};
@@ -36,7 +36,7 @@ impl Chat {
 
     /// Adds an entry that an earlier run stored.
     pub(super) fn restore(&mut self, entry: ChatEntry, mesh: &mut MeshPeers, local: &mut LocalPeer, now: BootMs) {
-        let first_author = self.dedup.record(entry.lan_number(), &entry.text, &entry.author);
+        let first_author = self.dedup.record(entry.lan_message_id(), &entry.text, &entry.author);
         if let Author::Mesh(id) = entry.author {
             let record = mesh.author_mut(id, now);
             record.received.insert(entry.number);
@@ -48,8 +48,8 @@ impl Chat {
         if let Some(evicted) = self.add(entry.into(), first_author)
             && let Author::Mesh(id) = evicted.author
         {
-            // An evicted entry was received too. Other peers may still have it and must not make it
-            // new again.
+            // The evicted entry was received. Other peers may still have it, and a copy from them
+            // must count as a duplicate.
             mesh.author_mut(id, now).received.mark_received_below(evicted.number.saturating_add(1));
         }
     }
@@ -70,7 +70,7 @@ impl Chat {
         // run.
         let may_be_on_lan = lan.is_some() || self.dedup.has_lan_entries();
         let first_author =
-            may_be_on_lan.then(|| self.dedup.record(entry.lan_number(), &entry.text, &entry.author)).flatten();
+            may_be_on_lan.then(|| self.dedup.record(entry.lan_message_id(), &entry.text, &entry.author)).flatten();
         if let (Some(Author::Lan(user)), Some(lan)) = (&first_author, lan) {
             lan.set_mesh_peer(user, id);
         }
@@ -126,7 +126,7 @@ impl Chat {
         let evicted = self.history.add(Arc::clone(&entry));
         mesh.tree.retain_own_evicted(evicted, &mesh.links, cx.now);
         let lan_peers = lan.map_or(0, |lan| {
-            let lan_id = lan_number(id, number, &text);
+            let lan_id = lan_message_id(id, number, &text);
             self.dedup.record(lan_id, &text, &author);
             lan.send_to_all(lan::DatagramBody::Post(text.clone()), lan_id, cx)
         });
@@ -143,7 +143,7 @@ impl Chat {
     fn add(&mut self, entry: Arc<ChatEntry>, first_author: Option<Author>) -> Option<Arc<ChatEntry>> {
         match (&entry.author, first_author) {
             (Author::Lan(_), Some(Author::Mesh(_))) => return None,
-            (Author::Mesh(_), Some(lan @ Author::Lan(_))) => self.history.remove(&lan, entry.lan_number()),
+            (Author::Mesh(_), Some(lan @ Author::Lan(_))) => self.history.remove(&lan, entry.lan_message_id()),
             _ => {}
         }
         self.history.add(entry)

@@ -1,7 +1,7 @@
 //! Chat entry: author, number and text, and its message id on the LAN.
 //!
-//! A LAN message has a 64-bit id. For a message that is also sent on the mesh, the id is a digest
-//! of its mesh fields, so that the receiver can compute it on either transport.
+//! A LAN message has a 64-bit id. If the message is also sent on the mesh, its id is a digest of
+//! its mesh fields. So a receiver can compute it on either transport.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -38,9 +38,9 @@ pub struct ChatEntry {
 
 impl ChatEntry {
     /// The id that the message has on the LAN.
-    pub(super) fn lan_number(&self) -> u64 {
+    pub(super) fn lan_message_id(&self) -> u64 {
         match self.author {
-            Author::Mesh(sender) => lan_number(sender, self.number, &self.text),
+            Author::Mesh(sender) => lan_message_id(sender, self.number, &self.text),
             Author::Lan(_) => self.number,
         }
     }
@@ -48,7 +48,7 @@ impl ChatEntry {
 
 /// The LAN id of a message of the mesh.
 #[must_use]
-pub fn lan_number(sender: PeerId, number: u64, text: &str) -> u64 {
+pub fn lan_message_id(sender: PeerId, number: u64, text: &str) -> u64 {
     digest(&[&sender.0.to_be_bytes(), &number.to_be_bytes()], text)
 }
 
@@ -71,12 +71,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lan_number_depends_on_the_author_the_number_and_the_text_as_received() {
-        let number = lan_number(PeerId(1), 2, "a\nb ");
-        assert_eq!(number, lan_number(PeerId(1), 2, "a b"));
-        for other in [lan_number(PeerId(2), 2, "a b"), lan_number(PeerId(1), 3, "a b"), lan_number(PeerId(1), 2, "a c")]
-        {
-            assert_ne!(number, other);
+    fn the_lan_message_id_depends_on_the_author_the_number_and_the_text_as_received() {
+        let id = lan_message_id(PeerId(1), 2, "a\nb ");
+        assert_eq!(id, lan_message_id(PeerId(1), 2, "a b"));
+        for other in [
+            lan_message_id(PeerId(2), 2, "a b"),
+            lan_message_id(PeerId(1), 3, "a b"),
+            lan_message_id(PeerId(1), 2, "a c"),
+        ] {
+            assert_ne!(id, other);
         }
     }
 }

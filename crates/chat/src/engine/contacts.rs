@@ -14,7 +14,7 @@ pub struct PeerInfo {
     /// The peer.
     #[serde(flatten)]
     pub contact: Contact,
-    /// The address at which the peer is reached.
+    /// The address at which the peer is reached; `linked` if the address is not known.
     pub at: String,
     /// Whether the peer claims an address that its datagrams do not come from.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -102,8 +102,8 @@ fn resolve(wanted: &str, mesh: &MeshPeers, lan: Option<&LanPeers>) -> Result<Rec
 }
 
 /// Whether a display name must not find a peer. Anybody can choose any display name. So it must not
-/// stand for a full name, for a peer id, or for the nickname of another mesh peer, even one that is
-/// not linked or has left.
+/// stand for a full name or a peer id. It must not stand for the nickname of another mesh peer
+/// either, even if that peer is not linked or has left.
 fn is_reserved(wanted: &str, mesh: &MeshPeers) -> bool {
     wanted.contains('@') || PeerId::parse(wanted).is_ok() || mesh.tree.authors.has_name(wanted)
 }

@@ -1,7 +1,7 @@
 //! Deduplication between mesh and LAN, for a peer that uses both.
 //!
 //! A post goes out on both transports, and a receiver on both must show it once. The same holds for
-//! a profile. A LAN announcement also shows which mesh peer its sender is: the number of the
+//! a profile. A LAN announcement also shows which mesh peer its sender is: the message id of the
 //! announcement is a digest of the peer id, the LAN user id and the time.
 //!
 //! The two count as one peer only while both transports come from the same host. A claim alone is
@@ -9,19 +9,19 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::chat_entry::{Author, digest, lan_number};
+use super::chat_entry::{Author, digest, lan_message_id};
 use crate::lan_user_id::LanUserId;
 use crate::peer_id::PeerId;
 
-/// The number of a LAN announcement. A receiver that is linked to the peer can compute it.
-pub(super) fn announcement_number(peer: PeerId, user: &LanUserId, sent_at: i64) -> u64 {
-    lan_number(peer, sent_at.cast_unsigned(), user.as_str())
+/// The message id of a LAN announcement. A receiver that is linked to the peer can compute it.
+pub(super) fn announcement_id(peer: PeerId, user: &LanUserId, sent_at: i64) -> u64 {
+    lan_message_id(peer, sent_at.cast_unsigned(), user.as_str())
 }
 
 /// The part of a LAN announcement that identifies its sender.
 #[derive(Clone, Debug)]
 pub(super) struct LanAnnouncement {
-    pub(super) number: u64,
+    pub(super) id: u64,
     /// By the sender's clock, in Unix seconds.
     pub(super) sent_at: i64,
 }
@@ -29,7 +29,7 @@ pub(super) struct LanAnnouncement {
 impl LanAnnouncement {
     /// Whether this peer sent the announcement, under this user id.
     pub(super) fn is_by(&self, peer: PeerId, user: &LanUserId) -> bool {
-        announcement_number(peer, user, self.sent_at) == self.number
+        announcement_id(peer, user, self.sent_at) == self.id
     }
 }
 
@@ -48,8 +48,8 @@ pub(super) struct CrossTransportDedup {
 
 impl CrossTransportDedup {
     /// Records a message. Returns the author it had when it first arrived, or `None` if it is new.
-    pub(super) fn record(&mut self, number: u64, text: &str, author: &Author) -> Option<Author> {
-        let key = digest(&[&number.to_be_bytes()], text);
+    pub(super) fn record(&mut self, lan_id: u64, text: &str, author: &Author) -> Option<Author> {
+        let key = digest(&[&lan_id.to_be_bytes()], text);
         if let Some(first) = self.authors.get(&key) {
             return Some(first.clone());
         }
@@ -78,8 +78,8 @@ mod tests {
     #[test]
     fn the_number_of_remembered_messages_is_bounded() {
         let (mut dedup, author) = (CrossTransportDedup::default(), Author::Mesh(PeerId(1)));
-        for number in 0..=MAX_REMEMBERED_MESSAGES as u64 {
-            assert_eq!(dedup.record(number, "x", &author), None);
+        for lan_id in 0..=MAX_REMEMBERED_MESSAGES as u64 {
+            assert_eq!(dedup.record(lan_id, "x", &author), None);
         }
         assert_eq!(dedup.record(MAX_REMEMBERED_MESSAGES as u64, "x", &author), Some(author.clone()));
         assert_eq!(dedup.record(0, "x", &author), None, "the oldest message was removed");

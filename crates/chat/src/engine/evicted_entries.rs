@@ -1,6 +1,6 @@
 //! Entries that were recently evicted from the history. A linked peer may have got a `have` message
-//! that names them, and may still request them, even if the history is very short or the peer is
-//! far away.
+//! that names them, and may still request them. The history may be too short to keep them that
+//! long, and the peer may be far away.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

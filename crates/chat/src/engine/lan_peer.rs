@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use super::cross_transport::LanAnnouncement;
-use super::limits::MAX_RECENT_NUMBERS;
+use super::limits::MAX_RECENT_IDS;
 use super::notice::Contact;
 use crate::lan::{DatagramBody, Dialect};
 use crate::lan_user_id::LanUserId;
@@ -25,7 +25,7 @@ pub(super) struct LanPeer {
     pub(super) is_mismatched: bool,
     pub(super) profile: Option<PeerProfile>,
     /// The latest message ids of the peer, for deduplication.
-    recent_numbers: VecDeque<u64>,
+    recent_ids: VecDeque<u64>,
     pub(super) mesh_identity: MeshIdentity,
 }
 
@@ -48,7 +48,7 @@ impl LanPeer {
             dialect,
             is_mismatched,
             profile: None,
-            recent_numbers: VecDeque::new(),
+            recent_ids: VecDeque::new(),
             mesh_identity: MeshIdentity::default(),
         }
     }
@@ -80,13 +80,13 @@ impl LanPeer {
     }
 
     /// Records a message id. Returns whether it is new.
-    pub(super) fn insert_number(&mut self, id: u64) -> bool {
-        if self.recent_numbers.contains(&id) {
+    pub(super) fn insert_id(&mut self, id: u64) -> bool {
+        if self.recent_ids.contains(&id) {
             return false;
         }
-        self.recent_numbers.push_back(id);
-        if self.recent_numbers.len() > MAX_RECENT_NUMBERS {
-            self.recent_numbers.pop_front();
+        self.recent_ids.push_back(id);
+        if self.recent_ids.len() > MAX_RECENT_IDS {
+            self.recent_ids.pop_front();
         }
         true
     }

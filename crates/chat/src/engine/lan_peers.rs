@@ -1,9 +1,9 @@
 //! Peers of the LAN: their table, the replies to each, and a limit on replies per source address.
 //!
 //! Some other implementations answer every announcement, even an answer. To avoid an endless
-//! exchange, this peer announces itself to a new peer at most once, and only if the new peer's
-//! datagram arrived at the shared port. A datagram to this peer's own port was sent by a peer that
-//! already knows it.
+//! exchange, this peer announces itself to a new peer at most once. It does so only if the new
+//! peer's datagram arrived at the shared port. A datagram to this peer's own port was sent by a
+//! peer that already knows it.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::config::LanConfig;
 use super::context::Context;
-use super::cross_transport::{LanAnnouncement, announcement_number};
+use super::cross_transport::{LanAnnouncement, announcement_id};
 use super::event::{Action, Now};
 use super::lan_peer::LanPeer;
 use super::limits::{ANNOUNCE_INTERVAL_MS, LAN_PEER_TIMEOUT_MS, LAN_PORT, MAX_LAN_PEERS};
@@ -177,7 +177,7 @@ impl LanPeers {
 
     /// This peer's announcement (`DISCOVERY`).
     fn announcement(&self, cx: &Context) -> Datagram {
-        let id = announcement_number(cx.local.config.id, &self.config.user, cx.now.unix_s);
+        let id = announcement_id(cx.local.config.id, &self.config.user, cx.now.unix_s);
         self.datagram(DatagramBody::Discovery { port: self.config.port }, id, cx.now)
     }
 
@@ -188,7 +188,7 @@ impl LanPeers {
         if dialect == Dialect::Spaced {
             let name = cx.local.config.name.to_string();
             let profile = cx.local.profile.clone().unwrap_or_else(|| PeerProfile::new(&name, "", None));
-            let id = cx.local.next_lan_id();
+            let id = cx.local.next_lan_message_id();
             send(to, self.datagram(DatagramBody::Profile { profile, refused: None }, id, cx.now), dialect, cx);
         }
     }
@@ -216,14 +216,14 @@ impl LanPeers {
         // Posts in the draft's dialect have no time.
         let said_at = if sent_at == 0 { cx.now.unix_s } else { sent_at };
         match body {
-            DatagramBody::Post(text) if self.record_number(&user, id, cx) => {
+            DatagramBody::Post(text) if self.record_id(&user, id, cx) => {
                 return Some(LanPost { user, id, said_at, text });
             }
             DatagramBody::Direct { to, text } => {
                 if to != self.config.user {
                     return None;
                 }
-                if self.record_number(&user, id, cx)
+                if self.record_id(&user, id, cx)
                     && let Some(from) = self.contact(&user)
                 {
                     cx.notify(Notice::Direct { from, text, said_at });
@@ -237,7 +237,7 @@ impl LanPeers {
             }
             DatagramBody::Profile { profile, refused } => self.handle_profile(&user, profile, refused, mesh, cx),
             DatagramBody::ListRequest => {
-                let id = cx.local.next_lan_id();
+                let id = cx.local.next_lan_message_id();
                 let reply = self.datagram(DatagramBody::ListResponse(self.names_for(&user)), id, cx.now);
                 self.reply_to(source, reply, dialect, cx);
             }
@@ -259,9 +259,9 @@ impl LanPeers {
 
     /// Records a message id of a peer. Returns whether the message is new; a message without an id
     /// always is.
-    fn record_number(&mut self, user: &LanUserId, id: Option<u64>, cx: &mut Context) -> bool {
+    fn record_id(&mut self, user: &LanUserId, id: Option<u64>, cx: &mut Context) -> bool {
         let (Some(peer), Some(id)) = (self.peers.get_mut(user), id) else { return true };
-        let is_new = peer.insert_number(id);
+        let is_new = peer.insert_id(id);
         cx.counters.duplicates += u64::from(!is_new);
         is_new
     }
@@ -329,7 +329,7 @@ impl LanPeers {
 
     /// Sends a direct message to one peer.
     pub(super) fn send_direct(&self, to: LanUserId, text: String, cx: &mut Context) {
-        let id = cx.local.next_lan_id();
+        let id = cx.local.next_lan_message_id();
         let Some(peer) = self.peers.get(&to) else { return };
         let contact = peer.contact(&to);
         send(peer.addr, self.datagram(DatagramBody::Direct { to, text }, id, cx.now), peer.dialect, cx);
@@ -353,8 +353,8 @@ impl LanPeers {
     /// same host.
     pub(super) fn linked_mesh_peer(&self, peer: &LanPeer, links: &MeshLinks) -> Option<PeerId> {
         let id = peer.mesh_identity.peer?;
-        let is_there = !peer.is_mismatched && self.is_linked_from(id, peer.addr.ip(), links);
-        is_there.then_some(id)
+        let is_linked = !peer.is_mismatched && self.is_linked_from(id, peer.addr.ip(), links);
+        is_linked.then_some(id)
     }
 
     /// Whether the mesh peer is linked, with the link coming from this host.
@@ -369,13 +369,13 @@ impl LanPeers {
         &mut self,
         user: &LanUserId,
         source: IpAddr,
-        number: Option<u64>,
+        id: Option<u64>,
         sent_at: i64,
         links: &MeshLinks,
     ) {
         let is_valid_claim = self.config.is_valid_claim(user, source);
-        let Some(number) = number.filter(|_| is_valid_claim) else { return };
-        let announcement = LanAnnouncement { number, sent_at };
+        let Some(id) = id.filter(|_| is_valid_claim) else { return };
+        let announcement = LanAnnouncement { id, sent_at };
         let is_announced_by =
             |peer: &PeerId| self.is_linked_from(*peer, source, links) && announcement.is_by(*peer, user);
         let found = links.peers().find(is_announced_by);
@@ -399,14 +399,14 @@ impl LanPeers {
     /// again.
     fn replace_mesh_profile(&self, user: &LanUserId, profile: &PeerProfile, mesh: &mut MeshPeers) -> bool {
         let id = self.peers.get(user).and_then(|peer| self.linked_mesh_peer(peer, &mesh.links));
-        let Some(sender) = id.and_then(|id| mesh.tree.authors.get_mut(id)) else { return false };
-        sender.profile.replace(profile.clone()).as_ref() == Some(profile)
+        let Some(record) = id.and_then(|id| mesh.tree.authors.get_mut(id)) else { return false };
+        record.profile.replace(profile.clone()).as_ref() == Some(profile)
     }
 
     /// The names for a list reply: this peer, then the peers that sent a datagram most recently,
     /// without the requester.
-    fn names_for(&self, asker: &LanUserId) -> Vec<LanUserId> {
-        let mut others: Vec<_> = self.peers.iter().filter(|(user, _)| *user != asker).collect();
+    fn names_for(&self, requester: &LanUserId) -> Vec<LanUserId> {
+        let mut others: Vec<_> = self.peers.iter().filter(|(user, _)| *user != requester).collect();
         others.sort_by_key(|(_, peer)| Reverse(peer.last_seen_at));
         let others = others.into_iter().map(|(user, _)| user);
         [&self.config.user].into_iter().chain(others).take(MAX_NAMES_SENT).cloned().collect()

@@ -9,7 +9,7 @@ use crate::peer_id::PeerId;
 use rollcall_core::BootMs;
 
 /// Largest number of messages that wait for a `have` per link. At this number the `have` is sent at
-/// once. It fits into one message, whatever the authors and numbers are.
+/// once. It is small enough to fit into one mesh message for any authors and numbers.
 const MAX_PENDING_HAVES: usize = 512;
 /// Delay in milliseconds before announced chat is requested, because it may still arrive by the
 /// author's parent link.

@@ -35,7 +35,7 @@ pub(super) const LAN_PEER_TIMEOUT_MS: u64 = 300_000;
 /// Largest number of LAN peers in the table.
 pub(super) const MAX_LAN_PEERS: usize = 1_024;
 /// Number of message ids kept per LAN peer for deduplication.
-pub(super) const MAX_RECENT_NUMBERS: usize = 100;
+pub(super) const MAX_RECENT_IDS: usize = 100;
 /// Number of LAN replies to one source address in a burst.
 pub(super) const REPLY_BURST: u64 = 16;
 /// Number of LAN replies to one source address per second after the burst.

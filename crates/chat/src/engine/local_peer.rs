@@ -1,6 +1,6 @@
 //! The local peer: its configuration, its profile, and the sequence numbers of its messages.
 
-use super::chat_entry::lan_number;
+use super::chat_entry::lan_message_id;
 use super::config::EngineConfig;
 use super::event::Now;
 use crate::mesh::{MeshMessage, MessageBody};
@@ -47,9 +47,9 @@ impl LocalPeer {
     }
 
     /// Takes an id for a LAN message other than a post.
-    pub(super) fn next_lan_id(&mut self) -> u64 {
+    pub(super) fn next_lan_message_id(&mut self) -> u64 {
         self.next_control_number += 1;
-        lan_number(self.config.id, self.next_control_number, "")
+        lan_message_id(self.config.id, self.next_control_number, "")
     }
 
     /// Records a number that this peer used in an earlier run.

@@ -23,8 +23,8 @@ pub(super) struct MeshAuthor {
     pub(super) name: Option<Nickname>,
     pub(super) profile: Option<PeerProfile>,
     pub(super) last_seen_at: BootMs,
-    /// The link by which this author's chat arrives first. It is the parent in the author's
-    /// broadcast tree; the other links are pruned.
+    /// The link by which this author's chat is pushed eagerly: the parent in the author's broadcast
+    /// tree. The other links are pruned.
     pub(super) parent: Option<LinkId>,
 }
 

@@ -16,9 +16,9 @@ use crate::peer_id::PeerId;
 use crate::profile::PeerProfile;
 use rollcall_core::BootMs;
 
-/// Number of failures in a row at a configured address after which the user is notified that its
-/// peer accepts links and closes them at once. A single failure is normal if two peers dial each
-/// other at the same time.
+/// Number of failures in a row at a configured address before the user is notified. These are links
+/// that the peer accepted and closed without a message. A single one is normal if two peers dial
+/// each other at the same time.
 const FAILURES_BEFORE_NOTICE: u32 = 2;
 
 /// The links, and the broadcast trees on them.
@@ -138,8 +138,8 @@ impl MeshPeers {
         cx.counters.received.add(MessageKind::of(&message.body), 1);
         state.heartbeats.last_seen_at = cx.now.boot;
         let (peer, remote) = (state.peer, state.remote);
-        let is_from_neighbour = message.sender == peer;
-        if is_from_neighbour {
+        let is_from_linked_peer = message.sender == peer;
+        if is_from_linked_peer {
             state.format.text_times |= text_times;
             let is_first = !std::mem::replace(&mut state.is_confirmed, true);
             // For chat, the author's name is updated when the entry is handled.
@@ -160,8 +160,8 @@ impl MeshPeers {
             }
             // All other messages are between linked peers, and are valid only if the linked peer
             // itself is the sender.
-            body if is_from_neighbour => {
-                self.handle_neighbour_message(link, body, message.said_at, history, cx);
+            body if is_from_linked_peer => {
+                self.handle_control_message(link, body, message.said_at, history, cx);
                 None
             }
             _ => None,
@@ -169,7 +169,7 @@ impl MeshPeers {
     }
 
     /// Handles a control message of a linked peer.
-    fn handle_neighbour_message(
+    fn handle_control_message(
         &mut self,
         link: LinkId,
         body: MessageBody,
@@ -203,7 +203,7 @@ impl MeshPeers {
                 }
             }
             MessageBody::HistoryRequest(have) => {
-                self.tree.answer_history_request(link, &have, history, &mut self.links, cx)
+                self.tree.answer_history_request(link, &have, history, &mut self.links, cx);
             }
             MessageBody::Have(have) => self.tree.handle_have(link, have, &mut self.links, cx),
             MessageBody::Prune(author) => state.push.send.make_lazy(author),

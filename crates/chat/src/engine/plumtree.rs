@@ -292,9 +292,9 @@ impl Plumtree {
     ) {
         let is_useful = links.get(link).is_some_and(|state| state.push.receive.has_progress);
         for (author, ranges) in have {
-            // The request waits if the chat may still arrive by the parent link. It also waits if this
-            // link delivered nothing new lately: otherwise a peer that only claims to have chat would
-            // be asked at once again and again.
+            // The request waits if the chat may still arrive by the parent link. It also waits if
+            // this link delivered nothing new lately: otherwise a peer that only claims to have
+            // chat would be asked at once again and again.
             let may_arrive = !is_useful || self.parent_of(author, links).is_some();
             let request_at = if may_arrive { cx.now.boot.plus(REQUEST_DELAY_MS) } else { cx.now.boot };
             for range in ranges {
@@ -395,7 +395,7 @@ fn is_any_answer_open(links: &MeshLinks, now: Now) -> bool {
     links.iter().any(|(_, link)| link.push.send.has_open_answer(now.boot))
 }
 
-/// Takes the messages that each linked peer must be told of.
+/// Takes the pending `have` numbers of each link.
 fn take_pending_haves(links: &mut MeshLinks) -> Vec<(LinkId, Vec<(PeerId, u64)>)> {
     let pending = links.iter_mut().map(|(id, link)| (id, link.push.send.take_pending_haves()));
     pending.filter(|(_, numbers)| !numbers.is_empty()).collect()

@@ -236,7 +236,7 @@ fn a_history_request_fits_into_a_message_with_any_number_of_authors() {
     receive_chat(&mut harness, 2_000..2_600);
     harness.link(2, 60, None);
     let (have, length) = history_request(&harness.receive_heartbeat(2, 60)).expect("it asks");
-    assert!(have.len() > MAX_AUTHORS - 3 && have.values().all(|runs| runs.len() == 1), "{}", have.len());
+    assert!(have.len() > MAX_AUTHORS - 3 && have.values().all(|ranges| ranges.len() == 1), "{}", have.len());
     assert!(length.is_some_and(|length| length < MAX_MESSAGE_BYTES), "{length:?}");
 }
 
@@ -439,15 +439,15 @@ fn a_history_batch_fits_into_the_send_queue() {
         for action in &actions {
             match action {
                 Action::Send { message: MeshMessage { body: MessageBody::Chat(_), number, .. }, .. } => {
-                    numbers.push(*number)
+                    numbers.push(*number);
                 }
                 Action::Send { message: MeshMessage { body: MessageBody::HistoryEnd { more }, .. }, .. } => {
-                    end = Some(*more)
+                    end = Some(*more);
                 }
                 _ => {}
             }
         }
-        let first = have.get(&ME).map_or(numbers[0], |runs: &SeqRanges| runs[0].0);
+        let first = have.get(&ME).map_or(numbers[0], |ranges: &SeqRanges| ranges[0].0);
         have.insert(ME, vec![(first, *numbers.last().unwrap())]);
         parts.push(numbers.len());
         if end == Some(false) {

@@ -201,7 +201,7 @@ fn read_profile(fields: &Fields<'_>) -> DatagramBody {
     let avatar = fields.get("AVATAR_DATA").filter(|data| !data.is_empty()).map(Avatar::from_base64);
     let (avatar, refused) = match avatar {
         Some(Ok(avatar)) => (Some(avatar), None),
-        Some(Err(why)) => (None, Some(why)),
+        Some(Err(reason)) => (None, Some(reason)),
         None => (None, None),
     };
     DatagramBody::Profile { profile: PeerProfile::new(text("DISPLAY_NAME"), text("STATUS"), avatar), refused }

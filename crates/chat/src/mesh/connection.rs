@@ -85,7 +85,7 @@ impl MeshConnection {
         let (reader, writer) = self.stream.into_split();
         let mut reading = std::pin::pin!(read_messages(reader, self.framer, link, events, io_counters));
         select! {
-            why = &mut reading => why,
+            reason = &mut reading => reason,
             written = write_queue(writer, &queue, io_counters) => match written {
                 // When the other end closes too, it has received everything.
                 Ok(_open) => timeout(CLOSE_TIMEOUT, reading).await.unwrap_or_else(|_| "closed by this peer".to_owned()),

@@ -15,9 +15,9 @@ pub(crate) enum ConnectionEvent {
     /// The greetings were exchanged; the link is ready.
     Connected { link: LinkId, peer: PeerId, dialled: Option<PeerEndpoint>, remote: IpAddr, queue: SendQueue },
     /// Dialling or the exchange of greetings failed.
-    DialFailed { endpoint: PeerEndpoint, why: String },
+    DialFailed { endpoint: PeerEndpoint, reason: String },
     /// Messages were received, not parsed yet.
     Messages { link: LinkId, messages: Vec<Bytes> },
     /// The connection ended.
-    Disconnected { link: LinkId, why: String },
+    Disconnected { link: LinkId, reason: String },
 }

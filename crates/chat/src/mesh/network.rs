@@ -87,7 +87,8 @@ impl MeshNetwork {
             match dialled {
                 Ok((link, peer, remote)) => network.serve(link, peer, Some(endpoint), remote).await,
                 Err(error) => {
-                    let _ = network.events.send(ConnectionEvent::DialFailed { endpoint, why: error.to_string() }).await;
+                    let _ =
+                        network.events.send(ConnectionEvent::DialFailed { endpoint, reason: error.to_string() }).await;
                 }
             }
         });
@@ -111,7 +112,7 @@ impl MeshNetwork {
         if self.events.send(connected).await.is_err() {
             return;
         }
-        let why = link.run(id, queue, self.events.clone(), &self.io_counters).await;
-        let _ = self.events.send(ConnectionEvent::Disconnected { link: id, why }).await;
+        let reason = link.run(id, queue, self.events.clone(), &self.io_counters).await;
+        let _ = self.events.send(ConnectionEvent::Disconnected { link: id, reason }).await;
     }
 }

@@ -284,12 +284,15 @@ async fn wrong_passwords_are_throttled_before_hashing_and_tokens_are_not_throttl
     ] {
         assert!(matches!(rejected, Some(AuthError::TooManyAttempts { wait_ms: 1000 })), "{rejected:?}");
     }
-    assert_eq!(memory.faults().calls(), before + 1, "only the registration reads, to find whether it is the same");
+    assert_eq!(memory.faults().calls(), before + 1, "only the registration reads the profile, to compare it");
     assert!(heartbeat(&registry, &issued_token).await.is_ok());
     let elsewhere = Caller { from: [10, 0, 0, 10].into(), ..now() };
     assert!(registry.login(&name("alice"), password("secret"), elsewhere).await.is_ok());
     assert!(registry.login(&name("alice"), password("secret"), caller(BootMs(1000))).await.is_ok());
-    assert!(registry.login(&name("alice"), password("secret"), now()).await.is_ok(), "the right one cleared it");
+    assert!(
+        registry.login(&name("alice"), password("secret"), now()).await.is_ok(),
+        "the correct password cleared the count"
+    );
 }
 
 #[tokio::test]

@@ -149,12 +149,12 @@ mod tests {
     use crate::registry::testing::{encoded_image, png_chunk, png_with};
     use rollcall_core::ImageKind;
 
-    fn store(bytes: &[u8]) -> Result<(), ImageRejection> {
+    fn decode_png(bytes: &[u8]) -> Result<(), ImageRejection> {
         decode(bytes, ImageKind::Png)
     }
 
     /// Compressed zeros; they expand by a factor of a thousand.
-    fn packed_zeros(length: usize) -> Vec<u8> {
+    fn compressed_zeros(length: usize) -> Vec<u8> {
         fdeflate::compress_to_vec(&vec![0; length])
     }
 
@@ -167,7 +167,7 @@ mod tests {
 
     #[track_caller]
     fn assert_unpacks_to_too_much(bytes: &[u8]) {
-        match store(bytes) {
+        match decode_png(bytes) {
             Err(ImageRejection::Corrupt(why)) if why.contains("unpack to more than") => {}
             other => panic!("{other:?}"),
         }
@@ -177,14 +177,14 @@ mod tests {
     fn pixels_decompress_to_the_size_in_the_header_and_at_most_one_row_more() {
         // 8 rows of 8 pixels, with one byte before each row.
         for length in [72, 73, 81] {
-            assert_eq!(store(&grey(&packed_zeros(length), 0)), Ok(()), "{length}");
+            assert_eq!(decode_png(&grey(&compressed_zeros(length), 0)), Ok(()), "{length}");
         }
-        assert_unpacks_to_too_much(&grey(&packed_zeros(82), 0));
-        assert_unpacks_to_too_much(&grey(&packed_zeros(16 << 20), 0));
-        assert!(matches!(store(&grey(&packed_zeros(60), 0)), Err(ImageRejection::Corrupt(_))));
+        assert_unpacks_to_too_much(&grey(&compressed_zeros(82), 0));
+        assert_unpacks_to_too_much(&grey(&compressed_zeros(16 << 20), 0));
+        assert!(matches!(decode_png(&grey(&compressed_zeros(60), 0)), Err(ImageRejection::Corrupt(_))));
         // The interlaced image has 15 rows in all its passes.
-        assert_eq!(store(&grey(&packed_zeros(64 + 15), 1)), Ok(()));
-        assert_unpacks_to_too_much(&grey(&packed_zeros(64 + 15 + 10), 1));
+        assert_eq!(decode_png(&grey(&compressed_zeros(64 + 15), 1)), Ok(()));
+        assert_unpacks_to_too_much(&grey(&compressed_zeros(64 + 15 + 10), 1));
     }
 
     #[test]
@@ -192,20 +192,20 @@ mod tests {
         let heads: [([u8; 4], &[u8]); 3] =
             [(*b"zTXt", b"Comment\0\0"), (*b"iCCP", b"profile\0\0"), (*b"iTXt", b"Comment\0\x01\0en\0Comment\0")];
         for (name, header) in heads {
-            let with = |length: usize| png_chunk(name, &[header, &packed_zeros(length)].concat());
+            let with = |length: usize| png_chunk(name, &[header, &compressed_zeros(length)].concat());
             assert_unpacks_to_too_much(&png_with(&with(16 << 20)));
             assert_unpacks_to_too_much(&png_with(&with(MAX_METADATA_BYTES + 1)));
             if name == *b"zTXt" {
-                assert_eq!(store(&png_with(&with(MAX_METADATA_BYTES))), Ok(()));
+                assert_eq!(decode_png(&png_with(&with(MAX_METADATA_BYTES))), Ok(()));
                 let half = with(MAX_METADATA_BYTES / 2);
-                assert_eq!(store(&png_with(&half.repeat(2))), Ok(()));
+                assert_eq!(decode_png(&png_with(&half.repeat(2))), Ok(()));
                 assert_unpacks_to_too_much(&png_with(&half.repeat(3)));
             }
             let torn = png_chunk(name, &[header, b"no zlib"].concat());
-            assert!(matches!(store(&png_with(&torn)), Err(ImageRejection::Corrupt(_))), "{name:?}");
+            assert!(matches!(decode_png(&png_with(&torn)), Err(ImageRejection::Corrupt(_))), "{name:?}");
         }
         let plain = png_chunk(*b"iTXt", b"Comment\0\0\0en\0Comment\0text");
-        assert_eq!(store(&png_with(&[plain, png_chunk(*b"tEXt", b"Comment\0text")].concat())), Ok(()));
+        assert_eq!(decode_png(&png_with(&[plain, png_chunk(*b"tEXt", b"Comment\0text")].concat())), Ok(()));
     }
 
     #[test]
@@ -217,8 +217,11 @@ mod tests {
         let still = encoded_image(ImageFormat::Png, 8, 8);
         let (header, end) = still.split_at(still.len() - 12);
         let frames = [png_chunk(*b"fcTL", &frame), png_chunk(*b"fdAT", b"\0\0\0\x01garbage")].concat();
-        assert_eq!(store(&[header, &frames, end].concat()), Err(ImageRejection::Animated));
-        assert_eq!(store(&png_with(&png_chunk(*b"acTL", &[0, 0, 0, 2, 0, 0, 0, 0]))), Err(ImageRejection::Animated));
+        assert_eq!(decode_png(&[header, &frames, end].concat()), Err(ImageRejection::Animated));
+        assert_eq!(
+            decode_png(&png_with(&png_chunk(*b"acTL", &[0, 0, 0, 2, 0, 0, 0, 0]))),
+            Err(ImageRejection::Animated)
+        );
     }
 
     #[test]
@@ -227,7 +230,7 @@ mod tests {
         let side = 100_000_u32.to_be_bytes();
         let header = png_chunk(*b"IHDR", &[&side[..], &side, &[8, 2, 0, 0, 0]].concat());
         let bomb = [b"\x89PNG\r\n\x1a\n", &header[..]].concat();
-        assert_eq!(store(&bomb), Err(ImageRejection::Dimensions { width: 100_000, height: 100_000 }));
+        assert_eq!(decode_png(&bomb), Err(ImageRejection::Dimensions { width: 100_000, height: 100_000 }));
     }
 
     #[test]
@@ -243,7 +246,7 @@ mod tests {
             let mut png = Vec::new();
             let pixels = vec![7; 127 * 128 * bytes_per_pixel];
             image::codecs::png::PngEncoder::new(&mut png).write_image(&pixels, 127, 128, colour).unwrap();
-            assert_eq!(store(&png), Ok(()), "{colour:?}");
+            assert_eq!(decode_png(&png), Ok(()), "{colour:?}");
         }
     }
 }

@@ -69,7 +69,7 @@ fn check(message: &MeshMessage, length: usize, text_times: bool) {
             assert!(profile.avatar.as_ref().is_none_or(|avatar| avatar.size() <= MAX_AVATAR_BYTES));
         }
         MessageBody::HistoryRequest(have) | MessageBody::Have(have) => {
-            assert!(have.len() <= MAX_ASKED && have.values().all(|runs| runs.len() <= MAX_ASKED));
+            assert!(have.len() <= MAX_ASKED && have.values().all(|ranges| ranges.len() <= MAX_ASKED));
         }
         MessageBody::Heartbeat { .. } | MessageBody::HistoryEnd { .. } | MessageBody::Prune(_) => {}
         MessageBody::Unknown => return,
@@ -84,7 +84,7 @@ fn check(message: &MeshMessage, length: usize, text_times: bool) {
     assert_eq!(&again, message, "{bytes:?}");
 }
 
-/// The messages and the end of a stream are the same, whatever the sizes of its pieces are.
+/// The sizes of the pieces of a stream do not change its messages or its end.
 fn split(stream: &[u8], rng: &mut SmallRng, counts: &mut FuzzCounts) -> Vec<(MeshMessage, bool)> {
     let whole = feed(stream, |_| usize::MAX);
     let each = feed(stream, |_| 1);

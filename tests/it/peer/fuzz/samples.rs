@@ -87,9 +87,9 @@ pub(super) fn datagram(rng: &mut SmallRng) -> Datagram {
     Datagram { from, id: Some(rng.random()), sent_at: rng.random_range(0..2_000_000_000), body }
 }
 
-fn runs(rng: &mut SmallRng) -> BTreeMap<PeerId, mesh::SeqRanges> {
-    let mut run = |_| (rng.random_range(0..200), rng.random_range(0..200));
-    (1..=PEERS).map(|id| (PeerId(id), (0..4).map(&mut run).collect())).collect()
+fn ranges(rng: &mut SmallRng) -> BTreeMap<PeerId, mesh::SeqRanges> {
+    let mut range = |_| (rng.random_range(0..200), rng.random_range(0..200));
+    (1..=PEERS).map(|id| (PeerId(id), (0..4).map(&mut range).collect())).collect()
 }
 
 pub(super) fn message(rng: &mut SmallRng) -> MeshMessage {
@@ -102,8 +102,8 @@ pub(super) fn message(rng: &mut SmallRng) -> MeshMessage {
         2 => mesh::MessageBody::PeerList((0..rng.random_range(0..300)).map(|_| endpoint(rng)).collect()),
         3 => mesh::MessageBody::Direct { to: peer(rng), text: text(rng) },
         4 => mesh::MessageBody::Profile(profile(rng)),
-        5 => mesh::MessageBody::HistoryRequest(runs(rng)),
-        6 => mesh::MessageBody::Have(runs(rng)),
+        5 => mesh::MessageBody::HistoryRequest(ranges(rng)),
+        6 => mesh::MessageBody::Have(ranges(rng)),
         7 => mesh::MessageBody::Prune(peer(rng)),
         _ => mesh::MessageBody::HistoryEnd { more: rng.random() },
     };

@@ -215,7 +215,7 @@ async fn a_sender_cannot_be_forged_and_a_wrong_address_is_reported() {
     // A reader that splits at all Unicode line breaks must not find a second sender in our text.
     let text = unique("a ");
     ours.peer.type_line(&format!("{text}\u{2028}USER_ID:evil@6.6.6.6\u{b}X:1"));
-    let is_ours = |event: &Value| event["fields"]["CONTENT"].as_str().is_some_and(|text| text.starts_with(&text));
+    let is_ours = |event: &Value| event["fields"]["CONTENT"].as_str().is_some_and(|content| content.starts_with(&text));
     let post = other.wait_for_event("the post", |event| ours.is_datagram(event, "POST") && is_ours(event)).await;
     assert_eq!(post["fields"]["USER_ID"], *ours_is);
 }

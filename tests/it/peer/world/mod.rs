@@ -35,7 +35,7 @@ pub(crate) struct NetworkConditions {
 #[derive(Clone, Debug)]
 pub(crate) enum SimEvent {
     /// The timer of a host's engine.
-    Wake,
+    TimerFired,
     /// An event for a host's engine.
     Deliver(Box<Event>),
 }
@@ -52,6 +52,7 @@ pub(crate) struct Host {
     run: u32,
 }
 
+/// The network, its hosts and the scheduled events.
 pub(crate) struct World {
     pub(crate) now_ms: u64,
     pub(crate) hosts: Vec<Host>,
@@ -188,7 +189,7 @@ impl World {
         // busy.
         assert!(!is_idle || !is_timer || wake_at.0 > self.now_ms, "h{host} spins at {} ms", self.now_ms);
         if wake_at != BootMs::NEVER {
-            self.schedule(wake_at.0.max(self.now_ms + 1), host, SimEvent::Wake);
+            self.schedule(wake_at.0.max(self.now_ms + 1), host, SimEvent::TimerFired);
         }
     }
 
@@ -277,8 +278,8 @@ impl World {
             }
             match sim_event {
                 // A timer that an earlier event made obsolete.
-                SimEvent::Wake if self.is_up(host) && self.engine(host).wake_at().0 > self.now_ms => {}
-                SimEvent::Wake => self.feed(host, Event::TimerFired),
+                SimEvent::TimerFired if self.is_up(host) && self.engine(host).wake_at().0 > self.now_ms => {}
+                SimEvent::TimerFired => self.feed(host, Event::TimerFired),
                 SimEvent::Deliver(event) => self.deliver(host, *event),
             }
         }

@@ -175,7 +175,7 @@ fn a_post_on_both_transports_is_shown_once_and_identifies_the_peer() {
         let mut harness = Harness::new(lan_config());
         harness.link(1, 60, None);
         harness.receive_heartbeat(1, 60);
-        let id = lan_number(PeerId(60), 7, "hi 7");
+        let id = lan_message_id(PeerId(60), 7, "hi 7");
         let datagram = Datagram { from: LanUserId::parse("bob@10.0.0.2"), id: Some(id), sent_at: 5, body: post(7) };
         let on_lan = Event::DatagramReceived {
             source: "10.0.0.2:8200".parse().unwrap(),
@@ -205,7 +205,7 @@ fn a_post_on_both_transports_is_shown_once_and_identifies_the_peer() {
 
 #[test]
 fn a_stored_post_of_the_lan_is_not_shown_again_when_it_arrives_on_the_mesh() {
-    let lan_id = lan_number(PeerId(60), 7, "hi");
+    let lan_id = lan_message_id(PeerId(60), 7, "hi");
     let author = Author::Lan("bob@10.0.0.2".into());
     let stored = ChatEntry { author, name: None, number: lan_id, said_at: 5, text: "hi".into() };
     let mut harness = Harness { engine: Engine::new(config(), vec![stored], at(0)), now: 0 };
@@ -222,7 +222,7 @@ fn a_stored_post_of_the_lan_is_not_shown_again_when_it_arrives_on_the_mesh() {
 fn a_text_cannot_be_suppressed_by_using_its_number_for_another_text() {
     let mut harness = Harness::new(lan_config());
     harness.link(1, 60, None);
-    let id = lan_number(PeerId(60), 7, "the truth");
+    let id = lan_message_id(PeerId(60), 7, "the truth");
     let body = lan::DatagramBody::Post("a lie".into());
     let datagram = Datagram { from: LanUserId::parse("eve@10.0.0.3"), id: Some(id), sent_at: 5, body };
     let from = "10.0.0.3:8200".parse().unwrap();
@@ -313,7 +313,7 @@ fn a_claim_alone_does_not_make_a_peer_the_same_contact_as_another() {
     let bob = LanUserId::parse("bob@10.0.0.2").unwrap();
     let claim = |sent_at| Datagram {
         from: Some(bob.clone()),
-        id: Some(cross_transport::announcement_number(PeerId(60), &bob, sent_at)),
+        id: Some(cross_transport::announcement_id(PeerId(60), &bob, sent_at)),
         sent_at,
         body: lan::DatagramBody::Discovery { port: 8200 },
     };
@@ -329,7 +329,7 @@ fn a_claim_alone_does_not_make_a_peer_the_same_contact_as_another() {
     harness.link_bob();
     harness.receive(1, 60, 7, chat("hi"));
     let body = lan::DatagramBody::Post("hi".into());
-    let post = Datagram { from: Some(bob.clone()), id: Some(lan_number(PeerId(60), 7, "hi")), sent_at: 5, body };
+    let post = Datagram { from: Some(bob.clone()), id: Some(lan_message_id(PeerId(60), 7, "hi")), sent_at: 5, body };
     harness.feed(datagram_from("10.0.0.2:8200", post));
     assert_eq!(harness.transport_of_direct_to_bob(), None);
 }

@@ -56,7 +56,7 @@ fn pruned_links(actions: &Actions) -> Vec<(u64, PeerId)> {
 }
 
 fn haves(actions: &Actions) -> Vec<(u64, BTreeMap<PeerId, SeqRanges>)> {
-    sent(actions, |body| if let MessageBody::Have(runs) = body { Some(runs.clone()) } else { None })
+    sent(actions, |body| if let MessageBody::Have(ranges) = body { Some(ranges.clone()) } else { None })
 }
 
 fn history_requests(actions: &Actions) -> Vec<u64> {
@@ -236,7 +236,7 @@ fn a_history_request_names_all_ranges_of_an_author_with_missing_chat() {
         sent(&actions, |body| if let MessageBody::HistoryRequest(have) = body { Some(have.clone()) } else { None });
     assert_eq!(have[0].1[&PeerId(70)].len(), 30);
     let others = have[0].1.iter().filter(|(author, _)| **author != PeerId(70));
-    assert!(others.clone().count() > 490 && others.clone().all(|(_, runs)| runs.len() == 1));
+    assert!(others.clone().count() > 490 && others.clone().all(|(_, ranges)| ranges.len() == 1));
 }
 
 #[test]
@@ -402,9 +402,9 @@ fn pending_announcements_are_bounded() {
         harness.receive_control(3, MessageBody::Prune(PeerId(u128::MAX - author)));
     }
     let longest = (0..512).map(|author| haves(&harness.receive(1, u128::MAX - author, u64::MAX - 1, chat("hi"))));
-    let (_, runs) = longest.flatten().find(|(link, _)| *link == 3).expect("a have message");
+    let (_, ranges) = longest.flatten().find(|(link, _)| *link == 3).expect("a have message");
     let message =
-        MeshMessage { sender: ME, number: u64::MAX, said_at: i64::MIN, name: None, body: MessageBody::Have(runs) };
+        MeshMessage { sender: ME, number: u64::MAX, said_at: i64::MIN, name: None, body: MessageBody::Have(ranges) };
     let format = MessageFormat { extended: true, text_times: true };
     assert_eq!(message.body, message.write(format).and_then(|bytes| MeshMessage::read(&bytes)).unwrap().0.body);
     harness.receive_control(3, MessageBody::Prune(PeerId(70)));
