@@ -65,8 +65,8 @@ impl<S: Send + Sync> FromRequestParts<S> for PageParams {
 }
 
 fn parse_limit(text: &str) -> Result<NonZeroUsize, ApiError> {
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    digits.then(|| text.parse().ok()).flatten().ok_or_else(|| ApiError::InvalidField {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().ok()).flatten().ok_or_else(|| ApiError::InvalidField {
         field: "limit",
         found: quoted(text),
         expected: "a whole number from 1",

@@ -49,9 +49,9 @@ impl SlowReadTimeout {
         loop {
             // It cannot fail, because `self` holds the sending end.
             let _ = reading.wait_for(|is_reading| *is_reading).await;
-            let ended =
+            let while_progressing =
                 async { while timeout(SLOW_READ_WINDOW, reading.changed()).await.is_ok() && *reading.borrow() {} };
-            let _ = timeout(MAX_RESPONSE_TIME, ended).await;
+            let _ = timeout(MAX_RESPONSE_TIME, while_progressing).await;
             if *self.0.borrow() {
                 return;
             }

@@ -6,7 +6,7 @@ use std::fmt;
 use rollcall_core::{BootMs, Term};
 
 /// The cursor of a client that has no list yet. Clients may write it themselves.
-const NOTHING_YET: &str = "0";
+const INITIAL: &str = "0";
 
 /// The leader whose list has versions. A term has one leader. The start time of the process tells
 /// apart the terms of a cluster whose data was deleted in between.
@@ -39,10 +39,10 @@ pub(in crate::http) enum ClientCursor {
 impl ClientCursor {
     /// Parses a cursor. `None` if no leader can have created it.
     pub(in crate::http) fn parse(text: &str) -> Option<Self> {
-        if text == NOTHING_YET {
+        if text == INITIAL {
             return Some(Self::Initial);
         }
-        let mut parts = text.split('-').map(number);
+        let mut parts = text.split('-').map(parse_hex);
         let (term, started_at, version) = (parts.next()??, parts.next()??, parts.next()??);
         let source = ListSource { term: Term(term), started_at: BootMs(started_at) };
         parts.next().is_none().then_some(Self::At(ListCursor { source, version }))
@@ -58,9 +58,9 @@ impl ClientCursor {
 }
 
 /// Hexadecimal digits only. The standard parser would also accept a sign.
-fn number(text: &str) -> Option<u64> {
-    let digits = text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    digits.then(|| u64::from_str_radix(text, 16).ok()).flatten()
+fn parse_hex(text: &str) -> Option<u64> {
+    let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hex.then(|| u64::from_str_radix(text, 16).ok()).flatten()
 }
 
 impl fmt::Display for ListCursor {

@@ -61,9 +61,9 @@ impl<S: Send + Sync> FromRequestParts<S> for SinceParam {
 /// Parses whole seconds, and limits them to [`MAX_LONG_POLL_WAIT`]. `None` if the text has other
 /// characters than digits.
 pub(in crate::http) fn parse_wait(text: &str) -> Option<Duration> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     // A number too large for the type is larger than the limit.
-    digits.then(|| text.parse().map_or(MAX_LONG_POLL_WAIT, Duration::from_secs).min(MAX_LONG_POLL_WAIT))
+    is_number.then(|| text.parse().map_or(MAX_LONG_POLL_WAIT, Duration::from_secs).min(MAX_LONG_POLL_WAIT))
 }
 
 #[cfg(test)]

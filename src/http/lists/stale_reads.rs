@@ -44,19 +44,16 @@ pub(in crate::http) async fn stale_or_leader(
 fn is_stale_read(uri: &Uri) -> Result<bool, ApiError> {
     let Ok(Query(pairs)) = Query::<Vec<(String, String)>>::try_from_uri(uri) else { return Ok(false) };
     let mut given = pairs.iter().filter(|(name, _)| name == "stale").map(|(_, value)| value.as_str());
-    let expected = match (given.next(), given.next()) {
+    let stale = match (given.next(), given.next()) {
         (None | Some("0" | "false"), None) => Ok(false),
         (Some("" | "1" | "true"), None) => Ok(true),
         (Some(other), None) => Err(quoted(other)),
         (_, Some(_)) => Err("given more than once".to_owned()),
     };
-    let expected = expected.map_err(|found| ApiError::InvalidField {
-        field: "stale",
-        found,
-        expected: "\"true\" or \"false\"",
-    })?;
+    let stale =
+        stale.map_err(|found| ApiError::InvalidField { field: "stale", found, expected: "\"true\" or \"false\"" })?;
     let asks_for_changes = pairs.iter().any(|(name, _)| matches!(name.as_str(), "since" | "wait"));
-    Ok(expected && !asks_for_changes)
+    Ok(stale && !asks_for_changes)
 }
 
 async fn respond_stale(app: &SharedApp, lists: &ListService, request: Request) -> Result<Response, ApiError> {
