@@ -1,7 +1,7 @@
 //! Names of source files and of tests on the pages: each exists, so that a reader can find it by
 //! search.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -54,17 +54,31 @@ fn is_rust(path: &str) -> bool {
     Path::new(path).extension().is_some_and(|extension| extension == "rs")
 }
 
-/// Names of functions in test sources, unit tests included.
-fn functions() -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    for file in files().iter().filter(|file| is_rust(file)) {
-        let text = fs::read_to_string(root().join(file)).expect("readable");
+/// Functions by name, each with the files that define it.
+fn functions() -> BTreeMap<String, Vec<String>> {
+    let mut functions: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for file in files().into_iter().filter(|file| is_rust(file)) {
+        let text = fs::read_to_string(root().join(&file)).expect("readable");
         for line in text.lines() {
             let Some((_, rest)) = line.split_once("fn ") else { continue };
-            names.insert(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
+            let name = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            functions.entry(name).or_default().push(file.clone());
         }
     }
-    names
+    functions
+}
+
+/// Whether a word names a test: a path of modules, or a name of at least five words.
+fn names_a_test(word: &str) -> bool {
+    let is_path = word.contains("::") && word.rsplit("::").next().is_some_and(|name| name.contains('_'));
+    let plain = word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || ['_', ':'].contains(&c));
+    plain && (is_path || word.matches('_').count() >= 4)
+}
+
+/// Whether the file has these modules in its path.
+fn is_in_modules(file: &str, modules: &[&str]) -> bool {
+    let stem = file.trim_end_matches(".rs");
+    modules.iter().all(|module| stem.split('/').any(|part| part == *module))
 }
 
 #[test]
@@ -89,7 +103,7 @@ fn every_file_that_a_page_for_engineers_names_exists() {
     assert!(wrong.is_empty(), "there are no such files:\n{}", wrong.join("\n"));
 }
 
-/// A name of a test is a whole sentence: it has at least five words.
+/// A test is found by its full name, and in the module that the page says.
 #[test]
 fn every_test_that_a_page_names_exists() {
     let functions = functions();
@@ -98,18 +112,18 @@ fn every_test_that_a_page_names_exists() {
         for (number, line) in page(path).prose() {
             assert!(
                 !codes(line).any(|word| word.contains('…')),
-                "{path}:{number}: a name that is cut cannot be searched"
+                "{path}:{number}: a shortened name cannot be searched"
             );
-            for word in codes(line) {
-                let name = word.rsplit("::").next().unwrap_or(word);
-                let is_sentence = name.matches('_').count() >= 4
-                    && name.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit());
-                if !is_sentence {
-                    continue;
-                }
+            for word in codes(line).filter(|word| names_a_test(word)) {
+                let mut modules: Vec<&str> = word.split("::").collect();
+                let name = modules.pop().expect("a word is not empty");
                 named += 1;
-                if !functions.contains(name) {
-                    wrong.push(format!("{path}:{number}: {name}"));
+                let is_module =
+                    files().iter().any(|file| is_in_modules(file, &modules) && is_in_modules(file, &[name]));
+                let found =
+                    functions.get(name).is_some_and(|files| files.iter().any(|file| is_in_modules(file, &modules)));
+                if !found && !is_module {
+                    wrong.push(format!("{path}:{number}: {word}"));
                 }
             }
         }
