@@ -83,12 +83,12 @@ impl Client {
         self.requests.known.leader()
     }
 
-    /// Searches for the current leader, and returns its base URL.
+    /// Searches for the current leader, and returns its base URL; `None` if no node names one.
     pub async fn find_leader(&self) -> Option<String> {
         leader_search::find_leader(&self.requests.nodes, &self.requests.known).await.leader
     }
 
-    /// Adds the nodes that a known node names.
+    /// Requests the list of nodes from the known nodes, and adds those of the first response.
     pub async fn learn_nodes(&self) {
         leader_search::learn_nodes(&self.requests.nodes, &self.requests.known).await;
     }
@@ -102,15 +102,15 @@ impl Client {
     /// Requests the health of the node at `base`, without retries.
     ///
     /// # Errors
-    /// [`ClientError`] if there is no response, or not that of a node.
+    /// [`ClientError`] if no response arrives, or if it is not the response of a node.
     pub async fn health(&self, base: &str) -> Result<Health, ClientError> {
         self.requests.nodes.health(base).await
     }
 
-    /// Requests all nodes, as the node at `base` knows them, without retries.
+    /// Requests the list of all nodes from the node at `base`, without retries.
     ///
     /// # Errors
-    /// [`ClientError`] if there is no response, or not that of a node.
+    /// [`ClientError`] if no response arrives, or if it is not the response of a node.
     pub async fn cluster(&self, base: &str) -> Result<Cluster, ClientError> {
         self.requests.nodes.cluster(base).await
     }
@@ -150,8 +150,8 @@ impl Client {
 
     /// Changes a password.
     ///
-    /// If the response is lost, the client tries to log in with the new password. Only if that
-    /// fails, it sends the change again.
+    /// If the response is lost, the client tries to log in with the new password. If the registry
+    /// rejects the new password, the client sends the change again.
     ///
     /// # Errors
     /// As [`Self::log_in`].
@@ -181,7 +181,7 @@ impl Client {
         }
     }
 
-    /// Sends a heartbeat of a user, with a new address or without one.
+    /// Sends a heartbeat of a user. Without `addr`, the user keeps the last known address.
     ///
     /// # Errors
     /// [`ClientError::Rejected`] with code `user_not_registered` for an unknown user. Otherwise see
@@ -231,7 +231,8 @@ impl Client {
         images::images(&self.requests, user).await
     }
 
-    /// Requests an image; `None` if its entity tag is `known`, because the caller has it already.
+    /// Requests an image. `None` if its entity tag equals `known`: the caller already has the
+    /// image.
     ///
     /// # Errors
     /// [`ClientError::Rejected`] with code `image_not_found`. Otherwise see [`ClientError`].
@@ -244,7 +245,7 @@ impl Client {
         images::image(&self.requests, user, image, known).await
     }
 
-    /// Starts uploads of images of one user.
+    /// Starts a series of image uploads for one user.
     ///
     /// # Errors
     /// [`ClientError::Rejected`] with code `user_not_registered` for an unknown user. Otherwise see

@@ -8,10 +8,10 @@ use serde::Serialize;
 use super::ClientError;
 use rollcall_core::api::Accepted;
 
-/// Shortest delay that a server can suggest. With a shorter one, a client would only send
-/// heartbeats.
+/// Shortest suggested delay that a client follows. With a shorter one, it would send heartbeats
+/// without a pause.
 const MIN_SUGGESTED: Duration = Duration::from_millis(100);
-/// Longest delay that a server can suggest. A longer one is an error of the server.
+/// Longest suggested delay that a client follows. A longer one is an error of the server.
 const MAX_SUGGESTED: Duration = Duration::from_hours(1);
 
 /// Time between two heartbeats.
@@ -33,7 +33,7 @@ impl HeartbeatInterval {
         }
     }
 
-    /// Whether a client with this interval goes offline between two heartbeats.
+    /// Whether a client with this interval goes offline before its next heartbeat.
     #[must_use]
     pub fn exceeds_ttl(self, accepted: &Accepted) -> bool {
         self.delay(accepted) >= Duration::from_millis(accepted.ttl_ms)
@@ -167,7 +167,7 @@ mod tests {
         tracker.on_accepted(&accepted(message), Some(leader.to_owned()), now_ms)
     }
 
-    fn refused(status: u16) -> ClientError {
+    fn rejected(status: u16) -> ClientError {
         ClientError::Rejected { status, code: String::new(), message: "m".into() }
     }
 
@@ -178,8 +178,8 @@ mod tests {
         assert_eq!(HeartbeatInterval::Fixed(Duration::from_secs(5)).delay(&accepted), Duration::from_secs(5));
         assert!(!HeartbeatInterval::Fixed(Duration::from_secs(29)).exceeds_ttl(&accepted));
         assert!(HeartbeatInterval::Fixed(Duration::from_secs(30)).exceeds_ttl(&accepted));
-        let hasty = Accepted { next_heartbeat_ms: 0, ..accepted };
-        assert_eq!(HeartbeatInterval::Suggested.delay(&hasty), MIN_SUGGESTED);
+        let too_short = Accepted { next_heartbeat_ms: 0, ..accepted };
+        assert_eq!(HeartbeatInterval::Suggested.delay(&too_short), MIN_SUGGESTED);
     }
 
     #[test]
@@ -192,20 +192,20 @@ mod tests {
         assert_eq!(take(&mut tracker, "at a", "l2", 20), [changed]);
         assert_eq!(take(&mut tracker, "at b", "l2", 30), [HeartbeatEvent::Moved { message: "at b".into() }]);
         assert_eq!(
-            tracker.on_failed(&refused(500)),
+            tracker.on_failed(&rejected(500)),
             AfterFailure::Retry(Some(HeartbeatEvent::Unreachable { message: "m".into() }))
         );
-        assert_eq!(tracker.on_failed(&refused(429)), AfterFailure::Retry(None));
+        assert_eq!(tracker.on_failed(&rejected(429)), AfterFailure::Retry(None));
         assert_eq!(take(&mut tracker, "at b", "l2", 4030), [HeartbeatEvent::Recovered { after_ms: 4000 }]);
     }
 
     #[test]
     fn a_rejection_stops_the_heartbeats_and_so_does_a_failure_of_the_first_one() {
-        assert_eq!(HeartbeatTracker::default().on_failed(&refused(500)), AfterFailure::Stop);
+        assert_eq!(HeartbeatTracker::default().on_failed(&rejected(500)), AfterFailure::Stop);
         let mut tracker = HeartbeatTracker::default();
         take(&mut tracker, "m", "l", 0);
         for status in [400, 401, 404, 409] {
-            assert_eq!(tracker.on_failed(&refused(status)), AfterFailure::Stop, "{status}");
+            assert_eq!(tracker.on_failed(&rejected(status)), AfterFailure::Stop, "{status}");
         }
     }
 }

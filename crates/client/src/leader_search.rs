@@ -6,13 +6,14 @@ use super::ClientError;
 use super::node_client::NodeClient;
 use super::node_list::{NodeList, choose_leader};
 
-/// Result of one search.
+/// Result of one search. A search that finds the leader does not wait for the other nodes, so the
+/// lists may be incomplete.
 pub(super) struct LeaderSearch {
     /// Base URL of the leader.
     pub(super) leader: Option<String>,
-    /// Base URLs of the nodes that answered.
+    /// Base URLs of the nodes that responded.
     pub(super) healthy: Vec<String>,
-    /// Errors of the nodes that did not.
+    /// Errors of the nodes that failed to respond.
     pub(super) failures: Vec<ClientError>,
 }
 
@@ -34,15 +35,15 @@ pub(super) async fn find_leader(nodes: &NodeClient, known: &NodeList) -> LeaderS
             Err(error) => failures.push(error),
         }
     }
-    let names = healthy.iter().map(|(base, _)| base.clone()).collect();
+    let urls = healthy.iter().map(|(base, _)| base.clone()).collect();
     let leader = choose_leader(healthy);
     if let Some(leader) = &leader {
         known.set_leader(leader);
     }
-    LeaderSearch { leader, healthy: names, failures }
+    LeaderSearch { leader, healthy: urls, failures }
 }
 
-/// Adds the nodes that the first answering node names.
+/// Requests the list of nodes from all known nodes, and adds those of the first response.
 pub(super) async fn learn_nodes(nodes: &NodeClient, known: &NodeList) {
     let all = known.all();
     let mut asked: FuturesUnordered<_> = all.iter().map(|base| nodes.cluster(base)).collect();

@@ -1,4 +1,4 @@
-//! Set of online clients that a client keeps and updates with the changes of a leader. Pure.
+//! Local copy of the list of online clients, updated with the leader's changes. Pure.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +16,8 @@ const INITIAL_CURSOR: &str = "0";
 pub enum OnlineUpdate {
     /// The changes since the cursor.
     Changes(DiscoveredChanges),
-    /// The whole list. The leader does not know the changes: it is a new leader, or the cursor is
-    /// old.
+    /// The whole list, because the leader does not know the changes: the client had no list yet,
+    /// the leader is new, or the cursor is old.
     Snapshot(Discovered),
 }
 
@@ -37,7 +37,7 @@ pub enum OnlineChange {
     Left {
         /// Name of the user.
         username: Username,
-        /// Reason; `None` if the client is missing in a whole list, which contains no reasons.
+        /// Reason; `None` after a whole list, which contains no reasons.
         reason: Option<LeftReason>,
     },
 }
@@ -74,7 +74,7 @@ impl OnlineSet {
         self.online.is_empty()
     }
 
-    /// Applies an update, and returns the real changes, sorted by name within each kind.
+    /// Applies an update, and returns the changes that had an effect. Clients that left come last.
     pub fn apply(&mut self, update: OnlineUpdate) -> Vec<OnlineChange> {
         match update {
             OnlineUpdate::Changes(DiscoveredChanges { changes: listed, cursor, .. }) => {
@@ -102,7 +102,7 @@ impl OnlineSet {
         }
     }
 
-    /// Puts the client into the set, whether it was there or not; returns the change, if any.
+    /// Adds the client or updates its address; returns the change, if any.
     fn insert(&mut self, client: OnlineClient) -> Option<OnlineChange> {
         match self.online.insert(client.username.clone(), client.addr) {
             None => Some(OnlineChange::Joined(client)),
@@ -143,7 +143,7 @@ mod tests {
     }
 
     fn changed(cursor: &str, joined: &[OnlineClient], left: &[&str], moved: &[OnlineClient]) -> OnlineUpdate {
-        let left = left.iter().map(|who| ClientLeft { username: name(who), reason: LeftReason::Timeout });
+        let left = left.iter().map(|username| ClientLeft { username: name(username), reason: LeftReason::Timeout });
         let changes = ListChanges { joined: joined.to_vec(), left: left.collect(), moved: moved.to_vec() };
         OnlineUpdate::Changes(DiscoveredChanges { changes, cursor: cursor.to_owned(), count: 0, is_leader: true })
     }

@@ -1,7 +1,7 @@
 //! Retries of one request to the leader.
 //!
-//! The retries end with a final response, with the retry timeout, or when another attempt could
-//! execute a request twice.
+//! The retries end when a response is final, after the retry timeout, after [`SILENCE_TIMEOUT`], or
+//! when another attempt could execute a request twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +20,8 @@ use rollcall_core::{Password, Username};
 
 /// Timeout of a request with a password. Checking a password is slow, and checks wait in a queue.
 pub(super) const PASSWORD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest time without a response of any node. An election is shorter, so either the URLs are
-/// wrong or the whole cluster is down.
+/// Longest time without a response of any node. Nodes respond during an election too, so either the
+/// URLs are wrong or the whole cluster is down.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Client of the leader. It finds the leader, follows it, and logs in again when a token is
@@ -40,7 +40,7 @@ impl LeaderClient {
     /// # Errors
     /// [`ClientError::DeadlineExceeded`] after the retry timeout, [`ClientError::OutcomeUnknown`]
     /// for a lost response to a request that is not idempotent, and each error that a retry cannot
-    /// cure.
+    /// fix.
     pub(super) async fn send(
         &self,
         options: RequestOptions,
@@ -85,8 +85,8 @@ impl LeaderClient {
             let delay = backoff.next_delay(rand::random());
             // Do not sleep past a timeout: stop now, with the last error.
             let wake_at = Instant::now() + delay;
-            let ends = [(started_at, self.retry_timeout), (last_response_at, SILENCE_TIMEOUT)];
-            if let Some((_, timeout)) = ends.into_iter().find(|(since, timeout)| wake_at >= *since + *timeout) {
+            let deadlines = [(started_at, self.retry_timeout), (last_response_at, SILENCE_TIMEOUT)];
+            if let Some((_, timeout)) = deadlines.into_iter().find(|(since, timeout)| wake_at >= *since + *timeout) {
                 return Err(ClientError::DeadlineExceeded {
                     retry_timeout_ms: timeout.as_millis(),
                     last: Box::new(failure),

@@ -14,7 +14,7 @@ use crate::{Addr, Metadata, MetadataInput, NodeAddr, Password, Term, Token, User
 
 /// JSON string that borrows from the input if it contains no escapes.
 ///
-/// Serde never borrows into a plain `Option<Cow<str>>`, therefore this type exists.
+/// It is needed because serde never borrows into a plain `Option<Cow<str>>`.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct CowStr<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
@@ -221,7 +221,7 @@ pub struct User {
     pub id: UserId,
     /// Name of the user.
     pub username: Username,
-    /// Address of the last heartbeat if it had one, else the registered address.
+    /// Latest address that a heartbeat contained, else the registered address.
     pub addr: Option<Addr>,
     /// `"online"` or `"offline"`.
     pub status: Presence,
@@ -241,7 +241,7 @@ pub struct User {
 pub enum Presence {
     /// The last heartbeat is younger than the TTL.
     Online,
-    /// The last heartbeat is older than the TTL, or there was none.
+    /// The last heartbeat is as old as the TTL or older, or there was none.
     Offline,
 }
 
@@ -252,13 +252,13 @@ pub struct Discovered {
     pub online_clients: Vec<OnlineClient>,
     /// Number of clients in this response.
     pub count: usize,
-    /// Always true, because only the leader answers this request.
+    /// False if a follower answers with a stale list, which a client must request explicitly.
     pub is_leader: bool,
-    /// True if the client asked for changes, and the node no longer knows them. The client must
-    /// then replace its list by this one.
+    /// True if the client asked for changes that the node does not know. The client must then
+    /// replace its list with this one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reset: bool,
-    /// With [`Self::reset`]: cursor for the next request for changes. Without it, the header
+    /// Cursor for the next request for changes, if [`Self::reset`] is true. Otherwise the header
     /// `Rollcall-Cursor` contains the cursor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,

@@ -29,7 +29,7 @@ pub struct Metadata(Option<Arc<Map<String, Value>>>);
 pub enum MetadataInput {
     /// The object is valid metadata.
     Valid(Metadata),
-    /// The object breaks a rule. The parser skipped the rest of it.
+    /// The object is valid JSON but breaks a rule.
     Invalid(InvalidMetadata),
 }
 
@@ -115,7 +115,8 @@ impl Serialize for MetadataInput {
 
 /// Deserialization seed for one JSON value with depth and duplicate checks.
 ///
-/// It stores the first error. Below the depth limit it skips values without recursion.
+/// It stores the first error. Objects and arrays that are nested too deeply are skipped without
+/// recursion.
 struct ValueSeed<'b> {
     /// Nesting level of this value if it is an object or an array; the metadata object has 1.
     depth: usize,

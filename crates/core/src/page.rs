@@ -15,15 +15,15 @@ use super::Username;
 pub struct Page {
     /// Maximum number of rows; `None` for no limit.
     pub limit: Option<NonZeroUsize>,
-    /// Return only names that sort after this text. Empty means from the start. No user needs to
-    /// have this name.
+    /// Return only names that sort after this text. Empty means from the start. A user with this
+    /// name need not exist.
     pub after: String,
     /// Return only names that start with this text. Empty matches every name.
     pub prefix: String,
 }
 
 impl Page {
-    /// Rows in range, from the first row of this page on, without the limit.
+    /// Rows that match `after` and `prefix`, in order. The limit is not applied.
     ///
     /// The caller filters them and then takes [`Self::max_rows`] of them.
     pub fn scan<'m, V>(&'m self, rows: &'m BTreeMap<Username, V>) -> impl Iterator<Item = (&'m Username, &'m V)> {
@@ -36,7 +36,7 @@ impl Page {
         rows.range::<str, _>((start, Bound::Unbounded)).take_while(|(name, _)| name.as_str().starts_with(&self.prefix))
     }
 
-    /// The rest of this page after the row `last`, when `taken` rows were already returned.
+    /// The rest of this page after the row `last`, if `taken` rows were returned before.
     ///
     /// `None` if the limit is reached.
     #[must_use]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Timings of the election, in milliseconds. Nodes with different timings reject each other.
 ///
-/// The order of the fields is the order of their bytes in the hello message between nodes.
+/// The order of the fields is their order in the JSON of the Hello message between nodes.
 ///
 /// Invariant, checked by the configuration: no value is 0, `election_timeout_min_ms` is below
 /// `election_timeout_max_ms`, and two heartbeats fit into a lease. A lease lasts 5/6 of
@@ -20,10 +20,10 @@ pub struct Timings {
     pub election_timeout_min_ms: u64,
     /// Longest time without a heartbeat before an election.
     pub election_timeout_max_ms: u64,
-    /// Time between two checks of a leader whether another node should lead.
+    /// Interval at which a leader checks whether it should hand over to another node.
     pub leader_term_ms: u64,
-    /// Timeout of each connect, reply and write on the election port, and the longest age of a
-    /// vote.
+    /// Timeout of each connect, reply and write on the election port. A vote counts only within
+    /// this time after its request.
     pub net_timeout_ms: u64,
     /// First delay after a lost election round.
     pub election_retry_ms: u64,

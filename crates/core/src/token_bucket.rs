@@ -17,11 +17,11 @@ impl Rate {
     }
 }
 
-/// Token bucket, stored as the time when it is full again.
+/// Token bucket, stored as the time when it is full again (generic cell rate algorithm).
 ///
 /// A new bucket is full. All calls on one bucket must pass the same [`Rate`].
 ///
-/// Invariant: if a bucket has no token at `now`, it gave one less than `refill_ms` before `now`.
+/// Invariant: an empty bucket gave its last token less than `refill_ms` milliseconds ago.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct TokenBucket {
     full_at: BootMs,
@@ -39,14 +39,14 @@ impl TokenBucket {
         is_enough
     }
 
-    /// Milliseconds until the next token at `now`; 0 if there is one.
+    /// Milliseconds from `now` until the bucket has a token; 0 if it has one.
     #[must_use]
     pub fn wait_ms(&self, rate: Rate, now: BootMs) -> u64 {
         let full_at = self.full_at.max(now).plus(rate.refill_ms);
         full_at.since(now).saturating_sub(rate.burst.saturating_mul(rate.refill_ms))
     }
 
-    /// Returns one token that was taken before.
+    /// Puts one token back that was taken before.
     pub fn give_back(&mut self, rate: Rate) {
         self.full_at = BootMs(self.full_at.0.saturating_sub(rate.refill_ms));
     }
@@ -123,7 +123,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_bucket_agrees_with_a_reference_that_counts_tokens(
+        fn the_bucket_agrees_with_the_reference_implementation(
             burst in 1_u64..20,
             refill_ms in 1_u64..300,
             steps in proptest::collection::vec(0_u64..400, 1..200),

@@ -13,8 +13,8 @@ use crate::process::{Ballot, Peers};
 use rollcall_core::{NodeAddr, Term};
 
 /// Version of the ballot file. A file of version 1 has no version field. A later version adds the
-/// field `version`, so that an older build refuses the file instead of misreading it. Every build
-/// reads version 1.
+/// field `version`, so that an older build refuses the file instead of misreading it. Every later
+/// build must also read version 1.
 const VERSION: u32 = 1;
 
 const BALLOT_FILE: &str = "ballot.json";
@@ -31,8 +31,8 @@ pub fn has_ballot(dir: &Path) -> bool {
 pub(super) struct BallotFile {
     dir: PathBuf,
     peers: Peers,
-    /// Lock on the directory. It is held here so that a write which hangs when the node ends keeps
-    /// the next process out until the write is over.
+    /// Lock on the directory. A write can outlast its node. The next process of the node cannot
+    /// start until this lock is dropped, which happens after the write.
     _lock: Option<Arc<File>>,
 }
 
@@ -102,8 +102,8 @@ pub fn decode_ballot(bytes: &[u8], peers: &Peers) -> Result<Ballot, String> {
     if BallotRecord::new(record.term, record.voted_for).checksum != record.checksum {
         return Err("its checksum is wrong".to_owned());
     }
-    // The vote of this term is used, even if its candidate is no longer a member. It is read as a
-    // vote for this node.
+    // If the candidate is no longer a member, the vote is read as one for this node. So no other
+    // candidate can get a second vote in this term.
     let voted_for = record.voted_for.map(|node| peers.id(node).unwrap_or(peers.me()));
     Ok(Ballot { term: record.term, voted_for })
 }
@@ -163,7 +163,7 @@ mod tests {
         }
     }
 
-    /// Every build must read these bytes. Otherwise a node loses its ballot by an update.
+    /// Every build must read these bytes. Otherwise a node loses its ballot when it is updated.
     const GOLDEN: [(Ballot, &str); 3] = [
         (
             Ballot { term: Term(0), voted_for: None },
@@ -196,7 +196,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (_, bytes) = GOLDEN[1];
         fs::write(dir.path().join(BALLOT_FILE), bytes.replace('{', r#"{"version":2,"#)).unwrap();
-        let StoredBallot::Corrupt(why) = file(dir.path()).load().unwrap() else { panic!("believed") };
+        let StoredBallot::Corrupt(why) = file(dir.path()).load().unwrap() else { panic!("the ballot was accepted") };
         assert!(why.contains("version 2") && why.contains("version 1"), "{why}");
     }
 

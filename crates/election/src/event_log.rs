@@ -10,7 +10,8 @@ use crate::role::{Member, Role};
 use crate::wire::message::Message;
 use rollcall_core::{BootMs, NodeAddr, Term};
 
-/// Shortest interval between two lines of the same repeatable kind, in milliseconds.
+/// Shortest interval between two lines about campaigns, or about failed ballot writes, in
+/// milliseconds. Both can recur at every attempt.
 const REPEAT_AFTER_MS: u64 = 10_000;
 
 /// A line of the operator log. The driver gives each one its level and its text.
@@ -53,17 +54,17 @@ enum ChangeCause {
     Handover(NodeId),
     LostMajority,
     /// Other nodes elected a leader without this node.
-    NewerTerm,
+    ElectedByOthers,
 }
 
-/// State between events that the log lines need.
+/// Turns election events into log lines. Remembers the facts that a later line contains.
 #[derive(Debug)]
 pub(super) struct EventLog {
     peers: Peers,
     cause: ChangeCause,
     /// The term that this node won but has not served in yet.
     won_term: Option<Term>,
-    /// Since when this node knows no serving leader.
+    /// Since when this node knows no serving leader; `None` while it knows one.
     leaderless_since: Option<BootMs>,
     /// How long the last period without a leader was, in milliseconds.
     leaderless_ms: u64,
@@ -101,7 +102,7 @@ impl EventLog {
         }
     }
 
-    /// Takes the present role. Returns a line when this node has just begun to serve.
+    /// Records the present role. Returns a line when this node has just begun to serve.
     pub(super) fn observe_role(&mut self, role: &Role, members: &MemberTable, now: BootMs) -> Option<LogLine> {
         if role.leader_at(now).is_none() {
             self.leaderless_since.get_or_insert(now);
@@ -114,12 +115,13 @@ impl EventLog {
         Some(LogLine::Leading { term, change: self.take_change(members) })
     }
 
-    /// The line for a ballot that could not be written. `None` if one was logged shortly before.
+    /// The line for a ballot that could not be written. `None` if such a line was logged less than
+    /// [`REPEAT_AFTER_MS`] before.
     pub(super) fn ballot_failure(&mut self, error: &dyn std::fmt::Display, now: BootMs) -> Option<LogLine> {
         is_due(&mut self.ballot_failure_logged_at, now).then(|| LogLine::BallotSaveFailed { error: error.to_string() })
     }
 
-    /// The line for an event, if it has one.
+    /// The line for an event; `None` if the event is not logged now.
     pub(super) fn line_for(&mut self, event: &LogEvent, members: &MemberTable, now: BootMs) -> Option<LogLine> {
         let addr = |node: NodeId| self.peers.addr(node);
         let line = match *event {
@@ -167,17 +169,17 @@ impl EventLog {
         self.cause = match reason {
             StepDownReason::HandedOver => ChangeCause::Handover(me),
             StepDownReason::LostMajority => ChangeCause::LostMajority,
-            StepDownReason::HigherTerm(_) => ChangeCause::NewerTerm,
+            StepDownReason::HigherTerm(_) => ChangeCause::ElectedByOthers,
             StepDownReason::Stopping => ChangeCause::Resigned(me),
         };
         LogLine::SteppedDown { term, reason }
     }
 
-    /// The facts about a completed change. Resets them for the next change.
+    /// Returns the facts about a completed change, and resets them for the next one.
     fn take_change(&mut self, members: &MemberTable) -> LeaderChange {
         let change =
             LeaderChange { cause: self.cause_text(), loads: loads(members), leaderless_ms: self.leaderless_ms };
-        self.cause = ChangeCause::NewerTerm;
+        self.cause = ChangeCause::ElectedByOthers;
         self.leaderless_ms = 0;
         self.campaign_logged_at = None;
         change
@@ -194,20 +196,21 @@ impl EventLog {
             ChangeCause::Resigned(node) => format!("{} resigned", addr(node)),
             ChangeCause::Handover(node) => format!("handover by {}", addr(node)),
             ChangeCause::LostMajority => "this node lost its majority".to_owned(),
-            ChangeCause::NewerTerm => "elected by others".to_owned(),
+            ChangeCause::ElectedByOthers => "elected by others".to_owned(),
         }
     }
 }
 
-/// The load of every node, as far as it is known.
+/// The load of every node, or "unknown".
 fn loads(members: &MemberTable) -> String {
-    let one = |row: &Member| {
+    let load_of = |row: &Member| {
         let load = row.load.map_or_else(|| "unknown".to_owned(), |load| format!("{}%", (load.permille() + 5) / 10));
         format!("{} {load}", row.node)
     };
-    members.rows().iter().map(one).collect::<Vec<_>>().join(", ")
+    members.rows().iter().map(load_of).collect::<Vec<_>>().join(", ")
 }
 
+/// Whether enough time has passed since `last` for another line. If so, sets `last` to `now`.
 fn is_due(last: &mut Option<BootMs>, now: BootMs) -> bool {
     let due = last.is_none_or(|last| now.since(last) >= REPEAT_AFTER_MS);
     if due {

@@ -79,8 +79,8 @@ impl Machine {
         ctx.into_actions()
     }
 
-    /// When [`Event::TimerFired`] is due. An early one does no harm. A late one delays only this
-    /// node.
+    /// When [`Event::TimerFired`] is due. The event may come early. If it comes late, only this
+    /// node is delayed.
     #[must_use]
     pub fn next_timer_at(&self) -> BootMs {
         let Node { state, following, schedule, .. } = &self.node;
@@ -89,8 +89,7 @@ impl Machine {
             State::Leader(leadership) => leader::next_timer_at(&self.node, leadership),
             _ if self.node.process.stopping => resigns,
             _ => {
-                // Before the end of the promise or the boot window, the deadline could only start a
-                // pre-vote round.
+                // The deadline has no effect before the promise has expired.
                 let bound = following.promise.map_or(BootMs(0), |promise| promise.until);
                 let window = following.window.map_or(BootMs::NEVER, |window| window.until);
                 let hint = following.hint.map_or(BootMs::NEVER, |hint| hint.until);
@@ -153,7 +152,7 @@ impl Machine {
         !self.node.recovery.is_sound()
     }
 
-    /// Load that this node uses in the rules.
+    /// CPU load of this node, as the rules use it.
     #[must_use]
     pub fn load(&self) -> Load {
         self.node.process.load
@@ -161,7 +160,7 @@ impl Machine {
 
     /// End of the lease (rule 3): the send time of the newest heartbeat that a majority
     /// acknowledged, plus L. 0 for a node that does not lead, or that no majority has acknowledged
-    /// yet.
+    /// yet. A leader in a cluster of one node serves without end.
     #[must_use]
     pub fn serves_until(&self) -> BootMs {
         leader::serves_until(&self.node)
@@ -173,8 +172,8 @@ impl Machine {
         leader::is_serving(&self.node, now)
     }
 
-    /// Whether a term that this node gave up still has no successor. A stopping process waits a
-    /// moment for one.
+    /// Whether this node is handing over its term, or has given it up and knows no successor yet. A
+    /// stopping process waits a moment for the successor.
     #[must_use]
     pub fn awaits_successor(&self) -> bool {
         leader::awaits_successor(&self.node)
@@ -190,8 +189,8 @@ impl Machine {
         self.node.schedule.round
     }
 
-    /// Whether this node has learned something since the state `before`, apart from pre-votes: that
-    /// another node does not lead, a report about a ballot, or a later term.
+    /// Whether this node has learned a fact since `before`: a node that does not lead, a report
+    /// about a ballot, or a later term. Pre-vote grants do not count.
     #[must_use]
     pub fn has_learned_since(&self, before: &Self) -> bool {
         let known = |node: &Node| (node.following.window, node.recovery.status.clone(), node.ballot.highest_seen_term);
@@ -202,14 +201,14 @@ impl Machine {
     /// `now` again. `passed` has one entry per node, because each time belongs to the clock that it
     /// was read from.
     ///
-    /// Information that can no longer matter is removed: the exact age of a moment that no rule
-    /// looks back to, the lateness of a deadline, and seen terms that this node has passed. With
-    /// `passed` all zero only this happens. Two machines that are equal afterwards behave alike
-    /// from `now` on.
+    /// It also removes information that has no effect any more: the exact age of a time that no
+    /// rule looks back to, the exact lateness of a deadline, and seen terms that this node has
+    /// passed. If `passed` is all zero, it does nothing else. Two machines that are equal
+    /// afterwards behave alike from `now` on.
     ///
-    /// `round` becomes 1, or 3 once the responses can recover a lost ballot. The rounds of
-    /// responses in flight must change with it: to the same number for the present round, to one
-    /// less for a past round.
+    /// [`Self::round`] becomes 1, or 3 once the responses can recover a lost ballot. The caller
+    /// must renumber the responses in flight: the present round gets the new number, and each past
+    /// round gets the number one below it.
     #[must_use]
     pub fn normalized(&self, now: BootMs, passed: &[u64; MAX_NODES]) -> Self {
         let mut machine = self.clone();
@@ -237,8 +236,8 @@ fn handle_timer(node: &mut Node, ctx: &mut EventContext) {
     }
 }
 
-/// A ballot is on disk. The pending messages can leave. Without pending messages, a campaign may
-/// have waited for the ballot.
+/// A ballot is on disk. Sends the messages that waited for it. If there were none, a node with a
+/// majority of pre-votes may have waited for the ballot, so it campaigns now.
 fn handle_ballot_saved(node: &mut Node, ctx: &mut EventContext, ballot: Ballot) {
     node.ballot.mark_saved(ballot);
     if !node.ballot.is_saved() {

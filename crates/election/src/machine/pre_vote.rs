@@ -41,7 +41,8 @@ pub(super) fn start_round(node: &mut Node, ctx: &mut EventContext) {
     }
 }
 
-/// Starts a new round number, so that responses to earlier rounds can be recognised.
+/// Takes a new round number, so that responses to earlier rounds can be recognised. It does not
+/// change the role.
 pub(super) fn begin_round(node: &mut Node, ctx: &EventContext) {
     node.schedule.round = node.schedule.round.wrapping_add(1);
     node.recovery.begin_round(node.schedule.round, ctx.now);
@@ -51,7 +52,7 @@ pub(super) fn pre_vote_request(node: &Node) -> Message {
     Message::PreVote { round: node.schedule.round, term: node.ballot.next_term(), dead_leader: node.dead.leader }
 }
 
-/// Rule 2: answers a pre-vote request. It changes nothing that binds this node.
+/// Rule 2: answers a pre-vote request. It changes no vote, term or promise.
 pub(super) fn handle_request(node: &mut Node, ctx: &mut EventContext, from: Process, round: u32, term: Term) {
     let granted = node.is_free_to_vote() && term > node.ballot.term();
     let answer = PreVoteResp {
@@ -65,20 +66,20 @@ pub(super) fn handle_request(node: &mut Node, ctx: &mut EventContext, from: Proc
         leader: match node.state {
             // A leader without a lease does not refer others to itself.
             State::Leader(_) => leader::is_serving(node, ctx.now).then_some((node.rules.me, node.ballot.term())),
-            // Only a leader that this node hears itself. A leader that another node named would be
-            // passed around for ever.
+            // Name only a leader whose heartbeats this node hears. Otherwise the nodes would repeat
+            // an outdated hint to each other for ever.
             _ => node.following.leader.map(|(process, term)| (process.node, term)),
         },
     };
     ctx.send(from.node, Message::PreVoteResp(answer));
     // Two nodes that ask at the same time would both get pre-votes and then split the votes. So the
-    // node with the higher id lets the other go first. Neither has promised anything.
+    // node with the higher id lets the other go first. A granted pre-vote binds neither node.
     if granted && matches!(node.state, State::PreVote { .. }) && from.node < node.rules.me {
         node.state = State::Follower;
         node.schedule.deadline = ctx.now.plus(node.rules.vote_timeout_ms(node.schedule.lost_rounds, ctx.entropy));
     }
-    // An earlier request may have been lost because the other node had no link to this one. Now it
-    // has one.
+    // The response to an earlier request may have been lost, because the other node had no link to
+    // this one. Now it has one.
     if node.needs_answer_from(from.node) {
         ctx.send(from.node, pre_vote_request(node));
     }
@@ -147,8 +148,7 @@ pub(super) fn campaign_if_granted(node: &mut Node, ctx: &mut EventContext) {
         return;
     }
     match lightest {
-        // Rule 6: only once, and without obligation. If the other node does not campaign, this node
-        // does.
+        // Rule 6: nominate at most once. If the nominated node does not campaign, this node does.
         Some((load, other))
             if !node.schedule.nominated && load.lighter_by(NOMINATION_LOAD_POINTS, node.process.load) =>
         {

@@ -1,8 +1,9 @@
 //! Link between two nodes. After the handshake only the node that dialled it writes on it.
 //!
-//! So the dialling end never has unread data, and the kernel ends its links in order when the
-//! process dies. Therefore a living process must never end a link in order by accident: [`Link`]
-//! sends Bye first, or resets the connection.
+//! So the dialling end never has unread data. When its process dies, the kernel therefore closes
+//! the connection with FIN and not with RST. The other node takes this orderly end without a Bye as
+//! proof of death (rule 5). So a living process must not end a link that way: [`Link`] sends Bye
+//! first, or resets the connection.
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,8 +28,8 @@ pub(crate) struct Link {
 }
 
 /// Resets a link that a living process drops without a Bye. The option is set only here. If it were
-/// set from the start, the kernel would also reset the links of a killed process, and its death
-/// would prove nothing.
+/// set from the start, the kernel would also reset the links of a killed process, and other
+/// nodes could not tell its death from a network failure.
 impl Drop for Link {
     fn drop(&mut self) {
         if !self.sent_bye {
@@ -56,10 +57,10 @@ impl Link {
         Self::from_stream(stream, net_timeout)
     }
 
-    /// Uses a connection that was accepted or dialled.
+    /// Wraps a connection that was accepted or dialled, and sets its TCP options.
     pub(crate) fn from_stream(stream: TcpStream, net_timeout: Duration) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        limit_silence(&stream, net_timeout)?;
+        set_tcp_timeouts(&stream, net_timeout)?;
         let codec = LengthDelimitedCodec::builder().max_frame_length(MAX_HELLO_BYTES).new_codec();
         Ok(Self { framed: Framed::new(stream, codec), net_timeout, sent_bye: false })
     }
@@ -87,13 +88,13 @@ impl Link {
     }
 
     /// Reads the next frame. A silent link is valid. A frame that has begun must be complete within
-    /// the timeout.
+    /// two timeouts.
     pub(crate) async fn read(&mut self) -> Result<Frame, LinkEnd> {
         let mut was_partial = false;
         loop {
             let Ok(next) = timeout(self.net_timeout, self.framed.next()).await else {
-                // A frame may have begun just before this check. It gets one more period to be
-                // complete.
+                // The first bytes of a frame may have arrived just before this check, so the frame
+                // gets one more timeout to be complete.
                 let partial = !self.framed.read_buffer().is_empty();
                 if partial && was_partial {
                     return Err(LinkEnd::Broken);
@@ -116,16 +117,19 @@ impl Link {
     }
 }
 
-/// Limits the silence of the other end. The kernel closes a connection whose data is not
-/// acknowledged for `net_timeout`. Otherwise it would retransmit ever more rarely, and the link
-/// would stay dead long after the network has recovered.
-fn limit_silence(stream: &TcpStream, net_timeout: Duration) -> io::Result<()> {
+/// TCP user timeout and keepalive: the kernel closes a connection whose other end is gone.
+///
+/// Data that is not acknowledged within `net_timeout` ends the connection. Otherwise the kernel
+/// would retransmit at growing intervals, and the link would stay unusable long after the network
+/// has recovered.
+fn set_tcp_timeouts(stream: &TcpStream, net_timeout: Duration) -> io::Result<()> {
     let socket = SockRef::from(stream);
     #[cfg(any(target_os = "linux", target_os = "android"))]
     socket.set_tcp_user_timeout(Some(net_timeout))?;
-    // TCP keepalive ends a half-open idle link too. It counts in whole seconds, at least one.
-    let pace = Duration::from_secs(net_timeout.as_secs().max(1));
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(pace).with_interval(pace).with_retries(2))
+    // TCP keepalive also ends a half-open link without data. It counts in whole seconds, at least
+    // one.
+    let interval = Duration::from_secs(net_timeout.as_secs().max(1));
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(interval).with_interval(interval).with_retries(2))
 }
 
 fn timed_out(what: &str) -> io::Error {
@@ -157,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_kernel_ends_a_link_in_order_if_its_process_dies() {
+    async fn the_linger_option_is_not_set_before_a_link_is_dropped() {
         let (link, _other) = pair().await;
         assert_eq!(SockRef::from(link.framed.get_ref()).linger().unwrap(), None);
     }

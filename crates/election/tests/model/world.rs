@@ -14,18 +14,18 @@ use super::packet::{Content, Packet, without_hint};
 
 pub(super) const NO_TIME_PASSED: [u64; MAX_NODES] = [0; MAX_NODES];
 
-/// A living node. Its hash is stored, because one step changes one node but the checker hashes
-/// every state.
+/// A living node. Its hash is stored for speed: a step changes few nodes, but the checker hashes
+/// all nodes of every state.
 #[derive(Clone, Debug)]
 pub(super) struct LiveNode {
     pub(super) machine: Arc<Machine>,
-    fingerprint: u64,
+    hash: u64,
 }
 
 impl LiveNode {
     pub(super) fn new(machine: &Machine, passed: &[u64; MAX_NODES]) -> Self {
         let machine = machine.normalized(NOW, passed);
-        Self { fingerprint: fingerprint_of(&machine), machine: Arc::new(machine) }
+        Self { hash: hash_of(&machine), machine: Arc::new(machine) }
     }
 
     pub(super) fn term(&self) -> Term {
@@ -39,17 +39,17 @@ impl LiveNode {
 
 impl Hash for LiveNode {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.fingerprint.hash(state);
+        self.hash.hash(state);
     }
 }
 
 impl PartialEq for LiveNode {
     fn eq(&self, other: &Self) -> bool {
-        self.fingerprint == other.fingerprint
+        self.hash == other.hash
     }
 }
 
-fn fingerprint_of(value: &impl Hash) -> u64 {
+fn hash_of(value: &impl Hash) -> u64 {
     // The hash is the same in every run, so that traces stay the same.
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
@@ -64,7 +64,7 @@ pub(super) struct UsedBudget {
     pub(super) stops: u8,
     pub(super) clock_skips: [u8; NODES as usize],
     pub(super) slow_writes: u8,
-    /// Counted only if they are limited.
+    /// Counted only with `SlowAnswers::ToRestarted`, which limits them.
     pub(super) slow_answers: u8,
     /// How often the seeded bug has happened, if it is a separate event.
     pub(super) bugs: u8,
@@ -76,8 +76,8 @@ pub(super) enum Violation {
     TwoLeadersInOneTerm,
     /// Invariant I2.
     TwoNodesServe,
-    /// Invariant I3: a node sent a term or a vote that was not on disk, or the ballot on disk went
-    /// back.
+    /// Invariant I3: a node sent a term or a vote that was not on disk, or the term on disk
+    /// decreased.
     SentBeforeSaved,
     /// Invariant I4.
     ServingTermWentBack,
@@ -132,8 +132,8 @@ impl World {
         self.live_node(node).is_some_and(|live_node| live_node.machine.is_serving(NOW))
     }
 
-    /// Passes an event to a node, and performs everything that follows at once. `receivers` are the
-    /// nodes that receive pre-vote requests.
+    /// Passes an event to a node, and performs everything that takes no time in the model. A
+    /// pre-vote request arrives only if its receiver or its sender is in `receivers`.
     pub(super) fn feed(&mut self, bounds: &Bounds, node: u8, event: Event, receivers: NodeSet) {
         let mut asked = Vec::new();
         let mut queue = VecDeque::from([(node, event)]);
@@ -164,7 +164,7 @@ impl World {
                         self.write(node, ballot);
                         queue.push_back((node, Event::BallotSaved(ballot)));
                     }
-                    Action::Log(said) => bounds.milestones.record(said),
+                    Action::Log(log_event) => bounds.milestones.record(log_event),
                     Action::Drain => {}
                 }
             }
@@ -300,7 +300,7 @@ impl World {
             (bounds.stale_messages || !packet.is_stale(live_node.term(), bounds))
                 && !(packet.stays_useless(bounds) && changes_nothing(live_node, packet))
         });
-        net.sort_by_cached_key(fingerprint_of);
+        net.sort_by_cached_key(hash_of);
         self.net = net;
     }
 }
@@ -308,7 +308,8 @@ impl World {
 fn changes_nothing(live_node: &LiveNode, packet: &Packet) -> bool {
     let Content::Message(message) = packet.content else { return false };
     if live_node.machine.has_lost_its_ballot() && matches!(message, Message::PreVoteResp(_)) {
-        // The node uses the latest report, and which one is the latest may change.
+        // The node keeps only the latest report of each sender. A report that has no effect now may
+        // have one after another report of the same sender.
         return false;
     }
     let mut machine = Machine::clone(&live_node.machine);

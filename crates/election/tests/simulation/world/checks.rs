@@ -18,7 +18,7 @@ pub(crate) enum Rule {
     ServingTermNeverDecreases,
     /// I6: while a majority is connected, a leader serves within a bounded time.
     Liveness,
-    /// Rule 1: no message depends on a ballot that is not on disk.
+    /// Rule 1 of docs/design/election.md: no message depends on a ballot that is not on disk.
     Durable,
     /// A node does not wake or send messages without end. That would waste processor time.
     NoBusyLoop,
@@ -34,22 +34,25 @@ pub(crate) struct Violation {
 /// State of the checks over all nodes.
 #[derive(Debug, Default)]
 pub(crate) struct Checks {
+    /// The first leader of each term.
     leaders: BTreeMap<Term, NodeId>,
     /// The highest term in which a node has served.
     pub(crate) served: Term,
     /// The node that served last.
     pub(crate) last: Option<NodeId>,
-    /// How often another node began to serve.
+    /// How often the serving node changed.
     pub(crate) changes: u64,
     /// The first violation.
     pub(crate) violation: Option<Violation>,
 }
 
 impl Checks {
+    /// Records a violation. Only the first one is kept.
     pub(crate) fn broken(&mut self, rule: Rule, text: String) {
         self.violation.get_or_insert(Violation { rule, text });
     }
 
+    /// Records that `node` leads `term`. Checks I1.
     pub(crate) fn leads(&mut self, node: NodeId, term: Term) {
         let first = *self.leaders.entry(term).or_insert(node);
         if first != node {
@@ -57,6 +60,7 @@ impl Checks {
         }
     }
 
+    /// Records that `node` serves in `term`. Checks I4.
     pub(crate) fn serves(&mut self, node: NodeId, term: Term) {
         if term < self.served {
             self.broken(
