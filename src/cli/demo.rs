@@ -1,7 +1,7 @@
 //! `rollcall demo`: a whole cluster with clients on this machine, to watch it work and to break it.
 //!
-//! The demo starts, observes and stops processes. It uses only the public API of the nodes. It
-//! never restarts a node, because users want to see what happens when one dies.
+//! The demo starts, observes and stops processes. It observes the nodes only through their public
+//! API. It never restarts a node: users can kill one and see the effect.
 
 mod change_detector;
 mod instructions;
@@ -30,14 +30,15 @@ use rollcall_core::clock::boot_now;
 use sample_clients::MAX_CLIENTS;
 use work_dir::WorkDir;
 
-/// Longest time for the first election. It takes milliseconds, or seconds on a slow machine.
+/// Longest wait for the first leader. An election takes milliseconds, or seconds on a slow machine.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time, in milliseconds, that the demo waits for its clients before it prints the
 /// instructions.
 const CLIENTS_TIMEOUT_MS: u64 = 5000;
 /// Time between two polls of the nodes.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// Time between two polls without a leader. It is short, so that the demo can measure the election.
+/// Time between two polls while there is no leader. It is short, so that the demo can measure the
+/// length of the election.
 const QUICK_POLL_INTERVAL: Duration = Duration::from_millis(15);
 /// Timeout of one poll. A node on this machine that takes longer is busy or stopped.
 const POLL_TIMEOUT: Duration = Duration::from_millis(500);
@@ -67,7 +68,7 @@ struct Demo {
 
 pub(super) async fn run(args: DemoArgs) -> Result<(), CommandError> {
     let system_error = |what: &str, error: io::Error| CommandError::new(SYSTEM, format!("cannot {what}: {error}"));
-    // Listen before the first process exists, so that no signal can leave one running.
+    // Before the first process starts: a signal must not end the demo and leave a node running.
     let mut signals = ShutdownSignals::listen().map_err(|error| system_error("listen for signals", error))?;
     let dir = match &args.dir {
         Some(path) => WorkDir::kept(path)
@@ -190,8 +191,8 @@ impl Demo {
 
 /// Requests the health of each node; `None` for a node that does not answer in time.
 async fn poll_nodes(client: &Client, nodes: &[DemoNode]) -> Vec<Option<Health>> {
-    let asked = nodes.iter().map(|node| tokio::time::timeout(POLL_TIMEOUT, client.health(&node.url)));
-    let answers = futures_util::future::join_all(asked).await;
+    let requests = nodes.iter().map(|node| tokio::time::timeout(POLL_TIMEOUT, client.health(&node.url)));
+    let answers = futures_util::future::join_all(requests).await;
     answers.into_iter().map(|answer| answer.ok()?.ok()).collect()
 }
 

@@ -1,7 +1,7 @@
 //! Exit codes and the error type of all commands.
 //!
-//! The codes of a node are those of sysexits(3). The client commands use small numbers, one for
-//! each case that a script can react to. [`CODES`] is the one list of codes and their meanings:
+//! The failures of a node have codes of sysexits(3). The client commands use small numbers, one for
+//! each case to which a script can react. [`CODES`] is the one list of codes and their meanings:
 //! `--help` prints it, and a test compares the documentation with it.
 
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use rollcall_core::escape::escape_controls;
 
 /// The command succeeded.
 pub const SUCCESS: u8 = 0;
-/// The registry rejected the request, or this machine did: a file cannot be read or written.
+/// The registry rejected the request, or a file on this machine cannot be read or written.
 pub const REJECTED: u8 = 1;
 /// The command line is wrong. clap exits with this code by itself.
 pub const USAGE: u8 = 2;
@@ -32,11 +32,11 @@ pub const SOFTWARE: u8 = 70;
 pub const SYSTEM: u8 = 71;
 /// The configuration is wrong. `EX_CONFIG` of sysexits(3).
 pub const CONFIGURATION: u8 = 78;
-/// A second SIGHUP stopped the process: 128 and the signal's number, as a shell reports it.
+/// A second SIGHUP stopped the process: 128 plus the signal's number, as a shell reports it.
 pub const HUNG_UP: u8 = 128 + 1;
-/// A second SIGINT stopped the process: 128 and the signal's number.
+/// A second SIGINT stopped the process: 128 plus the signal's number.
 pub const INTERRUPTED: u8 = 128 + 2;
-/// A second SIGTERM stopped the process: 128 and the signal's number.
+/// A second SIGTERM stopped the process: 128 plus the signal's number.
 pub const TERMINATED: u8 = 128 + 15;
 
 /// Every exit code of the program, in ascending order, with its meaning.
@@ -103,7 +103,8 @@ impl CommandError {
         Self { message, ..self }
     }
 
-    /// The reader of standard output closed it (`| head`). The command ends without a message.
+    /// Standard output was closed by its reader, as `| head` does. The command ends without a
+    /// message and with success.
     pub(super) fn stdout_closed() -> Self {
         Self { message: String::new(), code: SUCCESS }
     }
@@ -184,17 +185,17 @@ mod tests {
 
     #[test]
     fn the_status_of_the_response_decides_the_exit_code() {
-        let refused = |status| {
+        let code_of = |status| {
             let error = ClientError::Rejected { status, code: String::new(), message: "m".into() };
             CommandError::from(error).code
         };
-        assert_eq!([404, 409, 401, 400, 429, 500].map(refused), [3, 1, 1, 1, 1, 1]);
+        assert_eq!([404, 409, 401, 400, 429, 500].map(code_of), [3, 1, 1, 1, 1, 1]);
         let last = Box::new(ClientError::NoLeader { servers: vec!["http://a".into()] });
         assert_eq!(CommandError::from(ClientError::DeadlineExceeded { retry_timeout_ms: 1, last }).code, 4);
     }
 
     #[test]
-    fn a_wrong_configuration_exits_with_78() {
+    fn errors_of_a_node_have_the_codes_of_sysexits() {
         assert_eq!(CommandError::from(ConfigError::NoConfiguration).code, 78);
         assert_eq!(CommandError::from(NodeError::Storage("away".into())).code, 69);
         assert_eq!(CommandError::from(NodeError::Bind("taken".into())).code, 71);

@@ -1,6 +1,6 @@
 //! Log on standard error for all commands: text for people, or JSON lines for programs.
 //!
-//! Invariant: each event is one line without control characters, also if its fields have texts of
+//! Invariant: each event is one line without control characters, even if its fields contain text of
 //! other users.
 
 use std::fmt;
@@ -25,7 +25,8 @@ use rollcall_core::escape::{escape_controls, escape_json};
 /// Environment variable with the level, or with levels of modules as `target=level`.
 const LOG_VARIABLE: &str = "RUST_LOG";
 
-/// Starts a text log with the level of `RUST_LOG`. Colours only on a terminal without `NO_COLOR`.
+/// Starts a text log with the level of `RUST_LOG`. It has colours only on a terminal, and only if
+/// `NO_COLOR` is not set.
 pub(super) fn start_logging() {
     let (filter, invalid) = filter_from_environment(LevelFilter::INFO);
     start(filter, LogFormat::Text, Arc::new(|| Box::new(stderr())));
@@ -34,9 +35,10 @@ pub(super) fn start_logging() {
 
 /// Starts the log of a chat peer, with the level and the format of its settings.
 ///
-/// Without a level, the default on a terminal is `warn`, because log lines disturb the chat;
-/// otherwise it is `info`. The log is written by a separate thread, because the event loop of the
-/// peer must not block; lines that are not read in time are dropped. Returns the writer.
+/// Without a level in the settings, `RUST_LOG` applies. Without both, the level is `warn` if
+/// standard error is a terminal, because log lines disturb the chat; otherwise it is `info`. The
+/// log is written by a separate thread, because the event loop of the peer must not block; lines
+/// that are not read in time are dropped. Returns the writer.
 ///
 /// # Errors
 /// The error of the system if no thread can be started.
@@ -59,7 +61,7 @@ pub(super) fn start_peer_logging(settings: &PeerSettings) -> io::Result<NonBlock
 /// Creates the writer for one event.
 type OpenWriter = Arc<dyn Fn() -> Box<dyn Write> + Send + Sync>;
 
-/// Writer whose each write is the line of one event.
+/// Writer that takes the line of one event in each write.
 struct LogLines(NonBlockingWriter);
 
 impl Write for LogLines {
@@ -133,12 +135,8 @@ fn parse_filter(text: &str) -> Result<Targets, ParseError> {
 }
 
 fn warn_of_invalid_variable(invalid: Option<String>) {
-    if let Some(why) = invalid {
-        warn!(
-            variable = LOG_VARIABLE,
-            reason = why,
-            "invalid log filter is ignored; give error, warn, info, debug or trace"
-        );
+    if let Some(reason) = invalid {
+        warn!(variable = LOG_VARIABLE, reason, "invalid log filter is ignored; give error, warn, info, debug or trace");
     }
 }
 
@@ -227,7 +225,7 @@ mod tests {
     }
 
     fn log_hostile_texts() {
-        info!(peer = %HOSTILE, reason = HOSTILE, link = 7, "{HOSTILE} came");
+        info!(peer = %HOSTILE, reason = HOSTILE, link = 7, "{HOSTILE} joined");
     }
 
     #[test]

@@ -14,13 +14,13 @@ use tokio::time::timeout;
 /// [`NonBlockingWriter::try_write`] drops its text.
 const MAX_QUEUED_BYTES: usize = 256 * 1024;
 
-/// Queue to the writer thread. If the reader is gone, the texts are dropped.
+/// Handle to the queue of the writer thread. If the reader has closed the stream, the thread drops
+/// the texts.
 ///
-/// Invariant: the queue holds at most [`MAX_QUEUED_BYTES`] and one more text. The channel itself is
-/// unbounded: callers wait with [`Self::wait_for_room`] before they write, or use
-/// [`Self::try_write`]. The session waits before each batch of notices and before each input line,
-/// which has one reply. Only at the shutdown it does not wait; the texts it writes then come from
-/// the queue of notices, which is bounded.
+/// The channel itself is unbounded. The callers keep the queue near [`MAX_QUEUED_BYTES`]: they wait
+/// with [`Self::wait_for_room`] before they write, or use [`Self::try_write`]. The chat session
+/// waits before each batch of notices and before each input line, which has one reply. It does not
+/// wait at the shutdown: then it writes only the notices that are left in their bounded queue.
 #[derive(Clone)]
 pub(super) struct NonBlockingWriter {
     text_tx: mpsc::Sender<String>,
@@ -30,9 +30,11 @@ pub(super) struct NonBlockingWriter {
 /// State shared with the writer thread.
 #[derive(Default)]
 struct WriterState {
+    /// Size of the queued texts, in bytes.
     bytes: AtomicUsize,
     /// Number of texts that were dropped since the latest loss notice.
     dropped: AtomicU64,
+    /// Notified after each written text.
     written: Notify,
 }
 
@@ -61,7 +63,8 @@ impl NonBlockingWriter {
             for text in queue {
                 let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
                 let bytes = writer_state.bytes.fetch_sub(text.len(), Ordering::Relaxed) - text.len();
-                // Only when the queue is half empty, not after each text to a slow reader.
+                // The loss notice waits until the queue is half empty. Otherwise a slow reader
+                // would get one after each text.
                 let dropped =
                     if bytes <= MAX_QUEUED_BYTES / 2 { writer_state.dropped.swap(0, Ordering::Relaxed) } else { 0 };
                 if dropped > 0 {
@@ -73,7 +76,7 @@ impl NonBlockingWriter {
         Ok(Self { text_tx, state })
     }
 
-    /// Queues a text, without a limit.
+    /// Queues a text even if the queue is full.
     pub(super) fn write(&self, text: &str) {
         self.state.bytes.fetch_add(text.len(), Ordering::Relaxed);
         // The thread runs as long as a sender exists.
@@ -134,7 +137,7 @@ mod tests {
         let (mut reader, writer) = io::pipe().unwrap();
         let out = NonBlockingWriter::spawn("test", writer, loss_notice).unwrap();
         let text = "x".repeat(MAX_QUEUED_BYTES);
-        // The pipe has a smaller buffer.
+        // The buffer of the pipe is smaller, so the thread blocks.
         out.write(&text);
         out.write("end");
         assert!(timeout(SHORT, out.wait_for_room()).await.is_err());

@@ -1,6 +1,6 @@
 //! Settings of a chat peer. Flags override the environment, which overrides the file (YAML), which
-//! overrides the defaults. An invalid value is an error even if it is overridden, because its
-//! author expects it to apply.
+//! overrides the defaults. An invalid value is an error even if it is overridden, because the
+//! user who wrote it expects it to apply.
 
 pub(super) mod settings;
 
@@ -19,6 +19,7 @@ use super::origin::Origin;
 use super::setting::Setting;
 use super::yaml_file;
 
+// Descriptions of valid values, for errors.
 const NAME_RULE: &str = "1 to 32 characters without spaces and @";
 const COUNT_RULE: &str = "a whole number from 1 to 1000000";
 const DURATION_RULE: &str = "a time such as 500ms, 5s or 1m30s";
@@ -62,9 +63,10 @@ fn build(layers: &Layers, env: &dyn Fn(&str) -> Option<String>) -> Result<PeerSe
     let user = || env("USER").and_then(|user| Nickname::parse(&user).ok());
     let anonymous = || Nickname::parse("peer").expect("the rule allows it");
     let name = parsed(layers, &settings::NAME, NAME_RULE, |text| Nickname::parse(text).ok())?;
-    let listen_addr =
-        required(layers, &settings::LISTEN_ADDR, "host:port", |text| is_host_and_port(text).then(|| text.to_owned()))?;
-    let log_format = required(layers, &settings::LOG_FORMAT, "text or json", |text| match text {
+    let listen_addr = parsed_with_default(layers, &settings::LISTEN_ADDR, "host:port", |text| {
+        is_host_and_port(text).then(|| text.to_owned())
+    })?;
+    let log_format = parsed_with_default(layers, &settings::LOG_FORMAT, "text or json", |text| match text {
         "text" => Some(LogFormat::Text),
         "json" => Some(LogFormat::Json),
         _ => None,
@@ -75,7 +77,7 @@ fn build(layers: &Layers, env: &dyn Fn(&str) -> Option<String>) -> Result<PeerSe
         peers: layers.list_by(&settings::PEERS, "a list of host:port", |text| PeerEndpoint::parse(text).ok())?,
         registry: layers.list_by(&settings::REGISTRY, "URLs such as http://127.0.0.1:3000", parse_base_url)?,
         password: None,
-        lan: required(layers, &settings::LAN, "true or false", parse_bool)?,
+        lan: parsed_with_default(layers, &settings::LAN, "true or false", parse_bool)?,
         lan_addresses: layers
             .list_by(&settings::LAN_ADDRESSES, "IPv4 addresses such as 192.168.1.255", |text| text.parse().ok())?,
         max_connections: count(layers, &settings::MAX_CONNECTIONS)?,
@@ -108,8 +110,8 @@ fn parsed<T>(
     Ok(layers.parsed_by(setting, expected, |text| parse(text.trim()))?.map(|given| given.value))
 }
 
-/// Reads a setting that has a default, as [`parsed`] does.
-fn required<T>(
+/// Reads a setting as [`parsed`] does. The setting has a default, so there is always a value.
+fn parsed_with_default<T>(
     layers: &Layers,
     setting: &Setting,
     expected: &str,
@@ -121,17 +123,17 @@ fn required<T>(
 /// Reads a number from 1 to 1,000,000.
 fn count(layers: &Layers, setting: &Setting) -> Result<usize, ConfigError> {
     let is_count = |count: &usize| (1..=1_000_000).contains(count);
-    required(layers, setting, COUNT_RULE, |text| text.parse().ok().filter(is_count))
+    parsed_with_default(layers, setting, COUNT_RULE, |text| text.parse().ok().filter(is_count))
 }
 
 /// Reads a duration above 0.
 fn duration(layers: &Layers, setting: &Setting) -> Result<Duration, ConfigError> {
     let parse = |text: &str| parse_duration(text).filter(|duration| !duration.is_zero());
-    required(layers, setting, DURATION_RULE, parse)
+    parsed_with_default(layers, setting, DURATION_RULE, parse)
 }
 
-/// Log level. A level in the file is ignored if `RUST_LOG` is set, because the environment
-/// overrides the file.
+/// Reads the log level. A level in the file is ignored if `RUST_LOG` is set, because the
+/// environment overrides the file.
 fn log_level(layers: &Layers, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<LogLevel>, ConfigError> {
     let parse = |text: &str| LogLevel::ALL.into_iter().find(|level| level.name() == text.trim());
     let found = layers.parsed_by(&settings::LOG_LEVEL, "error, warn, info, debug or trace", parse)?;
@@ -145,7 +147,7 @@ fn parse_base_url(text: &str) -> Option<String> {
     is_url.then(|| text.trim_end_matches('/').to_owned())
 }
 
-/// Parses a boolean in all spellings of YAML.
+/// Parses a boolean: `true`, `yes`, `on`, `false`, `no` or `off`, in any case of letters.
 fn parse_bool(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" => Some(true),
@@ -167,7 +169,7 @@ fn parse_metrics_addr(text: &str) -> Option<String> {
     }
 }
 
-/// Parses a duration such as `1h`, `1m30s`, `2.5s` or `500ms`: numbers with units, added up.
+/// Parses a duration such as `1h`, `1m30s`, `2.5s` or `500ms`: a sum of numbers with units.
 fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total = Duration::ZERO;
@@ -189,7 +191,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
         rest = &rest[unit_end..];
         total = total.checked_add(Duration::try_from_secs_f64(number * unit).ok()?)?;
     }
-    // More than a day is a mistake, and would overflow timers.
+    // More than a day is most likely a mistake.
     (total <= Duration::from_hours(24)).then_some(total)
 }
 

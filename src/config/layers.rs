@@ -1,6 +1,6 @@
-//! Layers of values: command line over environment over file over defaults.
+//! Layers of setting values: command line over environment over file over defaults.
 //!
-//! It knows the types of values and where they were given. It does not know what a value means.
+//! This module knows the type and the origin of a value, but not its meaning.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,13 +10,13 @@ use super::error::ConfigError;
 use super::origin::Origin;
 use super::setting::Setting;
 
-/// Most characters of a value that an error repeats.
-const MAX_REPEATED_CHARS: usize = 80;
+/// Largest number of characters of a value that an error shows.
+const MAX_SHOWN_CHARS: usize = 80;
 
-/// What a path must be.
+/// Description of a valid path, for errors.
 pub(super) const EXPECTED_PATH: &str = "a path in quotes";
 
-/// What an error shows instead of a secret.
+/// Text that an error shows in place of a secret.
 const NOT_SHOWN: &str = "a value that is not shown here";
 
 /// A value and the place where it was given.
@@ -28,7 +28,7 @@ pub(super) struct WithOrigin<T> {
     source_text: String,
 }
 
-/// A value before it is read as the type of its setting.
+/// A value before it is converted to the type of its setting.
 #[derive(Clone, Debug)]
 pub(super) enum RawValue {
     /// From a source in which every value is text: defaults, environment, command line, YAML.
@@ -49,7 +49,7 @@ pub(super) type Layer = BTreeMap<&'static str, WithOrigin<RawValue>>;
 /// Which values of a setting are validated if several layers have one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum ValidationScope {
-    /// The value that wins.
+    /// Only the value of the layer with the highest priority.
     Winner,
     /// Every value.
     All,
@@ -62,7 +62,7 @@ pub(super) struct Layers {
     validation: ValidationScope,
 }
 
-/// The layer of the command line, from texts by the keys of their settings.
+/// The layer of the command line. Each item is a setting key, its text and its origin.
 pub(super) fn command_line(texts: impl IntoIterator<Item = (&'static str, String, Origin)>) -> Layer {
     texts.into_iter().map(|(key, text, origin)| (key, WithOrigin::untyped(text, &origin))).collect()
 }
@@ -101,12 +101,12 @@ impl Layers {
         Self { layers: [command_line, environment, file, defaults(settings)], validation }
     }
 
-    /// A setting that is one text.
+    /// Reads a setting that is one text.
     pub(super) fn text(&self, setting: &Setting, expected: &str) -> Result<Option<WithOrigin<String>>, ConfigError> {
         self.read(setting, |given| text(setting, given, expected))
     }
 
-    /// A setting that is a text which `T` parses.
+    /// Reads a setting whose text `T` parses.
     pub(super) fn parsed<T: FromStr>(
         &self,
         setting: &Setting,
@@ -115,7 +115,7 @@ impl Layers {
         self.parsed_by(setting, expected, |text| text.parse().ok())
     }
 
-    /// A setting that is a text which `parse` accepts.
+    /// Reads a setting whose text `parse` converts.
     pub(super) fn parsed_by<T>(
         &self,
         setting: &Setting,
@@ -127,14 +127,14 @@ impl Layers {
         })
     }
 
-    /// A setting with a default that is a path, which may not be empty.
+    /// Reads a setting that is a path and has a default. The path must not be empty.
     pub(super) fn path(&self, setting: &Setting) -> Result<PathBuf, ConfigError> {
         let path = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
         let found = self.parsed_by(setting, EXPECTED_PATH, path)?;
         Ok(with_default(found).value)
     }
 
-    /// A setting with a default that is a number from 1 to `max`.
+    /// Reads a setting that is a number from 1 to `max` and has a default.
     pub(super) fn number(&self, setting: &Setting, max: u64) -> Result<WithOrigin<u64>, ConfigError> {
         let found = self.read(setting, |given| {
             let number = match &given.value {
@@ -151,7 +151,7 @@ impl Layers {
         Ok(with_default(found))
     }
 
-    /// A setting with a default that is `true` or `false`.
+    /// Reads a setting that is `true` or `false` and has a default.
     pub(super) fn bool(&self, setting: &Setting) -> Result<bool, ConfigError> {
         let found = self.read(setting, |given| match &given.value {
             RawValue::Bool(value) => Ok(*value),
@@ -162,7 +162,7 @@ impl Layers {
         Ok(with_default(found).value)
     }
 
-    /// A setting that is a list of texts. In an untyped source, commas separate them.
+    /// Reads a setting that is a list of texts. In an untyped source, commas separate them.
     pub(super) fn list(
         &self,
         setting: &Setting,
@@ -171,7 +171,7 @@ impl Layers {
         self.read(setting, |given| items(setting, given, expected))
     }
 
-    /// A setting that is a list of texts, each of which `parse` accepts.
+    /// Reads a setting that is a list of texts, and converts each with `parse`.
     pub(super) fn list_by<T>(
         &self,
         setting: &Setting,
@@ -214,7 +214,7 @@ pub(super) fn with_default<T>(found: Option<WithOrigin<T>>) -> WithOrigin<T> {
 }
 
 impl<T> WithOrigin<T> {
-    /// A value of a file. `source_text` is its text there.
+    /// Creates a value from a file. `source_text` is the value as the file writes it.
     pub(super) fn of_file(value: T, origin: Origin, source_text: &str) -> Self {
         Self { value, origin, source_text: truncate(source_text) }
     }
@@ -224,7 +224,7 @@ impl<T> WithOrigin<T> {
         WithOrigin { value, origin: self.origin.clone(), source_text: self.source_text.clone() }
     }
 
-    /// The error that this value is invalid.
+    /// Creates the error for an invalid value. `expected` describes valid values.
     pub(super) fn invalid(&self, setting: &Setting, expected: impl Into<String>) -> ConfigError {
         ConfigError::Invalid {
             origin: self.origin.clone(),
@@ -282,10 +282,10 @@ fn split_at_commas(texts: &str, origin: &Origin) -> Vec<WithOrigin<String>> {
     texts.map(|text| WithOrigin::untyped(text.to_owned(), origin).with(text.to_owned())).collect()
 }
 
-/// The text on one line, cut to [`MAX_REPEATED_CHARS`].
+/// The text on one line, cut to [`MAX_SHOWN_CHARS`].
 pub(super) fn truncate(text: &str) -> String {
     let mut line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if let Some((end, _)) = line.char_indices().nth(MAX_REPEATED_CHARS) {
+    if let Some((end, _)) = line.char_indices().nth(MAX_SHOWN_CHARS) {
         line.truncate(end);
         line.push('…');
     }

@@ -3,7 +3,7 @@
 //!
 //! It takes one input at a time, passes it to the engine as an [`Event`], and performs the returned
 //! [`Action`]s in order. It makes no decision of its own, except that it disconnects links whose
-//! send queue does not drain.
+//! send queue is full or does not drain.
 
 use std::time::Duration;
 
@@ -27,10 +27,10 @@ use super::profile::PeerProfile;
 use super::send_queues::SendQueues;
 use rollcall_core::clock::{boot_now, wall_now};
 
-/// Longest sleep of the timer, in milliseconds. Only bounds the arithmetic: an early wake-up does
-/// no harm.
+/// Longest sleep of the timer, in milliseconds. It keeps the time arithmetic in range. An early
+/// wake-up does no harm.
 const MAX_SLEEP_MS: u64 = 3_600_000;
-/// Time that the links have at the end to write their queues.
+/// Longest wait at the shutdown until the links have written their send queues.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Request to a running peer, from the user or from the metrics endpoint.
@@ -57,7 +57,7 @@ pub enum PeerRequest {
     Stats(oneshot::Sender<PeerStats>),
 }
 
-/// The event loop with everything that the actions need.
+/// The event loop: the engine, and the outputs that its actions use.
 pub(super) struct PeerDriver {
     pub(super) engine: Engine,
     pub(super) network: MeshNetwork,
@@ -70,7 +70,7 @@ pub(super) struct PeerDriver {
     pub(super) has_warned_of_dropped_notices: bool,
 }
 
-/// Channels of everything that the driver reads.
+/// The input channels of the driver, and the token that stops it.
 pub(super) struct Inputs {
     pub(super) connection_events: mpsc::Receiver<ConnectionEvent>,
     pub(super) datagrams: mpsc::Receiver<ReceivedDatagram>,
@@ -127,8 +127,8 @@ impl PeerDriver {
         let tasks = self.network.tasks.clone();
         let ended = timeout(CLOSE_TIMEOUT, tasks.wait());
         let mut ended = std::pin::pin!(ended);
-        // Connection events are read and dropped, because a link that waits for a free place in
-        // this channel would not write.
+        // A connection task that waits for room in the event channel does not write its send queue.
+        // So the events are still received, and dropped.
         loop {
             tokio::select! {
                 result = &mut ended => {
@@ -146,9 +146,10 @@ impl PeerDriver {
         }
     }
 
-    /// Backpressure: while a send queue is above its high-water mark, the driver takes no further
-    /// input, so a burst is sent at the speed of its readers. A link whose queue does not drain in
-    /// time is disconnected, because all others wait for it.
+    /// Backpressure: if a send queue is above its high-water mark, the driver takes no further
+    /// input until the queue is below its low-water mark. A burst is therefore sent at the speed of
+    /// the peers that read it. A link whose queue does not drain in time is disconnected, because
+    /// all other links wait for it.
     async fn apply_backpressure(&mut self) {
         for link in self.queues.wait_until_drained().await {
             self.disconnect_slow_link(link);
@@ -215,9 +216,9 @@ impl PeerDriver {
             }
             PeerRequest::History(reply) => {
                 let entries = self.engine.history().entries().into_iter();
-                let said =
+                let with_contacts =
                     entries.map(|entry| (self.engine.contact_of(&entry.author, entry.name.as_ref()), entry.clone()));
-                let _ = reply.send(said.collect());
+                let _ = reply.send(with_contacts.collect());
             }
             PeerRequest::Stats(reply) => {
                 let _ = reply.send(PeerStats::of(&self.engine, self.drops));
@@ -234,8 +235,7 @@ impl PeerDriver {
         for action in actions {
             self.perform(action);
         }
-        // After all actions: the actions that follow from the disconnection must not overtake
-        // these.
+        // A disconnection causes further actions. They must come after the actions of this event.
         while let Some(link) = self.queues.pop_overflowed() {
             self.disconnect_slow_link(link);
         }

@@ -63,14 +63,14 @@ use registry_task::{RegistryStatus, RegistryTask};
 use send_queues::SendQueues;
 use settings::PeerSettings;
 
-/// Capacity of the queue of received messages, and of the queue of received datagrams. When a queue
-/// is full, the socket readers wait.
+/// Capacity of the queue of events from mesh connections, and of the queue of received datagrams.
+/// When a queue is full, the tasks that read its sockets wait.
 const EVENT_QUEUE: usize = 1024;
 /// Capacity of the queue of notices to the user. Further notices are dropped.
 const NOTICE_QUEUE: usize = 64 * 1024;
 /// Capacity of the queue of [`PeerRequest`]s.
 const REQUEST_QUEUE: usize = 256;
-/// Number of random LAN ports that are tried before [`Peer::start`] fails.
+/// Number of random LAN ports that are tried before [`Peer::start`] or [`scan`] fails.
 const MAX_PORT_ATTEMPTS: usize = 64;
 
 /// Handle to a running chat peer. The peer runs until [`Peer::stop`].
@@ -118,7 +118,7 @@ pub enum StartError {
     /// The name is valid in the chat, but not at the registry, whose rule is stricter.
     #[error("the registry does not accept this name: {0}")]
     Name(#[from] InvalidUsername),
-    /// The client of the registry cannot be created.
+    /// The HTTP client for the registry cannot be created.
     #[error(transparent)]
     Registry(#[from] ClientError),
 }
@@ -149,7 +149,7 @@ impl Peer {
         let io_counters = Arc::new(IoCounters::default());
         let sockets = if settings.lan { Some(bind_lan(&settings, &io_counters)?) } else { None };
         let lan_port = sockets.as_ref().map(LanSockets::port);
-        let engine_rules = engine_rules(&settings, id, mesh_addr, lan_port);
+        let engine_config = engine_config(&settings, id, mesh_addr, lan_port);
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (event_tx, connection_events) = mpsc::channel(EVENT_QUEUE);
@@ -158,8 +158,8 @@ impl Peer {
         let (request_tx, requests) = mpsc::channel(REQUEST_QUEUE);
         let (notice_tx, notices) = mpsc::channel(NOTICE_QUEUE);
         for (receiver, shared) in sockets.iter().flat_map(LanSockets::receivers) {
-            let received = receive(receiver, shared, datagram_tx.clone(), Arc::clone(&io_counters));
-            tasks.spawn(stop.clone().run_until_cancelled_owned(received));
+            let forwarding = forward_datagrams(receiver, shared, datagram_tx.clone(), Arc::clone(&io_counters));
+            tasks.spawn(stop.clone().run_until_cancelled_owned(forwarding));
         }
         let (status_tx, registry_status) = watch::channel(RegistryStatus::NOT_ASKED);
         if !settings.registry.is_empty() {
@@ -178,7 +178,7 @@ impl Peer {
             io_counters: Arc::clone(&io_counters),
         };
         network.listen(listener);
-        let engine = Engine::new(engine_rules, history, driver::now());
+        let engine = Engine::new(engine_config, history, driver::now());
         let driver = PeerDriver {
             engine,
             network,
@@ -189,11 +189,12 @@ impl Peer {
             drops: DropCounters::default(),
             has_warned_of_dropped_notices: false,
         };
-        let ended = CancellationToken::new();
-        let end = ended.clone().drop_guard();
+        // Cancelled when the driver ends, even by a panic. Until then the metrics server runs.
+        let driver_ended = CancellationToken::new();
+        let driver_guard = driver_ended.clone().drop_guard();
         let inputs = Inputs { connection_events, datagrams, discovered, requests, stop: stop.clone() };
         tasks.spawn(async move {
-            let _end = end;
+            let _driver_guard = driver_guard;
             driver.run(inputs).await;
         });
         let mut metrics_addr = None;
@@ -209,7 +210,7 @@ impl Peer {
                 started_at: driver::now().boot,
             };
             let metrics_server = MetricsServer { info, requests: request_tx.clone(), stop: stop.clone() };
-            tasks.spawn(metrics::serve(listener, metrics_server, ended));
+            tasks.spawn(metrics::serve(listener, metrics_server, driver_ended));
         }
         tasks.close();
         Ok(Self { id, mesh_addr, lan_port, metrics_addr, requests: request_tx, notices, stop, tasks })
@@ -272,9 +273,10 @@ async fn bind_metrics(addr: &str) -> Result<(TcpListener, SocketAddr), StartErro
     bind.await.map_err(|cause| StartError::Metrics { addr: addr.to_owned(), cause })
 }
 
-/// Searches the LAN for peers during `wait`, without announcing itself as a peer.
+/// Sends list requests to the LAN and collects the answers for the time `wait`. Peers do not add
+/// the sender to their own lists.
 ///
-/// The queries go to `targets`, or to every network of this machine if `targets` is empty.
+/// The requests go to `targets`, or to every network of this machine if `targets` is empty.
 ///
 /// # Errors
 /// The error of the system if no UDP port for the answers can be bound.
@@ -290,7 +292,7 @@ fn bind_lan(settings: &PeerSettings, io_counters: &Arc<IoCounters>) -> Result<La
     LanSockets::bind(random_ports(), settings.lan_addresses.clone(), Arc::clone(io_counters)).map_err(StartError::Lan)
 }
 
-async fn receive(
+async fn forward_datagrams(
     receiver: Arc<tokio::net::UdpSocket>,
     shared: bool,
     datagrams: mpsc::Sender<ReceivedDatagram>,
@@ -298,14 +300,14 @@ async fn receive(
 ) {
     let mut buffer = socket::buffer();
     loop {
-        let heard = socket::receive(&receiver, shared, &mut buffer, &io_counters).await;
-        if datagrams.send(heard).await.is_err() {
+        let received = socket::receive(&receiver, shared, &mut buffer, &io_counters).await;
+        if datagrams.send(received).await.is_err() {
             return;
         }
     }
 }
 
-fn engine_rules(settings: &PeerSettings, id: PeerId, mesh_addr: SocketAddr, lan_port: Option<u16>) -> EngineConfig {
+fn engine_config(settings: &PeerSettings, id: PeerId, mesh_addr: SocketAddr, lan_port: Option<u16>) -> EngineConfig {
     EngineConfig {
         id,
         name: settings.name.clone(),
@@ -318,11 +320,11 @@ fn engine_rules(settings: &PeerSettings, id: PeerId, mesh_addr: SocketAddr, lan_
         history_size: settings.history_size,
         // Half of the send queue stays free for new messages.
         history_batch_bytes: settings.message_buffer_size.saturating_mul(MAX_MESSAGE_BYTES) / 2,
-        lan: lan_port.map(|port| lan_rules(settings, port)),
+        lan: lan_port.map(|port| lan_config(settings, port)),
     }
 }
 
-fn lan_rules(settings: &PeerSettings, port: u16) -> LanConfig {
+fn lan_config(settings: &PeerSettings, port: u16) -> LanConfig {
     let own_ips = socket::own_ips();
     let ip = own_ips.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     LanConfig { user: LanUserId::new(&settings.name, ip), port, own_ips }

@@ -1,4 +1,4 @@
-//! Executes the commands of the user.
+//! Chat session: executes the commands that the user types.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use rollcall_chat::console::{ChatCommand, CommandParser, HELP, history_lines, pe
 use rollcall_chat::engine::Notice;
 use rollcall_chat::{Avatar, MAX_AVATAR_BYTES, PeerProfile, PeerRequest};
 
-/// Session of the user: sends requests to the peer and shows the replies.
+/// Chat session of one user: sends requests to the peer and shows the replies.
 pub(super) struct ChatSession {
     requests: mpsc::Sender<PeerRequest>,
     parser: CommandParser,
@@ -29,7 +29,7 @@ impl ChatSession {
         let (goes_on, reply) = match input {
             UserInput::Line(line) => (self.handle_line(&line).await, None),
             UserInput::Edited(line, reply) => (self.handle_line(&line).await, Some(reply)),
-            // Without a question, Ctrl-C ends the chat.
+            // Ctrl-C cancels the open question. Without a question it ends the chat.
             UserInput::Cancelled(reply) => (self.parser.cancel(), Some(reply)),
         };
         if let Some(reply) = reply
@@ -88,12 +88,12 @@ impl ChatSession {
     }
 
     async fn send_request(&self, request: PeerRequest) {
-        // The send fails only if the peer has ended, which ends the session, too.
+        // The send fails only if the peer has ended. Then the session ends, too.
         let _ = self.requests.send(request).await;
     }
 }
 
-/// Reads and checks the image file; `None` for an empty path.
+/// Reads and checks the image file of an avatar. Returns `None` for an empty path.
 async fn read_avatar(path: &str) -> Result<Option<Avatar>, String> {
     if path.is_empty() {
         return Ok(None);

@@ -1,12 +1,12 @@
-//! Settings of a node: their names and defaults, each in this one place.
+//! Settings of a node: the only place with their names and defaults.
 
 use crate::config::setting::Setting;
 
 /// Default path of the service account's key file.
 pub const DEFAULT_CREDENTIALS: &str = "credentials/firebase-storage.json";
 
-// Variables without the prefix ROLLCALL_ are documented under these names elsewhere, and existing
-// scripts use them.
+// The variables without the prefix ROLLCALL_ have names that the requirements or Google's tools
+// define.
 pub(super) const THIS_NODE: Setting = Setting::new("this_node", "ROLLCALL_THIS_NODE").with_flag("--this-node");
 pub(super) const PEERS: Setting = Setting::new("peers", "ROLLCALL_PEERS").list().with_flag("--peers");
 pub(super) const HEARTBEAT_INTERVAL: Setting =
@@ -45,7 +45,7 @@ pub(super) const EMULATOR: Setting = Setting::new("storage_emulator_host", "STOR
 pub(super) const STORAGE_TIMEOUT: Setting =
     Setting::new("storage_timeout_ms", "ROLLCALL_STORAGE_TIMEOUT_MS").with_default("5000");
 
-/// All settings of a node. A key that is not among them is an error in the file.
+/// All settings of a node. Any other key in the configuration file is an error.
 pub const SETTINGS: [&Setting; 25] = [
     &THIS_NODE,
     &PEERS,
@@ -74,8 +74,8 @@ pub const SETTINGS: [&Setting; 25] = [
     &STORAGE_TIMEOUT,
 ];
 
-/// All environment variables of a node's settings: a node that must not inherit any is started
-/// without them.
+/// The environment variables of all settings. The demo removes them from the environment of its
+/// nodes.
 pub fn env_vars() -> impl Iterator<Item = &'static str> {
     SETTINGS.iter().map(|setting| setting.env)
 }

@@ -16,12 +16,12 @@ use crate::peer_id::PeerId;
 use crate::profile::PeerProfile;
 use rollcall_core::BootMs;
 
-/// Number of failures in a row at a configured address before the user is notified. These are links
-/// that the peer accepted and closed without a message. A single one is normal if two peers dial
-/// each other at the same time.
+/// Number of failures in a row at a configured address at which the user is notified. A failure is
+/// a link that ended without a message of the other peer. A single failure is normal if two peers
+/// dial each other at the same time.
 const FAILURES_BEFORE_NOTICE: u32 = 2;
 
-/// The links, and the broadcast trees on them.
+/// The links to the mesh peers, and the broadcast trees on these links.
 #[derive(Clone, Debug)]
 pub(super) struct MeshPeers {
     pub(super) links: MeshLinks,
@@ -39,7 +39,7 @@ impl MeshPeers {
         self.links.next_deadline(config).min(self.tree.next_deadline())
     }
 
-    /// The state of an author, which is added if it is new.
+    /// Returns the state of an author. Adds the author if it is unknown.
     pub(super) fn author_mut(&mut self, id: PeerId, now: BootMs) -> &mut MeshAuthor {
         self.tree.authors.entry(id, now, |peer| self.links.is_linked(peer))
     }
@@ -49,7 +49,7 @@ impl MeshPeers {
         self.tree.authors.contact(peer)
     }
 
-    /// Handles a completed handshake. Returns whether the connection becomes a link.
+    /// Handles a connection after the exchange of greetings. Returns whether it becomes a link.
     pub(super) fn handle_link_opened(&mut self, link: LinkId, mut new: LinkState, cx: &mut Context) -> bool {
         let (peer, me) = (new.peer, cx.local.config.id);
         if let Some(endpoint) = &new.dialled {
@@ -84,8 +84,8 @@ impl MeshPeers {
         true
     }
 
-    /// Closes the link that has been unconfirmed for the longest time, to make room for another.
-    /// Returns whether there was such a link.
+    /// Closes the unconfirmed link with the longest silence, to make room for another link. Returns
+    /// whether there was a link that could be closed.
     fn evict_unconfirmed_link(&mut self, cx: &mut Context) -> bool {
         let Some(link) = self.links.longest_unconfirmed(&cx.local.config, cx.now.boot) else { return false };
         let reason = "the peer never sent a message, and another peer needs the slot";
@@ -132,8 +132,8 @@ impl MeshPeers {
         history: &History,
         cx: &mut Context,
     ) -> Option<ChatEntry> {
-        // A message may still arrive on a link that was closed. It is not lost: the link that
-        // replaced it requests it.
+        // A message may arrive after its link was closed or replaced. A chat message is not lost:
+        // the history request on another link returns it.
         let state = self.links.get_mut(link)?;
         cx.counters.received.add(MessageKind::of(&message.body), 1);
         state.heartbeats.last_seen_at = cx.now.boot;
@@ -208,7 +208,8 @@ impl MeshPeers {
             MessageBody::Have(have) => self.tree.handle_have(link, have, &mut self.links, cx),
             MessageBody::Prune(author) => state.push.send.make_lazy(author),
             MessageBody::HistoryEnd { more } => {
-                // There is a limit for a peer that always reports more but sends nothing new.
+                // `finish_request` limits the requests to a peer that always reports more but sends
+                // nothing new.
                 if state.push.receive.finish_request(more) {
                     self.tree.request_history(link, &mut self.links, cx);
                 }
@@ -224,8 +225,8 @@ impl MeshPeers {
         if extension.is_none() || std::mem::replace(&mut state.format.extended, true) {
             return;
         }
-        // When the link was opened, peers that were linked at the same time had not sent their
-        // addresses yet. Now the address of one of them is known and can be sent to the other.
+        // The addresses of linked peers arrive with their first heartbeats. So the list that was
+        // sent when the link was opened may lack a peer that was linked at about the same time.
         self.links.send_peer_list(link, cx);
         self.tree.request_history(link, &mut self.links, cx);
         if let Some(profile) = cx.local.profile.clone() {
@@ -267,7 +268,7 @@ impl MeshPeers {
         cx.notify(Notice::DirectSent { to: self.contact(to) });
     }
 
-    /// Sends the profile to all linked peers that know profiles. Returns their number.
+    /// Sends the profile to all linked peers that support the extension. Returns their number.
     pub(super) fn send_profile(&self, profile: PeerProfile, cx: &mut Context) -> usize {
         let extended = self.links.iter().filter(|(_, link)| link.format.extended);
         let links: Vec<LinkId> = extended.map(|(id, _)| id).collect();

@@ -1,12 +1,12 @@
-//! Set of received sequence numbers of one author, stored as ranges. The numbers of one run are
-//! consecutive, so a few ranges cover any number of messages.
+//! Set of received sequence numbers of one author, stored as ranges. An author
+//! numbers the chat of one run consecutively, so a few ranges cover any number of messages.
 
 use crate::mesh::SeqRanges;
 
 /// Set of received sequence numbers.
 ///
-/// Invariant: the ranges are ascending, do not touch, and are at most `max_ranges`. A received
-/// number stays in the set.
+/// Invariant: there are at most `max_ranges` ranges, in ascending order, and no two of them touch.
+/// A number is never removed.
 #[derive(Clone, Debug)]
 pub struct ReceivedNumbers {
     ranges: SeqRanges,
@@ -58,7 +58,7 @@ impl ReceivedNumbers {
         self.ranges.get(at).is_some_and(|(start, _)| *start <= first)
     }
 
-    /// Makes all numbers below `number` count as received.
+    /// Adds all numbers below `number`.
     pub fn mark_received_below(&mut self, number: u64) {
         let Some(last) = number.checked_sub(1) else { return };
         self.ranges.retain(|(_, end)| *end > last);
@@ -71,8 +71,8 @@ impl ReceivedNumbers {
         }
     }
 
-    /// The newest ranges, at most `max_ranges`. All older numbers are included in the first of
-    /// them.
+    /// The newest ranges, at most `max_ranges`. If older ranges are left out, the first returned
+    /// range begins at 0.
     #[must_use]
     pub fn newest_ranges(&self, max_ranges: usize) -> SeqRanges {
         let skipped = self.ranges.len().saturating_sub(max_ranges);
@@ -89,8 +89,8 @@ impl ReceivedNumbers {
         self.ranges.last().map(|(_, last)| *last)
     }
 
-    /// Makes all numbers up to the end of the second-oldest range count as received. A message that
-    /// old is most likely a duplicate.
+    /// Merges the two oldest ranges into one that begins at 0. A missing message that old then
+    /// counts as received: it is most likely a duplicate.
     fn close_oldest_gap(&mut self) {
         let (_, last) = self.ranges.remove(0);
         match self.ranges.first_mut() {

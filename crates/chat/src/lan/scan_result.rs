@@ -11,7 +11,7 @@ use crate::lan_user_id::LanUserId;
 
 /// Name of the scan in its queries.
 pub const SCAN_NAME: &str = "rollcall-scan";
-/// Most peers, and most mentioned users, that are recorded.
+/// Largest number of peers, and of mentioned users, in the result.
 const MAX_PEERS: usize = 1024;
 
 /// Error of a socket operation.
@@ -30,7 +30,7 @@ pub enum SocketFailureKind {
     /// The port is in use by another program.
     #[serde(rename = "taken")]
     InUse,
-    /// No permission. For sending, a firewall denies it.
+    /// No permission. When a datagram is sent, a firewall is the usual cause.
     Forbidden,
     /// No route to the address.
     NoRoute,
@@ -60,7 +60,7 @@ pub struct FoundPeer {
     pub user_id: LanUserId,
     /// Name: the part of the id before the address.
     pub name: String,
-    /// Address at which the peer receives answers.
+    /// Address at which the peer receives datagrams.
     pub address: SocketAddr,
     /// Dialects of its datagrams.
     pub dialect: SpokenDialects,
@@ -78,7 +78,7 @@ pub enum SpokenDialects {
     Compact,
     /// `KEY: VALUE`.
     Spaced,
-    /// Both, each as the answer to a query in that dialect.
+    /// Both dialects. Such a peer answers each query in the dialect of the query.
     Both,
 }
 
@@ -110,7 +110,7 @@ pub struct ScanResult {
     /// Whether `probed` has all networks of this machine.
     pub(super) covers_all_networks: bool,
     pub(super) peers: BTreeMap<(LanUserId, IpAddr), FoundPeer>,
-    /// Users in received lists, with the first peer that listed each.
+    /// Users named in received lists. The value is the first peer that listed the user.
     pub(super) mentioned: BTreeMap<LanUserId, LanUserId>,
 }
 
@@ -137,13 +137,14 @@ impl ScanResult {
         }
     }
 
-    /// Records a datagram. `shared`: it arrived at the shared port, not at the own one.
+    /// Records a datagram. `shared` tells whether it arrived at the shared port; otherwise it
+    /// arrived at the port of the scan.
     pub fn record(&mut self, source: SocketAddr, shared: bool, datagram: &Datagram, dialect: Dialect) {
-        // An ACK has no sender.
+        // An ACK does not name its sender.
         let Some(user) = &datagram.from else { return };
         if user == &self.own_user {
-            let number = datagram.id.and_then(|id| usize::try_from(id).ok());
-            let probed = number.and_then(|number| self.probed.get_mut(number));
+            let index = datagram.id.and_then(|id| usize::try_from(id).ok());
+            let probed = index.and_then(|index| self.probed.get_mut(index));
             if let Some(probed) = probed
                 && shared
                 && source.port() == self.port
@@ -195,14 +196,14 @@ impl ScanResult {
         }
     }
 
-    /// Whether the claimed address matches the source address. All addresses of this machine count
-    /// as one.
+    /// Whether the claimed address matches the source address. All addresses of this machine match
+    /// each other.
     fn is_claim_plausible(&self, user: &LanUserId, source: IpAddr) -> bool {
         let is_own = |ip: IpAddr| ip.is_loopback() || self.own_ips.contains(&ip);
         user.claimed_ip().is_some_and(|claimed| claimed == source || (is_own(claimed) && is_own(source)))
     }
 
-    /// Peers by user id.
+    /// The peers, in the order of their user ids.
     #[must_use]
     pub fn peers(&self) -> impl ExactSizeIterator<Item = &FoundPeer> {
         self.peers.values()

@@ -22,7 +22,7 @@ use crate::peer_id::PeerId;
 
 /// Size of the read buffer, in bytes.
 const READ_BYTES: usize = 16 * 1024;
-/// Most messages in one event to the driver.
+/// Largest number of messages in one event to the driver.
 const MAX_BATCH_MESSAGES: usize = 64;
 /// Time that the other end has to close a connection after this end has closed it.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -41,7 +41,8 @@ pub(super) struct MeshConnection {
 }
 
 impl MeshConnection {
-    /// Sends the own greeting and reads that of the other end. Returns the id of the other peer.
+    /// Sends this peer's greeting and reads the greeting of the other peer. Returns the connection
+    /// and the id of the other peer.
     ///
     /// # Errors
     /// An I/O error, an invalid greeting, or no greeting within `greeting_timeout`.
@@ -142,21 +143,21 @@ async fn write_queue<W: AsyncWrite + Unpin>(
     queue: &SendQueue,
     io_counters: &IoCounters,
 ) -> io::Result<W> {
-    // The greeting was the first write, and must be a read of its own, too.
+    // The greeting was the first write. The peer must not read it together with the first message.
     let mut written_at = Instant::now();
     while let Some((bytes, one_per_write)) = queue.next_write().await {
         if one_per_write {
             sleep_until(written_at + SINGLE_MESSAGE_INTERVAL).await;
         }
-        // A write to a peer that does not read would never return.
+        // A write to a peer that does not read never ends. So a discarded queue ends the wait.
         select! {
             biased;
             written = writer.write_all(&bytes) => written?,
             () = queue.wait_discarded() => {}
         }
         io_counters.bytes_out.add(bytes.len());
-        // A peer that is known to parse a stream stays in that mode, so the time is not needed
-        // again.
+        // The queue of a peer that parses a stream never returns to one message per write, so the
+        // time is needed only here.
         if one_per_write {
             written_at = Instant::now();
         }

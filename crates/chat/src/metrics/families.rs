@@ -59,12 +59,12 @@ fn traffic(page: &mut MetricsPage, stats: &PeerStats, io_counters: &IoCounters) 
     page.counter("rollcall_peer_posts_sent_total", "Posts of this peer.").sample(posts_sent);
     let mut family =
         page.counter("rollcall_peer_messages_received_total", "Received mesh messages without heartbeats.");
-    for kind in messages() {
+    for kind in kinds_without_heartbeat() {
         family = family.labelled_sample(&[("kind", kind_name(kind))], received.of(kind));
     }
     let help = "Sent mesh messages without heartbeats, counted per link.";
     let mut family = page.counter("rollcall_peer_messages_sent_total", help);
-    for kind in messages() {
+    for kind in kinds_without_heartbeat() {
         family = family.labelled_sample(&[("kind", kind_name(kind))], sent.of(kind));
     }
     let heartbeats = received.of(MessageKind::Heartbeat);
@@ -88,7 +88,8 @@ fn links(page: &mut MetricsPage, stats: &PeerStats) {
     page.counter("rollcall_peer_dials_failed_total", "Failed dial attempts.").sample(failed_dials);
     let slow = stats.drops.slow_links;
     let ended = lost_links.saturating_sub(timed_out_links + slow);
-    let help = "Ended links by reason: ended (broken or closed by the peer), silent (no heartbeat), slow (the peer read too slowly).";
+    let help =
+        "Ended links by reason: ended (any other reason), silent (no heartbeat), slow (the peer read too slowly).";
     let family = page.counter("rollcall_peer_links_lost_total", help);
     let family =
         family.labelled_sample(&[("reason", "ended")], ended).labelled_sample(&[("reason", "silent")], timed_out_links);
@@ -126,7 +127,7 @@ fn drops_and_errors(page: &mut MetricsPage, stats: &PeerStats, io_counters: &IoC
     }
 }
 
-fn messages() -> impl Iterator<Item = MessageKind> {
+fn kinds_without_heartbeat() -> impl Iterator<Item = MessageKind> {
     MessageKind::ALL.into_iter().filter(|kind| *kind != MessageKind::Heartbeat)
 }
 
@@ -168,7 +169,7 @@ mod tests {
         text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(|c| c.is_ascii_lowercase() || c == '_')
     }
 
-    /// Parses the labels after the `{`. Returns them and the text after the `}`.
+    /// Parses the labels from after the `{`. Returns the labels and the text after the `}`.
     fn labels(mut rest: &str) -> (Vec<(String, String)>, &str) {
         let mut labels = Vec::new();
         loop {
@@ -182,7 +183,7 @@ mod tests {
                     (_, '\\') => match chars.next().expect("an escape has two characters").1 {
                         'n' => value.push('\n'),
                         c @ ('"' | '\\') => value.push(c),
-                        c => panic!("no escape: {c}"),
+                        c => panic!("invalid escape: {c}"),
                     },
                     (_, c) => value.push(c),
                 }
@@ -213,7 +214,7 @@ mod tests {
                 assert_eq!(name, last, "the type follows the help");
                 assert!(["gauge", "counter"].contains(&kind));
                 assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
-                families.get_mut(name).expect("it has a help").1 = Some(kind.to_owned());
+                families.get_mut(name).expect("a HELP line precedes the TYPE line").1 = Some(kind.to_owned());
             } else {
                 let end = line.find(['{', ' ']).expect("a sample has a value");
                 let name = &line[..end];
