@@ -300,8 +300,8 @@ async fn forward_datagrams(
 ) {
     let mut buffer = socket::buffer();
     loop {
-        let received = socket::receive(&receiver, shared, &mut buffer, &io_counters).await;
-        if datagrams.send(received).await.is_err() {
+        let outcome = socket::receive(&receiver, shared, &mut buffer, &io_counters).await;
+        if datagrams.send(outcome).await.is_err() {
             return;
         }
     }
