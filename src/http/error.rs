@@ -1,4 +1,4 @@
-//! Every error of the API, and the mapping from errors to rows of the error table.
+//! Errors of the API, and the row of the error table for each.
 //!
 //! The rows themselves are in [`super::error_codes`].
 
@@ -83,8 +83,8 @@ pub(super) enum ApiError {
     Internal(String),
 }
 
-/// The internal cause of a 5xx, for the log. It travels in the response's extensions to the layer
-/// that knows the request.
+/// The internal cause of a 5xx, for the log. The response carries it as an extension to the
+/// middleware that logs failed requests.
 #[derive(Clone, Debug)]
 pub(super) struct InternalCause(pub(super) String);
 
@@ -167,8 +167,8 @@ impl ApiError {
         }
     }
 
-    /// The cause for the log, which the client does not see. `None` if there is nothing new to log:
-    /// an election is not a failure of a request, and some causes are logged where they occur.
+    /// The cause for the log, which the client does not see. `None` if nothing must be logged: the
+    /// message names the whole cause, or the cause was logged where it occurred.
     fn cause(&self) -> Option<InternalCause> {
         let cause = match self {
             Self::Storage(unavailable)

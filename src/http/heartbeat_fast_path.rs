@@ -43,7 +43,7 @@ pub(super) struct HeartbeatFastPath {
     accepted_headers: ResponseHeaders,
 }
 
-/// The body of a response: one piece of bytes, or a body as the router creates it.
+/// Response body: one buffer on the fast path, the body of an axum response on the slow path.
 pub(super) type FastPathBody = Either<Full<Bytes>, Body>;
 
 /// The first result of reading a body: a frame, an error, or `None` at its end.
@@ -56,7 +56,7 @@ struct ResumedBody<B> {
 }
 
 impl HeartbeatFastPath {
-    /// Creates the fast path beside the router that uses `headers`.
+    /// Creates the fast path. `headers`: the response headers of the router.
     pub(super) fn new(app: SharedApp, headers: &ResponseHeaders) -> Self {
         let mut defaults = cors_headers(&app.cors);
         let headers = headers.with_defaults(defaults.clone());
@@ -82,18 +82,18 @@ impl HeartbeatFastPath {
     {
         match self.try_accept(remote, &mut request) {
             Ok(accepted) => accepted.map(Either::Left),
-            // A future is moved with space for all its states. The rare slow path is boxed to keep
-            // it small.
+            // A future has the size of its largest state. The rare slow path is boxed, so that it
+            // does not enlarge this future.
             Err(first) => Box::pin(self.call_slow_path(remote, request, first)).await.map(Either::Right),
         }
     }
 
-    /// Accepts a heartbeat without waiting. That is possible if the body has arrived, this node
-    /// serves, and the user is known.
+    /// Accepts a heartbeat without waiting. That is possible if this node serves, the body has
+    /// arrived, and the credentials can be checked in memory.
     ///
     /// # Errors
     /// The first frame of the body, if it was read, for [`Self::call_slow_path`]. The slow path
-    /// finds out what is wrong.
+    /// finds the reason.
     fn try_accept<B>(
         &self,
         remote: RemoteAddr,
@@ -119,7 +119,7 @@ impl HeartbeatFastPath {
         let body = JsonBody::from_bytes(first);
         let accept = || presence::try_heartbeat(&self.app, remote, now, request.headers(), &body);
         let accepted = catch_unwind(AssertUnwindSafe(accept));
-        // After a panic, the slow path panics again and reports it.
+        // After a panic, the slow path runs the same code, panics again and reports the panic.
         let Ok(Some(accepted)) = accepted else { return Err(put_back(body.into_bytes())) };
         // The same check as after every request of a leader: the same term must still serve.
         let Some(headers) = self.accepted_headers.headers_if_serving(term, request.headers()) else {

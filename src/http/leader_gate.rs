@@ -1,8 +1,8 @@
 //! The gate in front of all routes that only the leader may answer.
 //!
 //! It checks the role before the body is read, so a follower rejects even an invalid body. It
-//! checks again before the response is sent. A node that meanwhile lost its lease, or was
-//! suspended, answers nothing as the leader.
+//! checks again before the response is sent. So a node that has lost its lease meanwhile, for
+//! example while it was suspended, does not answer as the leader.
 
 use axum::body::{Bytes, HttpBody};
 use axum::extract::{FromRequestParts, Request, State};
@@ -34,12 +34,13 @@ impl<S: Sync> FromRequestParts<S> for LeaderOnly {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        // It is missing only if a route has no gate. The test of the route table would show that.
-        parts.extensions.get().copied().ok_or(ApiError::Internal("a route of the leader has no leader gate".to_owned()))
+        // The value is missing only if the route has no gate. A test of the route table detects
+        // such a route.
+        parts.extensions.get().copied().ok_or(ApiError::Internal("a leader-only route has no leader gate".to_owned()))
     }
 }
 
-/// The term in which this node serves. Tells the registry that the term has begun.
+/// The term in which this node serves. Begins the term in the registry, if it has not begun.
 fn serving_term(app: &SharedApp) -> Result<Term, ApiError> {
     let term = app.serving_term()?;
     app.registry.begin_term(term);
@@ -74,21 +75,22 @@ pub(super) fn try_leader_term(app: &SharedApp) -> Option<(Term, BootMs)> {
     let (term, now) = {
         let role = app.cluster.role.borrow();
         let now = clock::boot_now();
-        // A node that serves has not lost the leadership, but it may be handing it over.
+        // A node that serves knows a leader, itself, so only a handover must be excluded.
         (!role.is_handing_over() && role.is_serving(now)).then_some((role.term, now))?
     };
     app.registry.begin_term(term);
     Some((term, now))
 }
 
-/// Whether the leadership moves between nodes at this moment, or was lost just now.
+/// Whether a handover is in progress, or this node has known no leader for less than
+/// [`MAX_HANDOVER_WAIT`].
 fn is_leadership_changing(app: &SharedApp) -> bool {
     let role = app.cluster.role.borrow();
     let just_lost = |since| u128::from(clock::boot_now().since(since)) < MAX_HANDOVER_WAIT.as_millis();
     role.is_handing_over() || role.leaderless_since.is_some_and(just_lost)
 }
 
-/// The gate as a layer.
+/// Middleware for leader-only routes.
 pub(super) async fn require_leader(State(app): State<SharedApp>, request: Request, next: Next) -> Response {
     let handle = |leader, mut request: Request| {
         request.extensions_mut().insert::<LeaderOnly>(leader);
@@ -118,8 +120,8 @@ where
     let response = handle(LeaderOnly { term }, request).await;
     match app.serving_term() {
         Ok(now) if now == term => response,
-        // The work is done, but another leader may have acted since. The response may be out of
-        // date.
+        // The request was executed, but another leader may have changed the data since. The
+        // response may be out of date.
         Ok(_) | Err(_) => ApiError::NoLeader.into_response(),
     }
 }

@@ -1,5 +1,5 @@
-//! Tasks of a node that follow its leadership: completing the list of users, draining before a
-//! handover, and the presence clock.
+//! Tasks of a node that react to changes of leadership: they complete the list of users, drain
+//! requests before a handover, and tick the presence clock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,19 +14,19 @@ use rollcall_core::Term;
 use rollcall_core::clock::boot_now;
 use rollcall_election::Role;
 
-/// Interval at which presence observes the clock, and the election gets the number of online
-/// clients.
+/// Interval at which the presence clock is observed, and the number of online clients is given to
+/// the election.
 const PRESENCE_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Time that a new leader waits for the reports of other nodes before it reads the bucket.
 const WAIT_FOR_REPORTS: Duration = Duration::from_secs(1);
 
-/// Delay after the reports before the leader reads the bucket too, so that it does not slow the
-/// election.
+/// Delay between the reports and the read of the bucket, so that the read does not slow the start
+/// of a term.
 const READ_BUCKET_AFTER: Duration = Duration::from_secs(10);
 
-/// Completes the list of users each time this node starts to serve: earlier leaders may have
-/// written to the bucket.
+/// Completes the list of users each time this node starts to serve, because earlier leaders may
+/// have written to the bucket. Returns when the election has ended.
 pub(super) async fn rebuild_when_leading(registry: Registry, mut role: watch::Receiver<Role>) {
     loop {
         let Ok(term) = role.wait_for(|role| role.is_serving(boot_now())).await.map(|role| role.term) else { return };
@@ -43,8 +43,9 @@ pub(super) async fn rebuild_when_leading(registry: Registry, mut role: watch::Re
     }
 }
 
-/// Completes the list of users. If the other nodes report all that is missing, the bucket is read
-/// later, for users that were stored but not acknowledged. Otherwise it is read at once.
+/// Completes the list of users. If the reports of the other nodes complete the list within
+/// [`WAIT_FOR_REPORTS`], the bucket is read later, for users that were stored but not acknowledged.
+/// Otherwise the bucket is read then. A node that was never complete does not wait.
 pub(super) async fn complete_users(registry: &Registry, term: Term) {
     let mut coverage = registry.coverage();
     let may_claim_complete = coverage.borrow().may_claim_complete();
@@ -73,7 +74,7 @@ pub(super) async fn drain(
         };
         tokio::select! {
             () = all_drained => drained.notify_one(),
-            // The election no longer waits.
+            // The handover has ended, or was given up.
             _ = role.wait_for(|role| !role.is_handing_over()) => {}
         }
         in_flight.reopen();
@@ -84,8 +85,8 @@ pub(super) async fn drain(
 }
 
 /// Ticks the presence clock, notes this node as the active leader while it serves, and publishes
-/// the number of online clients to the election. Timeouts of clients are detected here, so at most
-/// [`PRESENCE_INTERVAL`] late.
+/// the number of online clients to the election. Without requests, the timeout of a client is
+/// detected here, at most [`PRESENCE_INTERVAL`] late.
 pub(super) async fn refresh_presence(registry: Registry, role: watch::Receiver<Role>, online: watch::Sender<u64>) {
     let mut ticks = interval(PRESENCE_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,17 +1,18 @@
 //! Presence clock: the time by which clients age.
 //!
-//! It is the boot clock without two kinds of pauses. First, the time without a leader, up to a
-//! limit: no node accepts heartbeats then, so it must not expire clients. Second, the pauses of
-//! this process (stopped, or the machine slept), but only if it is the only node. Otherwise another
-//! node received the heartbeats meanwhile.
+//! It is the boot clock without two kinds of time. First, the time without a leader: no node
+//! accepts heartbeats in that time, so clients must not expire. (The presence table limits how much
+//! of it counts for one heartbeat.) Second, on a cluster of one node, the time in which the process
+//! did not run, because it was stopped or the machine slept. With several nodes, another node
+//! received the heartbeats meanwhile.
 
 use std::marker::PhantomData;
 
 use rollcall_core::BootMs;
 
-/// Longest gap between two observations that is not a pause of the process, in milliseconds. The
-/// owner of the clock observes several times a second. A sign of an active leader is valid for the
-/// same time.
+/// Longest time between two observations that does not count as a pause of the process, in
+/// milliseconds. The owner of the clock observes it several times a second. A sign of an active
+/// leader is valid for as long.
 pub(super) const MAX_GAP_MS: u64 = 1000;
 
 /// Marker: the clock by which clients age.
@@ -61,7 +62,7 @@ impl<C: Copy> ClockMs<C> {
 pub struct Moment {
     /// Decides whether a client is online.
     pub presence: PresenceMs,
-    /// Limits how long a client stays online without a leader.
+    /// Limits how long a client stays online while there is no leader.
     pub awake: AwakeMs,
     /// Reported as the time at which a client was last seen.
     pub boot: BootMs,
@@ -82,8 +83,8 @@ pub struct PresenceClock {
     leaderless_ms: u64,
 }
 
-/// Start value of the derived clocks, in milliseconds. It leaves room for heartbeats older than
-/// this process.
+/// Start value of the derived clocks, in milliseconds. Heartbeats from before the start of this
+/// process get a smaller time, which must not be negative.
 const CLOCK_ORIGIN_MS: u64 = 1 << 40;
 
 impl PresenceClock {
@@ -99,7 +100,8 @@ impl PresenceClock {
     /// since the last observation. Presence time counts at most one second since the last sign of a
     /// leader.
     pub fn observe(&mut self, now: BootMs) -> Moment {
-        // Two threads may read the boot clock in one order and call this in the other.
+        // Two threads may call this in another order than the one in which they read the boot
+        // clock.
         let now = now.max(self.last);
         let elapsed = now.since(self.last);
         let paused = if self.is_single_node { elapsed.saturating_sub(MAX_GAP_MS) } else { 0 };
@@ -112,7 +114,7 @@ impl PresenceClock {
     }
 
     /// Records that a leader was active at `now`: this node, or another one just heard from. After
-    /// the first call, presence time stops whenever these calls stop.
+    /// the first call, presence time stops one second after the last call.
     pub fn note_active_leader(&mut self, now: BootMs) {
         self.observe(now);
         self.leader_active_until = now.plus(MAX_GAP_MS);
@@ -172,7 +174,7 @@ mod tests {
         clock.note_active_leader(BootMs(0));
         let moment = clock.observe(BootMs(60_000));
         assert_eq!(moment.awake.0 - CLOCK_ORIGIN_MS, 1000);
-        assert_eq!(moment.presence.0 - CLOCK_ORIGIN_MS, 0, "no part of the second that counts had a known leader");
+        assert_eq!(moment.presence.0 - CLOCK_ORIGIN_MS, 0, "the leader was unknown in the second that counts");
     }
 
     proptest! {

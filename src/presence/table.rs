@@ -17,15 +17,15 @@ use rollcall_core::{Addr, Page, Username};
 /// act on a "last seen" older than a day.
 const RETENTION_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// Upper limit of the leaderless time by which one heartbeat is prolonged, in milliseconds. It
-/// bounds how long a silent client stays online, however many elections there are.
+/// Longest leaderless time that one heartbeat outlasts in addition to the TTL, in milliseconds. It
+/// bounds how long a silent client stays online, for any number of elections.
 const MAX_LEADERLESS_MS: u64 = 15 * 1000;
 
-/// The state of every client seen lately.
+/// The state of every client seen in the last day.
 ///
 /// Invariant: `expiry_queue` has exactly one entry for each online row, at the row's `check_at`,
 /// and no other entries. `check_at` is never later than the row's expiry. So a heartbeat of an
-/// online client changes one row only, and a row costs one queue operation per TTL.
+/// online client changes only its own row, and an online row is queued about once per TTL.
 /// Invariant: `unreplicated` names each row with `is_unreplicated` exactly once.
 #[derive(Debug)]
 pub struct PresenceTable {
@@ -70,7 +70,8 @@ impl PresenceTable {
             return addr;
         }
         if let Some(row) = self.rows.online_mut(name) {
-            // The client expired and comes back. This heartbeat leaves other expired clients alone.
+            // The client has expired and comes back. Other expired clients are not taken offline
+            // here: a heartbeat changes its own row only.
             let check_at = row.check_at;
             self.expiry_queue.remove(&(check_at, name.clone()));
             self.expire(name);
@@ -121,7 +122,8 @@ impl PresenceTable {
     }
 
     /// Like [`Self::online`], but visits at most `max` rows, so that it holds the lock only
-    /// briefly. Also returns the name after which to continue, unless the page is complete.
+    /// briefly. Also returns the last name, unless there are no more clients. The caller continues
+    /// after it if the page permits more rows.
     pub fn online_part(&mut self, page: &Page, max: usize, now: Moment) -> (Vec<OnlineRow>, Option<Username>) {
         self.expire_due(now);
         let max = max.min(page.max_rows());
@@ -138,7 +140,8 @@ impl PresenceTable {
         self.rows.online().len()
     }
 
-    /// When `name` was last seen, as of `now`; `None` if its last heartbeat is a day old or older.
+    /// When `name` was last seen, as of `now`. `None` if the table has no row of it: a sweep
+    /// removes rows whose last heartbeat is a day old.
     pub fn last_seen(&mut self, name: &Username, now: Moment) -> Option<LastSeen> {
         self.expire_due(now);
         self.rows.get(name).map(|row| LastSeen {
@@ -160,14 +163,14 @@ impl PresenceTable {
         self.change_log.version()
     }
 
-    /// A version that changes with every heartbeat, whether or not a list shows it.
+    /// A version that changes with every heartbeat, even if no list changes.
     #[must_use]
     pub fn activity_version(&self) -> u64 {
         self.activity_version
     }
 
     /// Up to `limit` visible changes after `version`, oldest first. `None` if some of them were
-    /// dropped, or if `version` is in the future.
+    /// dropped, or if `version` is greater than the current one.
     #[must_use]
     pub fn changes_since(&self, version: u64, limit: usize) -> Option<Vec<PresenceChange>> {
         self.change_log.since(version, limit)
@@ -183,8 +186,8 @@ impl PresenceTable {
     }
 
     /// Starts `term`: later heartbeats get ids of this term. The term must be greater than that of
-    /// every earlier heartbeat. `replicate`: [`Self::take_unreplicated`] returns the changed rows
-    /// from now on.
+    /// every earlier heartbeat. `replicate`: whether changed rows are queued for
+    /// [`Self::take_unreplicated`].
     pub fn begin_term(&mut self, term: u64, replicate: bool) {
         self.last_heartbeat_id = self.last_heartbeat_id.begin_term(term);
         // Rows that are already queued stay queued.
@@ -312,8 +315,8 @@ impl PresenceTable {
     }
 
     /// Checks up to `max` due rows and takes the expired clients offline. Returns whether no due
-    /// rows are left. For callers that must not hold the lock for long; every other query expires
-    /// the rest.
+    /// rows are left. For callers that must not hold the lock for long. Methods that return lists,
+    /// counts or versions expire all due rows first.
     pub fn expire_some(&mut self, max: usize, now: Moment) -> bool {
         for _ in 0..max {
             if self.expiry_queue.first().is_none_or(|(at, _)| *at > now.awake) {
@@ -322,7 +325,8 @@ impl PresenceTable {
             let Some((_, name)) = self.expiry_queue.pop_first() else { return true };
             let Some(row) = self.rows.online_mut(&name) else { continue };
             if remaining_ms(self.ttl_ms, &row.last_heartbeat, now) > 0 {
-                // Heartbeats do not update the queue entry. Or there was no leader for some time.
+                // A heartbeat arrived after the row was queued, or there was no leader for some
+                // time.
                 self.schedule_expiry(&name, now);
             } else {
                 self.expire(&name);
@@ -339,8 +343,8 @@ impl PresenceTable {
     }
 }
 
-/// Milliseconds for which a client with this last heartbeat stays online after `now`, if there is a
-/// leader all the time.
+/// Milliseconds for which a client with this last heartbeat stays online after `now`, if a leader
+/// is active throughout.
 fn remaining_ms(ttl_ms: u64, last: &Moment, now: Moment) -> u64 {
     let by_ttl = last.presence.plus(ttl_ms).since(now.presence);
     let at_most = last.awake.plus(ttl_ms + MAX_LEADERLESS_MS).since(now.awake);

@@ -1,7 +1,7 @@
 //! Coverage: how much of the registry's data a node has, and what that permits.
 //!
-//! A node has two tables: the users (all registered users) and the clients (all clients seen
-//! lately). [`Coverage`] states how much of one table the node has within a term. Code asks for a
+//! A node has two tables: the users (all registered users) and the clients (all clients seen in the
+//! last day). [`Coverage`] states how much of one table the node has within a term. Code asks for a
 //! permission; it never compares coverages. These are the permissions and the states that grant
 //! them:
 //!
@@ -12,18 +12,19 @@
 //! | [`may_list_users`]: the leader lists users | users | no | no | yes | yes |
 //! | [`may_serve_stale_users`]: a follower lists users | users | no | no | yes | yes |
 //! | [`may_take_over`]: target of a handover | users | no | no | yes | yes |
-//! | [`may_claim_complete`]: as a source of catch-up | users | no | no | yes | yes |
+//! | [`may_claim_complete`]: a node states that the rows sent for a catch-up are complete | users | no | no | yes | yes |
 //! | [`may_trust_passwords`]: checks tokens in memory | users | no | no | no | yes |
 //!
 //! Clients have no states above `UpToDate`: the last heartbeats that a dead leader received may be
-//! lost, and the next heartbeats replace them. Two permissions outlast the state that granted them:
+//! lost, and the next heartbeats replace them. Two permissions remain when the state that granted
+//! them ends:
 //!
 //! * *May claim complete* holds until the process ends; see [`TermCoverage::may_claim_complete`].
 //!   The node has every registration from before that moment, and each later one that it
 //!   acknowledged as part of a majority. So a majority of such nodes has all registrations ever
 //!   acknowledged.
 //! * *Stale reads* remain permitted, and the response states the age of the data. The age counts
-//!   from the last moment in the state.
+//!   from the last moment at which the node was in that state.
 //!
 //! [`may_answer_online`]: Coverage::may_answer_online
 //! [`may_serve_stale_online`]: Coverage::may_serve_stale_online
@@ -41,8 +42,9 @@ pub enum Coverage {
     /// Rows may be missing that other nodes have.
     #[default]
     Partial,
-    /// A follower has everything that its leader had and sent. A leader has everything that another
-    /// node could send it. Both may lack rows that no node has sent in this term yet.
+    /// A follower has everything that its leader had and sent. A leader has the rows that the other
+    /// nodes reported, or has stopped waiting for reports. Both may lack rows that no node has sent
+    /// in this term.
     UpToDate,
     /// Users only: the node has every registration acknowledged before the term. The latest
     /// password of a user may have to be read from the bucket.
@@ -77,7 +79,8 @@ impl Coverage {
         self >= Self::Complete
     }
 
-    /// A follower may be the target of a handover, because it need not ask or read anything first.
+    /// A follower may be the target of a handover. Once it leads, it needs one round trip to list
+    /// users, and usually no read of the bucket.
     #[must_use]
     pub fn may_take_over(self) -> bool {
         self >= Self::Complete
@@ -103,13 +106,14 @@ impl Coverage {
         leader.max(Self::UpToDate)
     }
 
-    /// The coverage of a leader's users, from the bit `whole` of its pulse message.
+    /// The leader's coverage of the users, from `users_complete` of its status message.
     #[must_use]
     pub fn from_complete_bit(is_complete: bool) -> Self {
         if is_complete { Self::Complete } else { Self::Partial }
     }
 
-    /// The bit `whole` of a pulse message, for a leader with this coverage of the users.
+    /// The value of `users_complete` in the status message of a leader with this coverage of the
+    /// users.
     #[must_use]
     pub fn complete_bit(self) -> bool {
         self >= Self::Complete
@@ -153,7 +157,8 @@ impl TermCoverage {
         self.was_complete
     }
 
-    /// Begins a later term, in which both tables are partial. Any other term is ignored.
+    /// Begins a later term, in which both tables are partial. The current term and earlier ones are
+    /// ignored.
     pub fn begin_term(&mut self, term: Term) {
         if term > self.term {
             *self = Self { term, was_complete: self.was_complete, ..Self::default() };
@@ -236,10 +241,10 @@ mod tests {
     }
 
     #[test]
-    fn the_complete_bit_of_a_pulse_states_whether_users_may_be_listed() {
+    fn a_status_message_states_whether_users_may_be_listed() {
         assert_eq!(ALL.map(Coverage::complete_bit), [false, false, true, true]);
-        for whole in [false, true] {
-            assert_eq!(Coverage::from_complete_bit(whole).complete_bit(), whole);
+        for is_complete in [false, true] {
+            assert_eq!(Coverage::from_complete_bit(is_complete).complete_bit(), is_complete);
         }
     }
 

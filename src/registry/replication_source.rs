@@ -15,14 +15,15 @@ use super::replicated_rows::{RowNo, Rows};
 use super::users::profile_store::ProfileStore;
 use rollcall_core::{BootMs, Term, Username};
 
-/// Longest wait of a registration for a majority. Longer than a short break of a link, shorter than
-/// the request timeout of clients.
+/// Longest wait of a registration for a majority. A link that breaks for a moment recovers within
+/// this time. Shorter than the request timeout of clients.
 const MAX_WAIT_FOR_MAJORITY: Duration = Duration::from_secs(2);
 
 /// Longest wait of a query for online clients until the other nodes have replied to a new leader.
 const MAX_WAIT_FOR_CLIENTS: Duration = Duration::from_secs(1);
 
-/// New rows known to a majority: those after `floor`, up to and including `up_to`.
+/// Watermark of replication: a majority has the users with row numbers after `floor`, up to and
+/// including `up_to`.
 #[derive(Clone, Copy, Debug)]
 struct MajorityWatermark {
     floor: RowNo,
@@ -34,28 +35,28 @@ struct MajorityWatermark {
 pub(super) struct NotReplicated;
 
 impl MajorityWatermark {
-    /// No row after `floor` is known to a majority.
+    /// A watermark at which a majority has no row after `floor`.
     fn starting_at(floor: RowNo) -> Self {
         Self { floor, up_to: floor }
     }
 }
 
-/// The node's side of replication: the current term, the changes to send, and the rows known to a
-/// majority.
+/// The registry's side of replication: the current term, the changes to send, and the rows that a
+/// majority has.
 pub(super) struct ReplicationSource {
     profiles: Arc<ProfileStore>,
     online: Arc<OnlineClients>,
     coverage: Arc<CoverageWatch>,
-    /// The current term: a copy of the index's term that can be read without its lock.
+    /// Copy of the index's term, readable without the lock of the index.
     term: AtomicU64,
     watermark: watch::Sender<MajorityWatermark>,
-    /// Signals that there are new users to replicate.
+    /// Signals that a registration or password change waits for a majority.
     new_users: Notify,
     replicated: bool,
 }
 
 impl ReplicationSource {
-    /// A source in no term. `replicated`: there are other nodes.
+    /// A source before its first term. `replicated`: whether the cluster has other nodes.
     pub(super) fn new(
         profiles: Arc<ProfileStore>,
         clients: Arc<OnlineClients>,
@@ -79,7 +80,7 @@ impl ReplicationSource {
     }
 
     /// Begins a term. Other nodes may have written to the bucket until now. So the index is
-    /// incomplete again, and names not found before are looked up again. The caller must rebuild
+    /// incomplete again, and a name that was not found is looked up again. The caller must rebuild
     /// the index next. An older term is ignored.
     ///
     /// The call is nearly free if the term has already begun, so it may precede every request. No
@@ -103,20 +104,19 @@ impl ReplicationSource {
     }
 
     /// Ends the replication of term `ended`, in which this node accepts no more registrations and
-    /// heartbeats. Changes not yet taken by [`Self::take_changes`] are no longer queued; the data
-    /// itself stays. Does nothing if a later term has begun, because its changes must be
-    /// replicated.
+    /// heartbeats. The queue of changes is emptied; the tables stay. Does nothing if a later term
+    /// has begun, because its changes must be replicated.
     pub(super) fn end_replication(&self, ended: Term) {
         let mut index = self.profiles.index();
         if index.term() <= ended {
             index.set_replication(false);
-            // Under the lock of the index too, as in `begin_term`.
+            // The lock of the index is still held, as in `begin_term`.
             self.online.stop_replication();
         }
     }
 
-    /// The next batch of changes to replicate; `None` if there are none. If the batch has new
-    /// users, the number is that of the last user taken so far.
+    /// The next batch of changes to replicate; `None` if there are none. If the batch has users,
+    /// the number is the row number of the last one.
     pub(super) fn take_changes(&self, now: BootMs) -> Option<(Rows, Option<RowNo>)> {
         if let Some((users, up_to)) = self.profiles.index().take_pending(Rows::MAX_BYTES) {
             return Some((Rows { users, clients: Vec::new() }, Some(up_to)));
@@ -148,7 +148,7 @@ impl ReplicationSource {
         }
     }
 
-    /// Loads the rows of a snapshot written `downtime_ms` ago. Its users count only once their
+    /// Loads the rows of a snapshot written `downtime_ms` ago. Its users stay unlisted until their
     /// names are found in the bucket.
     pub(super) fn load_snapshot(&self, rows: Rows, downtime_ms: u64, now: BootMs) {
         let Rows { clients, users } = rows;
@@ -176,9 +176,9 @@ impl ReplicationSource {
         }
     }
 
-    /// Waits until this node may answer queries for online clients in `term`, for at most 1 s. A
-    /// new leader that was not in sync asks the other nodes first. If none of them replies, its own
-    /// data is the best available.
+    /// Waits until this node may answer queries for online clients in `term`, for at most
+    /// [`MAX_WAIT_FOR_CLIENTS`]. A new leader that was not up to date waits for the reports of the
+    /// other nodes. If they do not reply in time, it answers from its own data.
     pub(super) async fn wait_for_clients(&self, term: Term) {
         if self.replicated {
             let may_answer = |coverage: &TermCoverage| coverage.clients_in(term).may_answer_online();
@@ -191,13 +191,13 @@ impl ReplicationSource {
         self.watermark.send_modify(|watermark| watermark.up_to = watermark.up_to.max(up_to));
     }
 
-    /// Waits until there are new users to replicate. For a single waiter.
+    /// Waits until a registration or password change waits for a majority. For a single caller.
     pub(super) async fn wait_for_new_users(&self) {
         self.new_users.notified().await;
     }
 
-    /// Waits until a majority has the row of `name`, for at most 2 s. A row sent in an earlier term
-    /// is queued again.
+    /// Waits until a majority has the row of `name`, for at most [`MAX_WAIT_FOR_MAJORITY`]. A row
+    /// that was sent in an earlier term is queued again.
     pub(super) async fn wait_for_majority(&self, name: &Username) -> Result<(), NotReplicated> {
         if !self.replicated {
             return Ok(());
@@ -206,7 +206,7 @@ impl ReplicationSource {
         let known = async {
             loop {
                 let MajorityWatermark { floor, up_to } = *watermark.borrow_and_update();
-                // A new term has a new floor, and the row then gets a new number.
+                // If a new term has begun, the floor is higher, and the row gets a new number.
                 let row_no = self.profiles.index().number_after(floor, name);
                 if row_no.is_some_and(|row_no| row_no <= up_to) {
                     return;

@@ -1,5 +1,5 @@
-//! Driver of the replica: connects it to the election's links, to the registry and to the clock. It
-//! performs the actions of the replica, and decides nothing.
+//! Driver of the replica: connects it to the election's links, the registry and the clock. It
+//! performs the replica's actions and holds no policy.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ use rollcall_core::clock::boot_now;
 use rollcall_core::{BootMs, Term, Username};
 use rollcall_election::{Inbound, Role, Transport};
 
-/// Interval at which changes are sent. Changes since the last tick may be lost with the leader.
+/// Interval at which changes are sent. A registration does not wait for the tick. Heartbeats since
+/// the last tick may be lost if the leader fails.
 const TICK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Longest wait for the followers to acknowledge the last changes before a handover.
@@ -36,7 +37,7 @@ pub struct Replication {
     clients_up_to_date_at: watch::Sender<Option<BootMs>>,
     users_complete_at: watch::Sender<Option<BootMs>>,
     flush_requests: mpsc::Receiver<oneshot::Sender<()>>,
-    /// The caller of [`FlushHandle::flush`] that waits for the followers.
+    /// Notifies the caller of [`FlushHandle::flush`] once the followers have every change.
     flush_waiter: Option<oneshot::Sender<()>>,
 }
 
@@ -60,7 +61,7 @@ impl FlushHandle {
                 let _ = is_done.await;
             }
         };
-        // The handover goes on after a timeout too.
+        // The handover continues after a timeout too.
         let _ = timeout(FLUSH_TIMEOUT, flushed).await;
     }
 }
@@ -146,7 +147,8 @@ impl Replication {
         }
         if !leads {
             self.replica.follow(&mut tables);
-            // Also ends a term that a request began and that was over before this method ran.
+            // A request may have begun a term that was over before this method ran. This ends it as
+            // well.
             self.registry.end_replication(latest_term);
         }
         Vec::new()
@@ -185,7 +187,7 @@ impl Replication {
             Action::Send(to, message) => {
                 let payload = message.encode();
                 for node in to {
-                    // A follower pulls the messages that are dropped here.
+                    // If a batch is dropped here, the follower notices the gap and pulls the rows.
                     let _ = self.transport.send(node, payload.clone());
                 }
             }
@@ -275,21 +277,21 @@ mod tests {
         Role { state, ..follower_of(term) }
     }
 
-    /// Whether a user that registers now is replicated to the other nodes.
-    fn is_tracked(registry: &Registry, user: &str) -> bool {
+    /// Whether a user that registers now is queued for the other nodes.
+    fn is_queued(registry: &Registry, user: &str) -> bool {
         registry.merge(&Rows::of_user(Username::parse(user).unwrap()), boot_now());
         registry.take_changes(boot_now()).is_some()
     }
 
-    /// Requests begin terms while the replication is about to end the term before.
+    /// Each request begins a term while the replication may still be ending the previous one.
     #[test]
-    fn ending_a_term_does_not_end_the_next_one_that_a_request_has_begun() {
+    fn the_end_of_a_term_does_not_end_the_next_term() {
         const TERMS: u64 = 3000;
         let registry = replicated(boot_now());
         let role = watch::Sender::new(follower_of(0));
         let (transport, _links) = Transport::unconnected(&peers());
         let (mut replication, _flush_handle) = Replication::new(registry.clone(), transport, role.subscribe());
-        // How often the replication has applied the role.
+        // The number of calls of `update_role`, and whether the test is over.
         let (updates, over) = (AtomicU64::new(0), AtomicU64::new(0));
         thread::scope(|scope| {
             scope.spawn(|| {
@@ -308,7 +310,7 @@ mod tests {
                 while updates.load(Ordering::Acquire) < seen + 2 {
                     thread::yield_now();
                 }
-                if !is_tracked(&registry, &format!("u{term}")) {
+                if !is_queued(&registry, &format!("u{term}")) {
                     lost.push(term);
                 }
             }
@@ -337,7 +339,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_term_that_a_request_begins_after_its_end_is_ended() {
+    async fn a_finished_term_that_a_late_request_begins_is_ended_at_the_next_tick() {
         let registry = replicated(boot_now());
         let role = watch::Sender::new(follower_of(1));
         let (transport, _links) = Transport::unconnected(&peers());
@@ -345,9 +347,9 @@ mod tests {
         let late = async {
             tokio::time::sleep(TICK_INTERVAL / 2).await;
             registry.begin_term(Term(1));
-            assert!(is_tracked(&registry, "alice"));
+            assert!(is_queued(&registry, "alice"));
             tokio::time::sleep(TICK_INTERVAL).await;
-            assert!(!is_tracked(&registry, "bob"));
+            assert!(!is_queued(&registry, "bob"));
         };
         tokio::select! {
             () = replication.run() => panic!("the replication ends only with the election"),

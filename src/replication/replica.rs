@@ -1,7 +1,7 @@
 //! One node's replica, as a pure state machine: events and the time go in, actions come out.
 //!
-//! It decides which messages to send, which rows to merge and which coverage the node has. It knows
-//! no sockets, no clock and no registry: [`LocalTables`] is its interface to the tables.
+//! It decides which messages to send, which rows to merge and which coverage the node has. It has
+//! no sockets and no clock. It reaches the registry's tables through [`LocalTables`].
 
 use super::batch_log::BatchLog;
 use super::catch_up::{CatchUp, RequestIds};
@@ -14,12 +14,12 @@ use crate::registry::{Coverage, RowNo, Rows};
 use rollcall_core::{BootMs, Term};
 use rollcall_election::NodeId;
 
-/// Interval of a leader's status messages, in milliseconds. Three fit into the second for which a
-/// follower counts its leader as alive after each message.
+/// Interval of a leader's status messages, in milliseconds. A follower counts its leader as alive
+/// for one second after each message, so two may be lost.
 const LEADER_STATUS_INTERVAL_MS: u64 = 300;
 
-/// Time between two events after which this process counts as stalled, in milliseconds. Messages
-/// that it reads next may have waited as long.
+/// Time between two events from which this process counts as stalled, in milliseconds. The messages
+/// that it reads next may have waited for that time.
 const STALL_THRESHOLD_MS: u64 = 1000;
 
 /// What the driver has to do.
@@ -61,7 +61,7 @@ struct Membership {
     nodes: usize,
 }
 
-/// The state of a replica that leads or follows.
+/// Role of the replica, with the state of that role.
 #[derive(Debug)]
 enum ReplicaRole {
     Leader(LeaderReplica),
@@ -97,7 +97,7 @@ impl Replica {
         }
     }
 
-    /// When each table last matched the leader's, or was served by this node as the leader.
+    /// When each table was last equal to the leader's, or this node last served it as the leader.
     pub(super) fn freshness(&self) -> Freshness {
         self.freshness
     }
@@ -117,7 +117,7 @@ impl Replica {
     pub(super) fn start_leading(&mut self, term: Term, tables: &mut impl LocalTables, now: BootMs) -> Vec<Action> {
         let mut out = Vec::new();
         self.check_for_stall(now, &mut out);
-        // A follower that was up to date with the last leader has the clients as well as any node.
+        // No node knows more clients than a follower that was up to date with the last leader.
         let clients = match &self.role {
             ReplicaRole::Follower(follower) => follower.clients_coverage,
             ReplicaRole::Leader(_) => Coverage::Partial,
@@ -133,7 +133,8 @@ impl Replica {
             out.push(Action::Send(vec![node], request));
         }
         self.role = ReplicaRole::Leader(leader);
-        // After the requests: the others answer them before they begin to follow this node.
+        // Sent after the requests, so that the other nodes respond before they begin to follow this
+        // node.
         self.send_leader_status(now, &mut out);
         self.update_users_coverage(tables, &mut out);
         out
@@ -179,8 +180,8 @@ impl Replica {
     }
 
     /// Handles the passage of time; to be called several times a second. `serves`: whether this
-    /// node serves as the leader at `now`. A leader that slept through its lease does not serve,
-    /// and may have missed changes.
+    /// node serves as the leader at `now`. A leader that was suspended until its lease ended does
+    /// not serve, and may have missed changes.
     pub(super) fn tick(&mut self, tables: &mut impl LocalTables, serves: bool, now: BootMs) -> Vec<Action> {
         let mut out = self.flush(tables);
         self.check_for_stall(now, &mut out);
@@ -258,8 +259,8 @@ impl Replica {
         out
     }
 
-    /// Whether this node follows `from` as the leader of `term`. If `from` is a new leader, its
-    /// batches count from `after` on, and a catch-up starts.
+    /// Whether this node follows `from` as the leader of `term`. If `from` is a new leader, this
+    /// node expects its batches after number `after`, and a catch-up starts.
     fn accepts_leader(&mut self, from: NodeId, term: Term, after: u64, now: BootMs, out: &mut Vec<Action>) -> bool {
         let known_term = match &self.role {
             ReplicaRole::Leader(leader) => leader.term,
@@ -277,7 +278,7 @@ impl Replica {
         }
         out.push(Action::LeaderHeard);
         if term > known_term || follower.leader.is_none() {
-            // The first batch seen may be a later one. The catch-up pulls what came before.
+            // Earlier batches may have been missed. The catch-up pulls their rows.
             *follower = FollowerReplica { term, leader: Some(from), after, up_to: after, ..FollowerReplica::default() };
             self.start_catch_up(now, out);
         }
@@ -302,8 +303,8 @@ impl Replica {
         }
     }
 
-    /// Starts a catch-up if this node misses batches up to `number`. A catch-up in progress goes
-    /// on: on a slow link one that restarts would never end.
+    /// Starts a catch-up if this node misses batches up to `number`. A catch-up in progress
+    /// continues: if every gap restarted it, it would never end on a slow link.
     fn catch_up_to(&mut self, number: u64, now: BootMs, out: &mut Vec<Action>) {
         let ReplicaRole::Follower(follower) = &mut self.role else { return };
         if number > follower.up_to {
@@ -320,7 +321,7 @@ impl Replica {
 
     /// Detects that this process did not run for a while. The messages that it reads next may have
     /// waited in its queues, so the heartbeats in them seem more recent than they are. A follower
-    /// therefore pulls all rows again, and the merge keeps the older claim.
+    /// therefore pulls all rows again, and the merge keeps the greater age of each heartbeat.
     fn check_for_stall(&mut self, now: BootMs, out: &mut Vec<Action>) {
         let is_stalled = now.since(std::mem::replace(&mut self.last_event_at, now)) > STALL_THRESHOLD_MS;
         if is_stalled && let ReplicaRole::Follower(follower) = &mut self.role {
@@ -330,8 +331,8 @@ impl Replica {
         }
     }
 
-    /// Starts a catch-up from the leader. From now on the log misses rows that this node has, so it
-    /// answers no pull requests.
+    /// Starts a catch-up from the leader. The log is cleared, because rows from the catch-up are
+    /// not in it. Until the log starts again, this node answers pull requests from its tables.
     fn start_catch_up(&mut self, now: BootMs, out: &mut Vec<Action>) {
         let from = self.catch_up_cursor();
         self.log.mark_gap();
@@ -373,7 +374,7 @@ impl Replica {
         out.push(Action::Send(vec![to], ReplicaMessage::Ack { term: follower.term, after, up_to: follower.up_to }));
     }
 
-    /// The rows that answer one pull request, and what follows them.
+    /// The rows that answer one pull request, and the continuation.
     fn rows_after(&self, cursor: PullCursor, tables: &mut impl LocalTables) -> (Rows, Continuation) {
         let leading_term = self.leading_term();
         match cursor {
@@ -454,8 +455,8 @@ impl Replica {
                             out.push(Action::Send(vec![from], request));
                             return;
                         }
-                        // The leader's node may have restarted: then another process has responded,
-                        // which does not lead.
+                        // The leader's node may have restarted. Then the response came from its new
+                        // process, which does not lead.
                         if *leading_term == Some(follower.term) {
                             follower.clients_coverage = Coverage::UpToDate;
                             self.send_ack(from, Coverage::Partial, tables, now, out);
@@ -468,8 +469,8 @@ impl Replica {
         }
     }
 
-    /// Raises the leader's coverage of the users, once the list was read from the bucket or a
-    /// majority of complete nodes has reported it.
+    /// Raises the leader's coverage of the users once the list was read from the bucket, or once
+    /// the complete nodes that reported are a majority.
     fn update_users_coverage(&mut self, tables: &mut impl LocalTables, out: &mut Vec<Action>) {
         let ReplicaRole::Leader(leader) = &mut self.role else { return };
         if leader.users_coverage.may_list_users() {

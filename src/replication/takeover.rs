@@ -1,4 +1,4 @@
-//! Takeover: what a new leader pulls from the other nodes before it answers.
+//! Takeover: a new leader pulls rows from all other nodes before it lists clients and users.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,21 +7,21 @@ use crate::registry::Coverage;
 use rollcall_core::BootMs;
 use rollcall_election::NodeId;
 
-/// Time in milliseconds after which a new leader stops waiting for nodes that have not reported all
-/// that they know.
+/// Longest wait of a new leader for the rows of the other nodes, in milliseconds.
 const WAIT_FOR_REPORTS_MS: u64 = 1000;
 
-/// A new leader's catch-ups from the other nodes, and what they have reported.
+/// A new leader's catch-ups from the other nodes, and the finished ones. A node has *reported* when
+/// its catch-up is finished.
 #[derive(Debug)]
 pub(super) struct Takeover {
     started_at: BootMs,
     /// Unfinished catch-ups. The majority that elected this leader may know rows that it lacks.
     pub(super) catch_ups: BTreeMap<NodeId, CatchUp>,
-    /// Number of other nodes that have reported all that they know.
+    /// Number of other nodes that have reported.
     reports: usize,
     /// This leader's coverage of the clients.
     clients_coverage: Coverage,
-    /// Nodes that claim to be complete and have reported all their rows.
+    /// Nodes that have reported and claim to be complete.
     complete_nodes: BTreeSet<NodeId>,
 }
 

@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use crate::registry::Rows;
 
-/// Version of the format, part of the first line. A node ignores a snapshot of another version.
+/// Version of the format, in the first line of the file. A node ignores a snapshot of another
+/// version.
 const VERSION: u32 = 2;
 
 const _: () = assert!(VERSION == 2 && Rows::VERSION == 1, "a change of the rows needs another version of the snapshot");
@@ -22,7 +23,7 @@ const TIME_BYTES: usize = 8;
 const LENGTH_BYTES: usize = 4;
 const CHECKSUM_BYTES: usize = 32;
 
-/// The first line.
+/// The first line of the file: the format's name and version.
 fn first_line() -> Vec<u8> {
     format!("ROLLCALL SNAPSHOT {VERSION}\n").into_bytes()
 }
@@ -71,7 +72,7 @@ impl SnapshotEncoder {
 /// Decodes a snapshot of the bucket with this id.
 ///
 /// # Errors
-/// The reason why the bytes are no snapshot of this bucket.
+/// The reason why the bytes are not a valid snapshot of this bucket, as the end of a sentence.
 pub(super) fn decode(bytes: &[u8], bucket: Uuid) -> Result<Snapshot, String> {
     let (content, checksum) =
         bytes.split_at_checked(bytes.len().saturating_sub(CHECKSUM_BYTES)).ok_or("it is too short")?;

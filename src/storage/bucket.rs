@@ -1,4 +1,4 @@
-//! A bucket: a [`Backend`] with a deadline for every call, bounded retries with jitter, and a
+//! Bucket: a [`Backend`] with a deadline for every call, bounded retries with jitter, and a
 //! read-back after a refused write. The read-back distinguishes a lost response of our own write
 //! from a conflict.
 
@@ -23,8 +23,8 @@ pub struct RetryPolicy {
     pub deadline: Duration,
     /// Number of attempts, the first included. At least 1.
     pub attempts: u32,
-    /// Backoff before the second attempt. It doubles with each further one. Half of it is random
-    /// jitter.
+    /// Backoff before the second attempt. It doubles with each further attempt. Jitter shortens it
+    /// by up to half.
     pub initial_backoff: Duration,
 }
 
@@ -64,7 +64,7 @@ pub enum BucketError {
         path: String,
         /// The store, as [`Backend::describe`] names it.
         store: String,
-        /// The deadline in milliseconds.
+        /// The deadline of the whole call, in milliseconds.
         deadline_ms: u128,
         /// The error of the last attempt that ended.
         last_error: Option<String>,
@@ -81,7 +81,7 @@ pub enum BucketError {
         /// The error of the last attempt.
         cause: String,
     },
-    /// This one object cannot be read, and the others can: see [`BackendError::Unreadable`].
+    /// This object cannot be read, but others can; see [`BackendError::Unreadable`].
     #[error("{operation} {path} failed on the {store}: {cause}")]
     Unreadable {
         /// The operation: `create`, `get`, ...
@@ -93,8 +93,8 @@ pub enum BucketError {
         /// The cause and the remedy.
         cause: String,
     },
-    /// An object that existed and that Rollcall never deletes is missing. The whole bucket may be
-    /// lost.
+    /// An object is missing that existed earlier and that Rollcall never deletes. The whole bucket
+    /// may be lost.
     #[error(
         "{path} is no longer in the {store}, and Rollcall did not delete it: put it back, or restart the nodes if it is gone for good"
     )]
@@ -132,7 +132,7 @@ impl Bucket {
         self.backend.describe()
     }
 
-    /// The error that the object at `key` is missing, although it is known to have existed.
+    /// The error for an object at `key` that existed earlier and is missing now.
     #[must_use]
     pub fn vanished(&self, key: &Key) -> BucketError {
         BucketError::Vanished { path: key.path(), store: self.describe() }
@@ -251,8 +251,8 @@ impl Bucket {
                 Ok(Err(BackendError::Unreadable(cause))) => {
                     return Err(BucketError::Unreadable { operation, path, store: self.describe(), cause });
                 }
-                // A refused precondition on a call without one is a fault of the store. A retry
-                // would not help.
+                // Here the call had no precondition, so the store is faulty, and a retry would not
+                // help.
                 Ok(Err(error @ (BackendError::Permanent(_) | BackendError::Precondition))) => {
                     return Err(self.unavailable(operation, path, error.to_string()));
                 }

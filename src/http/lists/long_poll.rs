@@ -1,7 +1,8 @@
 //! Long polling: `/discover?since=...&wait=...` waits until the list changes.
 //!
-//! This layer stands before the leader gate. So a waiting request is not in flight, and a handover
-//! does not wait for it. After the wait it passes the gate as any other request.
+//! This layer stands before the leader gate. So a waiting request does not count as in flight, and
+//! a handover does not wait for it. After the wait the request passes the gate like any other
+//! request.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::http::error::ApiError;
 use crate::http::limits::MAX_LONG_POLLS;
 use rollcall_core::clock;
 
-/// The state of the layer.
+/// State of the long-poll middleware.
 #[derive(Clone)]
 pub(in crate::http) struct LongPoll {
     app: SharedApp,
@@ -46,7 +47,7 @@ impl LongPoll {
     /// does not wait. Its handler rejects it.
     async fn wait(&self, uri: &Uri) -> Result<(), ApiError> {
         let Ok(Query(query)) = Query::<PollQuery>::try_from_uri(uri) else { return Ok(()) };
-        // Pages cannot be polled. The handler rejects this request.
+        // A page has no long poll: the handler rejects this request.
         if ["limit", "after", "prefix"].iter().any(|name| query.others.contains_key(*name)) {
             return Ok(());
         }
@@ -62,13 +63,14 @@ impl LongPoll {
         debug!(cursor = query.since, "a client waits for changes of the list");
         let mut updates = self.app.list_updates.clone();
         let changed = updates.wait_for(|update| update.leading_term != Some(term) || Some(update.version) > known);
-        // If the publisher has ended, the node is about to stop.
+        // After a timeout there are no changes. An error means that the publisher has ended,
+        // because the node is about to stop.
         let _ = timeout(wait, changed).await;
         Ok(())
     }
 }
 
-/// The layer around `/discover`.
+/// Middleware around `/discover`: a long poll waits here before the leader gate.
 pub(in crate::http) async fn wait_for_changes(
     State(long_poll): State<LongPoll>,
     request: Request,

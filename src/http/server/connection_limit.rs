@@ -1,10 +1,11 @@
-//! Connection limit, with eviction of the longest idle connections.
+//! Limit on connections; at the limit, the longest idle ones are evicted.
 //!
-//! Clients keep connections open between heartbeats. There may be more clients than a process may
-//! have connections. So a new connection takes the slot of the one that was idle longest. The
-//! evicted client opens a new connection for its next heartbeat.
+//! Clients keep connections open between heartbeats. A node may have more clients than its process
+//! may have connections. If no slot is free, a new connection makes the node close the connections
+//! that were idle longest. A client whose connection was closed opens a new one for its next
+//! heartbeat.
 //!
-//! Invariant: a connection is never evicted while a request runs on it.
+//! Invariant: a connection on which a request runs is never chosen for eviction.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +26,7 @@ pub(super) fn max_connections() -> usize {
     let wanted = MAX_CONNECTIONS + RESERVED_FILES;
     let new_limit = maximum.map_or(wanted, |maximum| maximum.min(wanted));
     let files = match current {
-        // There is no limit on open files.
+        // The system sets no limit.
         None => wanted,
         Some(current) if current >= new_limit => current,
         Some(current) => {
@@ -43,6 +44,7 @@ pub(super) struct ConnectionLimit {
     taken: Arc<Mutex<TakenSlots>>,
 }
 
+/// Taken slots whose connections were not asked to close yet.
 #[derive(Default)]
 struct TakenSlots {
     next_id: u64,
@@ -95,7 +97,7 @@ impl ConnectionLimit {
             .filter_map(idle_time_and_id)
             .filter(|(idle_time, _)| *idle_time >= MIN_IDLE_BEFORE_EVICTION)
             .collect();
-        // The longest idle first.
+        // Sorted from the longest idle time to the shortest.
         candidates.sort_unstable_by(|one, other| other.cmp(one));
         for (_, id) in candidates.into_iter().take(EVICTION_BATCH) {
             // Each connection is asked only once.
@@ -142,8 +144,8 @@ mod tests {
     #[test]
     fn the_number_of_slots_follows_the_limit_on_open_files() {
         let slots = max_connections();
-        let may_have = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-        let expected = may_have.saturating_sub(RESERVED_FILES).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS);
+        let max_files = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+        let expected = max_files.saturating_sub(RESERVED_FILES).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS);
         assert_eq!(slots as u64, expected);
         assert!(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) >= expected);
     }
@@ -168,7 +170,7 @@ mod tests {
         assert!(evicted(&longest) && !evicted(&busy) && !evicted(&new));
         drop(longest);
         assert!(waiting.await.is_some());
-        // The slot was freed again.
+        // The slot was dropped at once.
         assert!(limit.try_acquire(&idle).is_some());
     }
 

@@ -1,11 +1,11 @@
 //! Login throttle: slows down password guessing. Pure; time is an argument.
 //!
-//! The first [`FREE_ATTEMPTS`] attempts of a pair of user and address need no wait. Each further
-//! one must wait, and the wait doubles up to a minute. Attempts are counted per pair, so an
-//! attacker cannot lock out the user, unless both come from one address. There is also a limit per
-//! address for all users together. An attempt counts as wrong from its start, so that concurrent
-//! attempts cannot exceed the limits. A correct password clears the count of the pair and is not
-//! counted for the address.
+//! The first [`FREE_ATTEMPTS`] attempts of a pair of user and address need no wait. Before each
+//! further attempt there is a wait, which doubles up to a minute. Attempts are counted per pair, so
+//! an attacker cannot lock out the user, unless both come from one address. A second limit counts
+//! all attempts from one address, for any user. An attempt counts as wrong from its start, so that
+//! concurrent attempts cannot exceed the limits. A correct password clears the count of the pair
+//! and is not counted for the address.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -21,14 +21,14 @@ const MIN_WAIT_MS: u64 = 1000;
 /// Longest wait, in milliseconds.
 const MAX_WAIT_MS: u64 = 60_000;
 
-/// Wrong passwords of a pair are forgotten this long after the last of them, in milliseconds.
+/// Retention of a pair after its last attempt, in milliseconds.
 const RETENTION_MS: u64 = 15 * 60_000;
 
 /// Wrong passwords per address for all users: a burst of 60, then one per 2000 ms.
 const ADDRESS_RATE: Rate = Rate::new(60, 2000);
 
-/// Maximum number of pairs, and of addresses. The one idle for longest is evicted. A row takes
-/// about 100 bytes.
+/// Maximum number of pairs, and of addresses. The row idle longest is evicted. A row takes about
+/// 100 bytes.
 const MAX_ROWS: usize = 8192;
 
 /// Counts of wrong passwords and of attempts in progress.
@@ -55,7 +55,7 @@ struct AddressAttempts {
     last_attempt: BootMs,
 }
 
-/// A row that is forgotten some time after its last attempt.
+/// A row that expires [`RETENTION_MS`] after its last attempt.
 trait LastAttempt {
     fn last_attempt(&self) -> BootMs;
 }
@@ -130,7 +130,8 @@ fn wait_ms(attempts: u32) -> u64 {
     MIN_WAIT_MS.saturating_mul(1_u64.checked_shl(doublings).unwrap_or(u64::MAX)).min(MAX_WAIT_MS)
 }
 
-/// The unit of address limits. For IPv6 it is the /64 block, because one host has 2^64 addresses.
+/// The unit of address limits. For IPv6 it is the /64 block, because one host can use every address
+/// in it.
 fn address_block(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
@@ -159,7 +160,7 @@ mod tests {
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
     const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
 
-    /// A throttle with five wrong passwords at 0.
+    /// A throttle with five attempts for `alice` from [`HERE`] at time 0.
     fn without_free_attempts() -> LoginThrottle {
         let mut throttle = LoginThrottle::default();
         (0..FREE_ATTEMPTS).for_each(|_| throttle.start_attempt(&name("alice"), HERE, BootMs(0)).unwrap());
@@ -199,7 +200,7 @@ mod tests {
     #[test]
     fn a_canceled_attempt_takes_back_only_its_own_wait() {
         let mut throttle = without_free_attempts();
-        // Two attempts are in progress: the second one started after the wait of the first.
+        // The fifth attempt is in progress when the sixth starts, after a wait of one second.
         assert_eq!(throttle.start_attempt(&name("alice"), HERE, BootMs(1000)), Ok(()));
         throttle.cancel_attempt(&name("alice"), HERE);
         assert_eq!(throttle.start_attempt(&name("alice"), HERE, BootMs(1000)), Err(1000));

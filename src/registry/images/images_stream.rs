@@ -1,7 +1,7 @@
-//! Stream of all online clients with their newest images, as JSON that is never complete in memory.
+//! Stream of all online clients with their newest images, encoded as JSON piece by piece.
 //!
-//! The stream consists of items: a client, an image, the end of a client. Each item is fetched
-//! shortly before it is needed.
+//! The stream consists of items: a client, an image, the end of a client. At most [`ITEMS_AHEAD`]
+//! items are fetched ahead of the reader, so memory is bounded.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,17 +26,18 @@ const MAX_IMAGES_PER_CLIENT: usize = 20;
 /// Number of clients whose images are listed ahead.
 const LISTS_AHEAD: usize = 4;
 
-/// Number of items fetched ahead; an image has at most 512 KiB.
+/// Number of items fetched ahead. An item is at most one image, of up to 512 KiB.
 const ITEMS_AHEAD: usize = 8;
 
 /// Maximum number of concurrent downloads; others wait for up to [`MAX_WAIT`]. With the limits
 /// above, downloads take at most about 300 MiB, and a tenth of that with typical images.
 const MAX_CONCURRENT_DOWNLOADS: usize = 64;
 
-/// Longest wait of a download for a free slot.
+/// Longest wait of a download for a permit.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
-/// The first client is fetched before the response begins, up to this size in bytes.
+/// Size in bytes after which the response begins, even if the first client is not complete. Until
+/// the response begins, an error still becomes a 503.
 const MAX_FIRST_BYTES: usize = 1024 * 1024;
 
 /// An item of the stream, without its content.
@@ -79,8 +80,8 @@ impl ImagesStream {
     /// `{"online_clients":[{"username","addr","images":[{"filename","data"}]}],"count"}`.
     ///
     /// On an error inside the stream, the caller must abort the response, so that no client takes a
-    /// partial list for a complete one. The stream holds a download slot until it is dropped, so
-    /// the caller must bound the time of a slow reader.
+    /// partial list for a complete one. The stream holds a download permit until it is dropped, so
+    /// the caller must disconnect a slow reader after a bounded time.
     pub(crate) async fn open(
         &self,
         page: &Page,
@@ -109,6 +110,7 @@ impl ImagesStream {
     }
 }
 
+/// The JSON text of the whole list, in chunks.
 fn chunks(
     images: &Arc<ImageStore>,
     clients: Vec<OnlineRow>,
@@ -131,6 +133,7 @@ fn chunks(
     framing("{\"online_clients\":[".to_owned()).chain(clients).chain(framing(end))
 }
 
+/// The items of one client. Lists the names of its images, but reads no image.
 async fn items(images: Arc<ImageStore>, client: OnlineRow) -> Result<Vec<StreamItem>, StorageUnavailable> {
     let mut names = match images.image_names(&client.username).await {
         Err(error) if error.concerns_one_object() => log_and_skip(&images, &client.username, &error, Vec::new()),
@@ -142,6 +145,7 @@ async fn items(images: Arc<ImageStore>, client: OnlineRow) -> Result<Vec<StreamI
     Ok(std::iter::once(StreamItem::Client(client)).chain(newest).chain([StreamItem::EndOfClient]).collect())
 }
 
+/// Fetches the content of an item: reads its image, if it has one.
 async fn fetch(
     images: Arc<ImageStore>,
     item: Result<StreamItem, StorageUnavailable>,
@@ -162,7 +166,7 @@ async fn fetch(
     })
 }
 
-/// Logs an unreadable object and continues, so that it does not hide the other images.
+/// Logs an unreadable object and returns `instead`, so that the other images are still sent.
 fn log_and_skip<T>(images: &ImageStore, user: &Username, error: &StorageUnavailable, instead: T) -> T {
     images.report_unreadable(user, &error.cause());
     instead
@@ -171,8 +175,8 @@ fn log_and_skip<T>(images: &ImageStore, user: &Username, error: &StorageUnavaila
 /// Writes items as JSON, with the commas between them.
 #[derive(Default)]
 struct JsonWriter {
-    clients_before: bool,
-    images_before: bool,
+    has_client: bool,
+    has_image: bool,
 }
 
 impl JsonWriter {
@@ -182,13 +186,13 @@ impl JsonWriter {
         // Base64.
         let text = match fetched {
             FetchedItem::Client(OnlineRow { username, addr }) => {
-                self.images_before = false;
-                let comma = comma(&mut self.clients_before);
+                self.has_image = false;
+                let comma = comma(&mut self.has_client);
                 let addr = addr.map_or_else(|| "null".to_owned(), |addr| format!("\"{addr}\""));
                 format!("{comma}{{\"username\":\"{username}\",\"addr\":{addr},\"images\":[")
             }
             FetchedItem::Image(image, bytes) => {
-                let comma = comma(&mut self.images_before);
+                let comma = comma(&mut self.has_image);
                 let mut text = String::with_capacity(64 + bytes.len().div_ceil(3) * 4);
                 text.push_str(comma);
                 text.push_str("{\"filename\":\"");
@@ -205,8 +209,9 @@ impl JsonWriter {
     }
 }
 
-fn comma(before: &mut bool) -> &'static str {
-    if std::mem::replace(before, true) { "," } else { "" }
+/// The comma before an element, unless it is the first one. Sets `has_previous`.
+fn comma(has_previous: &mut bool) -> &'static str {
+    if std::mem::replace(has_previous, true) { "," } else { "" }
 }
 
 #[cfg(test)]
@@ -307,14 +312,15 @@ mod tests {
             registry.heartbeat(&name(username), None, Credentials::None, caller(BootMs(0))).await.unwrap();
         }
         let bytes = encoded_image(ImageFormat::Png, 3, 3);
-        let well = registry.upload(&name("alice"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
+        let readable =
+            registry.upload(&name("alice"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
         let broken = ImageName::parse("1733511234-a1b2c3d4.png").unwrap();
         let path = dir.path().join(Key::Image(name("alice"), broken).path());
         std::fs::write(path, vec![0; crate::storage::MAX_OBJECT_BYTES + 1]).unwrap();
         std::fs::write(dir.path().join("users/bob/images"), "a file in place of a folder").unwrap();
         let read = read(&registry).await.unwrap();
         let images = |client: usize| read.online_clients[client].images.iter().map(|image| image.filename.as_str());
-        assert_eq!(images(0).collect::<Vec<_>>(), [well.as_str()]);
+        assert_eq!(images(0).collect::<Vec<_>>(), [readable.as_str()]);
         assert_eq!((read.count, images(1).count(), images(2).count()), (3, 0, 0));
     }
 }

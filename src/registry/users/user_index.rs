@@ -1,8 +1,8 @@
-//! Index of users: what a node knows without reading the bucket.
+//! Index of users: the registered users that a node can look up without reading the bucket.
 //!
-//! It is derived from the bucket, which is authoritative. Rows are never removed, because users
-//! cannot unregister. Only the password of a profile can change. The index has only a fingerprint
-//! of it; see [`CredentialState`].
+//! The bucket is authoritative; the index is derived from it. Rows are never removed, because users
+//! cannot unregister. Only the password of a profile can change. The index keeps a fingerprint
+//! instead of the password; see [`CredentialState`].
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -21,9 +21,9 @@ use rollcall_core::{Addr, BootMs, Page, Term, UserId, Username};
 pub(crate) enum IndexLookup {
     /// The name is registered.
     Found(Arc<UserDetails>),
-    /// The name was not registered a moment ago.
+    /// A recent read of the bucket found no profile.
     NotRegistered,
-    /// The index has no information.
+    /// The index has no information about the name. The bucket must be read.
     Unknown,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct IndexEntry {
     pub(crate) id: UserId,
     pub(crate) addr: Option<Addr>,
     pub(crate) credential: CredentialState,
-    /// Whether `credential` has the fingerprint of the latest password for certain.
+    /// Whether `credential` certainly has the fingerprint of the latest password.
     pub(crate) is_current: bool,
 }
 
@@ -57,6 +57,7 @@ pub(crate) struct UserIndex {
     /// Users from a snapshot whose names were not yet found in the bucket.
     unconfirmed: HashMap<Username, (UserDetails, CredentialState)>,
     negative_cache: NegativeCache,
+    /// Names with an unreadable object. Each is reported once.
     corrupt: HashSet<Username>,
     term: Term,
     /// Coverage of the users in the current term.
@@ -70,8 +71,8 @@ impl UserIndex {
         self.term
     }
 
-    /// Begins a term, in which names not registered before may be taken. An older term only clears
-    /// the negative cache.
+    /// Begins a term. Earlier leaders may have registered names, so the negative cache is cleared.
+    /// An older term only clears the cache.
     pub(crate) fn begin_term(&mut self, term: Term) {
         if term > self.term {
             (self.term, self.coverage) = (term, Coverage::Partial);
@@ -106,8 +107,8 @@ impl UserIndex {
         }
     }
 
-    /// Inserts a profile that was just read from or written to the bucket, so its details are
-    /// right. Of the two credential states, the newer one is kept.
+    /// Inserts a profile that was read from or written to the bucket. Its details replace those in
+    /// the index. Of the two credential states, the newer one is kept.
     pub(crate) fn insert(
         &mut self,
         name: Username,
@@ -130,7 +131,7 @@ impl UserIndex {
         details
     }
 
-    /// Merges the state of a password into a row. If it is newer, the row is queued for
+    /// Merges a credential state into a row. If the state is newer, the row is queued for
     /// replication.
     fn merge_credential(&mut self, name: &Username, credential: CredentialState) {
         let Some(row) = self.rows.get_mut(name) else { return };
@@ -191,8 +192,8 @@ impl UserIndex {
         rows
     }
 
-    /// Merges a row of another node. Its details are right, because they were read from or written
-    /// to the bucket. Only its credential state may be older than the one here.
+    /// Merges a row of another node. Details never change after the registration, so those of a row
+    /// in the index are kept. Of the two credential states, the newer one is kept.
     pub(crate) fn merge(&mut self, row: &ReplicatedUser) {
         if self.rows.contains_key(&row.username) {
             self.merge_credential(&row.username, row.credential());
@@ -201,8 +202,8 @@ impl UserIndex {
         }
     }
 
-    /// Records that the bucket had no profile of `name`. Ignored if a term began after the lookup
-    /// in `read_in`.
+    /// Records that the bucket had no profile of `name`. `read_in`: the term in which the bucket
+    /// was read. Ignored if a later term has begun since.
     pub(crate) fn note_missing(&mut self, name: &Username, read_in: Term, now: BootMs) {
         if read_in == self.term {
             self.negative_cache.insert(name, now);
@@ -230,7 +231,7 @@ impl UserIndex {
         self.rows.len()
     }
 
-    /// Adds a user from a snapshot, which counts once its name is found in the bucket.
+    /// Adds a user from a snapshot. It joins the index once its name is found in the bucket.
     pub(crate) fn add_unconfirmed(&mut self, row: &ReplicatedUser) {
         if !self.rows.contains_key(&row.username)
             && let Some(details) = row.details()
@@ -245,9 +246,9 @@ impl UserIndex {
         self.unconfirmed = HashMap::new();
     }
 
-    /// Compares the index with `names`, which are all in the bucket, and returns those that it does
-    /// not have. The credential states of the others are invalidated unless they are current, so
-    /// that each password is read when it is needed.
+    /// Compares the index with `names`, all of which are in the bucket, and returns those that are
+    /// missing in the index. Credential states that are not current are invalidated, so that the
+    /// next check of such a password reads the bucket.
     pub(crate) fn reconcile(&mut self, names: impl Iterator<Item = Username>) -> Vec<Username> {
         let mut unknown = Vec::new();
         for name in names {
@@ -306,7 +307,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rows_in_any_order_and_number_lead_to_the_same_credential_state(
+        fn rows_in_any_order_and_repeated_lead_to_the_same_credential_state(
             (states, shuffled) in prop::collection::vec(credential_state(), 1..6)
                 .prop_flat_map(|states| (Just(states.clone()), Just([states.clone(), states].concat()).prop_shuffle()))
         ) {

@@ -1,9 +1,9 @@
 //! Objects as files, with blocking calls.
 //!
-//! A write syncs a temporary file to disk, and then gives it its name in one atomic step. The step
-//! is a hard link, which fails if the name exists, or a rename under the lock. So no reader sees a
-//! part of an object, two writers cannot create the same object, and a crash leaves at most a
-//! temporary file.
+//! A write syncs a temporary file to disk, and then publishes it under the object's name in one
+//! atomic step. The step is a hard link, which fails if the name exists, or a rename under the
+//! lock. So no reader sees a part of an object, two writers cannot create the same object, and a
+//! crash leaves at most a temporary file.
 //!
 //! Invariant: a write returns only after its bytes, its name and its directories are on disk, in
 //! this order.
@@ -31,13 +31,13 @@ use rollcall_core::{Username, WallMs};
 const TEMP_DIR: &str = ".tmp";
 /// File that every process locks before it renames or deletes an object.
 const LOCK_FILE: &str = ".lock";
-/// Mode of objects. Only the account that runs the nodes may read them: some contain password
-/// hashes, one the key of all tokens.
+/// Mode of objects. Only the account that runs the nodes may read them: profiles contain password
+/// hashes, and one object is the key of all tokens.
 const FILE_MODE: u32 = 0o600;
 /// Mode of the directories below the root. The operator chooses the mode of the root itself.
 const DIR_MODE: u32 = 0o700;
-/// Age from which a temporary file belongs to a crashed write, in seconds. A write has a deadline
-/// of seconds.
+/// Age above which a temporary file is a remainder of a crashed write, in seconds. A write ends
+/// within seconds.
 const TEMP_MAX_AGE_SECONDS: i64 = 3600;
 /// Most attempts to take the lock. Other processes hold it for a read and a rename. A suspended
 /// holder must not block all threads of this process.
@@ -49,11 +49,12 @@ const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(super) struct ObjectFiles {
     root: RootDir,
+    /// Prefix of the names of temporary files, unique to this process.
     boot_tag: String,
     temp_counter: AtomicU64,
     page_size: usize,
-    /// Syncs the names in a directory to disk. A field, so that tests can observe it and let it
-    /// fail.
+    /// Syncs the names in a directory to disk. A field, so that tests can observe the calls and
+    /// make them fail.
     sync_dir: fn(&Path) -> io::Result<()>,
 }
 
@@ -62,8 +63,8 @@ struct TempFile(PathBuf);
 
 impl Drop for TempFile {
     fn drop(&mut self) {
-        // After a rename the file does not exist. If the removal fails, a start after more than an
-        // hour removes the file.
+        // After a rename the file does not exist. If the removal fails, a later start removes the
+        // file.
         let _ = fs::remove_file(&self.0);
     }
 }
@@ -95,7 +96,7 @@ impl ObjectFiles {
         self.root.path()
     }
 
-    /// Returns the result of `work`, if the root is in place before and after it.
+    /// Returns the result of `work`, if the root directory was not removed or replaced meanwhile.
     pub(super) fn with_root_checked<T>(
         &self,
         work: impl FnOnce(&Self) -> Result<T, BackendError>,
@@ -128,7 +129,7 @@ impl ObjectFiles {
         {
             let _lock = self.lock()?;
             match self.get(path)? {
-                Some(present) if present.version == *version => {
+                Some(current) if current.version == *version => {
                     fs::rename(&temp.0, &target).map_err(|error| operation_failed("replace", &target, &error))?;
                 }
                 Some(_) => return Err(self.already_exists(&target)),
@@ -198,8 +199,8 @@ impl ObjectFiles {
         create_one_dir_durably(dir, DIR_MODE, self.sync_dir)
     }
 
-    /// The error that `target` already exists. It is synced to disk first: its writer may have
-    /// crashed between the name and the sync, and the caller may acknowledge the object as its own.
+    /// The error for a `target` that already exists. The target is synced to disk first: its writer
+    /// may have crashed before the sync, and the caller may acknowledge the object as its own.
     /// `get` does not sync, because reads are frequent and refused writes are rare.
     fn already_exists(&self, target: &Path) -> BackendError {
         match self.sync_ancestors(target) {
@@ -279,7 +280,7 @@ fn version_of(bytes: &[u8]) -> ObjectVersion {
     ObjectVersion(format_compact!("{:032x}", u128::from_be_bytes(first)))
 }
 
-/// The moment at which a write is acknowledged: after the directories above it are on disk.
+/// A write is acknowledged only after the directories above it are on disk.
 #[cfg(test)]
 mod tests {
     use std::cell::{Cell, RefCell};
