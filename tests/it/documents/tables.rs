@@ -6,7 +6,7 @@ use std::fmt::Debug;
 
 use rollcall::config::Setting;
 
-use super::pages::{code, page};
+use super::pages::{self, code, page};
 
 /// Compares the rows of a page with those of the code, each with what is only on one side.
 fn assert_same<Row: Clone + Debug + Ord>(what: &str, on_the_page: &[Row], in_the_code: &[Row]) {
@@ -105,4 +105,22 @@ fn the_table_of_exit_codes_is_the_codes() {
     let code: Vec<_> =
         rollcall::cli::exit::CODES.iter().map(|(code, meaning)| (*code, (*meaning).to_owned())).collect();
     assert_same("exit codes", &page, &code);
+}
+
+/// The names of metrics between the quotes or backticks of a text.
+fn metrics(text: &str, quote: char) -> BTreeSet<&str> {
+    let is_name = |word: &&str| word.starts_with("rollcall_peer_") || word.starts_with("process_");
+    let quoted = text.split(quote).skip(1).step_by(2);
+    quoted.filter(is_name).map(|word| word.split('{').next().unwrap_or(word)).collect()
+}
+
+#[test]
+fn the_table_of_metrics_is_the_codes() {
+    let path = pages::root().join("crates/chat/src/metrics/families.rs");
+    let code = std::fs::read_to_string(path).expect("the metrics are here");
+    let chat = page("docs/chat.md");
+    let table = chat.table("## Health and metrics").into_iter().map(|row| row[0]).collect::<Vec<_>>().join(" ");
+    let (code, page) = (metrics(&code, '"'), metrics(&table, '`'));
+    assert!(code.len() > 20, "the metrics were not found");
+    assert_eq!(page, code);
 }
