@@ -8,8 +8,8 @@
 //! cargo bench --bench figures -- heartbeat --against PROGRAM  # beside another build
 //! ```
 //!
-//! docs/benchmarks.md says what is measured and how. All servers are processes of this program, so an
-//! older build is never measured by mistake. They are its hidden commands `node` (which is
+//! docs/benchmarks.md says what is measured and how. All servers are processes of this program, so
+//! an older build is never measured by mistake. They are its hidden commands `node` (which is
 //! `rollcall`), `bare`, `chatter` and `bare-chatter`. They listen on 127.0.0.1 only, and end with
 //! this process in every case.
 

@@ -60,8 +60,8 @@ impl Authorizer {
         Self { profiles, verifier, tokens, coverage, require_password, replicated }
     }
 
-    /// Checks `credentials` for the user of `entry` without waiting: no lock, no call to the bucket.
-    /// Free for a user without a password.
+    /// Checks `credentials` for the user of `entry` without waiting: no lock, no call to the
+    /// bucket. Free for a user without a password.
     pub(crate) fn authorize_from_memory(
         &self,
         entry: &IndexEntry,

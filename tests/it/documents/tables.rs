@@ -107,11 +107,11 @@ fn the_table_of_exit_codes_is_the_codes() {
     assert_same("exit codes", &page, &code);
 }
 
-/// The names of metrics between the quotes or backticks of a text.
+/// The names of metrics that follow a quote or a backtick in a text.
 fn metrics(text: &str, quote: char) -> BTreeSet<&str> {
-    let is_name = |word: &&str| word.starts_with("rollcall_peer_") || word.starts_with("process_");
-    let quoted = text.split(quote).skip(1).step_by(2);
-    quoted.filter(is_name).map(|word| word.split('{').next().unwrap_or(word)).collect()
+    let is_metric = |word: &&str| word.starts_with("rollcall_peer_") || word.starts_with("process_");
+    let words = text.split(quote).filter(is_metric);
+    words.map(|word| word.split(|c: char| !c.is_ascii_lowercase() && c != '_').next().unwrap_or(word)).collect()
 }
 
 #[test]
