@@ -1,4 +1,4 @@
-//! `rollcall start-heartbeat`: sends heartbeats of a user until a signal stops it.
+//! `rollcall start-heartbeat`: sends heartbeats of a user until a signal or a final error.
 
 mod address;
 
@@ -19,9 +19,11 @@ use rollcall_client::{AfterFailure, ClientError, HeartbeatEvent, HeartbeatInterv
 use rollcall_core::clock::{boot_now, wall_now};
 use rollcall_core::escape::escape_controls;
 
-/// Time for the retries of one heartbeat before the command reports the failure. It then continues.
+/// Time for the retries of one heartbeat while the user is online. After that, the command reports
+/// the failure and sends the next heartbeat.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(4);
-/// Delay after a heartbeat that failed. The client has its own delays between its attempts.
+/// Delay after a failed heartbeat. It is short, because the client has already waited between its
+/// own attempts.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 /// Delay after a rejected heartbeat: the server may have limited the rate of requests.
 const REJECTED_RETRY_DELAY: Duration = Duration::from_secs(2);
@@ -44,9 +46,9 @@ pub(super) struct HeartbeatArgs {
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     interval: Option<u64>,
 
-    /// Address where others reach the user: IP:PORT, :PORT for the IP address that the server sees,
-    /// or auto:PORT for the local address of the connection to the server; auto alone uses the port
-    /// of the registration [default: the address stays as it is]
+    /// Address at which other clients reach the user: IP:PORT, :PORT for the IP address that the
+    /// server sees, or auto:PORT for the local address of the connection to the server; auto alone
+    /// uses the port of the registration [default: the address does not change]
     #[arg(long, value_name = "ADDR", value_parser = HeartbeatAddr::parse)]
     addr: Option<HeartbeatAddr>,
 
@@ -78,7 +80,7 @@ pub(super) async fn run(args: HeartbeatArgs) -> Result<(), CommandError> {
     }
 }
 
-/// Sends heartbeats until an error that a retry cannot cure, or until standard output is closed.
+/// Sends heartbeats until an error that a retry cannot resolve, or until standard output is closed.
 async fn send_heartbeats(
     account: &mut Account,
     addr: Option<HeartbeatAddr>,
@@ -91,7 +93,8 @@ async fn send_heartbeats(
     let mut is_online = false;
     loop {
         let sent_at = Instant::now();
-        // The first heartbeat waits for an election. A failure of a later one is reported early.
+        // The first heartbeat has the full retry timeout, so that an election can end meanwhile.
+        // The failure of a later one is reported sooner.
         let client = if is_online { &later } else { &first };
         let current_addr = match &addr {
             Some(addr) => addr.resolve(client).await,
@@ -112,7 +115,8 @@ async fn send_heartbeats(
                         return failure;
                     }
                     if matches!(event, HeartbeatEvent::Online { .. } | HeartbeatEvent::LeaderChanged { .. }) {
-                        // Learn the other nodes while this leader is up.
+                        // Ask for the other nodes now: this leader may be down when they are
+                        // needed.
                         client.learn_nodes().await;
                     }
                 }
@@ -125,7 +129,7 @@ async fn send_heartbeats(
             Err(error) => {
                 let next = tracker.on_failed(&error);
                 match next {
-                    AfterFailure::Stop => return stop_error(error, &name),
+                    AfterFailure::Stop => return into_command_error(error, &name),
                     AfterFailure::Retry(None) => {}
                     AfterFailure::Retry(Some(event)) => {
                         if let Err(failure) = print_event(output, &event, &name) {
@@ -133,14 +137,14 @@ async fn send_heartbeats(
                         }
                     }
                 }
-                let is_refused = matches!(error, ClientError::Rejected { .. });
-                sleep(if is_refused { REJECTED_RETRY_DELAY } else { RETRY_DELAY }).await;
+                let is_rejected = matches!(error, ClientError::Rejected { .. });
+                sleep(if is_rejected { REJECTED_RETRY_DELAY } else { RETRY_DELAY }).await;
             }
         }
     }
 }
 
-fn stop_error(error: ClientError, name: &str) -> CommandError {
+fn into_command_error(error: ClientError, name: &str) -> CommandError {
     match error {
         ClientError::Rejected { status: 401, message, .. } => {
             CommandError::new(REJECTED, format!("{message}; log in with: rollcall login --username {name}"))

@@ -18,7 +18,8 @@ use rollcall_client::{ClientError, Uploads};
 use rollcall_core::ImageKind;
 use rollcall_core::escape::escape_controls;
 
-/// Largest file that is sent, in bytes. The registry accepts only smaller files.
+/// Largest file that is sent, in bytes. More than the registry accepts, so that the registry
+/// reports its own limit.
 const MAX_FILE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Arguments of `upload`.
@@ -65,7 +66,7 @@ pub(super) async fn run(args: UploadArgs) -> Result<(), CommandError> {
                 }
             }
             Err(error) => {
-                // The error of a single file is printed at the end.
+                // With one file, its error becomes the error of the command.
                 if args.files.len() > 1 {
                     progress.suspend(|| print_note(&format!("✗ {name}: {error}")));
                 }
@@ -94,7 +95,8 @@ pub(super) async fn run(args: UploadArgs) -> Result<(), CommandError> {
 /// Uploads one file; returns the name of the stored image.
 async fn upload_file(uploads: &mut Uploads, file: &Path) -> Result<String, CommandError> {
     let bytes = read(file).map_err(|error| CommandError::new(REJECTED, format!("cannot read the file: {error}")))?;
-    // The registry checks the bytes and ignores this kind. It reports an error for other formats.
+    // The registry detects the format itself and ignores this kind. It rejects other formats with
+    // an error.
     let kind = detect_kind(&bytes).unwrap_or(ImageKind::Png);
     let uploaded = uploads.send(kind, bytes).await;
     uploaded.map(|uploaded| uploaded.filename).map_err(|error| match error {
@@ -115,7 +117,7 @@ fn read(file: &Path) -> io::Result<Bytes> {
     Ok(bytes.into())
 }
 
-/// Image format according to the first bytes.
+/// The image format, detected from the first bytes.
 fn detect_kind(bytes: &[u8]) -> Option<ImageKind> {
     if bytes.starts_with(b"\x89PNG") {
         Some(ImageKind::Png)

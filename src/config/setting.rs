@@ -7,8 +7,8 @@ pub struct Setting {
     pub key: &'static str,
     /// Environment variable.
     pub env: &'static str,
-    /// Flag of a node. `None` if there is none, and for a chat peer, whose command declares its
-    /// flags.
+    /// Flag of the node's command; `None` if there is none. Always `None` for a chat peer: its
+    /// command declares the flags itself.
     pub flag: Option<&'static str>,
     /// Default, as the text that the environment variable would hold. `None` if the setting has no
     /// default, or one that depends on other settings.
@@ -45,7 +45,7 @@ impl Setting {
     }
 }
 
-/// The key that a misspelt key most likely means.
+/// The known key that is most similar to an unknown one. `None` if no key is similar.
 pub(super) fn nearest_key(settings: &[&Setting], unknown: &str) -> Option<&'static str> {
     let unknown = unknown.to_lowercase().replace('-', "_");
     let max_distance = unknown.len().max(4) / 3;
@@ -57,8 +57,8 @@ pub(super) fn nearest_key(settings: &[&Setting], unknown: &str) -> Option<&'stat
         .map(|(_, key)| key)
 }
 
-/// Levenshtein distance: how many characters must be inserted, deleted or replaced to turn `from`
-/// into `to`.
+/// Levenshtein distance: the number of insertions, deletions and replacements of a character that
+/// turn `from` into `to`.
 fn levenshtein(from: &str, to: &str) -> usize {
     let mut row: Vec<usize> = (0..=to.chars().count()).collect();
     for (i, a) in from.chars().enumerate() {

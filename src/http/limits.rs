@@ -1,10 +1,10 @@
 //! Every limit of the HTTP API: bytes, counts, waits and timeouts, each with its reason.
 //!
-//! Each row of [`LIMITS`] defines a constant. The documentation of a constant says what it bounds
-//! and why. The text after `=>` says what happens beyond the limit.
+//! Each row of [`LIMITS`] defines a constant. The documentation of a constant states its meaning
+//! and the reason for its value. The text after `=>` states the effect beyond the limit.
 //!
 //! The syntax of one value (a username, a password) is a rule of its type in `rollcall_core`. The
-//! registry has limits of its own, which hold for every caller:
+//! registry has limits of its own, which do not depend on HTTP:
 //!
 //! | limit | where | beyond it |
 //! |---|---|---|
@@ -14,13 +14,13 @@
 //! | wrong passwords per username and per address | `registry/auth/login_throttle.rs` | 429 `too_many_attempts` |
 //! | wait for the list of users on a new leader | `registry/users/user_list.rs` | 503 `index_rebuilding` |
 //! | wait for a majority | `registry/replication_source.rs` | 503 `no_majority` |
-//! | wait for the list of online clients on a new leader | `registry/replication_source.rs` | the list is served as it is |
-//! | single profiles read at once | `registry/users/profile_store.rs` | waits |
+//! | wait for the list of online clients on a new leader | `registry/replication_source.rs` | an incomplete list is served |
+//! | concurrent reads of single profiles | `registry/users/profile_store.rs` | waits |
 
 use std::fmt;
 use std::time::Duration;
 
-/// One limit of the HTTP API, for documentation.
+/// One row of [`LIMITS`]. A test compares the rows with the documentation of the API.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limit {
     /// The name of the constant.
@@ -29,16 +29,16 @@ pub struct Limit {
     pub value: u64,
     /// The unit of the value.
     pub unit: Unit,
-    /// What the limit bounds, and the reason for its value.
+    /// The meaning of the limit, and the reason for its value.
     pub reason: &'static str,
-    /// What happens beyond the limit.
+    /// The effect beyond the limit. "does not apply" if nothing can exceed the value.
     pub beyond: &'static str,
 }
 
 /// The unit of a limit.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Unit {
-    /// A number of things, such as connections.
+    /// A number of items, such as connections.
     Count,
     /// Bytes.
     Bytes,
@@ -91,19 +91,20 @@ limits! {
     MAX_CONNECTIONS: u64 = 8192, Count
         => "the longest idle connection is closed, else 503 `too_many_connections`";
 
-    /// Connections served at once, even if the process may open fewer files.
+    /// Smallest connection limit. It holds even if the process may not open enough files for it.
     MIN_CONNECTIONS: u64 = 64, Count => "does not apply";
 
     /// Open files reserved for everything but served connections: the election, the bucket,
     /// snapshots and rejected connections.
     RESERVED_FILES: u64 = 512, Count => "does not apply";
 
-    /// Idle time below which a connection is not evicted. Its next request may be on its way.
+    /// Shortest idle time of a connection that may be evicted. If a
+    /// connection has been idle for less time, its next request may already be on its way.
     MIN_IDLE_BEFORE_EVICTION: Duration = Duration::from_secs(1), Milliseconds
         => "the connection may be closed for a new one";
 
-    /// Connections evicted together. Finding the longest idle ones scans all connections, so it is
-    /// not done for one slot alone.
+    /// Most connections evicted together. Each search for the longest idle connections scans all of
+    /// them, so one search frees several slots.
     EVICTION_BATCH: usize = 64, Count => "does not apply";
 
     /// Longest wait of a new connection for the slot of an evicted one.
@@ -112,19 +113,20 @@ limits! {
     /// Connections beyond [`MAX_CONNECTIONS`] that wait for a slot or for their 503.
     MAX_REJECTED_CONNECTIONS: usize = 256, Count => "closed without a response";
 
-    /// Longest life of a rejected connection.
+    /// Longest time for the request and the 503 on a rejected connection.
     REJECTION_TIMEOUT: Duration = Duration::from_secs(2), Milliseconds => "closed";
 
     /// Longest time for the head of a request, and longest idle time between two requests.
     HEAD_TIMEOUT: Duration = Duration::from_secs(30), Milliseconds => "closed";
 
-    /// Longest time in which the client reads no byte of a response. There is no such timeout on
-    /// reads from the client: it would end a long download, during which the client sends nothing.
-    /// A slow request body is bounded by [`REQUEST_TIMEOUT`].
+    /// Longest time for which a blocked write to the connection makes no progress, because the
+    /// client does not read. Reads from the connection have no such timeout: during a long download
+    /// the client sends nothing. [`REQUEST_TIMEOUT`] bounds a slow request body.
     WRITE_TIMEOUT: Duration = Duration::from_secs(30), Milliseconds => "closed";
 
     /// Bytes of a long response that the client must read within [`SLOW_READ_WINDOW`]. The value is
-    /// small, because a response without images may wait for a slow bucket before every part.
+    /// small: `/discover_with_images` waits for the bucket before each client, and a client without
+    /// images adds few bytes.
     MIN_BYTES_PER_WINDOW: usize = 64 * 1024, Bytes => "closed";
 
     /// Longest time for each [`MIN_BYTES_PER_WINDOW`] of a long response.
@@ -133,7 +135,7 @@ limits! {
     /// Longest time for a long response as a whole. A client that needs more time asks for pages.
     MAX_RESPONSE_TIME: Duration = Duration::from_mins(2), Milliseconds => "closed";
 
-    /// Longest time in which running requests may end at shutdown.
+    /// Longest wait for running requests to end at shutdown.
     DRAIN_TIMEOUT: Duration = Duration::from_secs(10), Milliseconds => "closed";
 
     /// Pause after a failed accept. Without free file descriptors, an immediate retry fails again
@@ -155,8 +157,9 @@ limits! {
     /// excludes the wait of a long poll.
     REQUEST_TIMEOUT: Duration = Duration::from_secs(30), Milliseconds => "408 `request_timeout`";
 
-    /// Bytes of a rejected body that are read and discarded. A connection closed earlier is reset,
-    /// and a reset can destroy the response on its way to the client.
+    /// Most bytes of a rejected body that are read and discarded. If a connection is closed while
+    /// the client still sends, it is reset. A reset can destroy the response on its way to the
+    /// client.
     MAX_DISCARDED_BYTES: usize = 1024 * 1024, Bytes => "the response is sent at once";
 
     /// Longest time for which a rejected body is read.
@@ -184,14 +187,15 @@ limits! {
     /// Bytes that a form may add to its image: boundaries, headers and other fields.
     MAX_FORM_OVERHEAD_BYTES: usize = 16 * 1024, Bytes => "413 `body_too_large`";
 
-    /// Memory for the bodies of all uploads together. Enough for about 120 of the largest. A body
-    /// is at times held in two buffers, each of up to twice its size.
+    /// Memory for the bodies of all uploads together. Enough for about 120 bodies of the largest
+    /// size. The size of a body is counted once, although a body can take four times as much while
+    /// its buffer grows.
     MAX_UPLOAD_MEMORY_KIB: usize = 64 * 1024, Kibibytes => "waits, then 503 `overloaded`";
 
     /// Images checked and stored at once.
     MAX_CONCURRENT_UPLOADS: usize = 64, Count => "waits, then 503 `overloaded`";
 
-    /// Longest wait of an upload for memory or for its turn.
+    /// Longest wait of an upload for memory, and for a permit to be checked and stored.
     MAX_UPLOAD_WAIT: Duration = Duration::from_secs(2), Milliseconds => "503 `overloaded`";
 
     /// Longest time for the body of an upload to arrive.
@@ -200,17 +204,18 @@ limits! {
     // Lists.
 
     /// Permits for all lists that are built or sent. A list takes one permit, and one more for each
-    /// further [`LIST_PERMIT_BYTES`]. This bounds the memory that slow readers of old lists keep in
-    /// use.
+    /// further [`LIST_PERMIT_BYTES`]. This bounds the memory of old lists that slow clients still
+    /// read.
     LIST_PERMITS: usize = 256, Count => "waits, then 503 `overloaded`";
 
     /// Bytes of a list that one permit covers.
     LIST_PERMIT_BYTES: usize = 1024 * 1024, Bytes => "one more permit";
 
-    /// Most permits that one list takes. Even the longest lists are sent, a few at a time.
+    /// Most permits that one list takes. A list of any length can therefore be sent, but only four
+    /// such lists at once.
     MAX_PERMITS_PER_LIST: usize = 64, Count => "sent with that many permits";
 
-    /// Longest wait of a reader for a permit.
+    /// Longest wait of a request for a list permit.
     MAX_LIST_WAIT: Duration = Duration::from_millis(500), Milliseconds => "503 `overloaded`";
 
     /// Size of the chunks in which a list is sent. A list of one chunk fits into the buffers of a
@@ -220,21 +225,21 @@ limits! {
     /// Long pages built at once. Each is built for one reader and may be as long as the whole list.
     MAX_CONCURRENT_PAGES: usize = 4, Count => "waits, then 503 `overloaded`";
 
-    /// Longest wait of a long page for its turn.
+    /// Longest wait of a request until its long page is built.
     MAX_PAGE_WAIT: Duration = Duration::from_millis(500), Milliseconds => "503 `overloaded`";
 
-    /// Rows of a page that is built on the runtime's own thread. Building so few rows takes less
-    /// time than handing the work to another thread.
+    /// Most rows of a page that is built on an async worker thread. Building so few rows takes less
+    /// time than handing the work to a blocking thread.
     MAX_INLINE_ROWS: usize = 200, Count => "built on a blocking thread";
 
-    /// Changes of a list that are encoded on the runtime's own thread.
+    /// Most changes of a list that are encoded on an async worker thread.
     MAX_INLINE_CHANGES: u64 = 1000, Count => "encoded on a blocking thread";
 
-    /// Rebuilds of one list that may follow each other at once. A client that writes now and then
-    /// reads its own writes.
+    /// Burst of the token bucket for rebuilds of one list. With few writes, each list contains all
+    /// of them, so a client reads its own writes.
     REBUILD_BURST: u64 = 10, Count => "the previous list is sent";
 
-    /// Time in which one more rebuild of a list becomes available: ten a second in the long run.
+    /// Refill time of one token in the same bucket: at most ten rebuilds a second after a burst.
     REBUILD_REFILL_MS: u64 = 100, Milliseconds => "the previous list is sent";
 
     /// Requests that wait for changes at once. An eighth of [`MAX_CONNECTIONS`], so that most

@@ -68,32 +68,33 @@ impl Default for PageLimit {
 }
 
 impl ListService {
-    /// Reserves memory for one list. A whole list is shared, so its memory is reserved when it is
-    /// ready. The memory of a page is reserved before it is built.
+    /// Takes the first permit for one list from the memory budget. The caller takes it before it
+    /// builds a page, and after it has built a whole list, which all readers share.
     ///
     /// # Errors
-    /// `overloaded` if none becomes free within [`MAX_LIST_WAIT`](super::limits::MAX_LIST_WAIT).
+    /// `overloaded` if no permit becomes free within
+    /// [`MAX_LIST_WAIT`](super::limits::MAX_LIST_WAIT).
     pub(super) async fn reserve(&self) -> Result<ListPermit, ApiError> {
         self.0.budget.acquire().await
     }
 
-    /// Whole lists that this node serves as the leader.
+    /// The caches of the whole lists that this node serves while it leads.
     pub(super) fn leader_lists(&self) -> &FullLists {
         &self.0.leader_lists
     }
 
-    /// Whole lists that this node serves from its replica, as any other node.
+    /// The caches of the whole lists that this node serves as stale reads while it does not lead.
     pub(super) fn replica_lists(&self) -> &FullLists {
         &self.0.replica_lists
     }
 
-    /// Recent changes of the list of `GET /discover`.
+    /// Cache of the encoded changes of `GET /discover`.
     pub(super) fn changes(&self) -> &CachedChanges {
         &self.0.changes
     }
 
     /// Answers with a list: the cached whole list, or a page built for this reader. `build` builds
-    /// the list. For a whole list it gets the version.
+    /// the list. It gets the version for a whole list, and `None` for a page.
     ///
     /// # Errors
     /// `overloaded` if a limit is reached, `internal` if `build` panics.
@@ -115,10 +116,11 @@ impl ListService {
         list_response::respond(list, reader, permit)
     }
 
-    /// Builds one page for one reader. A long page is built on a blocking thread, a few at a time.
+    /// Builds one page for one reader. A page with a prefix or with more than [`MAX_INLINE_ROWS`]
+    /// rows is built on a blocking thread, up to [`MAX_CONCURRENT_PAGES`] at once.
     ///
     /// # Errors
-    /// `overloaded` if its turn does not come within [`MAX_PAGE_WAIT`], `internal` if `build`
+    /// `overloaded` if the build cannot start within [`MAX_PAGE_WAIT`], `internal` if `build`
     /// panics.
     pub(super) async fn build_page(
         &self,
@@ -169,7 +171,7 @@ mod tests {
         assert_eq!(lists.0.page_limit.0.available_permits(), 0);
         let few = Page { limit: std::num::NonZeroUsize::new(MAX_INLINE_ROWS), ..Page::default() };
         assert!(lists.build_page(few, |_| build(1)).now_or_never().is_some());
-        // A request that is given up keeps its permit until its work has ended.
+        // A cancelled request keeps its permit until its work has ended.
         running.pop();
         assert_eq!(lists.0.page_limit.0.available_permits(), 0);
         drop(finish);

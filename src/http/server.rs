@@ -1,5 +1,5 @@
-//! The driver: accepts connections and serves HTTP/1.1 on them. All its queues, waits and times are
-//! bounded.
+//! HTTP server: accepts connections and serves HTTP/1.1 on them. [`limits`](super::limits) bounds
+//! every queue and every wait.
 
 mod connection_limit;
 mod idle_timer;
@@ -53,7 +53,7 @@ struct HttpServer {
     rejection_permits: Arc<Semaphore>,
     /// Cancelled at shutdown: connections accept no new requests.
     drain: CancellationToken,
-    /// Cancelled when the time to drain is over: connections are closed.
+    /// Cancelled after `DRAIN_TIMEOUT`: connections are closed.
     stop: CancellationToken,
 }
 
@@ -79,8 +79,8 @@ impl HttpServer {
             };
             match accepted {
                 Ok((stream, remote)) => self.admit(stream, remote),
-                Err(error) if is_client_error(&error) => {
-                    debug!(%error, "a client disconnected before its connection was accepted");
+                Err(error) if is_transient(&error) => {
+                    debug!(%error, "could not accept one connection");
                 }
                 Err(error) => {
                     warn!(%error, "cannot accept connections on the API port");
@@ -97,18 +97,21 @@ impl HttpServer {
         }
     }
 
+    /// Serves a new connection if there is a slot. Otherwise evicts idle connections and waits for
+    /// a slot. Without one, the connection gets a 503; if too many are being rejected, it is
+    /// closed.
     fn admit(&self, stream: TcpStream, remote: SocketAddr) {
         let idle = IdleTimer::new();
         if let Some(slot) = self.connections.try_acquire(&idle) {
-            self.tasks.spawn(self.connection(stream, remote, idle, Ok(slot)));
+            self.tasks.spawn(self.serve_connection(stream, remote, idle, Ok(slot)));
         } else if let Ok(rejection_permit) = Arc::clone(&self.rejection_permits).try_acquire_owned() {
             let server = self.clone();
             self.tasks.spawn(async move {
                 if let Some(slot) = server.connections.acquire_by_eviction(&idle).await {
                     drop(rejection_permit);
-                    server.connection(stream, remote, idle, Ok(slot)).await;
+                    server.serve_connection(stream, remote, idle, Ok(slot)).await;
                 } else {
-                    let rejected = server.connection(stream, remote, idle, Err(OverConnectionLimit));
+                    let rejected = server.serve_connection(stream, remote, idle, Err(OverConnectionLimit));
                     let _ = timeout(REJECTION_TIMEOUT, rejected).await;
                 }
             });
@@ -118,7 +121,7 @@ impl HttpServer {
     }
 
     /// Serves one connection from its first request to its end.
-    fn connection(
+    fn serve_connection(
         &self,
         stream: TcpStream,
         remote: SocketAddr,
@@ -137,13 +140,14 @@ impl HttpServer {
         });
         let service = service_fn(move |request| Arc::clone(&connection).call(request));
         let mut http = http1::Builder::new();
-        // [`IdleTimer`] replaces hyper's timeout for heads of requests.
+        // [`IdleTimer`] replaces hyper's timeout for the head of a request.
         http.header_read_timeout(None)
             .max_header_size(MAX_HEAD_BYTES)
             .max_headers(MAX_HEADERS)
             .keep_alive(over_limit.is_none());
         async move {
-            // Small responses are sent at once. If this fails, they are only sent later.
+            // Without Nagle's algorithm, small responses are sent at once. If this call fails, they
+            // are only delayed.
             let _ = stream.set_nodelay(true);
             let mut stream = TimeoutStream::new(stream);
             stream.set_write_timeout(Some(WRITE_TIMEOUT));
@@ -164,7 +168,8 @@ impl HttpServer {
                     () = stop.cancelled() => CloseReason::Stop,
                 }
             };
-            // Polled only when it is woken, and not with every request.
+            // The set polls this future only when it is woken, and not each time `connection` makes
+            // progress.
             let mut close = FuturesUnordered::from_iter([close]);
             let ended = tokio::select! {
                 biased;
@@ -193,7 +198,7 @@ impl HttpServer {
                 },
             };
             if let Err(error) = ended {
-                debug!(%remote, %error, "connection ended");
+                debug!(%remote, %error, "the connection ended with an error");
             }
         }
     }
@@ -215,6 +220,7 @@ struct ConnectionService {
     remote: RemoteAddr,
     slow_read: SlowReadTimeout,
     idle: IdleTimer,
+    /// Set if the connection got no slot. The router then answers 503.
     over_limit: Option<OverConnectionLimit>,
 }
 
@@ -228,7 +234,8 @@ impl ConnectionService {
             Some(fast_path) if self.over_limit.is_none() && HeartbeatFastPath::handles(&request) => {
                 fast_path.call(self.remote, request).await
             }
-            // A future is moved with space for all its states. The larger router future is boxed.
+            // A future is as large as its largest state. The large router future is boxed, so that
+            // the fast path stays small.
             _ => Box::pin(self.call_router(request)).await?.map(FastPathBody::Right),
         };
         Ok(response.map(|body| active.until_body_sent(body)))
@@ -243,8 +250,9 @@ impl ConnectionService {
     }
 }
 
-/// Whether a failed accept concerns one client only.
-fn is_client_error(error: &io::Error) -> bool {
+/// Whether only this call failed: its client disconnected, or a signal interrupted it. The next
+/// call may follow at once.
+fn is_transient(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted

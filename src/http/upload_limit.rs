@@ -1,8 +1,8 @@
 //! Upload limit: bounds the memory of uploaded bodies, and the number of images that are checked
 //! and stored at once.
 //!
-//! A body takes memory as it arrives, but no permit to store. So slow bodies do not block other
-//! uploads.
+//! While its body arrives, an upload takes memory, but no permit to be checked and stored. So a
+//! slow client does not block other uploads.
 
 use std::sync::Arc;
 
@@ -21,6 +21,7 @@ use super::limits::{MAX_CONCURRENT_UPLOADS, MAX_UPLOAD_MEMORY_KIB, MAX_UPLOAD_WA
 #[derive(Clone)]
 pub(super) struct UploadLimit {
     memory_kib: Arc<Semaphore>,
+    /// Permits to check and store one image each.
     permits: Arc<Semaphore>,
 }
 
@@ -46,7 +47,8 @@ impl UploadLimit {
     ///
     /// # Errors
     /// `body_too_large` if it is longer, `invalid_body` if it ends early, `request_timeout` if it
-    /// takes longer than [`UPLOAD_BODY_TIMEOUT`], `overloaded` if there is no memory for it.
+    /// takes longer than [`UPLOAD_BODY_TIMEOUT`], `overloaded` if no memory for it becomes free
+    /// within [`MAX_UPLOAD_WAIT`].
     pub(super) async fn read_body(&self, request: Request, limit: usize) -> Result<BufferedUpload, ApiError> {
         timeout(UPLOAD_BODY_TIMEOUT, self.collect(request, limit)).await.unwrap_or(Err(ApiError::RequestTimeout))
     }
@@ -54,7 +56,7 @@ impl UploadLimit {
     /// Waits for a permit to check and store one image.
     ///
     /// # Errors
-    /// `overloaded` if none becomes free within [`MAX_UPLOAD_WAIT`].
+    /// `overloaded` if no permit becomes free within [`MAX_UPLOAD_WAIT`].
     pub(super) async fn acquire_permit(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         acquire(&self.permits, 1).await
     }
@@ -90,7 +92,8 @@ impl UploadLimit {
                     return Err(error);
                 }
             }
-            // The bytes are copied, because a frame can be a small part of a large buffer.
+            // The bytes are copied. A frame can be a small part of a large buffer, and would keep
+            // all of it in memory.
             bytes.extend_from_slice(&data);
         }
         Ok(BufferedUpload { bytes: bytes.freeze(), _memory: memory })
@@ -101,7 +104,7 @@ async fn acquire(from: &Arc<Semaphore>, permits: usize) -> Result<OwnedSemaphore
     let count = u32::try_from(permits).map_err(|_| ApiError::Overloaded)?;
     match timeout(MAX_UPLOAD_WAIT, Arc::clone(from).acquire_many_owned(count)).await {
         Ok(Ok(permit)) => Ok(permit),
-        // The wait was too long. The semaphore is never closed.
+        // The timeout expired. The inner error does not occur: the semaphore is never closed.
         Err(_) | Ok(Err(_)) => Err(ApiError::Overloaded),
     }
 }

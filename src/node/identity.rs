@@ -10,12 +10,13 @@ use crate::config::Config;
 use crate::registry::{TokenKey, TokenKeyError};
 use crate::storage::{Bucket, BucketError, CreateOutcome, Key};
 
-/// Version of `cluster.json` and `nodes/{addr}.json` in the bucket. The bytes of version 1 do not
-/// contain it. Readers ignore unknown fields, so a later version may add some. A version that must
-/// not be read as version 1 needs another path in the bucket.
+/// Version of `cluster.json` and `nodes/{addr}.json` in the bucket. Files of version 1 do not
+/// contain the number. Readers ignore unknown fields, so a later version may add some. A version
+/// that must not be read as version 1 needs another path in the bucket.
 pub const BUCKET_FILES_VERSION: u32 = 1;
 
-/// The id of the bucket and its cluster. The first node that uses the bucket writes it once.
+/// The id of the cluster to which the bucket belongs. The first node that uses the bucket writes it
+/// once.
 #[derive(Debug, Serialize, Deserialize)]
 struct ClusterFile {
     cluster_id: Uuid,
@@ -27,13 +28,14 @@ struct NodeFile {
     first_start: Uuid,
 }
 
-/// The id of the bucket. Creates it if this is the first node that uses the bucket.
+/// Loads the cluster id from the bucket, or creates it if this is the first node that uses the
+/// bucket.
 pub(super) async fn load_or_create_cluster_id(bucket: &Bucket) -> Result<Uuid, NodeError> {
     let storage_error = |error: BucketError| {
         NodeError::Storage(format!("{error}; check it step by step with `cargo run --bin test_firebase`"))
     };
     let new = ClusterFile { cluster_id: random_id() };
-    let bytes = serde_json::to_vec(&new).expect("a struct with one id is JSON");
+    let bytes = serde_json::to_vec(&new).expect("a struct with one id can be encoded");
     let stored = match bucket.get(&Key::Cluster).await.map_err(storage_error)? {
         Some(stored) => stored,
         None => match bucket.create(&Key::Cluster, Bytes::from(bytes)).await.map_err(storage_error)? {
@@ -51,7 +53,7 @@ pub(super) async fn load_or_create_cluster_id(bucket: &Bucket) -> Result<Uuid, N
     })
 }
 
-/// The key that signs the tokens of users. It is in the bucket.
+/// Loads the key that signs the tokens of users from the bucket, or creates it.
 pub(super) async fn load_token_key(bucket: &Bucket) -> Result<TokenKey, NodeError> {
     TokenKey::load_or_create(bucket).await.map_err(|error| {
         let remedy = match error {
@@ -62,14 +64,15 @@ pub(super) async fn load_token_key(bucket: &Bucket) -> Result<TokenKey, NodeErro
     })
 }
 
-/// Whether this is the node's first start on this bucket. It is if the node has no ballot and this
-/// call creates its record in the bucket. A node with a record and without a ballot has lost its
-/// ballot, and does not know how it voted.
+/// Whether this is the node's first start on this bucket. That is so if the node has no ballot, and
+/// this call creates its record in the bucket. A node with a record and without a ballot has lost
+/// its ballot, and does not know how it voted.
 pub(super) async fn is_first_start(config: &Config, bucket: &Bucket) -> Result<bool, NodeError> {
     if rollcall_election::has_ballot(&config.node_dir()) {
         return Ok(false);
     }
-    let record = serde_json::to_vec(&NodeFile { first_start: random_id() }).expect("a struct with one id is JSON");
+    let record =
+        serde_json::to_vec(&NodeFile { first_start: random_id() }).expect("a struct with one id can be encoded");
     match bucket.create(&Key::Node(config.node), Bytes::from(record)).await {
         Ok(created) => Ok(matches!(created, CreateOutcome::Created(_))),
         Err(error) => {
@@ -78,7 +81,7 @@ pub(super) async fn is_first_start(config: &Config, bucket: &Bucket) -> Result<b
     }
 }
 
-/// A random id.
+/// A random id, for a part of the node that cannot draw one itself.
 #[expect(clippy::disallowed_methods, reason = "the composition root draws the random ids of its parts")]
 pub(super) fn random_id() -> Uuid {
     Uuid::new_v4()
@@ -103,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_nodes_of_a_bucket_get_the_same_id() {
+    async fn all_nodes_with_the_same_bucket_get_the_same_cluster_id() {
         let bucket = Bucket::new(Arc::new(MemoryBackend::new()), RetryPolicy::default());
         let (one, other) = tokio::join!(load_or_create_cluster_id(&bucket), load_or_create_cluster_id(&bucket));
         assert_eq!(one.unwrap(), other.unwrap());

@@ -1,4 +1,4 @@
-//! Resources that a node needs from its machine before it starts: directory, ports and storage.
+//! Resources that a node takes before it starts: its directory, its ports and the storage.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -35,27 +35,27 @@ pub(super) fn lock_node_dir(dir: &Path) -> Result<File, NodeError> {
     }
 }
 
-/// Creates the directory and its parents durably, because a ballot in them must survive a power
-/// failure.
+/// Creates the directory and its parents. Syncs the directory's name and the name of its parent to
+/// disk, because a ballot in the directory must survive a power failure.
 pub(super) fn create_durable_dir(dir: &Path) -> io::Result<()> {
     fs::create_dir_all(dir)?;
     dir.canonicalize()?.ancestors().skip(1).take(2).try_for_each(|parent| File::open(parent)?.sync_all())
 }
 
-/// Binds a port. `what` and `setting` name it in errors.
-pub(super) fn bind(addr: SocketAddr, what: &str, setting: &str) -> Result<TcpListener, NodeError> {
+/// Binds a port. Errors name its `purpose`, and the `setting` to correct.
+pub(super) fn bind(addr: SocketAddr, purpose: &str, setting: &str) -> Result<TcpListener, NodeError> {
     TcpListener::bind(addr).map_err(|error| {
         let remedy = match error.kind() {
             io::ErrorKind::AddrInUse => format!("stop the program that uses it, or give another port with {setting}"),
             io::ErrorKind::AddrNotAvailable => format!("this machine does not have this address; correct {setting}"),
-            io::ErrorKind::PermissionDenied => format!("ports below 1024 need rights; give another one with {setting}"),
+            io::ErrorKind::PermissionDenied => format!("ports below 1024 need privileges; give another with {setting}"),
             _ => format!("correct {setting}"),
         };
-        NodeError::Bind(format!("cannot listen on {addr} for the {what}: {error}; {remedy}"))
+        NodeError::Bind(format!("cannot listen on {addr} for the {purpose}: {error}; {remedy}"))
     })
 }
 
-/// Registers a bound port with the runtime.
+/// Registers a bound port with tokio.
 pub(super) fn into_async_listener(port: TcpListener) -> Result<tokio::net::TcpListener, NodeError> {
     port.set_nonblocking(true)
         .and_then(|()| tokio::net::TcpListener::from_std(port))
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_about_a_taken_port_names_the_remedy() {
+    fn the_error_about_a_taken_port_names_the_setting() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let error = bind(taken.local_addr().unwrap(), "HTTP API", "API_PORT").expect_err("taken");
         assert!(matches!(error, NodeError::Bind(_)));

@@ -1,6 +1,7 @@
 //! Rows of the presence table, with online and offline clients in separate maps.
 //!
-//! A query for online clients must not iterate over all clients of the last day.
+//! So a query for online clients does not visit the offline clients, which may be many more: their
+//! rows are kept for a day.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
@@ -16,22 +17,22 @@ pub(super) struct ClientRow {
     pub(super) addr: Option<Addr>,
     /// When the last heartbeat arrived.
     pub(super) last_heartbeat: Moment,
-    /// The last heartbeat.
+    /// Id of the last heartbeat.
     pub(super) heartbeat_id: HeartbeatId,
     pub(super) is_online: bool,
     /// When the expiry of this row is checked next. Used only while the client is online.
     pub(super) check_at: AwakeMs,
     /// Whether the row changed since it was last sent to the other nodes.
     pub(super) is_unreplicated: bool,
-    /// Whether a heartbeat needs no credentials; see
+    /// Whether the client's heartbeats need no credentials; see
     /// [`PresenceTable::mark_open`](super::PresenceTable::mark_open).
     pub(super) is_open: bool,
 }
 
 /// All rows, by name.
 ///
-/// Invariant: a name has at most one row. The row is in `online` exactly if its `is_online` is
-/// true.
+/// Invariant: a name has at most one row. A row is in `online` if its `is_online` is true, and in
+/// `offline` otherwise.
 #[derive(Debug, Default)]
 pub(super) struct ClientRows {
     online: BTreeMap<Username, ClientRow>,
@@ -85,8 +86,8 @@ impl ClientRows {
         std::iter::from_fn(next).take(max)
     }
 
-    /// Visits the next `max` offline rows after `after` and removes those for which `keep` is
-    /// false. Returns the last name visited if there may be more rows after it.
+    /// Visits up to `max` offline rows with names after `after`, and removes those for which `keep`
+    /// returns false. Returns the last name visited if there may be more rows after it.
     pub(super) fn sweep(
         &mut self,
         after: Option<&Username>,

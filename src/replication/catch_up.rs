@@ -11,7 +11,7 @@ const RETRY_AFTER_MS: u64 = 500;
 #[derive(Debug)]
 pub(super) struct RequestIds(u64);
 
-/// A catch-up in progress: the request that waits for its response.
+/// A catch-up in progress: its current request, which has no response yet.
 #[derive(Debug)]
 pub(super) struct CatchUp {
     request_id: u64,
@@ -39,7 +39,7 @@ impl CatchUp {
         (this, request)
     }
 
-    /// The present request again, if its response is overdue.
+    /// The current request again, if there was no response for [`RETRY_AFTER_MS`].
     pub(super) fn retry_if_due(&mut self, now: BootMs) -> Option<ReplicaMessage> {
         let is_due = now.since(self.sent_at) >= RETRY_AFTER_MS;
         is_due.then(|| {
@@ -48,12 +48,12 @@ impl CatchUp {
         })
     }
 
-    /// Whether a response with this id answers the present request.
+    /// Whether a response with this id answers the current request.
     pub(super) fn is_answered_by(&self, request_id: u64) -> bool {
         self.request_id == request_id
     }
 
-    /// The request that follows a response, if the response says that more rows follow.
+    /// The request for the next rows, if the last response says that there are more.
     pub(super) fn next_request(
         &mut self,
         next: &Continuation,

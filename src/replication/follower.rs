@@ -5,7 +5,8 @@ use crate::registry::Coverage;
 use rollcall_core::Term;
 use rollcall_election::NodeId;
 
-/// Replication state of a node that follows. The leader is unknown until its first message.
+/// Replication state of a node that does not lead. It knows its leader only after the first
+/// message.
 #[derive(Debug, Default)]
 pub(super) struct FollowerReplica {
     pub(super) term: Term,
@@ -13,18 +14,20 @@ pub(super) struct FollowerReplica {
     /// This node has the leader's batches after number `after`, up to and including `up_to`.
     pub(super) after: u64,
     pub(super) up_to: u64,
-    /// Coverage of the clients. `UpToDate` once this node also has all rows from before the
-    /// batches.
+    /// Coverage of the clients. `UpToDate` once this node also has all rows that the leader had
+    /// before these batches.
     pub(super) clients_coverage: Coverage,
-    /// The leader's own coverage of the users, as its last messages reported it.
+    /// The leader's own coverage of the users: the greatest that its messages have reported.
     pub(super) leader_users_coverage: Coverage,
     pub(super) catch_up: Option<CatchUp>,
-    /// Number of the last batch before the first gap that opened during the present catch-up.
+    /// The first gap that a batch or a status message revealed during the current catch-up: the
+    /// number of the last batch before it. `None` if there was none.
     pub(super) gap_after: Option<u64>,
 }
 
 impl FollowerReplica {
-    /// Whether this node has everything that its leader has sent. Then it may serve stale reads.
+    /// Whether this node has everything that its leader had and sent. Then it may serve stale reads
+    /// of the clients.
     pub(super) fn is_up_to_date(&self) -> bool {
         self.clients_coverage.may_serve_stale_online()
     }

@@ -10,6 +10,7 @@ use rollcall_core::{BootMs, Term};
 #[derive(Debug)]
 pub(super) struct LeaderReplica {
     pub(super) term: Term,
+    /// When the last status message was sent.
     pub(super) status_sent_at: BootMs,
     /// The leader's coverage of the users.
     pub(super) users_coverage: Coverage,
@@ -18,7 +19,7 @@ pub(super) struct LeaderReplica {
 }
 
 impl LeaderReplica {
-    /// A leader with this coverage of the clients that has sent no pull requests yet.
+    /// The state at the start of `term`: no batch and no pull request has been sent.
     pub(super) fn new(term: Term, clients_coverage: Coverage, now: BootMs) -> Self {
         Self {
             term,
@@ -34,7 +35,7 @@ impl LeaderReplica {
         LogPosition { term: self.term, number: self.sent.last_batch }
     }
 
-    /// Takes the number of the next batch, and returns its position.
+    /// Assigns the next batch number, and returns the position of that batch.
     pub(super) fn next_position(&mut self) -> LogPosition {
         self.sent.last_batch += 1;
         self.position()

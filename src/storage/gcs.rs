@@ -1,4 +1,4 @@
-//! Google Cloud Storage, which also stores the objects of a Firebase bucket.
+//! Store in a bucket of Google Cloud Storage. A Firebase bucket is such a bucket too.
 //!
 //! Reads and writes use Google's crate. Lists and deletes are JSON requests with the same
 //! credentials, because the crate offers them over gRPC only. The version of an object is its
@@ -24,12 +24,12 @@ use self::request_failure::RequestFailure;
 use super::{Backend, BackendError, Folder, Key, ListPage, MAX_OBJECT_BYTES, Object, ObjectVersion};
 
 /// Endpoint of Cloud Storage, unless an emulator replaces it.
-const GOOGLE: &str = "https://storage.googleapis.com";
+const GOOGLE_ENDPOINT: &str = "https://storage.googleapis.com";
 /// Size from which Google's crate uploads an object in several requests, in bytes. Above the
 /// largest object, so that every upload is one request.
-const ONE_REQUEST_BYTES: usize = MAX_OBJECT_BYTES + 1;
+const RESUMABLE_UPLOAD_THRESHOLD_BYTES: usize = MAX_OBJECT_BYTES + 1;
 
-/// Bucket, endpoint and credentials.
+/// Configuration of a [`GcsBackend`]: bucket, endpoint and credentials.
 #[derive(Clone, Debug)]
 pub struct GcsConfig {
     bucket: String,
@@ -79,20 +79,20 @@ impl GcsBackend {
     /// whether Google accepts the credentials and whether the bucket exists.
     ///
     /// # Errors
-    /// [`BackendError::Permanent`] if the bucket's name or the key file is invalid. It names the
-    /// variable and the remedy.
+    /// [`BackendError::Permanent`] if the bucket's name or the key file is invalid. The error names
+    /// the variable and the remedy.
     pub async fn connect(config: GcsConfig) -> Result<Self, BackendError> {
         let bucket = access::bucket_name(&config.bucket)?;
         let credentials = access::credentials(config.key_file.as_deref()).await?;
         access::install_tls_provider();
-        let endpoint = config.endpoint.as_deref().unwrap_or(GOOGLE);
+        let endpoint = config.endpoint.as_deref().unwrap_or(GOOGLE_ENDPOINT);
         let json = JsonApi::new(endpoint, &bucket, credentials.clone(), config.page_size)?;
         let client = Storage::builder()
             .with_endpoint(endpoint)
             .with_credentials(credentials)
             .with_retry_policy(NeverRetry)
             .with_read_resume_policy(NeverResume)
-            .with_resumable_upload_threshold(ONE_REQUEST_BYTES)
+            .with_resumable_upload_threshold(RESUMABLE_UPLOAD_THRESHOLD_BYTES)
             .build()
             .await
             .map_err(|error| BackendError::Permanent(format!("cannot make a client for {endpoint}: {error}")))?;
@@ -102,9 +102,9 @@ impl GcsBackend {
 
     async fn write(&self, key: &Key, generation: i64, bytes: Bytes) -> Result<ObjectVersion, BackendError> {
         let write = self.client.write_object(&self.resource, key.path(), bytes);
-        // The generation makes the write idempotent.
+        // With this condition a repeated write cannot replace the object a second time.
         let write = write.set_if_generation_match(generation).set_content_type(key.media_type());
-        // Boxed, because this future has 29 KB.
+        // Boxed, because this future is 29 KB large.
         match Box::pin(write.send_unbuffered()).await {
             Ok(object) => Ok(version(object.generation)),
             Err(error) => Err(RequestFailure::from_google(&error).into_write_error(&self.bucket)),
@@ -117,6 +117,7 @@ impl GcsBackend {
         let mut bytes = BytesMut::new();
         while let Some(chunk) = response.next().await.transpose()? {
             bytes.extend_from_slice(&chunk);
+            // `get` rejects such an object.
             if bytes.len() > MAX_OBJECT_BYTES {
                 break;
             }
@@ -137,7 +138,8 @@ impl Backend for GcsBackend {
         version: &ObjectVersion,
         bytes: Bytes,
     ) -> Result<ObjectVersion, BackendError> {
-        // A version that is no generation belongs to another store. 0 would create the object.
+        // A version that is not a generation comes from another store. Generation 0 would create
+        // the object.
         match version.0.parse() {
             Ok(generation) if generation > 0 => self.write(key, generation, bytes).await,
             _ => Err(BackendError::Precondition),

@@ -1,8 +1,8 @@
-//! The embedded store: a directory of this machine, which several processes may use at once. NFS is
-//! not supported: its locks and hard links are not reliable enough.
+//! Store in a local directory, which several processes of one machine may use at once. NFS is not
+//! supported: its locks and hard links are not reliable enough.
 //!
-//! This file runs the blocking operations of [`object_files`] outside of the async threads, and
-//! limits their number.
+//! This file runs the blocking operations of [`object_files`] on blocking threads, and limits their
+//! number.
 
 mod directories;
 mod io_failure;
@@ -21,8 +21,8 @@ use self::object_files::ObjectFiles;
 use super::{Backend, BackendError, Folder, Key, ListPage, Object, ObjectVersion};
 use rollcall_core::clock;
 
-/// Most concurrent operations on the disk; further ones wait. Leaves most of tokio's 512 blocking
-/// threads to others.
+/// Most concurrent operations on the disk; further ones wait. Most of tokio's 512 blocking threads
+/// stay free for other work.
 const MAX_CONCURRENT_OPERATIONS: usize = 32;
 
 /// Store in a local directory.
@@ -33,17 +33,17 @@ pub struct LocalBackend {
 }
 
 impl LocalBackend {
-    /// Number of names per page of a listing outside of tests.
+    /// Number of names per page of a listing. Tests use smaller pages.
     pub const DEFAULT_PAGE_SIZE: usize = 10_000;
 
     /// Opens the store in `root`, and creates the directory if it is missing. Removes temporary
     /// files of crashed writes that are older than an hour. `boot_tag` is part of the names of this
-    /// store's temporary files. It is one path segment, and no other store in `root` may use the
-    /// same at the same time.
+    /// store's temporary files. It is one path segment. Two open stores with the same `root` must
+    /// have different tags.
     ///
     /// # Errors
-    /// [`BackendError::Permanent`] if the directory cannot be created or written. It names the
-    /// directory and the remedy.
+    /// [`BackendError::Permanent`] if the directory cannot be created or written. The error names
+    /// the directory and the remedy.
     pub fn open(root: PathBuf, boot_tag: &str, page_size: usize) -> Result<Self, BackendError> {
         let files = ObjectFiles::open(root, boot_tag, page_size.max(1), clock::wall_now())?;
         Ok(Self { files: Arc::new(files), permits: Arc::new(Semaphore::new(MAX_CONCURRENT_OPERATIONS)) })

@@ -1,4 +1,4 @@
-//! Changes of the list of online clients since a cursor.
+//! Changes of the list of online clients since a cursor, encoded as JSON and cached.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,19 +19,22 @@ use rollcall_core::clock;
 #[derive(Default)]
 pub(in crate::http) struct CachedChanges {
     last: Mutex<Option<EncodedChanges>>,
-    /// Held while many changes are encoded, so that they are encoded once.
+    /// Held while many changes are encoded, so that concurrent requests encode them only once.
     encode_lock: Arc<tokio::sync::Mutex<()>>,
 }
 
+/// The changes between two versions of the list, as JSON.
 #[derive(Clone)]
 struct EncodedChanges {
     since: ListCursor,
+    /// Version of the list that includes these changes.
     until: u64,
     bytes: Bytes,
 }
 
 impl CachedChanges {
-    /// Returns the changes since the cursor as JSON. `None` if they are no longer known.
+    /// Returns the changes since the cursor as JSON. `None` if the change log no longer has all of
+    /// them.
     ///
     /// # Errors
     /// `internal` if encoding them panics.

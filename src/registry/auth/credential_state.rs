@@ -1,7 +1,7 @@
 //! Cached state of a user's password: enough to check a token, without the password itself. Pure.
 //!
-//! A fingerprint in the token tells whether the token was issued before the last change of the
-//! password.
+//! Each token contains a fingerprint of the password. If it differs from the fingerprint here, the
+//! password was changed after the token was issued.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -17,24 +17,25 @@ const DOMAIN_SEPARATOR: &[u8] = b"rollcall password mark 1";
 /// Length of a fingerprint in bytes. 128 bits are enough to tell passwords of one user apart.
 const FINGERPRINT_BYTES: usize = 16;
 
-/// Fingerprint of one password of one user: the first bytes of a digest of the stored hash. The
-/// salt in the hash is secret, so the fingerprint reveals nothing about the password.
+/// Fingerprint of one password of one user: the first bytes of a digest of the user id and the
+/// stored hash. The salt in the hash is secret, so the fingerprint reveals nothing about the
+/// password.
 #[derive(Clone, Copy, Default, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub(crate) struct PasswordFingerprint([u8; FINGERPRINT_BYTES]);
 
-/// What a node knows about a user's password.
+/// A node's knowledge about a user's password.
 ///
 /// Nodes may know different states, and [`Self::merge`] selects the newer one. It is commutative,
 /// associative and idempotent, so the order and the number of deliveries do not matter. A state
 /// from a later term is newer, because the leader of that term has read all earlier writes. Within
-/// a term only the leader writes, and it counts the changes.
+/// a term only the leader writes, and it raises `version` with each change.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub(crate) enum CredentialState {
     /// The user has no password and can never get one.
     #[default]
     Open,
-    /// The user has a password. Its fingerprint was not certain in this term, so the bucket must be
-    /// read.
+    /// The user has a password, but this node does not know in this term whether its fingerprint is
+    /// the latest. The bucket must be read.
     Unread { term: Term },
     /// The fingerprint of the password as read or written in this term.
     Known { term: Term, version: u32, fingerprint: PasswordFingerprint },
@@ -88,7 +89,7 @@ impl CredentialState {
         }
     }
 
-    /// The term in which this state was seen.
+    /// The term in which this state was read, written or invalidated.
     pub(crate) fn term(self) -> Term {
         match self {
             Self::Open => Term::default(),
@@ -96,8 +97,8 @@ impl CredentialState {
         }
     }
 
-    /// The state after invalidation in `term`: the password must be read again. A user without a
-    /// password stays so.
+    /// The state after invalidation in `term`: the password must be read again. `Open` does not
+    /// change.
     pub(crate) fn invalidated(self, term: Term) -> Self {
         if self.is_open() { self } else { Self::Unread { term } }
     }
@@ -107,7 +108,8 @@ impl CredentialState {
         if self.rank().cmp(&other.rank()) == Ordering::Less { other } else { self }
     }
 
-    /// A total order, so that two different states are never equally new.
+    /// Sort key of a state; newer states have greater keys. Two different states never have equal
+    /// keys.
     fn rank(self) -> (Term, u8, u32, PasswordFingerprint) {
         match self {
             Self::Open => (Term::default(), 0, 0, PasswordFingerprint::default()),
@@ -177,16 +179,16 @@ pub(crate) mod tests {
             fingerprint: PasswordFingerprint::default(),
         };
         let invalidated = |term| CredentialState::Unread { term: Term(term) };
-        for (older, merge) in [
+        for (older, newer) in [
             (CredentialState::Open, invalidated(0)),
             (invalidated(1), known(1, 0)),
             (known(1, 0), known(1, 1)),
-            // The nodes with newer states may be gone, so the password must be read again.
+            // Nodes with newer states may have failed, so the password must be read again.
             (known(1, 5), invalidated(2)),
             (known(1, 5), known(2, 0)),
         ] {
-            assert_eq!(older.merge(merge), merge);
-            assert_eq!(merge.merge(older), merge);
+            assert_eq!(older.merge(newer), newer);
+            assert_eq!(newer.merge(older), newer);
         }
     }
 

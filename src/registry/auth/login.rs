@@ -13,7 +13,8 @@ use crate::registry::users::profile_store::{ProfileStore, encode_profile};
 use crate::storage::Key;
 use rollcall_core::{Password, PasswordHash, Profile, Username, WallMs};
 
-/// Attempts to change a password before giving up. Each concurrent change costs one.
+/// Maximum number of attempts to write a changed password. An attempt fails if another write to the
+/// profile comes first.
 const MAX_ATTEMPTS: usize = 3;
 
 /// Issues tokens for passwords, and changes passwords.
@@ -25,7 +26,7 @@ pub(crate) struct LoginService {
 }
 
 impl LoginService {
-    /// Logins of the users in `profiles`.
+    /// A login service for the users in `profiles`.
     pub(crate) fn new(
         profiles: Arc<ProfileStore>,
         verifier: Arc<PasswordVerifier>,
@@ -35,7 +36,7 @@ impl LoginService {
         Self { profiles, verifier, tokens, source }
     }
 
-    /// Issues a token for a user's password.
+    /// Verifies a user's password and issues a token.
     pub(crate) async fn login(
         &self,
         name: &Username,
@@ -49,7 +50,7 @@ impl LoginService {
 
     /// Changes a user's password and issues a token for the new one. When this returns `Ok`, the
     /// change is durable and known to a majority of the nodes, and all earlier tokens are invalid.
-    /// The call may be repeated: a caller whose new password is already set gets a token.
+    /// The call may be repeated: if the new password is already set, it only issues a token.
     pub(crate) async fn change_password(
         &self,
         name: &Username,
@@ -80,11 +81,12 @@ impl LoginService {
         let mut new_hash = None;
         for _ in 0..MAX_ATTEMPTS {
             let ProtectedProfile { mut profile, hash, version, term } = self.verifier.read_protected(name).await?;
+            // Only after an earlier change can this call be a repetition of that change.
             let was_changed = profile.password_version > 0;
             let candidates = if was_changed { vec![old.clone(), new.clone()] } else { vec![old.clone()] };
             match self.verifier.find_match(candidates, hash).await? {
                 Some(0) => {}
-                // The same change was made before and its reply was lost.
+                // An earlier call has already made this change.
                 Some(_) => return Ok(profile),
                 None => return Err(AuthError::WrongPassword(name.clone())),
             }

@@ -1,8 +1,8 @@
 //! Image check before storing: the content must be a small and complete PNG, JPEG or WebP.
 //!
-//! The image is decoded, with limits and off the threads that serve requests. So a later download
-//! is never a decompression bomb. A decoder stops when it has the pixels. So all chunks of the file
-//! are checked first, because another program may decompress a chunk that the decoder ignores.
+//! The image is decoded within limits, on a blocking thread. So no stored image is a decompression
+//! bomb. A decoder stops when it has the pixels, and ignores other chunks. Other programs may
+//! decompress those chunks, so all chunks are checked before decoding.
 
 mod jpeg;
 mod png;
@@ -24,10 +24,10 @@ use rollcall_core::ImageKind;
 /// decoders need some tables.
 const MAX_DECODER_BYTES: u64 = 8 * 1024 * 1024;
 
-/// Number of images decoded at the same time.
+/// Maximum number of images checked at the same time.
 const MAX_CONCURRENT: usize = 2;
 
-/// Bounded worker pool for image checks.
+/// Checks images on blocking threads, at most [`MAX_CONCURRENT`] at the same time.
 pub(crate) struct ImageChecker {
     permits: Arc<Semaphore>,
 }
@@ -41,12 +41,12 @@ impl Default for ImageChecker {
 impl ImageChecker {
     /// Checks an image and returns its format.
     pub(crate) async fn check(&self, bytes: Bytes) -> Result<ImageKind, ImageRejection> {
-        // Other content is rejected without waiting for a worker.
+        // Content of another type is rejected without waiting for a permit.
         let kind = detect_kind(&bytes)?;
         let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
         // The work continues if the request is dropped, so it owns the permit.
         let decoded = spawn_blocking(move || {
-            let decoded = decode(&bytes, kind);
+            let decoded = check_and_decode(&bytes, kind);
             drop(permit);
             decoded
         });
@@ -67,7 +67,8 @@ fn detect_kind(bytes: &[u8]) -> Result<ImageKind, ImageRejection> {
     }
 }
 
-fn decode(bytes: &[u8], kind: ImageKind) -> Result<(), ImageRejection> {
+/// Checks the structure of the file and the dimensions of the image, and decodes the pixels.
+fn check_and_decode(bytes: &[u8], kind: ImageKind) -> Result<(), ImageRejection> {
     let format = match kind {
         ImageKind::Png => png::check(bytes).map(|()| ImageFormat::Png)?,
         ImageKind::Jpeg => jpeg::check(bytes).map(|()| ImageFormat::Jpeg)?,
@@ -92,7 +93,7 @@ mod tests {
 
     fn check(bytes: &[u8]) -> Result<ImageKind, ImageRejection> {
         let kind = detect_kind(bytes)?;
-        decode(bytes, kind).map(|()| kind)
+        check_and_decode(bytes, kind).map(|()| kind)
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Profiles of users: the index in memory first, then one read of the bucket.
+//! Profiles of users: a lookup checks the index in memory, and reads the bucket if the index does
+//! not know the name.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -15,11 +16,11 @@ use crate::registry::lock::lock;
 use crate::storage::{Bucket, Key, ObjectVersion};
 use rollcall_core::{BootMs, Profile, Term, Username};
 
-/// Single profiles read at the same time. Enough to hide the latency of a store; few enough that a
-/// flood of invented names does not become a flood of reads.
+/// Maximum number of concurrent reads of single profiles. Large enough to hide the latency of the
+/// bucket. Small enough that requests for invented names cannot overload the bucket.
 const MAX_CONCURRENT_READS: usize = 16;
 
-/// The object in the bucket for a user's profile.
+/// Result of reading a user's profile from the bucket.
 pub(crate) enum StoredProfile {
     /// A valid profile of this user.
     Valid(Profile),
@@ -29,17 +30,17 @@ pub(crate) enum StoredProfile {
     Missing,
 }
 
-/// The bucket of profiles, and the index of the known ones.
+/// The bucket with the profiles, and the index of the profiles that this node knows.
 pub(crate) struct ProfileStore {
     bucket: Bucket,
     index: Mutex<UserIndex>,
-    reads: Semaphore,
+    read_permits: Semaphore,
 }
 
 impl ProfileStore {
     /// The profiles in `bucket`, with an empty index.
     pub(crate) fn new(bucket: Bucket) -> Self {
-        Self { bucket, index: Mutex::default(), reads: Semaphore::new(MAX_CONCURRENT_READS) }
+        Self { bucket, index: Mutex::default(), read_permits: Semaphore::new(MAX_CONCURRENT_READS) }
     }
 
     /// The bucket.
@@ -57,9 +58,9 @@ impl ProfileStore {
         self.index().term()
     }
 
-    /// Waits for permission to read a single profile from the bucket.
+    /// Waits for a permit to read a single profile from the bucket.
     pub(crate) async fn read_permit(&self) -> SemaphorePermit<'_> {
-        self.reads.acquire().await.expect("the semaphore is never closed")
+        self.read_permits.acquire().await.expect("the semaphore is never closed")
     }
 
     /// The index entry of a registered user. Reads the bucket if the user is not in the index.
@@ -71,7 +72,7 @@ impl ProfileStore {
         self.indexed_entry(name)
     }
 
-    /// The index entry of a user who is in the index.
+    /// The index entry of a user in the index.
     pub(crate) fn indexed_entry(&self, name: &Username) -> Result<IndexEntry, LookupError> {
         // Rows are never removed, so the error does not happen.
         self.index().entry(name).ok_or_else(|| LookupError::NotRegistered(name.clone()))
@@ -82,8 +83,8 @@ impl ProfileStore {
         self.bucket.vanished(&Key::Profile(name.clone())).into()
     }
 
-    /// The details of a registered user. A name that was not registered is not read again for a
-    /// moment.
+    /// The details of a registered user. If the name is not registered, the next lookups of it do
+    /// not read the bucket for a short time.
     pub(crate) async fn look_up(&self, name: &Username, now: BootMs) -> Result<Arc<UserDetails>, LookupError> {
         if let Some(found) = self.find_in_index(name, now) {
             return found;
@@ -124,8 +125,8 @@ impl ProfileStore {
         self.read_with_version(name).await.map(|(stored, _)| stored)
     }
 
-    /// Reads a profile and the version of its object. The version is empty unless the profile is
-    /// valid.
+    /// Reads a profile and the version of its object. The version is empty if no object could be
+    /// read.
     pub(crate) async fn read_with_version(
         &self,
         name: &Username,
@@ -142,7 +143,8 @@ impl ProfileStore {
         }
     }
 
-    /// Parses the bytes of a profile.
+    /// Parses the bytes of a profile. Invalid bytes and the profile of another user are `Corrupt`,
+    /// and are logged.
     pub(crate) fn parse_profile(&self, name: &Username, bytes: &[u8]) -> StoredProfile {
         let why = match serde_json::from_slice::<Profile>(bytes) {
             Ok(profile) if profile.username == *name => return StoredProfile::Valid(profile),
@@ -153,8 +155,8 @@ impl ProfileStore {
         StoredProfile::Corrupt
     }
 
-    /// Logs that an object of a user is unreadable, once per user. An operator must act on it, but
-    /// not once per heartbeat.
+    /// Logs that an object of a user is unreadable, once per user. Otherwise every heartbeat of the
+    /// user would log it.
     pub(crate) fn report_unreadable(&self, name: &Username, why: &str) {
         if self.index().found_corrupt(name) {
             error!(user = %name, cause = why, "a stored object of the user is unreadable; restore it or move it away");

@@ -1,6 +1,6 @@
 //! Registration: one create-only write per user.
 //!
-//! So the bucket decides which of two concurrent requests is first.
+//! The bucket therefore decides which of two concurrent registrations of a name succeeds.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use rollcall_core::{Addr, Metadata, Password, Profile, Term, UserId, Username};
 pub struct RegisterRequest {
     /// The name.
     pub username: Username,
-    /// The address for other clients, if any.
+    /// The address at which other clients reach the user, if any.
     pub addr: Option<Addr>,
     /// The password, if any.
     pub password: Option<Password>,
@@ -34,14 +34,14 @@ pub struct RegisterRequest {
 pub enum RegisterOutcome {
     /// The name was free, and the registration is durable now.
     New(UserId),
-    /// The same registration was made before.
+    /// The user was registered before, with the same address, metadata and password.
     Repeated(UserId),
 }
 
 /// A successful registration, new or repeated.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CompletedRegistration {
-    /// Whether it is new.
+    /// Whether the registration is new.
     pub outcome: RegisterOutcome,
     /// A token, if the user has a password.
     pub issued_token: Option<IssuedToken>,
@@ -57,7 +57,8 @@ pub(crate) struct Registrar {
 }
 
 impl Registrar {
-    /// Registers users in `profiles`. `require_password`: a user without a password is rejected.
+    /// A registrar for the users in `profiles`. With `require_password`, it rejects users without a
+    /// password.
     pub(crate) fn new(
         profiles: Arc<ProfileStore>,
         verifier: Arc<PasswordVerifier>,
@@ -82,8 +83,8 @@ impl Registrar {
         // A name in the index is taken, so neither a hash nor a write is needed.
         if self.profiles.index().get(&user.username).is_some() {
             return match self.profiles.read_profile(&user.username).await? {
-                // Users are never removed, so the bucket is at fault. The name must not be given to
-                // another user.
+                // Users are never removed, so the bucket has lost the profile. The name still
+                // belongs to its user.
                 StoredProfile::Missing => Err(self.profiles.missing_error(&user.username).into()),
                 stored => self.compare_with_stored(user, stored, term, caller).await,
             };
@@ -105,8 +106,8 @@ impl Registrar {
         let created =
             match self.profiles.bucket().create(&key, encode_profile(&profile)).await.map_err(StorageUnavailable::from)
             {
-                // There is an object, so the name is not free. The same holds for a damaged
-                // profile.
+                // The object exists but cannot be read, so the name is taken. A profile that cannot
+                // be parsed also takes its name.
                 Err(error) if error.concerns_one_object() => {
                     self.profiles.report_unreadable(&user.username, &error.cause());
                     return Err(RegisterError::Taken(user.username));
@@ -134,7 +135,7 @@ impl Registrar {
         caller: Caller,
     ) -> Result<CompletedRegistration, RegisterError> {
         let taken = || RegisterError::Taken(user.username.clone());
-        // Whatever the object is, the name is not free.
+        // A corrupt object also takes the name.
         let StoredProfile::Valid(profile) = stored else { return Err(taken()) };
         let same_details = profile.addr == user.addr && profile.metadata == user.metadata;
         let same_password = match (user.password.clone(), profile.password_hash.clone()) {
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_concurrent_equal_registrations_one_is_new_and_the_others_repeat_it() {
+    async fn one_of_several_concurrent_equal_registrations_is_new_and_the_others_are_repeated() {
         let (registry, memory) = registry();
         let other = registry_on(&memory);
         let attempts = (0..10).map(|n| if n % 2 == 0 { &registry } else { &other });
@@ -237,7 +238,7 @@ mod tests {
     #[tokio::test]
     async fn stored_metadata_equals_the_metadata_sent() {
         let (registry, _) = registry();
-        // Numbers that change unless they are parsed exactly.
+        // Numbers that only an exact parser preserves.
         let text =
             r#"{"x":0.1,"y":1.7976931348623157e308,"z":5.0e-324,"w":6.934698245112694e276,"v":-2.693554001703998e265}"#;
         let metadata: Metadata = serde_json::from_str(text).unwrap();

@@ -1,8 +1,8 @@
 //! Test harness: clusters of real processes.
 //!
 //! Each cluster has its own directory, ports and bucket, and listens on 127.0.0.1 only. Dropping it
-//! ends its nodes, even when a test panics. Each node watches its standard input, so it ends even
-//! if the test run is killed. The logs of the nodes are printed when a test fails.
+//! ends its nodes, even when a test panics. Each node ends when its standard input is closed, so it
+//! also ends if the test run is killed. The logs of the nodes are printed when a test fails.
 
 mod log;
 mod plan;
@@ -28,8 +28,7 @@ pub(crate) use process::{Process, rollcall};
 pub(crate) use request::{Request, http_client};
 pub(crate) use response::Response;
 
-/// Longest wait for anything that should happen soon. It is generous, because the machine may be
-/// busy.
+/// Longest wait for an expected event. Much longer than needed, because the machine may be busy.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// Pause between two checks of a condition.
@@ -41,6 +40,7 @@ pub(crate) struct Cluster {
     dir: TempDir,
     nodes: Vec<Node>,
     http: reqwest::Client,
+    /// Counts this cluster against the limit on running clusters.
     _permit: SemaphorePermit<'static>,
 }
 
@@ -51,12 +51,12 @@ struct Node {
 }
 
 impl Cluster {
-    /// Index of the node that serves. Waits until exactly one node says that it leads.
+    /// Index of the leader. Waits until exactly one node reports that it leads.
     pub(crate) async fn leader(&self) -> usize {
         self.leader_among(|_| true).await
     }
 
-    /// Index of the node that serves, once it is not `old`.
+    /// Index of the leader. Waits until it is another node than `old`.
     pub(crate) async fn leader_after(&self, old: usize) -> usize {
         self.leader_among(|index| index != old).await
     }
@@ -88,8 +88,8 @@ impl Cluster {
                     leaders.push(index);
                 }
             }
-            // Two nodes may say so if the leadership changed between the two questions. Then they
-            // are asked again.
+            // Two nodes may report that they lead, if the leadership changed between the two
+            // requests. Then the check is repeated.
             found = match leaders[..] {
                 [leader] if may_lead(leader) => Some(leader),
                 _ => None,
@@ -100,12 +100,12 @@ impl Cluster {
         found.expect("waited for")
     }
 
-    /// Indices of the nodes that the test has started and not ended.
+    /// Indices of the nodes that the test has started and not stopped.
     pub(crate) fn running(&self) -> impl Iterator<Item = usize> {
         (0..self.nodes.len()).filter(|index| self.nodes[*index].process.is_some())
     }
 
-    /// The health that a node reports. `None` if it does not answer soon.
+    /// The node's health, from `GET /`. `None` without a response within 700 ms.
     pub(crate) async fn health(&self, index: usize) -> Option<Value> {
         let answer = self.http.get(self.url(index)).timeout(Duration::from_millis(700)).send().await.ok()?;
         answer.json().await.ok()
@@ -121,7 +121,7 @@ impl Cluster {
         self.nodes[index].ports.url()
     }
 
-    /// Address of the node's API, for tests that use the socket.
+    /// Address of the node's API, for tests that connect to it directly.
     pub(crate) fn api(&self, index: usize) -> (&'static str, u16) {
         ("127.0.0.1", self.nodes[index].ports.api)
     }
@@ -131,13 +131,12 @@ impl Cluster {
         self.dir.path()
     }
 
-    /// The local bucket.
+    /// The directory of the local bucket.
     pub(crate) fn bucket(&self) -> PathBuf {
         self.dir().join("data/bucket")
     }
 
-    /// Sorted paths of all files that clients stored in the local bucket, without the nodes' own
-    /// files.
+    /// Sorted paths of all files in the local bucket that belong to users.
     pub(crate) fn stored(&self) -> Vec<String> {
         let mut found = Vec::new();
         collect_files(&self.bucket(), "", &mut found);
@@ -156,7 +155,7 @@ impl Cluster {
         self.nodes[index].process.as_ref().expect("it runs").id()
     }
 
-    /// Address of the node's election port, for tests that use the socket.
+    /// Address of the node's election port, for tests that connect to it directly.
     pub(crate) fn election(&self, index: usize) -> (&'static str, u16) {
         ("127.0.0.1", self.nodes[index].ports.election)
     }
@@ -231,7 +230,7 @@ impl Cluster {
         self.dir().join(format!("node-{index}.{kind}"))
     }
 
-    /// A request to one node, whatever its role.
+    /// A request to one node, in any role.
     pub(crate) fn at(&self, index: usize) -> Request<'_> {
         Request::new(self, Some(index))
     }
@@ -241,7 +240,7 @@ impl Cluster {
         Request::new(self, None)
     }
 
-    /// Registers a user. Returns its id.
+    /// Registers a user. Returns the user's id.
     pub(crate) async fn register(&self, username: &str, addr: &str) -> String {
         let body = serde_json::json!({"username": username, "addr": addr}).to_string();
         let answer = self.lead().post("/register", body).await;
@@ -256,7 +255,7 @@ impl Cluster {
         assert_eq!(answer.status, 200, "{answer}");
     }
 
-    /// Uploads an image. Returns its name.
+    /// Uploads an image. Returns the name under which it is stored.
     pub(crate) async fn upload(&self, username: &str, picture: &[u8]) -> String {
         let answer = self.lead().upload(username, picture).await;
         assert_eq!(answer.status, 201, "{answer}");
@@ -279,19 +278,20 @@ impl Drop for Cluster {
     }
 }
 
-/// Checks a condition again and again until it is true.
+/// Checks a condition repeatedly until it is true. `event` names the condition in the panic
+/// message.
 ///
 /// # Panics
 /// If it is not true after [`SOON`].
-pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(event: &str, mut condition: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + SOON;
     while !condition().await {
-        assert!(Instant::now() < deadline, "waited {SOON:?} for {what}");
+        assert!(Instant::now() < deadline, "waited {SOON:?} for {event}");
         sleep(POLL_INTERVAL).await;
     }
 }
 
-/// Whether the nodes themselves write this path in a bucket. Clients wrote all other paths.
+/// Whether the file at this path in a bucket belongs to the nodes. All other files belong to users.
 pub(crate) fn is_internal_path(path: &str) -> bool {
     path == "cluster.json" || path.starts_with("nodes/") || path.starts_with("secrets/") || path.starts_with(".tmp/")
 }

@@ -9,7 +9,7 @@ const KIB: usize = 1024;
 const MAX_JSON: usize = 64 * KIB;
 const MAX_IMAGE: usize = 512 * KIB;
 
-/// Path, body, status, code and a part of the message.
+/// Path and body of a POST; status, code and a part of the message of its response.
 type InvalidRequest = (&'static str, &'static str, u16, &'static str, &'static str);
 
 const INVALID_BODIES: &[InvalidRequest] = &[
@@ -43,6 +43,7 @@ const INVALID_BODIES: &[InvalidRequest] = &[
     ("/", "x", 405, "method_not_allowed", "POST"),
 ];
 
+/// Path of a GET; status and code of its response.
 const INVALID_PATHS: &[(&str, u16, &str)] = &[
     ("/register", 405, "method_not_allowed"),
     ("/upload_image/alice", 405, "method_not_allowed"),
@@ -57,6 +58,7 @@ const INVALID_PATHS: &[(&str, u16, &str)] = &[
     ("/discover_with_images?limit=x", 400, "invalid_field"),
 ];
 
+/// A cluster with one user and one image, and the paths of both objects.
 async fn cluster_with_user() -> (Cluster, Vec<String>) {
     let cluster = Plan::quick().start().await;
     cluster.register("present", "10.0.0.1:9000").await;
@@ -85,14 +87,14 @@ async fn each_invalid_request_gets_its_documented_error_and_stores_nothing() {
 #[tokio::test]
 async fn each_invalid_image_gets_its_documented_error_and_stores_nothing() {
     let (cluster, stored) = cluster_with_user().await;
-    let mut torn = png(64, 64, 3);
-    torn.truncate(torn.len() / 2);
+    let mut cut_off = png(64, 64, 3);
+    cut_off.truncate(cut_off.len() / 2);
     let rows: [(Vec<u8>, u16, &str); 8] = [
         (png(129, 1, 0), 400, "image_dimensions"),
         (encoded_image(ImageFormat::Jpeg, 1, 129, 0), 400, "image_dimensions"),
         (png_with_declared_size(60_000, 60_000), 400, "image_dimensions"),
-        (torn, 400, "image_corrupt"),
-        (b"GIF89a, which is no format of ours".to_vec(), 415, "image_type"),
+        (cut_off, 400, "image_corrupt"),
+        (b"GIF89a, an unsupported format".to_vec(), 415, "image_type"),
         (Vec::new(), 415, "image_type"),
         (b"<svg onload='alert(1)'/>".to_vec(), 415, "image_type"),
         (vec![0x89; MAX_IMAGE + 1], 413, "body_too_large"),
@@ -157,8 +159,8 @@ async fn a_body_is_read_up_to_its_limit_and_rejected_beyond() {
     };
     let message = cluster.lead().post("/register", padded(MAX_JSON + 1)).await.expect_error(413, "body_too_large");
     assert!(message.contains("64 KiB"), "{message}");
-    // The body is far longer than its limit, but shorter than the limit of discarded bytes. The
-    // response still arrives.
+    // This body is far longer than the limit on bodies, but the server reads and discards all of
+    // it. So the response arrives.
     cluster.lead().post("/heartbeat", padded(900 * KIB)).await.expect_error(413, "body_too_large");
     assert_eq!(cluster.stored(), stored);
     assert_eq!(cluster.lead().post("/register", padded(MAX_JSON)).await.status, 201);
