@@ -26,7 +26,7 @@ pub(super) struct RegisterArgs {
     #[command(flatten)]
     password: PasswordArgs,
 
-    /// Address where others reach the user: IP:PORT, or :PORT for the IP address that the server
+    /// Address at which other clients reach the user: IP:PORT, or :PORT for the IP address that the server
     /// sees
     #[arg(long, value_name = "ADDR", value_parser = AddrForm::parse)]
     addr: Option<AddrForm>,
