@@ -1,7 +1,7 @@
 //! Cluster status: one row for each node.
 //!
 //! A node that responds reports about itself. The leader reports about the nodes that do not
-//! respond.
+//! respond; without a leader, the first node that responds does.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ use super::node_list::NodeList;
 use rollcall_core::api::{ClusterNode, Health};
 use rollcall_core::{MemberRole, NodeAddr, Term};
 
-/// Status of one node, or of a server that does not respond and may be any node.
+/// Status of one node, or of a server that does not respond and is not known as a node.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct NodeStatus {
-    /// Name of the node; `None` for an unknown server.
+    /// Name of the node; `None` for a server that is not known as a node.
     pub node: Option<NodeAddr>,
     /// Base URL of its HTTP API.
     pub api_url: Option<String>,
@@ -24,13 +24,14 @@ pub struct NodeStatus {
     pub reachable: bool,
     /// Whether it is the leader and serves clients now.
     pub is_leader: bool,
-    /// Its role: from itself, or from the last report that the leader received.
+    /// Its role: from its own response, or from the report of another node.
     pub role: Option<MemberRole>,
-    /// Its term: from itself, or from the last report that the leader received.
+    /// Its term: from its own response, or from the report of another node.
     pub term: Option<Term>,
-    /// Processor load, 0.0 to 1.0.
+    /// CPU load, 0.0 to 1.0.
     pub load: Option<f64>,
-    /// Milliseconds since the leader last received a message from it, if known.
+    /// Milliseconds since the reporting node, usually the leader, received the last message from
+    /// it.
     pub last_heard_ago_ms: Option<u64>,
     /// Number of online clients that it reports.
     pub online_clients_count: Option<u64>,
@@ -40,8 +41,8 @@ pub struct NodeStatus {
     pub uptime_seconds: Option<u64>,
 }
 
-/// Requests the status of all known nodes and of all nodes that they name, concurrently and once
-/// each.
+/// Requests the lists of nodes of all known nodes, then the health of these nodes and of all nodes
+/// in the lists. The requests of each step are concurrent.
 pub(super) async fn cluster_status(nodes: &NodeClient, known: &NodeList) -> Vec<NodeStatus> {
     let clusters = join_all(known.all().into_iter().map(|base| async move { nodes.cluster(&base).await })).await;
     for url in clusters.iter().flatten().flat_map(|cluster| &cluster.nodes).filter_map(|node| node.api_url.as_ref()) {
@@ -49,20 +50,21 @@ pub(super) async fn cluster_status(nodes: &NodeClient, known: &NodeList) -> Vec<
     }
     let asked = known.all().into_iter().map(|base| async move { (nodes.health(&base).await.ok(), base) });
     let responses = join_all(asked).await;
-    // The leader exchanges messages with all nodes. A follower knows the others indirectly.
+    // The leader exchanges messages with all nodes. A follower knows the other followers only from
+    // the leader.
     let leader = responses.iter().find(|(health, _)| health.as_ref().is_some_and(|health| health.is_leader));
-    let view = match leader {
+    let reports = match leader {
         Some((_, base)) => nodes.cluster(base).await.ok(),
         None => clusters.into_iter().flatten().next(),
     };
-    merge(responses, view.map(|cluster| cluster.nodes).unwrap_or_default())
+    merge(responses, reports.map(|cluster| cluster.nodes).unwrap_or_default())
 }
 
-/// One row for each node, sorted by name, then the unknown servers that do not respond.
-fn merge(responses: Vec<(Option<Health>, String)>, view: Vec<ClusterNode>) -> Vec<NodeStatus> {
+/// One row for each node, sorted by name, then one for each server that is not known as a node.
+fn merge(responses: Vec<(Option<Health>, String)>, reports: Vec<ClusterNode>) -> Vec<NodeStatus> {
     let mut nodes: BTreeMap<NodeAddr, NodeStatus> = BTreeMap::new();
-    let mut unknown_servers = Vec::new();
-    for report in view {
+    let mut other_servers = Vec::new();
+    for report in reports {
         nodes.insert(report.node, NodeStatus::from_report(report));
     }
     for (health, base) in responses {
@@ -72,10 +74,10 @@ fn merge(responses: Vec<(Option<Health>, String)>, view: Vec<ClusterNode>) -> Ve
                 row.set_health(health);
             }
             None if nodes.values().any(|row| row.api_url.as_deref() == Some(&base)) => {}
-            None => unknown_servers.push(NodeStatus::unreachable(base)),
+            None => other_servers.push(NodeStatus::unreachable(base)),
         }
     }
-    nodes.into_values().chain(unknown_servers).collect()
+    nodes.into_values().chain(other_servers).collect()
 }
 
 impl NodeStatus {
@@ -143,7 +145,7 @@ mod tests {
         }
     }
 
-    fn heard(port: u16, api_url: &str) -> ClusterNode {
+    fn report(port: u16, api_url: &str) -> ClusterNode {
         ClusterNode {
             node: name(port),
             api_url: Some(api_url.into()),
@@ -163,13 +165,16 @@ mod tests {
             (None, "http://127.0.0.1:3002".to_owned()),
             (None, "http://elsewhere".to_owned()),
         ];
-        let rows = merge(responses, vec![heard(2, "http://127.0.0.1:3002"), heard(1, "http://127.0.0.1:3001")]);
-        let of =
+        let rows = merge(responses, vec![report(2, "http://127.0.0.1:3002"), report(1, "http://127.0.0.1:3001")]);
+        let facts =
             |row: &NodeStatus| (row.node.as_ref().map(ToString::to_string), row.reachable, row.is_leader, row.term);
-        assert_eq!(of(&rows[0]), (Some("127.0.0.1:1".into()), true, true, Some(Term(2))));
-        assert_eq!(of(&rows[1]), (Some("127.0.0.1:2".into()), false, false, Some(Term(1))));
+        assert_eq!(facts(&rows[0]), (Some("127.0.0.1:1".into()), true, true, Some(Term(2))));
+        assert_eq!(facts(&rows[1]), (Some("127.0.0.1:2".into()), false, false, Some(Term(1))));
         assert_eq!((rows[1].last_heard_ago_ms, rows[1].load), (Some(40), Some(0.5)));
-        assert_eq!((of(&rows[2]), rows[2].api_url.as_deref()), ((None, false, false, None), Some("http://elsewhere")));
+        assert_eq!(
+            (facts(&rows[2]), rows[2].api_url.as_deref()),
+            ((None, false, false, None), Some("http://elsewhere"))
+        );
         assert_eq!(rows.len(), 3);
     }
 }

@@ -16,7 +16,8 @@ pub(super) async fn images(leader: &LeaderClient, user: &Username) -> Result<Ima
     leader.send(options, |http, base| http.get(format!("{base}/images/{user}"))).await?.parse()
 }
 
-/// Bytes of an image; `None` if its entity tag is `known`, because the caller has it already.
+/// Bytes of an image. `known` is the entity tag of the caller's copy; `None` is returned if the
+/// image still has this tag.
 pub(super) async fn image(
     leader: &LeaderClient,
     user: &Username,

@@ -1,11 +1,12 @@
-//! Known nodes of a client, and the one that it believes to be the leader.
+//! Known nodes of a client, and the presumed leader.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::ServerUrl;
 use rollcall_core::api::Health;
 
-/// Largest number of base URLs that a client remembers. No cluster has as many nodes.
+/// Number of known base URLs at which a client adds no more URLs named by nodes. A cluster has
+/// fewer nodes.
 const MAX_KNOWN_NODES: usize = 16;
 
 /// Base URLs of the nodes that a client knows.
@@ -14,10 +15,12 @@ pub(super) struct NodeList {
 }
 
 struct NodeListState {
+    /// The given URLs, then the learned ones.
     all: Vec<String>,
     /// Whether all given URLs use HTTPS. If so, plain HTTP URLs are not accepted from nodes,
     /// because the token must not be sent unencrypted.
     is_secure: bool,
+    /// The presumed leader.
     leader: Option<String>,
 }
 
@@ -43,15 +46,15 @@ impl NodeList {
         self.lock().leader.clone()
     }
 
-    /// Sets the leader, and remembers its URL, because the other known nodes may stop.
+    /// Sets the leader, and adds its URL to the list, because the other known nodes may stop.
     ///
-    /// A text that is not a valid URL of a node clears the leader.
+    /// A URL that is not acceptable clears the leader.
     pub(super) fn set_leader(&self, leader: &str) {
         let mut state = self.lock();
         state.leader = state.insert(leader);
     }
 
-    /// Remembers a node that another node named.
+    /// Adds the URL of a node that another node named, if it is acceptable.
     pub(super) fn add(&self, server: &str) {
         self.lock().insert(server);
     }
@@ -68,7 +71,8 @@ impl NodeList {
 }
 
 impl NodeListState {
-    /// Adds a base URL, and returns its normal form; `None` if the URL is not acceptable.
+    /// Adds a base URL if the list has room. Returns its normal form; `None` if the URL is not
+    /// valid, or is plain HTTP in a list of HTTPS URLs.
     fn insert(&mut self, server: &str) -> Option<String> {
         let server: String = server.parse::<ServerUrl>().ok()?.into();
         if self.is_secure && !is_secure(&server) {
@@ -87,19 +91,19 @@ fn is_secure(server: &str) -> bool {
 
 /// Base URL of the leader, according to the health of several nodes.
 ///
-/// A node that reports itself as leader is preferred. Otherwise the leader named in the highest
-/// term is chosen.
+/// A node that reports itself as leader is chosen first. Otherwise it is the leader that was named
+/// with the highest term.
 pub(super) fn choose_leader(responses: impl IntoIterator<Item = (String, Health)>) -> Option<String> {
-    let mut reported = None;
+    let mut named_leader = None;
     for (base, health) in responses {
         if health.is_leader {
             return Some(base);
         }
         if let Some(url) = health.leader_url {
-            reported = reported.max(Some((health.term, url)));
+            named_leader = named_leader.max(Some((health.term, url)));
         }
     }
-    reported.map(|(_, url)| url)
+    named_leader.map(|(_, url)| url)
 }
 
 #[cfg(test)]
@@ -154,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_with_an_invalid_url_or_without_the_required_https_is_ignored() {
+    fn a_leader_with_an_invalid_url_or_without_the_required_https_is_not_accepted() {
         let nodes = NodeList::new(["http://a".to_owned()]).unwrap();
         nodes.set_leader("file:///etc/passwd");
         assert_eq!((nodes.leader(), nodes.all().len()), (None, 1));

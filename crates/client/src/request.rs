@@ -8,13 +8,14 @@ use serde::de::DeserializeOwned;
 
 use super::ClientError;
 
-/// Default timeout of a request. After it, the client searches for the leader again.
+/// Default timeout of one attempt. After it, the client searches for the leader again.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// Default for the largest response body, in bytes.
+/// Largest response body accepted by default, in bytes.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
-/// Largest list, in bytes: about 100,000 users with metadata.
+/// Largest response body with a list, in bytes. Enough for about 100,000 users with metadata.
 pub(super) const MAX_LIST_BYTES: usize = 256 * 1024 * 1024;
-/// Largest image, in bytes. The registry accepts only smaller ones.
+/// Largest response body with an image, in bytes. Twice the largest image that the registry
+/// accepts.
 pub(super) const MAX_IMAGE_BYTES: usize = 1024 * 1024;
 
 /// Whether a request may be executed twice.
@@ -30,16 +31,18 @@ pub(super) enum Idempotency {
 /// Options of one request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RequestOptions {
+    /// Whether the request may be executed twice.
     pub(super) idempotency: Idempotency,
     /// Timeout of one attempt.
     pub(super) timeout: Duration,
-    /// Largest response body, in bytes.
+    /// Largest response body accepted, in bytes.
     pub(super) max_bytes: usize,
     /// Whether the request contains the client's token, if there is one.
     pub(super) is_authenticated: bool,
 }
 
 impl RequestOptions {
+    /// Options with the default limits and without a token.
     pub(super) fn new(idempotency: Idempotency) -> Self {
         Self { idempotency, timeout: REQUEST_TIMEOUT, max_bytes: MAX_BODY_BYTES, is_authenticated: false }
     }
@@ -60,22 +63,31 @@ impl RequestOptions {
     }
 }
 
-/// Successful response of a node.
+/// Response of a node with a success status, or 304 (not modified).
 #[derive(Debug)]
 pub(super) struct NodeResponse {
+    /// Base URL of the node.
     pub(super) base: String,
     pub(super) status: StatusCode,
     pub(super) body: Bytes,
 }
 
 impl NodeResponse {
+    /// Parses the body as JSON.
+    ///
+    /// # Errors
+    /// [`ClientError::InvalidResponse`] if the body is not a valid `T`.
     pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
         serde_json::from_slice(&self.body)
             .map_err(|error| ClientError::InvalidResponse { base: self.base.clone(), what: error.to_string() })
     }
 }
 
-/// Reads a response body up to its end or to the limit.
+/// Reads a response body of at most `max_bytes` bytes.
+///
+/// # Errors
+/// [`ClientError::Unreachable`] if the response or a part of it does not arrive,
+/// [`ClientError::InvalidResponse`] if the body is longer.
 pub(super) async fn read_response(
     base: &str,
     max_bytes: usize,
@@ -86,7 +98,7 @@ pub(super) async fn read_response(
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
         if body.len() + chunk.len() > max_bytes {
-            let what = format!("more than {max_bytes} bytes");
+            let what = format!("its response has more than {max_bytes} bytes");
             return Err(ClientError::InvalidResponse { base: base.to_owned(), what });
         }
         body.extend_from_slice(&chunk);

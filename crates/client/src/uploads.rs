@@ -1,6 +1,7 @@
-//! Image uploads. An upload must not be stored twice.
+//! Image uploads, with retries that do not store an image twice.
 //!
-//! If the response to an upload is lost, the user's list of images shows whether it was stored.
+//! If the response to an upload is lost, the user's list of images shows whether the image was
+//! stored.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -17,19 +18,22 @@ use super::retry::LeaderClient;
 use rollcall_core::api::Uploaded;
 use rollcall_core::{ImageKind, ImageName, Username};
 
-/// Timeout of one upload. A node allows 10 s for the body, and then needs time for its queue and
-/// for the bucket. This timeout is longer, so that a busy node does not look like a dead one.
+/// Timeout of one upload. A node waits up to 10 s for the body, and then the upload waits in a
+/// queue and for the bucket. The timeout is longer than that, so that a busy node does not count as
+/// unreachable.
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// Uploads images of one user, one after the other.
 pub struct Uploads {
     leader: LeaderClient,
     user: Username,
-    /// Names of the images that existed at the start, and of those stored since.
+    /// Names of the user's images at the start, and of the images that this value has uploaded
+    /// since.
     known: HashSet<String>,
 }
 
 impl Uploads {
+    /// Reads the list of images, to recognise later which image is new.
     pub(super) async fn start(leader: LeaderClient, user: Username) -> Result<Self, ClientError> {
         let known = images(&leader, &user).await?.images.into_iter().collect();
         Ok(Self { leader, user, known })
@@ -39,8 +43,8 @@ impl Uploads {
     ///
     /// # Errors
     /// [`ClientError::Rejected`] if the server rejects it. [`ClientError::OutcomeUnknown`] if the
-    /// response was lost and the image is not in the list; a node may still store it. Otherwise see
-    /// [`ClientError`].
+    /// response was lost and the image is not in the list. A node may still store the image.
+    /// Otherwise see [`ClientError`].
     pub async fn send(&mut self, kind: ImageKind, image: Bytes) -> Result<Uploaded, ClientError> {
         let deadline = Instant::now() + self.leader.retry_timeout;
         let mut backoff = Backoff::new();
@@ -54,12 +58,15 @@ impl Uploads {
                 Err(error) => return Err(error),
             };
             if let Some(filename) = self.find(kind, &image).await? {
-                let message = "Image uploaded successfully; the response was lost, and the list has it".to_owned();
+                let message =
+                    "Image uploaded successfully; the response was lost, but the image is in the list".to_owned();
                 return Ok(Uploaded { success: true, message, filename });
             }
             let delay = backoff.next_delay(rand::random());
             // After a timeout the node may still store the image, so a retry could store it twice.
-            // A node that closed the connection or rejected the upload will not store it.
+            // After any other error the node has ended its work, and the list above does not
+            // contain the image. Only a write that the bucket completes late can still store it
+            // twice.
             if error.is_timeout() || Instant::now() + delay >= deadline {
                 return Err(error);
             }
@@ -67,6 +74,7 @@ impl Uploads {
         }
     }
 
+    /// Sends the upload once.
     async fn try_once(&self, kind: ImageKind, image: &Bytes) -> Result<Uploaded, ClientError> {
         let form = || {
             let length = u64::try_from(image.len()).unwrap_or(u64::MAX);
@@ -78,11 +86,11 @@ impl Uploads {
         let request =
             |http: &reqwest::Client, base: &str| http.post(format!("{base}/upload_image/{user}")).multipart(form());
         let response = self.leader.send(options, request).await?;
-        // The image is stored even if the response cannot be parsed.
+        // After a success status the image is stored, even if the body cannot be parsed.
         response.parse().map_err(|error| ClientError::OutcomeUnknown { cause: Box::new(error) })
     }
 
-    /// Name of a new image with exactly these bytes; `None` if there is none.
+    /// Searches the list for a new image with exactly these bytes. Returns its name.
     async fn find(&mut self, kind: ImageKind, image: &Bytes) -> Result<Option<String>, ClientError> {
         let names = images(&self.leader, &self.user).await?.images;
         let new: Vec<String> = names.into_iter().filter(|name| !self.known.contains(name)).collect();

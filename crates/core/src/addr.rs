@@ -9,8 +9,8 @@ use thiserror::Error;
 /// Address on which a client listens for its peers.
 ///
 /// Invariant: the IP address of one machine (not `0.0.0.0`, `::`, multicast or `255.255.255.255`)
-/// and a port that is not 0. It has no IPv6 scope, because an interface number means nothing on
-/// another machine.
+/// and a port that is not 0. It has no IPv6 scope, because a scope is an interface number of one
+/// machine.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "SocketAddr", into = "SocketAddr")]
 pub struct Addr {
@@ -30,7 +30,7 @@ pub enum AddrForm {
     PortOnly(NonZeroU16),
 }
 
-/// The text is not a client address. The message repeats the text and says what is right.
+/// The text is not a client address. The error message contains the text and the valid forms.
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
 #[error(
     "Invalid addr {given:?}: give the IP:PORT at which others can reach you, with a port from 1 to 65535, such as \"10.40.6.26:9000\" or \"[fe80::1]:9000\", or \":9000\" for your address as this server sees it"
@@ -58,14 +58,15 @@ impl Addr {
 impl Addr {
     /// Appends the text of `Display` to `text`.
     ///
-    /// It avoids the `fmt` machinery, because each heartbeat response contains an address.
+    /// An IPv4 address is written without `fmt`, because each heartbeat response contains an
+    /// address.
     pub fn append_to(self, text: &mut Vec<u8>) {
         let mut digits = itoa::Buffer::new();
         match self.ip {
             IpAddr::V4(ip) => {
-                for (octet, mark) in ip.octets().into_iter().zip(*b"...:") {
+                for (octet, separator) in ip.octets().into_iter().zip(*b"...:") {
                     text.extend_from_slice(digits.format(octet).as_bytes());
-                    text.push(mark);
+                    text.push(separator);
                 }
             }
             IpAddr::V6(ip) => text.extend_from_slice(format!("[{ip}]:").as_bytes()),
@@ -78,15 +79,15 @@ impl AddrForm {
     /// Parses `IP:PORT` or `:PORT`.
     ///
     /// # Errors
-    /// [`InvalidAddr`] for any other text, host names and port 0 included.
+    /// [`InvalidAddr`] for any other text, such as a host name or port 0.
     pub fn parse(text: &str) -> Result<Self, InvalidAddr> {
         let invalid = || InvalidAddr { given: text.chars().take(80).collect() };
         if let Some(port) = text.strip_prefix(':') {
             return parse_port(port).map(Self::PortOnly).ok_or_else(invalid);
         }
         let addr = text.parse().ok().and_then(Addr::new);
-        // The standard parser accepts leading zeros of the port. The port is the last run of
-        // digits.
+        // The standard parser accepts a port with leading zeros. The digits at the end of the text
+        // are the port.
         let digits = text.bytes().rev().take_while(u8::is_ascii_digit).count();
         let addr = addr.filter(|_| text.as_bytes()[text.len() - digits] != b'0');
         addr.map(Self::Full).ok_or_else(invalid)
@@ -101,7 +102,8 @@ impl AddrForm {
         }
     }
 
-    /// The complete address. `seen` is the source address of the request; it replaces a missing IP.
+    /// The complete address. `seen` is the source address of the request. It is used if the form
+    /// has only a port.
     #[must_use]
     pub fn resolve(self, seen: IpAddr) -> Addr {
         match self {
@@ -111,7 +113,8 @@ impl AddrForm {
     }
 }
 
-/// Whether another machine can dial the address. The three others are for listening and broadcast.
+/// Whether the IP address belongs to one machine. The unspecified address, multicast and broadcast
+/// do not.
 fn is_one_machine(ip: IpAddr) -> bool {
     let ip = ip.to_canonical();
     !(ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST))
@@ -119,8 +122,8 @@ fn is_one_machine(ip: IpAddr) -> bool {
 
 /// Parses digits without a leading zero. The standard parser also accepts a `+` and leading zeros.
 fn parse_port(text: &str) -> Option<NonZeroU16> {
-    let well_formed = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
-    well_formed.then(|| text.parse().ok()).flatten()
+    let is_well_formed = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
+    is_well_formed.then(|| text.parse().ok()).flatten()
 }
 
 impl TryFrom<SocketAddr> for Addr {
@@ -171,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_alone_takes_the_source_address_of_the_request() {
+    fn a_port_alone_is_completed_with_the_source_address_of_the_request() {
         let form = AddrForm::parse(":9000").expect("valid");
         assert_eq!(form.resolve("10.0.0.7".parse().unwrap()).to_string(), "10.0.0.7:9000");
         assert_eq!(form.resolve("::ffff:10.0.0.7".parse().unwrap()).to_string(), "10.0.0.7:9000");
@@ -219,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_cannot_be_dialled_is_rejected() {
+    fn an_ip_address_that_is_not_of_one_machine_is_rejected() {
         for bad in
             ["0.0.0.0", "[::]", "[::ffff:0.0.0.0]", "224.0.0.1", "239.255.255.255", "[ff02::1]", "255.255.255.255"]
         {

@@ -1,26 +1,28 @@
 //! Escaping of untrusted text for terminals and line-based formats. Pure.
 //!
-//! Users and peers send arbitrary text. It must not control a terminal, and it must not split a
-//! line of a line-based format. There are three predicates:
+//! Users and peers send arbitrary text. That text must not control a terminal, and must not add
+//! lines to a line-based format. There are three predicates:
 //!
 //! | predicate | true for | used for |
 //! |---|---|---|
-//! | [`is_line_break`] | line breaks of any reader | fields of line-based formats |
-//! | [`is_terminal_control`] | control characters, direction marks, line separators | output of commands, logs, JSON |
-//! | [`is_hidden`] | all of these, and zero-width characters | chat: names and lines of other peers |
+//! | [`is_line_break`] | characters at which some program ends a line | fields of line-based formats |
+//! | [`is_terminal_control`] | control characters, direction marks, line and paragraph separators | output of commands, logs, JSON |
+//! | [`is_hidden`] | all of these, and zero-width characters | texts of chat peers and of other nodes |
 //!
-//! Each predicate is true for all characters of the one above it. The chat rule is stricter on
-//! purpose: with zero-width characters, one name can look like another. Commands print zero-width
-//! characters, because some writing systems and emoji need joiners.
+//! Each predicate is true for all characters for which the predicate above it is true.
+//! [`is_hidden`] is the strictest, because with zero-width characters one name can look like
+//! another. The output of commands keeps zero-width characters, because some writing systems and
+//! emoji need them.
 
 use std::fmt::Write as _;
 
 /// Replacement for a character that is not printed.
 const REPLACEMENT: char = '\u{fffd}';
 
-/// Whether some reader ends a line at this character.
+/// Whether some program ends a line at this character.
 ///
-/// These are the line breaks of Unicode, and the separators that some languages also accept.
+/// These are the line breaks of Unicode, and the separators U+001C to U+001E, at which Python's
+/// `str.splitlines` also ends a line.
 #[must_use]
 pub fn is_line_break(c: char) -> bool {
     matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}')
@@ -29,13 +31,16 @@ pub fn is_line_break(c: char) -> bool {
 /// Whether the character controls a terminal or changes the direction of the text.
 #[must_use]
 pub fn is_terminal_control(c: char) -> bool {
-    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let breaks = matches!(c, '\u{2028}' | '\u{2029}');
-    // 7-bit controls, and 8-bit ones: some terminals read those as ESC and a second character.
-    c.is_control() || turns || breaks
+    let is_direction_mark =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_separator = matches!(c, '\u{2028}' | '\u{2029}');
+    // `is_control` also covers U+0080 to U+009F: some terminals read these as ESC and a second
+    // character.
+    c.is_control() || is_direction_mark || is_separator
 }
 
-/// Whether the character is not visible: [`is_terminal_control`], or a zero-width character.
+/// Whether the character is not visible: an [`is_terminal_control`] character, or a zero-width
+/// character.
 ///
 /// Zero-width characters can make two different names look the same.
 #[must_use]
@@ -59,16 +64,17 @@ pub fn escape_controls(text: &str) -> String {
     safe
 }
 
-/// The JSON text with the same characters written as JSON escapes.
+/// The JSON text with each [`is_terminal_control`] character written as a JSON escape.
 ///
-/// Valid JSON contains such characters inside strings only, so the value stays the same.
+/// `json` must have no line breaks or tabs between its tokens. Then it contains such characters
+/// inside strings only, and the value stays the same.
 #[must_use]
 pub fn escape_json(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
     for c in json.chars() {
         if is_terminal_control(c) {
-            // All of them are in the basic plane, so four digits suffice. Writing to a string does
-            // not fail.
+            // All these characters are below U+10000, so four digits suffice. A write to a string
+            // does not fail.
             let _ = write!(safe, "\\u{:04x}", u32::from(c));
         } else {
             safe.push(c);
@@ -77,24 +83,24 @@ pub fn escape_json(json: &str) -> String {
     safe
 }
 
-/// The text as one line of at most `max_chars` characters, with `…` at the end if it was cut.
+/// The text as one line. A text of more than `max_chars` characters is cut there and ends with `…`.
 ///
-/// Line breaks and tabs become spaces. Each other [`is_hidden`] character becomes `U+FFFD`.
+/// LF, CR, tab, U+2028 and U+2029 become spaces. Each other [`is_hidden`] character becomes U+FFFD.
 #[must_use]
 pub fn sanitize_line(text: &str, max_chars: usize) -> String {
-    let mut shown = String::with_capacity(text.len().min(max_chars.saturating_mul(4)));
+    let mut line = String::with_capacity(text.len().min(max_chars.saturating_mul(4)));
     for (count, c) in text.chars().enumerate() {
         if count == max_chars {
-            shown.push('…');
+            line.push('…');
             break;
         }
-        shown.push(match c {
+        line.push(match c {
             '\n' | '\r' | '\t' | '\u{2028}' | '\u{2029}' => ' ',
             c if is_hidden(c) => REPLACEMENT,
             c => c,
         });
     }
-    shown
+    line
 }
 
 /// The text as one line, for a format in which a line break ends a field.
@@ -121,7 +127,7 @@ mod tests {
 
     #[test]
     fn the_set_of_hidden_characters_is_fixed() {
-        // The set that the chat has used since its first version.
+        // This set has not changed since the first version of the chat.
         let expected = |c: char| {
             c.is_control()
                 || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
@@ -159,10 +165,10 @@ mod tests {
         }
 
         #[test]
-        fn a_sanitized_line_has_no_hidden_characters_and_at_most_the_limit(text in any::<String>(), max in 0usize..50) {
-            let shown = sanitize_line(&text, max);
-            prop_assert!(!shown.chars().any(is_hidden));
-            prop_assert!(shown.chars().count() <= max + 1);
+        fn a_sanitized_line_has_no_hidden_characters_and_keeps_the_limit(text in any::<String>(), max in 0usize..50) {
+            let line = sanitize_line(&text, max);
+            prop_assert!(!line.chars().any(is_hidden));
+            prop_assert!(line.chars().count() <= max + 1);
             prop_assert!(!replace_line_breaks(&text).chars().any(is_line_break));
         }
     }

@@ -1,4 +1,4 @@
-//! Image name: the file name under which an image is stored.
+//! Image name: the last part of the path of an image in the bucket.
 
 use std::num::NonZeroU64;
 
@@ -43,9 +43,11 @@ impl ImageKind {
     }
 }
 
-/// Name of a stored image: `{unix_seconds}-{8 hex digits}.{png|jpg|webp}`. Names sort by age.
+/// Name of a stored image: `{unix_seconds}-{8 hex digits}.{png|jpg|webp}`. Names sort by the second
+/// of the upload, then by the digits (as long as the seconds have ten digits, until 2286).
 ///
-/// Invariant: exactly this form, so it is always one safe path segment.
+/// Invariant: exactly this form, with lower-case digits and no leading zero. So a name is always
+/// one safe path segment.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ImageName(CompactString);
 
@@ -55,7 +57,8 @@ pub struct ImageName(CompactString);
 pub struct InvalidImageName;
 
 impl ImageName {
-    /// The name for an image that is stored at `now`. `unique` distinguishes images of one second.
+    /// The name for an image that is stored at `now`, a time after 1970. `unique` distinguishes
+    /// images of one second.
     #[must_use]
     pub fn new(now: WallMs, unique: u32, kind: ImageKind) -> Self {
         Self(format_compact!("{}-{unique:08x}.{}", now.unix_seconds(), kind.extension()))
@@ -64,19 +67,20 @@ impl ImageName {
     /// Parses a name.
     ///
     /// # Errors
-    /// [`InvalidImageName`] if the text does not have the form of the type.
+    /// [`InvalidImageName`] if the text does not have the form of an [`ImageName`].
     pub fn parse(text: &str) -> Result<Self, InvalidImageName> {
-        let well_formed = || {
+        let check_form = || {
             let (stem, extension) = text.rsplit_once('.')?;
             let (seconds, unique) = stem.split_once('-')?;
             ImageKind::ALL.into_iter().find(|kind| kind.extension() == extension)?;
             // No sign and no leading zero, so that one image has one name.
-            let plain = seconds.len() <= 12 && seconds.bytes().all(|b| b.is_ascii_digit()) && !seconds.starts_with('0');
+            let is_plain_number =
+                seconds.len() <= 12 && seconds.bytes().all(|b| b.is_ascii_digit()) && !seconds.starts_with('0');
             seconds.parse::<NonZeroU64>().ok()?;
-            let hex = unique.len() == 8 && unique.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-            (plain && hex).then_some(())
+            let is_hex = unique.len() == 8 && unique.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+            (is_plain_number && is_hex).then_some(())
         };
-        well_formed().map(|()| Self(CompactString::from(text))).ok_or(InvalidImageName)
+        check_form().map(|()| Self(CompactString::from(text))).ok_or(InvalidImageName)
     }
 
     /// The name as text.
@@ -85,10 +89,10 @@ impl ImageName {
         &self.0
     }
 
-    /// The format that the extension names.
+    /// The format, from the extension.
     #[must_use]
     pub fn kind(&self) -> ImageKind {
-        // The invariant allows three extensions.
+        // Only three extensions are possible, and only `webp` ends with `p`.
         match self.0.as_bytes().last() {
             Some(b'p') => ImageKind::WebP,
             _ if self.0.ends_with(ImageKind::Png.extension()) => ImageKind::Png,

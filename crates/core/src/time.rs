@@ -1,11 +1,12 @@
-//! Boot time and wall time: two types, so that they cannot be mixed.
+//! Boot time and wall time. Two types, so that code cannot mix them.
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-/// Time of this machine's boot clock, in whole milliseconds (rounded down).
+/// Time on the boot clock of one machine, in whole milliseconds (rounded down).
 ///
-/// It never jumps, and it counts suspended time. It means nothing on another machine.
+/// The clock never jumps, and it also runs while the machine is suspended. Times of two machines
+/// cannot be compared.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct BootMs(pub u64);
 
@@ -19,7 +20,7 @@ impl BootMs {
         Self(self.0.saturating_add(ms))
     }
 
-    /// Milliseconds from `earlier` to this time; 0 if `earlier` is not earlier.
+    /// Milliseconds from `earlier` to this time; 0 if `earlier` is the later time.
     #[must_use]
     pub fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
@@ -31,7 +32,7 @@ const RFC3339_LEN: usize = "2026-01-15T10:30:00Z".len();
 
 /// Time of the wall clock, in milliseconds since 1970-01-01 UTC.
 ///
-/// It is for people and files, never for decisions, because the wall clock can jump.
+/// It is for display and files, never for decisions, because the wall clock can jump.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct WallMs(i64);
 
@@ -54,7 +55,7 @@ impl WallMs {
         self.0.div_euclid(1000)
     }
 
-    /// Milliseconds of the current second, 0 to 999.
+    /// Milliseconds since the start of its second, 0 to 999.
     #[must_use]
     pub fn subsecond_ms(self) -> u16 {
         u16::try_from(self.0.rem_euclid(1000)).unwrap_or(0)
@@ -66,16 +67,17 @@ impl WallMs {
         Self(self.0.saturating_sub(i64::try_from(ms).unwrap_or(i64::MAX)))
     }
 
-    /// The time as RFC 3339 in UTC with whole seconds, such as `2026-01-15T10:30:00Z`.
+    /// The time as RFC 3339 in UTC with whole seconds, such as `2026-01-15T10:30:00Z`. Correct for
+    /// the years 0 to 9999.
     #[must_use]
     pub fn to_rfc3339(self) -> String {
         self.rfc3339_bytes().iter().copied().map(char::from).collect()
     }
 
-    /// The same text as ASCII bytes.
+    /// The text of [`Self::to_rfc3339`] as ASCII bytes.
     ///
-    /// Each heartbeat response contains one. The function therefore writes the digits directly
-    /// instead of interpreting a format description.
+    /// Each heartbeat response contains a time. So the function writes the digits directly and does
+    /// not interpret a format description.
     #[must_use]
     pub fn rfc3339_bytes(self) -> [u8; RFC3339_LEN] {
         let moment = OffsetDateTime::from_unix_timestamp(self.unix_seconds()).unwrap_or(OffsetDateTime::UNIX_EPOCH);

@@ -1,7 +1,7 @@
 //! Driver of the election state machine, on its own thread with its own runtime.
 //!
-//! No other work of the process can delay a heartbeat there. The driver passes events to the
-//! machine and performs the returned actions. It contains no rules.
+//! On this thread no other work of the process can delay a heartbeat. The driver passes events to
+//! the machine and performs the returned actions. It decides nothing about the election.
 
 mod operator_view;
 
@@ -40,15 +40,15 @@ use rollcall_core::{BootMs, Term};
 
 /// Largest number of queued link events. Further data waits in the kernel's socket buffers.
 const MAX_QUEUED_EVENTS: usize = 256;
-/// Longest sleep between two timer events, in milliseconds. The runtime's timers pause while the
-/// computer sleeps, so the boot clock is checked at least this often.
+/// Longest sleep between two timer events, in milliseconds. The timers of the runtime pause while
+/// the computer is suspended, so the boot clock is checked at least this often.
 const MAX_SLEEP_MS: u64 = 1000;
-/// How long a stopping process waits until its last frames are written.
+/// Longest wait at the shutdown until the last frames are written.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Requests of the rest of the process to the election.
+/// Signals from the rest of the process to the election.
 pub(crate) struct ControlSignals {
-    /// Give up the lease and do not campaign again.
+    /// Hand the leadership over or give it up, and do not campaign again.
     pub(crate) resign: CancellationToken,
     /// End the election.
     pub(crate) stop: CancellationToken,
@@ -58,9 +58,13 @@ pub(crate) struct ControlSignals {
 
 /// State that the election publishes to the rest of the process.
 pub(crate) struct PublishedState {
+    /// Role of this node, with the leader that it knows.
     pub(crate) role: watch::Sender<Role>,
+    /// All nodes, as this node knows them.
     pub(crate) members: watch::Sender<Vec<Member>>,
+    /// The tag of the last heartbeat of the leader.
     pub(crate) leader_tag: watch::Sender<u64>,
+    /// Reason why this process must end: another living process has this node's address.
     pub(crate) address_conflict: watch::Sender<Option<String>>,
 }
 
@@ -68,16 +72,16 @@ pub(crate) struct PublishedState {
 struct OutboundLinks {
     /// The process at the other end of each link.
     processes: HashMap<NodeId, BootId>,
-    /// Queues of encoded frames.
+    /// Per node, the queue of encoded frames that the link writes.
     outboxes: HashMap<NodeId, mpsc::Sender<Bytes>>,
 }
 
-/// State that the election shares with the users of [`Transport`](crate::Transport).
+/// State that the election shares with the subsystems that use [`Transport`](crate::Transport).
 struct TransportStatus {
-    /// Whether the rest of this process is ready for a planned takeover. See
+    /// Whether this node has enough data for a planned takeover. See
     /// [`Transport::set_may_take_over`](crate::Transport::set_may_take_over).
     may_take_over: watch::Receiver<bool>,
-    /// The term on disk, for users of the transport.
+    /// The term on disk, for the subsystems that use the transport.
     saved_term: watch::Sender<Option<Term>>,
 }
 
@@ -88,13 +92,15 @@ struct Driver {
     links: OutboundLinks,
     ballots: SyncSender<Ballot>,
     published: PublishedState,
-    /// Opaque number that this node sends with each heartbeat while it leads.
+    /// Number that this node sends with each heartbeat while it leads. The election does not
+    /// interpret it.
     heartbeat_tag: watch::Receiver<u64>,
     transport: TransportStatus,
     view: OperatorView,
 }
 
-/// Runs the election until it is stopped. `ballot` is the ballot that was found in `file`.
+/// Runs the election until it is stopped. `ballot` is the ballot that was read from `file`, if
+/// there was a valid one.
 pub(crate) async fn run(
     listener: TcpListener,
     options: Options,
@@ -104,8 +110,8 @@ pub(crate) async fn run(
     signals: ControlSignals,
 ) {
     let tasks = TaskTracker::new();
-    // Links stay open after a stop request. They are needed until there is a successor or the
-    // resignation has been sent.
+    // The links have their own token. They are needed after a stop request, until there is a
+    // successor or the resignation has been sent.
     let stop_links = CancellationToken::new();
     let (ballots, mut saved) = ballot_writer::start(file);
     let (load_sender, mut load) = watch::channel(None);
@@ -145,13 +151,15 @@ pub(crate) async fn run(
     loop {
         let wait = driver.machine.next_timer_at().since(boot_now()).min(MAX_SLEEP_MS);
         tokio::select! {
-            // In this order, a flood of frames delays neither a heartbeat nor the stop.
+            // The branches are checked in this order, so that a flood of frames delays neither a
+            // heartbeat nor the stop.
             biased;
             () = signals.resign.cancelled(), if !resigned => {
                 resigned = true;
                 driver.handle_event(Event::StopRequested);
             }
-            // Stop only when there is a successor, or when the resignation is in the outboxes.
+            // A former leader stops only when there is a successor, or when the resignation is in
+            // the outboxes.
             () = signals.stop.cancelled(), if resigned && !driver.machine.awaits_successor() => break,
             () = signals.drained.notified() => driver.handle_event(Event::Drained),
             Some((ballot, result)) = saved.recv() => driver.handle_write_result(ballot, result),
@@ -166,12 +174,13 @@ pub(crate) async fn run(
             }
         }
     }
-    // Each outbound link writes the rest of its outbox, sends Bye and ends.
+    // Without a sender for its outbox, each outbound link writes the rest of the outbox, sends Bye
+    // and ends.
     driver.links.outboxes.clear();
     stop_links.cancel();
     tasks.close();
     if timeout(SHUTDOWN_TIMEOUT, tasks.wait()).await.is_err() {
-        debug!("some links did not end in order before the shutdown timeout");
+        debug!("some links did not end before the shutdown timeout");
     }
 }
 
@@ -250,7 +259,7 @@ impl Driver {
             debug!(
                 node = %envelope.from,
                 message_type = envelope.message.name(),
-                "ignored a response from another process of this node"
+                "ignored a response: its sender is not the process that answers at the address of the node"
             );
             return;
         }
@@ -274,8 +283,8 @@ impl Driver {
     }
 
     /// Passes one event to the machine and performs its actions. The new role is published before
-    /// any message is sent. So a leader that gives up has stopped serving before another node
-    /// learns of it.
+    /// any message is sent. So a leader that gives up its term stops serving before another node
+    /// learns of that.
     fn handle_event(&mut self, event: Event) {
         let now = boot_now();
         let actions = self.machine.handle(event, now, Entropy(random_permille()));
@@ -287,19 +296,20 @@ impl Driver {
                     if self.ballots.try_send(ballot).is_err() {
                         warn!("ballot not saved: the write queue is full because the disk is too slow");
                         let entropy = Entropy(random_permille());
-                        // After this event the machine returns log events only. The next request
-                        // that needs the ballot writes it again.
+                        // The actions of this event are log events only and are dropped. The next
+                        // request that needs the ballot writes it again.
                         self.machine.handle(Event::BallotSaveFailed(ballot), now, entropy);
                     }
                 }
-                // Watchers of the role see that it is handing over. The caller signals `drained`
-                // when all requests are answered.
+                // The published role shows the handover. The node waits for its requests in
+                // progress and then signals `drained`.
                 Action::Drain => {}
                 Action::Log(event) => self.view.log_event(&event, now),
             }
         }
     }
 
+    /// Publishes the role, the members, the tag of the leader and the saved term.
     fn publish(&mut self, now: BootMs) {
         let machine = &self.machine;
         let leader = machine.leader().and_then(|(node, term)| {
@@ -319,8 +329,8 @@ impl Driver {
             changed
         });
         if self.machine.is_serving(now) {
-            // Keep the last tag that was sent. This node needs it after it stopped serving if it
-            // learns of no successor. Its followers have the same tag.
+            // While this node serves, its own tag is the tag of the leader. It stays published
+            // after the lease ends, until a heartbeat of a successor replaces it.
             let tag = *self.heartbeat_tag.borrow();
             self.published.leader_tag.send_if_modified(|before| std::mem::replace(before, tag) != tag);
         }
@@ -329,6 +339,8 @@ impl Driver {
         self.published.members.send_replace(self.view.members.rows().clone());
     }
 
+    /// Queues a message for a node. It is dropped if there is no link to the node or the link is
+    /// slow.
     fn send(&mut self, to: NodeId, mut message: Message, now: BootMs) {
         if !self.links.processes.contains_key(&to) {
             return;
@@ -336,7 +348,7 @@ impl Driver {
         if let Message::Ack { ready, .. } = &mut message {
             *ready &= *self.transport.may_take_over.borrow();
         }
-        let is_leader = matches!(message, Message::Heartbeat { .. });
+        let is_heartbeat = matches!(message, Message::Heartbeat { .. });
         let leader_url = match &message {
             Message::PreVoteResp(answer) => answer.leader.and_then(|(node, _)| self.view.members.api_url(node)),
             _ => None,
@@ -349,21 +361,21 @@ impl Driver {
             load: self.machine.load(),
             role: self.machine.member_role(),
             leader_url: leader_url.map(str::to_owned),
-            tag: if is_leader { *self.heartbeat_tag.borrow() } else { 0 },
-            members: if is_leader { self.view.members.reports(now) } else { Vec::new() },
+            tag: if is_heartbeat { *self.heartbeat_tag.borrow() } else { 0 },
+            members: if is_heartbeat { self.view.members.reports(now) } else { Vec::new() },
             message,
         };
-        let name = envelope.message.name();
+        let message_type = envelope.message.name();
         let frame = Frame::Message(Box::new(envelope)).encode();
         if let Some(outbox) = self.links.outboxes.get(&to)
             && outbox.try_send(frame).is_err()
         {
-            debug!(node = %self.policy.peers.addr(to), message_type = name, "dropped a message: the link is slow");
+            debug!(node = %self.policy.peers.addr(to), message_type, "dropped a message: the link is slow");
         }
     }
 }
 
-/// Whether the node won its term, whether it serves or not.
+/// Whether this node leads, with or without a valid lease.
 fn is_leader(machine: &Machine) -> bool {
     matches!(machine.role_state(), RoleState::Leader { .. })
 }

@@ -1,42 +1,45 @@
 //! Formats notices, peer lists and the history as lines.
 //!
-//! Texts of other peers can contain terminal escapes. This is the only place that replaces them;
-//! the callers print the lines unchanged.
+//! Texts of other peers can contain terminal escapes. This module replaces them in every text; the
+//! callers print the lines unchanged.
 
 use crate::engine::{ChatEntry, ChatTransport, Contact, Notice, PeerInfo};
 use crate::text::sanitize_line;
 use rollcall_core::WallMs;
 
-/// Longest name in the output, in characters.
+/// Longest name, user id or address in the output, in characters.
 const NAME_CHARS: usize = 64;
 /// Longest other text in the output, in characters.
 const TEXT_CHARS: usize = 8 * 1024;
 
-/// Formats a notice; no lines if it is not shown in this mode.
+/// Formats a notice for the verbose or the normal mode; no lines if this mode does not show the
+/// notice.
 #[must_use]
 pub fn notice_lines(notice: &Notice, is_verbose: bool) -> Vec<String> {
     match notice {
-        // The line would contain only a name.
+        // A message of white space only is not shown: its line would contain only a name.
         Notice::Post { text, .. } | Notice::Direct { text, .. } if text.trim().is_empty() => Vec::new(),
-        Notice::PeerFound { peer, .. } if is_verbose => vec![format!("[DISCOVERY] Found peer: {}", uid(peer))],
+        Notice::PeerFound { peer, .. } if is_verbose => {
+            vec![format!("[DISCOVERY] Found peer: {}", sanitized_uid(peer))]
+        }
         Notice::PeerLost { peer, reason } if is_verbose => {
-            vec![format!("[DISCOVERY] Lost peer: {}: {}", uid(peer), text(reason))]
+            vec![format!("[DISCOVERY] Lost peer: {}: {}", sanitized_uid(peer), sanitized_text(reason))]
         }
         Notice::Post { from, text: content, .. } if is_verbose => {
-            vec![format!("[POST] {}: {}", uid(from), text(content))]
+            vec![format!("[POST] {}: {}", sanitized_uid(from), sanitized_text(content))]
         }
         Notice::Direct { from, text: content, .. } if is_verbose => {
-            vec![format!("[DM] From {}: {}", uid(from), text(content))]
+            vec![format!("[DM] From {}: {}", sanitized_uid(from), sanitized_text(content))]
         }
         Notice::Post { from, text: content, .. } | Notice::Direct { from, text: content, .. } => {
-            vec![format!("{}: {}", shown_name(from), text(content))]
+            vec![format!("{}: {}", shown_name(from), sanitized_text(content))]
         }
         Notice::Profile { from, profile, refused } => {
             let avatar = profile.avatar.as_ref();
             let mut lines = if is_verbose {
                 let mut lines = vec![
-                    format!("[PROFILE UPDATE] {} ({})", name(&profile.display_name), uid(from)),
-                    format!("  Status: {}", text(&profile.status)),
+                    format!("[PROFILE UPDATE] {} ({})", sanitized_name(&profile.display_name), sanitized_uid(from)),
+                    format!("  Status: {}", sanitized_text(&profile.status)),
                 ];
                 lines.extend(
                     avatar.map(|avatar| format!("  Avatar: {} ({} bytes)", avatar.media_type(), avatar.size())),
@@ -44,28 +47,31 @@ pub fn notice_lines(notice: &Notice, is_verbose: bool) -> Vec<String> {
                 lines
             } else {
                 let avatar = avatar.map_or_else(String::new, |avatar| format!(" [{}]", avatar.media_type()));
-                vec![format!("{}: {}{avatar}", shown_name(from), text(&profile.status))]
+                vec![format!("{}: {}{avatar}", shown_name(from), sanitized_text(&profile.status))]
             };
-            lines.extend(refused.as_ref().map(|reason| format!("! the avatar of {} is left out: {reason}", uid(from))));
+            lines.extend(
+                refused.as_ref().map(|reason| format!("! the avatar of {} is left out: {reason}", sanitized_uid(from))),
+            );
             lines
         }
         Notice::AddressMismatch { uid, source } => {
-            vec![format!("! {} sends from {source}, which is not the address it claims", name(uid))]
+            vec![format!("! {} sends from {source}, which is not the address it claims", sanitized_name(uid))]
         }
         Notice::DuplicateName { uid, source } => {
-            vec![format!("! another program at {source} uses the name {}", name(uid))]
+            vec![format!("! another program at {source} uses the name {}", sanitized_name(uid))]
         }
         Notice::Unreachable { endpoint, reason } => {
-            vec![format!("! cannot reach {endpoint}: {}; trying again", text(reason))]
+            vec![format!("! cannot reach {endpoint}: {}; trying again", sanitized_text(reason))]
         }
-        Notice::Rejected { reason } => vec![format!("! {}", text(reason))],
+        Notice::Rejected { reason } => vec![format!("! {}", sanitized_text(reason))],
         Notice::NamesReceived { from, uids } if is_verbose => {
-            let names: Vec<String> = uids.iter().map(|uid| name(uid)).collect();
-            vec![format!("[PEER LIST] From {}: {}", uid(from), names.join(", "))]
+            let names: Vec<String> = uids.iter().map(|uid| sanitized_name(uid)).collect();
+            vec![format!("[PEER LIST] From {}: {}", sanitized_uid(from), names.join(", "))]
         }
-        // The recipient may have been found by its display name, which is not unique: show the id.
+        // The user may have named the recipient by its display name, which is not unique. So the id
+        // is shown.
         Notice::DirectSent { to } if to.display_name.is_some() => {
-            vec![format!("[DM] To {} ({})", shown_name(to), uid(to))]
+            vec![format!("[DM] To {} ({})", shown_name(to), sanitized_uid(to))]
         }
         Notice::PeerFound { .. }
         | Notice::PeerLost { .. }
@@ -75,48 +81,48 @@ pub fn notice_lines(notice: &Notice, is_verbose: bool) -> Vec<String> {
     }
 }
 
-/// Formats the list of known peers.
+/// Formats the list of known peers, with a header.
 #[must_use]
 pub fn peer_list_lines(known: &[PeerInfo]) -> Vec<String> {
-    let head = format!("[KNOWN PEERS] ({} peers):", known.len());
-    let each = known.iter().map(|known| {
+    let header = format!("[KNOWN PEERS] ({} peers):", known.len());
+    let rows = known.iter().map(|known| {
         let via = match known.contact.via {
             ChatTransport::Lan => "LAN",
             ChatTransport::Mesh => "mesh",
         };
-        let called =
-            known.contact.display_name.as_ref().map_or_else(String::new, |called| format!(" ({})", name(called)));
+        let display_name = known.contact.display_name.as_ref();
+        let display_name = display_name.map_or_else(String::new, |name| format!(" ({})", sanitized_name(name)));
         let warning = if known.mismatched { ", which is not the address it claims" } else { "" };
-        format!("  {}{called} at {} [{via}]{warning}", uid(&known.contact), name(&known.at))
+        format!("  {}{display_name} at {} [{via}]{warning}", sanitized_uid(&known.contact), sanitized_name(&known.at))
     });
-    [head].into_iter().chain(each).collect()
+    [header].into_iter().chain(rows).collect()
 }
 
 /// Formats the history.
 #[must_use]
 pub fn history_lines(messages: &[(Contact, ChatEntry)]) -> Vec<String> {
-    let head = format!("[HISTORY] ({} messages):", messages.len());
-    let each = messages.iter().map(|(from, entry)| {
+    let header = format!("[HISTORY] ({} messages):", messages.len());
+    let rows = messages.iter().map(|(from, entry)| {
         let when = WallMs::new(entry.said_at.saturating_mul(1000)).to_rfc3339();
-        format!("  {when} {}: {}", shown_name(from), text(&entry.text))
+        format!("  {when} {}: {}", shown_name(from), sanitized_text(&entry.text))
     });
-    [head].into_iter().chain(each).collect()
+    [header].into_iter().chain(rows).collect()
 }
 
-/// Display name of a contact, or its id without one.
+/// Display name of a contact; its id if it has no display name.
 fn shown_name(contact: &Contact) -> String {
-    contact.display_name.as_ref().map_or_else(|| uid(contact), |called| name(called))
+    contact.display_name.as_ref().map_or_else(|| sanitized_uid(contact), |name| sanitized_name(name))
 }
 
-fn uid(contact: &Contact) -> String {
-    name(&contact.uid)
+fn sanitized_uid(contact: &Contact) -> String {
+    sanitized_name(&contact.uid)
 }
 
-fn name(given: &str) -> String {
+fn sanitized_name(given: &str) -> String {
     sanitize_line(given, NAME_CHARS)
 }
 
-fn text(content: &str) -> String {
+fn sanitized_text(content: &str) -> String {
     sanitize_line(content, TEXT_CHARS)
 }
 

@@ -1,11 +1,11 @@
 //! Deduplication between mesh and LAN, for a peer that uses both.
 //!
-//! A post goes out on both transports, and a receiver on both must show it once. The same holds for
-//! a profile. A LAN announcement also shows which mesh peer its sender is: the message id of the
-//! announcement is a digest of the peer id, the LAN user id and the time.
+//! Such a peer sends each post on both transports, and a receiver that uses both must show the post
+//! once. The same holds for a profile. A LAN announcement also identifies the mesh peer that sent
+//! it: its message id is a digest of the peer id, the LAN user id and the time.
 //!
-//! The two count as one peer only while both transports come from the same host. A claim alone is
-//! not enough to take the place of another peer.
+//! A LAN peer and a mesh peer count as one only while the datagrams and the link come from the same
+//! host. So a peer cannot take the place of another by a claim alone.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -13,7 +13,7 @@ use super::chat_entry::{Author, digest, lan_message_id};
 use crate::lan_user_id::LanUserId;
 use crate::peer_id::PeerId;
 
-/// The message id of a LAN announcement. A receiver that is linked to the peer can compute it.
+/// The message id of a LAN announcement. A receiver that is linked to the peer can compute it too.
 pub(super) fn announcement_id(peer: PeerId, user: &LanUserId, sent_at: i64) -> u64 {
     lan_message_id(peer, sent_at.cast_unsigned(), user.as_str())
 }
@@ -21,13 +21,14 @@ pub(super) fn announcement_id(peer: PeerId, user: &LanUserId, sent_at: i64) -> u
 /// The part of a LAN announcement that identifies its sender.
 #[derive(Clone, Debug)]
 pub(super) struct LanAnnouncement {
+    /// Message id of the announcement.
     pub(super) id: u64,
-    /// By the sender's clock, in Unix seconds.
+    /// Time of sending by the sender's clock, in Unix seconds.
     pub(super) sent_at: i64,
 }
 
 impl LanAnnouncement {
-    /// Whether this peer sent the announcement, under this user id.
+    /// Whether `peer` sent the announcement, with the user id `user`.
     pub(super) fn is_by(&self, peer: PeerId, user: &LanUserId) -> bool {
         announcement_id(peer, user, self.sent_at) == self.id
     }
@@ -36,18 +37,21 @@ impl LanAnnouncement {
 /// Largest number of messages remembered for deduplication between transports.
 const MAX_REMEMBERED_MESSAGES: usize = 4096;
 
-/// The latest messages of both transports with their authors. The key is the LAN id and the text:
-/// otherwise a message could be suppressed by sending another text with its id first.
+/// The latest messages of both transports, with their authors. The key is a digest of the LAN
+/// message id and the text. With the id alone, an attacker could suppress a message by an earlier
+/// message with its id and another text.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CrossTransportDedup {
+    /// The author of each message, by key.
     authors: HashMap<u64, Author>,
+    /// The keys, oldest first.
     order: VecDeque<u64>,
-    /// Whether any of them ever came by the LAN.
+    /// Whether the first copy of any message ever came by the LAN. Removed messages count too.
     has_lan_entries: bool,
 }
 
 impl CrossTransportDedup {
-    /// Records a message. Returns the author it had when it first arrived, or `None` if it is new.
+    /// Records a message. Returns the author of its first copy, or `None` if the message is new.
     pub(super) fn record(&mut self, lan_id: u64, text: &str, author: &Author) -> Option<Author> {
         let key = digest(&[&lan_id.to_be_bytes()], text);
         if let Some(first) = self.authors.get(&key) {
@@ -64,8 +68,9 @@ impl CrossTransportDedup {
         None
     }
 
-    /// Whether any message came by the LAN, in this run or in a stored one. If none did, there can
-    /// be no duplicates between the transports.
+    /// Whether the first copy of any message came by the LAN, in this run or among the messages
+    /// that an earlier run stored. If there was none, a peer without LAN needs no check for
+    /// duplicates between the transports.
     pub(super) fn has_lan_entries(&self) -> bool {
         self.has_lan_entries
     }

@@ -1,9 +1,9 @@
 //! Peers of the LAN: their table, the replies to each, and a limit on replies per source address.
 //!
-//! Some other implementations answer every announcement, even an answer. To avoid an endless
-//! exchange, this peer announces itself to a new peer at most once. It does so only if the new
-//! peer's datagram arrived at the shared port. A datagram to this peer's own port was sent by a
-//! peer that already knows it.
+//! Some other implementations answer every announcement, even one that is an answer itself. To
+//! avoid an endless exchange, this peer announces itself once to a new or restarted peer. It does
+//! so only if the datagram of the new peer arrived at the shared port. A datagram to this peer's
+//! own port was sent by a peer that already knows it.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -25,23 +25,24 @@ use crate::peer_id::PeerId;
 use crate::profile::{InvalidAvatar, PeerProfile};
 use rollcall_core::BootMs;
 
-/// Largest number of peers that are asked for their lists at once.
+/// Largest number of peers that get a list request when the user asks for lists.
 const MAX_LIST_REQUESTS: usize = 3;
-/// Time in milliseconds after a list request in which replies are accepted.
+/// Time after a list request in which replies are accepted, in milliseconds.
 const LIST_REPLY_WINDOW_MS: u64 = 10_000;
-/// Largest number of names in one list. A datagram has room for as many of the longest names with
-/// every character escaped.
+/// Largest number of names in one list. This many names fit into a datagram, even the longest ones
+/// with every character escaped.
 const MAX_NAMES_SENT: usize = 200;
-/// Largest number of unknown names per list to which an announcement is sent.
+/// Largest number of unknown names of one list whose addresses get an announcement.
 const MAX_NAMES_PROBED: usize = 16;
 
 /// The table of LAN peers.
 ///
-/// Invariant: at most [`MAX_LAN_PEERS`] peers, the local peer not included.
+/// Invariant: at most [`MAX_LAN_PEERS`] peers. This peer is not one of them.
 #[derive(Clone, Debug)]
 pub(super) struct LanPeers {
     config: LanConfig,
     pub(super) peers: BTreeMap<LanUserId, LanPeer>,
+    /// Time of the next announcement.
     next_announcement: BootMs,
     reply_limit: ReplyLimit,
     /// Time of the latest list request.
@@ -53,9 +54,9 @@ pub(super) struct LanPeers {
 /// A chat message of a LAN peer.
 pub(super) struct LanPost {
     pub(super) user: LanUserId,
-    /// Message id. Without an id, duplicates cannot be recognised.
+    /// Message id; `None` if the datagram had none. Then duplicates cannot be recognised.
     pub(super) id: Option<u64>,
-    /// By the sender's clock, in Unix seconds.
+    /// Time of sending by the sender's clock, in Unix seconds.
     pub(super) said_at: i64,
     pub(super) text: String,
 }
@@ -102,7 +103,7 @@ impl LanPeers {
         }
     }
 
-    /// Handles a datagram. Returns a chat message, if it is one.
+    /// Handles a datagram. Returns its chat message, if it has a new one.
     pub(super) fn handle_datagram(
         &mut self,
         source: SocketAddr,
@@ -113,7 +114,7 @@ impl LanPeers {
         cx: &mut Context,
     ) -> Option<LanPost> {
         cx.counters.datagrams_received += 1;
-        // An ACK does not name its sender and is never answered.
+        // An ACK names no sender and needs no answer.
         let user = datagram.from.clone()?;
         if user == self.config.user {
             // Either this peer's own broadcast, or a datagram of another program with the same user
@@ -129,22 +130,23 @@ impl LanPeers {
             cx.counters.rejected_lan_peers += 1;
             return None;
         }
-        // A scan sends a list request without an announcement, and is gone when it has the reply.
-        // So its sender is answered but not added to the table.
+        // A scan sends a list request without an announcement, and ends when it has the replies. So
+        // an unknown sender of a list request gets an answer but is not added to the table.
         if is_new && matches!(datagram.body, DatagramBody::ListRequest) {
             return self.handle_body(user, source, datagram, dialect, mesh, cx);
         }
         let has_restarted = self.has_restarted(&user, source.ip(), &datagram.body);
         self.refresh(&user, source, &datagram.body, dialect, cx);
-        // A sender that used this peer's own port already knows this peer.
+        // A peer that sent to this peer's own port already knows this peer.
         if (is_new || has_restarted) && to_shared_port {
             self.reply_to_new_peer(&user, cx);
         }
         self.handle_body(user, source, datagram, dialect, mesh, cx)
     }
 
-    /// Whether a known peer announces another port. Then its program was restarted and knows no
-    /// other peer.
+    /// Whether a known peer announces another port. Then its program was restarted and has an empty
+    /// table. If the address of the peer is valid, an announcement with a false address does not
+    /// count.
     fn has_restarted(&self, user: &LanUserId, source: IpAddr, body: &DatagramBody) -> bool {
         let (DatagramBody::Discovery { port }, Some(peer)) = (body, self.peers.get(user)) else { return false };
         peer.has_announced_port
@@ -152,7 +154,8 @@ impl LanPeers {
             && (peer.is_mismatched || self.config.is_valid_claim(user, source))
     }
 
-    /// Updates a peer from any of its datagrams, or adds it to the table.
+    /// Updates a peer from a datagram of any type, or adds it to the table. Notifies the user about
+    /// a new peer and about a false address.
     fn refresh(
         &mut self,
         user: &LanUserId,
@@ -181,10 +184,11 @@ impl LanPeers {
         self.datagram(DatagramBody::Discovery { port: self.config.port }, id, cx.now)
     }
 
+    /// Sends an announcement to a new peer; in the draft dialect also the profile.
     fn reply_to_new_peer(&mut self, user: &LanUserId, cx: &mut Context) {
         let Some((to, dialect)) = self.take_reply_target(user, cx) else { return };
         send(to, self.announcement(cx), dialect, cx);
-        // Peers with the draft's dialect learn of other peers from their profiles.
+        // In the draft dialect, a profile makes a new peer known to the other peers.
         if dialect == Dialect::Spaced {
             let name = cx.local.config.name.to_string();
             let profile = cx.local.profile.clone().unwrap_or_else(|| PeerProfile::new(&name, "", None));
@@ -193,7 +197,8 @@ impl LanPeers {
         }
     }
 
-    /// The address and dialect for a reply to a peer; `None` if its address is over the limit.
+    /// Takes a token for a reply to a peer. Returns the address and the dialect; `None` if the
+    /// limit of the address is reached.
     fn take_reply_target(&mut self, user: &LanUserId, cx: &mut Context) -> Option<(SocketAddr, Dialect)> {
         let peer = self.peers.get(user)?;
         if self.reply_limit.allows(peer.addr.ip(), cx.now.boot) {
@@ -203,6 +208,7 @@ impl LanPeers {
         None
     }
 
+    /// Handles the content of a datagram. Returns its chat message, if it has a new one.
     fn handle_body(
         &mut self,
         user: LanUserId,
@@ -213,7 +219,7 @@ impl LanPeers {
         cx: &mut Context,
     ) -> Option<LanPost> {
         let Datagram { id, body, sent_at, .. } = datagram;
-        // Posts in the draft's dialect have no time.
+        // Posts of the draft have no time of sending.
         let said_at = if sent_at == 0 { cx.now.unix_s } else { sent_at };
         match body {
             DatagramBody::Post(text) if self.record_id(&user, id, cx) => {
@@ -248,7 +254,7 @@ impl LanPeers {
         None
     }
 
-    /// Replies to the source of a request, unless it is over the limit.
+    /// Replies to the source of a request, unless the limit of its address is reached.
     fn reply_to(&mut self, to: SocketAddr, reply: Datagram, dialect: Dialect, cx: &mut Context) {
         if self.reply_limit.allows(to.ip(), cx.now.boot) {
             send(to, reply, dialect, cx);
@@ -257,8 +263,8 @@ impl LanPeers {
         }
     }
 
-    /// Records a message id of a peer. Returns whether the message is new; a message without an id
-    /// always is.
+    /// Records a message id of a peer. Returns whether the message is new. A message without an id
+    /// counts as new.
     fn record_id(&mut self, user: &LanUserId, id: Option<u64>, cx: &mut Context) -> bool {
         let (Some(peer), Some(id)) = (self.peers.get_mut(user), id) else { return true };
         let is_new = peer.insert_id(id);
@@ -266,6 +272,8 @@ impl LanPeers {
         is_new
     }
 
+    /// Stores the profile of a peer, and notifies the user unless the same complete profile is
+    /// known already.
     fn handle_profile(
         &mut self,
         user: &LanUserId,
@@ -289,8 +297,8 @@ impl LanPeers {
         cx.notify(Notice::Profile { from, profile, refused: refused.map(|reason| reason.to_string()) });
     }
 
-    /// Handles a list of another peer, if this peer requested lists: sends an announcement to the
-    /// claimed addresses of the unknown names in it.
+    /// Handles a list of another peer, if this peer requested lists shortly before. Sends an
+    /// announcement to the claimed addresses of some unknown names, and notifies the user.
     fn handle_list(&mut self, user: &LanUserId, users: &[LanUserId], cx: &mut Context) {
         let Some(from) = self.contact(user) else { return };
         if self.lists_requested_at.is_none_or(|requested_at| cx.now.boot.since(requested_at) > LIST_REPLY_WINDOW_MS) {
@@ -307,7 +315,7 @@ impl LanPeers {
         cx.notify(Notice::NamesReceived { from, uids });
     }
 
-    /// Requests the lists of the peers that sent a datagram most recently.
+    /// Sends a list request to the peers that sent a datagram most recently.
     pub(super) fn request_lists(&mut self, cx: &mut Context) {
         self.lists_requested_at = Some(cx.now.boot);
         let mut recent: Vec<&LanPeer> = self.peers.values().collect();
@@ -341,30 +349,30 @@ impl LanPeers {
         self.peers.get(user).map(|peer| peer.contact(user))
     }
 
-    /// Records that a LAN user id and a mesh peer id belong to the same peer, because both sent the
-    /// same message.
+    /// Records that a LAN user id and a mesh peer id belong to the same peer: the same message
+    /// arrived from both.
     pub(super) fn set_mesh_peer(&mut self, user: &str, id: PeerId) {
         if let Some(peer) = LanUserId::parse(user).and_then(|user| self.peers.get_mut(&user)) {
             peer.mesh_identity.peer = Some(id);
         }
     }
 
-    /// The linked mesh peer that a LAN peer is, if that is known and both transports come from the
-    /// same host.
+    /// The mesh peer id of a LAN peer, if it is known, the mesh peer is linked, and its link comes
+    /// from the same host as the datagrams.
     pub(super) fn linked_mesh_peer(&self, peer: &LanPeer, links: &MeshLinks) -> Option<PeerId> {
         let id = peer.mesh_identity.peer?;
         let is_linked = !peer.is_mismatched && self.is_linked_from(id, peer.addr.ip(), links);
         is_linked.then_some(id)
     }
 
-    /// Whether the mesh peer is linked, with the link coming from this host.
+    /// Whether the mesh peer is linked, and the link comes from `host`.
     fn is_linked_from(&self, peer: PeerId, host: IpAddr, links: &MeshLinks) -> bool {
         let link = links.link_to(peer).and_then(|link| links.get(link));
         link.is_some_and(|link| self.config.is_same_host(link.remote, host))
     }
 
-    /// Finds the linked mesh peer that sent this announcement. If none matches, the earlier match
-    /// is removed: a restarted program may have another peer id.
+    /// Handles an announcement: searches for the linked mesh peer that sent it. If there is none,
+    /// the earlier match is removed, because a restarted program may have another peer id.
     fn handle_announcement(
         &mut self,
         user: &LanUserId,
@@ -385,7 +393,8 @@ impl LanPeers {
         }
     }
 
-    /// Matches a newly linked mesh peer with the announcements received so far.
+    /// Handles a newly linked mesh peer: searches for its announcement among the latest
+    /// announcements of the LAN peers.
     pub(super) fn match_announcement(&mut self, id: PeerId) {
         for (user, peer) in &mut self.peers {
             if peer.mesh_identity.announcement.as_ref().is_some_and(|announcement| announcement.is_by(id, user)) {
@@ -394,17 +403,17 @@ impl LanPeers {
         }
     }
 
-    /// Stores a complete LAN profile for the mesh identity of the peer too. Returns whether the
-    /// mesh had already delivered the same profile. If not, a later copy on the mesh is not shown
-    /// again.
+    /// Also stores a complete LAN profile for the mesh peer id of the peer, so that a later copy on
+    /// the mesh is not shown again. Returns whether the mesh had already delivered the same
+    /// profile.
     fn replace_mesh_profile(&self, user: &LanUserId, profile: &PeerProfile, mesh: &mut MeshPeers) -> bool {
         let id = self.peers.get(user).and_then(|peer| self.linked_mesh_peer(peer, &mesh.links));
         let Some(record) = id.and_then(|id| mesh.tree.authors.get_mut(id)) else { return false };
         record.profile.replace(profile.clone()).as_ref() == Some(profile)
     }
 
-    /// The names for a list reply: this peer, then the peers that sent a datagram most recently,
-    /// without the requester.
+    /// The names for a list reply: this peer, then the other peers without the requester, the most
+    /// recently seen first.
     fn names_for(&self, requester: &LanUserId) -> Vec<LanUserId> {
         let mut others: Vec<_> = self.peers.iter().filter(|(user, _)| *user != requester).collect();
         others.sort_by_key(|(_, peer)| Reverse(peer.last_seen_at));

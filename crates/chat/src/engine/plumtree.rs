@@ -3,13 +3,15 @@
 //!
 //! If all peers are linked with each other, each message arrives once from its author, and every
 //! further copy is useless. So a peer that receives an author's chat on one link sends `prune` for
-//! this author on the other links. A pruned link is lazy: every few milliseconds the other peer
-//! sends the numbers that it has (`have`, the paper's IHAVE). This peer requests those that do not
-//! arrive. A link that was not pruned is eager: it gets each message at once.
+//! this author on the other links. A pruned link is lazy: the other peer sends only the numbers of
+//! its new messages, some milliseconds later (`have`, the paper's IHAVE). This peer requests the
+//! messages that do not arrive by its other links. A link that was not pruned is eager: it gets
+//! each message at once.
 //!
-//! Only the receiver decides, because only the receiver knows its other links. It keeps one eager
-//! link per author, the parent. A history request makes all authors eager again on its link, at
-//! both ends; it takes the place of the paper's GRAFT.
+//! Only the receiver decides, because only the receiver knows its other links. Two links of an
+//! author are not pruned: the parent, by which new messages arrive, and a link to the author
+//! itself. A link to a peer without lazy push is never pruned either. A history request makes all
+//! authors eager again on its link, at both ends. It takes the place of the paper's GRAFT.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,30 +33,31 @@ use rollcall_core::BootMs;
 /// Largest delay of a `have` message, in milliseconds.
 const HAVE_DELAY_MS: u64 = 20;
 
-/// The broadcast trees, as far as this peer is part of them: the parent link of each author, and
-/// the pending `have` messages.
+/// The part of the broadcast trees that this peer knows: the parent link of each author, and the
+/// time of the next `have` messages.
 #[derive(Clone, Debug)]
 pub(super) struct Plumtree {
     pub(super) authors: MeshAuthors,
-    /// Entries that were recently evicted from the history.
+    /// Entries that were recently evicted from the history, for requests of linked peers.
     evicted: EvictedEntries,
-    /// Time at which the pending `have` messages are sent.
+    /// Time at which the pending `have` messages of all links are sent.
     send_haves_at: BootMs,
 }
 
 impl Plumtree {
-    /// No authors. At most `max_ranges` ranges of received numbers are kept per author.
+    /// Trees without authors. At most `max_ranges` ranges of received numbers are kept per author.
     pub(super) fn new(max_ranges: usize) -> Self {
         Self { authors: MeshAuthors::new(max_ranges), evicted: EvictedEntries::default(), send_haves_at: BootMs::NEVER }
     }
 
-    /// Time of the next `have` messages. The requests for missing ranges are deadlines of their
-    /// links.
+    /// Time of the next `have` messages. The links have the deadlines of the requests for missing
+    /// ranges.
     pub(super) fn next_deadline(&self) -> BootMs {
         self.send_haves_at
     }
 
-    /// Sends the history requests and `have` messages that are due.
+    /// Drops expired evicted entries, and sends the history requests and `have` messages that are
+    /// due.
     pub(super) fn handle_timeout(&mut self, links: &mut MeshLinks, cx: &mut Context) {
         self.drop_expired_entries(links, cx.now);
         self.request_missing(links, cx);
@@ -73,7 +76,7 @@ impl Plumtree {
         links: &mut MeshLinks,
         cx: &mut Context,
     ) -> Option<Contact> {
-        // Checked first: a duplicate must not add an author and evict another.
+        // This check is first: a duplicate must not add an author to the table and evict another.
         if self.record_if_duplicate(link, author, entry.number, links, cx.now.boot, cx.counters) {
             self.update_parent(link, author, false, links, cx);
             return None;
@@ -95,8 +98,8 @@ impl Plumtree {
         Some(from)
     }
 
-    /// Duplicate check from the message header alone. Returns whether the message is a duplicate
-    /// without any other effect; only then is it recorded.
+    /// Duplicate check from the message header alone. Returns `true`, and records the duplicate,
+    /// only if the message has no other effect.
     pub(super) fn handle_if_duplicate(
         &mut self,
         link: LinkId,
@@ -109,7 +112,7 @@ impl Plumtree {
         if self.authors.get(author).is_some_and(|record| !record.received.contains(number)) {
             return false;
         }
-        // A message of the linked peer itself also confirms the link.
+        // A message of the linked peer itself also confirms the link, so it is parsed in full.
         if links.get(link).is_none_or(|state| state.peer == author) {
             return false;
         }
@@ -125,7 +128,7 @@ impl Plumtree {
         true
     }
 
-    /// Records a duplicate. Returns whether the message is one.
+    /// Records the message if it is a duplicate. Returns whether it is one.
     fn record_if_duplicate(
         &mut self,
         link: LinkId,
@@ -195,8 +198,8 @@ impl Plumtree {
         }
     }
 
-    /// Keeps an own entry that the history has evicted, if a linked peer may request the next batch
-    /// of an answer.
+    /// Keeps an entry of this peer that the history has evicted, if a linked peer may request the
+    /// next batch of an answer.
     pub(super) fn retain_own_evicted(&mut self, evicted: Option<Arc<ChatEntry>>, links: &MeshLinks, now: Now) {
         if let Some(evicted) = evicted
             && is_any_answer_open(links, now)
@@ -223,7 +226,7 @@ impl Plumtree {
     }
 
     /// Sends the messages themselves instead of the pending `have` messages. After the shutdown of
-    /// this peer they could not be requested.
+    /// this peer, no peer could request the messages from it.
     pub(super) fn push_pending(&mut self, history: &History, links: &mut MeshLinks, cx: &mut Context) {
         for (link, numbers) in take_pending_haves(links) {
             for (author, number) in numbers {
@@ -236,7 +239,7 @@ impl Plumtree {
         self.send_haves_at = BootMs::NEVER;
     }
 
-    /// Answers a history request with the next batch.
+    /// Answers a history request with the next batch, and makes all authors eager on the link.
     pub(super) fn answer_history_request(
         &self,
         link: LinkId,
@@ -268,7 +271,8 @@ impl Plumtree {
         links.send(vec![link], end, cx);
     }
 
-    /// Sends a history request.
+    /// Sends a history request on a link. The other peer answers with chat that this peer has not
+    /// received.
     pub(super) fn request_history(&self, link: LinkId, links: &mut MeshLinks, cx: &mut Context) {
         let receive = links.get(link).map(|link| &link.push.receive);
         let repeated_authors = receive.into_iter().flat_map(LazyReceive::repeated_authors);
@@ -290,13 +294,13 @@ impl Plumtree {
         links: &mut MeshLinks,
         cx: &mut Context,
     ) {
-        let is_useful = links.get(link).is_some_and(|state| state.push.receive.has_progress);
+        let has_progress = links.get(link).is_some_and(|state| state.push.receive.has_progress);
         for (author, ranges) in have {
             // The request waits if the chat may still arrive by the parent link. It also waits if
-            // this link delivered nothing new lately: otherwise a peer that only claims to have
-            // chat would be asked at once again and again.
-            let may_arrive = !is_useful || self.parent_of(author, links).is_some();
-            let request_at = if may_arrive { cx.now.boot.plus(REQUEST_DELAY_MS) } else { cx.now.boot };
+            // this link has delivered no new chat since the last request: otherwise a peer with
+            // false announcements would cause requests without pause.
+            let must_wait = !has_progress || self.parent_of(author, links).is_some();
+            let request_at = if must_wait { cx.now.boot.plus(REQUEST_DELAY_MS) } else { cx.now.boot };
             for range in ranges {
                 if !self.has_received(author, range, cx.local.config.id)
                     && let Some(state) = links.get_mut(link)
@@ -333,13 +337,13 @@ impl Plumtree {
                 self.request_history(link, links, cx);
             }
         } else if is_new && (is_link_to_author || state.push.receive.is_requested(author)) {
-            // Either the link to the author itself, which is the shortest way, or a link that
-            // delivered chat that the present parent did not.
+            // This is either the link to the author itself, which is the shortest path, or a link
+            // that delivered chat that the present parent had not delivered.
             record.parent = Some(link);
         } else if parent != Some(link) && !is_link_to_author && state.push.can_prune(author) {
             if !state.push.receive.prune(author) {
-                // The table of pruned authors is full, and most of them send nothing any more. The
-                // history request makes all authors eager again at both ends.
+                // The table of pruned authors is full, and most of these authors no longer send
+                // chat. A history request empties it at both ends.
                 self.request_history(link, links, cx);
                 return;
             }
@@ -348,7 +352,8 @@ impl Plumtree {
         }
     }
 
-    /// Whether [`Plumtree::update_parent`] would change nothing for a duplicate.
+    /// Whether [`Plumtree::update_parent`] would change nothing for a duplicate. The link must not
+    /// be the link to the author itself.
     fn is_parent_settled(&self, link: LinkId, author: PeerId, links: &MeshLinks) -> bool {
         // Evicted authors have no parent.
         if !self.authors.contains(author) {
@@ -369,7 +374,7 @@ impl Plumtree {
     }
 
     /// Handles a closed link: for each author whose parent it was, requests the history on one link
-    /// that was pruned for the author. This makes the author eager again there.
+    /// that this peer pruned for the author. The request makes that link eager again.
     pub(super) fn replace_parent(&self, ended: LinkId, links: &mut MeshLinks, cx: &mut Context) {
         let orphaned = self.authors.iter().filter(|(_, record)| record.parent == Some(ended)).map(|(author, _)| author);
         let lazy_link_of = |author| links.iter().find(|(_, link)| link.push.receive.is_pruned(author));
@@ -384,7 +389,8 @@ impl Plumtree {
         self.authors.get(author)?.parent.filter(|parent| links.contains(*parent))
     }
 
-    /// Whether all numbers of the range were received or count as received.
+    /// Whether all numbers of the range were received or count as received. This peer has all its
+    /// own messages.
     fn has_received(&self, author: PeerId, range: (u64, u64), me: PeerId) -> bool {
         author == me || self.authors.has_received(author, range)
     }
@@ -401,6 +407,7 @@ fn take_pending_haves(links: &mut MeshLinks) -> Vec<(LinkId, Vec<(PeerId, u64)>)
     pending.filter(|(_, numbers)| !numbers.is_empty()).collect()
 }
 
+/// The chat message of an entry; `None` for an entry of the LAN.
 fn as_message(entry: &ChatEntry) -> Option<MeshMessage> {
     let Author::Mesh(sender) = entry.author else { return None };
     let body = MessageBody::Chat(entry.text.clone());

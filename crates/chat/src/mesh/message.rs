@@ -20,27 +20,27 @@ use crate::peer_id::PeerId;
 use crate::profile::PeerProfile;
 use crate::text::MAX_TEXT_BYTES;
 
-/// Longest message to a peer without the extension, in bytes, line break included. Such a peer
-/// reads at most 4096 bytes at once and parses each read as one message.
+/// Longest message to a peer without the extension, in bytes, line break included. Such a peer may
+/// read at most 4096 bytes at a time and parse the bytes of each read as one message.
 pub const MAX_PLAIN_BYTES: usize = 4095;
 /// Version of the protocol extension of this program. Version 1 has names, profiles, direct
-/// messages and history.
+/// messages and history. Version 2 adds lazy push.
 const EXTENSION: u32 = LAZY_PUSH;
 /// First version of the extension with [`MessageBody::Prune`] and [`MessageBody::Have`].
 pub const LAZY_PUSH: u32 = 2;
-/// Most addresses that are read from one peer list. The rest is ignored.
+/// Largest number of addresses that are read from one peer list. Further addresses are ignored.
 const MAX_LISTED: usize = 256;
-/// Most senders in a history request, and most ranges of each sender.
+/// Largest number of authors in a history request or a `have` message, and of ranges per author.
 pub const MAX_ASKED: usize = 512;
 
-/// Message of the mesh.
+/// Decoded message of the mesh.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MeshMessage {
     /// Peer that created the message. Forwarding does not change it.
     pub sender: PeerId,
     /// Sequence number, unique among the messages of the sender.
     pub number: u64,
-    /// Creation time by the sender's clock, in Unix seconds. Only displayed.
+    /// Creation time by the sender's clock, in Unix seconds. It is only displayed.
     pub said_at: i64,
     /// Name of the sender, if the message has it.
     pub name: Option<Nickname>,
@@ -48,7 +48,7 @@ pub struct MeshMessage {
     pub body: MessageBody,
 }
 
-/// Message numbers of one sender as inclusive ranges `(first, last)`, in ascending order.
+/// Message numbers of one author as inclusive ranges `(first, last)`, in ascending order.
 pub type SeqRanges = Vec<(u64, u64)>;
 
 /// Type and payload of a message.
@@ -56,13 +56,13 @@ pub type SeqRanges = Vec<(u64, u64)>;
 pub enum MessageBody {
     /// Text to all peers.
     Chat(String),
-    /// Sign of life. With the extension it also announces the version and the dialable address of
-    /// the sender.
+    /// Proof that the sender is alive. With the extension it also announces the version and the
+    /// dialable address of the sender.
     Heartbeat {
         /// Version of the extension; `None` without the extension.
         extension: Option<u32>,
-        /// Listen address of the sender. An unspecified host stands for the source address of the
-        /// connection.
+        /// Listen address of the sender. If its host is unspecified (`0.0.0.0`), the source address
+        /// of the connection is used.
         listen: Option<PeerEndpoint>,
     },
     /// Dialable addresses of other peers.
@@ -76,8 +76,8 @@ pub enum MessageBody {
     },
     /// Extension: profile of the sender.
     Profile(PeerProfile),
-    /// Extension: the chat numbers that the sender has, by author. The receiver answers with the
-    /// chat that is missing.
+    /// Extension: the numbers of the chat that the sender has, by author. The receiver answers with
+    /// the chat that the sender lacks.
     HistoryRequest(BTreeMap<PeerId, SeqRanges>),
     /// Extension: the end of one batch of an answer to a history request.
     HistoryEnd {
@@ -87,8 +87,8 @@ pub enum MessageBody {
     /// Extension, Plumtree PRUNE: the receiver sends this author's chat lazily from now on, as
     /// [`Self::Have`], until the sender requests history.
     Prune(PeerId),
-    /// Extension, Plumtree IHAVE: new chat numbers, by author, that the sender pushes lazily to the
-    /// receiver.
+    /// Extension, Plumtree IHAVE: the numbers of new chat, by author, that the sender has not sent
+    /// on this link. The receiver can request it.
     Have(BTreeMap<PeerId, SeqRanges>),
     /// A type that this version does not know.
     Unknown,
@@ -108,7 +108,7 @@ pub struct MessageFormat {
 struct WireMessage<'w> {
     sender_id: PeerId,
     sequence_no: u64,
-    // Borrowed where possible: duplicates are parsed and dropped, so copies would be wasted.
+    // Borrowed where possible: duplicates are dropped after parsing, and need no copies.
     #[serde(borrow, rename = "type")]
     type_name: Cow<'w, str>,
     #[serde(borrow, default)]
@@ -126,8 +126,8 @@ struct WireMessage<'w> {
 }
 
 impl MeshMessage {
-    /// Parses one message. Also returns whether its timestamp is text. `None` if it is not a valid
-    /// message.
+    /// Parses one message. Returns it, and whether its timestamp is text. `None` if the bytes are
+    /// not a valid message.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<(Self, bool)> {
         let wire: WireMessage = serde_json::from_slice(bytes).ok()?;
@@ -157,10 +157,9 @@ impl MeshMessage {
         Some((Self { sender: wire.sender_id, number: wire.sequence_no, said_at, name, body }, text_times))
     }
 
-    /// Parses only the sender and the number of a chat message, for the duplicate check. Copies
-    /// that arrive over several links are dropped after this. `None` if the message has another
-    /// type, or another layout than this program writes. The bytes behind the header are not
-    /// checked.
+    /// Parses only the sender and the number of a chat message, for the duplicate check. Most
+    /// duplicates are dropped after this check. `None` if the message has another type, or not the
+    /// layout that this program writes. The bytes after the header are not checked.
     #[must_use]
     pub fn read_chat_header(bytes: &[u8]) -> Option<ChatHeader> {
         ChatHeader::read(bytes)
@@ -179,23 +178,24 @@ impl MeshMessage {
     }
 
     /// Encodes the message, with a line break at the end. `None` if a peer with this format cannot
-    /// read it: the type is unknown to it, or the message is too long.
+    /// read the message: the peer does not know its type, or it is too long.
     #[must_use]
-    pub fn write(&self, form: MessageFormat) -> Option<Bytes> {
-        let mut bytes = match self.write_chat_fast(form) {
+    pub fn write(&self, format: MessageFormat) -> Option<Bytes> {
+        let mut bytes = match self.write_chat_fast(format) {
             Some(bytes) => bytes,
-            None => self.write_json(form)?,
+            None => self.write_json(format)?,
         };
         bytes.push(b'\n');
-        let max_bytes = if form.extended { MAX_MESSAGE_BYTES } else { MAX_PLAIN_BYTES };
-        let is_known = form.extended || self.body.is_plain();
+        let max_bytes = if format.extended { MAX_MESSAGE_BYTES } else { MAX_PLAIN_BYTES };
+        let is_known = format.extended || self.body.is_plain();
         (is_known && bytes.len() <= max_bytes).then(|| bytes.into())
     }
 
-    /// Fast path: encodes a chat message with a name if no text needs an escape.
-    pub(super) fn write_chat_fast(&self, form: MessageFormat) -> Option<Vec<u8>> {
+    /// Fast path: encodes a chat message that has a name, a numeric timestamp and no text with
+    /// escapes.
+    pub(super) fn write_chat_fast(&self, format: MessageFormat) -> Option<Vec<u8>> {
         match (&self.body, &self.name) {
-            (MessageBody::Chat(text), Some(name)) if !form.text_times => {
+            (MessageBody::Chat(text), Some(name)) if !format.text_times => {
                 chat_fast_path::write(self.sender, self.number, self.said_at, name, text)
             }
             _ => None,
@@ -203,13 +203,13 @@ impl MeshMessage {
     }
 
     /// General encoder for all message types.
-    pub(super) fn write_json(&self, form: MessageFormat) -> Option<Vec<u8>> {
+    pub(super) fn write_json(&self, format: MessageFormat) -> Option<Vec<u8>> {
         let mut wire = WireMessage {
             sender_id: self.sender,
             sequence_no: self.number,
             type_name: self.body.type_name().into(),
             payload: Cow::default(),
-            timestamp: Timestamp::encode(self.said_at, form.text_times),
+            timestamp: Timestamp::encode(self.said_at, format.text_times),
             name: self.name.as_ref().map(|name| name.as_str().into()),
             rollcall: None,
             listen: None,
@@ -267,6 +267,7 @@ impl MessageBody {
     }
 }
 
+/// Parses the ranges of a history request or a `have` message; `None` if there are too many.
 fn read_ranges(payload: &str) -> Option<BTreeMap<PeerId, SeqRanges>> {
     let ranges: BTreeMap<PeerId, SeqRanges> = serde_json::from_str(payload).ok()?;
     (ranges.len() <= MAX_ASKED && ranges.values().all(|ranges| ranges.len() <= MAX_ASKED)).then_some(ranges)
@@ -332,11 +333,14 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_peer_without_the_extension_gets_no_extended_and_no_too_long_message() {
+    fn a_peer_without_the_extension_gets_only_short_messages_of_the_base_protocol() {
         let fits = MAX_PLAIN_BYTES - chat("").write(MessageFormat::default()).unwrap().len();
         assert!(chat(&"x".repeat(fits)).write(MessageFormat::default()).is_some());
         assert!(chat(&"x".repeat(fits + 1)).write(MessageFormat::default()).is_none());
-        assert!(chat(&"\u{1}".repeat(MAX_TEXT_BYTES)).write(EXTENDED).is_some(), "a text of escapes only fits");
+        assert!(
+            chat(&"\u{1}".repeat(MAX_TEXT_BYTES)).write(EXTENDED).is_some(),
+            "a text of the largest length fits, even if each byte is escaped"
+        );
         let direct = MeshMessage { body: MessageBody::Direct { to: PeerId(1), text: "psst".into() }, ..chat("") };
         assert!(direct.write(MessageFormat::default()).is_none());
         assert!(direct.write(EXTENDED).is_some());
@@ -356,18 +360,14 @@ pub(super) mod tests {
         }
         let unknown = format!(r#"{{"sender_id":"{id}","sequence_no":1,"type":"dance"}}"#);
         assert_eq!(MeshMessage::read(unknown.as_bytes()).unwrap().0.body, MessageBody::Unknown);
-        for (count, is_taken) in [(MAX_ASKED, true), (MAX_ASKED + 1, false)] {
+        for (count, is_parsed) in [(MAX_ASKED, true), (MAX_ASKED + 1, false)] {
             let ranges = BTreeMap::from([(PeerId(1), vec![(1, 2); count])]);
-            let question =
+            let request =
                 MeshMessage { body: MessageBody::HistoryRequest(ranges), ..chat("") }.write(EXTENDED).unwrap();
-            assert_eq!(
-                MeshMessage::read(&question).is_some(),
-                is_taken,
-                "{count} ranges, each of which costs a comparison"
-            );
+            assert_eq!(MeshMessage::read(&request).is_some(), is_parsed, "{count} ranges of one author");
         }
         let long = chat(&"x".repeat(MAX_TEXT_BYTES + 1)).write(EXTENDED).unwrap();
-        assert!(MeshMessage::read(&long).is_none(), "a text beyond the limit");
+        assert!(MeshMessage::read(&long).is_none(), "the text is too long");
     }
 
     fn body() -> impl Strategy<Value = MessageBody> {
@@ -393,9 +393,9 @@ pub(super) mod tests {
             let message = MeshMessage { number, body, ..chat("") };
             if let Some(bytes) = message.write(MessageFormat { extended: true, text_times }) {
                 let is_chat = matches!(message.body, MessageBody::Chat(_));
-                let head = MeshMessage::read_chat_header(&bytes);
+                let header = MeshMessage::read_chat_header(&bytes);
                 let expected = is_chat.then_some((message.sender, number));
-                prop_assert_eq!(head.map(|head| (head.sender, head.number)), expected);
+                prop_assert_eq!(header.map(|header| (header.sender, header.number)), expected);
                 prop_assert_eq!(MeshMessage::read(&bytes), Some((message, text_times)));
             }
         }

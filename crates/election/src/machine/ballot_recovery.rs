@@ -1,18 +1,19 @@
-//! Rule 4, lost ballots: what a node may do while it does not know how it voted.
+//! Rule 4, lost ballots: the reports of other nodes from which a node recovers its ballot.
 
 use crate::process::NodeId;
 use crate::wire::message::BallotReport;
 use rollcall_core::{BootMs, MAX_NODES, Term};
 
-/// Whether this process has a ballot, and from when on reports can recover a lost one.
+/// State of the ballot: sound, or lost with the reports about it so far.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct BallotRecovery {
     /// Whether there was no valid ballot on disk when the process started.
     pub(super) missing_at_start: bool,
     pub(super) status: BallotStatus,
-    /// Reports about ballots before this moment cannot recover a lost ballot.
+    /// A report whose request was sent before this time cannot recover a lost ballot: an earlier
+    /// vote of this node may still count then.
     pub(super) reports_count_from: BootMs,
-    /// The first pre-vote round that was asked after that moment.
+    /// The first pre-vote round that started after that time.
     pub(super) first_counted_round: Option<u32>,
 }
 
@@ -27,7 +28,7 @@ pub(super) enum BallotStatus {
 }
 
 impl BallotRecovery {
-    /// A process that has just started.
+    /// State at the start of a process.
     pub(super) fn new(missing_at_start: bool, reports_count_from: BootMs) -> Self {
         let status = if missing_at_start { BallotStatus::lost() } else { BallotStatus::Sound };
         Self { missing_at_start, status, reports_count_from, first_counted_round: None }
@@ -37,7 +38,7 @@ impl BallotRecovery {
         self.status == BallotStatus::Sound
     }
 
-    /// A pre-vote round begins.
+    /// Records the start of a pre-vote round.
     pub(super) fn begin_round(&mut self, round: u32, now: BootMs) {
         if now >= self.reports_count_from {
             self.first_counted_round.get_or_insert(round);
@@ -49,7 +50,7 @@ impl BallotRecovery {
         self.first_counted_round.is_some_and(|first| round.wrapping_sub(first) < u32::MAX / 2)
     }
 
-    /// Whether a report of `node` would count and is still missing.
+    /// Whether the ballot is lost, reports count by now, and that of `node` is still missing.
     pub(super) fn needs_report_from(&self, node: NodeId) -> bool {
         self.first_counted_round.is_some() && !self.status.has_report_from(node)
     }
@@ -61,14 +62,14 @@ impl BallotStatus {
         Self::Lost([None; MAX_NODES])
     }
 
-    /// Stores the report of `node`. The latest one counts.
+    /// Stores the report of `node`, in place of its earlier one.
     pub(super) fn record_report(&mut self, node: NodeId, report: BallotReport) {
         if let Self::Lost(reports) = self {
             reports[usize::from(node.0)] = Some(report);
         }
     }
 
-    /// Whether no report of `node` is needed: it is stored, or the ballot is sound.
+    /// Whether the report of `node` is stored. Also true for a sound ballot, which needs no report.
     pub(super) fn has_report_from(&self, node: NodeId) -> bool {
         match self {
             Self::Sound => true,
@@ -79,12 +80,13 @@ impl BallotStatus {
     /// The term up to which a node with a lost ballot must abstain. `None` while the reports do not
     /// decide it.
     ///
-    /// * A majority of the *other* nodes has sound ballots. The lost vote was for a term of at most
-    ///   their highest one: its candidate needed the vote of one of them, or it had only its own
-    ///   vote and did not lead.
-    /// * *Every* other node lost its ballot too and has taken part in no election since. Then there
-    ///   is nothing to contradict. A majority would not be enough: a node that has just lost its
-    ///   ballot and a node that never had one would both ignore the vote of the first.
+    /// * A majority of the *other* nodes has sound ballots. If the lost vote helped to elect a
+    ///   leader, one of these nodes voted in the same election. So the term of the lost vote is at
+    ///   most their highest term. Otherwise the vote has expired and has no effect.
+    /// * *Every* other node lost its ballot too and has taken part in no election since. Then no
+    ///   node remembers a vote that a new one could contradict. A majority would not be enough: a
+    ///   node that lost its vote and a node that lost a blank ballot could elect a second leader in
+    ///   the term of that vote.
     pub(super) fn abstain_through(&self, nodes: usize) -> Option<Term> {
         let Self::Lost(reports) = self else { return None };
         let others = nodes - 1;

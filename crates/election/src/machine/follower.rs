@@ -1,4 +1,4 @@
-//! Follower role: promises to a leader (rule 3), and the messages that release one (rules 5 and
+//! Follower role: promises to a leader (rule 3), and the events that release a promise (rules 5 and
 //! 7).
 
 use super::boot_window;
@@ -24,27 +24,27 @@ pub(super) fn handle_heartbeat(node: &mut Node, ctx: &mut EventContext, from: Pr
         }
         return;
     }
-    // Rule 1 excludes two leaders of one term. If there were two, following both would only do
-    // harm.
+    // Rule 1 excludes two leaders of one term. This check is a second line of defence: a node never
+    // follows two leaders of one term.
     let leads = node.leads();
-    let followed = node.following.leader.map(|(process, of)| (process.node, of));
+    let followed = node.following.leader.map(|(process, leader_term)| (process.node, leader_term));
     let known = if leads { Some((node.rules.me, node.ballot.term())) } else { followed };
-    if known.is_some_and(|(leader, of)| of == term && leader != from.node) {
+    if known.is_some_and(|(leader, leader_term)| leader_term == term && leader != from.node) {
         return;
     }
     if leads {
         leader::step_down(node, ctx, StepDownReason::HigherTerm(term));
     }
     follow(node, ctx, from, term);
-    // A node that does not know how it voted must not acknowledge. Its acknowledgement would extend
-    // the lease, and it may have promised the same to another leader.
+    // A node with a lost ballot must not acknowledge. It may have voted in a later term, and its
+    // acknowledgement would extend the lease of an earlier leader.
     if node.recovery.is_sound() {
         let until = ctx.now.plus(node.rules.promise_duration_ms());
         node.following.promise = Some(Promise { to: from, term, until });
         candidate::save_then_send(node, ctx, PendingReplies::Ack { to: from.node, sent_at });
     } else {
-        // A follower starts no pre-vote round by itself. This node needs the other nodes' reports
-        // to recover its ballot, so it asks now.
+        // A follower that hears its leader starts no pre-vote round. This node needs the reports of
+        // the other nodes to recover its ballot, so it requests them now.
         pre_vote::begin_round(node, ctx);
         let request = pre_vote::pre_vote_request(node);
         ctx.broadcast(&node.rules, request);
@@ -77,7 +77,7 @@ pub(super) fn handle_resign(node: &mut Node, ctx: &mut EventContext, from: NodeI
     if node.following.promise.is_some_and(|promise| promise.to.node == from && promise.term == term) {
         node.following.promise = None;
     }
-    if node.following.leader.is_some_and(|(process, of)| process.node == from && of == term) {
+    if node.following.leader.is_some_and(|(process, leader_term)| process.node == from && leader_term == term) {
         node.following.leader = None;
         node.schedule.deadline = ctx.now.plus(node.rules.leaderless_pause_ms(node.process.load, ctx.entropy));
         ctx.log(LogEvent::LeaderResigned { leader: from, term });
@@ -86,8 +86,8 @@ pub(super) fn handle_resign(node: &mut Node, ctx: &mut EventContext, from: NodeI
     boot_window::record_not_leading(node, ctx, from);
 }
 
-/// Rule 5: a process is dead. Releases a promise that was made to exactly this process, in any
-/// term. It never changes a vote, the term or the boot window.
+/// Rule 5: an orderly end of a link proves that its process is dead. Releases a promise that was
+/// made to exactly this process, in any term. It never changes a vote, the term or the boot window.
 pub(super) fn handle_end_of_stream(node: &mut Node, ctx: &mut EventContext, process: Process) {
     if !node.dead.trusts_end_of_stream {
         return;
@@ -106,13 +106,13 @@ pub(super) fn handle_end_of_stream(node: &mut Node, ctx: &mut EventContext, proc
     node.following.hint = node.following.hint.filter(|hint| hint.node != process.node);
 }
 
-/// A candidate names the dead leader that it saw. This node may have missed the end of the stream,
-/// or may have seen it as a reset.
+/// Rule 5: a request names a leader whose death its sender detected. This node may have missed the
+/// end of the stream, or may have received a reset instead.
 pub(super) fn learn_dead_leader(node: &mut Node, ctx: &mut EventContext, dead: Option<Process>) {
     let Some(dead) = dead.filter(|_| node.dead.trusts_end_of_stream) else { return };
     if dead == node.me() {
-        // The named process is this one. The sender was wrong about a death, so this node may be
-        // wrong about other deaths.
+        // The request names this living process. So an end of stream proves no death in this
+        // network, and this node may be wrong about other deaths.
         distrust(node, ctx, dead.node);
     } else if node.following.promise.is_some_and(|promise| promise.to == dead) {
         node.following.promise = None;
@@ -122,7 +122,7 @@ pub(super) fn learn_dead_leader(node: &mut Node, ctx: &mut EventContext, dead: O
     }
 }
 
-/// A process connects that counted as dead.
+/// A process connected. If it counted as dead, its death is disproved.
 pub(super) fn handle_process_connected(node: &mut Node, ctx: &mut EventContext, process: Process) {
     if node.dead.contains(process) {
         node.dead.remove(process);
@@ -130,7 +130,7 @@ pub(super) fn handle_process_connected(node: &mut Node, ctx: &mut EventContext, 
     }
 }
 
-/// An assumed death was wrong: ends of streams do not count any more.
+/// A death is disproved: from now on this node trusts no end of stream.
 fn distrust(node: &mut Node, ctx: &mut EventContext, node_id: NodeId) {
     node.dead.distrust();
     ctx.log(LogEvent::DeathDisproved { node: node_id });
@@ -144,8 +144,8 @@ pub(super) fn release_promise_of(node: &mut Node, released_term: Option<Term>) {
     }
 }
 
-/// Rule 7: the leader asks this node to take over. It counts only from the followed leader in the
-/// followed term. A delayed message is ignored.
+/// Rule 7: the leader asks this node to take over. The request counts only if its sender is the
+/// followed leader in the followed term. A delayed request is ignored.
 pub(super) fn handle_stand_now(node: &mut Node, ctx: &mut EventContext, from: Process, term: Term) {
     if node.following.leader != Some((from, term)) || node.ballot.term() != term || node.process.stopping {
         return;

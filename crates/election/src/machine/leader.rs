@@ -1,4 +1,4 @@
-//! Leader role (rules 3 and 7): the lease, and the ways in which a leadership ends.
+//! Leader role (rules 3 and 7): the lease, stepping down, and the planned handover.
 
 use super::event::{LogEvent, StepDownReason};
 use super::event_context::EventContext;
@@ -8,23 +8,25 @@ use crate::process::{NodeId, all_ids};
 use crate::wire::message::Message;
 use rollcall_core::{BootMs, Load, MAX_NODES, Term};
 
-/// Load difference for a handover, in hundredths of the capacity. The lightest follower must be
-/// lighter than the leader by at least this much. Found by simulation: with a smaller value
-/// leadership moves because of the load that leading itself causes.
+/// Load difference for a handover, in hundredths of the capacity. The load of the least loaded
+/// follower must be lower than the load of the leader by at least this much. The value was found by
+/// simulation: with a smaller one, the load of leading itself causes handovers.
 const HANDOVER_LOAD_POINTS: u16 = 25;
 
 /// Longest time that a leader waits for requests in progress during a handover, in milliseconds.
 const DRAIN_TIMEOUT_MS: u64 = 200;
 
-/// How long a former leader waits for its successor before it tells all nodes that the term is
-/// free, in milliseconds.
+/// How long a former leader waits for its successor before it sends Resign to all nodes, in
+/// milliseconds.
 const SUCCESSOR_TIMEOUT_MS: u64 = 300;
 
-/// How long a former leader does not campaign after a handover, in milliseconds.
+/// Pause after a handover before the former leader starts a pre-vote round, in milliseconds. The
+/// successor needs this time to win.
 const FORMER_LEADER_PAUSE_MS: u64 = 1000;
 
 /// End of the lease (rule 3): the send time of the newest heartbeat that a majority acknowledged,
-/// plus L. 0 for a node that does not lead, or that no majority has acknowledged yet.
+/// plus L. 0 for a node that does not lead, or that no majority has acknowledged yet. The lease of
+/// a cluster of one node never ends.
 pub(super) fn serves_until(node: &Node) -> BootMs {
     if !node.leads() {
         return BootMs(0);
@@ -49,8 +51,8 @@ fn majority_acked(node: &Node) -> Option<BootMs> {
     newest_first[node.rules.majority() - 2]
 }
 
-/// When a leader without a majority steps down: V after the newest heartbeat that a majority
-/// acknowledged.
+/// When a leader without a majority steps down: V after the send time of the newest heartbeat that
+/// a majority acknowledged, or V after its election if there is none. Never for other nodes.
 pub(super) fn step_down_at(node: &Node) -> BootMs {
     match &node.state {
         State::Leader(leadership) if node.rules.nodes > 1 => {
@@ -60,14 +62,14 @@ pub(super) fn step_down_at(node: &Node) -> BootMs {
     }
 }
 
-/// When a leader acts next: at its next heartbeat, at the end of its handover, or when it loses its
-/// majority.
+/// When a leader acts next: at its next heartbeat, at the deadline of its handover, or when it must
+/// step down.
 pub(super) fn next_timer_at(node: &Node, leadership: &Leadership) -> BootMs {
     let drain_deadline = leadership.handover.map_or(BootMs::NEVER, |handover| handover.drain_deadline);
     leadership.next_heartbeat_at.min(step_down_at(node)).min(drain_deadline)
 }
 
-/// The node has the votes of a majority. It sends a heartbeat at once.
+/// Starts to lead after a majority of votes, and sends the first heartbeat at once.
 pub(super) fn become_leader(node: &mut Node, ctx: &mut EventContext) {
     node.state = State::Leader(Leadership {
         since: ctx.now,
@@ -94,7 +96,8 @@ fn broadcast_heartbeat(node: &mut Node, ctx: &mut EventContext) {
     ctx.broadcast(&node.rules, Message::Heartbeat { term: node.ballot.term(), sent_at: ctx.now });
 }
 
-/// The timer of a leader fired.
+/// Handles the timer of a leader: ends a handover at its deadline, or sends the heartbeat that is
+/// due.
 pub(super) fn handle_timer(node: &mut Node, ctx: &mut EventContext) {
     let State::Leader(leadership) = &node.state else { return };
     if leadership.handover.is_some_and(|handover| ctx.now >= handover.drain_deadline) {
@@ -105,27 +108,28 @@ pub(super) fn handle_timer(node: &mut Node, ctx: &mut EventContext) {
     }
 }
 
-/// Steps down if the majority was silent for too long. This is checked at every event, not only at
-/// timers: a leader that slept must not send another heartbeat first.
+/// Steps down if no majority acknowledged a heartbeat within V. This is checked at every event, not
+/// only at timers: a leader that was suspended must not send another heartbeat first.
 pub(super) fn check_majority(node: &mut Node, ctx: &mut EventContext) {
     if ctx.now < step_down_at(node) {
         return;
     }
     let term = node.ballot.term();
     step_down(node, ctx, StepDownReason::LostMajority);
-    // The lease is long over, and this node can never win the term again. A node that hears this
-    // one, but is not heard by it, need not wait for its silence.
+    // The lease has ended, and this node never leads this term again, so the promises to it can be
+    // released. A node may receive this message although its own messages do not arrive here.
     ctx.broadcast(&node.rules, Message::Resign { term });
 }
 
 /// Rule 3: an acknowledgement extends the lease. A higher term ends the leadership.
+/// `successor_load` is the load of the sender if it can take over.
 pub(super) fn handle_ack(
     node: &mut Node,
     ctx: &mut EventContext,
     from: NodeId,
     term: Term,
     sent_at: BootMs,
-    ready: Option<Load>,
+    successor_load: Option<Load>,
 ) {
     node.ballot.observe_term(term);
     let State::Leader(leadership) = &mut node.state else { return };
@@ -134,7 +138,7 @@ pub(super) fn handle_ack(
     } else if term == node.ballot.term() && (leadership.since..=ctx.now).contains(&sent_at) {
         let newest = &mut leadership.acked[usize::from(from.0)];
         *newest = (*newest).max(Some(sent_at));
-        leadership.successor_loads[usize::from(from.0)] = ready;
+        leadership.successor_loads[usize::from(from.0)] = successor_load;
     }
 }
 
@@ -145,19 +149,19 @@ pub(super) fn step_down(node: &mut Node, ctx: &mut EventContext, reason: StepDow
     node.schedule.deadline = ctx.now.plus(node.rules.vote_timeout_ms(node.schedule.lost_rounds, ctx.entropy));
 }
 
-/// The least loaded follower that can take over: it acknowledged recently and is able to campaign.
+/// The least loaded follower that acknowledged recently and can campaign, with its load.
 fn successor(node: &Node, now: BootMs) -> Option<(Load, NodeId)> {
     let State::Leader(leadership) = &node.state else { return None };
-    let lately = 2 * node.rules.timings.heartbeat_interval_ms;
+    let recent_ms = 2 * node.rules.timings.heartbeat_interval_ms;
     all_ids(node.rules.nodes)
-        .filter(|other| leadership.acked[usize::from(other.0)].is_some_and(|sent_at| now.since(sent_at) <= lately))
+        .filter(|other| leadership.acked[usize::from(other.0)].is_some_and(|sent_at| now.since(sent_at) <= recent_ms))
         .filter_map(|other| leadership.successor_loads[usize::from(other.0)].map(|load| (load, other)))
         .min()
 }
 
 /// Rule 7: checks whether another node should lead. Hysteresis prevents a handover at every spike:
-/// the other node must have been much lighter for half a term, and this node must have led for two
-/// terms.
+/// a much less loaded node must have existed for half of `leader_term_ms`, and this node must have
+/// led for two `leader_term_ms`.
 fn consider_handover(node: &mut Node, ctx: &mut EventContext) {
     let now = ctx.now;
     let successor = successor(node, now).filter(|(load, _)| load.lighter_by(HANDOVER_LOAD_POINTS, node.process.load));
@@ -168,9 +172,9 @@ fn consider_handover(node: &mut Node, ctx: &mut EventContext) {
         return;
     }
     leadership.next_handover_check_at = now.plus(term_ms);
-    let long_enough = leadership.overloaded_since.is_some_and(|since| now.since(since) >= term_ms / 2);
-    let cooled_down = now.since(leadership.since) >= 2 * term_ms;
-    if let Some((_, to)) = successor.filter(|_| long_enough && cooled_down && !node.process.stopping) {
+    let overloaded_long_enough = leadership.overloaded_since.is_some_and(|since| now.since(since) >= term_ms / 2);
+    let led_long_enough = now.since(leadership.since) >= 2 * term_ms;
+    if let Some((_, to)) = successor.filter(|_| overloaded_long_enough && led_long_enough && !node.process.stopping) {
         begin_handover(node, ctx, to);
     }
 }
@@ -182,14 +186,14 @@ fn begin_handover(node: &mut Node, ctx: &mut EventContext, to: NodeId) {
     ctx.drain();
 }
 
-/// All requests in progress are answered, so the handover can complete.
+/// Completes the handover: all requests that were in progress are answered.
 pub(super) fn handle_drained(node: &mut Node, ctx: &mut EventContext) {
     if is_handing_over(node) {
         release_term(node, ctx);
     }
 }
 
-/// Gives the term up for good and asks the successor to campaign. This node still votes, and
+/// Gives the term up for good and asks the successor to campaign. This node still votes. It
 /// campaigns again only after a pause.
 fn release_term(node: &mut Node, ctx: &mut EventContext) {
     let State::Leader(Leadership { handover: Some(handover), .. }) = node.state else { return };
@@ -201,7 +205,7 @@ fn release_term(node: &mut Node, ctx: &mut EventContext) {
     ctx.send(handover.to, Message::StandNow { term });
 }
 
-/// No node took over the term that was given up. Tells all nodes that the term is free.
+/// If no node leads soon after this node gave its term up, sends Resign for that term to all nodes.
 pub(super) fn resign_if_due(node: &mut Node, ctx: &mut EventContext) {
     if let Some(released) = node.schedule.released.filter(|released| ctx.now >= released.resign_at) {
         node.schedule.released = None;
@@ -209,8 +213,8 @@ pub(super) fn resign_if_due(node: &mut Node, ctx: &mut EventContext) {
     }
 }
 
-/// Stops leading before the process ends: hands the lease over, or resigns if no node can take
-/// over.
+/// Handles a stop request. A leader that serves hands its leadership over if a node can take over;
+/// otherwise it resigns. A node that knows no leader ends its campaign.
 pub(super) fn handle_stop(node: &mut Node, ctx: &mut EventContext) {
     node.process.stopping = true;
     if let State::Leader(leadership) = &node.state {
@@ -233,7 +237,7 @@ fn is_handing_over(node: &Node) -> bool {
     matches!(&node.state, State::Leader(leadership) if leadership.handover.is_some())
 }
 
-/// Whether a term that this node gave up still has no successor.
+/// Whether this node is handing over its term, or has given it up and knows no successor yet.
 pub(super) fn awaits_successor(node: &Node) -> bool {
     is_handing_over(node) || node.schedule.released.is_some()
 }

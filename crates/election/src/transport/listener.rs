@@ -33,30 +33,32 @@ pub(crate) enum LinkEvent {
     LinkUp { node: NodeId, boot: BootId, api_url: String },
     /// Frames to `node` are lost from now on.
     LinkDown { node: NodeId },
-    /// A frame arrived from an admitted process.
+    /// A message arrived from an admitted process. Payloads do not go to the driver.
     MessageReceived { from: Process, envelope: Box<Envelope> },
     /// A process was admitted.
     ProcessConnected { process: Process },
-    /// An admitted process sent Bye, or its link ended. `is_direct` tells whether both ends named
-    /// the same two addresses. Then no device between the nodes can have ended the link.
+    /// The link of an admitted process ended. Not sent if a newer link replaced it. `is_direct`:
+    /// both ends named the same two addresses in Hello, so no proxy between the nodes can have
+    /// ended the link.
     IncomingLinkEnded { from: Process, end: LinkEnd, is_direct: bool },
     /// A member reports that another living process has this node's address. `reason` is for the
     /// operator.
     AddressConflict { reason: String },
 }
 
-/// Number of evictions of pending connections after which the listener pauses. The pause gives the
-/// machine time during a flood.
+/// Number of evictions of pending connections after which the listener pauses. The pause leaves CPU
+/// time for other work during a flood of connections.
 const EVICTIONS_BEFORE_PAUSE: u32 = 8;
 /// Length of that pause.
 const EVICTION_PAUSE: Duration = Duration::from_millis(1);
 
-/// Pause after a failed accept, for example when there are no free file descriptors.
+/// Pause after a failed accept, for example when there are no free file descriptors. Also the
+/// longest wait for the bytes of an HTTP request.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Listener on the election port.
 pub(crate) struct LinkListener {
-    /// This node's Hello, and the admission of others.
+    /// This node's Hello, and the rules by which it admits other nodes.
     pub(crate) policy: Arc<HelloPolicy>,
     /// Events for the driver.
     pub(crate) events: mpsc::Sender<LinkEvent>,
@@ -68,15 +70,16 @@ pub(crate) struct LinkListener {
     pub(crate) stop: CancellationToken,
     /// The tasks of the connections.
     pub(crate) tasks: TaskTracker,
-    /// Payloads for the users of the transport. A payload that does not fit is dropped, as a
-    /// network would drop it.
+    /// Payloads for the subsystems that use the transport. If the queue is full, a payload is
+    /// dropped.
     pub(crate) inbound: mpsc::Sender<Inbound>,
-    /// The link of each node that is being read. A newer link of the same node replaces it.
+    /// Per node, the token that ends the reader of its present link. A newer link of the same node
+    /// replaces the present one.
     pub(crate) current_links: Mutex<HashMap<NodeId, CancellationToken>>,
 }
 
 impl LinkListener {
-    /// Accepts connections until `stop`.
+    /// Accepts connections until `stop` is cancelled.
     pub(crate) async fn run(self: Arc<Self>, listener: TcpListener) {
         let pending = PendingConnections::new(&self.policy.peers);
         let mut evictions = 0;
@@ -104,7 +107,7 @@ impl LinkListener {
         }
     }
 
-    /// Handles one connection: handshake, admission, frames.
+    /// Handles one connection: handshake, admission, then its frames until the link ends.
     async fn handle_connection(&self, stream: TcpStream, slot: PendingSlot) {
         // One timeout for the whole handshake. With a timeout per read, single bytes could hold a
         // slot for a long time.
@@ -134,7 +137,8 @@ impl LinkListener {
         }
     }
 
-    /// Admits a member, or sends the reason for the refusal.
+    /// Admits a member, or sends the reason for the refusal. Returns the link, its process and
+    /// whether it is direct. `None` also for a link that only checks which process answers here.
     async fn admit(&self, mut link: Link, incoming: IncomingHandshake) -> Option<(Link, Process, bool)> {
         let (local, remote) = link.addrs().ok()?;
         let refused = match incoming.admission.clone() {
@@ -142,7 +146,8 @@ impl LinkListener {
                 let process = Process { node, boot: incoming.peer_hello.boot };
                 if incoming.peer_hello.purpose == Purpose::Check {
                     incoming.accept(&self.policy, &mut link).await.ok()?;
-                    // The dialler only asked which process answers here. It ends this link.
+                    // The dialler only checks which process answers here. Wait until it ends the
+                    // link.
                     let _ = timeout(self.policy.net_timeout(), link.read()).await;
                     return None;
                 }
@@ -167,12 +172,13 @@ impl LinkListener {
         None
     }
 
+    /// Answers an HTTP request with the port of the API.
     async fn answer_http(&self, stream: &mut TcpStream) -> std::io::Result<()> {
         let body =
             format!("This is the election port of a Rollcall node; its HTTP API is on port {}.\n", self.api_port);
         let head = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length:";
-        // Read the request first. Closing with unread data would reset the connection, and the
-        // reset could overtake the answer.
+        // Read the request first. A close with unread data resets the connection, and the client
+        // could lose the answer.
         let _ = timeout(ACCEPT_RETRY_DELAY, stream.read(&mut [0; 4096])).await;
         stream.write_all(format!("{head} {}\r\n\r\n{body}", body.len()).as_bytes()).await?;
         stream.shutdown().await
@@ -184,9 +190,9 @@ impl LinkListener {
             return;
         }
         let replaced = CancellationToken::new();
-        let before = self.current_links.lock().expect("never held across a panic").insert(from.node, replaced.clone());
-        if let Some(before) = before {
-            before.cancel();
+        let older = self.current_links.lock().expect("never held across a panic").insert(from.node, replaced.clone());
+        if let Some(older) = older {
+            older.cancel();
         }
         if let Some(redial_signal) = self.redial_signals.get(&from.node) {
             redial_signal.notify_one();
@@ -197,6 +203,7 @@ impl LinkListener {
         }
     }
 
+    /// Forwards messages to the driver and payloads to the transport. Returns how the link ended.
     async fn forward_frames(&self, link: &mut Link, from: Process) -> LinkEnd {
         loop {
             let envelope = match link.read().await {
@@ -212,7 +219,7 @@ impl LinkListener {
             };
             let claims = (envelope.cluster, self.policy.peers.id(envelope.from), envelope.boot);
             if claims != (self.policy.cluster, Some(from.node), from.boot) {
-                warn!(node = %self.policy.peers.addr(from.node), "ended a link: a frame names another sender");
+                warn!(node = %self.policy.peers.addr(from.node), "ended a link: a message names another sender");
                 return LinkEnd::Broken;
             }
             if self.events.send(LinkEvent::MessageReceived { from, envelope }).await.is_err() {
@@ -222,7 +229,7 @@ impl LinkListener {
     }
 }
 
-/// Peeks until the buffer is full.
+/// Waits until the first bytes of the connection fill the buffer, and leaves them unread.
 async fn peek_all(stream: &TcpStream, buffer: &mut [u8; 4]) -> std::io::Result<()> {
     let mut seen = 0;
     while stream.peek(buffer).await? < buffer.len() {
