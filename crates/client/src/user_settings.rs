@@ -1,4 +1,4 @@
-//! Settings file of one user: the servers and the token, kept between two runs. It never contains a
+//! Settings file of one user: the servers and the token, kept between runs. It never contains a
 //! password.
 
 use std::fs::{self, File, OpenOptions};
@@ -13,8 +13,8 @@ use super::ServerUrl;
 use rollcall_core::{AddrForm, Token, Username};
 
 /// Permissions of the file. Only its owner may read the token.
-const MODE: u32 = 0o600;
-/// Largest settings file that is read, in bytes. The program never writes one as large.
+const FILE_MODE: u32 = 0o600;
+/// Largest settings file that is read, in bytes. Files that the program writes are far smaller.
 const MAX_BYTES: u64 = 64 * 1024;
 
 /// Settings of one user.
@@ -121,7 +121,7 @@ fn read(path: &Path, username: &Username) -> io::Result<UserSettings> {
         return Err(invalid(format!("it has more than {MAX_BYTES} bytes")));
     }
     let settings: UserSettings = serde_json::from_reader(file).map_err(|error| invalid(error.to_string()))?;
-    // On a file system that ignores case, the file of Alice is also found for alice.
+    // A file system that ignores case finds the file of Alice for alice.
     if settings.username != *username {
         return Err(invalid(format!("they are those of {}", settings.username)));
     }
@@ -132,7 +132,7 @@ fn write(dir: &Path, partial: &Path, settings: &UserSettings) -> io::Result<()> 
     fs::create_dir_all(dir)?;
     // A process with the same id may have left this file when it was killed.
     let _ = fs::remove_file(partial);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(partial)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(partial)?;
     let mut text = serde_json::to_vec_pretty(settings).map_err(io::Error::other)?;
     text.push(b'\n');
     file.write_all(&text)?;
