@@ -30,7 +30,8 @@ pub struct InvalidPassword {
     pub bytes: usize,
 }
 
-/// Password hash as the bucket stores it: an Argon2id PHC string. It never leaves the registry.
+/// Password hash as the bucket stores it: an Argon2id PHC string. It leaves a node only to the
+/// bucket.
 ///
 /// Invariant: no log can contain it. `Debug` hides the text, and there is no `Display`.
 #[derive(Clone, Eq, PartialEq, Serialize, Deserialize)]

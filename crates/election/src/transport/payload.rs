@@ -1,7 +1,7 @@
 //! Transport for messages of other subsystems over the election's links.
 //!
-//! The election does not interpret the messages. One message at most delays a message of the
-//! election.
+//! The election does not interpret the messages. A message of the election waits for at most one of
+//! them.
 
 use std::collections::HashMap;
 
@@ -100,7 +100,7 @@ impl Transport {
     /// is full and the payload was dropped. True does not mean that it arrives.
     #[must_use]
     pub fn send(&self, to: NodeId, payload: Bytes) -> bool {
-        debug_assert!(payload.len() <= MAX_PAYLOAD_BYTES, "cargo of {} bytes", payload.len());
+        debug_assert!(payload.len() <= MAX_PAYLOAD_BYTES, "payload of {} bytes", payload.len());
         self.outboxes.get(&to).is_some_and(|outbox| outbox.try_send(payload).is_ok())
     }
 
