@@ -95,7 +95,8 @@ pub(crate) async fn dial(policy: &HelloPolicy, to: NodeAddr, purpose: Purpose) -
 }
 
 /// The error for a refusal by the other node. Only an authentic address conflict may end this
-/// process, because any program could answer at that address.
+/// process, because any program could answer at that address. Without a cluster key every refusal
+/// counts as authentic.
 fn refused(kind: RefusalKind, reason: String, is_authentic: bool) -> DialError {
     let kind = if kind == RefusalKind::AddressConflict && !is_authentic { RefusalKind::ConfigMismatch } else { kind };
     DialError::Refused(kind, reason)
