@@ -16,8 +16,8 @@ const MAX_QUEUED_WRITES: usize = 16;
 /// A ballot and the result of its write.
 pub(crate) type WriteResult = (Ballot, io::Result<()>);
 
-/// Starts a thread that writes ballots in order. Returns the queue of ballots and the results of
-/// the writes.
+/// Starts a thread that writes ballots in order. Returns the sender of ballots and the receiver of
+/// write results.
 pub(crate) fn start(file: BallotFile) -> (SyncSender<Ballot>, mpsc::Receiver<WriteResult>) {
     let (ballots_in, ballots) = sync_channel(MAX_QUEUED_WRITES);
     let (saved_in, saved) = mpsc::channel(MAX_QUEUED_WRITES);

@@ -1,5 +1,4 @@
-//! Links between nodes: sockets, the handshake, and the messages of other subsystems on the same
-//! links.
+//! Links between nodes: sockets, handshakes, and payloads of other subsystems on the same links.
 
 pub(crate) mod handshake;
 pub(crate) mod hello;
@@ -30,7 +29,7 @@ use payload::Inbound;
 /// drop them.
 const OUTBOX_FRAMES: usize = 64;
 
-/// Payload queues of the outbound links, and the queue of received payloads.
+/// Queues of payloads to send, one per outbound link, and the queue of received payloads.
 pub(crate) type PayloadChannels = (HashMap<NodeId, mpsc::Receiver<Bytes>>, mpsc::Sender<Inbound>);
 
 /// Starts the listener and one outbound link per other node. Returns the outboxes of the links.
