@@ -44,7 +44,7 @@ impl ResponseKind {
     pub(super) fn into_error(self, base: &str) -> ClientError {
         let base = base.to_owned();
         match self {
-            Self::Success => ClientError::InvalidResponse { base, what: "an answer that is no error".to_owned() },
+            Self::Success => ClientError::InvalidResponse { base, what: "an unexpected success".to_owned() },
             Self::NotLeader { leader_url, message } => ClientError::NotLeader { base, leader_url, message },
             Self::Unavailable { message } => ClientError::Unavailable { base, message },
             Self::Rejected { status, code, message } => ClientError::Rejected { status, code, message },
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn an_election_is_temporary_and_a_rejection_is_final() {
+    fn a_503_is_temporary_and_a_rejection_is_final() {
         assert!(matches!(classify(StatusCode::SERVICE_UNAVAILABLE, b""), ResponseKind::Unavailable { .. }));
         assert!(matches!(classify(StatusCode::CONFLICT, b""), ResponseKind::Rejected { status: 409, .. }));
         // A retry does not help a client that tried too many passwords.

@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_load_is_lighter_from_exactly_the_given_number_of_points_on() {
+    fn a_load_is_lighter_at_exactly_the_given_difference() {
         let heavy = Load::from_permille(500);
         assert!(Load::from_permille(350).lighter_by(15, heavy));
         assert!(!Load::from_permille(351).lighter_by(15, heavy));

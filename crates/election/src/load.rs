@@ -55,7 +55,7 @@ struct CgroupCpu {
     /// Quota of the group, in processors.
     quota: f64,
     /// Used processor time and clock time at the last sample, both in seconds.
-    last: Option<(f64, f64)>,
+    last_sample: Option<(f64, f64)>,
 }
 
 impl Sampler {
@@ -130,13 +130,13 @@ impl CgroupCpu {
         let dir = root.join(path.trim_start_matches('/'));
         dir.ancestors().take_while(|dir| dir.starts_with(&root)).find_map(|dir| {
             let quota = quota(&fs::read_to_string(dir.join("cpu.max")).ok()?)?;
-            Some(Self { dir: dir.to_owned(), quota, last: None })
+            Some(Self { dir: dir.to_owned(), quota, last_sample: None })
         })
     }
 
     fn share(&mut self, now_seconds: f64) -> Option<f64> {
         let used = usage_seconds(&fs::read_to_string(self.dir.join("cpu.stat")).ok()?)?;
-        let (before, then) = self.last.replace((used, now_seconds))?;
+        let (before, then) = self.last_sample.replace((used, now_seconds))?;
         let elapsed = now_seconds - then;
         (elapsed > 0.0).then(|| (used - before) / elapsed / self.quota)
     }

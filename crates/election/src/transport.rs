@@ -45,7 +45,7 @@ pub(crate) fn start(
     let mut outboxes = HashMap::new();
     let mut redial_signals = HashMap::new();
     for node in policy.peers.others() {
-        let (outbox_in, outbox) = mpsc::channel(OUTBOX_FRAMES);
+        let (outbox_sender, outbox) = mpsc::channel(OUTBOX_FRAMES);
         let redial_signal = Arc::new(Notify::new());
         let link = OutboundLink {
             node,
@@ -57,7 +57,7 @@ pub(crate) fn start(
             stop: stop.clone(),
         };
         tasks.spawn(abort_on_panic(link.run()));
-        outboxes.insert(node, outbox_in);
+        outboxes.insert(node, outbox_sender);
         redial_signals.insert(node, redial_signal);
     }
     let listener_task = LinkListener {

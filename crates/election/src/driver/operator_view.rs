@@ -69,8 +69,8 @@ impl OperatorView {
 
     /// Stores the API URL of the leader, if the message names a leader and has a URL.
     pub(super) fn learn_leader_url(&mut self, message: &Message, url: Option<&str>) {
-        if let (Message::PreVoteResp(answer), Some(url)) = (message, url)
-            && let Some((leader, _)) = answer.leader
+        if let (Message::PreVoteResp(response), Some(url)) = (message, url)
+            && let Some((leader, _)) = response.leader
         {
             self.members.learn_api_url(leader, url);
         }

@@ -166,7 +166,8 @@ pub(crate) async fn check_identity(policy: &HelloPolicy, newcomer: Process) -> R
         IdentityCheck::Accepted => return Ok(()),
         IdentityCheck::InProgress => {
             let reason = format!(
-                "another process was {addr} before; this node checks which process answers at that address; try again"
+                "another process had the address {addr} before; this node checks which process answers at that address; \
+                 try again"
             );
             return Err((RefusalKind::TryAgain, reason));
         }

@@ -60,7 +60,7 @@ impl Transport {
     pub(crate) fn new(peers: &Peers) -> (Self, TransportHandle) {
         let (inbound_sender, inbound) = mpsc::channel(INBOX_MESSAGES);
         let (may_take_over, may_take_over_receiver) = watch::channel(true);
-        let (saved_term_in, saved_term) = watch::channel(None);
+        let (saved_term_sender, saved_term) = watch::channel(None);
         let (mut senders, mut receivers) = (HashMap::new(), HashMap::new());
         for node in peers.others() {
             let (sender, receiver) = mpsc::channel(OUTBOX_MESSAGES);
@@ -71,7 +71,7 @@ impl Transport {
             outboxes: receivers,
             inbound: inbound_sender,
             may_take_over: may_take_over_receiver,
-            saved_term: saved_term_in,
+            saved_term: saved_term_sender,
         };
         (Self { me: peers.me(), count: peers.count(), outboxes: senders, inbound, may_take_over, saved_term }, handle)
     }

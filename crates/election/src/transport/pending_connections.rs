@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_connection_is_evicted_and_foreign_hosts_evict_no_members_host() {
+    fn the_oldest_connection_is_evicted_but_never_that_of_a_member_by_a_foreign_host() {
         let node = "10.0.0.1:8080".parse().unwrap();
         let pending_connections = PendingConnections::new(&Peers::new(vec![node], node).unwrap());
         let member = pending_connections.admit("10.0.0.1:50000".parse().unwrap());

@@ -68,7 +68,7 @@ impl Hello {
         }
         if self.keyed != own.keyed {
             let (with, without) = if self.keyed { ("it", "this node") } else { ("this node", "it") };
-            return Some(format!("{KEY_DIFFERS}: {with} has one, {without} has none; give all nodes the same"));
+            return Some(format!("{KEY_DIFFERS}: {with} has one, {without} has none; give all nodes the same key"));
         }
         if self.to != own.node {
             return Some(format!("it expects node {} here, but this node is {}", self.to, own.node));
@@ -82,7 +82,7 @@ impl Hello {
         }
         if self.timings != own.timings {
             return Some(format!(
-                "its timings are {:?}, here they are {:?}: give all nodes the same numbers",
+                "its timings are {:?}, here they are {:?}: give all nodes the same timings",
                 self.timings, own.timings
             ));
         }

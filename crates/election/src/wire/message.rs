@@ -129,8 +129,8 @@ impl Message {
             | Self::Ack { term, .. }
             | Self::StandNow { term }
             | Self::Resign { term } => *term,
-            Self::PreVoteResp(answer) => {
-                answer.leader.map_or(answer.ballot.term, |(_, term)| term.max(answer.ballot.term))
+            Self::PreVoteResp(response) => {
+                response.leader.map_or(response.ballot.term, |(_, term)| term.max(response.ballot.term))
             }
         }
     }
@@ -142,7 +142,7 @@ impl Message {
             Self::PreVote { dead_leader, .. } | Self::Vote { dead_leader, .. } => {
                 dead_leader.map(|process| process.node)
             }
-            Self::PreVoteResp(answer) => answer.leader.map(|(node, _)| node),
+            Self::PreVoteResp(response) => response.leader.map(|(node, _)| node),
             Self::Nominate { .. }
             | Self::VoteResp { .. }
             | Self::Heartbeat { .. }
