@@ -40,7 +40,7 @@ pub(super) fn classify(status: StatusCode, body: &[u8]) -> ResponseKind {
 }
 
 impl ResponseKind {
-    /// The error for the caller that asked the node at `base`.
+    /// Converts the result into an error of the node at `base`.
     pub(super) fn into_error(self, base: &str) -> ClientError {
         let base = base.to_owned();
         match self {

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Longest password accepted, in bytes. Nobody types more, and hashing costs time for each byte.
+/// Longest password accepted, in bytes. No user types more, and each byte costs time to hash.
 pub const MAX_PASSWORD_BYTES: usize = 1024;
 
 /// Password in clear text.

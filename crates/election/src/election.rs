@@ -85,8 +85,8 @@ impl Election {
         self.members.clone()
     }
 
-    /// The last tag of the leader. If this node is the leader, it is the tag that this node had
-    /// when it last served.
+    /// The `heartbeat_tag` in the leader's last heartbeat. On the leader itself, it is the tag that
+    /// this node had when it last served.
     #[must_use]
     pub fn leader_tag(&self) -> watch::Receiver<u64> {
         self.leader_tag.clone()

@@ -34,7 +34,7 @@ const REFERENCE_INTERVAL_MS: f64 = 500.0;
 /// neutral.
 const STALE_AFTER_FAILURES: u32 = 5;
 
-/// Samples the load. It reads files, so its calls block.
+/// Samples and smooths the load. It reads files, so its calls block.
 pub(super) struct Sampler {
     source: LoadReader,
     weight: f64,

@@ -96,7 +96,7 @@ pub(super) fn flush(node: &mut Node, ctx: &mut EventContext) {
     }
 }
 
-/// The request for a vote in the present term.
+/// The vote request for the current term.
 pub(super) fn vote_request(node: &Node, asked_at: BootMs, released_term: Option<Term>) -> Message {
     Message::Vote { term: node.ballot.term(), asked_at, released_term, dead_leader: node.dead.leader }
 }

@@ -27,9 +27,9 @@ pub enum Event {
     BallotSaveFailed(Ballot),
     /// A process completed the handshake on a new link.
     ProcessConnected(Process),
-    /// The link that this process dialled ended in order and without a Bye. This node did not end
-    /// it. Both ends reported the same two socket addresses, so no device between them ended it
-    /// (rule 5).
+    /// The link that the given process dialled to this node ended in order and without a Bye. This
+    /// node did not end it. Both ends reported the same two socket addresses, so no device between
+    /// them ended it (rule 5).
     EndOfStream(Process),
     /// All requests that were in progress at [`Action::Drain`] have been answered.
     Drained,
@@ -97,7 +97,8 @@ pub enum LogEvent {
         /// The leader.
         leader: NodeId,
     },
-    /// A process that counted as dead is alive. Ends of streams no longer count as proof of death.
+    /// A process that counted as dead is alive. From now on this node takes no end of stream as
+    /// proof of death.
     DeathDisproved {
         /// The node of that process: this node, or another node that connected again.
         node: NodeId,

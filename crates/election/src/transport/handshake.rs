@@ -1,9 +1,10 @@
 //! Handshake at the start of every link, for both ends. It contains no rules of the election.
 //!
-//! Without a cluster key: Hello, then Hello or Refused as the answer. With a key: Hello, Hello, the
-//! dialler's proof, the acceptor's proof (or a refusal with a proof). The dialler proves first, so
-//! that a program without the key gets no proof that it could use to guess the key. Before its
-//! proof is verified, this node reads only one Hello and one proof from the dialler.
+//! Without a cluster key, the dialler sends Hello, and the acceptor answers with Hello or Refused.
+//! With a key, both send Hello first. Then the dialler sends its proof, and the acceptor answers
+//! with its own proof or with a refusal that contains one. The dialler proves first, so that a
+//! program without the key gets no proof that it could use to guess the key. Before its proof is
+//! verified, this node reads only one Hello and one proof from the dialler.
 
 use std::io;
 

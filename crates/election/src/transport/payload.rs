@@ -76,8 +76,8 @@ impl Transport {
         (Self { me: peers.me(), count: peers.count(), outboxes: senders, inbound, may_take_over, saved_term }, handle)
     }
 
-    /// A transport without links, for tests of other subsystems. Keep the second value as long as
-    /// the transport is used.
+    /// A transport without links, for tests of other subsystems. The second value must live as long
+    /// as the transport.
     #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn unconnected(peers: &Peers) -> (Self, impl Sized + use<>) {

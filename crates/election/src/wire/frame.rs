@@ -15,10 +15,10 @@ use super::refusal::RefusalKind;
 use crate::process::{BootId, NodeId};
 use rollcall_core::{Load, MemberRole, NodeAddr, Term};
 
-/// Version of the whole protocol in this folder. Nodes of different versions refuse each other.
+/// Version of the protocol between nodes. Nodes of different versions refuse each other.
 pub const PROTOCOL: u32 = 4;
 
-/// Largest frame after the handshake, in bytes.
+/// Largest frame after the handshake, in bytes: 16 times the largest payload.
 pub(crate) const MAX_FRAME_BYTES: usize = 1 << 20;
 
 /// Largest frame during the handshake, in bytes. It is small, because the other end may be any
@@ -103,7 +103,7 @@ pub(crate) struct MemberReport {
 /// Reason why bytes are not a frame.
 #[derive(Debug, Error)]
 pub(crate) enum FrameError {
-    /// Not the JSON of a frame.
+    /// The bytes are not the JSON text of a frame.
     #[error("not a frame of protocol {PROTOCOL}: {0}")]
     Malformed(serde_json::Error),
 }

@@ -10,8 +10,8 @@ use rollcall_core::{BootMs, Load, MemberRole, Term};
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 pub enum Message {
-    /// Request for a pre-vote: would the receiver vote for the sender in `term`? It changes nothing
-    /// at the receiver.
+    /// Request for a pre-vote: would the receiver vote for the sender in `term`? It changes no vote
+    /// and no term at the receiver.
     PreVote {
         /// Number of the sender's pre-vote round.
         round: u32,
@@ -44,7 +44,7 @@ pub enum Message {
     },
     /// Response to [`Message::Vote`].
     VoteResp {
-        /// Term of the voter.
+        /// Term of the voter's ballot on disk.
         term: Term,
         /// Echoed from the request.
         asked_at: BootMs,
