@@ -21,8 +21,8 @@ pub(super) enum State {
     },
     /// Has raised its term and voted for itself.
     Candidate {
-        /// Term of the leader that asked this node to take over. The vote requests contain it (rule
-        /// 7).
+        /// Term of the leader that asked this node to take over (rule 7). The vote requests contain
+        /// it.
         released_term: Option<Term>,
         /// When the vote requests were sent. The responses echo it.
         asked_at: BootMs,
@@ -77,8 +77,8 @@ pub(super) struct Following {
     pub(super) hint: Option<LeaderHint>,
 }
 
-/// Promise made by the acknowledgement of a heartbeat: no vote and no campaign before `until` (rule
-/// 3).
+/// Promise of rule 3, made by the acknowledgement of a heartbeat: no vote and no campaign before
+/// `until`.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Promise {
     pub(super) to: Process,
