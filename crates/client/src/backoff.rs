@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-/// First delay. A new leader can be elected within milliseconds after the old one died.
+/// First delay, before jitter. It is short, because a new leader can be elected within
+/// milliseconds.
 const FIRST_DELAY: Duration = Duration::from_millis(25);
-/// Longest delay. Each delay is twice the one before, up to this one.
+/// Longest delay, before jitter. Each delay is twice the previous one, up to this limit.
 const MAX_DELAY: Duration = Duration::from_millis(400);
 
 /// Backoff of one request.
@@ -20,8 +21,8 @@ impl Backoff {
 
     /// The next delay: one half of the full delay, plus a random share of the other half.
     ///
-    /// The random share spreads the retries of clients that lost the same leader. `random` is 0 to
-    /// 1.
+    /// The random share spreads the retries of clients that lost the same leader. `random` is a
+    /// number from 0 to 1.
     pub(super) fn next_delay(&mut self, random: f64) -> Duration {
         let full = self.next;
         self.next = (full * 2).min(MAX_DELAY);

@@ -1,4 +1,5 @@
-//! Credentials of a client: its current token, and optionally a password to get a new token with.
+//! Credentials of a client: its current token, and optionally a username and password for a new
+//! login.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -34,7 +35,8 @@ impl CredentialStore {
         self.lock().login = Some((user, password));
     }
 
-    /// Takes the lock. A poisoned lock is usable, because no operation leaves a partial change.
+    /// Takes the lock. A poisoned lock can still be used, because no operation leaves a partial
+    /// change.
     fn lock(&self) -> MutexGuard<'_, StoredCredentials> {
         self.credentials.lock().unwrap_or_else(PoisonError::into_inner)
     }

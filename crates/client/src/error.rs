@@ -66,18 +66,18 @@ pub enum ClientError {
         /// Message of the server.
         message: String,
     },
-    /// The response is not that of a Rollcall node.
+    /// The response is not valid for a Rollcall node.
     #[error("{base} does not answer like a Rollcall node: {what}")]
     InvalidResponse {
         /// Base URL that was asked.
         base: String,
-        /// The difference from a valid response.
+        /// Description of the error in the response.
         what: String,
     },
-    /// The retry timeout ended before an attempt succeeded.
+    /// A timeout for all attempts together expired before one succeeded.
     #[error("gave up after {retry_timeout_ms} ms: {last}")]
     DeadlineExceeded {
-        /// Time that was spent on attempts, in milliseconds.
+        /// The timeout that expired, in milliseconds.
         retry_timeout_ms: u128,
         /// Error of the last attempt.
         last: Box<ClientError>,
@@ -85,7 +85,8 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// The error if no server answered, made of the errors of the single servers.
+    /// Combines the errors of all servers if none answered. Without any error it returns
+    /// [`Self::NoLeader`].
     pub(super) fn none_reachable(mut failures: Vec<Self>, servers: Vec<String>) -> Self {
         match failures.len() {
             0 => Self::NoLeader { servers },
@@ -99,7 +100,7 @@ impl ClientError {
         matches!(self, Self::Unreachable { cause, .. } if cause.is_connect())
     }
 
-    /// Whether the response timed out, so that the server may still execute the request.
+    /// Whether the attempt timed out. The server may still execute the request.
     pub(super) fn is_timeout(&self) -> bool {
         match self {
             Self::Unreachable { cause, .. } => cause.is_timeout(),
@@ -116,7 +117,7 @@ impl ClientError {
             | Self::Rejected { .. }
             | Self::OutcomeUnknown { .. }
             | Self::DeadlineExceeded { .. } => true,
-            // Another program may listen on one of the ports while the nodes answer on the others.
+            // An invalid response is not final: another program may listen at one of the addresses.
             Self::Unreachable { .. }
             | Self::NotLeader { .. }
             | Self::NoLeader { .. }
@@ -127,7 +128,8 @@ impl ClientError {
     }
 }
 
-/// Text of the innermost cause. reqwest's own text repeats the URL and hides "connection refused".
+/// Text of the innermost cause, or that of a timeout. reqwest's own text repeats the URL and hides
+/// "connection refused".
 fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(deeper) = cause.source() {

@@ -2,8 +2,8 @@
 //!
 //! The client decides which node to ask and when to retry. It does not know what its callers do
 //! with the responses. A request survives an election: the client retries it until a leader
-//! answers, or until the retry timeout ends. A request that must not be executed twice is retried
-//! only if it was certainly not executed (see [`Uploads`]).
+//! answers, or until a timeout expires. A request that must not be executed twice is retried only
+//! if it was certainly not executed (see [`Uploads`]).
 //!
 //! [`Client`] has one method for each request. [`HeartbeatInterval`] says when to send heartbeats,
 //! and [`HeartbeatTracker`] reports changes in their results. [`OnlineSet`] is the set of online

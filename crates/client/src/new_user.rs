@@ -2,14 +2,14 @@
 
 use rollcall_core::{AddrForm, Metadata, Password, Username};
 
-/// User to register.
+/// Name, address, password and metadata of a user to register.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewUser {
     /// Name of the user.
     pub username: Username,
     /// Address where other clients can reach the user.
     pub addr: Option<AddrForm>,
-    /// Password. With one, the user's requests need a token.
+    /// Password. If there is one, the user's requests need a token.
     pub password: Option<Password>,
     /// Public metadata.
     pub metadata: Option<Metadata>,

@@ -16,7 +16,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Timeout of the requests for a node's health and for its view of the cluster.
 pub(super) const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Client of any node. It does not know which node is the leader.
+/// HTTP client for single requests to any node. It does not search for the leader.
 #[derive(Clone)]
 pub(super) struct NodeClient {
     http: reqwest::Client,
@@ -24,15 +24,19 @@ pub(super) struct NodeClient {
 }
 
 impl NodeClient {
+    /// A client without credentials.
+    ///
     /// # Errors
     /// [`ClientError::Setup`] if TLS cannot be set up.
     pub(super) fn new() -> Result<Self, ClientError> {
-        // reqwest needs a process-wide TLS provider even for plain HTTP. An error means one exists.
+        // reqwest needs a process-wide TLS provider even for plain HTTP. An error means that one
+        // exists already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = || {
             reqwest::Client::builder()
                 .connect_timeout(CONNECT_TIMEOUT)
-                // A proxy would answer instead of a dead node. The client handles redirects itself.
+                // A proxy would answer instead of a dead node. Nodes name the leader in a 403, so
+                // the client follows no redirect.
                 .no_proxy()
                 .redirect(reqwest::redirect::Policy::none())
         };
@@ -74,7 +78,7 @@ impl NodeClient {
         let (status, body) = read_response(base, options.max_bytes, request.send().await).await?;
         match response_kind::classify(status, &body) {
             ResponseKind::Success => Ok(NodeResponse { base: base.to_owned(), status, body }),
-            verdict => Err(verdict.into_error(base)),
+            kind => Err(kind.into_error(base)),
         }
     }
 }

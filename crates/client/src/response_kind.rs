@@ -5,7 +5,7 @@ use reqwest::StatusCode;
 use super::ClientError;
 use rollcall_core::api::ErrorBody;
 
-/// Meaning of a response for the request.
+/// Result of a request, from its response.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) enum ResponseKind {
     /// The request succeeded.
@@ -18,12 +18,13 @@ pub(super) enum ResponseKind {
     Rejected { status: u16, code: String, message: String },
 }
 
+/// Classifies a response by its status and the error code in its body.
 pub(super) fn classify(status: StatusCode, body: &[u8]) -> ResponseKind {
     // Not modified: the caller has the content already.
     if status.is_success() || status == StatusCode::NOT_MODIFIED {
         return ResponseKind::Success;
     }
-    // A proxy between the client and the node may respond with a body of another form.
+    // The body may have another form if a proxy responds instead of the node.
     let (message, code, leader_url) = match serde_json::from_slice(body) {
         Ok(ErrorBody { message, code, leader_url, .. }) => (message, code.into_owned(), leader_url),
         Err(_) => (format!("status {status}"), String::new(), None),
@@ -39,11 +40,11 @@ pub(super) fn classify(status: StatusCode, body: &[u8]) -> ResponseKind {
 }
 
 impl ResponseKind {
-    /// The error for the caller that asked the node at `base`.
+    /// Converts the result into an error of the node at `base`.
     pub(super) fn into_error(self, base: &str) -> ClientError {
         let base = base.to_owned();
         match self {
-            Self::Success => ClientError::InvalidResponse { base, what: "an answer that is no error".to_owned() },
+            Self::Success => ClientError::InvalidResponse { base, what: "an unexpected success".to_owned() },
             Self::NotLeader { leader_url, message } => ClientError::NotLeader { base, leader_url, message },
             Self::Unavailable { message } => ClientError::Unavailable { base, message },
             Self::Rejected { status, code, message } => ClientError::Rejected { status, code, message },
@@ -69,10 +70,10 @@ mod tests {
     }
 
     #[test]
-    fn an_election_is_temporary_and_a_rejection_is_final() {
+    fn a_503_is_temporary_and_a_rejection_is_final() {
         assert!(matches!(classify(StatusCode::SERVICE_UNAVAILABLE, b""), ResponseKind::Unavailable { .. }));
         assert!(matches!(classify(StatusCode::CONFLICT, b""), ResponseKind::Rejected { status: 409, .. }));
-        // More attempts do not help a client that tried too many passwords.
+        // A retry does not help a client that tried too many passwords.
         assert!(matches!(classify(StatusCode::TOO_MANY_REQUESTS, b""), ResponseKind::Rejected { status: 429, .. }));
         assert!(matches!(classify(StatusCode::INTERNAL_SERVER_ERROR, b""), ResponseKind::Rejected { .. }));
         assert_eq!(classify(StatusCode::CREATED, b"anything"), ResponseKind::Success);

@@ -1,4 +1,4 @@
-//! Base URL of a node's HTTP API, as given by a person or by another node. Pure.
+//! Base URL of a node's HTTP API, from a user or from another node. Pure.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,7 +13,7 @@ use thiserror::Error;
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ServerUrl(String);
 
-/// The text is not a base URL. The message repeats the text and says what is right.
+/// The text is not a base URL. The message contains the text and an example of a valid one.
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
 #[error("{given:?} is no server; give the URL of a node, such as http://localhost:3000, or its HOST:PORT")]
 pub struct InvalidServerUrl {
@@ -35,7 +35,7 @@ impl FromStr for ServerUrl {
     fn from_str(text: &str) -> Result<Self, InvalidServerUrl> {
         let invalid = || InvalidServerUrl { given: text.chars().take(80).collect() };
         let text = text.trim();
-        // Without this, the URL parser takes the host of `HOST:PORT` for a scheme.
+        // Without a scheme, the URL parser would take the host of `HOST:PORT` for the scheme.
         let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
         let url: Url = whole.parse().map_err(|_| invalid())?;
         let is_plain = matches!(url.scheme(), "http" | "https")

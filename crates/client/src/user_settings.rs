@@ -1,4 +1,4 @@
-//! Settings file of one user: the servers and the token, kept between two runs. It never contains a
+//! Settings file of one user: the servers and the token, kept between runs. It never contains a
 //! password.
 
 use std::fs::{self, File, OpenOptions};
@@ -13,8 +13,8 @@ use super::ServerUrl;
 use rollcall_core::{AddrForm, Token, Username};
 
 /// Permissions of the file. Only its owner may read the token.
-const MODE: u32 = 0o600;
-/// Largest settings file that is read, in bytes. The program never writes one as large.
+const FILE_MODE: u32 = 0o600;
+/// Largest settings file that is read, in bytes. Files that the program writes are far smaller.
 const MAX_BYTES: u64 = 64 * 1024;
 
 /// Settings of one user.
@@ -39,7 +39,7 @@ pub struct UserSettings {
 #[derive(Debug, Error)]
 pub enum SettingsError {
     /// The file exists, but it cannot be used.
-    #[error("cannot read the settings in {}: {cause}; log in again to write them anew", .path.display())]
+    #[error("cannot read the settings in {}: {cause}; log in again to replace the file", .path.display())]
     Unreadable {
         /// Path of the file.
         path: PathBuf,
@@ -102,12 +102,12 @@ impl UserSettings {
         let path = Self::path(dir, &self.username);
         // Two processes of one user may save at the same time, so each writes its own temporary
         // file.
-        let partial = dir.join(format!(".client_{}.{}.tmp", self.username, std::process::id()));
-        let written = write(dir, &partial, self).and_then(|()| fs::rename(&partial, &path));
+        let temp_path = dir.join(format!(".client_{}.{}.tmp", self.username, std::process::id()));
+        let written = write(dir, &temp_path, self).and_then(|()| fs::rename(&temp_path, &path));
         match written {
             Ok(()) => Ok(path),
             Err(cause) => {
-                let _ = fs::remove_file(&partial);
+                let _ = fs::remove_file(&temp_path);
                 Err(SettingsError::Unwritable { path, cause })
             }
         }
@@ -118,21 +118,21 @@ fn read(path: &Path, username: &Username) -> io::Result<UserSettings> {
     let file = File::open(path)?;
     let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
     if file.metadata()?.len() > MAX_BYTES {
-        return Err(invalid(format!("it has more than {MAX_BYTES} bytes")));
+        return Err(invalid(format!("the file has more than {MAX_BYTES} bytes")));
     }
     let settings: UserSettings = serde_json::from_reader(file).map_err(|error| invalid(error.to_string()))?;
-    // On a file system that ignores case, the file of Alice is also found for alice.
+    // A file system that ignores case finds the file of Alice for alice.
     if settings.username != *username {
-        return Err(invalid(format!("they are those of {}", settings.username)));
+        return Err(invalid(format!("they belong to the user {}", settings.username)));
     }
     Ok(settings)
 }
 
-fn write(dir: &Path, partial: &Path, settings: &UserSettings) -> io::Result<()> {
+fn write(dir: &Path, temp_path: &Path, settings: &UserSettings) -> io::Result<()> {
     fs::create_dir_all(dir)?;
     // A process with the same id may have left this file when it was killed.
-    let _ = fs::remove_file(partial);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(partial)?;
+    let _ = fs::remove_file(temp_path);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(temp_path)?;
     let mut text = serde_json::to_vec_pretty(settings).map_err(io::Error::other)?;
     text.push(b'\n');
     file.write_all(&text)?;
@@ -177,8 +177,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = alice().save(dir.path()).unwrap();
         let before = fs::read(&path).unwrap();
-        let partial = dir.path().join(format!(".client_alice.{}.tmp", std::process::id()));
-        fs::create_dir(&partial).unwrap();
+        let temp_path = dir.path().join(format!(".client_alice.{}.tmp", std::process::id()));
+        fs::create_dir(&temp_path).unwrap();
         let error = UserSettings::new(alice().username, Vec::new()).save(dir.path()).unwrap_err();
         assert!(error.to_string().contains("--data-dir"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), before);
@@ -192,6 +192,6 @@ mod tests {
         assert!(UserSettings::load(dir.path(), &alice).unwrap_err().to_string().contains("client_alice.json"));
         let path = UserSettings::new(bob, Vec::new()).save(dir.path()).unwrap();
         fs::rename(path, UserSettings::path(dir.path(), &alice)).unwrap();
-        assert!(UserSettings::load(dir.path(), &alice).unwrap_err().to_string().contains("those of bob"));
+        assert!(UserSettings::load(dir.path(), &alice).unwrap_err().to_string().contains("the user bob"));
     }
 }

@@ -14,7 +14,8 @@ use crate::{BootMs, WallMs};
 pub fn boot_now() -> BootMs {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     const CLOCK: ClockId = ClockId::Boottime;
-    // On other systems the monotonic clock is the closest. On macOS it also counts suspended time.
+    // Other systems have no boot clock. The monotonic clock is the most similar one; on macOS it
+    // also counts suspended time.
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     const CLOCK: ClockId = ClockId::Monotonic;
     let now = clock_gettime(CLOCK);
@@ -25,7 +26,7 @@ pub fn boot_now() -> BootMs {
 
 /// Current time of the wall clock.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "this is the place that the ban points to")]
+#[expect(clippy::disallowed_methods, reason = "this module is the exception to the ban")]
 pub fn wall_now() -> WallMs {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     WallMs::new(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))

@@ -4,7 +4,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-/// Shortest cluster key accepted, in characters. `openssl rand -hex 16` prints twice as many.
+/// Shortest cluster key accepted, in characters. `openssl rand -hex 16` prints 32.
 pub const MIN_KEY_CHARS: usize = 16;
 
 /// Shared secret of the nodes of one cluster.
@@ -20,7 +20,7 @@ pub struct ClusterKey(Box<str>);
 pub struct InvalidClusterKey;
 
 impl ClusterKey {
-    /// The secret bytes of the key, to compute a MAC with.
+    /// The secret bytes of the key, as the key of a MAC.
     #[must_use]
     pub fn reveal(&self) -> &[u8] {
         self.0.as_bytes()
@@ -31,7 +31,8 @@ impl std::str::FromStr for ClusterKey {
     type Err = InvalidClusterKey;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // An editor adds a line feed at the end of a file. The same key in a variable has none.
+        // An editor adds a line feed at the end of a file. The same key in an environment variable
+        // has none.
         let text = text.trim();
         if text.chars().count() < MIN_KEY_CHARS { Err(InvalidClusterKey) } else { Ok(Self(text.into())) }
     }

@@ -1,8 +1,9 @@
 //! Types that all Rollcall crates share: validated values, API bodies ([`api`]), escaping of
 //! untrusted text ([`escape`]), the election timings, a token bucket, and the clocks ([`clock`]).
 //!
-//! A value that exists is valid. Input is parsed once, where it enters the program, and never
-//! checked again. Only [`clock`] reads a clock; nothing in this crate opens a file or a socket.
+//! A value of a checked type is always valid: input is parsed once, where it enters the program,
+//! and never checked again. Only a [`Password`] has a separate check. Only [`clock`] reads a clock;
+//! nothing in this crate opens a file or a socket.
 
 mod addr;
 pub mod api;

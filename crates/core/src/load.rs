@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 pub struct Load(u16);
 
 impl Load {
-    /// Load assumed for a node that has not reported one. The election neither prefers nor avoids
-    /// it.
+    /// Load assumed while the real load is unknown: half of the capacity. The election neither
+    /// prefers nor avoids such a node.
     pub const NEUTRAL: Self = Self(500);
 
     /// Creates a load from thousandths. A value above 1000 becomes 1000.
@@ -20,7 +20,8 @@ impl Load {
         Self(permille.min(1000))
     }
 
-    /// Creates a load from a share of 0.0 to 1.0. A value outside is clamped; NaN becomes neutral.
+    /// Creates a load from a share of 0.0 to 1.0. A value outside this range is clamped; NaN
+    /// becomes [`Self::NEUTRAL`].
     #[must_use]
     pub fn from_share(share: f64) -> Self {
         if share.is_nan() {
@@ -42,7 +43,7 @@ impl Load {
         f64::from(self.0) / 1000.0
     }
 
-    /// Whether this load is lower than `other` by at least `points` hundredths of the capacity.
+    /// Whether this load is lower than `other` by at least `points` percentage points.
     #[must_use]
     pub fn lighter_by(self, points: u16, other: Self) -> bool {
         self.0.saturating_add(points.saturating_mul(10)) <= other.0
@@ -66,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_load_is_lighter_from_exactly_the_given_number_of_points_on() {
+    fn a_load_is_lighter_at_exactly_the_given_difference() {
         let heavy = Load::from_permille(500);
         assert!(Load::from_permille(350).lighter_by(15, heavy));
         assert!(!Load::from_permille(351).lighter_by(15, heavy));

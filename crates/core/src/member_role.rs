@@ -1,4 +1,4 @@
-//! Role of a node in its cluster, as it reports it to others.
+//! Role of a node in its cluster, as the node reports it.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub enum MemberRole {
     /// The node won its term. Its lease may have expired.
     Leader,
-    /// The node requests votes.
+    /// The node requests pre-votes or votes.
     Candidate,
     /// The node follows a leader, or waits for one.
     Follower,

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Largest number of nodes in a cluster. Each heartbeat goes to all nodes, and seven nodes survive
-/// three failures.
+/// Largest number of nodes in a cluster. Seven nodes survive three failures. More nodes would only
+/// add heartbeats.
 pub const MAX_NODES: usize = 7;
 
 /// Election address of a node, as in the setting `peers`. It names the node in responses and logs.
@@ -16,7 +16,7 @@ pub const MAX_NODES: usize = 7;
 #[serde(try_from = "String", into = "String")]
 pub struct NodeAddr(SocketAddr);
 
-/// The text is not a node address. The message repeats the text and says what is right.
+/// The text is not a node address. The message contains the text and an example of a valid one.
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
 #[error("invalid node address {given:?}: give the IP:PORT that the other nodes dial, such as \"10.40.6.26:8080\"")]
 pub struct InvalidNodeAddr {

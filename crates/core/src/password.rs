@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Longest password accepted, in bytes. Nobody types more, and hashing costs time for each byte.
+/// Longest password accepted, in bytes. No user types more, and each byte costs time to hash.
 pub const MAX_PASSWORD_BYTES: usize = 1024;
 
 /// Password in clear text.
@@ -30,7 +30,8 @@ pub struct InvalidPassword {
     pub bytes: usize,
 }
 
-/// Password hash as the bucket stores it: an Argon2id PHC string. It never leaves the registry.
+/// Password hash as the bucket stores it: an Argon2id PHC string. It leaves a node only to the
+/// bucket.
 ///
 /// Invariant: no log can contain it. `Debug` hides the text, and there is no `Display`.
 #[derive(Clone, Eq, PartialEq, Serialize, Deserialize)]

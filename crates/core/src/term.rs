@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Number of an election. It grows with each election, and 0 means before the first one.
+/// Number of an election. It grows with each election. Before the first election it is 0.
 ///
 /// Invariant: at most one node leads in a term.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]

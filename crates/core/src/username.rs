@@ -15,7 +15,7 @@ const MAX_USERNAME_CHARS: usize = 64;
 #[serde(try_from = "CompactString", into = "CompactString")]
 pub struct Username(CompactString);
 
-/// The text is not a valid username. The message repeats the text and says what is right.
+/// The text is not a valid username. The message contains the text and the rule.
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
 #[error(
     "Invalid username {given:?}: a username has 1 to 64 of the characters A-Z a-z 0-9 . _ - and starts with a letter or digit"

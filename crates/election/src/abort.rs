@@ -2,9 +2,9 @@
 
 use std::thread;
 
-/// Drop guard that aborts the process on a panic. A living process with a dead election would end
-/// its links in order, and other nodes would take that for a dead process. It would also never give
-/// up its lease.
+/// Drop guard that aborts the process on a panic, so that the election never dies while its process
+/// lives. The operating system then closes the links in order, which proves the death to the other
+/// nodes (rule 5).
 pub(crate) struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {

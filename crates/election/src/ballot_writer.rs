@@ -16,20 +16,20 @@ const MAX_QUEUED_WRITES: usize = 16;
 /// A ballot and the result of its write.
 pub(crate) type WriteResult = (Ballot, io::Result<()>);
 
-/// Starts a thread that writes ballots in order. Returns the queue of ballots and the results of
-/// the writes.
+/// Starts a thread that writes ballots in order. Returns the sender of ballots and the receiver of
+/// write results.
 pub(crate) fn start(file: BallotFile) -> (SyncSender<Ballot>, mpsc::Receiver<WriteResult>) {
-    let (ballots_in, ballots) = sync_channel(MAX_QUEUED_WRITES);
-    let (saved_in, saved) = mpsc::channel(MAX_QUEUED_WRITES);
+    let (ballot_sender, ballots) = sync_channel(MAX_QUEUED_WRITES);
+    let (result_sender, results) = mpsc::channel(MAX_QUEUED_WRITES);
     let spawned = thread::Builder::new().name("ballot".into()).spawn(move || {
         let _guard = AbortOnPanic;
         while let Ok(ballot) = ballots.recv() {
             let result = file.save(ballot);
-            if saved_in.blocking_send((ballot, result)).is_err() {
+            if result_sender.blocking_send((ballot, result)).is_err() {
                 return;
             }
         }
     });
     spawned.expect("a process that cannot start a thread cannot take part in an election");
-    (ballots_in, saved)
+    (ballot_sender, results)
 }

@@ -64,7 +64,7 @@ impl Election {
                 address_conflict: conflict_sender,
             };
             runtime.block_on(driver::run(listener, options, (ballots, ballot), published, handle, signals));
-            // Blocking calls that still run (a load sample) are not waited for.
+            // Do not wait for blocking calls that still run, such as a load sample.
             runtime.shutdown_background();
         })?;
         Ok((
@@ -85,29 +85,29 @@ impl Election {
         self.members.clone()
     }
 
-    /// The last tag of the leader. If this node is the leader, it is the tag that this node had
-    /// when it last served.
+    /// The `heartbeat_tag` in the leader's last heartbeat. On the leader itself, it is the tag that
+    /// this node had when it last served.
     #[must_use]
     pub fn leader_tag(&self) -> watch::Receiver<u64> {
         self.leader_tag.clone()
     }
 
     /// Reason why this process must end: another living process has this node's address. `None`
-    /// until another member reports that.
+    /// unless another member reports such a conflict.
     #[must_use]
     pub fn address_conflict(&self) -> watch::Receiver<Option<String>> {
         self.address_conflict.clone()
     }
 
-    /// Signal to call when all requests that were in progress are answered, after
-    /// [`Role::is_handing_over`] became true.
+    /// Notify it when all requests in progress are answered, after [`Role::is_handing_over`] became
+    /// true.
     #[must_use]
     pub fn drained(&self) -> Arc<Notify> {
         Arc::clone(&self.drained)
     }
 
-    /// Hands the lease over or gives it up, informs the other nodes, and never campaigns again. The
-    /// node still votes until [`Self::stop`].
+    /// Hands the leadership over or gives it up, informs the other nodes, and never campaigns
+    /// again. The node still votes until [`Self::stop`].
     pub fn resign(&self) {
         self.resign.cancel();
     }
@@ -122,7 +122,7 @@ impl Election {
     }
 }
 
-/// Stops the election if [`Election::stop`] was not called. Nothing waits for the thread then.
+/// Stops the election if [`Election::stop`] was not called. It does not wait for the thread.
 impl Drop for Election {
     fn drop(&mut self) {
         self.resign.cancel();

@@ -1,7 +1,7 @@
-//! Leader election by CPU load over TCP.
+//! Leader election over TCP, with a preference for the node with the lowest CPU load.
 //!
 //! [`Election`] runs the state machine of [`machine`] on its own thread. The rest of the program
-//! reads the result as [`Role`] from a watch channel. This crate knows no users, no HTTP and no
+//! reads the result as [`Role`] from a watch channel. This crate does not know users, HTTP or
 //! storage.
 
 mod abort;

@@ -18,7 +18,7 @@ use rollcall_core::clock::boot_now;
 pub enum LoadSource {
     /// The processors: those of the control group if it has a quota, else those of the machine.
     Cpu,
-    /// A file with a share from 0.0 to 1.0, written by another program or a test.
+    /// A file that contains a share from 0.0 to 1.0. Another program or a test writes it.
     File(PathBuf),
 }
 
@@ -34,7 +34,7 @@ const REFERENCE_INTERVAL_MS: f64 = 500.0;
 /// neutral.
 const STALE_AFTER_FAILURES: u32 = 5;
 
-/// Samples the load. It reads files, so its calls block.
+/// Samples and smooths the load. It reads files, so its calls block.
 pub(super) struct Sampler {
     source: LoadReader,
     weight: f64,
@@ -54,11 +54,12 @@ struct CgroupCpu {
     dir: PathBuf,
     /// Quota of the group, in processors.
     quota: f64,
-    last: Option<(f64, f64)>,
+    /// Used processor time and clock time at the last sample, both in seconds.
+    last_sample: Option<(f64, f64)>,
 }
 
 impl Sampler {
-    /// A sampler for one call every `interval_ms` milliseconds.
+    /// A sampler for one sample every `interval_ms` milliseconds.
     pub(super) fn new(source: LoadSource, interval_ms: u64) -> Self {
         let source = match source {
             LoadSource::File(path) => LoadReader::File(path),
@@ -67,13 +68,14 @@ impl Sampler {
         };
         #[expect(clippy::cast_precision_loss, reason = "intervals are far below 2^52")]
         let intervals = interval_ms as f64 / REFERENCE_INTERVAL_MS;
-        // A value from a file is intended as it is, so it is not smoothed.
+        // A value from a file is not smoothed, so that its writer can set an exact load.
         let weight =
             if matches!(source, LoadReader::File(_)) { 1.0 } else { 1.0 - (1.0 - SAMPLE_WEIGHT).powf(intervals) };
         Self { source, weight, smoothed: None, failures: 0 }
     }
 
-    /// Takes a sample and returns the smoothed load. `now_seconds` is the time of any steady clock.
+    /// Takes a sample and returns the smoothed load. `now_seconds` is the time of any monotonic
+    /// clock.
     pub(super) fn sample(&mut self, now_seconds: f64) -> Load {
         let share = match &mut self.source {
             LoadReader::Machine(system) => system.as_mut().map(|system| {
@@ -128,13 +130,13 @@ impl CgroupCpu {
         let dir = root.join(path.trim_start_matches('/'));
         dir.ancestors().take_while(|dir| dir.starts_with(&root)).find_map(|dir| {
             let quota = quota(&fs::read_to_string(dir.join("cpu.max")).ok()?)?;
-            Some(Self { dir: dir.to_owned(), quota, last: None })
+            Some(Self { dir: dir.to_owned(), quota, last_sample: None })
         })
     }
 
     fn share(&mut self, now_seconds: f64) -> Option<f64> {
         let used = usage_seconds(&fs::read_to_string(self.dir.join("cpu.stat")).ok()?)?;
-        let (before, then) = self.last.replace((used, now_seconds))?;
+        let (before, then) = self.last_sample.replace((used, now_seconds))?;
         let elapsed = now_seconds - then;
         (elapsed > 0.0).then(|| (used - before) / elapsed / self.quota)
     }

@@ -1,4 +1,4 @@
-//! Table of all nodes for operators. No rule of the election reads it.
+//! Table of all nodes, for operators and for leader URLs. No rule of the election reads it.
 
 use crate::process::{NodeId, Peers};
 use crate::role::Member;
@@ -62,7 +62,7 @@ impl MemberTable {
         self.rows[usize::from(node.0)].reachable = false;
     }
 
-    /// Stores what a frame from `node` reports about its sender and about other nodes.
+    /// Stores the reports in a frame from `node` about itself and about other nodes.
     pub(super) fn record_frame(&mut self, node: NodeId, envelope: &Envelope, now: BootMs) {
         let row = &mut self.rows[usize::from(node.0)];
         row.role = Some(envelope.role);
@@ -74,8 +74,8 @@ impl MemberTable {
         }
     }
 
-    /// Stores what `reporter` reports about another node, if it is newer. Frames contain ages,
-    /// because the nodes' clocks differ.
+    /// Stores a report by `reporter` about another node, if it is newer. A report contains its age
+    /// and not a time, because the nodes' clocks differ.
     fn record_report(&mut self, reporter: NodeId, report: &MemberReport, now: BootMs) {
         let Some(row) = self.rows.get_mut(usize::from(report.node.0)) else { return };
         let heard_at = BootMs(now.0.saturating_sub(report.heard_ms_ago));
@@ -94,7 +94,7 @@ impl MemberTable {
         }
     }
 
-    /// The reports about the other nodes that this node's heartbeats carry.
+    /// Reports about the other nodes, for this node's heartbeats.
     pub(super) fn reports(&self, now: BootMs) -> Vec<MemberReport> {
         (0..)
             .map(NodeId)

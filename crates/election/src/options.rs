@@ -37,7 +37,8 @@ pub struct ClusterOptions {
     pub id: Uuid,
     /// Timings of the election. All nodes have the same.
     pub timings: Timings,
-    /// Shared secret of the cluster. A node with a different key or without one is rejected.
+    /// Shared secret of the cluster. Nodes refuse each other if their keys differ or only one has a
+    /// key.
     pub key: Option<ClusterKey>,
 }
 
@@ -46,7 +47,7 @@ pub struct ClusterOptions {
 pub struct ApiOptions {
     /// Base URL, without a trailing slash.
     pub url: String,
-    /// Port, named in the answer to HTTP requests on the election port.
+    /// Port. The response to an HTTP request on the election port contains it.
     pub port: u16,
 }
 

@@ -17,7 +17,7 @@ pub struct BootId(pub u64);
 pub struct Process {
     /// The node.
     pub node: NodeId,
-    /// The start of that node.
+    /// The process start.
     pub boot: BootId,
 }
 
@@ -100,7 +100,7 @@ impl Peers {
     /// Address of a member.
     ///
     /// # Panics
-    /// If the id is not of this list. Take ids from [`Self::id`] and [`Self::ids`] only.
+    /// If the id is not in this list. Take ids from [`Self::id`] and [`Self::ids`] only.
     #[must_use]
     pub fn addr(&self, id: NodeId) -> NodeAddr {
         self.nodes[usize::from(id.0)]
@@ -140,7 +140,7 @@ pub(super) fn all_ids(count: usize) -> impl Iterator<Item = NodeId> {
 pub struct Ballot {
     /// Highest term that this node took part in. 0 before its first election.
     pub term: Term,
-    /// Candidate that got the vote of this term. The node's own id without a campaign means that
-    /// the node abstains in this term.
+    /// Candidate that got the vote of this term. If it is the node's own id and the node did not
+    /// campaign, the node abstains in this term.
     pub voted_for: Option<NodeId>,
 }

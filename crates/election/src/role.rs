@@ -14,15 +14,15 @@ pub struct Role {
     /// The known leader: this node itself while it serves, `None` during an election.
     pub leader: Option<Leader>,
     /// Since when no leader is known, on this machine's boot clock. `None` while one is known. A
-    /// leader that does not serve knows no leader.
+    /// leader that does not serve counts as a node without a leader.
     pub leaderless_since: Option<BootMs>,
 }
 
 /// Role of a node in its term.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RoleState {
-    /// Won the election of its term. It serves only before `serves_until`. Each answer compares
-    /// that with the clock.
+    /// Won the election of its term. It serves only before `serves_until`: the leader gate compares
+    /// that with the clock for each request.
     Leader {
         /// End of the lease on this machine's boot clock.
         serves_until: BootMs,
@@ -52,17 +52,18 @@ pub struct Leader {
 pub struct Member {
     /// Name of the node.
     pub node: NodeAddr,
-    /// Base URL of its HTTP API. `None` until the node was first heard.
+    /// Base URL of its HTTP API. `None` until it is known.
     pub api_url: Option<String>,
-    /// Role that it last reported. `None` until the node was first heard.
+    /// Last known role. `None` until it is known.
     pub role: Option<MemberRole>,
     /// Whether this node has a link to it. True for this node itself.
     pub reachable: bool,
-    /// Load that it last reported.
+    /// Last known load.
     pub load: Option<Load>,
-    /// Term that it last reported.
+    /// Last known term.
     pub term: Option<Term>,
-    /// When its last report was made, on this machine's boot clock.
+    /// When this information was last received from the node, by this node or by the leader. On
+    /// this machine's boot clock.
     pub last_heard: Option<BootMs>,
 }
 

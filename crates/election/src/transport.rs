@@ -1,5 +1,4 @@
-//! Links between nodes: sockets, the handshake, and the messages of other subsystems on the same
-//! links.
+//! Links between nodes: sockets, handshakes, and payloads of other subsystems on the same links.
 
 pub(crate) mod handshake;
 pub(crate) mod hello;
@@ -30,7 +29,7 @@ use payload::Inbound;
 /// drop them.
 const OUTBOX_FRAMES: usize = 64;
 
-/// Payload queues of the outbound links, and the queue of received payloads.
+/// Queues of payloads to send, one per outbound link, and the queue of received payloads.
 pub(crate) type PayloadChannels = (HashMap<NodeId, mpsc::Receiver<Bytes>>, mpsc::Sender<Inbound>);
 
 /// Starts the listener and one outbound link per other node. Returns the outboxes of the links.
@@ -46,7 +45,7 @@ pub(crate) fn start(
     let mut outboxes = HashMap::new();
     let mut redial_signals = HashMap::new();
     for node in policy.peers.others() {
-        let (outbox_in, outbox) = mpsc::channel(OUTBOX_FRAMES);
+        let (outbox_sender, outbox) = mpsc::channel(OUTBOX_FRAMES);
         let redial_signal = Arc::new(Notify::new());
         let link = OutboundLink {
             node,
@@ -58,7 +57,7 @@ pub(crate) fn start(
             stop: stop.clone(),
         };
         tasks.spawn(abort_on_panic(link.run()));
-        outboxes.insert(node, outbox_in);
+        outboxes.insert(node, outbox_sender);
         redial_signals.insert(node, redial_signal);
     }
     let listener_task = LinkListener {

@@ -1,4 +1,5 @@
-//! Wire format between nodes: frames, messages, and the proof of the cluster key. Pure.
+//! Wire format between nodes: frames, Hello, messages, refusals, and the proof of the cluster key.
+//! Pure.
 
 pub(crate) mod frame;
 pub(crate) mod hello;

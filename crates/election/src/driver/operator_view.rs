@@ -12,7 +12,8 @@ use crate::role::Role;
 use crate::wire::message::Message;
 use rollcall_core::{BootMs, Term};
 
-/// Interval in milliseconds between two log lines about a missing leader.
+/// Interval in milliseconds between two log lines about a missing leader, and delay before the
+/// first.
 const EXPLANATION_INTERVAL_MS: u64 = 10_000;
 
 /// Table of nodes and state of the operator log.
@@ -21,7 +22,7 @@ pub(super) struct OperatorView {
     pub(super) members: MemberTable,
     pub(super) event_log: EventLog,
     leaderless_since: Option<BootMs>,
-    /// When the log last said why there is no leader.
+    /// Time of the latest log line that explains why there is no leader. Initially the start.
     explained_at: BootMs,
 }
 
@@ -35,17 +36,18 @@ impl OperatorView {
         }
     }
 
-    /// Updates and returns the time since which no leader serves. `is_led` tells whether one serves
-    /// now.
+    /// Updates and returns the time since when no leader serves. `is_led` is true if a leader
+    /// serves now.
     pub(super) fn update_leaderless_since(&mut self, is_led: bool, now: BootMs) -> Option<BootMs> {
         self.leaderless_since = (!is_led).then(|| self.leaderless_since.unwrap_or(now));
         self.leaderless_since
     }
 
-    /// Whether the log must now say why there is no leader. If so, the interval starts again.
+    /// Whether a log line must now explain why there is no leader. If so, the interval starts
+    /// again.
     pub(super) fn take_explanation_due(&mut self, now: BootMs) -> bool {
-        let long_without = self.leaderless_since.is_some_and(|since| now.since(since) >= EXPLANATION_INTERVAL_MS);
-        let is_due = long_without && now.since(self.explained_at) >= EXPLANATION_INTERVAL_MS;
+        let is_leaderless_long = self.leaderless_since.is_some_and(|since| now.since(since) >= EXPLANATION_INTERVAL_MS);
+        let is_due = is_leaderless_long && now.since(self.explained_at) >= EXPLANATION_INTERVAL_MS;
         if is_due {
             self.explained_at = now;
         }
@@ -67,8 +69,8 @@ impl OperatorView {
 
     /// Stores the API URL of the leader, if the message names a leader and has a URL.
     pub(super) fn learn_leader_url(&mut self, message: &Message, url: Option<&str>) {
-        if let (Message::PreVoteResp(answer), Some(url)) = (message, url)
-            && let Some((leader, _)) = answer.leader
+        if let (Message::PreVoteResp(response), Some(url)) = (message, url)
+            && let Some((leader, _)) = response.leader
         {
             self.members.learn_api_url(leader, url);
         }

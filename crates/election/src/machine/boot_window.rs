@@ -1,5 +1,5 @@
-//! Rule 4, boot window: a node that has just started does not vote or campaign for a while. Its
-//! earlier process may have made a promise.
+//! Rule 4, boot window: after a start a node neither votes nor campaigns for V, because its earlier
+//! process may have made a promise.
 
 use super::event::LogEvent;
 use super::event_context::EventContext;
@@ -7,7 +7,8 @@ use super::node::Node;
 use super::state::State;
 use crate::process::NodeId;
 
-/// The window ends early when *every* other member has told this process that it does not lead.
+/// Another node reports to this process that it does not lead. The window ends early when *every*
+/// other node has reported that.
 pub(super) fn record_not_leading(node: &mut Node, ctx: &mut EventContext, from: NodeId) {
     let Some(window) = &mut node.following.window else { return };
     window.not_leading.insert(from);

@@ -42,7 +42,8 @@ pub(super) fn handle_vote_request(node: &mut Node, ctx: &mut EventContext, from:
     save_then_send(node, ctx, PendingReplies::Grant { to: from, asked_at });
 }
 
-/// Counts a vote. Responses to an earlier request or after the timeout do not count.
+/// Counts a vote. A response does not count if it belongs to an earlier request or comes after the
+/// timeout.
 pub(super) fn handle_vote_response(
     node: &mut Node,
     ctx: &mut EventContext,
@@ -70,7 +71,8 @@ pub(super) fn handle_vote_response(
     }
 }
 
-/// Rule 1: saves the ballot and sends `pending` when it is on disk. That may be at once.
+/// Rule 1: saves the ballot and sends `pending` when it is on disk. If it is on disk already, sends
+/// at once.
 pub(super) fn save_then_send(node: &mut Node, ctx: &mut EventContext, pending: PendingReplies) {
     node.ballot.save(Some(pending), ctx);
     if node.ballot.is_saved() {
@@ -94,12 +96,12 @@ pub(super) fn flush(node: &mut Node, ctx: &mut EventContext) {
     }
 }
 
-/// The request for a vote in the present term.
+/// The vote request for the current term.
 pub(super) fn vote_request(node: &Node, asked_at: BootMs, released_term: Option<Term>) -> Message {
     Message::Vote { term: node.ballot.term(), asked_at, released_term, dead_leader: node.dead.leader }
 }
 
-/// Sends the vote requests. The ballot is on disk now.
+/// Sends the vote requests. The caller has made sure that the ballot is on disk.
 fn request_votes(node: &mut Node, ctx: &mut EventContext) {
     let State::Candidate { asked_at, released_term, .. } = &mut node.state else { return };
     *asked_at = ctx.now;
@@ -113,7 +115,8 @@ fn request_votes(node: &mut Node, ctx: &mut EventContext) {
     }
 }
 
-/// The ballot could not be written, so there is no vote and no campaign.
+/// Handles a failed write of the ballot. This node then neither votes nor campaigns; a leader keeps
+/// its leadership.
 pub(super) fn handle_save_failed(node: &mut Node, ctx: &mut EventContext, ballot: Ballot) {
     if !node.ballot.mark_write_failed(ballot) {
         return;

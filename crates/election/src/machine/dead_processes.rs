@@ -1,15 +1,15 @@
-//! Rule 5, proof of death: the processes that are known to have died.
+//! Rule 5, proof of death: the processes that count as dead.
 
 use crate::process::{BootId, Process};
 use rollcall_core::MAX_NODES;
 
-/// The latest dead process of each node. The end of its link has proved the death.
+/// The latest dead process of each node. This node or another one saw the orderly end of its link.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct DeadProcesses {
     /// Boot id of the latest dead process, per node.
     pub(super) boots: [Option<BootId>; MAX_NODES],
-    /// The leader whose death caused the present pre-vote round. `None` again when this node hears
-    /// another leader.
+    /// This node's last leader, if it is dead. Pre-vote and vote requests name it. `None` again
+    /// when this node has a leader.
     pub(super) leader: Option<Process>,
     /// Whether the end of a stream still counts as proof of death.
     pub(super) trusts_end_of_stream: bool,
@@ -28,12 +28,12 @@ impl DeadProcesses {
         self.boots[usize::from(process.node.0)] = Some(process.boot);
     }
 
-    /// The process is alive after all.
+    /// The process has connected, so it is alive.
     pub(super) fn remove(&mut self, process: Process) {
         self.boots[usize::from(process.node.0)] = None;
     }
 
-    /// A death was disproved. No end of a stream counts until this node restarts.
+    /// A death was disproved: no end of a stream counts as proof until this node restarts.
     pub(super) fn distrust(&mut self) {
         self.trusts_end_of_stream = false;
         self.leader = None;

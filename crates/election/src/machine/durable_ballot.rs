@@ -18,12 +18,12 @@ pub(super) struct DurableBallot {
     pub(super) saving: Option<Ballot>,
     /// Messages that wait until `current` is on disk.
     pub(super) pending: Option<PendingReplies>,
-    /// The highest term seen in any message. It is kept apart from the ballot, so that seeing a
-    /// term costs no disk write.
+    /// The highest term seen in any message. It is not part of the ballot, so that a message with a
+    /// higher term causes no disk write.
     pub(super) highest_seen_term: Term,
 }
 
-/// Messages that are sent when the present ballot is on disk (rule 1).
+/// Messages that are sent when `current` is on disk (rule 1).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) enum PendingReplies {
     /// The vote requests of a campaign.
@@ -58,8 +58,8 @@ impl DurableBallot {
         self.highest_seen_term = self.highest_seen_term.max(term);
     }
 
-    /// Saves the present ballot if it is not on disk yet. `pending` replaces the earlier pending
-    /// messages. If the ballot is on disk already, the caller sends `pending`.
+    /// Saves `current` if it is not on disk yet. `pending` replaces the earlier pending messages.
+    /// If the ballot is on disk already, the caller sends `pending`.
     pub(super) fn save(&mut self, pending: Option<PendingReplies>, ctx: &mut EventContext) {
         self.pending = pending;
         if !self.is_saved() && self.saving != Some(self.current) {
@@ -74,7 +74,7 @@ impl DurableBallot {
         self.saving = self.saving.filter(|saving| *saving != ballot);
     }
 
-    /// A write failed. Returns whether it was the write of the present ballot.
+    /// A write failed. Returns whether it was the write of `current`.
     pub(super) fn mark_write_failed(&mut self, ballot: Ballot) -> bool {
         self.saving = self.saving.filter(|saving| *saving != ballot);
         if ballot != self.current {

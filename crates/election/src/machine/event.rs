@@ -18,8 +18,8 @@ pub enum Event {
         /// The message.
         message: Message,
     },
-    /// The time of [`next_timer_at`](super::Machine::next_timer_at) has come. Small differences do
-    /// no harm.
+    /// The time of [`next_timer_at`](super::Machine::next_timer_at) has come. The event may be a
+    /// little early or late.
     TimerFired,
     /// This ballot is on disk.
     BallotSaved(Ballot),
@@ -27,15 +27,16 @@ pub enum Event {
     BallotSaveFailed(Ballot),
     /// A process completed the handshake on a new link.
     ProcessConnected(Process),
-    /// The link that this process had dialled ended in order, without a Bye. This node did not end
-    /// it, and both ends had named the same two addresses (rule 5).
+    /// The link that the given process dialled to this node ended in order and without a Bye. This
+    /// node did not end it. Both ends reported the same two socket addresses, so no device between
+    /// them ended it (rule 5).
     EndOfStream(Process),
     /// All requests that were in progress at [`Action::Drain`] have been answered.
     Drained,
     /// The CPU load was measured.
     LoadSampled(Load),
-    /// The process is asked to stop: hand the lease over or give it up, never campaign again, still
-    /// vote.
+    /// The process is stopping. The machine hands the leadership over or gives it up, and never
+    /// campaigns again. It still votes.
     StopRequested,
 }
 
@@ -53,7 +54,7 @@ pub enum Action {
     /// Ballots are written in the order of the actions.
     SaveBallot(Ballot),
     /// Hold new requests, and report [`Event::Drained`] when the requests in progress are answered.
-    /// The machine waits for that only a short time.
+    /// The handover continues after a short time even without that event.
     Drain,
     /// Write an event to the operator log.
     Log(LogEvent),
@@ -96,12 +97,13 @@ pub enum LogEvent {
         /// The leader.
         leader: NodeId,
     },
-    /// A process that counted as dead is alive. Ends of streams no longer count as proof of death.
+    /// A process that counted as dead is alive. From now on this node takes no end of stream as
+    /// proof of death.
     DeathDisproved {
         /// The node of that process: this node, or another node that connected again.
         node: NodeId,
     },
-    /// This node began to hand its leadership over.
+    /// This node began a planned handover of its leadership.
     HandoverStarted {
         /// The successor.
         to: NodeId,
@@ -127,19 +129,19 @@ pub enum LogEvent {
     },
     /// The lost ballot was recovered from the reports of the other nodes.
     BallotRecovered {
-        /// This node abstains up to this term. 0 in a new cluster.
+        /// This node abstains in all terms up to and including this one. 0 in a new cluster.
         abstains_through: Term,
     },
-    /// The ballot could not be written, so there is no vote and no campaign.
+    /// The ballot could not be written, so this node neither votes nor campaigns.
     BallotSaveFailed,
 }
 
 /// Reason why a leader stepped down.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum StepDownReason {
-    /// A majority was silent for too long.
+    /// For V, no majority acknowledged a heartbeat.
     LostMajority,
-    /// A message contained this later term.
+    /// A message contained this higher term.
     HigherTerm(Term),
     /// The process is stopping.
     Stopping,

@@ -6,8 +6,8 @@ use crate::process::{Ballot, NodeId, all_ids};
 use crate::wire::message::Message;
 use rollcall_core::BootMs;
 
-/// Input and output of the rules, besides the node's state. The caller performs the actions in the
-/// order in which they were added.
+/// Input and output of the rules besides the node's state. The driver performs the actions in the
+/// order in which the rules added them.
 #[derive(Debug)]
 pub(super) struct EventContext {
     pub(super) now: BootMs,

@@ -71,8 +71,8 @@ impl Node {
     /// Rules 3 and 4: whether this node must refuse every vote now.
     ///
     /// A leader refuses while it leads, not only while it serves. Between its election and the
-    /// first acknowledgements the other nodes have promised not to vote. A vote of the leader would
-    /// leave the cluster without a leader for the length of a promise.
+    /// first acknowledgements, its followers have already promised not to vote. If the leader then
+    /// voted for another node, the cluster could be without a leader for the length of a promise.
     pub(super) fn refuses_votes(&self) -> bool {
         let is_bound = self.following.window.is_some() || self.following.promise.is_some();
         self.leads() || !self.recovery.is_sound() || is_bound
@@ -83,8 +83,8 @@ impl Node {
         self.following.window.is_none() && !self.process.stopping
     }
 
-    /// Whether this node waits for an answer of `node` that would count: for its boot window or for
-    /// its lost ballot. Without this check two nodes would ask each other without end.
+    /// Whether a response of `node` could still end the boot window or recover the lost ballot of
+    /// this node. Without this check two nodes would send each other requests without end.
     pub(super) fn needs_answer_from(&self, node: NodeId) -> bool {
         self.following.window.is_some_and(|window| !window.not_leading.contains(node))
             || self.recovery.needs_report_from(node)

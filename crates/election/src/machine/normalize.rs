@@ -1,7 +1,7 @@
 //! State without absolute time, for the model check.
 //!
-//! Without this, the checker would distinguish clusters that differ only in the reading of their
-//! clocks or in expired facts. Test support only.
+//! Two states become equal if they differ only in the readings of their clocks or in expired
+//! values. Without this step the model check would explore both. Test support only.
 //!
 //! Every struct is destructured without `..`. A new field does not compile until it is handled
 //! here.
@@ -15,11 +15,11 @@ use super::state::{BootWindow, Following, Handover, LeaderHint, Leadership, Prom
 use crate::process::{NodeId, NodeSet};
 use rollcall_core::{BootMs, MAX_NODES, Term};
 
-/// Number of the present round while responses cannot recover a lost ballot. Past rounds get one
-/// less.
+/// Number that replaces the number of the present round while responses cannot recover a lost
+/// ballot. Each past round gets the number below it.
 const ORDINARY_ROUND: u32 = 1;
-/// Number of the present round once responses can recover a lost ballot. Past rounds that can do so
-/// too get one less.
+/// Number that replaces the number of the present round once responses can recover a lost ballot.
+/// Each past round whose responses can do so gets the number below it.
 const RECOVERY_ROUND: u32 = 3;
 
 /// Implements [`Machine::normalized`](super::Machine::normalized) on the state.
@@ -68,7 +68,7 @@ fn normalize_schedule(schedule: &mut Schedule, rules: &Rules, clocks: &Clocks<'_
     }
     clocks.due(deadline);
     if rules.timings.election_retry_ms == 0 {
-        // There is no pause to double.
+        // The pause is 0, so the number of doublings makes no difference.
         *lost_rounds = 0;
     }
 }
@@ -79,9 +79,9 @@ fn normalize_rounds(recovery: &mut BallotRecovery, schedule: &mut Schedule, cloc
     if *status == BallotStatus::Sound {
         *reports_count_from = clocks.now;
     }
-    let settling = *missing_at_start && first_counted_round.is_some();
-    schedule.round = if settling { RECOVERY_ROUND } else { ORDINARY_ROUND };
-    *first_counted_round = settling.then_some(RECOVERY_ROUND - 1);
+    let is_recovering = *missing_at_start && first_counted_round.is_some();
+    schedule.round = if is_recovering { RECOVERY_ROUND } else { ORDINARY_ROUND };
+    *first_counted_round = is_recovering.then_some(RECOVERY_ROUND - 1);
 }
 
 fn normalize_state(state: &mut State, rules: &Rules, clocks: &Clocks<'_>) {
@@ -92,7 +92,7 @@ fn normalize_state(state: &mut State, rules: &Rules, clocks: &Clocks<'_>) {
         State::Candidate { released_term: _, asked_at, answered, votes } => {
             clocks.asked(me, asked_at);
             if *asked_at == clocks.oldest_asked {
-                // No vote counts any more.
+                // The timeout for votes is over, so no vote counts any more.
                 *answered = NodeSet::of(me);
                 *votes = *answered;
             }
@@ -129,14 +129,15 @@ fn normalize_state(state: &mut State, rules: &Rules, clocks: &Clocks<'_>) {
     }
 }
 
-/// Shifts times back.
+/// Shifts times back by `passed`, and makes all times equal that are too old or due.
 struct Clocks<'a> {
     me: NodeId,
     now: BootMs,
-    /// No rule looks at a heartbeat or an election before this moment.
+    /// Older heartbeats and elections are equal for every rule.
     oldest: BootMs,
     /// Responses to pre-vote and vote requests before this moment do not count.
     oldest_asked: BootMs,
+    /// Milliseconds to shift back, per node whose clock the time belongs to.
     passed: &'a [u64; MAX_NODES],
 }
 
@@ -152,22 +153,26 @@ impl<'a> Clocks<'a> {
         }
     }
 
-    fn moved(&self, clock: NodeId, time: BootMs) -> BootMs {
+    /// `time` on the clock of the node `clock`, shifted back.
+    fn shifted(&self, clock: NodeId, time: BootMs) -> BootMs {
         match time {
             BootMs::NEVER => BootMs::NEVER,
             BootMs(ms) => BootMs(ms.saturating_sub(self.passed[usize::from(clock.0)])),
         }
     }
 
+    /// Normalizes the time of a past heartbeat or election.
     fn past(&self, clock: NodeId, time: &mut BootMs) {
-        *time = self.moved(clock, *time).max(self.oldest);
+        *time = self.shifted(clock, *time).max(self.oldest);
     }
 
+    /// Normalizes the send time of a pre-vote or vote request.
     fn asked(&self, clock: NodeId, time: &mut BootMs) {
-        *time = self.moved(clock, *time).max(self.oldest_asked);
+        *time = self.shifted(clock, *time).max(self.oldest_asked);
     }
 
+    /// Normalizes a deadline on this node's clock. Every deadline that is over becomes `now`.
     fn due(&self, time: &mut BootMs) {
-        *time = self.moved(self.me, *time).max(self.now);
+        *time = self.shifted(self.me, *time).max(self.now);
     }
 }

@@ -20,8 +20,8 @@ pub struct Rules {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Entropy(pub u16);
 
-/// Largest number of doublings of the pause after lost rounds. It keeps the pause short, so that a
-/// returning cluster elects a leader quickly.
+/// Largest number of doublings of the pause after lost rounds. The limit keeps the pause short, so
+/// that a cluster that regains its majority elects a leader quickly.
 const MAX_DOUBLINGS: u32 = 4;
 
 impl Rules {
@@ -31,8 +31,8 @@ impl Rules {
         self.nodes / 2 + 1
     }
 
-    /// L, the length of the lease: 5/6 of V. Two leases cannot overlap while the clocks differ in
-    /// speed by less than almost a fifth.
+    /// L, the length of the lease: 5/6 of V. Two leases cannot overlap while the clock rates differ
+    /// by less than a fifth (V/L).
     #[must_use]
     pub fn lease_ms(&self) -> u64 {
         self.timings.election_timeout_min_ms * 5 / 6
@@ -49,41 +49,41 @@ impl Rules {
         self.timings.net_timeout_ms * 5 / 4
     }
 
-    /// Rule 6: how long a follower waits for a silent leader. Load counts more than chance, so that
-    /// a less loaded node asks first.
+    /// Rule 6: how long a follower waits for a silent leader. The load has more weight (7) than the
+    /// random number (3), so that a less loaded node asks first.
     pub(super) fn election_timeout_ms(&self, load: Load, entropy: Entropy) -> u64 {
         let span = self.timings.election_timeout_max_ms.saturating_sub(self.timings.election_timeout_min_ms);
         let share = 7 * u64::from(load.permille()) + 3 * u64::from(entropy.0);
         self.timings.election_timeout_min_ms + span * share / 10_000
     }
 
-    /// Pause before a campaign when it is known that no node leads. It is long enough for a less
-    /// loaded node to come first.
+    /// Pause before a campaign when it is known that no node leads. It grows with the load, so that
+    /// a less loaded node campaigns first.
     pub(super) fn leaderless_pause_ms(&self, load: Load, entropy: Entropy) -> u64 {
         let share = 4 * u64::from(load.permille()) + 2 * u64::from(entropy.0);
         self.timings.election_retry_ms * share / 10_000
     }
 
-    /// Rule 8: the pause after the `lost_rounds`-th lost round in a row, with a jitter of one half
-    /// in both directions.
+    /// Rule 8: pause after `lost_rounds` lost rounds in a row. It doubles with each lost round. A
+    /// random factor from 0.5 to 1.5 is applied to it.
     pub(super) fn backoff_ms(&self, lost_rounds: u8, entropy: Entropy) -> u64 {
         let pause = self.timings.election_retry_ms << u32::from(lost_rounds).min(MAX_DOUBLINGS);
         (pause / 2 + pause * u64::from(entropy.0) / 1000).max(1)
     }
 
-    /// How long to wait for votes, or for a candidate that got this node's vote. It allows for a
-    /// few disk writes more than the pause after a lost round.
+    /// How long to wait for votes, or for a candidate that got this node's vote: the pause after a
+    /// lost round, plus time for a few disk writes.
     pub(super) fn vote_timeout_ms(&self, lost_rounds: u8, entropy: Entropy) -> u64 {
         3 * self.timings.election_retry_ms + self.backoff_ms(lost_rounds, entropy)
     }
 
-    /// Longest time that any rule looks back, in milliseconds. The age of an older heartbeat or
-    /// election makes no difference. For the model check.
+    /// Longest time that any rule looks back, in milliseconds. No rule distinguishes two heartbeats
+    /// or elections that are older. For the model check.
     #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn max_lookback_ms(&self) -> u64 {
         let heartbeats = self.timings.heartbeat_interval_ms.saturating_mul(2);
-        // With handovers switched off, no rule looks back for one.
+        // `u64::MAX` switches handovers off. Then no rule looks back for terms.
         let terms = self.timings.leader_term_ms.checked_mul(2).unwrap_or(0);
         self.timings.election_timeout_min_ms.max(heartbeats).max(terms) + 1
     }

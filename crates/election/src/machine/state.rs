@@ -1,4 +1,4 @@
-//! State of each role, and the promises and pauses that outlast a role.
+//! State of each role, and the promises and timers that are kept when the role changes.
 
 use crate::process::{NodeId, NodeSet, Process};
 use rollcall_core::{BootMs, Load, MAX_NODES, Term};
@@ -16,15 +16,15 @@ pub(super) enum State {
         term: Term,
         /// The nodes that granted the pre-vote, this node included.
         grants: NodeSet,
-        /// The least loaded of these nodes that could campaign itself (rule 6).
+        /// The least loaded node in `grants` that is ready to campaign (rule 6).
         lightest: Option<(Load, NodeId)>,
     },
-    /// Has raised its term and voted for itself. `released_term` is the term of the leader that
-    /// asked it to take over.
+    /// Has raised its term and voted for itself.
     Candidate {
-        /// Sent with the vote requests (rule 7).
+        /// Term of the leader that asked this node to take over (rule 7). The vote requests contain
+        /// it.
         released_term: Option<Term>,
-        /// When the vote requests were sent. Later responses echo it.
+        /// When the vote requests were sent. The responses echo it.
         asked_at: BootMs,
         /// The nodes that have answered, this node included.
         answered: NodeSet,
@@ -49,7 +49,7 @@ pub(super) struct Leadership {
     pub(super) successor_loads: [Option<Load>; MAX_NODES],
     /// When the next handover check is due.
     pub(super) next_handover_check_at: BootMs,
-    /// Since when another node has been much less loaded, without interruption.
+    /// Start of the present period in which another node is much less loaded.
     pub(super) overloaded_since: Option<BootMs>,
     /// The handover in progress.
     pub(super) handover: Option<Handover>,
@@ -73,11 +73,12 @@ pub(super) struct Following {
     pub(super) promise: Option<Promise>,
     /// The boot window, while it lasts (rule 4).
     pub(super) window: Option<BootWindow>,
-    /// The leader that another node named. No rule uses it.
+    /// The leader that another node named. It is only reported to clients and operators.
     pub(super) hint: Option<LeaderHint>,
 }
 
-/// Promise of an acknowledged heartbeat: no vote for another leader before `until` (rule 3).
+/// Promise of rule 3, made by the acknowledgement of a heartbeat: no vote and no campaign before
+/// `until`.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Promise {
     pub(super) to: Process,
@@ -85,12 +86,12 @@ pub(super) struct Promise {
     pub(super) until: BootMs,
 }
 
-/// Time after a start in which this node does not vote or campaign. An earlier process may have
-/// made a promise (rule 4).
+/// Time after a start in which this node neither votes nor campaigns, because its earlier process
+/// may have made a promise (rule 4).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct BootWindow {
     pub(super) until: BootMs,
-    /// The nodes that have told this process that they do not lead.
+    /// The nodes that reported to this process that they do not lead.
     pub(super) not_leading: NodeSet,
 }
 
@@ -102,7 +103,8 @@ pub(super) struct LeaderHint {
     pub(super) until: BootMs,
 }
 
-/// Next action of a node that does not lead, and its attempts.
+/// Timer of the next pre-vote round, and counters of the attempts. Used while the node does not
+/// lead.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Schedule {
     /// When the next pre-vote round starts, unless a leader is heard before.
@@ -120,6 +122,6 @@ pub(super) struct Schedule {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct ReleasedTerm {
     pub(super) term: Term,
-    /// When all nodes are told that the term is free, if no successor leads by then.
+    /// When this node sends Resign to all nodes, unless a successor leads before.
     pub(super) resign_at: BootMs,
 }

@@ -1,9 +1,10 @@
 //! Handshake at the start of every link, for both ends. It contains no rules of the election.
 //!
-//! Without a cluster key: Hello, then Hello or Refused as the answer. With a key: Hello, Hello, the
-//! dialler's proof, the acceptor's proof (or a refusal with a proof). The dialler proves first, so
-//! that a stranger who reaches the port gets nothing to test keys on. Before its proof is verified,
-//! this node reads only one Hello and one proof from the dialler.
+//! Without a cluster key, the dialler sends Hello, and the acceptor answers with Hello or Refused.
+//! With a key, both send Hello first. Then the dialler sends its proof, and the acceptor answers
+//! with its own proof or with a refusal that contains one. The dialler proves first, so that a
+//! program without the key gets no proof that it could use to guess the key. Before its proof is
+//! verified, this node reads only one Hello and one proof from the dialler.
 
 use std::io;
 
@@ -20,10 +21,10 @@ use crate::wire::key_proof::{KeyClaim, Nonce, Transcript};
 use crate::wire::refusal::RefusalKind;
 use rollcall_core::NodeAddr;
 
-/// Reason why dialling gave no link.
+/// Reason why a dialled connection did not become a link.
 #[derive(Debug)]
 pub(crate) enum DialError {
-    /// No node answers there. This needs no warning.
+    /// The connection failed or timed out. A stopped node is normal, so this needs no warning.
     Unreachable(String),
     /// One of the two nodes refuses the other.
     Refused(RefusalKind, String),
@@ -94,15 +95,16 @@ pub(crate) async fn dial(policy: &HelloPolicy, to: NodeAddr, purpose: Purpose) -
     Ok((link, peer_hello))
 }
 
-/// A refusal by the other node. Only an authentic one may end this process: any program could
-/// answer at that address.
+/// The error for a refusal by the other node. Only an authentic address conflict may end this
+/// process, because any program could answer at that address. Without a cluster key every refusal
+/// counts as authentic.
 fn refused(kind: RefusalKind, reason: String, is_authentic: bool) -> DialError {
     let kind = if kind == RefusalKind::AddressConflict && !is_authentic { RefusalKind::ConfigMismatch } else { kind };
     DialError::Refused(kind, reason)
 }
 
-/// Performs the handshake up to the decision about the dialler. An error means that the dialler is
-/// not a node.
+/// Performs the handshake up to the admission decision. An error means that the connection failed
+/// or that the dialler is not a node.
 pub(crate) async fn accept_hello(policy: &HelloPolicy, link: &mut Link) -> io::Result<IncomingHandshake> {
     let (peer_hello, received) = match link.read_handshake().await? {
         (Frame::Hello(peer_hello), received) => (*peer_hello, received),
@@ -146,8 +148,8 @@ impl IncomingHandshake {
     /// Sends a refusal, worded for the refused node, and ends the link.
     pub(crate) async fn refuse(&self, policy: &HelloPolicy, mut link: Link, kind: RefusalKind, reason: &str) {
         let reason = format!("{} refuses this node: {reason}", policy.me());
-        let vouch = self.transcript.as_ref().zip(policy.key.as_ref());
-        let proof = vouch.map(|(transcript, key)| transcript.prove(KeyClaim::Refusal(kind, &reason), key));
+        let proof_inputs = self.transcript.as_ref().zip(policy.key.as_ref());
+        let proof = proof_inputs.map(|(transcript, key)| transcript.prove(KeyClaim::Refusal(kind, &reason), key));
         if link.write(Frame::Refused { reason, kind, proof }.encode()).await.is_ok() {
             // Close in order, so that the reason arrives. No promise depends on this link.
             link.close_with_bye().await;
@@ -165,7 +167,8 @@ pub(crate) async fn check_identity(policy: &HelloPolicy, newcomer: Process) -> R
         IdentityCheck::Accepted => return Ok(()),
         IdentityCheck::InProgress => {
             let reason = format!(
-                "another process was {addr} before; this node checks which process answers at that address; try again"
+                "another process had the address {addr} before; this node checks which process answers at that address; \
+                 try again"
             );
             return Err((RefusalKind::TryAgain, reason));
         }

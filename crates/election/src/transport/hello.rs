@@ -14,7 +14,8 @@ use crate::wire::hello::{Hello, Purpose};
 use crate::wire::key_proof::Nonce;
 use rollcall_core::{ClusterKey, NodeAddr, Timings};
 
-/// Constant facts about this node, and what it knows about connecting processes.
+/// This node's identity and settings, the owners of node addresses, and the log throttle of
+/// refusals.
 #[derive(Debug)]
 pub(crate) struct HelloPolicy {
     /// The members of the cluster and this node.
@@ -29,7 +30,7 @@ pub(crate) struct HelloPolicy {
     pub(crate) timings: Timings,
     /// Shared secret of the cluster, if it has one.
     pub(crate) key: Option<ClusterKey>,
-    /// Which process owns each node's address.
+    /// The owner process of each node's address.
     pub(crate) identities: Mutex<Identities>,
     /// Rate limit for log lines about refusals.
     pub(crate) log_throttle: Mutex<LogThrottle>,
@@ -46,7 +47,7 @@ impl HelloPolicy {
         Duration::from_millis(self.timings.net_timeout_ms)
     }
 
-    /// The process behind each name. Hold the lock only for one call.
+    /// The owner process of each node's address. Hold the lock only for one call.
     pub(crate) fn identities(&self) -> MutexGuard<'_, Identities> {
         self.identities.lock().expect("never held across a panic")
     }

@@ -1,4 +1,4 @@
-//! Which process owns each node's address. Pure: the caller dials.
+//! Owner process of each node's address. Pure: the caller dials.
 //!
 //! Two living processes may claim one address: after a machine was cloned, or in a second network
 //! with the same addresses. The process that answers at the configured address owns it. After a
@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::process::{BootId, NodeId, Process};
 
-/// One process per node.
+/// Table of the owner processes, one per node.
 #[derive(Debug, Default)]
 pub(crate) struct Identities {
     /// The process that owns each node's address.
@@ -21,10 +21,10 @@ pub(crate) struct Identities {
 /// Next step for a process that claims a node's address.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum IdentityCheck {
-    /// It owns the address, or no other process does.
+    /// The process owns the address now. No other process owned it.
     Accepted,
-    /// Another process had the address. The caller dials the configured address and passes the
-    /// answer to [`Identities::resolve`].
+    /// Another process owns the address so far. The caller dials the configured address and passes
+    /// the answer to [`Identities::resolve`].
     DialFirst,
     /// Another check of this node is running.
     InProgress,
@@ -50,7 +50,7 @@ impl Identities {
     }
 
     /// Stores the process that answered at the configured address. Returns whether the newcomer now
-    /// owns the address. It does not if any other process answered.
+    /// owns the address. It does if it answered itself or if no process answered.
     pub(crate) fn resolve(&mut self, newcomer: Process, answered: Option<BootId>) -> bool {
         self.checking.remove(&newcomer.node);
         let holder = answered.unwrap_or(newcomer.boot);

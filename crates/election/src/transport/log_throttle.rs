@@ -1,8 +1,9 @@
 //! Rate limit for log lines about refused links. Pure.
 //!
-//! A misconfigured node tries again every second, in both directions, until an operator corrects
-//! it. Any program that reaches the port can cause refusals too. So there is at most one line a
-//! minute for each member and kind of refusal, and one for all non-members together.
+//! A misconfigured node and the other nodes dial each other every second until an operator corrects
+//! the configuration. Any program that reaches the port can cause refusals too. Therefore at most
+//! one line a minute is logged for each member and kind of refusal. All non-members count as one
+//! member.
 
 use std::collections::HashMap;
 
@@ -13,10 +14,11 @@ use rollcall_core::BootMs;
 /// Shortest interval between two log lines for the same key, in milliseconds.
 const REPEAT_AFTER_MS: u64 = 60_000;
 
-/// Longest piece of another program's text that a log line repeats, in characters.
+/// Longest quotation of another program's text in a log line, in characters.
 pub(crate) const MAX_QUOTED_CHARS: usize = 600;
 
-/// Time of the latest line per member and kind. Bounded, because members and kinds are few.
+/// Time of the latest log line per member and kind of refusal. The map is bounded by the number of
+/// members and kinds.
 #[derive(Debug, Default)]
 pub(crate) struct LogThrottle {
     latest: HashMap<(Option<NodeId>, RefusalKind), BootMs>,
@@ -25,7 +27,7 @@ pub(crate) struct LogThrottle {
 impl LogThrottle {
     /// Whether to log a refusal by or of `member`. `None` stands for all non-members.
     pub(crate) fn should_log(&mut self, member: Option<NodeId>, kind: RefusalKind, now: BootMs) -> bool {
-        // The node tries again soon, so this is no problem yet.
+        // The refused node tries again soon, so this is not a problem.
         if kind == RefusalKind::TryAgain {
             return false;
         }
@@ -36,7 +38,8 @@ impl LogThrottle {
         due
     }
 
-    /// A link to this member is up, so its next refusal is logged at once.
+    /// Forgets the lines about this member, because a link to it is up. Its next refusal is logged
+    /// at once.
     pub(crate) fn reset(&mut self, member: NodeId) {
         self.latest.retain(|(refused, _), _| *refused != Some(member));
     }

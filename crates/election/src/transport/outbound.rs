@@ -27,7 +27,7 @@ const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
 /// Longest pause between two attempts to dial.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Keeps the outbound link to `node` until `stop`.
+/// Task that keeps a link to `node` until `stop`.
 pub(crate) struct OutboundLink {
     /// The node to dial.
     pub(crate) node: NodeId,
@@ -35,9 +35,10 @@ pub(crate) struct OutboundLink {
     pub(crate) policy: Arc<HelloPolicy>,
     /// Encoded frames of the election.
     pub(crate) outbox: mpsc::Receiver<Bytes>,
-    /// Payloads are sent when the outbox is empty. So they delay a heartbeat by at most one frame.
+    /// Payloads of other subsystems. One is sent only when the outbox is empty, so that payloads
+    /// delay a heartbeat by at most one frame.
     pub(crate) payloads: mpsc::Receiver<Bytes>,
-    /// The other node has just connected, so it is reachable: dial at once.
+    /// Notified when the other node connects. It is reachable then, so this node dials at once.
     pub(crate) redial_signal: Arc<Notify>,
     /// Events for the driver.
     pub(crate) events: mpsc::Sender<LinkEvent>,
@@ -56,13 +57,13 @@ impl OutboundLink {
                     pause = MIN_RETRY_DELAY;
                     self.policy.identities().confirm(Process { node: self.node, boot: hello.boot });
                     self.policy.log_throttle().reset(self.node);
-                    self.keep(link, hello).await;
+                    self.run_link(link, hello).await;
                 }
                 Some(Err(DialError::Unreachable(reason))) => {
                     debug!(node = %self.addr(), reason, "cannot link to the node");
                 }
                 Some(Err(DialError::Refused(kind, reason))) => {
-                    self.refused(kind, &sanitize_line(&reason, MAX_QUOTED_CHARS)).await;
+                    self.report_refusal(kind, &sanitize_line(&reason, MAX_QUOTED_CHARS)).await;
                 }
             }
             tokio::select! {
@@ -77,7 +78,7 @@ impl OutboundLink {
         self.policy.peers.addr(self.node)
     }
 
-    async fn refused(&self, kind: RefusalKind, reason: &str) {
+    async fn report_refusal(&self, kind: RefusalKind, reason: &str) {
         if self.policy.log_throttle().should_log(Some(self.node), kind, boot_now()) {
             warn!(node = %self.addr(), reason, "cannot link to the node");
         } else {
@@ -89,7 +90,7 @@ impl OutboundLink {
     }
 
     /// Writes frames until the link ends.
-    async fn keep(&mut self, mut link: Link, hello: Hello) {
+    async fn run_link(&mut self, mut link: Link, hello: Hello) {
         // Frames for an earlier link are outdated.
         while self.outbox.try_recv().is_ok() {}
         while self.payloads.try_recv().is_ok() {}
@@ -116,7 +117,8 @@ impl OutboundLink {
                         break;
                     }
                 }
-                // The other node never writes on this link. So a successful read also ends it.
+                // After the handshake the other node never writes on this link. So any result of
+                // the read ends it.
                 end = link.read() => {
                     info!(node = %self.addr(), reason = describe_end(&end), "link ended");
                     break;

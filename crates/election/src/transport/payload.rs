@@ -1,7 +1,7 @@
 //! Transport for messages of other subsystems over the election's links.
 //!
-//! The election does not interpret the messages. One message at most delays a message of the
-//! election.
+//! The election does not interpret the messages. A message of the election waits for at most one of
+//! them.
 
 use std::collections::HashMap;
 
@@ -60,7 +60,7 @@ impl Transport {
     pub(crate) fn new(peers: &Peers) -> (Self, TransportHandle) {
         let (inbound_sender, inbound) = mpsc::channel(INBOX_MESSAGES);
         let (may_take_over, may_take_over_receiver) = watch::channel(true);
-        let (saved_term_in, saved_term) = watch::channel(None);
+        let (saved_term_sender, saved_term) = watch::channel(None);
         let (mut senders, mut receivers) = (HashMap::new(), HashMap::new());
         for node in peers.others() {
             let (sender, receiver) = mpsc::channel(OUTBOX_MESSAGES);
@@ -71,13 +71,13 @@ impl Transport {
             outboxes: receivers,
             inbound: inbound_sender,
             may_take_over: may_take_over_receiver,
-            saved_term: saved_term_in,
+            saved_term: saved_term_sender,
         };
         (Self { me: peers.me(), count: peers.count(), outboxes: senders, inbound, may_take_over, saved_term }, handle)
     }
 
-    /// A transport without links, for tests of other subsystems. Keep the second value as long as
-    /// the transport is used.
+    /// A transport without links, for tests of other subsystems. The second value must live as long
+    /// as the transport.
     #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn unconnected(peers: &Peers) -> (Self, impl Sized + use<>) {
@@ -100,7 +100,7 @@ impl Transport {
     /// is full and the payload was dropped. True does not mean that it arrives.
     #[must_use]
     pub fn send(&self, to: NodeId, payload: Bytes) -> bool {
-        debug_assert!(payload.len() <= MAX_PAYLOAD_BYTES, "cargo of {} bytes", payload.len());
+        debug_assert!(payload.len() <= MAX_PAYLOAD_BYTES, "payload of {} bytes", payload.len());
         self.outboxes.get(&to).is_some_and(|outbox| outbox.try_send(payload).is_ok())
     }
 

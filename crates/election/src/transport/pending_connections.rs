@@ -1,5 +1,5 @@
-//! Accepted connections whose handshake is not complete. Their number is limited, and a new
-//! connection evicts the oldest one.
+//! Accepted connections whose handshake is not complete. Their number is limited: when all slots
+//! are used, a new connection evicts the oldest one.
 //!
 //! A member completes the handshake within moments, so the oldest connection is most likely not a
 //! member. If new connections had to wait for a free slot, a few dozen silent connections could
@@ -42,7 +42,8 @@ struct SlotPool {
 struct PendingSlots {
     /// Slots in order of age, the oldest first.
     slots: VecDeque<(u64, CancellationToken)>,
-    next: u64,
+    /// Number of the next slot.
+    next_number: u64,
 }
 
 /// Slot of one pending connection. Dropping it frees the slot.
@@ -71,8 +72,8 @@ impl PendingConnections {
         if let Some((_, evicted)) = &oldest {
             evicted.cancel();
         }
-        let (number, evicted) = (pending.next, CancellationToken::new());
-        pending.next += 1;
+        let (number, evicted) = (pending.next_number, CancellationToken::new());
+        pending.next_number += 1;
         pending.slots.push_back((number, evicted.clone()));
         PendingSlot { pool: Arc::clone(pool), number, evicted, evicted_another: oldest.is_some() }
     }
@@ -90,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_connection_is_evicted_and_foreign_hosts_evict_no_members_host() {
+    fn the_oldest_connection_is_evicted_but_never_that_of_a_member_by_a_foreign_host() {
         let node = "10.0.0.1:8080".parse().unwrap();
         let pending_connections = PendingConnections::new(&Peers::new(vec![node], node).unwrap());
         let member = pending_connections.admit("10.0.0.1:50000".parse().unwrap());

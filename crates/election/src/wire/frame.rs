@@ -1,7 +1,7 @@
-//! Frames of an election link: JSON after a length of four bytes, big endian. Pure.
+//! Frames of an election link: a big-endian length of four bytes, then JSON. Pure.
 //!
-//! A payload frame is the only one without JSON: a zero byte, which no JSON text begins with, and
-//! then opaque bytes.
+//! Only a payload frame contains no JSON. It contains a zero byte, which never begins a JSON text,
+//! and then opaque bytes.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -15,13 +15,14 @@ use super::refusal::RefusalKind;
 use crate::process::{BootId, NodeId};
 use rollcall_core::{Load, MemberRole, NodeAddr, Term};
 
-/// Version of the whole protocol in this folder. Nodes of different versions refuse each other.
+/// Version of the protocol between nodes. Nodes of different versions refuse each other.
 pub const PROTOCOL: u32 = 4;
 
-/// Largest frame after the handshake, in bytes.
+/// Largest frame after the handshake, in bytes: 16 times the largest payload.
 pub(crate) const MAX_FRAME_BYTES: usize = 1 << 20;
 
-/// Largest frame during the handshake, in bytes, while the other end is unknown.
+/// Largest frame during the handshake, in bytes. It is small, because the other end may be any
+/// program.
 pub(crate) const MAX_HELLO_BYTES: usize = 16 << 10;
 
 /// One frame.
@@ -30,7 +31,7 @@ pub(crate) enum Frame {
     /// First frame in both directions.
     Hello(Box<Hello>),
     /// With a cluster key: second frame in both directions, and the last frame that the acceptor
-    /// sends.
+    /// sends to an admitted node.
     Proof(KeyProof),
     /// Answer of the acceptor in place of Hello or Proof.
     Refused {
@@ -46,7 +47,7 @@ pub(crate) enum Frame {
     },
     /// Message of the election, from the dialler only.
     Message(Box<Envelope>),
-    /// Last frame of a process that ends the link in order.
+    /// Last frame of a living process that ends the link on purpose.
     Bye,
     /// Message of another subsystem, in an encoding of its own.
     #[serde(skip)]
@@ -73,13 +74,13 @@ pub(crate) struct Envelope {
     pub(crate) role: MemberRole,
     /// The message.
     pub(crate) message: Message,
-    /// With a leader hint: the API URL of that leader.
+    /// In a [`Message::PreVoteResp`] that names a leader: the API URL of that leader.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) leader_url: Option<String>,
-    /// With a heartbeat: opaque number of the leader for its followers.
+    /// In a heartbeat: opaque number from the leader for its followers.
     #[serde(rename = "note", default, skip_serializing_if = "is_zero")]
     pub(crate) tag: u64,
-    /// With a heartbeat: the leader's knowledge of the other nodes.
+    /// In a heartbeat: the leader's reports about the other nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) members: Vec<MemberReport>,
 }
@@ -102,7 +103,7 @@ pub(crate) struct MemberReport {
 /// Reason why bytes are not a frame.
 #[derive(Debug, Error)]
 pub(crate) enum FrameError {
-    /// Not the JSON of a frame.
+    /// The bytes are not the JSON text of a frame.
     #[error("not a frame of protocol {PROTOCOL}: {0}")]
     Malformed(serde_json::Error),
 }

@@ -18,7 +18,7 @@ pub(crate) enum Purpose {
     /// To send messages.
     #[default]
     Link,
-    /// Only to learn which process answers.
+    /// Only to find out which process answers at an address (duplicate node name).
     Check,
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct Hello {
     pub(crate) node: NodeAddr,
     /// Process of the sender.
     pub(crate) boot: BootId,
-    /// Address that the sender dialled or answers to.
+    /// Name of the node that the sender dialled or answers.
     pub(crate) to: NodeAddr,
     /// Base URL of the sender's API, without a trailing slash.
     pub(crate) api_url: String,
@@ -41,9 +41,11 @@ pub(crate) struct Hello {
     pub(crate) peers: Vec<NodeAddr>,
     /// Configured timings of the sender.
     pub(crate) timings: Timings,
-    /// Local and remote address of the link as the sender sees them.
+    /// The sender's own socket address on this connection, as the sender sees it.
     pub(crate) local: SocketAddr,
+    /// Socket address of the other end, as the sender sees it.
     pub(crate) remote: SocketAddr,
+    /// Purpose of the connection.
     #[serde(default)]
     pub(crate) purpose: Purpose,
     /// Whether the sender has a cluster key. If so, it sends a proof and requires one.
@@ -55,8 +57,8 @@ pub(crate) struct Hello {
 }
 
 impl Hello {
-    /// Reason why the two nodes cannot form a cluster, from the point of view of `own`. It
-    /// contains both values.
+    /// The first difference because of which the two nodes cannot form a cluster, worded for the
+    /// node of `own`. The text contains both values, but never a key.
     pub(crate) fn difference_from(&self, own: &Hello) -> Option<String> {
         if self.protocol != own.protocol {
             return Some(format!(
@@ -66,7 +68,7 @@ impl Hello {
         }
         if self.keyed != own.keyed {
             let (with, without) = if self.keyed { ("it", "this node") } else { ("this node", "it") };
-            return Some(format!("{KEY_DIFFERS}: {with} has one, {without} has none; give all nodes the same"));
+            return Some(format!("{KEY_DIFFERS}: {with} has one, {without} has none; give all nodes the same key"));
         }
         if self.to != own.node {
             return Some(format!("it expects node {} here, but this node is {}", self.to, own.node));
@@ -74,13 +76,13 @@ impl Hello {
         if self.peers != own.peers {
             return Some(format!(
                 "its peers are {}, here they are {}: give all nodes the same `peers`",
-                list(&self.peers),
-                list(&own.peers)
+                format_peers(&self.peers),
+                format_peers(&own.peers)
             ));
         }
         if self.timings != own.timings {
             return Some(format!(
-                "its timings are {:?}, here they are {:?}: give all nodes the same numbers",
+                "its timings are {:?}, here they are {:?}: give all nodes the same timings",
                 self.timings, own.timings
             ));
         }
@@ -94,7 +96,7 @@ impl Hello {
     }
 }
 
-fn list(peers: &[NodeAddr]) -> String {
+fn format_peers(peers: &[NodeAddr]) -> String {
     let texts: Vec<String> = peers.iter().map(ToString::to_string).collect();
     format!("[{}]", texts.join(", "))
 }

@@ -1,4 +1,4 @@
-//! HMAC challenge that proves possession of the cluster key without sending it. Pure.
+//! HMAC challenge-response: proves possession of the cluster key without sending it. Pure.
 //!
 //! A proof is an HMAC-SHA256 over the claim and over both Hellos, byte for byte as they were sent.
 //! The Hellos contain a fresh random number of each side, both names, both process ids and both
@@ -14,7 +14,8 @@ use sha2::Sha256;
 use super::refusal::RefusalKind;
 use rollcall_core::ClusterKey;
 
-/// Domain separator: keeps these codes apart from any other use of the same secret.
+/// Domain separator: no other use of the same secret gives the same MAC. Its number is constant
+/// and does not follow `PROTOCOL`.
 const DOMAIN: &[u8] = b"rollcall election link, protocol 2";
 
 /// Random number that is used once. The driver generates it.
@@ -46,27 +47,27 @@ pub(crate) enum KeyClaim<'a> {
 impl Transcript {
     /// The proof of a claim about this connection.
     pub(crate) fn prove(&self, claim: KeyClaim<'_>, key: &ClusterKey) -> KeyProof {
-        KeyProof(self.code(claim, key).finalize().into_bytes().into())
+        KeyProof(self.mac(claim, key).finalize().into_bytes().into())
     }
 
     /// Whether `proof` proves the claim. The comparison takes constant time.
     pub(crate) fn verifies(&self, claim: KeyClaim<'_>, proof: &KeyProof, key: &ClusterKey) -> bool {
-        self.code(claim, key).verify_slice(&proof.0).is_ok()
+        self.mac(claim, key).verify_slice(&proof.0).is_ok()
     }
 
-    fn code(&self, claim: KeyClaim<'_>, key: &ClusterKey) -> Hmac<Sha256> {
-        let mut code = Hmac::<Sha256>::new_from_slice(key.reveal()).expect("an HMAC takes keys of any length");
+    fn mac(&self, claim: KeyClaim<'_>, key: &ClusterKey) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(key.reveal()).expect("an HMAC takes keys of any length");
         let (label, reason) = match claim {
             KeyClaim::Dialler => ("dialler".to_owned(), ""),
             KeyClaim::Acceptor => ("acceptor".to_owned(), ""),
             KeyClaim::Refusal(kind, reason) => (format!("refusal {}", kind.wire_name()), reason),
         };
-        // Each part follows its length, so that no bytes can move from one part to the next.
+        // The length stands before each part, so that no bytes can move from one part to the next.
         for part in [DOMAIN, label.as_bytes(), reason.as_bytes(), &self.dialler, &self.acceptor] {
-            code.update(&(part.len() as u64).to_be_bytes());
-            code.update(part);
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part);
         }
-        code
+        mac
     }
 }
 

@@ -5,19 +5,19 @@ use serde::{Deserialize, Serialize};
 use crate::process::{BootId, NodeId, Process};
 use rollcall_core::{BootMs, Load, MemberRole, Term};
 
-/// Message from one node's state machine to another's. Times are on the requester's boot clock, and
-/// the other node only echoes them.
+/// Message from one node's state machine to another's. Times are on the boot clock of the node that
+/// sent the request or heartbeat. The other node only echoes them.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 pub enum Message {
-    /// Request for a pre-vote: would the receiver vote for the sender in `term`? It changes nothing
-    /// at the receiver.
+    /// Request for a pre-vote: would the receiver vote for the sender in `term`? It changes no vote
+    /// and no term at the receiver.
     PreVote {
         /// Number of the sender's pre-vote round.
         round: u32,
         /// Term in which the sender would campaign.
         term: Term,
-        /// Dead leader whose end of stream the sender saw, if that is why it asks (rule 5).
+        /// The sender's last leader, if the sender knows that it is dead (rule 5).
         #[serde(rename = "dead")]
         dead_leader: Option<Process>,
     },
@@ -38,28 +38,28 @@ pub enum Message {
         /// for good (rule 7).
         #[serde(rename = "voids")]
         released_term: Option<Term>,
-        /// Dead leader whose end of stream the candidate saw (rule 5).
+        /// The candidate's last leader, if the candidate knows that it is dead (rule 5).
         #[serde(rename = "dead")]
         dead_leader: Option<Process>,
     },
     /// Response to [`Message::Vote`].
     VoteResp {
-        /// Term of the voter.
+        /// Term of the voter's ballot on disk.
         term: Term,
         /// Echoed from the request.
         asked_at: BootMs,
         /// Whether the vote was granted.
         granted: bool,
     },
-    /// Heartbeat of a leader: the receiver shall promise not to vote for another node.
+    /// Heartbeat of a leader: asks the receiver for a promise (rule 3).
     Heartbeat {
         /// Term of the leader.
         term: Term,
         /// When the heartbeat was created. The lease counts from this time.
         sent_at: BootMs,
     },
-    /// Response to [`Message::Heartbeat`], and a promise. With a term above the leader's it is no
-    /// promise, and tells the leader that it is outdated.
+    /// Response to [`Message::Heartbeat`], and a promise. If its term is higher than the leader's,
+    /// it is a rejection instead: the leader is outdated.
     Ack {
         /// Term of the follower.
         term: Term,
@@ -67,7 +67,7 @@ pub enum Message {
         sent_at: BootMs,
         /// Load of the follower.
         load: Load,
-        /// Whether the follower could take over in a planned handover.
+        /// Whether the follower is ready to succeed the leader in a planned handover.
         ready: bool,
     },
     /// Handover: the sender gave `term` up for good and asks the receiver to campaign now.
@@ -82,11 +82,11 @@ pub enum Message {
     },
 }
 
-/// Response to a pre-vote request. Its facts help the requester even if the pre-vote is not
+/// Response to a pre-vote request. The requester uses its fields even if the pre-vote is not
 /// granted.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct PreVoteResp {
-    /// Process that asked. A later process of the same node ignores the response.
+    /// Process that sent the request. A later process of the same node ignores the response.
     #[serde(rename = "asker")]
     pub requester: BootId,
     /// Echoed from the request.
@@ -110,7 +110,7 @@ pub struct PreVoteResp {
 pub struct BallotReport {
     /// Whether this process found no valid ballot when it started.
     pub missing_at_start: bool,
-    /// Whether the term is reliable: the ballot is on disk.
+    /// Whether the ballot is known and on disk, so that the term is reliable.
     pub sound: bool,
     /// Term of the node.
     pub term: Term,
@@ -129,20 +129,20 @@ impl Message {
             | Self::Ack { term, .. }
             | Self::StandNow { term }
             | Self::Resign { term } => *term,
-            Self::PreVoteResp(answer) => {
-                answer.leader.map_or(answer.ballot.term, |(_, term)| term.max(answer.ballot.term))
+            Self::PreVoteResp(response) => {
+                response.leader.map_or(response.ballot.term, |(_, term)| term.max(response.ballot.term))
             }
         }
     }
 
-    /// Another node that the message names.
+    /// The node in the content of the message: the dead leader or the known leader.
     #[must_use]
     pub fn named_node(&self) -> Option<NodeId> {
         match self {
             Self::PreVote { dead_leader, .. } | Self::Vote { dead_leader, .. } => {
                 dead_leader.map(|process| process.node)
             }
-            Self::PreVoteResp(answer) => answer.leader.map(|(node, _)| node),
+            Self::PreVoteResp(response) => response.leader.map(|(node, _)| node),
             Self::Nominate { .. }
             | Self::VoteResp { .. }
             | Self::Heartbeat { .. }

@@ -1,18 +1,20 @@
-//! Why a node refuses another node.
+//! Kinds of refusals between nodes.
 
 use serde::{Deserialize, Serialize};
 
 /// Kind of a refusal. It tells the refused node whether a retry can help.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub(crate) enum RefusalKind {
-    /// The two nodes are configured differently. A retry fails until an operator changes that.
+    /// The two nodes are configured differently. A retry fails until an operator corrects the
+    /// configuration.
     #[default]
     #[serde(rename = "Different")]
     ConfigMismatch,
     /// Another living process has the refused node's address. The refused process must end.
     #[serde(rename = "Doubled")]
     AddressConflict,
-    /// The refusing node does not know yet which process has the address. The caller retries.
+    /// The refusing node does not know yet which process owns the address. The refused node
+    /// retries.
     #[serde(rename = "NotYet")]
     TryAgain,
 }
