@@ -76,7 +76,7 @@ impl ChangeLog {
     }
 
     /// Up to `limit` changes after `version`, oldest first. `None` if some of them were dropped, or
-    /// if `version` is in the future.
+    /// if `version` is higher than the current version.
     pub(super) fn since(&self, version: u64, limit: usize) -> Option<Vec<PresenceChange>> {
         let first = usize::try_from(version.checked_sub(self.dropped)?).ok()?;
         let remembered = first <= self.changes.len();
@@ -233,7 +233,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_changes_since_any_version_turn_the_list_of_then_into_the_current_list(steps in steps(), capacity in 1_usize..80) {
+        fn the_changes_since_a_version_turn_the_list_of_that_version_into_the_current_list(steps in steps(), capacity in 1_usize..80) {
             let mut change_log = ChangeLog::with_capacity(capacity);
             let mut list = List::new();
             let mut lists = vec![list.clone()];
@@ -252,7 +252,7 @@ mod tests {
 
         /// Half of the names are read after the first steps, the others after some more steps.
         #[test]
-        fn a_list_read_while_it_changed_becomes_right_too(
+        fn a_list_read_while_it_changed_becomes_the_current_list_too(
             before in steps(), between in steps(), after in steps(),
         ) {
             let mut change_log = ChangeLog::default();

@@ -1,6 +1,6 @@
 //! Rows that nodes send to each other and write to snapshots: clients and users.
 //!
-//! Rows stay true however late they arrive, so a receiver merges them unconditionally.
+//! A row that arrives late is still correct, so a receiver merges every row.
 
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
@@ -33,8 +33,8 @@ pub struct ReplicatedUser {
     credential: CredentialState,
 }
 
-/// Number of an index row. A row gets the next number when it is inserted or queued for replication
-/// again.
+/// Number of a user row in the index. A row gets the next number when it is inserted and each time
+/// it is queued for replication again.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct RowNo(u64);
 
@@ -92,8 +92,8 @@ impl Rows {
         tests::samples()
     }
 
-    /// The rows without password fingerprints: each row still says whether the user has a password.
-    /// For snapshots, because the password may change before a snapshot is read.
+    /// The rows without password fingerprints, for snapshots: the password may change before the
+    /// snapshot is read. Each row still says whether the user has a password.
     #[must_use]
     pub fn without_fingerprints(mut self) -> Self {
         for user in &mut self.users {

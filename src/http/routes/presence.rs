@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_heartbeat_of_a_known_user_does_not_touch_the_storage() {
+    async fn a_heartbeat_of_a_known_user_does_not_read_the_bucket() {
         let node = TestNode::with_alice_and_bob().await;
         node.memory.faults().set_outage(Some(Fault::Permanent));
         assert_eq!(node.post("/heartbeat", r#"{"username":"alice"}"#).await.status, 200);
@@ -212,11 +212,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn online_clients_are_listed_with_their_live_addresses() {
+    async fn online_clients_are_listed_with_their_current_addresses() {
         let node = TestNode::with_alice_and_bob().await;
         let empty = json!({"online_clients": [], "count": 0, "is_leader": true});
         assert_eq!(node.get("/discover").await.json(), empty);
-        // Without a Content-Type. `curl -d` without a header sends another one.
+        // This request has no Content-Type. The next one has the Content-Type that `curl -d` sends.
         node.post("/heartbeat", r#"{"username":"bob","addr":":9001"}"#).await;
         let mut form = request("POST", "/heartbeat", r#"{"username":"alice"}"#);
         form.headers_mut().insert("content-type", "application/x-www-form-urlencoded".parse().unwrap());
