@@ -6,11 +6,11 @@ use super::error::StorageUnavailable;
 use crate::storage::{Bucket, BucketError, Key};
 use rollcall_core::BootMs;
 
-/// Validity of a result, in milliseconds. Load balancers check health often, and each check must
-/// not become a request to the store.
+/// Time for which a result is reused, in milliseconds. Load balancers check health often, so most
+/// checks must not cause a request to the bucket.
 const CACHE_TTL_MS: u64 = 1000;
 
-/// The last result, and the time of the request.
+/// The last result, and the time of that probe.
 #[derive(Debug)]
 struct ProbeResult {
     probed_at: BootMs,
@@ -43,8 +43,8 @@ impl StorageProbe {
         }
     }
 
-    /// Reads the cluster's id. Every node found it in the bucket when it started. A bucket without
-    /// it is a different bucket, or is gone.
+    /// Reads the id of the cluster. Every node found it in the bucket when the node started. If the
+    /// id is missing now, the bucket was deleted or replaced.
     async fn check(&self) -> Result<(), BucketError> {
         self.bucket.get(&Key::Cluster).await?.map(drop).ok_or_else(|| self.bucket.vanished(&Key::Cluster))
     }

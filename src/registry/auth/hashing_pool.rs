@@ -1,4 +1,5 @@
-//! Bounded pool for Argon2id password hashing, off the threads that serve requests.
+//! Bounded pool for Argon2id password hashing, on blocking threads, so that other requests are not
+//! delayed.
 
 use std::sync::Arc;
 
@@ -11,10 +12,12 @@ use tokio::task::spawn_blocking;
 use crate::registry::error::AuthError;
 use rollcall_core::{Password, PasswordHash};
 
-/// Hashes computed at the same time. Each takes 19 MiB and about ten milliseconds of CPU time.
+/// Maximum number of hashes computed at the same time. Each takes 19 MiB and about ten milliseconds
+/// of CPU time.
 const MAX_CONCURRENT: usize = 2;
 
-/// Hashes running or waiting. The last one in a full queue waits for about a second.
+/// Maximum number of hashes that run or wait. In a full queue, the last one waits less than a
+/// second.
 const MAX_QUEUED: usize = 64;
 
 /// Worker pool with a bounded queue.
@@ -41,13 +44,17 @@ impl HashingPool {
         .await
     }
 
-    /// Whether `password` matches `hash`. An error if `hash` is not a valid hash.
+    /// Whether `password` matches `hash`.
+    ///
+    /// # Errors
+    /// [`AuthError::Overloaded`] if the queue is full, [`AuthError::Hashing`] if `hash` is invalid.
     pub(super) async fn verify(&self, password: Password, hash: PasswordHash) -> Result<bool, AuthError> {
         self.run(move || matches_hash(&password, &hash)).await
     }
 
-    /// The index of the first of `passwords` that matches `hash`. All of them take one queue slot.
-    /// So an overload error for the second password cannot reveal that the first one was wrong.
+    /// The index of the first of `passwords` that matches `hash`. Together they take one queue
+    /// slot. With a slot for each, an overload error for the second password would reveal that the
+    /// first one was wrong.
     pub(super) async fn find_match(
         &self,
         passwords: Vec<Password>,

@@ -1,6 +1,6 @@
 //! Negative cache: names recently found not to be registered.
 //!
-//! It keeps repeated requests for such a name from reading the bucket each time.
+//! With it, repeated requests for such a name do not read the bucket each time.
 
 use std::collections::{HashSet, VecDeque};
 
