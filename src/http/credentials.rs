@@ -54,8 +54,8 @@ pub(super) fn caller(remote: RemoteAddr) -> Caller {
 }
 
 /// Converts a token to its JSON form.
-pub(super) fn to_grant(granted: IssuedToken) -> TokenGrant {
-    TokenGrant { token: granted.token, token_expires_at: granted.expires_at.to_rfc3339() }
+pub(super) fn to_grant(issued_token: IssuedToken) -> TokenGrant {
+    TokenGrant { token: issued_token.token, token_expires_at: issued_token.expires_at.to_rfc3339() }
 }
 
 #[cfg(test)]

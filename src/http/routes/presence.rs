@@ -25,7 +25,8 @@ use rollcall_core::{Addr, AddrForm, BootMs, Page, Username, WallMs};
 
 const HEARTBEAT: &[FieldSpec] = &[USERNAME, ADDR];
 
-/// Initial size of the response to a heartbeat, in bytes. Most responses fit.
+/// Initial size of the buffer for a response to a heartbeat, in bytes. Most responses fit, so the
+/// buffer rarely grows.
 const ACCEPTED_BUFFER_BYTES: usize = 256;
 
 /// `POST /heartbeat`.
@@ -42,8 +43,8 @@ pub(in crate::http) async fn heartbeat(
     Ok(RawJson(encode_accepted(&username, beat, caller.wall)))
 }
 
-/// `POST /heartbeat` without waiting, for the fast path. Returns the body of the response. `None`
-/// if the heartbeat is invalid or cannot be accepted at once.
+/// `POST /heartbeat` without waiting, for the fast path. Returns the body of the response, or
+/// `None` if the heartbeat is invalid or cannot be accepted at once.
 pub(in crate::http) fn try_heartbeat(
     app: &SharedApp,
     remote: RemoteAddr,
@@ -120,7 +121,8 @@ pub(super) async fn discover(
         .await
 }
 
-/// Answers with the changes since the client's cursor, or with the whole list if they are unknown.
+/// Answers with the changes since the client's cursor, or with the whole list if the cursor is
+/// unknown or too old.
 async fn respond_with_changes(
     app: &SharedApp,
     lists: &ListService,
