@@ -426,8 +426,8 @@ impl Registry {
         self.0.source.wait_for_clients(term).await;
     }
 
-    /// Records that a leader was active at `now`: this node, or one just heard from. After the
-    /// first call, clients do not age while these calls stop, up to a limit.
+    /// Records that a leader was active at `now`: this node, or a node that just sent a message.
+    /// After the first call, clients stop aging one second after the last call, for a limited time.
     pub fn note_active_leader(&self, now: BootMs) {
         self.0.clients.note_active_leader(now);
     }

@@ -1,8 +1,8 @@
 //! Reads request bodies up to a limit, and discards the bodies of rejected requests.
 //!
-//! If a connection is closed while the client still sends, the client receives a reset. A reset can
-//! destroy the response on its way. So the body of a rejected request is read and discarded, within
-//! limits.
+//! If the server closes a connection while the client still sends, the client receives a TCP reset.
+//! A reset can destroy the response before the client reads it. So the body of a rejected request
+//! is read and discarded, within limits.
 
 use axum::BoxError;
 use axum::body::{Bytes, HttpBody};

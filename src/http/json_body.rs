@@ -16,7 +16,7 @@ use super::limits::MAX_JSON_BYTES;
 /// The body of a request, read within its limit but not parsed. The parsed values borrow from it.
 pub(super) struct JsonBody(Bytes);
 
-/// The rules of one field of a request, for error messages.
+/// The rules for one JSON field of a request. They produce the error message for an invalid field.
 pub(super) struct FieldSpec {
     /// Name of the field in the JSON object.
     pub(super) name: &'static str,

@@ -217,7 +217,7 @@ mod tests {
         proptest::collection::vec((0_u8..6, 0_u16..4), 1..60)
     }
 
-    fn take(list: &mut List, change_log: &mut ChangeLog, client: u8, port: u16) {
+    fn apply_step(list: &mut List, change_log: &mut ChangeLog, client: u8, port: u16) {
         let listed = list.contains_key(&name(client));
         let event = match (listed, addr(port)) {
             (false, addr) => PresenceEvent::Joined(addr),
@@ -238,7 +238,7 @@ mod tests {
             let mut list = List::new();
             let mut lists = vec![list.clone()];
             for (client, port) in steps {
-                take(&mut list, &mut change_log, client, port);
+                apply_step(&mut list, &mut change_log, client, port);
                 lists.push(list.clone());
             }
             for (version, mut then) in lists.iter().cloned().enumerate() {
@@ -250,7 +250,8 @@ mod tests {
             }
         }
 
-        /// Half of the names are read after the first steps, the others after some more steps.
+        /// The list is read in two halves: the first after the steps `before`, the second after
+        /// `between`.
         #[test]
         fn a_list_read_while_it_changed_becomes_the_current_list_too(
             before in steps(), between in steps(), after in steps(),
@@ -259,7 +260,7 @@ mod tests {
             let mut list = List::new();
             let run = |steps: Vec<(u8, u16)>, list: &mut List, change_log: &mut ChangeLog| {
                 for (client, port) in steps {
-                    take(list, change_log, client, port);
+                    apply_step(list, change_log, client, port);
                 }
             };
             run(before, &mut list, &mut change_log);

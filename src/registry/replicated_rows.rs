@@ -19,7 +19,7 @@ pub struct Rows {
     pub users: Vec<ReplicatedUser>,
 }
 
-/// A registered user, without the password and without its hash.
+/// A registered user. Of the password, it contains at most the fingerprint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReplicatedUser {
     /// The name.
@@ -70,7 +70,7 @@ impl Rows {
     /// Maximum number of clients in one batch.
     pub(crate) const MAX_CLIENTS: usize = 400;
 
-    /// A user row for tests in which only the name matters.
+    /// A user row for tests that use only the username.
     #[cfg(test)]
     pub(crate) fn of_user(username: Username) -> Self {
         let (id, registered_at) = (UserId::nil(), CompactString::default());

@@ -40,7 +40,7 @@ pub(in crate::http) struct OverConnectionLimit;
 pub(in crate::http) struct ResponseHeaders {
     app: SharedApp,
     ids: Arc<RequestIdGenerator>,
-    /// Further headers on every response.
+    /// Additional headers for every response.
     defaults: HeaderMap,
     /// The headers that were prepared last. They change only with the leader or the term.
     last: Arc<Mutex<Option<PreparedHeaders>>>,
@@ -63,7 +63,8 @@ impl ResponseHeaders {
         }
     }
 
-    /// A copy that adds further headers. A header of the response itself takes precedence.
+    /// Returns a copy that also adds `defaults`. If a response already has one of these headers,
+    /// the response keeps its own.
     pub(in crate::http) fn with_defaults(&self, defaults: HeaderMap) -> Self {
         Self { defaults, last: Arc::default(), ..self.clone() }
     }
@@ -174,8 +175,8 @@ pub(in crate::http) async fn add_headers(
     headers.respond_with_headers(request, |request| next.run(request)).await
 }
 
-/// Generates ids for requests without one: a random number per process, and a counter. The ids tell
-/// requests apart. They are not secret, so they may be guessable.
+/// Generates an id for a request without an id: a random number per process, and a counter. The ids
+/// tell requests apart. They need not be secret.
 struct RequestIdGenerator {
     process: u64,
     count: AtomicU64,

@@ -14,7 +14,7 @@ use crate::http::error::ApiError;
 use rollcall_core::Term;
 use rollcall_core::clock;
 
-/// The cache of one list. `V` is the version of its rows.
+/// The cache of one list. `V` is the type of the version of its rows.
 pub(in crate::http) struct CachedList<V> {
     last: Mutex<Option<BuiltList<V>>>,
     /// Locked during a build, so that at most one build runs at a time.
@@ -127,9 +127,9 @@ mod tests {
             outdated += u64::from(list != now.to_string());
             lists.insert(list);
         }
-        let earned = clock::boot_now().since(started) / 100;
-        // The first build takes no token.
-        let limit = 11 + earned;
+        let refilled = clock::boot_now().since(started) / 100;
+        // The burst is 10 tokens, and the first build takes no token.
+        let limit = 11 + refilled;
         assert!(lists.len() as u64 <= limit, "{} lists", lists.len());
         assert!(lists.len() >= 11 && outdated == 100 - lists.len() as u64, "{outdated} of {}", lists.len());
     }

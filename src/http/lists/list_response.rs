@@ -39,7 +39,7 @@ impl EncodedList {
         Self { tag: etag::entity_tag(&bytes), bytes, cursor }
     }
 
-    /// The same list for a client whose cursor is unknown. It is in two parts, so that the long one
+    /// The same list for a client whose cursor is unknown. It has two parts, so that the long part
     /// is not copied.
     pub(in crate::http) fn to_reset_body(&self) -> Vec<Bytes> {
         let cursor = self.cursor.as_ref().and_then(|cursor| cursor.to_str().ok()).unwrap_or_default();
@@ -102,8 +102,8 @@ pub(in crate::http) fn respond_uncached(
     Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], body).into_response())
 }
 
-/// A body of these parts. A long body is sent in chunks. It holds its permit until it is sent, and
-/// is subject to the limit on slow reads.
+/// A response with `parts` as its body. A long body is sent in chunks. It holds its permit until it
+/// is sent, and is subject to the limit on slow reads.
 fn body(parts: Vec<Bytes>, slow_read: SlowReadTimeout, permit: ListPermit) -> Result<Response, ApiError> {
     let length = parts.iter().map(Bytes::len).sum();
     let headers = [(header::CONTENT_TYPE, APPLICATION_JSON), (header::CONTENT_LENGTH, HeaderValue::from(length))];

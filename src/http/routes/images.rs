@@ -27,7 +27,7 @@ use rollcall_core::{ImageName, Username};
 /// `Cache-Control` of a stored image, which never changes.
 const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 
-/// The image of an uploaded form, with the memory reserved for the form.
+/// The image from an uploaded form. It holds the memory reservation of the form.
 pub(super) struct UploadedImage {
     bytes: Bytes,
     _form: BufferedUpload,

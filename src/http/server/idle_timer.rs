@@ -127,7 +127,7 @@ mod tests {
         drop(answered);
         let ended = Instant::now();
         expired.await;
-        // A check during a request schedules the next one a full limit later.
+        // A check during a request schedules the next check after the full limit.
         assert!((LIMIT..=LIMIT * 2).contains(&ended.elapsed()), "{:?}", ended.elapsed());
     }
 }

@@ -153,7 +153,7 @@ impl Authorizer {
             self.coverage.wait_for(term, MAX_WAIT_FOR_ROWS, may_list).await;
         }
         let _permit = self.profiles.read_permit().await;
-        // Another request may have read the profile meanwhile.
+        // Another request may have read the profile while this one waited for the permit.
         let entry = self.profiles.indexed_entry(name)?;
         if entry.is_current {
             return Ok(entry);

@@ -20,7 +20,7 @@ const MAX_CONCURRENT: usize = 2;
 /// second.
 const MAX_QUEUED: usize = 64;
 
-/// Worker pool with a bounded queue.
+/// Pool of hashing jobs with a bounded queue.
 pub(super) struct HashingPool {
     queue_slots: Arc<Semaphore>,
     workers: Arc<Semaphore>,
@@ -107,7 +107,7 @@ mod tests {
     async fn a_full_queue_rejects_the_next_job_at_once_and_completes_the_others() {
         let passwords = HashingPool::default();
         let hash = passwords.hash(password("right")).await.unwrap();
-        // With these permits taken, no job runs.
+        // While the test holds these permits, no job runs.
         let held = passwords.workers.acquire_many(2).await.unwrap();
         let mut waiting: Vec<_> =
             (0..MAX_QUEUED).map(|_| Box::pin(passwords.verify(password("right"), hash.clone()))).collect();
@@ -131,7 +131,7 @@ mod tests {
     async fn find_match_returns_the_first_match_and_takes_one_queue_slot() {
         let passwords = HashingPool::default();
         let hash = passwords.hash(password("right")).await.unwrap();
-        // All other slots are taken.
+        // The test holds all other slots.
         let _others = passwords.queue_slots.acquire_many(63).await.unwrap();
         for (tried, right) in [(["right", "right"], Some(0)), (["wrong", "right"], Some(1)), (["wrong", "Right"], None)]
         {

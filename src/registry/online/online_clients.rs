@@ -43,7 +43,8 @@ struct PresenceState {
 }
 
 impl OnlineClients {
-    /// A table without clients at `now`. `replicated`: other nodes also receive heartbeats.
+    /// Starts at `now` without clients. `replicated`: there are other nodes, which also receive
+    /// heartbeats.
     pub(crate) fn new(ttl_ms: u64, replicated: bool, now: BootMs) -> Self {
         let (clock, table) = (PresenceClock::new(!replicated, now), PresenceTable::new(ttl_ms));
         Self {
@@ -63,7 +64,7 @@ impl OnlineClients {
         lock(&self.presence).clock.note_active_leader(now);
     }
 
-    /// Starts `term` in the table. `replicate`: changes are queued for other nodes from now on.
+    /// Begins `term` in the table. `replicate`: from now on, changes are queued for other nodes.
     pub(crate) fn begin_term(&self, term: Term, replicate: bool) {
         lock(&self.presence).table.begin_term(term.0, replicate);
     }

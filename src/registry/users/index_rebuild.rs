@@ -45,7 +45,7 @@ impl LoggedCauses {
     }
 }
 
-/// Completes the index at the start of a term.
+/// Completes the index of users at the start of a term.
 pub(crate) struct IndexRebuild {
     profiles: Arc<ProfileStore>,
     source: Arc<ReplicationSource>,
@@ -116,9 +116,9 @@ impl IndexRebuild {
             StoredProfile::Valid(profile) => {
                 self.profiles.add_to_index(profile, term);
             }
-            // A folder of images without a profile: nobody is registered under this name.
+            // The folder has images but no profile: no user has this name.
             StoredProfile::Missing => debug!(user = %name, "skipped a folder in the bucket: it has no profile"),
-            // An unreadable object must not hide the other users. It was logged when it was read.
+            // An unreadable profile must not stop the rebuild. The failure was logged at the read.
             StoredProfile::Corrupt => {}
         }
         Ok(())

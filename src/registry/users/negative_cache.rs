@@ -36,7 +36,7 @@ impl NegativeCache {
         self.by_age.push_back((now, name.clone()));
     }
 
-    /// Whether the cache has `name` at `now`.
+    /// Whether `name` is in the cache and not expired at `now`.
     pub(super) fn contains(&mut self, name: &Username, now: BootMs) -> bool {
         self.expire(now);
         self.names.contains(name)

@@ -10,7 +10,7 @@ const SIGNATURE_BYTES: usize = 8;
 const MAX_METADATA_BYTES: usize = 1024 * 1024;
 
 /// Adam7 interlacing: first column, first row, column step and row step of each pass.
-const PASSES: [(usize, usize, usize, usize); 7] =
+const ADAM7_PASSES: [(usize, usize, usize, usize); 7] =
     [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)];
 
 /// Rejects an image that is too large, is animated, is cut off, has trailing bytes, or decompresses
@@ -30,7 +30,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), ImageRejection> {
             b"acTL" | b"fcTL" | b"fdAT" => return Err(ImageRejection::Animated),
             b"zTXt" | b"iCCP" | b"iTXt" => {
                 if let Some(compressed) = compressed_part(*chunk.name, chunk.data)? {
-                    metadata_left -= inflated_len(compressed, metadata_left, "its metadata")?;
+                    metadata_left -= inflate_up_to(compressed, metadata_left, "its metadata")?;
                 }
             }
             _ => {}
@@ -40,7 +40,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), ImageRejection> {
         return Err(ImageRejection::followed_by(rest));
     }
     let header = header.ok_or_else(ImageRejection::cut_off)?;
-    inflated_len(&pixels, header.inflated_len() + header.row_bytes(header.width), "its pixels").map(drop)
+    inflate_up_to(&pixels, header.inflated_len() + header.row_bytes(header.width), "its pixels").map(drop)
 }
 
 /// A chunk of the file.
@@ -104,7 +104,7 @@ impl PngHeader {
             let height = self.height.saturating_sub(row).div_ceil(rows);
             if width == 0 { 0 } else { height * self.row_bytes(width) }
         };
-        PASSES.iter().map(pass).sum()
+        ADAM7_PASSES.iter().map(pass).sum()
     }
 
     fn row_bytes(&self, width: usize) -> usize {
@@ -128,8 +128,8 @@ fn compressed_part<'a>(name: [u8; 4], data: &'a [u8]) -> Result<Option<&'a [u8]>
 }
 
 /// Decompresses up to `limit` bytes and returns their number. The limit bounds the memory.
-fn inflated_len(compressed: &[u8], limit: usize, what: &str) -> Result<usize, ImageRejection> {
-    // One byte above the limit is enough to detect an excess.
+fn inflate_up_to(compressed: &[u8], limit: usize, what: &str) -> Result<usize, ImageRejection> {
+    // One byte above the limit is enough to detect that the data is too long.
     match fdeflate::decompress_to_vec_bounded(compressed, limit + 1) {
         Ok(inflated) if inflated.len() <= limit => Ok(inflated.len()),
         Ok(_) | Err(fdeflate::BoundedDecompressionError::OutputTooLarge { .. }) => {
