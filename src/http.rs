@@ -1,11 +1,11 @@
 //! The HTTP API: a table of routes, a gate for the leader's routes, and one format for every error.
 //!
 //! Handlers translate between JSON and [`crate::registry`]. They contain no business rules and
-//! never see the storage. They read the clock and pass the time down; code below them never reads a
-//! clock.
+//! never see the storage. They read the clock and pass the time to the registry, which never reads
+//! a clock.
 //!
-//! Read [`ApiService`] and [`ROUTES`] first. The service works without a socket. [`serve()`] is the
-//! driver that runs it on a listener.
+//! Read [`ApiService`] and [`ROUTES`] first. The service needs no socket, so tests call it
+//! directly. [`serve()`] runs it on a listener.
 
 mod app;
 mod body;

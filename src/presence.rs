@@ -1,8 +1,8 @@
 //! Presence: which clients are online.
 //!
-//! [`PresenceTable`] decides it from heartbeats. [`PresenceClock`] excludes the time in which
-//! clients could not reach this node or any leader. The change log answers "what changed since
-//! version v".
+//! [`PresenceTable`] decides from heartbeats which clients are online. [`PresenceClock`] excludes
+//! the time in which clients could not reach this node or any leader. The change log answers "what
+//! changed since version v".
 //!
 //! All of it is pure: nothing here reads a clock or knows which names are registered. Presence is
 //! held in memory only. [`ReplicatedClient`] is the row that nodes send to each other.

@@ -1,9 +1,9 @@
 //! The registry: registration, login, heartbeats, lists and images, independent of HTTP.
 //!
-//! [`Registry`] combines durable data (the bucket), the index derived from it, and presence, which
-//! is in memory only. It does not know which node leads: its owner calls [`Registry::begin_term`]
-//! when other nodes may have written to the bucket. Time is an argument. Randomness comes from
-//! `random.rs`.
+//! [`Registry`] combines durable data (the bucket), an index of its users in memory, and presence,
+//! which is in memory only. It does not know which node leads: its owner calls
+//! [`Registry::begin_term`] when other nodes may have written to the bucket. Time is an argument.
+//! Randomness comes from `random.rs`.
 //!
 //! The work is done by components in `users/`, `auth/`, `images/`, `online/` and by the replication
 //! source. [`Registry`] only wires them together.
@@ -43,7 +43,7 @@ pub use online::online_clients::OnlineChanges;
 pub use replicated_rows::{ReplicatedUser, RowNo, Rows};
 pub use users::registrar::{CompletedRegistration, RegisterOutcome, RegisterRequest};
 pub use users::user_list::{UserRow, UsersVersion};
-// Types of list rows, re-exported so that callers need not name the presence module.
+// Types that the methods below return. Re-exported, so that callers need not import `presence`.
 pub use crate::presence::{OfflineReason, OnlineRow};
 
 use crate::presence::PresenceTable;
@@ -141,9 +141,9 @@ impl Registry {
         self.0.clients.ttl_ms()
     }
 
-    /// Observes the clock at `now` and removes clients last seen a day ago or earlier. Call it
-    /// several times a second: on a single node, a longer gap counts as a pause of this process,
-    /// and clients do not age during a pause.
+    /// Advances the presence clock to `now` and removes clients last seen a day ago or earlier.
+    /// Call it several times a second: on a single node, a gap of more than 1 s counts as a pause
+    /// of this process, and clients do not age during a pause.
     pub fn tick(&self, now: BootMs) {
         self.0.clients.with_table(now, PresenceTable::sweep);
     }
@@ -226,13 +226,13 @@ impl Registry {
     }
 
     /// The changes from `version` to `now`. `None` if some of them were dropped, or if `version` is
-    /// in the future.
+    /// higher than the current version.
     #[must_use]
     pub fn changes_since(&self, version: u64, now: BootMs) -> Option<OnlineChanges> {
         self.0.clients.changes_since(version, now)
     }
 
-    /// Waits for a visible change since the last call. For a single waiter, which must notify any
+    /// Waits for a visible change since the last call. Only one task may wait; it must notify all
     /// others.
     pub async fn wait_for_change(&self) {
         self.0.clients.wait_for_change().await;
@@ -245,10 +245,10 @@ impl Registry {
     /// majority of the nodes.
     ///
     /// # Errors
-    /// [`RegisterError`] if the name is taken with other data, a required password is missing, or
-    /// too many wrong passwords were tried. Also if the bucket or a majority of the nodes did not
-    /// reply. Then the write may have taken effect, and the caller may send the same registration
-    /// again.
+    /// [`RegisterError`] if the name is already registered with other data, a required password is
+    /// missing, or too many wrong passwords were tried. Also if the bucket or a majority of the
+    /// nodes did not reply. Then the write may have taken effect, and the caller may send the same
+    /// registration again.
     pub async fn register(
         &self,
         user: RegisterRequest,
@@ -293,8 +293,9 @@ impl Registry {
     /// Issues a token for a user's password.
     ///
     /// # Errors
-    /// [`AuthError`] if the user is not registered, has no password or another one, or if too many
-    /// wrong passwords were tried. Also if the bucket or a majority of the nodes did not reply.
+    /// [`AuthError`] if the user is not registered, has no password or a different one, or if too
+    /// many wrong passwords were tried. Also if the bucket or a majority of the nodes did not
+    /// reply.
     pub async fn login(&self, name: &Username, password: Password, caller: Caller) -> Result<IssuedToken, AuthError> {
         self.0.login.login(name, password, caller).await
     }
@@ -379,9 +380,9 @@ impl Registry {
         self.0.source.term()
     }
 
-    /// Begins a term. Other nodes may have written to the bucket until now. So the index is
-    /// incomplete again, and names not found before are looked up again. The owner must call
-    /// [`Self::rebuild_index`] next. An older term is ignored.
+    /// Begins a term. Other nodes may have written to the bucket until now. So the index counts as
+    /// incomplete again, and names that were not found before are looked up again. The owner must
+    /// call [`Self::rebuild_index`] next. An older term is ignored.
     ///
     /// The call is nearly free if the term has already begun, so it may precede every request. No
     /// request may be answered in a term that has not begun.
@@ -425,14 +426,14 @@ impl Registry {
         self.0.source.wait_for_clients(term).await;
     }
 
-    /// Records that a leader was active at `now`: this node, or one just heard from. After the
-    /// first call, clients do not age while these calls stop, up to a limit.
+    /// Records that a leader was active at `now`: this node, or a node that just sent a message.
+    /// After the first call, clients stop aging one second after the last call, for a limited time.
     pub fn note_active_leader(&self, now: BootMs) {
         self.0.clients.note_active_leader(now);
     }
 
     /// The next batch of changes to replicate; `None` if there are none. If the batch has new
-    /// users, the number is that of the last user taken so far.
+    /// users, it comes with the row number of the last user taken so far.
     #[must_use]
     pub fn take_changes(&self, now: BootMs) -> Option<(Rows, Option<RowNo>)> {
         self.0.source.take_changes(now)
@@ -456,18 +457,18 @@ impl Registry {
         self.0.source.merge(rows, now);
     }
 
-    /// Loads the rows of a snapshot written `away_ms` ago. Its users count only once their names
-    /// are found in the bucket.
+    /// Loads the rows of a snapshot written `away_ms` ago. A user from it is added to the index
+    /// only when its name is found in the bucket.
     pub fn load_snapshot(&self, rows: Rows, away_ms: u64, now: BootMs) {
         self.0.source.load_snapshot(rows, away_ms, now);
     }
 
-    /// Records that a majority has the new rows up to the number `up_to`.
+    /// Records that a majority of the nodes has the new user rows up to number `up_to`.
     pub fn confirm_majority(&self, up_to: RowNo) {
         self.0.source.confirm_majority(up_to);
     }
 
-    /// Waits until there are new users to replicate. For a single waiter.
+    /// Waits until there are new users to replicate. Only one task may wait.
     pub async fn wait_for_new_users(&self) {
         self.0.source.wait_for_new_users().await;
     }

@@ -13,7 +13,7 @@ use rollcall_core::clock;
 use rollcall_core::{BootMs, NodeAddr, Term};
 use rollcall_election::{Leader, Member, Role};
 
-/// The application state. The composition root fills it in.
+/// The application state. The composition root (`node.rs`) creates it.
 pub struct App {
     /// The use cases: registration, heartbeats, lists, images, passwords.
     pub registry: Registry,
@@ -28,8 +28,8 @@ pub struct App {
     /// Published whenever the list of online clients or the leadership changes. Long polls wait on
     /// it.
     pub list_updates: watch::Receiver<ListUpdate>,
-    /// Tracks requests that the leader is processing. A leader that hands over waits until there
-    /// are none.
+    /// Tracks requests that the leader is processing. Before a handover, the leader waits until
+    /// there are none.
     pub in_flight: TaskTracker,
 }
 
@@ -70,7 +70,8 @@ pub struct ReplicaFreshness {
 /// The application state as the router shares it between requests.
 pub(super) type SharedApp = Arc<App>;
 
-/// Web pages that may read responses to GET requests. Pages of this server's own origin always may.
+/// Web pages that may read responses to GET requests. Pages of this server's own origin may always
+/// read them.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum CorsPolicy {
     /// Pages of every origin.
@@ -89,8 +90,8 @@ impl App {
     /// `not_leader` if another node is known to lead, else `no_leader`.
     pub(super) fn serving_term(&self) -> Result<Term, ApiError> {
         let role = self.cluster.role.borrow();
-        // The clock is read after the role. Otherwise a lease could be compared with an earlier
-        // time.
+        // The clock is read after the role. Otherwise the end of a lease could be compared with a
+        // time before the role was read.
         let now = clock::boot_now();
         if role.is_serving(now) {
             return Ok(role.term);

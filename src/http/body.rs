@@ -1,8 +1,8 @@
 //! Reads request bodies up to a limit, and discards the bodies of rejected requests.
 //!
-//! If a connection is closed while the client still sends, the client receives a reset. A reset can
-//! destroy the response on its way. So the body of a rejected request is read and discarded, within
-//! limits.
+//! If the server closes a connection while the client still sends, the client receives a TCP reset.
+//! A reset can destroy the response before the client reads it. So the body of a rejected request
+//! is read and discarded, within limits.
 
 use axum::BoxError;
 use axum::body::{Bytes, HttpBody};
@@ -44,7 +44,7 @@ pub(super) async fn discard(request: Request<impl HttpBody<Data = Bytes> + Unpin
     discard_remaining(&parts.headers, body).await;
 }
 
-/// Reads and discards the rest of such a body.
+/// Reads and discards the rest of the body of a rejected request, within the limits.
 pub(super) async fn discard_remaining(headers: &HeaderMap, mut body: impl HttpBody<Data = Bytes> + Unpin) {
     // A client that waits for "100 Continue" sends nothing before the response. Waiting for its
     // body would block both sides.
@@ -61,7 +61,7 @@ pub(super) async fn discard_remaining(headers: &HeaderMap, mut body: impl HttpBo
             }
         }
     };
-    // The response is sent now, whether the body has ended or the time is over.
+    // The response is sent now, even if the body has not ended in time.
     let _ = timeout(DISCARD_TIMEOUT, read).await;
 }
 
@@ -84,7 +84,7 @@ mod tests {
     struct Chunks {
         left: usize,
         size: usize,
-        announced: bool,
+        declared: bool,
         read: Arc<AtomicUsize>,
     }
 
@@ -103,29 +103,29 @@ mod tests {
         }
 
         fn size_hint(&self) -> SizeHint {
-            if self.announced { SizeHint::with_exact((self.left * self.size) as u64) } else { SizeHint::default() }
+            if self.declared { SizeHint::with_exact((self.left * self.size) as u64) } else { SizeHint::default() }
         }
     }
 
     fn chunked(chunks: usize, size: usize) -> Request {
-        Request::new(Body::new(Chunks { left: chunks, size, announced: false, read: Arc::default() }))
+        Request::new(Body::new(Chunks { left: chunks, size, declared: false, read: Arc::default() }))
     }
 
     #[tokio::test]
     async fn a_body_over_the_limit_is_discarded_up_to_the_discard_limit() {
-        let in_discard = MAX_DISCARDED_BYTES / 1024;
-        for (left, announced, expected) in [
+        let discarded_chunks = MAX_DISCARDED_BYTES / 1024;
+        for (left, declared, expected) in [
             (10, false, 10),
             (10, true, 10),
-            // One chunk exceeds the body's limit, and one more exceeds the limit of discarded
-            // bytes.
-            (5 * in_discard, false, in_discard + 2),
-            (5 * in_discard, true, in_discard + 1),
+            // One chunk exceeds the limit of the body, and the last one exceeds the limit of
+            // discarded bytes.
+            (5 * discarded_chunks, false, discarded_chunks + 2),
+            (5 * discarded_chunks, true, discarded_chunks + 1),
         ] {
             let read_chunks = Arc::new(AtomicUsize::new(0));
-            let body = Chunks { left, size: 1024, announced, read: Arc::clone(&read_chunks) };
+            let body = Chunks { left, size: 1024, declared, read: Arc::clone(&read_chunks) };
             assert!(matches!(read(Request::new(Body::new(body)), 64).await, Err(ApiError::BodyTooLarge { limit: 64 })));
-            assert_eq!(read_chunks.load(Ordering::Relaxed), expected, "{left} {announced}");
+            assert_eq!(read_chunks.load(Ordering::Relaxed), expected, "{left} {declared}");
         }
     }
 
@@ -133,8 +133,8 @@ mod tests {
     async fn a_body_at_the_limit_is_read_and_one_byte_more_is_rejected() {
         assert_eq!(read(chunked(2, 32), 64).await.unwrap().len(), 64);
         assert!(matches!(read(chunked(2, 32), 63).await, Err(ApiError::BodyTooLarge { limit: 63 })));
-        let announced = Request::new(Body::from(vec![b'x'; 65]));
-        assert!(matches!(read(announced, 64).await, Err(ApiError::BodyTooLarge { limit: 64 })));
+        let declared = Request::new(Body::from(vec![b'x'; 65]));
+        assert!(matches!(read(declared, 64).await, Err(ApiError::BodyTooLarge { limit: 64 })));
     }
 
     #[tokio::test(start_paused = true)]

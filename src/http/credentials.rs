@@ -19,7 +19,7 @@ pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 pub(super) struct Authorization(Option<HeaderValue>);
 
 impl Authorization {
-    /// Takes the header out of the headers of a request.
+    /// Copies the header from the headers of a request.
     pub(super) fn from_headers(headers: &HeaderMap) -> Self {
         Self(headers.get(header::AUTHORIZATION).cloned())
     }
@@ -48,14 +48,14 @@ impl<S: Sync> FromRequestParts<S> for Authorization {
     }
 }
 
-/// The caller at this address, at this moment.
+/// The caller at this address, with the current time.
 pub(super) fn caller(remote: RemoteAddr) -> Caller {
     Caller { from: remote.ip(), now: clock::boot_now(), wall: clock::wall_now() }
 }
 
 /// Converts a token to its JSON form.
-pub(super) fn to_grant(granted: IssuedToken) -> TokenGrant {
-    TokenGrant { token: granted.token, token_expires_at: granted.expires_at.to_rfc3339() }
+pub(super) fn to_grant(issued_token: IssuedToken) -> TokenGrant {
+    TokenGrant { token: issued_token.token, token_expires_at: issued_token.expires_at.to_rfc3339() }
 }
 
 #[cfg(test)]
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_authorization_scheme_is_parsed_as_the_standard_says() {
+    fn the_authorization_scheme_is_case_insensitive_and_needs_credentials() {
         let kind = |text: &str| {
             let header = Authorization(Some(HeaderValue::from_str(text).unwrap()));
             match header.credentials() {

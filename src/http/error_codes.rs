@@ -1,4 +1,4 @@
-//! The error table: every status and `code` that the API answers.
+//! The error table: every status and `code` of an error response of the API.
 //!
 //! [`super::error`] says which error gets which row.
 
@@ -74,12 +74,12 @@ mod tests {
     }
 
     #[test]
-    fn each_row_is_the_answer_to_some_error() {
+    fn each_row_is_used_by_an_error() {
         let mapping = include_str!("error.rs");
         for row in ERROR_CODES {
-            // A constant has the name of its code.
+            // The name of a constant begins with its code.
             let constant = format!("codes::{}", row.code.to_uppercase());
-            assert!(mapping.contains(&constant), "{row:?} is never answered");
+            assert!(mapping.contains(&constant), "no error has {row:?}");
         }
     }
 }

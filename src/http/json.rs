@@ -4,7 +4,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-/// Initial size of a response buffer, in bytes. Most responses fit.
+/// Initial size of a response buffer, in bytes. Most responses fit, so the buffer rarely grows.
 const RESPONSE_BUFFER_BYTES: usize = 384;
 
 /// The media type of every JSON response.
@@ -18,7 +18,7 @@ pub(super) struct RawJson(pub(super) Vec<u8>);
 
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
-        // Lists are serialised elsewhere, because they are longer.
+        // Lists are serialised in `lists/encode.rs`, because they are longer.
         let mut bytes = Vec::with_capacity(RESPONSE_BUFFER_BYTES);
         serde_json::to_writer(&mut bytes, &self.0).expect("all keys are strings, and writing to memory cannot fail");
         RawJson(bytes).into_response()

@@ -1,7 +1,7 @@
 //! The JSON body of a request. It is parsed as JSON even if the Content-Type says otherwise.
 //!
-//! A body is parsed straight into its type. Only if that fails is it parsed again, to find the
-//! invalid field and describe it.
+//! A body is parsed directly into its type. If that fails, it is parsed again, to find and describe
+//! the invalid field.
 
 use axum::BoxError;
 use axum::body::{Bytes, HttpBody};
@@ -16,7 +16,7 @@ use super::limits::MAX_JSON_BYTES;
 /// The body of a request, read within its limit but not parsed. The parsed values borrow from it.
 pub(super) struct JsonBody(Bytes);
 
-/// The rules of one field of a request, for error messages.
+/// The rules for one JSON field of a request. They produce the error message for an invalid field.
 pub(super) struct FieldSpec {
     /// Name of the field in the JSON object.
     pub(super) name: &'static str,
@@ -63,7 +63,7 @@ impl JsonBody {
     /// # Errors
     /// `invalid_json`, `missing_field` or `invalid_field`.
     pub(super) fn parse<'a, T: Deserialize<'a>>(&'a self, fields: &[FieldSpec]) -> Result<T, ApiError> {
-        // serde would accept an array and take its elements for the fields in order.
+        // serde would also accept an array, with one element for each field.
         let is_object = self.0.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
         match serde_json::from_slice(&self.0) {
             Ok(parsed) if is_object => Ok(parsed),
@@ -120,7 +120,7 @@ mod tests {
 
     fn error_of(body: &str) -> String {
         let body = JsonBody(Bytes::copy_from_slice(body.as_bytes()));
-        let error = body.parse::<Heartbeat>(FIELDS).expect_err("refused");
+        let error = body.parse::<Heartbeat>(FIELDS).expect_err("an invalid body");
         match error {
             ApiError::InvalidJson(why) => format!("json: {why}"),
             ApiError::MissingField { field, .. } => format!("missing: {field}"),

@@ -17,7 +17,7 @@ pub(super) struct UsernamePath(pub(super) Username);
 /// The query `?limit=&after=&prefix=`.
 pub(super) struct PageParams(pub(super) Page);
 
-/// The address of the client. The driver attaches it as an extension.
+/// The address of the client. `server.rs` attaches it to each request as an extension.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RemoteAddr(pub(super) SocketAddr);
 
@@ -73,7 +73,7 @@ fn parse_limit(text: &str) -> Result<NonZeroUsize, ApiError> {
     })
 }
 
-/// The input in quotes, cut to a length that is safe in an error message.
+/// The input in quotes, cut to [`MAX_QUOTED_CHARS`] characters for an error message.
 pub(super) fn quoted(text: &str) -> String {
     format!("{:?}", text.chars().take(MAX_QUOTED_CHARS).collect::<String>())
 }
@@ -82,7 +82,7 @@ impl<S: Sync> FromRequestParts<S> for RemoteAddr {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let missing = || ApiError::Internal("the driver attached no remote address".to_owned());
+        let missing = || ApiError::Internal("the request has no remote address extension".to_owned());
         parts.extensions.get().copied().ok_or_else(missing)
     }
 }

@@ -36,7 +36,7 @@ pub struct Route {
     pub path: &'static str,
     /// The nodes that answer it.
     pub access: Access,
-    /// The purpose in a few words, for the banner.
+    /// The purpose in a few words, for the startup banner.
     pub about: &'static str,
     /// Creates the handler, with the state that belongs to this route alone.
     handler: fn() -> MethodRouter<SharedApp>,
@@ -107,7 +107,7 @@ impl Route {
     }
 }
 
-/// The line of the banner.
+/// The route as a line of the startup banner.
 impl std::fmt::Display for Route {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:<4} {:<24} - {}", self.method, self.path, self.about)
@@ -125,7 +125,7 @@ pub(super) fn router(app: SharedApp, headers: &ResponseHeaders) -> Router {
     let require_leader = || from_fn_with_state(Arc::clone(&app), leader_gate::require_leader);
     let any_node = routes_where(|route| route.access == AnyNode);
     let leader = routes_where(|route| route.access == Leader).route_layer(require_leader());
-    // Only the list of online clients can be polled.
+    // Only the list of online clients supports long polls.
     let polled = routes_where(|route| route.path == DISCOVER_PATH)
         .route_layer(require_leader())
         .route_layer(from_fn_with_state(LongPoll::new(&app), long_poll::wait_for_changes));
@@ -253,7 +253,7 @@ mod tests {
         }
     }
 
-    fn from_page(method: &str, path: &str) -> Request {
+    fn cross_origin_request(method: &str, path: &str) -> Request {
         let mut request = request(method, path, "");
         request.headers_mut().insert("origin", "https://page.example".parse().unwrap());
         request.headers_mut().insert("access-control-request-method", "GET".parse().unwrap());
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn web_pages_may_read_as_configured() {
+    async fn web_pages_may_read_responses_as_the_cors_policy_allows() {
         let page: http::HeaderValue = "https://page.example".parse().unwrap();
         for (cors, allowed) in [
             (CorsPolicy::Any, Some("*")),
@@ -271,9 +271,9 @@ mod tests {
         ] {
             let memory = crate::storage::MemoryBackend::new();
             let node = TestNode::with_backend(leading(), memory.clone(), Arc::new(memory), cors.clone());
-            let answer = node.send(from_page("GET", "/discover")).await;
+            let answer = node.send(cross_origin_request("GET", "/discover")).await;
             assert_eq!(answer.header("access-control-allow-origin"), allowed, "{cors:?}");
-            let preflight = node.send(from_page("OPTIONS", "/discover")).await;
+            let preflight = node.send(cross_origin_request("OPTIONS", "/discover")).await;
             assert_eq!(preflight.header("access-control-allow-origin"), allowed, "{cors:?}");
             if cors == CorsPolicy::Any {
                 assert_eq!(preflight.status, 200);

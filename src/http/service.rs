@@ -13,13 +13,13 @@ use super::routes::router;
 pub struct ApiService {
     /// All routes. Each request must carry its remote address as an extension.
     pub(super) router: Router,
-    /// Answers plain heartbeats without the router. `None` in tests of the connection driver that
-    /// use a router of their own.
+    /// Answers heartbeats without the router if they can be accepted at once. `None` in tests of
+    /// `server.rs` that use their own router.
     pub(super) fast_path: Option<HeartbeatFastPath>,
 }
 
 impl ApiService {
-    /// Builds the API on top of the given application state.
+    /// Builds the API for this application state.
     #[must_use]
     pub fn new(app: App) -> Self {
         let app = Arc::new(app);

@@ -1,8 +1,8 @@
 //! Slow-read timeout: closes a connection whose client reads a long response too slowly.
 //!
-//! The write timeout does not stop a client that reads a byte now and then. Such a client would
-//! keep the permit and the memory of its response. A body that is not polled cannot end itself, so
-//! the connection watches the progress.
+//! The write timeout does not stop a client that reads single bytes with long pauses. Such a client
+//! would keep the permit and the memory of its response. A response body cannot end itself while it
+//! is not polled, so the connection watches the progress.
 
 use axum::body::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -11,8 +11,8 @@ use tokio::time::timeout;
 
 use super::limits::{MAX_RESPONSE_TIME, MIN_BYTES_PER_WINDOW, SLOW_READ_WINDOW};
 
-/// Shared by a connection and its responses. The value says whether a long response is being read.
-/// It is sent again at each progress.
+/// Slow-read timeout of a connection, shared with its responses. The value says whether the client
+/// reads a long response. It is published again each time the client has read enough bytes.
 #[derive(Clone, Default)]
 pub(super) struct SlowReadTimeout(watch::Sender<bool>);
 
@@ -47,7 +47,7 @@ impl SlowReadTimeout {
     pub(super) async fn expired(&self) {
         let mut reading = self.0.subscribe();
         loop {
-            // It cannot fail, because `self` holds the sending end.
+            // The wait cannot fail, because `self` holds the sender.
             let _ = reading.wait_for(|is_reading| *is_reading).await;
             let while_progressing =
                 async { while timeout(SLOW_READ_WINDOW, reading.changed()).await.is_ok() && *reading.borrow() {} };
@@ -84,7 +84,7 @@ mod tests {
     async fn the_timeout_expires_when_a_response_is_read_too_slowly() {
         let second = Duration::from_secs(1);
         assert_eq!(expires_after(1, second * 1000).await, SLOW_READ_WINDOW);
-        // A byte now and then is not enough progress.
+        // One byte per second is not enough progress.
         assert_eq!(expires_after(1, second).await, SLOW_READ_WINDOW);
         // With enough progress, the limit on the whole response applies.
         assert_eq!(expires_after(MIN_BYTES_PER_WINDOW / 20, second).await, MAX_RESPONSE_TIME);

@@ -76,7 +76,7 @@ impl ChangeLog {
     }
 
     /// Up to `limit` changes after `version`, oldest first. `None` if some of them were dropped, or
-    /// if `version` is in the future.
+    /// if `version` is higher than the current version.
     pub(super) fn since(&self, version: u64, limit: usize) -> Option<Vec<PresenceChange>> {
         let first = usize::try_from(version.checked_sub(self.dropped)?).ok()?;
         let remembered = first <= self.changes.len();
@@ -217,7 +217,7 @@ mod tests {
         proptest::collection::vec((0_u8..6, 0_u16..4), 1..60)
     }
 
-    fn take(list: &mut List, change_log: &mut ChangeLog, client: u8, port: u16) {
+    fn apply_step(list: &mut List, change_log: &mut ChangeLog, client: u8, port: u16) {
         let listed = list.contains_key(&name(client));
         let event = match (listed, addr(port)) {
             (false, addr) => PresenceEvent::Joined(addr),
@@ -233,12 +233,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_changes_since_any_version_turn_the_list_of_then_into_the_current_list(steps in steps(), capacity in 1_usize..80) {
+        fn the_changes_since_a_version_turn_the_list_of_that_version_into_the_current_list(steps in steps(), capacity in 1_usize..80) {
             let mut change_log = ChangeLog::with_capacity(capacity);
             let mut list = List::new();
             let mut lists = vec![list.clone()];
             for (client, port) in steps {
-                take(&mut list, &mut change_log, client, port);
+                apply_step(&mut list, &mut change_log, client, port);
                 lists.push(list.clone());
             }
             for (version, mut then) in lists.iter().cloned().enumerate() {
@@ -250,16 +250,17 @@ mod tests {
             }
         }
 
-        /// Half of the names are read after the first steps, the others after some more steps.
+        /// The list is read in two halves: the first after the steps `before`, the second after
+        /// `between`.
         #[test]
-        fn a_list_read_while_it_changed_becomes_right_too(
+        fn a_list_read_while_it_changed_becomes_the_current_list_too(
             before in steps(), between in steps(), after in steps(),
         ) {
             let mut change_log = ChangeLog::default();
             let mut list = List::new();
             let run = |steps: Vec<(u8, u16)>, list: &mut List, change_log: &mut ChangeLog| {
                 for (client, port) in steps {
-                    take(list, change_log, client, port);
+                    apply_step(list, change_log, client, port);
                 }
             };
             run(before, &mut list, &mut change_log);

@@ -25,8 +25,8 @@ pub(super) fn merge_row(
     };
     match current {
         Some(row) if row.heartbeat_id > incoming.heartbeat_id => return None,
-        // The same heartbeat. Transit time makes an incoming row look younger than it is, never
-        // older.
+        // The same heartbeat. Because of the time in transit, an incoming row can look younger than
+        // it is, but never older.
         Some(row) if row.heartbeat_id == incoming.heartbeat_id && row.heartbeat_id != HeartbeatId::default() => {
             if last.awake >= row.last_heartbeat.awake && last.presence >= row.last_heartbeat.presence {
                 return None;
@@ -35,7 +35,7 @@ pub(super) fn merge_row(
             last.awake = last.awake.min(row.last_heartbeat.awake);
             last.boot = last.boot.min(row.last_heartbeat.boot);
         }
-        // Both come from a snapshot, which has no ids. They may or may not be the same heartbeat.
+        // Both rows come from snapshots, which have no heartbeat ids. The younger row wins.
         Some(row) if row.heartbeat_id == incoming.heartbeat_id && last.awake <= row.last_heartbeat.awake => {
             return None;
         }

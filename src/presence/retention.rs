@@ -1,4 +1,4 @@
-//! Removal of clients that have been offline for long, a batch of rows at a time.
+//! Retention sweep: removes clients that have been offline for long, in batches of rows.
 
 use super::client_rows::{ClientRow, ClientRows};
 use super::presence_clock::PresenceMs;
@@ -22,8 +22,8 @@ impl RetentionSweep {
     /// Visits the next batch of rows and removes those for which `keep` is false. Does nothing for
     /// a minute after a complete sweep.
     pub(super) fn step(&mut self, rows: &mut ClientRows, now: PresenceMs, keep: impl Fn(&ClientRow) -> bool) {
-        let starts = self.cursor.is_none();
-        if starts && now.since(self.finished_at) < SWEEP_INTERVAL_MS {
+        let is_new_sweep = self.cursor.is_none();
+        if is_new_sweep && now.since(self.finished_at) < SWEEP_INTERVAL_MS {
             return;
         }
         self.cursor = rows.sweep(self.cursor.as_ref(), ROWS_PER_STEP, keep);

@@ -13,7 +13,7 @@ pub struct OnlineRow {
     pub addr: Option<Addr>,
 }
 
-/// The result of a heartbeat that prolonged a client's presence.
+/// The result of a heartbeat of a client that was already online.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Renewal {
     /// The client's address; `None` if it never reported one.
@@ -27,7 +27,8 @@ pub struct LastSeen {
     pub is_online: bool,
     /// Its last address; `None` if it never reported one.
     pub addr: Option<Addr>,
-    /// Milliseconds since its last heartbeat on the boot clock, pauses of this process included.
+    /// Milliseconds on the boot clock since its last heartbeat. They include pauses of this
+    /// process.
     pub ago_ms: u64,
 }
 
@@ -52,14 +53,15 @@ pub struct ReplicatedClient {
     pub heartbeat_id: HeartbeatId,
     /// The age of that heartbeat, in milliseconds.
     pub age_ms: u64,
-    /// The part of the age in which there was no leader, in milliseconds. It does not count against
-    /// the client.
+    /// The part of the age in which there was no leader, in milliseconds. Clients do not age in
+    /// that time.
     pub leaderless_ms: u64,
 }
 
 impl ReplicatedClient {
-    /// The row as restored from a snapshot, `ms` milliseconds after it was written. That time does
-    /// not count against the client. The row loses its id, so any row of another node replaces it.
+    /// The row as restored from a snapshot, `ms` milliseconds after it was written. The client does
+    /// not age in that time. The row loses its heartbeat id, so any row of another node replaces
+    /// it.
     #[must_use]
     pub fn restored_after(mut self, ms: u64) -> Self {
         self.heartbeat_id = HeartbeatId::default();
@@ -81,8 +83,8 @@ impl HeartbeatId {
         Self { seq: self.seq + 1, ..self }
     }
 
-    /// The id before the first heartbeat of `term`. Unchanged if `term` has already begun or is
-    /// over.
+    /// The id before the first heartbeat of `term`. Returns `self` if `term` has already begun or
+    /// is over.
     pub(super) fn begin_term(self, term: u64) -> Self {
         if term > self.term { Self { term, seq: 0 } } else { self }
     }

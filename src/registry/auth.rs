@@ -1,4 +1,4 @@
-//! Authentication and authorization: passwords, tokens, and what a node caches of them.
+//! Authentication and authorization: passwords, tokens, and the cached password fingerprints.
 
 pub(super) mod authorizer;
 pub(super) mod credential_state;

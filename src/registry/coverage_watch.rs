@@ -35,7 +35,7 @@ impl CoverageWatch {
     /// Waits until `is_enough` holds, `term` is over, or `max` has passed. Returns whether it
     /// holds.
     pub(super) async fn wait_for(&self, term: Term, max: Duration, is_enough: impl Fn(&TermCoverage) -> bool) -> bool {
-        // Fast path of the common case, without a receiver and a timer.
+        // Fast path for the common case: needs no receiver and no timer.
         if is_enough(&self.0.borrow()) {
             return true;
         }

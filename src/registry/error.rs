@@ -7,8 +7,8 @@ use super::images::image_check::rejection::ImageRejection;
 use crate::storage::BucketError;
 use rollcall_core::Username;
 
-/// The bucket did not reply. A write may have taken effect, and it is safe to repeat it. The source
-/// has the reply of the bucket, for the log only.
+/// The bucket did not reply, or replied with an error. A write may have taken effect, and it is
+/// safe to repeat it. The source is the error of the bucket, for the log only.
 #[derive(Clone, Debug, Error)]
 #[error("The storage is unavailable at the moment; try again shortly")]
 pub struct StorageUnavailable(#[source] Box<BucketError>);
@@ -26,7 +26,7 @@ impl StorageUnavailable {
         self.0.to_string()
     }
 
-    /// Whether the bucket works and only one object in it is unreadable.
+    /// Whether the error is about one unreadable object, while the bucket itself works.
     pub(super) fn concerns_one_object(&self) -> bool {
         matches!(*self.0, BucketError::Unreadable { .. })
     }
@@ -99,7 +99,8 @@ pub enum AuthError {
     /// The password could not be hashed.
     #[error("The password could not be processed; try again")]
     Hashing(String),
-    /// Every attempt to change the password met a concurrent change.
+    /// Every attempt to change the password failed, because another request changed it at the same
+    /// time.
     #[error("The password of '{0}' is being changed by another request; try again")]
     Contended(Username),
     /// The password is stored, but not yet known to a majority of the nodes.
@@ -110,7 +111,8 @@ pub enum AuthError {
 }
 
 impl AuthError {
-    /// Milliseconds until the next attempt is accepted; 0 for errors that waiting does not solve.
+    /// Milliseconds until the next attempt is accepted; 0 for an error that does not end by
+    /// waiting.
     #[must_use]
     pub fn wait_ms(&self) -> u64 {
         if let Self::TooManyAttempts { wait_ms } = self { *wait_ms } else { 0 }
@@ -135,7 +137,7 @@ pub enum UploadError {
     /// The bucket did not reply.
     #[error(transparent)]
     Storage(#[from] StorageUnavailable),
-    /// All generated names were taken, which is practically impossible.
+    /// All generated names were taken. Practically this does not happen.
     #[error("Found no free name for the image; try again")]
     NoFreeName,
 }
@@ -143,7 +145,7 @@ pub enum UploadError {
 /// An image could not be read.
 #[derive(Debug, Error)]
 pub enum ImageError {
-    /// There is no image of this name.
+    /// There is no image with this name.
     #[error("There is no such image")]
     NotFound,
     /// The bucket did not reply.
@@ -154,7 +156,7 @@ pub enum ImageError {
 /// The stream of clients with images could not be started.
 #[derive(Debug, Error)]
 pub enum ImagesStreamError {
-    /// The maximum number of downloads is running.
+    /// The maximum number of image downloads is already running.
     #[error("Too many downloads of all images are running; try again in a second")]
     Busy,
     /// The bucket did not reply.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use image_store::ImageStore;
 use images_stream::ImagesStream;
 
-/// The components for images.
+/// The components of the registry for images.
 pub(super) struct ImageComponents {
     pub(super) store: Arc<ImageStore>,
     pub(super) stream: ImagesStream,

@@ -1,4 +1,4 @@
-//! Random values of the registry; no other file of it draws any.
+//! Random values of the registry. No other file of the registry generates any.
 
 use rand::RngExt;
 
@@ -20,8 +20,8 @@ pub(super) fn secret_key<const BYTES: usize>() -> [u8; BYTES] {
 /// high bits are the millisecond and the low bits are random, so that images of one second sort by
 /// age.
 pub(super) fn image_suffix(now: WallMs) -> u32 {
-    let (_, chance) = user_id().as_u64_pair();
-    u32::from(now.subsecond_ms()) << 22 | u32::try_from(chance & 0x3f_ffff).unwrap_or(0)
+    let (_, random_bits) = user_id().as_u64_pair();
+    u32::from(now.subsecond_ms()) << 22 | u32::try_from(random_bits & 0x3f_ffff).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -35,7 +35,7 @@ mod tests {
         assert_ne!(
             image_suffix(WallMs::new(5)),
             image_suffix(WallMs::new(5)),
-            "with one chance in four million to fail"
+            "fails by chance once in four million runs"
         );
     }
 }

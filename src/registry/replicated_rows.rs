@@ -1,6 +1,6 @@
 //! Rows that nodes send to each other and write to snapshots: clients and users.
 //!
-//! Rows stay true however late they arrive, so a receiver merges them unconditionally.
+//! A row that arrives late is still correct, so a receiver merges every row.
 
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ pub struct Rows {
     pub users: Vec<ReplicatedUser>,
 }
 
-/// A registered user, without the password and without its hash.
+/// A registered user. Of the password, it contains at most the fingerprint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReplicatedUser {
     /// The name.
@@ -27,18 +27,18 @@ pub struct ReplicatedUser {
     id: UserId,
     addr: Option<Addr>,
     registered_at: CompactString,
-    /// JSON text, because postcard cannot decode values of unknown types; empty if there is no
-    /// metadata.
+    /// JSON text; empty if there is no metadata. JSON, because postcard cannot decode a value whose
+    /// type is not known before.
     metadata: String,
     credential: CredentialState,
 }
 
-/// Number of an index row. A row gets the next number when it is inserted or queued for replication
-/// again.
+/// Number of a user row in the index. A row gets the next number when it is inserted and each time
+/// it is queued for replication again.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct RowNo(u64);
 
-/// Approximate upper limit of an encoded client row without its name, in bytes.
+/// Approximate upper limit of an encoded client row without the username, in bytes.
 const CLIENT_ROW_BYTES: usize = 56;
 
 /// Approximate upper limit of an encoded user row without its texts, in bytes.
@@ -58,19 +58,19 @@ impl RowNo {
 }
 
 impl Rows {
-    /// Version of the encoded rows. The rows do not carry it. The snapshot's first line and the
-    /// protocol between nodes carry versions of their own, which must change together with this
-    /// one. A `const` assertion in each of those files enforces that.
+    /// Version of the encoded rows. The encoded rows do not contain it. The first line of a
+    /// snapshot and the protocol between nodes contain their own versions, which must change
+    /// together with this version. A `const` assertion in each of those files enforces that.
     pub const VERSION: u32 = 1;
 
-    /// Approximate upper limit of one batch, in bytes. A batch with one more row still fits into a
-    /// frame.
+    /// Approximate upper limit of one batch, in bytes. A batch that exceeds it by one row still
+    /// fits into a frame.
     pub const MAX_BYTES: usize = 40 * 1024;
 
     /// Maximum number of clients in one batch.
     pub(crate) const MAX_CLIENTS: usize = 400;
 
-    /// A user row for tests in which only the name matters.
+    /// A user row for tests that use only the username.
     #[cfg(test)]
     pub(crate) fn of_user(username: Username) -> Self {
         let (id, registered_at) = (UserId::nil(), CompactString::default());
@@ -92,8 +92,8 @@ impl Rows {
         tests::samples()
     }
 
-    /// The rows without password fingerprints: each row still says whether the user has a password.
-    /// For snapshots, because the password may change before a snapshot is read.
+    /// The rows without password fingerprints, for snapshots: the password may change before the
+    /// snapshot is read. Each row still says whether the user has a password.
     #[must_use]
     pub fn without_fingerprints(mut self) -> Self {
         for user in &mut self.users {
@@ -114,7 +114,7 @@ impl Rows {
         self.len() == 0
     }
 
-    /// Approximate size of the encoded rows in bytes; never too small.
+    /// Approximate size of the encoded rows in bytes; never less than the real size.
     #[must_use]
     pub fn size(&self) -> usize {
         let clients: usize = self.clients.iter().map(|client| CLIENT_ROW_BYTES + client.username.as_str().len()).sum();
@@ -144,7 +144,7 @@ impl ReplicatedUser {
         self.credential
     }
 
-    /// Approximate size of the encoded row in bytes; never too small.
+    /// Approximate size of the encoded row in bytes; never less than the real size.
     pub(crate) fn size(&self) -> usize {
         USER_ROW_BYTES + self.username.as_str().len() + self.registered_at.len() + self.metadata.len()
     }

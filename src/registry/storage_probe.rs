@@ -6,11 +6,11 @@ use super::error::StorageUnavailable;
 use crate::storage::{Bucket, BucketError, Key};
 use rollcall_core::BootMs;
 
-/// Validity of a result, in milliseconds. Load balancers check health often, and each check must
-/// not become a request to the store.
+/// Time for which a result is reused, in milliseconds. Load balancers check health often, so most
+/// checks must not cause a request to the bucket.
 const CACHE_TTL_MS: u64 = 1000;
 
-/// The last result, and the time of the request.
+/// The last result, and the time of that probe.
 #[derive(Debug)]
 struct ProbeResult {
     probed_at: BootMs,
@@ -31,21 +31,21 @@ impl StorageProbe {
 
     /// Checks whether the bucket is available at `now`. Concurrent callers share one request.
     pub(super) async fn probe(&self, now: BootMs) -> Result<(), StorageUnavailable> {
-        // An async lock, held during the request, so that there is only one request at a time.
+        // The async lock is held during the request, so that at most one request runs at a time.
         let mut last = self.last.lock().await;
         match &*last {
             Some(probed) if now.since(probed.probed_at) < CACHE_TTL_MS => probed.result.clone(),
             Some(_) | None => {
-                let result = self.check().await.map_err(StorageUnavailable::from);
+                let result = self.read_cluster_id().await.map_err(StorageUnavailable::from);
                 *last = Some(ProbeResult { probed_at: now, result: result.clone() });
                 result
             }
         }
     }
 
-    /// Reads the cluster's id. Every node found it in the bucket when it started. A bucket without
-    /// it is a different bucket, or is gone.
-    async fn check(&self) -> Result<(), BucketError> {
+    /// Reads the id of the cluster. Every node found it in the bucket when the node started. If the
+    /// id is missing now, the bucket was deleted or replaced.
+    async fn read_cluster_id(&self) -> Result<(), BucketError> {
         self.bucket.get(&Key::Cluster).await?.map(drop).ok_or_else(|| self.bucket.vanished(&Key::Cluster))
     }
 }

@@ -13,7 +13,7 @@ use index_rebuild::IndexRebuild;
 use registrar::Registrar;
 use user_list::UserList;
 
-/// The components for users.
+/// The components of the registry for users.
 pub(super) struct UserComponents {
     pub(super) list: UserList,
     pub(super) rebuild: IndexRebuild,

@@ -8,7 +8,8 @@ use crate::http::app::CorsPolicy;
 use crate::http::limits::PREFLIGHT_MAX_AGE;
 use crate::http::lists::{list_response, stale_reads};
 
-/// The CORS layer, or `None` if no page of another origin may read. Such pages may never write.
+/// The CORS layer, or `None` if no page of another origin may read responses. Only `GET` and `HEAD`
+/// are allowed in a preflight. A `POST` that needs no preflight is not rejected here.
 pub(in crate::http) fn layer(cors: &CorsPolicy) -> Option<CorsLayer> {
     let origins = match cors {
         CorsPolicy::Any => AllowOrigin::any(),

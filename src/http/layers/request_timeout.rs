@@ -11,13 +11,14 @@ use crate::http::error::ApiError;
 use crate::http::limits::{MAX_LONG_POLL_WAIT, REQUEST_TIMEOUT};
 use crate::http::lists::encode::DISCOVER_PATH;
 
-/// The timeout as a layer.
+/// The timeout as a layer. The path of the long polls gets more time.
 pub(in crate::http) async fn limit_request_time(request: Request, next: Next) -> Response {
     let extra_time = if request.uri().path() == DISCOVER_PATH { MAX_LONG_POLL_WAIT } else { Duration::ZERO };
     with_timeout(extra_time, next.run(request)).await
 }
 
-/// Waits for the response for [`REQUEST_TIMEOUT`] and `extra_time`, else answers `request_timeout`.
+/// Waits for the response for at most [`REQUEST_TIMEOUT`] plus `extra_time`. Then answers
+/// `request_timeout`.
 pub(in crate::http) async fn with_timeout(extra_time: Duration, response: impl Future<Output = Response>) -> Response {
     timeout(REQUEST_TIMEOUT + extra_time, response).await.unwrap_or_else(|_| ApiError::RequestTimeout.into_response())
 }

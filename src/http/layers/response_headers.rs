@@ -30,19 +30,19 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The headers on every response.
 pub(in crate::http) const HEADERS: [HeaderName; 4] = [LEADER, LEADER_URL, TERM, REQUEST_ID];
 
-/// Marks a request on a connection beyond the connection limit. The driver attaches it as an
+/// Marks a request on a connection beyond the connection limit. `server.rs` attaches it as an
 /// extension.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::http) struct OverConnectionLimit;
 
-/// Adds the headers to responses.
+/// Adds [`HEADERS`] to responses.
 #[derive(Clone)]
 pub(in crate::http) struct ResponseHeaders {
     app: SharedApp,
     ids: Arc<RequestIdGenerator>,
-    /// Further headers on every response.
+    /// Additional headers for every response.
     defaults: HeaderMap,
-    /// The headers that were prepared last. They change with the leader, not with each request.
+    /// The headers that were prepared last. They change only with the leader or the term.
     last: Arc<Mutex<Option<PreparedHeaders>>>,
 }
 
@@ -63,7 +63,8 @@ impl ResponseHeaders {
         }
     }
 
-    /// A copy that adds further headers. A header of the response itself takes precedence.
+    /// Returns a copy that also adds `defaults`. If a response already has one of these headers,
+    /// the response keeps its own.
     pub(in crate::http) fn with_defaults(&self, defaults: HeaderMap) -> Self {
         Self { defaults, last: Arc::default(), ..self.clone() }
     }
@@ -155,7 +156,7 @@ impl PreparedHeaders {
 }
 
 /// Logs the cause that the client does not see. A 503 is a warning, because an election or an
-/// outage passes. Any other failure is a defect.
+/// outage is temporary. Any other failure is a defect.
 fn log_failure(InternalCause(cause): &InternalCause, status: StatusCode, id: &HeaderValue, method: &Method, uri: &Uri) {
     let (request_id, path) = (id.to_str().unwrap_or_default(), uri.path());
     if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -174,15 +175,15 @@ pub(in crate::http) async fn add_headers(
     headers.respond_with_headers(request, |request| next.run(request)).await
 }
 
-/// Generates ids for requests without one: a random number per process, and a counter. The ids tell
-/// requests apart. They are not secret, so they may be guessable.
+/// Generates an id for a request without an id: a random number per process, and a counter. The ids
+/// tell requests apart. They need not be secret.
 struct RequestIdGenerator {
     process: u64,
     count: AtomicU64,
 }
 
 impl RequestIdGenerator {
-    #[expect(clippy::disallowed_methods, reason = "this is the edge at which ids of requests are drawn")]
+    #[expect(clippy::disallowed_methods, reason = "request ids are generated at the edge of the program")]
     fn new() -> Self {
         let (process, _) = uuid::Uuid::new_v4().as_u64_pair();
         Self { process, count: AtomicU64::new(0) }
@@ -210,7 +211,7 @@ mod tests {
     use crate::http::testing::{TestNode, leading, request};
 
     async fn panics() {
-        panic!("as this test wants it");
+        panic!("a panic for this test");
     }
 
     #[tokio::test]
@@ -219,16 +220,16 @@ mod tests {
         let layer = from_fn_with_state(ResponseHeaders::new(&node.app), add_headers);
         node.router = Router::new().route("/panics", get(panics)).route("/", get(|| async {})).layer(layer);
         let answer = node.send(request("GET", "/panics", "")).await;
-        assert!(!answer.expect_error(500, "internal").contains("as this test wants it"));
+        assert!(!answer.expect_error(500, "internal").contains("a panic for this test"));
         assert_eq!(answer.header("rollcall-term"), Some("7"));
         assert_eq!(node.get("/").await.status, 200);
     }
 
     #[test]
     fn only_a_valid_request_id_is_accepted_from_a_client() {
-        let sane = |id: &str| is_valid_request_id(&HeaderValue::from_str(id).unwrap());
-        assert!(sane("a-B_9.z") && sane(&"x".repeat(64)));
-        assert!(!sane("") && !sane("a b") && !sane("a\"b") && !sane(&"x".repeat(65)));
+        let is_valid = |id: &str| is_valid_request_id(&HeaderValue::from_str(id).unwrap());
+        assert!(is_valid("a-B_9.z") && is_valid(&"x".repeat(64)));
+        assert!(!is_valid("") && !is_valid("a b") && !is_valid("a\"b") && !is_valid(&"x".repeat(65)));
         assert!(is_valid_request_id(&RequestIdGenerator::new().next()));
     }
 }

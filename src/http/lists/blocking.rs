@@ -1,4 +1,4 @@
-//! Runs work that would block a runtime thread for too long.
+//! Runs work on a blocking thread if it would block a runtime thread for too long.
 
 use tokio::task::spawn_blocking;
 

@@ -14,10 +14,10 @@ use crate::http::error::ApiError;
 use rollcall_core::Term;
 use rollcall_core::clock;
 
-/// The cache of one list. `V` is the version of its rows.
+/// The cache of one list. `V` is the type of the version of its rows.
 pub(in crate::http) struct CachedList<V> {
     last: Mutex<Option<BuiltList<V>>>,
-    /// Held during a build, so that builds follow each other.
+    /// Locked during a build, so that at most one build runs at a time.
     rebuild_limit: Arc<tokio::sync::Mutex<RebuildLimit>>,
 }
 
@@ -36,8 +36,8 @@ impl<V> Default for CachedList<V> {
 
 impl<V: Copy + Eq + Send + 'static> CachedList<V> {
     /// Returns the list as of now. The cached list is returned if it has not changed, or if the
-    /// rebuild limit is reached. `build` gets the version from before the rows are read, so the
-    /// rows are at least as new.
+    /// rebuild limit is reached. `build` gets the version from before it reads the rows, so the
+    /// rows are at least as new as that version.
     ///
     /// Invariant: a list of another term is never returned.
     ///
@@ -68,8 +68,7 @@ impl<V: Copy + Eq + Send + 'static> CachedList<V> {
             let list = build(version);
             *cache.last.lock().unwrap_or_else(PoisonError::into_inner) =
                 Some(BuiltList { term, version, list: list.clone() });
-            // The lock is released when the work ends. The request may end earlier, if it is given
-            // up.
+            // The lock is released when the build ends. A cancelled request ends earlier.
             drop(rebuild_limit);
             list
         })
@@ -103,7 +102,7 @@ mod tests {
     #[tokio::test]
     async fn concurrent_requests_share_one_build() {
         let (cache, times) = (Arc::<CachedList<u64>>::default(), Arc::new(AtomicU64::new(0)));
-        let ask = || {
+        let get_list = || {
             let times = Arc::clone(&times);
             let counted = move |version| {
                 times.fetch_add(1, Ordering::Relaxed);
@@ -111,7 +110,7 @@ mod tests {
             };
             cache.get_or_build(TERM, || 5, counted)
         };
-        for list in join_all((0..50).map(|_| ask())).await {
+        for list in join_all((0..50).map(|_| get_list())).await {
             assert_eq!(text(&list.unwrap()), "5");
         }
         assert_eq!(times.load(Ordering::Relaxed), 1);
@@ -121,18 +120,18 @@ mod tests {
     async fn a_list_that_always_changes_is_built_at_most_ten_times_a_second_after_a_burst() {
         let (cache, started) = (Arc::<CachedList<u64>>::default(), clock::boot_now());
         let version = AtomicU64::new(0);
-        let (mut lists, mut behind) = (std::collections::HashSet::new(), 0);
+        let (mut lists, mut outdated) = (std::collections::HashSet::new(), 0);
         for _ in 0..100 {
             let now = version.fetch_add(1, Ordering::Relaxed) + 1;
             let list = text(&cache.get_or_build(TERM, || version.load(Ordering::Relaxed), build).await.unwrap());
-            behind += u64::from(list != now.to_string());
+            outdated += u64::from(list != now.to_string());
             lists.insert(list);
         }
-        let earned = clock::boot_now().since(started) / 100;
-        // The first build takes no token.
-        let limit = 11 + earned;
+        let refilled = clock::boot_now().since(started) / 100;
+        // The burst is 10 tokens, and the first build takes no token.
+        let limit = 11 + refilled;
         assert!(lists.len() as u64 <= limit, "{} lists", lists.len());
-        assert!(lists.len() >= 11 && behind == 100 - lists.len() as u64, "{behind} of {}", lists.len());
+        assert!(lists.len() >= 11 && outdated == 100 - lists.len() as u64, "{outdated} of {}", lists.len());
     }
 
     #[tokio::test]
@@ -149,7 +148,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_build_whose_request_was_given_up_completes_and_is_shared() {
+    async fn a_build_whose_request_was_cancelled_completes_and_is_shared() {
         let cache = Arc::<CachedList<u64>>::default();
         let (finish, finished) = mpsc::channel::<()>();
         let slow = move |version| {
@@ -157,7 +156,7 @@ mod tests {
             build(version)
         };
         assert!(cache.get_or_build(TERM, || 1, slow).now_or_never().is_none());
-        let second = cache.get_or_build(TERM, || 1, |_| EncodedList::new(b"made twice".to_vec(), None));
+        let second = cache.get_or_build(TERM, || 1, |_| EncodedList::new(b"second build".to_vec(), None));
         let mut second = Box::pin(second);
         assert!(second.as_mut().now_or_never().is_none());
         drop(finish);
@@ -167,7 +166,7 @@ mod tests {
     #[tokio::test]
     async fn a_failed_build_is_an_error_and_the_next_build_succeeds() {
         let cache = Arc::<CachedList<u64>>::default();
-        let broken = cache.get_or_build(TERM, || 1, |_| panic!("as this test wants it")).await;
+        let broken = cache.get_or_build(TERM, || 1, |_| panic!("a panic for this test")).await;
         assert!(matches!(broken, Err(ApiError::Internal(_))));
         assert_eq!(text(&cache.get_or_build(TERM, || 1, build).await.unwrap()), "1");
     }

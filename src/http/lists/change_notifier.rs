@@ -1,5 +1,5 @@
-//! Wakes all requests that wait for changes of the list of online clients: together, and not too
-//! often.
+//! Wakes all requests that wait for changes of the list of online clients: all at once, and at most
+//! once per [`MIN_WAKE_INTERVAL`].
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -27,11 +27,11 @@ impl ListUpdate {
     }
 }
 
-/// Returns the published state, and the future that publishes it until the role is no longer
-/// published.
+/// Returns the receiver of the state, and the future that publishes the state. The future ends when
+/// the sender of `role` is dropped.
 ///
-/// A client's timeout is noticed when the registry is asked for the online clients. The composition
-/// root does so several times a second.
+/// The registry takes an expired client offline when it is asked for the online clients. The
+/// composition root asks several times a second.
 pub fn change_notifier(
     registry: Registry,
     mut role: watch::Receiver<Role>,
@@ -48,8 +48,9 @@ pub fn change_notifier(
             };
             tokio::select! {
                 () = changed => next = Instant::now() + MIN_WAKE_INTERVAL,
-                // A renewed lease changes the role, but does not wake anybody.
-                open = role.changed() => if open.is_err() { return },
+                // A renewed lease changes the role but not the `ListUpdate`, so it wakes no
+                // request.
+                role_changed = role.changed() => if role_changed.is_err() { return },
             }
         }
     };

@@ -1,15 +1,14 @@
-//! Cursor: a version of one leader's list, as clients send it back. Its format is private; clients
-//! must not interpret it.
+//! Cursor: a version of one leader's list, as clients send it back. It is opaque to clients.
 
 use std::fmt;
 
 use rollcall_core::{BootMs, Term};
 
-/// The cursor of a client that has no list yet. Clients may write it themselves.
+/// The cursor of a client that has no list yet. It is the only cursor that a client may construct.
 const INITIAL: &str = "0";
 
-/// The leader whose list has versions. A term has one leader. The start time of the process tells
-/// apart the terms of a cluster whose data was deleted in between.
+/// The leader that a version belongs to. A term has at most one leader. But if the data of a
+/// cluster is deleted, the same terms occur again. Then the start times of the processes differ.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::http) struct ListSource {
     /// The term in which the list was read.
@@ -76,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_that_no_leader_created_is_rejected_and_zero_is_the_initial_one() {
+    fn a_cursor_that_no_leader_created_is_rejected_and_zero_is_the_initial_cursor() {
         assert_eq!(ClientCursor::parse("0"), Some(ClientCursor::Initial));
         for wrong in ["", "1", "1-2", "1-2-3-4", "1-2-", "--", "1-2-x", "1-+2-3", " 1-2-3", "1-2-10000000000000000"] {
             assert_eq!(ClientCursor::parse(wrong), None, "{wrong:?}");

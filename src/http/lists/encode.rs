@@ -65,8 +65,8 @@ pub(super) fn to_client(online: OnlineRow) -> OnlineClient {
     OnlineClient { username: online.username, addr: online.addr }
 }
 
-/// Writes rows as the start of an object: `{"field":[...]`. The rows come in parts. Returns the
-/// number of rows.
+/// Writes the rows of all `parts` as the start of an object: `{"field":[...]`. Returns the number
+/// of rows.
 fn write_rows<R: Serialize>(
     json: &mut Vec<u8>,
     field: &str,

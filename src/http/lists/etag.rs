@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 use crate::http::error::ApiError;
 use crate::http::json::APPLICATION_JSON;
 
-/// Bytes of the SHA-256 hash in a tag. Two different responses with the same tag are practically
-/// impossible.
+/// Number of bytes of the SHA-256 hash in a tag. Enough that two different responses practically
+/// never have the same tag.
 const TAG_HASH_BYTES: usize = 16;
 
 /// A list as JSON. Clients may cache it, but must revalidate it each time.

@@ -1,4 +1,4 @@
-//! List budget: limit on the memory of all lists that are built or sent.
+//! List budget: a semaphore that limits the memory of all lists that are built or sent.
 //!
 //! Under overload, lists are rejected first, after [`MAX_LIST_WAIT`]. Heartbeats and registrations
 //! take nothing from this budget.
@@ -15,7 +15,7 @@ use crate::http::limits::{LIST_PERMIT_BYTES, LIST_PERMITS, MAX_LIST_WAIT, MAX_PE
 #[derive(Clone)]
 pub(in crate::http) struct ListBudget(Arc<Semaphore>);
 
-/// The share of one list in the budget. Dropping it returns the share.
+/// The permits of one list. Dropping them returns them to the budget.
 pub(in crate::http) struct ListPermit(OwnedSemaphorePermit);
 
 impl Default for ListBudget {
@@ -25,7 +25,7 @@ impl Default for ListBudget {
 }
 
 impl ListBudget {
-    /// Takes the first permit for a list, in the order of requests.
+    /// Takes the first permit for a list. Requests that wait are served in order.
     ///
     /// # Errors
     /// `overloaded` if none becomes free within [`MAX_LIST_WAIT`].
@@ -34,7 +34,7 @@ impl ListBudget {
         Ok(ListPermit(permit.map_err(|_| ApiError::Overloaded)?.expect("the semaphore is never closed")))
     }
 
-    /// For tests: number of free permits.
+    /// Number of free permits.
     #[cfg(test)]
     pub(super) fn available(&self) -> usize {
         self.0.available_permits()
@@ -42,7 +42,7 @@ impl ListBudget {
 }
 
 impl ListPermit {
-    /// Takes the further permits that a list of so many bytes needs.
+    /// Takes the additional permits that a list of `bytes` bytes needs.
     ///
     /// # Errors
     /// `overloaded` if they are not free at once.

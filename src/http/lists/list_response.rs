@@ -17,7 +17,7 @@ use crate::http::json::APPLICATION_JSON;
 use crate::http::limits::LIST_CHUNK_BYTES;
 use crate::http::slow_read_timeout::SlowReadTimeout;
 
-/// Header with the cursor of a whole list.
+/// Response header with the cursor of a whole list.
 pub(in crate::http) const CURSOR_HEADER: HeaderName = HeaderName::from_static("rollcall-cursor");
 
 /// A list as JSON, shared by all its readers.
@@ -29,17 +29,17 @@ pub(in crate::http) struct EncodedList {
 }
 
 impl EncodedList {
-    /// Wraps an encoded list and computes its tag. `cursor` is set if clients can ask for its
-    /// changes. Reads all bytes, so it takes some time for a long list.
+    /// Wraps an encoded list and computes its tag. `cursor` is `Some` if clients can ask for
+    /// changes since this list. The tag is a hash of all bytes, so a long list takes some time.
     pub(in crate::http) fn new(mut json: Vec<u8>, cursor: Option<ListCursor>) -> Self {
-        // The list may be cached for long. Its spare capacity would be wasted memory.
+        // The list may stay in a cache for a long time. Spare capacity would waste memory.
         json.shrink_to_fit();
         let cursor = cursor.map(|cursor| HeaderValue::try_from(cursor.to_string()).expect("digits and dashes"));
         let bytes = Bytes::from(json);
         Self { tag: etag::entity_tag(&bytes), bytes, cursor }
     }
 
-    /// The same list for a client whose cursor is unknown. It is in two parts, so that the long one
+    /// The same list for a client whose cursor is unknown. It has two parts, so that the long part
     /// is not copied.
     pub(in crate::http) fn to_reset_body(&self) -> Vec<Bytes> {
         let cursor = self.cursor.as_ref().and_then(|cursor| cursor.to_str().ok()).unwrap_or_default();
@@ -102,8 +102,8 @@ pub(in crate::http) fn respond_uncached(
     Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], body).into_response())
 }
 
-/// A body of these parts. A long body is sent in chunks. It holds its permit until it was sent, and
-/// is subject to the limit on slow reads.
+/// A response with `parts` as its body. A long body is sent in chunks. It holds its permit until it
+/// is sent, and is subject to the limit on slow reads.
 fn body(parts: Vec<Bytes>, slow_read: SlowReadTimeout, permit: ListPermit) -> Result<Response, ApiError> {
     let length = parts.iter().map(Bytes::len).sum();
     let headers = [(header::CONTENT_TYPE, APPLICATION_JSON), (header::CONTENT_LENGTH, HeaderValue::from(length))];
@@ -164,7 +164,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
-    async fn a_list_holds_a_permit_per_mebibyte_until_it_is_sent_and_the_longest_not_all_permits() {
+    async fn a_list_holds_a_permit_per_mebibyte_until_it_is_sent_and_no_list_holds_all_permits() {
         let mib = LIST_PERMIT_BYTES;
         for (length, taken) in [
             (LIST_CHUNK_BYTES, 0),
@@ -207,7 +207,7 @@ pub(super) mod tests {
                 break;
             }
             unread.push(response);
-            assert!(unread.len() <= LIST_PERMITS, "there is no end of lists");
+            assert!(unread.len() <= LIST_PERMITS, "no list was rejected");
         }
         assert_eq!(unread.len(), LIST_PERMITS);
         for list in ["/users", "/discover", "/discover?limit=1", "/discover?since=0", "/discovery/online"] {

@@ -1,4 +1,4 @@
-//! Limit on the rebuilds of a list that changes all the time. Pure: time is an argument.
+//! Rate limit for the rebuilds of a list that changes often. Pure: time is an argument.
 
 use rollcall_core::{BootMs, Rate, TokenBucket};
 
@@ -9,7 +9,7 @@ const RATE: Rate = Rate::new(REBUILD_BURST, REBUILD_REFILL_MS);
 /// Token bucket for the builds of one list.
 ///
 /// Invariant: while there is no token, the last one was taken less than [`REBUILD_REFILL_MS`] ago.
-/// So the cached list that is sent instead is no older than that.
+/// So the cached list, which is sent instead, was built less than that time ago.
 #[derive(Debug, Default)]
 pub(super) struct RebuildLimit(TokenBucket);
 
@@ -36,7 +36,7 @@ mod tests {
         assert!(!limit.try_take(at.plus(199)));
         let taken = (200..=10_099).filter(|ms| limit.try_take(at.plus(*ms))).count();
         assert_eq!(taken, 99);
-        assert!(!limit.try_take(at), "a clock that was read earlier earns nothing");
+        assert!(!limit.try_take(at), "an earlier time adds no token");
     }
 
     proptest! {

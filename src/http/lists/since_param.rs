@@ -11,7 +11,7 @@ use crate::http::error::ApiError;
 use crate::http::limits::MAX_LONG_POLL_WAIT;
 use crate::http::params::quoted;
 
-/// The client's cursor. The wait is already over when this is extracted.
+/// The client's cursor. `long_poll.rs` has already waited when this is extracted.
 pub(in crate::http) struct SinceParam(pub(in crate::http) Option<ClientCursor>);
 
 #[derive(Deserialize)]
@@ -62,7 +62,7 @@ impl<S: Send + Sync> FromRequestParts<S> for SinceParam {
 /// characters than digits.
 pub(in crate::http) fn parse_wait(text: &str) -> Option<Duration> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    // A number too large for the type is larger than the limit.
+    // A number that does not fit into `u64` is larger than the limit.
     is_number.then(|| text.parse().map_or(MAX_LONG_POLL_WAIT, Duration::from_secs).min(MAX_LONG_POLL_WAIT))
 }
 

@@ -17,8 +17,8 @@ use crate::registry::UsersError;
 use rollcall_core::Page;
 use rollcall_core::clock;
 
-/// Header with the age of a stale list: milliseconds since it was last known to be equal to the
-/// leader's.
+/// Response header with the age of a stale list: milliseconds since it was last known to be equal
+/// to the leader's list.
 pub(in crate::http) const AGE_HEADER: HeaderName = HeaderName::from_static("rollcall-age-ms");
 
 /// The layer around the leader gate of the lists. A stale read is answered from the replica, unless
@@ -35,8 +35,8 @@ pub(in crate::http) async fn stale_or_leader(
             respond_stale(&app, &lists, request).await.unwrap_or_else(IntoResponse::into_response)
         }
         Ok(_) => next.run(request).await,
-        // The leader rejects it too. Otherwise a client would notice its mistake only when the
-        // leader has failed.
+        // The leader also rejects an invalid `stale`. Otherwise a client would notice its mistake
+        // only after the leader fails.
         Err(error) => error.into_response(),
     }
 }
@@ -76,8 +76,8 @@ async fn respond_with_list(
     reader: ListReader,
 ) -> Result<Response, ApiError> {
     let (registry, replica_lists) = (app.registry.clone(), lists.replica_lists());
-    // Stale lists have caches of their own. They are never taken for lists of this node's own
-    // leadership.
+    // Stale lists have their own caches, so they cannot be mistaken for lists that this node built
+    // as the leader.
     let term = app.cluster.role.borrow().term;
     let online_version = || app.registry.online_version(clock::boot_now());
     match path {
@@ -97,7 +97,7 @@ async fn respond_with_list(
     }
 }
 
-/// Milliseconds since the replica of the list at `path` was last known to be complete.
+/// Milliseconds since the replica of the list at `path` was last known to be equal to the leader's.
 ///
 /// # Errors
 /// `no_copy` if there is no replica of the list of online clients yet, `index_rebuilding` if there
@@ -139,8 +139,8 @@ mod tests {
         node.users_complete_at.send_replace(ago(users_ago_ms));
     }
 
-    /// Checks the age in the header. The list cannot be younger than the test made it, and 5 s are
-    /// enough for a slow machine.
+    /// Checks the age in the header. It is at least the age that the test set. 5 s more are enough
+    /// for a slow machine.
     #[track_caller]
     fn assert_age(answer: &TestResponse, at_least_ms: u64) {
         let age_ms: u64 = answer.header("rollcall-age-ms").expect("an age").parse().unwrap();
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_node_without_a_replica_has_no_lists_and_one_without_all_users_no_list_of_users() {
+    async fn a_node_without_a_replica_serves_no_list_and_one_without_all_users_serves_no_list_of_users() {
         let node = follower().await;
         for path in LISTS {
             node.get(&format!("{path}?stale=true")).await.expect_error(503, "no_copy");

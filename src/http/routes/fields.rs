@@ -1,4 +1,4 @@
-//! Rules of the fields that several requests have.
+//! Rules for the JSON fields that several kinds of requests have.
 
 use serde_json::Value;
 

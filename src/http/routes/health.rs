@@ -1,5 +1,5 @@
-//! Routes about the health of this node and of the cluster. All but `/leader` are answered by every
-//! node.
+//! Routes about the health of this node and of the cluster. Every node answers them, except
+//! `/leader`.
 
 use axum::extract::State;
 
@@ -18,12 +18,12 @@ pub(super) async fn health(State(app): State<SharedApp>) -> Json<Health> {
     // The clock is read after the role; see `App::serving_term`.
     let now = clock::boot_now();
     let is_leader = role.is_serving(now);
-    let own = || u64::try_from(app.registry.online_count(now)).unwrap_or(u64::MAX);
+    let own_count = || u64::try_from(app.registry.online_count(now)).unwrap_or(u64::MAX);
     let leader = app.known_leader(&role, now);
     Json(Health {
         status: Status::Ok,
         is_leader,
-        online_clients_count: if is_leader { own() } else { *app.cluster.online_count.borrow() },
+        online_clients_count: if is_leader { own_count() } else { *app.cluster.online_count.borrow() },
         current_leader: leader.map(|leader| leader.node),
         leader_url: leader.map(|leader| leader.api_url.clone()),
         term: role.term,
@@ -62,7 +62,8 @@ pub(super) async fn cluster(State(app): State<SharedApp>) -> Json<Cluster> {
         .map(|member| ClusterNode {
             node: member.node,
             api_url: member.api_url,
-            // The last known role of an unreachable node may have changed since.
+            // An unreachable node may have another role by now, so its last known role is not
+            // reported.
             role: member.role.filter(|_| member.reachable),
             reachable: member.reachable,
             load: member.load.map(rollcall_core::Load::share),
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn health_on_a_follower_gives_the_count_of_the_cluster() {
+    async fn health_on_a_follower_has_the_online_count_of_the_leader() {
         let node = TestNode::new(following());
         node.cluster_online.send_replace(99);
         let json = node.get("/").await.json();
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_node_is_alive_and_only_the_leader_answers_as_such() {
+    async fn every_node_is_alive_and_only_the_leader_answers_200_on_its_route() {
         for role in [leading(), following(), without_leader()] {
             let node = TestNode::new(role);
             for path in ["/status", "/livez"] {
@@ -146,9 +147,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_cluster_is_described_node_by_node() {
+    async fn cluster_lists_every_node_and_hides_the_role_of_an_unreachable_one() {
         let node = TestNode::new(leading());
-        let away = Member {
+        let unreachable_node = Member {
             node: "127.0.0.1:8081".parse().unwrap(),
             api_url: None,
             role: Some(MemberRole::Leader),
@@ -157,8 +158,8 @@ mod tests {
             term: Some(TERM),
             last_heard: Some(BootMs::NEVER),
         };
-        let here = Member { reachable: true, ..away.clone() };
-        node.members.send_replace(vec![away, here]);
+        let reachable_node = Member { reachable: true, ..unreachable_node.clone() };
+        node.members.send_replace(vec![unreachable_node, reachable_node]);
         let described = |role: Option<&str>, reachable: bool| {
             json!({
                 "node": "127.0.0.1:8081", "api_url": null, "role": role, "reachable": reachable, "load": 0.25,

@@ -27,13 +27,13 @@ use rollcall_core::{ImageName, Username};
 /// `Cache-Control` of a stored image, which never changes.
 const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 
-/// The image of an uploaded form, with the memory reserved for the form.
+/// The image from an uploaded form. It holds the memory reservation of the form.
 pub(super) struct UploadedImage {
     bytes: Bytes,
     _form: BufferedUpload,
 }
 
-/// The path parameters `username` and `file`. An invalid image name is answered with
+/// The path parameters `username` and `file`. For an invalid image name, the answer is
 /// `image_not_found`.
 pub(super) struct ImagePath(Username, ImageName);
 
@@ -47,8 +47,8 @@ pub(super) async fn upload(
     name: Result<UsernamePath, ApiError>,
     image_file: UploadedImage,
 ) -> Result<(StatusCode, Json<Uploaded>), ApiError> {
-    // An invalid username is rejected here, after the body was read. Before that, the response
-    // could be lost.
+    // An invalid username is rejected here, after the body was read. A response that is sent
+    // earlier could be lost (see `body.rs`).
     let UsernamePath(user) = name?;
     let _permit = uploads.acquire_permit().await?;
     let credentials = authorization.credentials();
@@ -105,9 +105,9 @@ impl<S: Send + Sync> FromRequest<S> for UploadedImage {
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let too_large = || ApiError::BodyTooLarge { limit: MAX_IMAGE_BYTES };
         let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
-        // It is missing only if the route has no upload limit. Every test of an upload would show
-        // that.
-        let no_limit = || ApiError::Internal("the route of uploads has no upload limit".to_owned());
+        // The extension is missing only if the route was built without it. Then every upload test
+        // fails.
+        let no_limit = || ApiError::Internal("the upload route has no upload limit".to_owned());
         let uploads = request.extensions().get::<UploadLimit>().cloned().ok_or_else(no_limit)?;
         let form_body = match uploads.read_body(request, MAX_IMAGE_BYTES + MAX_FORM_OVERHEAD_BYTES).await {
             Err(ApiError::BodyTooLarge { .. }) => return Err(too_large()),

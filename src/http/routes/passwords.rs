@@ -22,7 +22,7 @@ const PASSWORD: FieldSpec =
 
 const LOGIN: &[FieldSpec] = &[USERNAME, PASSWORD];
 
-const CHANGE: &[FieldSpec] = &[
+const PASSWORD_CHANGE: &[FieldSpec] = &[
     USERNAME,
     PASSWORD,
     FieldSpec { name: "new_password", expected: "a text", required: true, has_valid_type: Value::is_string },
@@ -37,8 +37,8 @@ pub(super) async fn login(
 ) -> Result<impl IntoResponse, ApiError> {
     let login: Login = body.parse(LOGIN)?;
     let username = Username::parse(&login.username.0)?;
-    let granted = app.registry.login(&username, login.password.check()?, caller(remote)).await?;
-    Ok(logged_in(format!("User '{username}' logged in"), granted))
+    let issued_token = app.registry.login(&username, login.password.check()?, caller(remote)).await?;
+    Ok(logged_in(format!("User '{username}' logged in"), issued_token))
 }
 
 /// `POST /password`.
@@ -48,15 +48,15 @@ pub(super) async fn change(
     remote: RemoteAddr,
     body: JsonBody,
 ) -> Result<impl IntoResponse, ApiError> {
-    let change: PasswordChange = body.parse(CHANGE)?;
+    let change: PasswordChange = body.parse(PASSWORD_CHANGE)?;
     let username = Username::parse(&change.username.0)?;
     let (old, new) = (change.password.check()?, change.new_password.check()?);
-    let granted = app.registry.change_password(&username, old, new, caller(remote)).await?;
-    Ok(logged_in(format!("The password of '{username}' is changed; earlier tokens have ended"), granted))
+    let issued_token = app.registry.change_password(&username, old, new, caller(remote)).await?;
+    Ok(logged_in(format!("The password of '{username}' is changed; earlier tokens have ended"), issued_token))
 }
 
-fn logged_in(message: String, granted: IssuedToken) -> impl IntoResponse {
-    let body = LoggedIn { success: true, status: Status::Ok, message, grant: to_grant(granted) };
+fn logged_in(message: String, issued_token: IssuedToken) -> impl IntoResponse {
+    let body = LoggedIn { success: true, status: Status::Ok, message, grant: to_grant(issued_token) };
     ([(header::CACHE_CONTROL, NO_STORE)], Json(body))
 }
 

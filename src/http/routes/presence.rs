@@ -25,7 +25,8 @@ use rollcall_core::{Addr, AddrForm, BootMs, Page, Username, WallMs};
 
 const HEARTBEAT: &[FieldSpec] = &[USERNAME, ADDR];
 
-/// Initial size of the response to a heartbeat, in bytes. Most responses fit.
+/// Initial size of the buffer for a response to a heartbeat, in bytes. Most responses fit, so the
+/// buffer rarely grows.
 const ACCEPTED_BUFFER_BYTES: usize = 256;
 
 /// `POST /heartbeat`.
@@ -42,8 +43,8 @@ pub(in crate::http) async fn heartbeat(
     Ok(RawJson(encode_accepted(&username, beat, caller.wall)))
 }
 
-/// `POST /heartbeat` without waiting, for the fast path. Returns the body of the response. `None`
-/// if the heartbeat is invalid or cannot be accepted at once.
+/// `POST /heartbeat` without waiting, for the fast path. Returns the body of the response, or
+/// `None` if the heartbeat is invalid or cannot be accepted at once.
 pub(in crate::http) fn try_heartbeat(
     app: &SharedApp,
     remote: RemoteAddr,
@@ -120,7 +121,8 @@ pub(super) async fn discover(
         .await
 }
 
-/// Answers with the changes since the client's cursor, or with the whole list if they are unknown.
+/// Answers with the changes since the client's cursor, or with the whole list if the cursor is
+/// unknown or too old.
 async fn respond_with_changes(
     app: &SharedApp,
     lists: &ListService,
@@ -204,7 +206,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_heartbeat_of_a_known_user_does_not_touch_the_storage() {
+    async fn a_heartbeat_of_a_known_user_does_not_read_the_bucket() {
         let node = TestNode::with_alice_and_bob().await;
         node.memory.faults().set_outage(Some(Fault::Permanent));
         assert_eq!(node.post("/heartbeat", r#"{"username":"alice"}"#).await.status, 200);
@@ -212,11 +214,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn online_clients_are_listed_with_their_live_addresses() {
+    async fn online_clients_are_listed_with_their_current_addresses() {
         let node = TestNode::with_alice_and_bob().await;
         let empty = json!({"online_clients": [], "count": 0, "is_leader": true});
         assert_eq!(node.get("/discover").await.json(), empty);
-        // Without a Content-Type. `curl -d` without a header sends another one.
+        // This request has no Content-Type. The next one has the Content-Type that `curl -d` sends.
         node.post("/heartbeat", r#"{"username":"bob","addr":":9001"}"#).await;
         let mut form = request("POST", "/heartbeat", r#"{"username":"alice"}"#);
         form.headers_mut().insert("content-type", "application/x-www-form-urlencoded".parse().unwrap());

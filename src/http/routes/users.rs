@@ -41,8 +41,8 @@ pub(super) async fn register(
         Some(addr) => Some(AddrForm::parse(&addr.0)?.resolve(remote.ip())),
         None => None,
     };
-    let at = addr.map(|addr| format!(" at {addr}")).unwrap_or_default();
-    let message = format!("User '{username}' registered successfully{at}");
+    let at_addr = addr.map(|addr| format!(" at {addr}")).unwrap_or_default();
+    let message = format!("User '{username}' registered successfully{at_addr}");
     let metadata = registration.metadata.map(MetadataInput::into_result).transpose()?.unwrap_or_default();
     let password = registration.password.map(Password::check).transpose()?;
     let user = RegisterRequest { username, addr, password, metadata };

@@ -1,8 +1,9 @@
 //! Idle timer of a connection: the time before its first request, between two requests, and during
 //! the head of a request.
 //!
-//! hyper has such a timeout too, but it sets and clears a timer for each request. Here a request
-//! only stores the time of its end, and the connection checks that time now and then.
+//! hyper has a similar timeout, but it sets and clears a timer for each request. Here a request
+//! only stores the time of its end, and the connection checks that time when the timer could
+//! expire.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,18 +18,18 @@ use tokio::time::{Instant, sleep_until};
 /// Stored in place of a time while a request runs.
 const IN_REQUEST: u64 = u64::MAX;
 
-/// The time since which a connection has no running request. Clones share one state.
+/// Idle timer of one connection. It stores since when no request runs. Clones share one state.
 #[derive(Clone)]
 pub(super) struct IdleTimer {
     opened: Instant,
     /// Milliseconds since `opened`, or [`IN_REQUEST`].
-    since_ms: Arc<AtomicU64>,
+    idle_since_ms: Arc<AtomicU64>,
 }
 
 /// A running request. Dropping it restarts the idle time.
 pub(super) struct ActiveRequest(IdleTimer);
 
-/// The body of a response. The request ends when it is dropped.
+/// The body of a response. The request ends when this body is dropped.
 pub(super) struct TrackedBody<B> {
     body: B,
     _request: ActiveRequest,
@@ -37,18 +38,18 @@ pub(super) struct TrackedBody<B> {
 impl IdleTimer {
     /// Creates a timer whose idle time starts now.
     pub(super) fn new() -> Self {
-        Self { opened: Instant::now(), since_ms: Arc::default() }
+        Self { opened: Instant::now(), idle_since_ms: Arc::default() }
     }
 
     /// Marks the start of a request. HTTP/1.1 runs one request at a time on a connection.
     pub(super) fn start_request(&self) -> ActiveRequest {
-        self.since_ms.store(IN_REQUEST, Ordering::Relaxed);
+        self.idle_since_ms.store(IN_REQUEST, Ordering::Relaxed);
         ActiveRequest(self.clone())
     }
 
     /// The idle time so far. `None` while a request runs.
     pub(super) fn idle_time(&self) -> Option<Duration> {
-        match self.since_ms.load(Ordering::Relaxed) {
+        match self.idle_since_ms.load(Ordering::Relaxed) {
             IN_REQUEST => None,
             ms => Some(self.opened.elapsed().saturating_sub(Duration::from_millis(ms))),
         }
@@ -57,7 +58,7 @@ impl IdleTimer {
     /// Waits until the connection has been idle for `limit`.
     pub(super) async fn expired(&self, limit: Duration) {
         loop {
-            let since = match self.since_ms.load(Ordering::Relaxed) {
+            let since = match self.idle_since_ms.load(Ordering::Relaxed) {
                 IN_REQUEST => Instant::now(),
                 ms => self.opened + Duration::from_millis(ms),
             };
@@ -73,12 +74,12 @@ impl IdleTimer {
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
         let ms = u64::try_from(self.0.opened.elapsed().as_millis()).unwrap_or(IN_REQUEST - 1);
-        self.0.since_ms.store(ms, Ordering::Relaxed);
+        self.0.idle_since_ms.store(ms, Ordering::Relaxed);
     }
 }
 
 impl ActiveRequest {
-    /// Ends the request when `body` was sent.
+    /// Ends the request when `body` has been sent or dropped.
     pub(super) fn until_body_sent<B>(self, body: B) -> TrackedBody<B> {
         TrackedBody { body, _request: self }
     }
@@ -126,7 +127,7 @@ mod tests {
         drop(answered);
         let ended = Instant::now();
         expired.await;
-        // A check during a request schedules the next one a full limit later.
+        // A check during a request schedules the next check after the full limit.
         assert!((LIMIT..=LIMIT * 2).contains(&ended.elapsed()), "{:?}", ended.elapsed());
     }
 }

@@ -1,9 +1,10 @@
 //! Authorization: decides whether a request may act for a user.
 //!
-//! Anybody may act for a user without a password. For a user with a password, a request needs the
-//! password or a token. A token is checked in memory, without a lock and without the bucket, while
-//! the index is certain to have the latest password fingerprint. That is so if this node read or
-//! wrote the password in this term, or if a majority of the nodes sent their rows.
+//! Every request may act for a user without a password, unless the settings require passwords. For
+//! a user with a password, a request needs the password or a token. A token is checked in memory,
+//! without a lock and without the bucket, if the index is certain to have the latest password
+//! fingerprint. The index is certain to have it if this node read or wrote the password in this
+//! term, or if a majority of the nodes sent their rows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,9 +22,9 @@ use crate::registry::users::profile_store::{ProfileStore, StoredProfile};
 use crate::registry::users::user_index::IndexEntry;
 use rollcall_core::{Password, Username, WallMs};
 
-/// Longest wait of a token check on a new leader for the rows of the other nodes. After that, the
-/// bucket is read.
-const MAX_WAIT_FOR_OTHERS: Duration = Duration::from_secs(1);
+/// Longest time for which a token check on a new leader waits for the rows of the other nodes.
+/// After that, it reads the bucket.
+const MAX_WAIT_FOR_ROWS: Duration = Duration::from_secs(1);
 
 /// Result of an authorization check in memory.
 #[derive(Debug, Eq, PartialEq)]
@@ -32,7 +33,8 @@ pub(crate) enum AuthDecision {
     Allowed,
     /// The credentials were rejected.
     Denied(DenialReason),
-    /// A password must be verified, or the index may not have the user's latest password.
+    /// Not decided in memory: a password must be verified, the index may not have the user's latest
+    /// password, or a required password is missing.
     Undecided,
 }
 
@@ -47,7 +49,7 @@ pub(crate) struct Authorizer {
 }
 
 impl Authorizer {
-    /// An authorizer for the users in `profiles`. `replicated`: there are other nodes, which may
+    /// An authorizer for the users in `profiles`. `replicated`: there are other nodes, and they may
     /// know a later password.
     pub(crate) fn new(
         profiles: Arc<ProfileStore>,
@@ -61,7 +63,7 @@ impl Authorizer {
     }
 
     /// Checks `credentials` for the user of `entry` without waiting: no lock, no call to the
-    /// bucket. Free for a user without a password.
+    /// bucket. No cryptography for a user without a password.
     pub(crate) fn authorize_from_memory(
         &self,
         entry: &IndexEntry,
@@ -92,7 +94,7 @@ impl Authorizer {
         }
     }
 
-    /// Decides what [`Self::authorize_from_memory`] could not.
+    /// Decides the requests that [`Self::authorize_from_memory`] leaves undecided.
     pub(crate) async fn authorize_from_storage(
         &self,
         name: &Username,
@@ -121,8 +123,7 @@ impl Authorizer {
         match self.authorize_from_memory(&entry, credentials, caller.wall) {
             AuthDecision::Allowed => Ok(()),
             AuthDecision::Denied(reason) => Err(denied(reason)),
-            // The entry is current by now. If the profile has no password any more, no token is
-            // valid.
+            // The entry is current now. If the profile no longer has a password, no token is valid.
             AuthDecision::Undecided => Err(denied(DenialReason::Outdated)),
         }
     }
@@ -143,16 +144,16 @@ impl Authorizer {
         }
     }
 
-    /// The entry with the latest password. Reads the bucket at most once per user and term, and not
-    /// at all if a majority of the nodes sent their rows.
+    /// The user's index entry with the latest password fingerprint. Reads the bucket at most once
+    /// per user and term, and never if a majority of the nodes sent their rows.
     async fn current_entry(&self, name: &Username) -> Result<IndexEntry, LookupError> {
         if self.replicated && self.coverage.now().may_claim_complete() {
             let term = self.profiles.term();
             let may_list = |coverage: &TermCoverage| coverage.users_in(term).may_list_users();
-            self.coverage.wait_for(term, MAX_WAIT_FOR_OTHERS, may_list).await;
+            self.coverage.wait_for(term, MAX_WAIT_FOR_ROWS, may_list).await;
         }
         let _permit = self.profiles.read_permit().await;
-        // Another request may have read the profile meanwhile.
+        // Another request may have read the profile while this one waited for the permit.
         let entry = self.profiles.indexed_entry(name)?;
         if entry.is_current {
             return Ok(entry);
@@ -163,7 +164,8 @@ impl Authorizer {
             StoredProfile::Corrupt => return Err(LookupError::Corrupt(name.clone())),
             StoredProfile::Missing => return Err(self.profiles.missing_error(name).into()),
         };
-        // It was current a moment ago; that is enough, even if another term began since.
+        // The entry was current when the profile was read. That is enough, even if a new term has
+        // begun since then.
         Ok(IndexEntry { is_current: true, ..self.profiles.indexed_entry(name)? })
     }
 }

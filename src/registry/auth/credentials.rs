@@ -22,11 +22,11 @@ pub enum Credentials<'a> {
 /// Origin and time of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller {
-    /// The peer's IP address.
+    /// IP address of the client.
     pub from: IpAddr,
-    /// Arrival on the boot clock.
+    /// Time of arrival on the boot clock.
     pub now: BootMs,
-    /// Arrival on the wall clock.
+    /// Time of arrival on the wall clock.
     pub wall: WallMs,
 }
 
@@ -39,7 +39,7 @@ pub enum DenialReason {
     /// The header is neither a bearer token nor Basic credentials.
     #[error("the Authorization header is neither \"Bearer TOKEN\" nor \"Basic\" with username:password in base64")]
     Malformed,
-    /// The token's signature is invalid: another key, another kind of text, or a modified token.
+    /// The token's MAC is invalid: it is a token of another cluster, a modified token, or no token.
     #[error("the token is not one of this cluster's; log in again with POST /login")]
     Forged,
     /// The credentials belong to another user.

@@ -1,4 +1,5 @@
-//! Bounded pool for Argon2id password hashing, off the threads that serve requests.
+//! Bounded pool for Argon2id password hashing, on blocking threads, so that other requests are not
+//! delayed.
 
 use std::sync::Arc;
 
@@ -11,13 +12,15 @@ use tokio::task::spawn_blocking;
 use crate::registry::error::AuthError;
 use rollcall_core::{Password, PasswordHash};
 
-/// Hashes computed at the same time. Each takes 19 MiB and about ten milliseconds of CPU time.
+/// Maximum number of hashes computed at the same time. Each takes 19 MiB and about ten milliseconds
+/// of CPU time.
 const MAX_CONCURRENT: usize = 2;
 
-/// Hashes running or waiting. The last one in a full queue waits for about a second.
+/// Maximum number of hashes that run or wait. In a full queue, the last one waits less than a
+/// second.
 const MAX_QUEUED: usize = 64;
 
-/// Worker pool with a bounded queue.
+/// Pool of hashing jobs with a bounded queue.
 pub(super) struct HashingPool {
     queue_slots: Arc<Semaphore>,
     workers: Arc<Semaphore>,
@@ -41,13 +44,17 @@ impl HashingPool {
         .await
     }
 
-    /// Whether `password` matches `hash`. An error if `hash` is not a valid hash.
+    /// Whether `password` matches `hash`.
+    ///
+    /// # Errors
+    /// [`AuthError::Overloaded`] if the queue is full, [`AuthError::Hashing`] if `hash` is invalid.
     pub(super) async fn verify(&self, password: Password, hash: PasswordHash) -> Result<bool, AuthError> {
         self.run(move || matches_hash(&password, &hash)).await
     }
 
-    /// The index of the first of `passwords` that matches `hash`. All of them take one queue slot.
-    /// So an overload error for the second password cannot reveal that the first one was wrong.
+    /// The index of the first of `passwords` that matches `hash`. Together they take one queue
+    /// slot. With a slot for each, an overload error for the second password would reveal that the
+    /// first one was wrong.
     pub(super) async fn find_match(
         &self,
         passwords: Vec<Password>,
@@ -100,7 +107,7 @@ mod tests {
     async fn a_full_queue_rejects_the_next_job_at_once_and_completes_the_others() {
         let passwords = HashingPool::default();
         let hash = passwords.hash(password("right")).await.unwrap();
-        // With these permits taken, no job runs.
+        // While the test holds these permits, no job runs.
         let held = passwords.workers.acquire_many(2).await.unwrap();
         let mut waiting: Vec<_> =
             (0..MAX_QUEUED).map(|_| Box::pin(passwords.verify(password("right"), hash.clone()))).collect();
@@ -124,7 +131,7 @@ mod tests {
     async fn find_match_returns_the_first_match_and_takes_one_queue_slot() {
         let passwords = HashingPool::default();
         let hash = passwords.hash(password("right")).await.unwrap();
-        // All other slots are taken.
+        // The test holds all other slots.
         let _others = passwords.queue_slots.acquire_many(63).await.unwrap();
         for (tried, right) in [(["right", "right"], Some(0)), (["wrong", "right"], Some(1)), (["wrong", "Right"], None)]
         {

@@ -30,7 +30,7 @@ pub(crate) struct PasswordVerifier {
 }
 
 impl PasswordVerifier {
-    /// A verifier for `profiles`, without any wrong passwords counted.
+    /// A verifier for `profiles`. It has counted no wrong passwords yet.
     pub(crate) fn new(profiles: Arc<ProfileStore>) -> Self {
         Self { profiles, pool: HashingPool::default(), throttle: Mutex::default() }
     }
@@ -58,8 +58,8 @@ impl PasswordVerifier {
         caller: Caller,
     ) -> Result<(), AuthError> {
         let compared = async {
-            let is_right = self.pool.verify(password, hash).await?;
-            if is_right { Ok(()) } else { Err(AuthError::WrongPassword(name.clone())) }
+            let is_match = self.pool.verify(password, hash).await?;
+            if is_match { Ok(()) } else { Err(AuthError::WrongPassword(name.clone())) }
         };
         self.throttled(name, caller, compared).await
     }
@@ -71,18 +71,18 @@ impl PasswordVerifier {
         password: Password,
         caller: Caller,
     ) -> Result<Profile, AuthError> {
-        let proved = async {
+        let verified = async {
             let read = self.read_protected(name).await?;
             if !self.pool.verify(password, read.hash).await? {
                 return Err(AuthError::WrongPassword(name.clone()));
             }
             Ok(read.profile)
         };
-        self.throttled(name, caller, proved).await
+        self.throttled(name, caller, verified).await
     }
 
-    /// Runs `attempt`, which verifies a password of the user, unless the caller is throttled. A
-    /// throttled attempt costs neither a read nor a hash.
+    /// Runs `attempt`, which verifies a password of the user, unless the caller is throttled. Then
+    /// nothing is read and nothing is hashed.
     pub(super) async fn throttled<T>(
         &self,
         name: &Username,

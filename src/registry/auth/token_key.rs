@@ -10,7 +10,7 @@ use thiserror::Error;
 use crate::registry::random;
 use crate::storage::{Bucket, BucketError, CreateOutcome, Key};
 
-/// Key that signs and verifies tokens. Anybody who has it can act for any user.
+/// Key that signs and verifies tokens. Anyone with this key can act for any user.
 ///
 /// Invariant: it is never printed. `Debug` hides it and there is no `Display`.
 #[derive(Clone)]
@@ -23,7 +23,8 @@ struct KeyFile {
     token_key: String,
 }
 
-/// The key could not be loaded. `Display` names the remedy and none of the bytes read.
+/// The key could not be loaded. `Display` says how to repair it, and never shows the bytes that
+/// were read.
 #[derive(Debug, Error)]
 pub enum TokenKeyError {
     /// The bucket did not reply.
@@ -35,7 +36,7 @@ pub enum TokenKeyError {
         Key::TokenKey
     )]
     Damaged {
-        /// The store that has it.
+        /// The store that has the object.
         store: String,
     },
 }
@@ -111,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_key_has_its_golden_bytes() {
-        assert_eq!(TokenKey::FILE_VERSION, 1, "another version has other golden bytes");
+        assert_eq!(TokenKey::FILE_VERSION, 1, "a new version needs new golden bytes");
         let golden = r#"{"token_key":"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc"}"#;
         assert_eq!(String::from_utf8(TokenKey::new([7; 32]).to_file()).unwrap(), golden);
         assert_eq!(*TokenKey::from_file(golden.as_bytes()).unwrap().reveal(), [7; 32]);

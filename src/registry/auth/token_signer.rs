@@ -1,9 +1,11 @@
-//! Signed tokens: a user who has proved a password can act with a token until it expires. Pure.
+//! Signed tokens: after a registration or login with a password, a client acts for its user with a
+//! token until the token expires. Pure.
 //!
 //! A token is `rc1.` and Base64url of the claims and a MAC. The claims are the user, the
 //! fingerprint of the password and the time of expiry. Only nodes have the MAC key. So every node
-//! can verify a token without asking another one, and a new leader accepts the tokens of the old
-//! one. A changed password makes a token invalid, because its fingerprint differs from the user's.
+//! can verify a token without asking another node, and a new leader accepts the tokens of the old
+//! leader. A password change makes earlier tokens invalid, because they have the fingerprint of the
+//! old password.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,10 +16,11 @@ use super::credential_state::{CredentialState, PasswordFingerprint};
 use super::token_key::TokenKey;
 use rollcall_core::{Profile, Term, Token, UserId, WallMs};
 
-/// Prefix of every token: makes a leaked token recognizable and states the version of the format.
+/// Prefix of every token. It makes a leaked token recognizable and names the version of the format.
 const PREFIX: &str = "rc1.";
 
-/// Domain separator: keeps these MACs apart from any other use of the key.
+/// Domain separator: a MAC that is computed with the key for another purpose is never valid for a
+/// token.
 const DOMAIN_SEPARATOR: &[u8] = b"rollcall token 1";
 
 const USER_BYTES: usize = 16;
@@ -42,16 +45,16 @@ pub struct IssuedToken {
 pub(crate) struct Claims {
     /// The user.
     pub(crate) user: UserId,
-    /// The fingerprint of the password that was proved.
+    /// The fingerprint of the password that was verified.
     pub(crate) fingerprint: PasswordFingerprint,
-    /// Unix time in seconds; the token is invalid from then on.
+    /// Unix time in seconds from which the token is invalid.
     pub(crate) expires_at_s: i64,
 }
 
 /// Signs and verifies tokens.
 pub(crate) struct TokenSigner {
     keyed_mac: Hmac<Sha256>,
-    seconds: i64,
+    lifetime_s: i64,
 }
 
 impl Claims {
@@ -80,15 +83,15 @@ impl Claims {
 
 impl TokenSigner {
     /// A signer with this key, for tokens with this lifetime.
-    pub(crate) fn new(key: &TokenKey, seconds: u64) -> Self {
+    pub(crate) fn new(key: &TokenKey, lifetime_s: u64) -> Self {
         let mut keyed_mac = Hmac::<Sha256>::new_from_slice(key.reveal()).expect("an HMAC takes keys of any length");
         keyed_mac.update(DOMAIN_SEPARATOR);
-        Self { keyed_mac, seconds: i64::try_from(seconds).unwrap_or(i64::MAX) }
+        Self { keyed_mac, lifetime_s: i64::try_from(lifetime_s).unwrap_or(i64::MAX) }
     }
 
-    /// Issues a token at `now` to `user`, who has proved the password with this fingerprint.
+    /// Issues a token at `now` to `user`, whose verified password has this fingerprint.
     pub(crate) fn issue(&self, user: UserId, fingerprint: PasswordFingerprint, now: WallMs) -> IssuedToken {
-        let expires_at_s = now.unix_seconds().saturating_add(self.seconds);
+        let expires_at_s = now.unix_seconds().saturating_add(self.lifetime_s);
         let claims = Claims { user, fingerprint, expires_at_s }.to_bytes();
         let mac = self.mac(&claims).finalize().into_bytes();
         let mut text = String::with_capacity(PREFIX.len() + TEXT_BYTES);

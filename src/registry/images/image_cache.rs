@@ -1,8 +1,9 @@
 //! LRU cache of images read from the bucket.
 //!
-//! It keeps lists with images from reading the same images repeatedly. An image never changes, so
-//! an entry is never wrong. But an operator can delete images from the bucket, so entries expire
-//! soon. Missing images are not cached, because another leader may have stored them since.
+//! With it, responses with images do not read the same images from the bucket each time. An image
+//! never changes, so a cached image is never outdated. But an operator can delete images from the
+//! bucket, so entries expire after a minute. Missing images are not cached, because another leader
+//! may have stored them since.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,7 +14,8 @@ use rollcall_core::{BootMs, ImageName, Username};
 /// Maximum size of all entries in bytes: several thousand ordinary images, or 64 of the largest.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 
-/// Approximate memory of an entry besides the image, in bytes. It bounds the number of tiny images.
+/// Approximate memory of an entry besides the image, in bytes. It limits how many tiny
+/// images fit into the cache.
 const ENTRY_OVERHEAD_BYTES: usize = 256;
 
 /// Lifetime of an entry after the read from the bucket, in milliseconds.
@@ -29,6 +31,7 @@ type ImageKey = (Username, ImageName);
 pub(super) struct ImageCache {
     entries: HashMap<ImageKey, CachedImage>,
     by_use: BTreeMap<u64, ImageKey>,
+    /// Number of uses so far. It orders the entries by their last use.
     use_counter: u64,
     cost: usize,
     max_cost: usize,
@@ -134,7 +137,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_size_stays_within_its_bound_and_is_counted_right(
+        fn the_size_stays_within_its_bound_and_is_the_sum_of_the_entries(
             steps in proptest::collection::vec((0_u32..12, 0_usize..900, any::<bool>()), 1..200),
         ) {
             let mut cache = ImageCache::with_max_bytes(3000);

@@ -16,8 +16,8 @@ use crate::registry::users::profile_store::ProfileStore;
 use crate::storage::{CreateOutcome, Folder, Key};
 use rollcall_core::{BootMs, ImageName, Username, WallMs};
 
-/// Names tried for one image before giving up. Two images of the same millisecond get the same name
-/// with a chance of one in four million.
+/// Maximum number of names tried for one image. Two images of the same millisecond get the same
+/// name with a chance of one in four million.
 const MAX_NAME_ATTEMPTS: usize = 8;
 
 /// Stores and reads images of users.
@@ -26,7 +26,7 @@ pub(crate) struct ImageStore {
     authorizer: Arc<Authorizer>,
     checker: ImageChecker,
     cache: Mutex<ImageCache>,
-    /// Second and suffix of the last image name.
+    /// Unix time in seconds and suffix of the last image name.
     last_suffix: Mutex<(i64, u32)>,
 }
 
@@ -78,8 +78,8 @@ impl ImageStore {
     /// sort by age even within a millisecond.
     fn image_suffix(&self, wall: WallMs) -> u32 {
         let mut last = lock(&self.last_suffix);
-        let (second, drawn) = (wall.unix_seconds(), random::image_suffix(wall));
-        let suffix = if last.0 == second { drawn.max(last.1.saturating_add(1)) } else { drawn };
+        let (second, random_suffix) = (wall.unix_seconds(), random::image_suffix(wall));
+        let suffix = if last.0 == second { random_suffix.max(last.1.saturating_add(1)) } else { random_suffix };
         *last = (second, suffix);
         suffix
     }
@@ -94,7 +94,7 @@ impl ImageStore {
                 .ok()
         });
         let mut names: Vec<ImageName> = names.collect();
-        // Names sort by age.
+        // An image name begins with the time of the upload, so names sort by age.
         names.sort_unstable();
         Ok(names)
     }
@@ -147,7 +147,7 @@ mod tests {
     async fn a_taken_image_name_is_replaced_by_another() {
         let (registry, memory) = registry();
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
-        // Only a few suffixes are left in this second, and the next one is taken.
+        // Two suffixes are left in this second, and the first of them is taken.
         *lock(&registry.0.images.store.last_suffix) = (wall().unix_seconds(), u32::MAX - 2);
         let taken = ImageName::new(wall(), u32::MAX - 1, rollcall_core::ImageKind::Png);
         memory.create(&Key::Image(name("alice"), taken), b"x".as_slice().into()).await.unwrap();
@@ -176,7 +176,7 @@ mod tests {
             assert_eq!(found.ok(), (asked == &image).then(|| bytes.clone()));
             assert_eq!(memory.faults().calls() - before, calls, "{asked} at {at}");
         }
-        // The same name in another user's folder.
+        // An image of the same name in another user's folder is a different image.
         assert!(matches!(registry.image(&name("bob"), &image, BootMs(60_000)).await, Err(ImageError::NotFound)));
     }
 

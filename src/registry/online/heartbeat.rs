@@ -10,8 +10,8 @@ use crate::registry::users::profile_store::ProfileStore;
 use crate::registry::users::user_index::IndexEntry;
 use rollcall_core::{Addr, BootMs, Username};
 
-/// Heartbeats per TTL for a client that follows the suggested interval. Two may be lost without
-/// harm.
+/// Number of heartbeats per TTL for a client that follows the suggested interval. One lost
+/// heartbeat does no harm.
 const HEARTBEATS_PER_TTL: u64 = 3;
 
 /// An accepted heartbeat.
@@ -33,7 +33,7 @@ pub(crate) struct Heartbeats {
 }
 
 impl Heartbeats {
-    /// Heartbeats that `authorizer` permits mark `clients` as online.
+    /// Each heartbeat that `authorizer` permits marks its client in `clients` as online.
     pub(crate) fn new(clients: Arc<OnlineClients>, profiles: Arc<ProfileStore>, authorizer: Arc<Authorizer>) -> Self {
         Self { clients, profiles, authorizer }
     }
@@ -79,8 +79,8 @@ impl Heartbeats {
     }
 
     fn record(&self, name: &Username, reported: Option<Addr>, entry: &IndexEntry, now: BootMs) -> AcceptedHeartbeat {
-        // A user without a password never gets one, so the permission holds while the client is
-        // online.
+        // A user without a password never gets one. So further heartbeats need no check while the
+        // client is online.
         let is_open = entry.credential.is_open();
         let addr = self.clients.with_table_without_expiry(now, |table, now| {
             let addr = table.heartbeat(name, reported, entry.addr, now);
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_user_not_found_before_a_term_is_looked_up_again_in_it() {
+    async fn a_name_that_was_not_found_is_looked_up_again_in_a_new_term() {
         let (registry, memory) = registry();
         assert!(registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(0))).await.is_err());
         registry_on(&memory).register(user("alice"), caller(BootMs(0))).await.unwrap();
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn unavailable_storage_is_not_mistaken_for_an_unregistered_user() {
+    async fn an_unavailable_bucket_is_not_mistaken_for_an_unregistered_user() {
         let (registry, memory) = registry();
         registry_on(&memory).register(user("alice"), caller(BootMs(0))).await.unwrap();
         memory.faults().set_outage(Some(Fault::Transient));

@@ -43,7 +43,8 @@ struct PresenceState {
 }
 
 impl OnlineClients {
-    /// A table without clients at `now`. `replicated`: other nodes also receive heartbeats.
+    /// Starts at `now` without clients. `replicated`: there are other nodes, which also receive
+    /// heartbeats.
     pub(crate) fn new(ttl_ms: u64, replicated: bool, now: BootMs) -> Self {
         let (clock, table) = (PresenceClock::new(!replicated, now), PresenceTable::new(ttl_ms));
         Self {
@@ -63,7 +64,7 @@ impl OnlineClients {
         lock(&self.presence).clock.note_active_leader(now);
     }
 
-    /// Starts `term` in the table. `replicate`: changes are queued for other nodes from now on.
+    /// Begins `term` in the table. `replicate`: from now on, changes are queued for other nodes.
     pub(crate) fn begin_term(&self, term: Term, replicate: bool) {
         lock(&self.presence).table.begin_term(term.0, replicate);
     }
@@ -73,9 +74,9 @@ impl OnlineClients {
         lock(&self.presence).table.set_replication(false);
     }
 
-    /// Runs `operation` on the table at `now`, after expired clients are taken offline. Signals a
-    /// visible change, from the operation or from expiry. If many clients expire at once, the lock
-    /// is released between batches.
+    /// Takes expired clients offline, then runs `operation` on the table at `now`. Signals a
+    /// visible change, whether it comes from the operation or from expiry. If many clients expire
+    /// at once, the lock is released between batches.
     pub(crate) fn with_table<T>(&self, now: BootMs, operation: impl FnOnce(&mut PresenceTable, Moment) -> T) -> T {
         while !self.with_table_without_expiry(now, |table, now| table.expire_some(ROWS_PER_LOCK, now)) {
             std::thread::yield_now();
@@ -133,7 +134,7 @@ impl OnlineClients {
     }
 
     /// The changes from `version` to `now`. `None` if some of them were dropped, or if `version` is
-    /// in the future.
+    /// higher than the current version.
     pub(crate) fn changes_since(&self, version: u64, now: BootMs) -> Option<OnlineChanges> {
         let (current_version, online_count) =
             self.with_table(now, |table, now| (table.version(now), table.online_count(now)));
@@ -149,7 +150,7 @@ impl OnlineClients {
         (reached == current_version).then_some(OnlineChanges { changes, version: current_version, online_count })
     }
 
-    /// Waits for a visible change since the last call. For a single waiter, which must notify any
+    /// Waits for a visible change since the last call. Only one task may wait; it must notify all
     /// others.
     pub(crate) async fn wait_for_change(&self) {
         self.visible_change.notified().await;

@@ -26,14 +26,15 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 /// list.
 const NAMES_PER_LOCK: usize = 1000;
 
-/// Pause before the next attempt when the bucket does not reply. Each call has its own retries
-/// already.
+/// Pause before the next attempt when the bucket does not reply. Short, because each call to the
+/// bucket has its own retries.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Maximum number of distinct causes logged per rebuild; further ones add nothing.
+/// Maximum number of distinct causes logged per rebuild. More of them would not help an operator.
 const MAX_LOGGED_CAUSES: usize = 8;
 
-/// Causes logged so far, so that each is logged once and not once a second.
+/// Causes of failed attempts that were already logged. Each cause is logged once, not once a
+/// second.
 #[derive(Debug, Default)]
 struct LoggedCauses(HashSet<String>);
 
@@ -44,7 +45,7 @@ impl LoggedCauses {
     }
 }
 
-/// Completes the index at the start of a term.
+/// Completes the index of users at the start of a term.
 pub(crate) struct IndexRebuild {
     profiles: Arc<ProfileStore>,
     source: Arc<ReplicationSource>,
@@ -115,9 +116,9 @@ impl IndexRebuild {
             StoredProfile::Valid(profile) => {
                 self.profiles.add_to_index(profile, term);
             }
-            // A folder of images without a profile: nobody is registered under this name.
+            // The folder has images but no profile: no user has this name.
             StoredProfile::Missing => debug!(user = %name, "skipped a folder in the bucket: it has no profile"),
-            // An unreadable object must not hide the other users. It was logged when it was read.
+            // An unreadable profile must not stop the rebuild. The failure was logged at the read.
             StoredProfile::Corrupt => {}
         }
         Ok(())
@@ -181,7 +182,7 @@ mod tests {
         assert_eq!(registry.wait_for_users(Term(1)).await, Err(UsersError::IndexRebuilding));
         registry.rebuild_index(Term(1)).await;
         assert_eq!(registry.wait_for_users(Term(1)).await, Ok(()));
-        // As when a request arrives before the node begins its term.
+        // A request may arrive before the node begins the term.
         assert_eq!(registry.wait_for_users(Term(2)).await, Err(UsersError::IndexRebuilding));
     }
 
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_query_waits_for_the_index_and_a_rebuild_waits_for_the_storage() {
+    async fn a_query_waits_for_the_index_and_a_rebuild_waits_for_the_bucket() {
         let (registry, memory) = registry();
         register_all(&memory, &["alice"]).await;
         registry.begin_term(Term(1));
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_failing_store_is_not_mistaken_for_damaged_profiles() {
+    async fn an_unavailable_bucket_is_not_mistaken_for_corrupt_profiles() {
         let (registry, memory) = registry();
         register_all(&memory, &["alice"]).await;
         registry.begin_term(Term(1));
@@ -244,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn each_cause_is_logged_once_and_their_number_is_limited() {
+    fn each_cause_is_logged_once_and_the_number_of_causes_is_limited() {
         let mut causes = LoggedCauses::default();
         assert!(causes.is_new("away"));
         assert!(!causes.is_new("away"));

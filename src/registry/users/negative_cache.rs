@@ -1,6 +1,6 @@
 //! Negative cache: names recently found not to be registered.
 //!
-//! It keeps repeated requests for such a name from reading the bucket each time.
+//! With it, repeated requests for such a name do not read the bucket each time.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -36,7 +36,7 @@ impl NegativeCache {
         self.by_age.push_back((now, name.clone()));
     }
 
-    /// Whether the cache has `name` at `now`.
+    /// Whether `name` is in the cache and not expired at `now`.
     pub(super) fn contains(&mut self, name: &Username, now: BootMs) -> bool {
         self.expire(now);
         self.names.contains(name)

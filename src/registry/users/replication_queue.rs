@@ -26,9 +26,10 @@ impl ReplicationQueue {
         self.last
     }
 
-    /// Turns the queue on or off. Returns the last number assigned.
+    /// Turns replication on or off. Turning it off drops the queued rows. Returns the last number
+    /// assigned.
     pub(super) fn set_enabled(&mut self, enabled: bool) -> RowNo {
-        // Rows that are already queued stay queued.
+        // If replication is on already, the queued rows stay queued.
         if enabled != self.pending.is_some() {
             self.pending = enabled.then(VecDeque::new);
         }

@@ -1,10 +1,10 @@
-//! The public data of a user, apart from the name.
+//! The public data of a user, without the username.
 
 use compact_str::CompactString;
 
 use rollcall_core::{Addr, Metadata, Profile, UserId};
 
-/// A profile without its name and its password.
+/// A profile without the username and the password hash.
 #[derive(Debug, PartialEq)]
 pub(crate) struct UserDetails {
     pub(crate) id: UserId,

@@ -15,8 +15,8 @@ use crate::registry::error::UsersError;
 use crate::registry::online::online_clients::{OnlineClients, ROWS_PER_LOCK};
 use rollcall_core::{Addr, BootMs, Metadata, Page, Term, UserId, Username};
 
-/// Longest wait for the index to become complete. Longer than a new leader needs for some thousand
-/// users, shorter than the request timeout of clients.
+/// Longest wait for the index to become complete. A new leader needs less time for several thousand
+/// users, and the request timeout of clients is longer.
 const MAX_WAIT_FOR_INDEX: Duration = Duration::from_secs(4);
 
 /// A registered user, as a row of the list.
@@ -26,7 +26,7 @@ pub struct UserRow {
     pub username: Username,
     /// The id of the registration.
     pub id: UserId,
-    /// The address reported last, else the registered one.
+    /// The last reported address, or the registered address if none was reported.
     pub addr: Option<Addr>,
     /// RFC 3339, UTC.
     pub registered_at: CompactString,
@@ -41,8 +41,11 @@ pub struct UserRow {
 /// Version of the list of users. Equal versions mean equal lists.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct UsersVersion {
+    /// Revision of the index of users.
     index: u64,
+    /// Version of the list of online clients.
     online: u64,
+    /// Version of the times of the last heartbeats.
     activity: u64,
 }
 

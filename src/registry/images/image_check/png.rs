@@ -5,16 +5,16 @@ use super::rejection::{ImageRejection, check_dimensions};
 /// Length of the signature, which the `image` crate has checked already.
 const SIGNATURE_BYTES: usize = 8;
 
-/// Maximum decompressed size of all texts and colour profiles together, in bytes. Common profiles
-/// have some KiB; the largest, for print, have about a MiB.
+/// Maximum decompressed size of all texts and colour profiles together, in bytes. Most profiles
+/// take a few KiB; the largest, for print, take about 1 MiB.
 const MAX_METADATA_BYTES: usize = 1024 * 1024;
 
 /// Adam7 interlacing: first column, first row, column step and row step of each pass.
-const PASSES: [(usize, usize, usize, usize); 7] =
+const ADAM7_PASSES: [(usize, usize, usize, usize); 7] =
     [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)];
 
-/// Rejects an image that is too large, animated, cut off, has trailing bytes, or decompresses to
-/// more than its header says.
+/// Rejects an image that is too large, is animated, is cut off, has trailing bytes, or decompresses
+/// to more bytes than its header says and one more row.
 pub(super) fn check(bytes: &[u8]) -> Result<(), ImageRejection> {
     let mut rest = bytes.get(SIGNATURE_BYTES..).unwrap_or_default();
     let mut header = None;
@@ -30,7 +30,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), ImageRejection> {
             b"acTL" | b"fcTL" | b"fdAT" => return Err(ImageRejection::Animated),
             b"zTXt" | b"iCCP" | b"iTXt" => {
                 if let Some(compressed) = compressed_part(*chunk.name, chunk.data)? {
-                    metadata_left -= inflated_len(compressed, metadata_left, "its metadata")?;
+                    metadata_left -= inflate_up_to(compressed, metadata_left, "its metadata")?;
                 }
             }
             _ => {}
@@ -40,7 +40,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), ImageRejection> {
         return Err(ImageRejection::followed_by(rest));
     }
     let header = header.ok_or_else(ImageRejection::cut_off)?;
-    inflated_len(&pixels, header.inflated_len() + header.row_bytes(header.width), "its pixels").map(drop)
+    inflate_up_to(&pixels, header.inflated_len() + header.row_bytes(header.width), "its pixels").map(drop)
 }
 
 /// A chunk of the file.
@@ -72,18 +72,18 @@ struct PngHeader {
 
 impl PngHeader {
     fn read(data: &[u8]) -> Result<Self, ImageRejection> {
-        let wrong = |what: &str| ImageRejection::Corrupt(format!("its header has no {what}"));
+        let invalid = |what: &str| ImageRejection::Corrupt(format!("its header has {what}"));
         let (width, data) = data.split_first_chunk().ok_or_else(ImageRejection::cut_off)?;
         let (height, data) = data.split_first_chunk().ok_or_else(ImageRejection::cut_off)?;
         let (width, height) = (u32::from_be_bytes(*width), u32::from_be_bytes(*height));
         check_dimensions(width, height)?;
-        let &[depth, colour, _, _, interlaced] = data else { return Err(wrong("length of 13 bytes")) };
+        let &[depth, colour, _, _, interlaced] = data else { return Err(invalid("a length other than 13 bytes")) };
         let samples = match colour {
             0 | 3 => 1,
             2 => 3,
             4 => 2,
             6 => 4,
-            _ => return Err(wrong("known colour type")),
+            _ => return Err(invalid("an unknown colour type")),
         };
         Ok(Self {
             width: width as usize,
@@ -93,7 +93,8 @@ impl PngHeader {
         })
     }
 
-    /// Decompressed size of the pixels: one more byte per row, or per row of each pass.
+    /// Decompressed size of the pixels. Each row starts with one byte for its filter. An interlaced
+    /// image has rows in each pass.
     fn inflated_len(&self) -> usize {
         if !self.interlaced {
             return self.height * self.row_bytes(self.width);
@@ -103,7 +104,7 @@ impl PngHeader {
             let height = self.height.saturating_sub(row).div_ceil(rows);
             if width == 0 { 0 } else { height * self.row_bytes(width) }
         };
-        PASSES.iter().map(pass).sum()
+        ADAM7_PASSES.iter().map(pass).sum()
     }
 
     fn row_bytes(&self, width: usize) -> usize {
@@ -118,7 +119,7 @@ fn compressed_part<'a>(name: [u8; 4], data: &'a [u8]) -> Result<Option<&'a [u8]>
         zero.and_then(|zero| data.get(zero + 1..)).ok_or_else(ImageRejection::cut_off)
     };
     let (is_compressed, rest) = match (&name, after_zero(data)?) {
-        // A flag and the method, then a language and the translated keyword.
+        // The compression flag and method, then the language and the translated keyword.
         (b"iTXt", [flag, _, rest @ ..]) => (*flag != 0, after_zero(after_zero(rest)?)?),
         (b"iTXt", _) | (_, []) => return Err(ImageRejection::cut_off()),
         (_, [_, rest @ ..]) => (true, rest),
@@ -127,8 +128,8 @@ fn compressed_part<'a>(name: [u8; 4], data: &'a [u8]) -> Result<Option<&'a [u8]>
 }
 
 /// Decompresses up to `limit` bytes and returns their number. The limit bounds the memory.
-fn inflated_len(compressed: &[u8], limit: usize, what: &str) -> Result<usize, ImageRejection> {
-    // One byte above the limit is enough to detect an excess.
+fn inflate_up_to(compressed: &[u8], limit: usize, what: &str) -> Result<usize, ImageRejection> {
+    // One byte above the limit is enough to detect that the data is too long.
     match fdeflate::decompress_to_vec_bounded(compressed, limit + 1) {
         Ok(inflated) if inflated.len() <= limit => Ok(inflated.len()),
         Ok(_) | Err(fdeflate::BoundedDecompressionError::OutputTooLarge { .. }) => {
@@ -153,7 +154,7 @@ mod tests {
         decode(bytes, ImageKind::Png)
     }
 
-    /// Compressed zeros; they expand by a factor of a thousand.
+    /// `length` zeros, compressed by a factor of about a thousand.
     fn compressed_zeros(length: usize) -> Vec<u8> {
         fdeflate::compress_to_vec(&vec![0; length])
     }

@@ -1,4 +1,4 @@
-//! Reasons to reject an image, and the limit of its size in pixels.
+//! Reasons to reject an image, and the limit on its width and height.
 
 use thiserror::Error;
 
@@ -19,7 +19,7 @@ pub enum ImageRejection {
         /// Height in pixels.
         height: u32,
     },
-    /// An animation. The number and the size of its frames are not bounded, so none is accepted.
+    /// An animation. Its frames have no bound in number and size, so animations are rejected.
     #[error("Animated images are not supported; send a single picture")]
     Animated,
     /// The image cannot be decoded.

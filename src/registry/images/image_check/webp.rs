@@ -1,23 +1,23 @@
-//! WebP: checks every chunk, because a frame may differ from the header.
+//! WebP: checks every chunk, because the dimensions in a frame may differ from those in the header.
 
 use super::rejection::{ImageRejection, check_dimensions};
 
 /// `RIFF`, a length, and `WEBP`.
 const HEADER_BYTES: usize = 12;
-/// Offset from which the length in the header counts.
-const LENGTH_OFFSET_BYTES: usize = 8;
+/// Number of bytes at the start of the file that the length in the header does not include.
+const UNCOUNTED_BYTES: usize = 8;
 /// The animation bit in the first byte of the VP8X chunk.
 const ANIMATED: u8 = 0x02;
 
 /// Rejects an image that is animated, cut off, has trailing bytes, or has a frame that is too
-/// large. The frame is checked apart from the header, because a decoder decompresses it before it
-/// compares the two.
+/// large. A decoder compares the dimensions of the frame with the header only after it has
+/// decompressed the frame. So the frame is checked here.
 pub(super) fn check(bytes: &[u8]) -> Result<(), ImageRejection> {
     let length = bytes.get(4..).and_then(|bytes| bytes.first_chunk()).ok_or_else(ImageRejection::cut_off)?;
     let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
     let (image, rest) =
-        bytes.split_at_checked(length.saturating_add(LENGTH_OFFSET_BYTES)).ok_or_else(ImageRejection::cut_off)?;
-    // A file of odd length is padded with a zero.
+        bytes.split_at_checked(length.saturating_add(UNCOUNTED_BYTES)).ok_or_else(ImageRejection::cut_off)?;
+    // A file of odd length may end with one zero byte as padding.
     if !matches!((rest, length % 2), ([], _) | ([0], 1)) {
         return Err(ImageRejection::followed_by(rest));
     }
@@ -51,8 +51,8 @@ fn check_lossy(data: &[u8]) -> Result<(), ImageRejection> {
     let &[_, _, _, _, _, _, width_low, width_high, height_low, height_high, ..] = data else {
         return Err(ImageRejection::cut_off());
     };
-    let number = |low, high| u32::from(u16::from_le_bytes([low, high]) & 0x3fff);
-    check_dimensions(number(width_low, width_high), number(height_low, height_high))
+    let dimension = |low, high| u32::from(u16::from_le_bytes([low, high]) & 0x3fff);
+    check_dimensions(dimension(width_low, width_high), dimension(height_low, height_high))
 }
 
 /// A lossless frame: one constant byte, then width - 1 and height - 1 of 14 bits each.
@@ -81,7 +81,7 @@ mod tests {
         [b"RIFF", &length.to_le_bytes()[..], b"WEBP", chunks].concat()
     }
 
-    /// A VP8X chunk of an image of 8 by 8 pixels.
+    /// A VP8X chunk with these flags, for an image of 8 by 8 pixels.
     fn extended(flags: u8) -> Vec<u8> {
         chunk(*b"VP8X", &[flags, 0, 0, 0, 7, 0, 0, 7, 0, 0])
     }
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_webp_ends_where_its_header_says() {
+    fn a_webp_file_ends_at_the_length_in_its_header() {
         let image = encoded_image(ImageFormat::WebP, 8, 8).to_vec();
         assert_eq!(check(&image), Ok(()));
         assert_eq!(check(&[&image[..], b"\0"].concat()), Err(ImageRejection::followed_by(b"\0")));
