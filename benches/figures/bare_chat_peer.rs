@@ -1,6 +1,6 @@
 //! Baseline for the chat: a program without any chat protocol. It uses the same runtime and as many
-//! connections, and writes as many bytes per message. It looks only at the text. Its delays are
-//! those of the system.
+//! connections, and writes as many bytes per message. It parses only the text. So its delays are
+//! the cost of the runtime and of the operating system.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +21,7 @@ use crate::chat_peer::{
 /// First argument of a process that runs this program.
 pub(crate) const COMMAND: &str = "bare-chatter";
 
-/// Bytes that a peer writes beside the text: field names, sender, sequence number, time and
+/// Bytes of a chat message in addition to its text: field names, sender, sequence number, time and
 /// nickname.
 const OVERHEAD_BYTES: usize = 145;
 
@@ -109,7 +109,7 @@ async fn listen(mut reader: OwnedReadHalf, log: Arc<Mutex<DeliveryLog>>) {
     }
 }
 
-/// Waits until so many messages were received, or until none arrives for [`SILENCE_TIMEOUT`].
+/// Waits until `expected` messages were received, or until none arrives for [`SILENCE_TIMEOUT`].
 async fn all_received(log: &Mutex<DeliveryLog>, expected: u64) -> Deliveries {
     let (mut before, mut silent) = (0, Duration::ZERO);
     while lock(log).deliveries.messages < expected && silent < SILENCE_TIMEOUT {

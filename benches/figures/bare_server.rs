@@ -44,7 +44,7 @@ impl BareServer {
         command.arg(COMMAND).arg(file.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Process::start(&mut command)?;
         let mut line = String::new();
-        BufReader::new(process.child().stdout.as_mut().context("it was asked for")?).read_line(&mut line)?;
+        BufReader::new(process.child().stdout.as_mut().context("no pipe")?).read_line(&mut line)?;
         let addr = line.trim().parse().context("the bare server did not start")?;
         Ok(Self { process, addr, _answer: file })
     }
@@ -57,7 +57,7 @@ impl BareServer {
 /// Serves the response in `file` until standard input ends.
 pub(crate) fn run(file: Option<&Path>) -> anyhow::Result<()> {
     let answer = fs::read(file.context("no file with the answer")?)?;
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").context("no head")? + 4;
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").context("no end of the header lines")? + 4;
     let (status, headers) = parse(std::str::from_utf8(&answer[..end])?)?;
     let body = Bytes::from(answer).slice(end..);
     // The same runtime as in a node.

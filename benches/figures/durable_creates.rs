@@ -6,8 +6,8 @@ use std::io::Write;
 use std::path::Path;
 use std::thread;
 
-/// Creates `count` files of `bytes` on so many threads at once, each in a new folder below `root`.
-/// Each file is synced, then linked to its name, then both folders are synced.
+/// Creates `count` files with the content `bytes` on `threads` threads at once. Each file is in a
+/// new folder below `root`. It is synced, then linked to its name, then both folders are synced.
 pub(crate) fn create(root: &Path, threads: u64, count: u64, bytes: &[u8]) -> anyhow::Result<()> {
     let temporary = root.join(".tmp");
     fs::create_dir_all(&temporary)?;

@@ -1,5 +1,5 @@
-//! A minimal HTTP client with one keep-alive connection. It must cost less than the servers that it
-//! measures.
+//! Minimal HTTP client with one keep-alive connection. It must use less processor time than the
+//! measured servers.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -11,8 +11,8 @@ use crate::{Args, builds, load, progress, users};
 /// TTL of the clients, in seconds. Longer than any run.
 const TTL_SECONDS: u64 = 3600;
 
-/// Requests with a 304 for each complete list in a round. A 304 costs far less, so a round needs
-/// more of them.
+/// Number of responses 304 for each complete list in a round. A 304 costs far less, so a precise
+/// figure needs more of them.
 const UNCHANGED_PER_LIST: u64 = 100;
 
 pub(crate) fn measure(arguments: &Args) -> anyhow::Result<()> {

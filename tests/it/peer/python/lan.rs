@@ -175,8 +175,8 @@ async fn a_peer_of_the_draft_dialect_is_found_by_a_ping_and_answered_in_its_dial
     let direct_message = other.wait_for_event("its own message", |event| event["event"] == "sent").await;
     let ack = other.wait_for_event("an ACK", |event| ours.is_datagram(event, "ACK")).await;
     assert_eq!((&ack["fields"]["MESSAGE_ID"], &ack["fields"]["STATUS"]), (&direct_message["id"], &"RECEIVED".into()));
-    // In the draft, peers introduce themselves with a profile, so our peer sends its profile without
-    // a request.
+    // In the draft, peers introduce themselves with a profile, so our peer sends its profile
+    // without a request.
     assert!(other.find(|event| ours.is_datagram(event, "PROFILE") && event["fields"]["STATUS"] == "").is_some());
     assert_eq!(other.count(|event| ours.is_datagram(event, "ACK")), 1);
     assert!(our_user_id.starts_with(&ours.peer.name));
