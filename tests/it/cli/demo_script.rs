@@ -10,13 +10,13 @@ use tokio::time::timeout;
 use crate::cluster::rollcall;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/run_demo.sh");
-/// Timeout of the script. It has its own limits, and a busy machine needs more time.
+/// Timeout of the script. It is longer than the script's own timeouts, for a busy machine.
 const SCRIPT_TIME: Duration = Duration::from_mins(2);
 
 #[tokio::test]
 async fn the_demo_of_requirement_000_shows_three_users_and_then_two() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    // Used for its environment only, which contains no Rollcall variables.
+    // Only the environment of this command is used. It contains no Rollcall variables.
     let clean = rollcall(dir.path());
     let mut command = Command::new("bash");
     for (name, value) in clean.get_envs() {

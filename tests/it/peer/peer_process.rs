@@ -75,8 +75,8 @@ impl PeerProcess {
 
     /// Waits for a post with this text. Returns its author.
     pub(crate) async fn wait_for_post(&self, text: &str) -> Value {
-        let is_it = |event: &Value| event["event"] == "post" && event["text"] == text;
-        self.process.wait_for_event(&format!("{text:?} at {}", self.name), is_it).await["from"].clone()
+        let is_wanted = |event: &Value| event["event"] == "post" && event["text"] == text;
+        self.process.wait_for_event(&format!("{text:?} at {}", self.name), is_wanted).await["from"].clone()
     }
 
     /// Kills the process.
