@@ -1,5 +1,5 @@
-//! Baseline for the node: a server of hyper and nothing else. It reads each request to its end and
-//! always answers the same bytes.
+//! Baseline for the node: an HTTP server of hyper without further code. It reads each request to
+//! its end and always sends the same response.
 
 use std::convert::Infallible;
 use std::fs;
@@ -60,7 +60,7 @@ pub(crate) fn run(file: Option<&Path>) -> anyhow::Result<()> {
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n").context("no end of the header lines")? + 4;
     let (status, headers) = parse(std::str::from_utf8(&answer[..end])?)?;
     let body = Bytes::from(answer).slice(end..);
-    // The same runtime as in a node.
+    // A node uses the same multi-threaded runtime.
     let runtime = tokio::runtime::Runtime::new()?;
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());

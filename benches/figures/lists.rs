@@ -31,7 +31,7 @@ pub(crate) fn measure(arguments: &Args) -> anyhow::Result<()> {
     let tag = {
         let mut connection = HttpConnection::connect(nodes[0].addr)?;
         let answer = connection.send(&whole)?.expect(200)?;
-        anyhow::ensure!(answer.json()?["count"] == listed, "not everybody is listed");
+        anyhow::ensure!(answer.json()?["count"] == listed, "a client is missing in the list");
         answer.header("etag").context("the list has no entity tag")?.to_owned()
     };
     let unchanged = request("GET", "/discover", &format!("If-None-Match: {tag}\r\n"), "");

@@ -19,14 +19,14 @@ impl Process {
         &mut self.0
     }
 
-    /// Kills it (SIGKILL) and waits until it has ended.
+    /// Kills the process (SIGKILL) and waits until it has ended.
     pub(crate) fn kill(&mut self) {
-        // It fails only if the process has already ended.
+        // An error means that the process has already ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 
-    /// Processor time of all its threads so far, user and system.
+    /// Processor time of all threads of the process so far, user and system.
     pub(crate) fn cpu_time(&self) -> anyhow::Result<Duration> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
         // The name in parentheses may contain spaces. The fields after it are 3, 4, and so on.

@@ -35,5 +35,5 @@ async fn the_demo_of_requirement_000_shows_three_users_and_then_two() {
     for words in ["alice, bob, charlie", "alice, bob\n", "expired"] {
         assert!(stdout.contains(words), "no {words:?} in:\n{stdout}{stderr}");
     }
-    assert_eq!(fs::read_dir(dir.path()).expect("it is ours").count(), 0, "nothing is left behind");
+    assert_eq!(fs::read_dir(dir.path()).expect("the directory is ours").count(), 0, "nothing is left behind");
 }

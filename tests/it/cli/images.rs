@@ -53,7 +53,7 @@ async fn images_are_uploaded_and_downloaded_once_into_the_folders_that_the_scrip
     let path = |index: usize| shell.path().join("out").join(of(index));
     let mut changed = png(8, 8, 1);
     *changed.last_mut().expect("bytes") ^= 1;
-    fs::write(path(0), &changed).expect("it is ours");
+    fs::write(path(0), &changed).expect("the directory is ours");
     let second = shell.run(&download).await.code(0).json();
     assert_eq!((&second["saved"], &second["already_there"]), (&json!(1), &json!(1)), "{second}");
     assert_eq!(fs::read(path(0)).expect("it is there"), png(8, 8, 1));
@@ -100,7 +100,7 @@ async fn a_failed_file_is_named_and_the_other_files_are_processed() {
     let result = shell.run(&["download", "--out", "out", "--server", &url, "--json"]).await.code(5);
     let json = result.json();
     assert_eq!(json["failed"][0]["username"], "bob", "{json}");
-    assert_eq!(fs::read_dir(elsewhere.path()).expect("it is ours").count(), 0);
+    assert_eq!(fs::read_dir(elsewhere.path()).expect("the directory is ours").count(), 0);
     assert!(shell.path().join("out/alice/info.json").exists());
 }
 

@@ -70,7 +70,7 @@ impl Demo<'_> {
             let command = std::fs::read(format!("/proc/{name}/cmdline")).unwrap_or_default();
             String::from_utf8_lossy(&command).contains(&*self.dir.join("demo").to_string_lossy())
         };
-        let entries = std::fs::read_dir("/proc").expect("it is Linux");
+        let entries = std::fs::read_dir("/proc").expect("a system with /proc");
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         names.filter(|name| name.parse::<u32>().is_ok() && is_mine(name)).filter_map(|name| name.parse().ok()).collect()
     }
@@ -178,7 +178,8 @@ async fn a_failed_start_reports_the_reason_and_leaves_no_process_running() {
         "#!/bin/sh\ncase \"$*\" in *'--name peer3 '*) echo no luck >&2; exit 1;; esac\nexec {program} \"$@\"\n"
     );
     std::fs::write(&broken, text).expect("the directory is ours");
-    std::fs::set_permissions(&broken, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("it is ours");
+    std::fs::set_permissions(&broken, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("the directory is ours");
     let demo = Demo { dir: dir.path(), port: free_ports() };
     let output = demo.expect_output_of(&broken, &["start"], 1).await;
     assert!(output.contains("no luck") && output.contains("peer3 ended"), "{output}");

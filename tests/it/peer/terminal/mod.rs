@@ -33,8 +33,8 @@ fn is_under_nohup() -> bool {
 }
 
 /// Starts the second peer bob, linked to the peer on the terminal.
-async fn bob(dir: &std::path::Path, typist: &TerminalUser) -> PeerProcess {
-    let first = typist.mesh_addr();
+async fn bob(dir: &std::path::Path, user: &TerminalUser) -> PeerProcess {
+    let first = user.mesh_addr();
     let flags: Vec<&str> = MESH.iter().copied().chain(["--peers", &first]).collect();
     let mut bob = PeerProcess::start(dir, "bob", &flags).await;
     bob.wait_for_peers(1).await;
@@ -120,15 +120,15 @@ async fn keys_edit_the_line_and_tab_completes_commands_and_names() {
 #[tokio::test]
 async fn the_input_history_survives_a_restart_and_only_the_owner_can_read_it() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let kept = dir.path().join("al");
-    let kept = kept.to_str().expect("a path");
-    let flags: Vec<&str> = MESH.iter().copied().chain(["--dir", kept]).collect();
+    let data_dir = dir.path().join("al");
+    let data_dir = data_dir.to_str().expect("a path");
+    let flags: Vec<&str> = MESH.iter().copied().chain(["--dir", data_dir]).collect();
     let mut al = TerminalUser::start(dir.path(), "al", &flags).await;
     al.press_keys("the first thing\r");
     al.wait_for_screen("the next line", |screen| screen.has("> the first thing") && screen.typed().0 == "> ").await;
     al.press_keys("another\r");
     al.wait_for_screen("the next line", |screen| screen.has("> another") && screen.typed().0 == "> ").await;
-    // Answers to questions are not in the history.
+    // An answer to a question of the program is not added to the history.
     al.press_keys("POST\r");
     al.wait_for_line("Message: ").await;
     al.press_keys("not this\r");

@@ -35,9 +35,9 @@ pub(crate) struct TerminalUser {
 impl TerminalUser {
     /// Starts a peer with these flags and waits for its prompt.
     pub(crate) async fn start(dir: &Path, name: &str, flags: &[&str]) -> Self {
-        let typist = Self::start_on("xterm", dir, name, flags);
-        typist.wait_for_screen("the prompt", |screen| screen.typed().0 == "> " && screen.has("listening at")).await;
-        typist
+        let user = Self::start_on("xterm", dir, name, flags);
+        user.wait_for_screen("the prompt", |screen| screen.typed().0 == "> " && screen.has("listening at")).await;
+        user
     }
 
     /// Starts a peer on a terminal of this kind.
