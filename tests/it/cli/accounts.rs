@@ -1,4 +1,5 @@
-//! `register`, `login` and `passwd`: saved settings, rejections, and protection by a password.
+//! Tests of `register`, `login` and `passwd`: saved settings, rejections, and protection by a
+//! password.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,4 @@
-//! `tools/run_demo.sh`, with a short TTL so that it ends soon.
+//! Test of `tools/run_demo.sh`, with a short TTL so that it ends soon.
 
 use std::fs;
 use std::process::Stdio;

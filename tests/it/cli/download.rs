@@ -1,4 +1,4 @@
-//! `download_online_clients.sh` against running clusters.
+//! Tests of `download_online_clients.sh` against running clusters.
 //!
 //! The script needs bash, curl, jq and base64. If one is missing, the test fails and names it.
 

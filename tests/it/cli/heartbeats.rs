@@ -1,4 +1,4 @@
-//! `start-heartbeat` against running clusters.
+//! Tests of `start-heartbeat` against running clusters.
 
 use rustix::process::Signal;
 use serde_json::Value;

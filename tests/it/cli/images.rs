@@ -1,4 +1,4 @@
-//! `upload` and `download` against running clusters.
+//! Tests of `upload` and `download` against running clusters.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! `list-online`, `users`, `images`, `status` and `watch` against running clusters.
+//! Tests of `list-online`, `users`, `images`, `status` and `watch` against running clusters.
 
 use rustix::process::Signal;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! `tools/peers_demo.sh`, as `make demo` and the other targets call it.
+//! Tests of `tools/peers_demo.sh`, as `make demo` and the other targets call it.
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;

@@ -1,4 +1,5 @@
-//! Peers of other programs, and clients that are not peers, at the mesh port of a real process.
+//! Tests with peers of other programs, and with clients that are not peers, at the mesh port of a
+//! real process.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Real peer processes on the LAN. They share UDP port 50999 with all other peers of this machine,
-//! so each test uses unique names and ignores other peers.
+//! Tests with real peer processes on the LAN. They share UDP port 50999 with all other peers of
+//! this machine, so each test uses unique names and ignores other peers.
 
 use super::peer_process::PeerProcess;
 use crate::cluster::until;

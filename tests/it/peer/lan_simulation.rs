@@ -1,5 +1,5 @@
-//! LAN transport without the mesh: the number of datagrams until peers know each other, and the
-//! rate limit towards peers that answer every answer.
+//! Simulation tests of the LAN transport without the mesh: the number of datagrams until peers know
+//! each other, and the rate limit towards peers that answer every answer.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! Log of a real peer, with standard error in a file.
+//! Tests of the log of a real peer. Its standard error is a file or a pipe.
 
 use std::fs;
 use std::io::Read;

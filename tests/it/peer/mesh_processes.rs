@@ -1,4 +1,4 @@
-//! Real peer processes on the mesh, on loopback.
+//! Tests with real peer processes that are linked in a mesh on loopback.
 
 use std::fs;
 
@@ -84,8 +84,8 @@ async fn a_burst_larger_than_the_send_queue_reaches_all_readers() {
     for number in 0..800 {
         author.type_line(&format!("{number} {padding}"));
     }
-    let heard = |peer: &PeerProcess| peer.count(|event| event["event"] == "post");
-    until("all 800 messages", async || heard(&hub) == 800 && heard(&reader) == 800).await;
+    let post_count = |peer: &PeerProcess| peer.count(|event| event["event"] == "post");
+    until("all 800 messages", async || post_count(&hub) == 800 && post_count(&reader) == 800).await;
     for peer in [&hub, &reader] {
         assert_eq!(peer.count(|event| event["event"] == "lost"), 0, "{} lost no peer", peer.name);
     }
@@ -102,8 +102,8 @@ async fn a_killed_peer_gets_the_missed_posts_and_no_duplicates() {
     bob.wait_for_peers(2).await;
     alice.type_line("before");
     carol.wait_for_post("before").await;
-    let kept = dir.path().join("carol/history.jsonl");
-    until("the archive", async || fs::read_to_string(&kept).is_ok_and(|text| text.contains("before"))).await;
+    let archive = dir.path().join("carol/history.jsonl");
+    until("the archive", async || fs::read_to_string(&archive).is_ok_and(|text| text.contains("before"))).await;
     let id = carol.events()[0]["id"].clone();
     carol.kill();
     alice.wait_for_peers(1).await;

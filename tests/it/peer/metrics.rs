@@ -1,4 +1,4 @@
-//! Metrics and health endpoint of real peers.
+//! Tests of the metrics and the health endpoint of real peers.
 
 use std::collections::BTreeMap;
 

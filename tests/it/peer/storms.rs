@@ -7,7 +7,8 @@ use super::world::{NetworkConditions, World};
 
 const SEEDS: u64 = 60;
 
-/// Simulates 90 s with posts, kills, partitions and broken connections, then 120 s without faults.
+/// Simulates about 90 s with posts, kills, partitions and broken connections, then 120 s without
+/// faults.
 fn run_with_faults(seed: u64, network: NetworkConditions) -> World {
     let mut world = World::new(seed, network);
     for host in 0..network.hosts {

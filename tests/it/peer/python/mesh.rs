@@ -78,7 +78,7 @@ async fn a_burst_of_messages_is_read_message_by_message() {
         let text = if event["event"] == "broken" { &event["text"] } else { &event["message"]["payload"] };
         text.as_str().is_some_and(|text| text.contains("text 29"))
     };
-    other.wait_for_event("the last", is_last).await;
+    other.wait_for_event("the last message", is_last).await;
     // Our peer makes a pause between messages. Without it, one read would return several messages
     // and the Python peer would lose them. On a busy machine it still may lose some.
     let whole = other.count(|event| is_message(event, "chat"));
@@ -98,7 +98,7 @@ async fn peer_lists_and_chat_reach_another_python_peer_through_ours() {
     let mut near = start_linked(&ours, 0xb1).await;
     near.type_line(&format!("peer_list {}", json!([far.ready_field("listen"), "nonsense", "0.0.0.0:1"])));
     far.wait_for_event("a link", |event| event["event"] == "linked").await;
-    until("both", async || {
+    until("both Python peers in the list", async || {
         ours.type_line("LIST");
         let lists = ours.events();
         let last = lists.iter().rfind(|event| event["event"] == "list");
@@ -113,7 +113,7 @@ async fn peer_lists_and_chat_reach_another_python_peer_through_ours() {
     );
     near.type_line("again");
     near.type_line("chat and this");
-    far.wait_for_event("the next", |event| event["message"]["payload"] == "and this").await;
+    far.wait_for_event("the next message", |event| event["message"]["payload"] == "and this").await;
     assert_eq!(far.count(|event| event["message"]["payload"] == "pass it on" || event["event"] == "repeated"), 1);
     assert_eq!(near.count(|event| event["event"] == "repeated"), 0, "chat is not returned to its sender");
     // A later peer gets the addresses of the others, as a JSON array in a string.
