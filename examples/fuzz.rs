@@ -22,7 +22,7 @@ mod fuzz;
 use fuzz::FuzzCounts;
 
 /// Number of rounds between two progress lines.
-const PROGRESS: u64 = 10_000;
+const PROGRESS_INTERVAL: u64 = 10_000;
 
 #[derive(Parser)]
 struct Flags {
@@ -45,14 +45,14 @@ fn main() -> ExitCode {
     let seeds = flags.seed.map_or(flags.seeds, |seed| seed..seed + 1);
     let mut all = FuzzCounts::default();
     for seed in seeds.clone() {
-        // The panic has printed the failed check.
+        // The panic message has named the failed check already.
         let Ok(counts) = catch_unwind(|| fuzz::round(seed)) else {
             println!("a check failed for seed {seed}");
             println!("run it again: cargo run --release --example fuzz -- --seed {seed}");
             return ExitCode::FAILURE;
         };
         all.join(counts);
-        if (seed + 1) % PROGRESS == 0 || seed + 1 == seeds.end {
+        if (seed + 1) % PROGRESS_INTERVAL == 0 || seed + 1 == seeds.end {
             let FuzzCounts { tried, read, events } = all;
             println!("up to seed {seed}: {tried} byte strings, {read} of them valid; {events} events");
         }

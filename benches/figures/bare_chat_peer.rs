@@ -1,6 +1,6 @@
 //! Baseline for the chat: a program without any chat protocol. It uses the same runtime and as many
-//! connections, and writes as many bytes per message. It looks only at the text. Its delays are
-//! those of the system.
+//! connections, and writes as many bytes per message. It parses only the text. So its delays are
+//! the cost of the runtime and of the operating system.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +21,7 @@ use crate::chat_peer::{
 /// First argument of a process that runs this program.
 pub(crate) const COMMAND: &str = "bare-chatter";
 
-/// Bytes that a peer writes beside the text: field names, sender, sequence number, time and
+/// Bytes of a chat message in addition to its text: field names, sender, sequence number, time and
 /// nickname.
 const OVERHEAD_BYTES: usize = 145;
 
@@ -45,13 +45,13 @@ pub(crate) fn run(name: &str, others: &str) -> anyhow::Result<()> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         print(&ChatReport::Listening(listener.local_addr()?.to_string()))?;
         for addr in others {
-            link(TcpStream::connect(addr).await?, &tasks, &writers, &log)?;
+            add_link(TcpStream::connect(addr).await?, &tasks, &writers, &log)?;
         }
         let (accepted_writers, accepted_log) = (Arc::clone(&writers), Arc::clone(&log));
         let accepting = tasks.clone();
         tasks.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                if link(stream, &accepting, &accepted_writers, &accepted_log).is_err() {
+                if add_link(stream, &accepting, &accepted_writers, &accepted_log).is_err() {
                     return;
                 }
             }
@@ -77,7 +77,7 @@ pub(crate) fn run(name: &str, others: &str) -> anyhow::Result<()> {
                         }
                         anyhow::Ok(())
                     };
-                    let (sent, deliveries) = tokio::join!(send_messages, all_received(&log, expected));
+                    let (sent, deliveries) = tokio::join!(send_messages, wait_for_deliveries(&log, expected));
                     sent?;
                     ChatReport::Deliveries(deliveries)
                 }
@@ -89,15 +89,20 @@ pub(crate) fn run(name: &str, others: &str) -> anyhow::Result<()> {
     runtime.block_on(ended)?
 }
 
-fn link(stream: TcpStream, tasks: &TaskTracker, writers: &Writers, log: &Arc<Mutex<DeliveryLog>>) -> io::Result<()> {
+fn add_link(
+    stream: TcpStream,
+    tasks: &TaskTracker,
+    writers: &Writers,
+    log: &Arc<Mutex<DeliveryLog>>,
+) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (reader, writer) = stream.into_split();
     lock(writers).push(writer);
-    tasks.spawn(listen(reader, Arc::clone(log)));
+    tasks.spawn(read_messages(reader, Arc::clone(log)));
     Ok(())
 }
 
-async fn listen(mut reader: OwnedReadHalf, log: Arc<Mutex<DeliveryLog>>) {
+async fn read_messages(mut reader: OwnedReadHalf, log: Arc<Mutex<DeliveryLog>>) {
     let mut read = Vec::with_capacity(2 * READ_BUFFER_BYTES);
     while reader.read_buf(&mut read).await.is_ok_and(|length| length > 0) {
         let received_at = now();
@@ -109,8 +114,8 @@ async fn listen(mut reader: OwnedReadHalf, log: Arc<Mutex<DeliveryLog>>) {
     }
 }
 
-/// Waits until so many messages were received, or until none arrives for [`SILENCE_TIMEOUT`].
-async fn all_received(log: &Mutex<DeliveryLog>, expected: u64) -> Deliveries {
+/// Waits until `expected` messages were received, or until none arrives for [`SILENCE_TIMEOUT`].
+async fn wait_for_deliveries(log: &Mutex<DeliveryLog>, expected: u64) -> Deliveries {
     let (mut before, mut silent) = (0, Duration::ZERO);
     while lock(log).deliveries.messages < expected && silent < SILENCE_TIMEOUT {
         sleep(POLL_INTERVAL).await;
@@ -122,6 +127,6 @@ async fn all_received(log: &Mutex<DeliveryLog>, expected: u64) -> Deliveries {
     std::mem::take(&mut lock(log).deliveries)
 }
 
-fn lock<T>(what: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    what.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

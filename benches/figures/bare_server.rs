@@ -1,5 +1,5 @@
-//! Baseline for the node: a server of hyper and nothing else. It reads each request to its end and
-//! always answers the same bytes.
+//! Baseline for the node: an HTTP server of hyper without further code. It reads each request to
+//! its end and always sends the same response.
 
 use std::convert::Infallible;
 use std::fs;
@@ -44,7 +44,7 @@ impl BareServer {
         command.arg(COMMAND).arg(file.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Process::start(&mut command)?;
         let mut line = String::new();
-        BufReader::new(process.child().stdout.as_mut().context("it was asked for")?).read_line(&mut line)?;
+        BufReader::new(process.child().stdout.as_mut().context("no pipe")?).read_line(&mut line)?;
         let addr = line.trim().parse().context("the bare server did not start")?;
         Ok(Self { process, addr, _answer: file })
     }
@@ -57,10 +57,10 @@ impl BareServer {
 /// Serves the response in `file` until standard input ends.
 pub(crate) fn run(file: Option<&Path>) -> anyhow::Result<()> {
     let answer = fs::read(file.context("no file with the answer")?)?;
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").context("no head")? + 4;
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").context("no end of the header lines")? + 4;
     let (status, headers) = parse(std::str::from_utf8(&answer[..end])?)?;
     let body = Bytes::from(answer).slice(end..);
-    // The same runtime as in a node.
+    // A node uses the same multi-threaded runtime.
     let runtime = tokio::runtime::Runtime::new()?;
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());

@@ -12,7 +12,7 @@ pub(crate) struct Build {
     pub(crate) program: PathBuf,
 }
 
-/// This build, followed by the other one if there is one.
+/// This build, then the build of `--against` if it is given.
 pub(crate) fn all(arguments: &Args) -> anyhow::Result<Vec<Build>> {
     let this = Build { name: "this build", program: std::env::current_exe()? };
     let other = arguments.against.clone().map(|program| Build { name: "the other build", program });

@@ -30,11 +30,11 @@ const START_DELAY_US: u64 = 10_000;
 /// Number of peers in the large chat.
 const LARGE_CHAT: usize = 6;
 
-/// Largest share of processor time that the host may take away in a run that counts, in percent.
-/// Otherwise the figure would describe the host and not this program.
+/// Largest steal time of a quiet run, in percent. The host of a virtual machine takes this time
+/// away. Delays of other runs describe the host and not this program.
 const MAX_STOLEN_PERCENT: f64 = 2.0;
 
-/// Number of such quiet runs that are enough.
+/// Number of quiet runs after which a comparison ends.
 const QUIET_RUNS: usize = 5;
 
 /// Longest wait for the links between the peers.
@@ -43,7 +43,7 @@ const LINK_TIMEOUT: Duration = Duration::from_secs(20);
 /// Pause between two checks of the links.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Time after which a newly linked peer is idle.
+/// Time after the start of the peers until all of them are idle.
 const SETTLE_TIME: Duration = Duration::from_secs(5);
 
 pub(crate) fn measure(arguments: &Args) -> anyhow::Result<()> {
@@ -81,10 +81,11 @@ fn compare(peers: usize, senders: usize, arguments: &Args) -> anyhow::Result<()>
 /// The result of one run.
 struct Run {
     deliveries: Deliveries,
+    /// Number of messages that all peers together had to receive.
     expected: u64,
-    /// Processor time of all peers in percent of one processor, and time taken away by the host in
-    /// percent of all processors.
+    /// Processor time of all peers, in percent of one processor.
     busy_percent: f64,
+    /// Steal time, in percent of all processors.
     stolen_percent: f64,
 }
 
@@ -115,7 +116,7 @@ fn summary(runs: &[Run]) -> String {
     let median_of =
         |runs: &[&Run], part: fn(&Run) -> f64| median(&mut runs.iter().map(|run| part(run)).collect::<Vec<_>>());
     let delays = if quiet.is_empty() {
-        "none had so little stolen that it counts".to_owned()
+        "no run was quiet".to_owned()
     } else {
         let [p50, p99, busy] = [|run: &Run| run.delay(50), |run: &Run| run.delay(99), |run: &Run| run.busy_percent]
             .map(|part| median_of(&quiet, part));
@@ -142,7 +143,7 @@ fn run_once(program: &Path, command: &str, peers: usize, senders: usize, seconds
         let sends = index < senders;
         let expected = sent_by_one * (senders - usize::from(sends)) as u64;
         let messages = if sends { sent_by_one } else { 0 };
-        // The peers send at different moments, as independent peers do.
+        // The peers do not send at the same moments, because independent peers do not either.
         let start_after_us = START_DELAY_US + 1_000_000 / MESSAGES_PER_SECOND * index as u64 / peers as u64;
         peer.send_command(ChatCommand::Send {
             messages,
@@ -155,7 +156,7 @@ fn run_once(program: &Path, command: &str, peers: usize, senders: usize, seconds
     let mut deliveries = Deliveries::default();
     for peer in &mut all {
         let ChatReport::Deliveries(peer_deliveries) = peer.report()? else {
-            anyhow::bail!("a peer says something else")
+            anyhow::bail!("a peer sent an unexpected report")
         };
         deliveries.messages += peer_deliveries.messages;
         deliveries.duplicates += peer_deliveries.duplicates;
@@ -174,11 +175,11 @@ fn run_once(program: &Path, command: &str, peers: usize, senders: usize, seconds
 
 /// Measures idle peers of the real command.
 fn measure_idle(seconds: u64) -> anyhow::Result<()> {
-    progress(&format!("chat: {LARGE_CHAT} peers with nothing to do for {seconds} s"));
+    progress(&format!("chat: {LARGE_CHAT} peers idle for {seconds} s"));
     let mut addrs: Vec<String> = Vec::new();
     let mut all = Vec::new();
     for index in 0..LARGE_CHAT {
-        // The real program, because the benchmark's own is larger.
+        // The program itself, because the benchmark needs more memory.
         let mut command = Command::new(env!("CARGO_BIN_EXE_rollcall"));
         command.args(["peer", "--json", "--no-lan", "--listen", "127.0.0.1:0"]);
         command.args(["--name", &format!("peer{index}")]);
@@ -190,7 +191,7 @@ fn measure_idle(seconds: u64) -> anyhow::Result<()> {
         }
         let mut peer = ChatProcess::start(&mut command)?;
         let ready: serde_json::Value = serde_json::from_str(&peer.line()?)?;
-        addrs.push(ready["listen"].as_str().context("a peer does not say where it listens")?.to_owned());
+        addrs.push(ready["listen"].as_str().context("a peer reports no listen address")?.to_owned());
         all.push(peer);
     }
     sleep(SETTLE_TIME);
@@ -215,7 +216,7 @@ fn start_linked_peers(program: &Path, kind: &str, count: usize) -> anyhow::Resul
         let mut command = Command::new(program);
         command.args([kind, &format!("peer{index}"), &addrs.join(",")]);
         let mut peer = ChatProcess::start(&mut command)?;
-        let ChatReport::Listening(addr) = peer.report()? else { anyhow::bail!("a peer says something else") };
+        let ChatReport::Listening(addr) = peer.report()? else { anyhow::bail!("a peer sent an unexpected report") };
         addrs.push(addr);
         all.push(peer);
     }
@@ -223,7 +224,7 @@ fn start_linked_peers(program: &Path, kind: &str, count: usize) -> anyhow::Resul
     for peer in &mut all {
         loop {
             peer.send_command(ChatCommand::Links)?;
-            let ChatReport::Links(links) = peer.report()? else { anyhow::bail!("a peer says something else") };
+            let ChatReport::Links(links) = peer.report()? else { anyhow::bail!("a peer sent an unexpected report") };
             if links == count - 1 {
                 break;
             }
@@ -253,7 +254,7 @@ fn quantile(delays_us: &BTreeMap<u128, u64>, percent: u64) -> u128 {
     reached.map_or(0, |(delay, _)| *delay)
 }
 
-/// The process of a peer.
+/// Process of a chat peer, controlled over its standard input and output.
 struct ChatProcess {
     process: Process,
     commands: ChildStdin,
@@ -263,8 +264,8 @@ struct ChatProcess {
 impl ChatProcess {
     fn start(command: &mut Command) -> anyhow::Result<Self> {
         let mut process = Process::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()).env_remove("RUST_LOG"))?;
-        let commands = process.child().stdin.take().context("it was asked for")?;
-        let reports = BufReader::new(process.child().stdout.take().context("it was asked for")?);
+        let commands = process.child().stdin.take().context("no pipe")?;
+        let reports = BufReader::new(process.child().stdout.take().context("no pipe")?);
         Ok(Self { process, commands, reports })
     }
 

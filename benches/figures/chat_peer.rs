@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-/// First argument of a process that runs such a peer.
+/// First argument of a process that runs a controlled peer.
 pub(crate) const COMMAND: &str = "chatter";
 
 /// Time without a message after which missing messages count as lost.
@@ -25,7 +25,7 @@ pub(crate) const SILENCE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time after the last expected message in which duplicates are still counted.
 pub(crate) const DUPLICATE_WAIT: Duration = Duration::from_millis(300);
 
-/// Most notices that are read at once.
+/// Largest number of notices read at once, and of ticks that wait.
 const BATCH: usize = 256;
 
 /// A command of the measurement to a peer: one line of JSON. The names in JSON never change, so
@@ -80,14 +80,14 @@ pub(crate) struct Deliveries {
     pub(crate) delays_us: BTreeMap<u128, u64>,
 }
 
-/// Runs such a peer until standard input ends. `peers` are the addresses that it dials, separated
-/// by commas.
+/// Runs a controlled peer until standard input ends. `peers` are the addresses that it dials,
+/// separated by commas.
 pub(crate) fn run(name: &str, peers: &str) -> anyhow::Result<()> {
     let values = [("name", name), ("listen_addr", "127.0.0.1:0"), ("peers", peers), ("lan", "false")];
     let values = values.map(|(key, value)| (key, value.to_owned()));
     let settings = config::chat::load(None, &|_| None, &values)?;
     let name = name.to_owned();
-    // The same runtime as in the program, and a task as there.
+    // One thread and a spawned task, as in `rollcall peer`.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.spawn(async move {
         let mut peer = Peer::start(settings).await?;
@@ -101,7 +101,7 @@ pub(crate) fn run(name: &str, peers: &str) -> anyhow::Result<()> {
                     let between = Duration::from_secs(1) / u32::try_from(per_second)?;
                     let ticks = ticks(Duration::from_micros(start_after_us), between);
                     let (deliveries, sent) = tokio::join!(
-                        listen(&mut peer, expected),
+                        count_deliveries(&mut peer, expected),
                         send_messages(requests, &name, messages, ticks, bytes)
                     );
                     sent?;
@@ -173,7 +173,7 @@ pub(crate) fn ticks(first: Duration, between: Duration) -> mpsc::Receiver<()> {
     ticks
 }
 
-async fn listen(peer: &mut Peer, expected: u64) -> Deliveries {
+async fn count_deliveries(peer: &mut Peer, expected: u64) -> Deliveries {
     let (mut log, mut notices) = (DeliveryLog::default(), Vec::new());
     let mut deadline = Instant::now() + SILENCE_TIMEOUT;
     let mut timer = std::pin::pin!(sleep_until(deadline));
@@ -207,10 +207,11 @@ async fn listen(peer: &mut Peer, expected: u64) -> Deliveries {
     log.deliveries
 }
 
-/// The received messages, and which of each sender's they are.
+/// Counts of the received messages. Each message is recognised by its sender and number.
 #[derive(Default)]
 pub(crate) struct DeliveryLog {
     pub(crate) deliveries: Deliveries,
+    /// For each sender: whether the message with this number was received.
     received: BTreeMap<String, Vec<bool>>,
 }
 
@@ -232,14 +233,14 @@ impl DeliveryLog {
     }
 }
 
-/// The text of a message: sender, number and time of sending, padded to so many bytes.
+/// Text of a message: sender, number and send time in nanoseconds, padded to `bytes` bytes.
 pub(crate) fn message_text(name: &str, number: u64, bytes: usize, padding: &str) -> String {
     let mut text = format!("{name} {number} {} ", now().as_nanos());
     text.push_str(&padding[text.len().min(bytes)..]);
     text
 }
 
-/// Sender, number and time of sending in nanoseconds.
+/// Sender, number and send time (in nanoseconds) of a message.
 fn parse_message(text: &str) -> Option<(&str, usize, u64)> {
     let mut words = text.split(' ');
     Some((words.next()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?))
@@ -248,12 +249,12 @@ fn parse_message(text: &str) -> Option<(&str, usize, u64)> {
 /// The monotonic time, which all processes of the machine share.
 pub(crate) fn now() -> Duration {
     let now = clock_gettime(ClockId::Monotonic);
-    Duration::try_from(now).expect("it began before the machine did")
+    Duration::try_from(now).expect("the monotonic clock is not negative")
 }
 
 impl ChatReport {
     /// Parses one line.
     pub(crate) fn read(line: &str) -> anyhow::Result<Self> {
-        serde_json::from_str(line).with_context(|| format!("a peer said {line:?}"))
+        serde_json::from_str(line).with_context(|| format!("not a report of a peer: {line:?}"))
     }
 }

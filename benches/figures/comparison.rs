@@ -43,7 +43,7 @@ pub(crate) fn compare(
         Ok(microseconds(server.process.cpu_time()?.saturating_sub(before), requests))
     };
     let servers: Vec<&MeasuredServer<'_>> = nodes.iter().chain([bare]).collect();
-    // The first run is not measured: memory and caches are filled once.
+    // The first run fills memory and caches, and is not measured.
     servers.iter().try_for_each(|server| once(server).map(drop))?;
     let mut times = vec![Vec::new(); servers.len()];
     for round in 1..=rounds {

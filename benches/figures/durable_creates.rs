@@ -1,19 +1,19 @@
-//! Baseline for registrations: a bare loop of durable file creations. It shows what the disk
-//! allows.
+//! Baseline for registrations: a bare loop of durable file creations. It measures the rate that the
+//! disk permits.
 
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 use std::thread;
 
-/// Creates `count` files of `bytes` on so many threads at once, each in a new folder below `root`.
-/// Each file is synced, then linked to its name, then both folders are synced.
+/// Creates `count` files with the content `bytes` on `threads` threads at once. Each file is in a
+/// new folder below `root`. It is synced, then linked to its name, then both folders are synced.
 pub(crate) fn create(root: &Path, threads: u64, count: u64, bytes: &[u8]) -> anyhow::Result<()> {
     let temporary = root.join(".tmp");
     fs::create_dir_all(&temporary)?;
     thread::scope(|scope| {
         let temporary = &temporary;
-        let share = |first: u64| {
+        let worker = |first: u64| {
             move || -> anyhow::Result<()> {
                 for number in (first..count).step_by(usize::try_from(threads)?) {
                     let (temp, folder) = (temporary.join(number.to_string()), root.join(number.to_string()));
@@ -29,7 +29,7 @@ pub(crate) fn create(root: &Path, threads: u64, count: u64, bytes: &[u8]) -> any
                 Ok(())
             }
         };
-        let threads: Vec<_> = (0..threads).map(|first| scope.spawn(share(first))).collect();
+        let threads: Vec<_> = (0..threads).map(|first| scope.spawn(worker(first))).collect();
         threads.into_iter().try_for_each(|thread| thread.join().expect("it does not panic"))
     })
 }

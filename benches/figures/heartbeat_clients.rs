@@ -10,7 +10,7 @@ use crate::comparison::now;
 use crate::http_client::HttpConnection;
 use crate::users;
 
-/// Heartbeat interval of each client. A node with the default TTL advises it.
+/// Heartbeat interval of each client, as a node with the default TTL advises.
 pub(crate) const PERIOD: Duration = Duration::from_secs(10);
 
 /// Number of sending threads. Each has one connection.
@@ -49,13 +49,16 @@ impl HeartbeatClients {
         Self { shared, threads }
     }
 
-    /// Stops the clients. Fails if they could not send to the end.
+    /// Stops the clients.
+    ///
+    /// # Errors
+    /// Fewer heartbeats than clients were accepted.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
         self.shared.stopped.store(true, Ordering::Relaxed);
         self.threads.drain(..).try_for_each(|thread| thread.join().expect("it does not panic"))?;
         anyhow::ensure!(
             self.shared.sent.load(Ordering::Relaxed) >= self.shared.clients,
-            "hardly any heartbeat was sent"
+            "fewer heartbeats than clients were accepted"
         );
         Ok(())
     }
@@ -83,8 +86,8 @@ impl Shared {
                     return Ok(());
                 }
             }
-            // A late client does not hurry. It sends its next heartbeat one period after the last
-            // one.
+            // After a late period the clients do not send faster to catch up: the next period
+            // starts now.
             period_start = (period_start + PERIOD).max(now());
         }
         Ok(())
@@ -107,7 +110,7 @@ impl Shared {
             }
             *connection = None;
             let next = (node + 1) % self.nodes.len();
-            // Another thread may have moved on already.
+            // Another thread may have changed the leader already.
             let _ = self.leader.compare_exchange(node, next, Ordering::Relaxed, Ordering::Relaxed);
             sleep(RETRY_PAUSE);
         }

@@ -1,5 +1,5 @@
-//! A minimal HTTP client with one keep-alive connection. It must cost less than the servers that it
-//! measures.
+//! Minimal HTTP client with one keep-alive connection. It must use less processor time than the
+//! measured servers.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -15,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) struct HttpConnection {
     stream: TcpStream,
     buffer: Vec<u8>,
-    /// Length of the last response in the buffer, in bytes.
+    /// Number of bytes at the start of the buffer that belong to the last response.
     filled: usize,
 }
 
@@ -97,7 +97,7 @@ impl Response<'_> {
     /// The response has another status.
     pub(crate) fn expect(self, status: u16) -> anyhow::Result<Self> {
         let body = || String::from_utf8_lossy(&self.body[..self.body.len().min(300)]);
-        anyhow::ensure!(self.status == status, "answered {}: {}", self.status, body());
+        anyhow::ensure!(self.status == status, "the response has status {}: {}", self.status, body());
         Ok(self)
     }
 }

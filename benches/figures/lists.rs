@@ -11,8 +11,8 @@ use crate::{Args, builds, load, progress, users};
 /// TTL of the clients, in seconds. Longer than any run.
 const TTL_SECONDS: u64 = 3600;
 
-/// Requests with a 304 for each complete list in a round. A 304 costs far less, so a round needs
-/// more of them.
+/// Number of responses 304 for each complete list in a round. A 304 costs far less, so a precise
+/// figure needs more of them.
 const UNCHANGED_PER_LIST: u64 = 100;
 
 pub(crate) fn measure(arguments: &Args) -> anyhow::Result<()> {
@@ -31,7 +31,7 @@ pub(crate) fn measure(arguments: &Args) -> anyhow::Result<()> {
     let tag = {
         let mut connection = HttpConnection::connect(nodes[0].addr)?;
         let answer = connection.send(&whole)?.expect(200)?;
-        anyhow::ensure!(answer.json()?["count"] == listed, "not everybody is listed");
+        anyhow::ensure!(answer.json()?["count"] == listed, "a client is missing in the list");
         answer.header("etag").context("the list has no entity tag")?.to_owned()
     };
     let unchanged = request("GET", "/discover", &format!("If-None-Match: {tag}\r\n"), "");

@@ -19,7 +19,7 @@ pub(crate) fn send(
 ) -> anyhow::Result<()> {
     let each = count.div_ceil(connections);
     thread::scope(|scope| {
-        let share = |index: u64| {
+        let worker = |index: u64| {
             move || -> anyhow::Result<()> {
                 let mut connection = HttpConnection::connect(to)?;
                 let first = usize::try_from(index * each)? % requests.len();
@@ -30,7 +30,7 @@ pub(crate) fn send(
                 Ok(())
             }
         };
-        let threads: Vec<_> = (0..connections).map(|index| scope.spawn(share(index))).collect();
+        let threads: Vec<_> = (0..connections).map(|index| scope.spawn(worker(index))).collect();
         threads.into_iter().try_for_each(|thread| thread.join().expect("it does not panic"))
     })
 }

@@ -1,5 +1,6 @@
-//! Cost of the node and of the chat on this machine. Each figure stands beside a baseline: a bare
-//! hyper server with the same response, or a bare loop of the same disk operations.
+//! Cost of the node and of the chat on this machine. Most figures stand beside a baseline: a bare
+//! hyper server with the same response, a bare loop of the same disk operations, or a bare chat
+//! program. Memory and takeovers have no baseline.
 //!
 //! ```text
 //! cargo bench --bench figures                     # everything; up to half an hour
@@ -67,7 +68,7 @@ struct Args {
     #[arg(long, default_value_t = 50_000)]
     heartbeats: u64,
 
-    /// Clients that send them in turn
+    /// Clients that send the heartbeats in turn
     #[arg(long, default_value_t = 10_000)]
     clients: u64,
 
@@ -75,7 +76,7 @@ struct Args {
     #[arg(long, default_value_t = 10_000)]
     listed: u64,
 
-    /// Lists in each round; a hundred times as many unchanged ones
+    /// Complete lists in each round; a hundred times as many unchanged lists are requested too
     #[arg(long, default_value_t = 400)]
     lists: u64,
 
@@ -103,7 +104,7 @@ struct Args {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     chat_seconds: u64,
 
-    /// Most runs of each chat; it ends earlier after enough quiet runs
+    /// Largest number of runs of each chat; fewer if enough of them are quiet
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100))]
     chat_runs: u64,
 

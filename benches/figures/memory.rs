@@ -9,7 +9,7 @@ use crate::{Args, builds, load, progress, users};
 /// TTL of the clients, in seconds. Longer than any run.
 const TTL_SECONDS: u64 = 3600;
 
-/// Time after which a node is idle.
+/// Time after the last request until a node is idle.
 const SETTLE_TIME: Duration = Duration::from_secs(2);
 
 pub(crate) fn measure(arguments: &Args) -> anyhow::Result<()> {
@@ -35,7 +35,7 @@ pub(crate) fn measure(arguments: &Args) -> anyhow::Result<()> {
         mb(online)
     );
     println!(
-        "memory over an empty node: {} in all; a registered user {} bytes, a client online {} bytes besides",
+        "memory over an empty node: {} in all; a registered user {} bytes, an online client {} bytes more",
         mb(online.saturating_sub(empty)),
         registered.saturating_sub(empty) / count,
         online.saturating_sub(registered) / count

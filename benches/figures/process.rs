@@ -19,14 +19,14 @@ impl Process {
         &mut self.0
     }
 
-    /// Kills it (SIGKILL) and waits until it has ended.
+    /// Kills the process (SIGKILL) and waits until it has ended.
     pub(crate) fn kill(&mut self) {
-        // It fails only if the process has already ended.
+        // An error means that the process has already ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 
-    /// Processor time of all its threads so far, user and system.
+    /// Processor time of all threads of the process so far, user and system.
     pub(crate) fn cpu_time(&self) -> anyhow::Result<Duration> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
         // The name in parentheses may contain spaces. The fields after it are 3, 4, and so on.
@@ -36,8 +36,8 @@ impl Process {
         Ok(from_ticks(ticks))
     }
 
-    /// Private memory in bytes: the sum of `Private_Dirty` (`proc_pid_smaps(5)`). Pages of its
-    /// executable do not count, because the system can drop them and read them again.
+    /// Private memory in bytes: the sum of `Private_Dirty` (`proc_pid_smaps(5)`). Pages of the
+    /// executable file do not count, because the system can drop them and read them again.
     pub(crate) fn private_memory(&self) -> anyhow::Result<u64> {
         let smaps = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.0.id()))?;
         let line = smaps.lines().find_map(|line| line.strip_prefix("Private_Dirty:"));
@@ -63,8 +63,8 @@ impl Drop for Process {
     }
 }
 
-/// Processor time that the host of this virtual machine has taken away so far: the mean of all
-/// processors. Zero on a physical machine, or if the host does not report it.
+/// Steal time so far, as the mean of all processors: time in which the host ran something else than
+/// this virtual machine. Zero on a physical machine, or if the host does not report it.
 pub(crate) fn stolen_time() -> anyhow::Result<Duration> {
     let stat = fs::read_to_string("/proc/stat")?;
     let ticks = stat.lines().next().and_then(|line| line.split_whitespace().nth(8));

@@ -7,7 +7,7 @@ use crate::{Args, builds, durable_creates, load, progress, users};
 
 const TTL_SECONDS: u64 = 30;
 
-/// A file of about the length of a profile.
+/// Content of a file that is about as long as a profile.
 const PROFILE: &[u8] = &[b'x'; 160];
 
 pub(crate) fn measure(arguments: &Args) -> anyhow::Result<()> {

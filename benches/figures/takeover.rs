@@ -19,7 +19,7 @@ use crate::{Args, builds, progress, users};
 /// The default TTL, in seconds.
 const TTL_SECONDS: u64 = 30;
 
-/// Uptime below which a node may not vote.
+/// Longer than the boot window, in which a node does not vote.
 const SETTLE_TIME: Duration = Duration::from_secs(4);
 
 /// Pause between two requests to a node that does not serve yet.
@@ -30,10 +30,15 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The result of one takeover.
 struct TakeoverResult {
+    /// From kill -9 to the first served heartbeat.
     duration: Duration,
+    /// Clients on the first list of the new leader.
     listed: u64,
+    /// Fewest clients online at any later check.
     fewest: u64,
+    /// Most clients online at any later check.
     most: u64,
+    /// Memory of the new leader, in bytes.
     memory: u64,
 }
 
@@ -85,7 +90,8 @@ fn run_once(build: &Build, clients: u64, watch_time: Duration) -> anyhow::Result
     ));
     let heartbeat_clients = HeartbeatClients::start(apis.clone(), leader, clients);
     wait_until_online(apis[leader], clients)?;
-    // The followers are updated within moments. By then the clients send their second heartbeats.
+    // The followers get the last changes within milliseconds. After this time the clients send
+    // their second heartbeats.
     sleep(SETTLE_TIME);
     progress(&format!("takeover: killing the leader, {}", nodes.all[leader].name()));
     let (served, first) = channel();
@@ -119,7 +125,7 @@ fn probe(node: usize, to: SocketAddr, served: &Sender<FirstResponse>) {
         match connection.send(&heartbeat).map(|answer| answer.status) {
             Ok(200) => {
                 let at = now();
-                // A failed request is printed as an empty list.
+                // A failed list request counts as an empty list.
                 let listed = listed(&mut connection).unwrap_or(0);
                 let _ = served.send(FirstResponse { node, at, listed });
                 return;

@@ -1,5 +1,5 @@
-//! Background load: clients that use the cluster during the measurement. At the end all
-//! acknowledged registrations must exist.
+//! Background load: clients that send heartbeats and registrations during the measurement. At the
+//! end all acknowledged registrations must exist.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +23,7 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The clients. They stop when this is dropped.
 pub(crate) struct BackgroundLoad {
+    /// Id of each acknowledged user, by name.
     acknowledged: Arc<Mutex<BTreeMap<String, String>>>,
     failures: Arc<Mutex<Vec<String>>>,
     requests: Arc<Mutex<u64>>,
@@ -43,7 +44,7 @@ impl BackgroundLoad {
             tasks.spawn(async move {
                 sleep(PACE * u32::from(number) / u32::from(count)).await;
                 for n in 0.. {
-                    if let Err(error) = act(&client, number, n, &acknowledged).await {
+                    if let Err(error) = send_request(&client, number, n, &acknowledged).await {
                         locked(&failures).push(format!("client {number}: {error:#}"));
                     }
                     *locked(&requests) += 1;
@@ -68,14 +69,14 @@ impl BackgroundLoad {
             println!("  first failure: {first}");
         }
         Ok(format!(
-            "load: {requests} requests, {} failed for good; {} registrations acknowledged, all there",
+            "load: {requests} requests, {} failed after all retries; {} registrations acknowledged, all exist",
             failures.len(),
             acknowledged.len()
         ))
     }
 }
 
-async fn act(
+async fn send_request(
     client: &Client,
     number: u16,
     n: usize,

@@ -1,4 +1,4 @@
-//! TCP proxy that delivers every byte after a delay. For kernels without netem.
+//! TCP proxy that delivers every byte after a delay. It replaces netem on kernels without it.
 
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -13,12 +13,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-/// Largest number of pieces in flight in one direction of a connection. After that the sender
-/// waits.
+/// Largest number of pieces in flight in one direction of a connection. If there are more, the
+/// proxy stops reading.
 const MAX_BUFFERED_PIECES: usize = 1024;
 const PIECE_BYTES: usize = 16 * 1024;
 
-/// Where a connection arrives and where it is forwarded to.
+/// Listen address of the proxy, and the address to which it forwards.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Route {
     from: SocketAddr,
@@ -43,7 +43,7 @@ pub(crate) async fn run(delay: Duration, routes: Vec<Route>) -> anyhow::Result<(
             let mut connections = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await?;
-                connections.spawn(connection(stream, route.to, delay));
+                connections.spawn(forward_connection(stream, route.to, delay));
                 while connections.try_join_next().is_some() {}
             }
         });
@@ -51,18 +51,18 @@ pub(crate) async fn run(delay: Duration, routes: Vec<Route>) -> anyhow::Result<(
     tasks.join_next().await.context("no route")??
 }
 
-async fn connection(near: TcpStream, to: SocketAddr, delay: Duration) {
+async fn forward_connection(near: TcpStream, to: SocketAddr, delay: Duration) {
     let Ok(far) = TcpStream::connect(to).await else { return };
     if near.set_nodelay(true).and_then(|()| far.set_nodelay(true)).is_err() {
         return;
     }
     let (near_in, near_out) = near.into_split();
     let (far_in, far_out) = far.into_split();
-    tokio::join!(direction(near_in, far_out, delay), direction(far_in, near_out, delay));
+    tokio::join!(forward(near_in, far_out, delay), forward(far_in, near_out, delay));
 }
 
 /// Forwards one direction. The end of the stream has the same delay as its bytes.
-async fn direction(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: Duration) {
+async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: Duration) {
     let (pieces_in, mut pieces) = mpsc::channel::<(Instant, Bytes)>(MAX_BUFFERED_PIECES);
     let read = async move {
         let mut buffer = vec![0; PIECE_BYTES];

@@ -17,11 +17,11 @@ const CABLE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Host {
     /// Network namespace of its processes.
     pub(crate) namespace: String,
-    /// The end of the cable to the other nodes that is in this process's namespace.
+    /// Network interface in this process's namespace: this end of the cable to the other nodes.
     cable: String,
     /// Its address for the other nodes.
     pub(crate) cluster: Ipv4Addr,
-    /// Its address for clients. This cable is never cut.
+    /// Its address for clients, on a second cable that is never cut.
     pub(crate) clients: Ipv4Addr,
 }
 

@@ -66,7 +66,7 @@ enum Fault {
     Kill,
     /// It is asked to stop (SIGTERM)
     Term,
-    /// It measures a much higher load than the other nodes, by `load_source`
+    /// Its `load_source` reports a much higher load than those of the other nodes
     Handover,
     /// It is frozen for 10 s (SIGSTOP, SIGCONT)
     Stop,
@@ -79,20 +79,20 @@ enum Fault {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write a line for each request that a node serves, until SIGTERM: when it was received and
-    /// sent (milliseconds of the wall clock), the node's number from 0 on, the term. Fails if two
-    /// nodes served at once.
+    /// Write a line for each request that a node serves, until SIGTERM: the time of the answer and
+    /// of the request (Unix time in milliseconds), the number of the node from 0, the term. Fails
+    /// if two nodes served at once.
     Watch {
         /// The nodes' APIs: http://HOST:PORT
         #[arg(required = true)]
         urls: Vec<String>,
     },
-    /// Forward connections, with a delay of every byte
+    /// Forward connections and delay every byte
     Slow {
         /// Delay in milliseconds, in each direction
         #[arg(long)]
         ms: u64,
-        /// Where to listen and where to connect to: HOST:PORT=HOST:PORT
+        /// Listen address and target of a route: HOST:PORT=HOST:PORT
         #[arg(required = true)]
         routes: Vec<delay_proxy::Route>,
     },

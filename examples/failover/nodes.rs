@@ -1,4 +1,4 @@
-//! Nodes as real processes. They end when this process ends, in whatever way it ends.
+//! Nodes as real processes. They end when this process ends, also when it is killed.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
@@ -35,7 +35,7 @@ pub(crate) struct Node {
     /// Host of the node. `None` if it runs on this host.
     pub(crate) host: Option<Host>,
     child: Option<Child>,
-    /// When its process was started.
+    /// Time at which its process was started.
     pub(crate) since: Instant,
 }
 
@@ -44,13 +44,13 @@ pub(crate) struct Node {
 pub(crate) struct Nodes {
     pub(crate) all: Vec<Node>,
     program: PathBuf,
-    // The last field, so that the nodes end before their directory is deleted.
+    // This is the last field, so the nodes end before their directory is deleted.
     dir: TempDir,
 }
 
 impl Nodes {
-    /// Starts the nodes with the default timings and with `more` as further lines of configuration,
-    /// on separate hosts if there are any.
+    /// Starts the nodes with the default timings. `more` is added to their configuration file. If
+    /// `hosts` is not empty, each node runs on its own host.
     pub(crate) fn start(more: &str, hosts: &[Host]) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir().context("cannot create a temporary directory")?;
         let program = std::env::current_exe().context("cannot find the path of this program")?;
@@ -83,7 +83,7 @@ impl Nodes {
         let node = &mut self.all[index];
         let mut command = Command::new(if node.host.is_some() { "ip".as_ref() } else { self.program.as_path() });
         if let Some(host) = &node.host {
-            // `ip` replaces itself by the node, so the child is the node.
+            // `ip netns exec` replaces itself with the node (exec), so the child is the node.
             command.args(["netns", "exec", &host.namespace]).arg(&self.program);
         }
         command.current_dir(self.dir.path());
@@ -104,7 +104,7 @@ impl Nodes {
     /// Sends a signal to a node.
     pub(crate) fn signal(&self, index: usize, signal: Signal) -> anyhow::Result<()> {
         let child = self.all[index].child.as_ref().context("the node has ended")?;
-        // The process has not been waited for, so no other process can have its id.
+        // The child is not reaped yet, so no other process can have its id.
         let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).context("the node has ended")?;
         Ok(kill_process(pid, signal)?)
     }
@@ -117,7 +117,7 @@ impl Nodes {
 
     /// Sets the load that a node measures.
     pub(crate) fn set_load(&self, index: usize, share: f64) -> anyhow::Result<()> {
-        // Written by a rename, because a node may read at any moment.
+        // The file is replaced by a rename, because a node may read it at any moment.
         let new = self.file(index, "load.new");
         fs::write(&new, share.to_string())?;
         Ok(fs::rename(new, self.dir.path().join(format!("load-{index}")))?)

@@ -13,7 +13,7 @@ const PACE: Duration = Duration::from_millis(5);
 /// Timeout of a request. A frozen node does not answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Largest number of results that wait to be read. After that the clients wait.
+/// Largest number of results that wait to be read. If the queue is full, the clients wait.
 const MAX_QUEUED_RESULTS: usize = 4096;
 
 /// The request of the clients.
@@ -55,15 +55,15 @@ pub(crate) struct Probes {
 impl Probes {
     /// Starts a client for each URL.
     pub(crate) fn start(urls: &[String], request: &Request) -> anyhow::Result<Self> {
-        let (found, results) = mpsc::channel(MAX_QUEUED_RESULTS);
+        let (sender, results) = mpsc::channel(MAX_QUEUED_RESULTS);
         let mut tasks = JoinSet::new();
         for (node, url) in urls.iter().enumerate() {
             let http = http_client()?;
-            let (url, request, found) = (url.clone(), request.clone(), found.clone());
+            let (url, request, sender) = (url.clone(), request.clone(), sender.clone());
             tasks.spawn(async move {
                 loop {
                     let result = probe(&http, &url, &request, node).await;
-                    if found.send(result).await.is_err() {
+                    if sender.send(result).await.is_err() {
                         return;
                     }
                     sleep(PACE).await;
@@ -90,9 +90,9 @@ pub(crate) struct SingleLeaderCheck {
 }
 
 impl SingleLeaderCheck {
-    /// Checks one answer. An old leader may have served a request that was sent before the first
-    /// answer of its successor arrived. A request that was sent later proves that two nodes served
-    /// at once.
+    /// Checks one answer. An old leader may serve a request that was sent before the first answer
+    /// of its successor arrived. If it serves a request that was sent later, two nodes served at
+    /// once.
     pub(crate) fn check(&mut self, result: ProbeResult) -> anyhow::Result<()> {
         if !result.is_served() {
             return Ok(());
@@ -114,7 +114,7 @@ impl SingleLeaderCheck {
 
 /// An HTTP client for the nodes: no proxy and no redirects.
 pub(crate) fn http_client() -> anyhow::Result<reqwest::Client> {
-    // This fails only if it was done before.
+    // This fails only if a provider is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
     Ok(builder.tls_certs_only([]).timeout(REQUEST_TIMEOUT).build()?)

@@ -13,12 +13,12 @@ impl Figures {
         self.times.push(time);
     }
 
-    /// One line with the count and the quantiles by nearest rank.
+    /// One line with the count and the nearest-rank percentiles.
     pub(crate) fn line(&self, title: &str) -> String {
         let mut sorted = self.times.clone();
         sorted.sort_unstable();
-        let ms = |hundredths: usize| {
-            let rank = (sorted.len() * hundredths).div_ceil(100).max(1);
+        let ms = |percent: usize| {
+            let rank = (sorted.len() * percent).div_ceil(100).max(1);
             sorted.get(rank - 1).map_or_else(|| "-".to_owned(), |time| format!("{:.1}", time.as_secs_f64() * 1000.0))
         };
         format!("{title}: {} times, p50 {} ms, p99 {} ms, worst {} ms", sorted.len(), ms(50), ms(99), ms(100))

@@ -14,7 +14,7 @@ use crate::probes::{ProbeResult, Probes, Request};
 use crate::report::Figures;
 use crate::{Fault, Plan};
 
-/// `election_timeout_min_ms` and a margin. A node that was started later may not vote yet.
+/// The boot window (`election_timeout_min_ms`) and a margin. A younger node does not vote.
 const SETTLE_TIME: Duration = Duration::from_millis(3200);
 /// Longest wait for a leader.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -27,7 +27,9 @@ const HANDOVER_WINDOW: Duration = Duration::from_millis(500);
 /// `leader_term_ms` in the handover runs. With the default of 10 s, 200 runs would take more than
 /// an hour.
 const SHORT_TERM_MS: u64 = 1000;
+/// Measured load of the leader before a handover.
 const HEAVY: f64 = 0.95;
+/// Measured load of the other nodes before a handover.
 const LIGHT: f64 = 0.05;
 const USER: &str = "probe";
 
@@ -99,12 +101,12 @@ impl Measurement {
             }
             Fault::Handover => self.hand_over().await,
             Fault::Stop => self.freeze().await,
-            Fault::Rolling => self.roll().await,
+            Fault::Rolling => self.restart_all().await,
             Fault::Cut => self.cut().await,
         }
     }
 
-    /// Waits until all nodes are up for long enough and agree on a leader. Returns its index.
+    /// Waits until all nodes are up for `SETTLE_TIME` and agree on a leader. Returns its index.
     async fn settle(&mut self) -> anyhow::Result<usize> {
         let youngest = self.nodes.all.iter().map(|node| node.since).max();
         let up = youngest.map_or_else(Instant::now, |since| since + SETTLE_TIME);
@@ -192,7 +194,8 @@ impl Measurement {
             println!("  {} from {whose} in term {}, after {took:?}", failed.status, failed.term);
             self.errors += 1;
         }
-        let mut served: Vec<Instant> = seen.iter().filter(|one| one.is_served()).map(|one| one.received).collect();
+        let mut served: Vec<Instant> =
+            seen.iter().filter(|result| result.is_served()).map(|result| result.received).collect();
         served.sort_unstable();
         let longest = served.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(HANDOVER_WINDOW);
         self.figures.add(longest);
@@ -206,10 +209,9 @@ impl Measurement {
         sleep_until(at + FREEZE_TIME).await;
         self.nodes.signal(leader, Signal::CONT)?;
         self.figures.add(took?);
-        // If the old leader served a request now, its term would be compared with the successor's
-        // and fail the check.
+        // `Probes::next` fails if the old leader serves a request in its old term now.
         let follows = |result: &ProbeResult| result.node == leader && result.status == 403;
-        self.wait_for("the old leader to follow", Instant::now() + LEADER_TIMEOUT, follows).await.map(drop)
+        self.wait_for("the old leader as a follower", Instant::now() + LEADER_TIMEOUT, follows).await.map(drop)
     }
 
     async fn cut(&mut self) -> anyhow::Result<()> {
@@ -225,7 +227,7 @@ impl Measurement {
         self.agree(Instant::now()).await.map(drop)
     }
 
-    async fn roll(&mut self) -> anyhow::Result<()> {
+    async fn restart_all(&mut self) -> anyhow::Result<()> {
         for node in 0..COUNT {
             let at = Instant::now();
             self.nodes.signal(node, Signal::TERM)?;
@@ -235,7 +237,7 @@ impl Measurement {
             self.restart(node).await?;
             self.agree(Instant::now()).await?;
         }
-        // Clients send requests between two rounds too.
+        // Let the background load run between two rounds too.
         sleep(HANDOVER_WINDOW).await;
         Ok(())
     }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::probes::{Probes, Request};
 
-/// Timeout for the next answer of any node. A node that does not answer is asked again and again.
+/// Timeout for the next answer of any node. A request without an answer is repeated until then.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) async fn watch(urls: Vec<String>) -> anyhow::Result<()> {

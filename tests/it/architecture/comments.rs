@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 /// Last column of a comment.
 const LAST_COLUMN: usize = 100;
 
-/// Folders at the root that hold no sources of ours.
+/// Names of folders, at any depth, without sources of this project.
 const SKIPPED: &[&str] = &["target", "data", "credentials", "online_clients"];
 
-/// How a comment begins in a file of this name; `None` if the file is not checked.
+/// Comment marker of a file, by its name; `None` if the file is not checked.
 fn comment_marker(path: &Path) -> Option<&'static str> {
     let name = path.file_name()?.to_str()?;
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
@@ -36,8 +36,8 @@ fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The comment of a line, if it has one: a whole line, or behind code. A marker within a string
-/// literal is none.
+/// The comment of a line, if it has one, alone or after code. A marker in a string literal starts
+/// no comment.
 fn comment<'a>(line: &'a str, marker: &str) -> Option<&'a str> {
     if line.trim_start().starts_with(marker) {
         return Some(line.trim_start());
@@ -75,7 +75,7 @@ fn comments_end_at_column_100() {
 }
 
 #[test]
-fn the_rule_of_columns_sees_comments_and_nothing_else() {
+fn only_comments_must_end_at_column_100() {
     let long = "x".repeat(LAST_COLUMN);
     assert!(is_too_long(&format!("    // {long}"), "//"));
     assert!(is_too_long(&format!("/// {long}"), "//"));

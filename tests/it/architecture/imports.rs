@@ -12,7 +12,7 @@ use syn::visit::{self, Visit};
 
 use super::sources::{Crate, Source};
 
-/// Longest chain of re-exports that is followed. It stops chains that refer to themselves.
+/// Largest number of re-exports followed for one path. It ends cycles of re-exports.
 const MAX_HOPS: usize = 16;
 
 /// Names that a file defines and uses.
@@ -22,20 +22,21 @@ struct Names {
     items: BTreeSet<String>,
     /// Names that `use` imports, with their paths.
     bindings: BTreeMap<String, Vec<String>>,
-    /// Paths of `use` and of code with more than one segment.
+    /// Paths in `use`, and paths with more than one segment in code and macros.
     paths: BTreeSet<Vec<String>>,
-    /// Types of inherent impls.
+    /// Types with an inherent `impl` in the file.
     inherent: BTreeSet<String>,
     /// Paths that are imported with `*`.
     globs: BTreeSet<Vec<String>>,
-    /// Inline modules, which are not followed.
+    /// Modules with their content in this file.
     inline_modules: BTreeSet<String>,
 }
 
 /// Imports: importing file, imported file, imported names.
 pub(super) type Edges = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
-/// The imports between the files of a crate, and the imports that break a rule by themselves.
+/// The imports between the files of a crate, and the violations that need no import graph: glob
+/// imports, inline modules, and an `impl` outside the file of its type.
 pub(super) fn imports(krate: &Crate) -> (Edges, Vec<String>) {
     let files = krate.by_module();
     let names: BTreeMap<&[String], Names> = files.iter().map(|(module, file)| (*module, Names::read(file))).collect();
@@ -66,7 +67,7 @@ pub(super) fn imports(krate: &Crate) -> (Edges, Vec<String>) {
     (edges, wrong)
 }
 
-/// Import cycles: strongly connected groups of more than one file.
+/// Import cycles: strongly connected components of more than one file.
 pub(super) fn cycles(edges: &Edges) -> Vec<Vec<&str>> {
     let reaches: BTreeMap<&str, BTreeSet<&str>> =
         edges.keys().map(|from| (from.as_str(), reachable(edges, from))).collect();
@@ -97,6 +98,7 @@ fn reachable<'e>(edges: &'e Edges, from: &'e str) -> BTreeSet<&'e str> {
     reached
 }
 
+/// Module tree of a crate, which resolves paths.
 struct Tree<'s> {
     files: &'s BTreeMap<&'s [String], &'s Source>,
     names: &'s BTreeMap<&'s [String], Names>,
@@ -122,7 +124,7 @@ impl<'s> Tree<'s> {
             }
             let bound = names.bindings.get(first)?;
             let full: Vec<String> = bound.iter().chain(after).cloned().collect();
-            // A binding of a name to itself (`use x::x` in x) would recurse forever.
+            // A binding of a name to itself (`use x::x` in x) leads to no item.
             return if full == rest && at == from { None } else { self.resolve(at, &full, hops + 1) };
         }
         None
@@ -233,7 +235,7 @@ impl Names {
     }
 }
 
-fn is_for_tests(attributes: &[syn::Attribute]) -> bool {
+fn is_cfg_test(attributes: &[syn::Attribute]) -> bool {
     attributes.iter().any(|attribute| match &attribute.meta {
         syn::Meta::List(list) if attribute.path().is_ident("cfg") => {
             let text = list.tokens.to_string();
@@ -244,7 +246,7 @@ fn is_for_tests(attributes: &[syn::Attribute]) -> bool {
 }
 
 /// Attributes and name of an item.
-fn described(item: &syn::Item) -> (&[syn::Attribute], Option<&syn::Ident>) {
+fn attributes_and_name(item: &syn::Item) -> (&[syn::Attribute], Option<&syn::Ident>) {
     match item {
         syn::Item::Const(item) => (&item.attrs, Some(&item.ident)),
         syn::Item::Enum(item) => (&item.attrs, Some(&item.ident)),
@@ -263,8 +265,8 @@ fn described(item: &syn::Item) -> (&[syn::Attribute], Option<&syn::Ident>) {
 
 impl<'ast> Visit<'ast> for Names {
     fn visit_item(&mut self, item: &'ast syn::Item) {
-        let (attributes, name) = described(item);
-        if is_for_tests(attributes) {
+        let (attributes, name) = attributes_and_name(item);
+        if is_cfg_test(attributes) {
             return;
         }
         if let Some(name) = name {
@@ -286,7 +288,7 @@ impl<'ast> Visit<'ast> for Names {
     }
 
     fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
-        if !is_for_tests(&item.attrs) {
+        if !is_cfg_test(&item.attrs) {
             visit::visit_impl_item_fn(self, item);
         }
     }

@@ -40,6 +40,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
 ];
 
 /// Pure files: they make decisions, and use no sockets, files, threads, clocks or random numbers.
+/// Each entry is the beginning of a path, so one entry can cover a folder.
 ///
 /// The whole crate `rollcall_core` is pure too, except for its clock.
 const PURE: &[&str] = &[
@@ -111,7 +112,7 @@ const PURE: &[&str] = &[
     "rollcall_election/wire",
 ];
 
-/// Words in the code that show an effect on, or an input from, the outside.
+/// Words in code that uses I/O, threads, a clock or random numbers.
 const IMPURE_WORDS: &[&str] = &[
     "tokio::",
     "std::fs",
@@ -135,8 +136,8 @@ fn part(path: &str) -> &str {
     path.split('/').next().unwrap_or(path).trim_end_matches(".rs")
 }
 
-/// Parts that a source text names: `crate::x`, `rollcall::x` in binaries, and workspace crates,
-/// also in groups of imports.
+/// Parts that a source text names: `crate::x`, `rollcall::x` in binaries, both with a group
+/// (`crate::{x, y}`) too, and workspace crates.
 fn imported_parts(text: &str) -> Vec<String> {
     let mut parts = Vec::new();
     for prefix in ["crate::", "rollcall::"] {
@@ -206,9 +207,9 @@ fn the_election_crate_has_no_dependency_on_http_or_storage_libraries() {
 fn imports_between_files_form_no_cycle() {
     let mut wrong = String::new();
     for krate in crates() {
-        let (edges, broken) = imports::imports(&krate);
+        let (edges, violations) = imports::imports(&krate);
         assert!(edges.len() > 3, "{}: its imports were not found", krate.name);
-        for line in broken {
+        for line in violations {
             let _ = writeln!(wrong, "{line}");
         }
         for cycle in imports::cycles(&edges) {
@@ -244,7 +245,7 @@ fn pure_files_use_no_io_clock_or_randomness() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(found > PURE.len());
     let unused: Vec<_> = PURE.iter().filter(|entry| !used.contains(*entry)).collect();
-    assert!(unused.is_empty(), "no such files: {unused:?}");
+    assert!(unused.is_empty(), "entries of PURE without a file: {unused:?}");
 }
 
 #[test]
@@ -252,12 +253,12 @@ fn only_one_file_contains_paths_of_the_bucket() {
     for krate in crates() {
         for file in &krate.files {
             let code = file.code();
-            let knows = code.contains("\"users/")
+            let has_path = code.contains("\"users/")
                 || code.contains("profile.json\"")
                 || code.contains("\"cluster.json")
                 || code.contains("\"secrets/");
             let path = display_path(&krate, file);
-            assert!(!knows || path == "rollcall/storage/key.rs", "{path} contains a path of the bucket");
+            assert!(!has_path || path == "rollcall/storage/key.rs", "{path} contains a path of the bucket");
         }
     }
 }
@@ -282,12 +283,16 @@ fn each_folder_has_a_file_of_its_name_beside_it_and_no_mod_rs() {
     for krate in crates() {
         let modules = krate.by_module();
         for file in &krate.files {
-            assert!(!file.path.ends_with("mod.rs"), "{}: foo.rs beside foo/", display_path(&krate, file));
+            assert!(
+                !file.path.ends_with("mod.rs"),
+                "{}: use foo.rs beside foo/, not foo/mod.rs",
+                display_path(&krate, file)
+            );
             let (_, parent) = file.module.split_last().unwrap_or((&String::new(), &[])).to_owned();
             let is_binary = krate.name == "rollcall" && ["main", "bin"].contains(&part(&file.path));
             assert!(
                 is_binary || modules.contains_key(parent),
-                "{}: its folder has no file",
+                "{}: no file of the same name beside its folder",
                 display_path(&krate, file)
             );
         }
@@ -320,7 +325,7 @@ fn short_unit_tests_are_inline_and_long_ones_have_their_own_file() {
         for (path, text) in &krate.test_files {
             let inside = path.strip_suffix("tests.rs").is_some_and(|folder| krate.test_folder_has_more(folder));
             if path.ends_with("tests.rs") && !inside && text.lines().count() <= MAX_INLINE_TEST_LINES {
-                wrong.push(format!("{}/{path}: short tests belong into the file that they test", krate.name));
+                wrong.push(format!("{}/{path}: short tests belong in the file that they test", krate.name));
             }
         }
     }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::sources::crates;
 
-/// Names that may recur in different crates, because each crate has one of its own.
+/// Names that several crates may define, each once.
 const MAY_RECUR: &[&str] = &["Action", "Args", "Config", "Error", "Event"];
 
 /// The types and traits that a file defines at its top level.
@@ -42,5 +42,5 @@ fn a_type_name_stands_for_one_concept() {
             let _ = writeln!(wrong, "{name}: {}", files.join(", "));
         }
     }
-    assert!(wrong.is_empty(), "names of several types:\n{wrong}");
+    assert!(wrong.is_empty(), "type names that are defined more than once:\n{wrong}");
 }

@@ -38,7 +38,7 @@ const CRATES: &[(&str, &str)] = &[
 pub(super) fn crates() -> Vec<Crate> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let members = fs::read_dir(root.join("crates")).expect("the crates are here").count();
-    assert_eq!(members + 1, CRATES.len(), "a crate is missing here");
+    assert_eq!(members + 1, CRATES.len(), "a crate is missing in CRATES");
     CRATES.iter().map(|(name, folder)| read(name, &root.join(folder))).collect()
 }
 
@@ -48,7 +48,7 @@ impl Crate {
         self.files.iter().map(|file| (file.module.as_slice(), file)).collect()
     }
 
-    /// Whether this folder has a folder `tests` with more files beside `tests.rs`.
+    /// Whether a folder `tests` with more test files stands beside `tests.rs` in this folder.
     pub(super) fn test_folder_has_more(&self, folder: &str) -> bool {
         let below = format!("{folder}tests/");
         self.test_files.iter().any(|(path, _)| path.starts_with(&below))

@@ -1,4 +1,5 @@
-//! `register`, `login` and `passwd`: saved settings, rejections, and protection by a password.
+//! Tests of `register`, `login` and `passwd`: saved settings, rejections, and protection by a
+//! password.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -23,15 +24,15 @@ async fn a_registration_saves_private_settings_and_a_failed_one_changes_nothing(
 
     let path = shell.path().join("data/client_alice.json");
     assert_eq!(fs::metadata(&path).expect("it was written").permissions().mode() & 0o777, 0o600);
-    let before = fs::read(&path).expect("it is ours");
+    let before = fs::read(&path).expect("a readable file");
     let kept: Value = serde_json::from_slice(&before).expect("JSON");
     let servers = kept["servers"].as_array().expect("servers");
     assert!(servers.contains(&cluster.url(follower).into()) && servers.contains(&cluster.url(leader).into()), "{kept}");
 
-    // The same name with another address is another registration, so the name is taken.
+    // A registration of the same name with another address is rejected, because the name is taken.
     let again = shell.run(&["register", "--username", "alice", "--addr", "10.0.0.2:9000", &flag, &url]).await.code(1);
     assert!(again.error().contains("alice"), "{}", again.stderr());
-    assert_eq!(fs::read(&path).expect("it is ours"), before);
+    assert_eq!(fs::read(&path).expect("a readable file"), before);
     // The same registration again succeeds.
     shell.run(&["register", "--username", "alice", "--addr", "10.0.0.1:9000", &flag, &url]).await.code(0);
 }
@@ -74,20 +75,21 @@ async fn requests_for_a_user_with_a_password_need_the_password_or_a_token() {
     fs::write(&image, png(8, 8, 1)).expect("the directory is ours");
     shell.run(&["upload", "--username", "alice", "a.png"]).await.code(0);
 
-    let stranger = Shell::new();
-    fs::copy(&image, stranger.path().join("a.png")).expect("the directory is ours");
-    let upload = stranger.run(&["upload", "--username", "alice", "a.png", &flag, &url]).await.code(1);
+    let other_shell = Shell::new();
+    fs::copy(&image, other_shell.path().join("a.png")).expect("the directory is ours");
+    let upload = other_shell.run(&["upload", "--username", "alice", "a.png", &flag, &url]).await.code(1);
     assert!(upload.error().contains("rollcall login"), "{}", upload.stderr());
-    let beat = stranger.run(&["start-heartbeat", "--username", "alice", &flag, &url]).await.code(1);
+    let beat = other_shell.run(&["start-heartbeat", "--username", "alice", &flag, &url]).await.code(1);
     assert!(beat.error().contains("rollcall login --username alice"), "{}", beat.stderr());
-    let login = stranger.run(&["login", "--username", "alice", "--password", "guess", &flag, &url]).await;
+    let login = other_shell.run(&["login", "--username", "alice", "--password", "guess", &flag, &url]).await;
     login.code(1).error();
-    assert!(!stranger.path().join("data/client_alice.json").exists(), "a failed login saves nothing");
+    assert!(!other_shell.path().join("data/client_alice.json").exists(), "a failed login saves nothing");
 
     // With the password, the other client can act as the user.
-    let login = stranger.run(&["login", "--username", "alice", "--password", "secret123", &flag, &url, "--json"]).await;
+    let login =
+        other_shell.run(&["login", "--username", "alice", "--password", "secret123", &flag, &url, "--json"]).await;
     assert!(login.code(0).json()["token_expires_at"].is_string());
-    stranger.run(&["upload", "--username", "alice", "a.png"]).await.code(0);
+    other_shell.run(&["upload", "--username", "alice", "a.png"]).await.code(0);
 }
 
 #[tokio::test]
@@ -106,11 +108,12 @@ async fn a_password_change_invalidates_all_earlier_tokens() {
     }
     shell.run(&["upload", "--username", "alice", "a.png"]).await.code(0);
     other.run(&["upload", "--username", "alice", "a.png"]).await.code(1);
-    // With the password, the command logs in once and saves the token.
+    // With the password, the command logs in and saves the token, so the next one needs no
+    // password.
     other.run(&["upload", "--username", "alice", "--password", "new", "a.png"]).await.code(0);
     other.run(&["upload", "--username", "alice", "a.png"]).await.code(0);
-    // The same change again succeeds, as after a lost response. A different change needs the new
-    // password.
+    // A repeated change succeeds, so that a client can repeat it after a lost response. Another
+    // change needs the new password.
     shell.run(&[&change[..], &as_alice].concat()).await.code(0);
     let another = ["passwd", "--password", "old", "--new-password", "newer"];
     shell.run(&[&another[..], &as_alice].concat()).await.code(1);

@@ -1,4 +1,4 @@
-//! `tools/run_demo.sh`, with a short TTL so that it ends soon.
+//! Test of `tools/run_demo.sh`, with a short TTL so that it ends soon.
 
 use std::fs;
 use std::process::Stdio;
@@ -10,13 +10,13 @@ use tokio::time::timeout;
 use crate::cluster::rollcall;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/run_demo.sh");
-/// Timeout of the script. It has its own limits, and a busy machine needs more time.
+/// Timeout of the script. It is longer than the script's own timeouts, for a busy machine.
 const SCRIPT_TIME: Duration = Duration::from_mins(2);
 
 #[tokio::test]
 async fn the_demo_of_requirement_000_shows_three_users_and_then_two() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    // Used for its environment only, which contains no Rollcall variables.
+    // Only the environment of this command is used. It contains no Rollcall variables.
     let clean = rollcall(dir.path());
     let mut command = Command::new("bash");
     for (name, value) in clean.get_envs() {
@@ -35,5 +35,5 @@ async fn the_demo_of_requirement_000_shows_three_users_and_then_two() {
     for words in ["alice, bob, charlie", "alice, bob\n", "expired"] {
         assert!(stdout.contains(words), "no {words:?} in:\n{stdout}{stderr}");
     }
-    assert_eq!(fs::read_dir(dir.path()).expect("it is ours").count(), 0, "nothing is left behind");
+    assert_eq!(fs::read_dir(dir.path()).expect("the directory is ours").count(), 0, "nothing is left behind");
 }

@@ -1,6 +1,6 @@
-//! `download_online_clients.sh` against running clusters.
+//! Tests of `download_online_clients.sh` against running clusters.
 //!
-//! The script needs bash, curl, jq and base64, and names a missing one.
+//! The script needs bash, curl, jq and base64. If one is missing, the test fails and names it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -59,7 +59,7 @@ impl Run {
     }
 }
 
-/// Path of a program.
+/// Path of an installed program. Panics with the install command if it is missing.
 fn find(program: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|path| path.is_file()).unwrap_or_else(|| {
@@ -108,7 +108,7 @@ fn check_tree(run: &Run, images: &BTreeMap<String, Vec<u8>>) {
     assert_eq!(&tree, images);
 }
 
-/// Expected output: requirement 004, step 6.
+/// Expected output of the script, as in requirement 004, step 6.
 fn documented_output(leader: &str, images: &BTreeMap<String, Vec<u8>>) -> String {
     let names: Vec<&str> = images.keys().filter_map(|path| path.split('/').nth(1)).collect();
     format!(
@@ -167,12 +167,12 @@ async fn the_script_waits_for_an_election_to_end() {
     cluster.kill9(leader);
     let follower = cluster.url(follower);
     let running = download(&follower);
-    let beating = async {
+    let heartbeats = async {
         cluster.leader_after(leader).await;
         cluster.heartbeat("alice").await;
         cluster.heartbeat("bob").await;
     };
-    let (run, ()) = tokio::join!(running, beating);
+    let (run, ()) = tokio::join!(running, heartbeats);
     run.check_code(0);
     // The script may ask the new leader before the first heartbeat reaches it.
     if run.stdout().contains("Download complete!") {

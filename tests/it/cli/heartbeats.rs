@@ -1,4 +1,4 @@
-//! `start-heartbeat` against running clusters.
+//! Tests of `start-heartbeat` against running clusters.
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use tokio::time::{Duration, Instant, sleep};
 use super::shell::{RunningCommand, Shell, wait_until_replicated};
 use crate::cluster::{Cluster, Plan, until};
 
-/// Time between two reads of the list, which must always contain the user.
+/// Pause between two reads of the list of online users.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 async fn online(cluster: &Cluster) -> Vec<String> {
@@ -37,9 +37,9 @@ async fn a_user_stays_online_while_three_leaders_are_killed() {
         wait_until_replicated(&cluster, "alice").await;
         cluster.kill9(leader);
         let mut polls = 0;
-        // Two TTLs: without heartbeats the user would be offline long before.
-        let until_then = Instant::now() + Duration::from_secs(8);
-        while Instant::now() < until_then {
+        // This is two TTLs. A user without heartbeats goes offline after one.
+        let deadline = Instant::now() + Duration::from_secs(8);
+        while Instant::now() < deadline {
             let answer = cluster.lead().get("/discovery/online").await;
             // A new leader may reject the request at first, but its list must never be wrong.
             if answer.status == 200 {
@@ -62,7 +62,7 @@ async fn a_user_stays_online_while_three_leaders_are_killed() {
     alice.process.signal(Signal::TERM);
     assert_eq!(alice.process.wait().await.code(), Some(0));
     assert_eq!(alice.events().last().expect("events")["event"], "stopped");
-    until("its end on the list", async || online(&cluster).await.is_empty()).await;
+    until("alice to leave the list", async || online(&cluster).await.is_empty()).await;
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn an_unreachable_registry_is_reported_once_and_so_is_its_return() {
     cluster.kill9(0);
     alice.wait_for_event("the report that no node answers", |event| event["event"] == "unreachable").await;
     cluster.start(0);
-    alice.wait_for_event("the report that it is back", |event| event["event"] == "back").await;
+    alice.wait_for_event("the report that the registry answers again", |event| event["event"] == "back").await;
     let events = alice.events();
     assert_eq!(events.iter().filter(|event| event["event"] == "unreachable").count(), 1, "{events:?}");
     assert!(events.iter().all(|event| event["username"] == "alice" && event["at"].is_string()), "{events:?}");

@@ -1,4 +1,4 @@
-//! Help, shell completions and manual pages of the commands.
+//! Tests of the help, the shell completions and the manual pages of the commands.
 
 use super::shell::Shell;
 

@@ -1,4 +1,4 @@
-//! `upload` and `download` against running clusters.
+//! Tests of `upload` and `download` against running clusters.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -49,11 +49,11 @@ async fn images_are_uploaded_and_downloaded_once_into_the_folders_that_the_scrip
     let of = |index: usize| format!("alice/{}", stored[index]["filename"].as_str().expect("a name"));
     assert_eq!(files, BTreeMap::from([(of(0), png(8, 8, 1)), (of(1), png(8, 8, 2))]));
 
-    // A file with the same length but another content is downloaded again, and nothing else is.
+    // Only the file with the same length but another content is downloaded again.
     let path = |index: usize| shell.path().join("out").join(of(index));
-    let mut spoilt = png(8, 8, 1);
-    *spoilt.last_mut().expect("bytes") ^= 1;
-    fs::write(path(0), &spoilt).expect("it is ours");
+    let mut changed = png(8, 8, 1);
+    *changed.last_mut().expect("bytes") ^= 1;
+    fs::write(path(0), &changed).expect("the directory is ours");
     let second = shell.run(&download).await.code(0).json();
     assert_eq!((&second["saved"], &second["already_there"]), (&json!(1), &json!(1)), "{second}");
     assert_eq!(fs::read(path(0)).expect("it is there"), png(8, 8, 1));
@@ -100,7 +100,7 @@ async fn a_failed_file_is_named_and_the_other_files_are_processed() {
     let result = shell.run(&["download", "--out", "out", "--server", &url, "--json"]).await.code(5);
     let json = result.json();
     assert_eq!(json["failed"][0]["username"], "bob", "{json}");
-    assert_eq!(fs::read_dir(elsewhere.path()).expect("it is ours").count(), 0);
+    assert_eq!(fs::read_dir(elsewhere.path()).expect("the directory is ours").count(), 0);
     assert!(shell.path().join("out/alice/info.json").exists());
 }
 

@@ -1,4 +1,4 @@
-//! `list-online`, `users`, `images`, `status` and `watch` against running clusters.
+//! Tests of `list-online`, `users`, `images`, `status` and `watch` against running clusters.
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -95,7 +95,7 @@ async fn status_lists_every_node_for_the_url_of_any_node_and_marks_a_dead_one() 
     // One of three nodes is no majority, so there is no leader. The nodes are listed anyway.
     cluster.kill9(new);
     let result = shell.run(&["status", "--server", &cluster.url(3 - leader - new), "--json"]).await;
-    // Its lease may still be valid for a moment.
+    // For a moment that node may still name the killed leader.
     if result.json()["leader"].is_null() {
         result.code(4).error();
     }
@@ -123,7 +123,7 @@ async fn watch_reports_joins_moves_and_leaves_across_a_leader_change() {
     cluster.leader_after(leader).await;
     cluster.heartbeat("carol").await;
     watch.wait_for_event("a join under the next leader", is("joined", "carol")).await;
-    watch.wait_for_event("an end", is("left", "bob")).await;
+    watch.wait_for_event("a leave", is("left", "bob")).await;
     let events = watch.events();
     for user in ["alice", "bob", "carol"] {
         let joins = events.iter().filter(|event| event["event"] == "joined" && event["username"] == user).count();
@@ -140,7 +140,7 @@ async fn a_command_ends_without_an_error_when_its_reader_closes_the_pipe() {
     let cluster = Plan::quick().nodes(1).start().await;
     let shell = Shell::new();
     let program = env!("CARGO_BIN_EXE_rollcall");
-    // When the program writes, the reader has closed the pipe already.
+    // The program writes only after the reader has closed the pipe.
     let url = cluster.url(0);
     let script = format!(
         "(sleep 0.3; {program} users --server {url}) | true; echo ${{PIPESTATUS[0]}}; {program} man | head -n 1"

@@ -1,4 +1,5 @@
-//! The command line: a node that cannot start, the demo, the client commands, and the scripts.
+//! Tests of the command line: nodes that cannot start, the demo, the client commands, and the
+//! scripts.
 
 mod accounts;
 mod demo;

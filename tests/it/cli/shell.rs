@@ -44,7 +44,7 @@ impl Shell {
         self.run_with_env(arguments, &[]).await
     }
 
-    /// The same with environment variables.
+    /// Runs a command with environment variables and waits for its end.
     pub(super) async fn run_with_env(&self, arguments: &[&str], variables: &[(&str, &str)]) -> CommandResult {
         let mut command = Command::from(rollcall(self.path()));
         command.args(arguments).envs(variables.iter().copied()).stdin(Stdio::null()).kill_on_drop(true);
@@ -103,16 +103,16 @@ impl RunningCommand {
         fs::read_to_string(&self.err).unwrap_or_default()
     }
 
-    /// The JSON of each line so far.
+    /// JSON of each complete line that the command has printed.
     pub(super) fn events(&self) -> Vec<Value> {
         let text = self.stdout();
         let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
         whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
     }
 
-    /// Waits until the command has printed such an event.
-    pub(super) async fn wait_for_event(&self, what: &str, is_it: impl Fn(&Value) -> bool) {
-        until(what, async || self.events().iter().any(&is_it)).await;
+    /// Waits until the command has printed an event that matches.
+    pub(super) async fn wait_for_event(&self, what: &str, is_wanted: impl Fn(&Value) -> bool) {
+        until(what, async || self.events().iter().any(&is_wanted)).await;
     }
 }
 
@@ -133,7 +133,7 @@ pub(super) async fn wait_until_replicated(cluster: &Cluster, user: &str) {
     .await;
 }
 
-/// `--server` for one node.
+/// Flag `--server` with the URL of a node, as two arguments.
 pub(super) fn server_flag(cluster: &Cluster, index: usize) -> [String; 2] {
     ["--server".to_owned(), cluster.url(index)]
 }

@@ -19,7 +19,7 @@ async fn run(dir: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> (Opt
     let (out, err) = (dir.join("out"), dir.join("err"));
     let _ = fs::remove_file(&err);
     let status = Process::start(command, &out, &err).wait().await;
-    (status.code(), fs::read_to_string(err).expect("it was made for the process"))
+    (status.code(), fs::read_to_string(err).expect("the file of standard error"))
 }
 
 /// Checks the exit code, and that the one error line contains all the words.
@@ -127,10 +127,10 @@ async fn a_bucket_without_credentials_exits_with_78_and_names_the_file() {
 #[tokio::test]
 async fn an_unreachable_storage_exits_with_69_and_says_how_to_check_it() {
     let (dir, _) = cluster_of_one("");
-    let nobody = format!("127.0.0.1:{}", free_port());
+    let unused_addr = format!("127.0.0.1:{}", free_port());
     let variables = [
         ("FIREBASE_BUCKET", "your-project.firebasestorage.app"),
-        ("STORAGE_EMULATOR_HOST", nobody.as_str()),
+        ("STORAGE_EMULATOR_HOST", unused_addr.as_str()),
         ("ROLLCALL_STORAGE_TIMEOUT_MS", "1000"),
     ];
     check(&run(dir.path(), &[], &variables).await, 69, &["cluster.json", "test_firebase"]);
@@ -150,5 +150,5 @@ fn the_example_configuration_is_valid() {
         rollcall::config::Config::load(Some(("config.toml", text)), &|_| None, &rollcall::config::Flags::default())
     };
     assert!(load(CONFIG).is_ok());
-    assert!(load(&CONFIG.replace("peers = ", "pears = ")).is_err(), "the check can fail");
+    assert!(load(&CONFIG.replace("peers = ", "pears = ")).is_err(), "the test detects an invalid file");
 }

@@ -1,4 +1,4 @@
-//! `tools/peers_demo.sh`, as `make demo` and the other targets call it.
+//! Tests of `tools/peers_demo.sh`, as `make demo` and the other targets call it.
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -14,7 +14,7 @@ use super::peer_process::PeerProcess;
 use crate::cluster::{rollcall, until};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/peers_demo.sh");
-/// Longest run of the script. The script has timeouts of its own; a busy machine is slower.
+/// Timeout of the script. Its own timeouts are shorter, except on a busy machine.
 const SCRIPT_TIME: Duration = Duration::from_secs(90);
 /// Number of consecutive ports: six for the peers and six for their metrics.
 const PORTS: u16 = 12;
@@ -70,7 +70,7 @@ impl Demo<'_> {
             let command = std::fs::read(format!("/proc/{name}/cmdline")).unwrap_or_default();
             String::from_utf8_lossy(&command).contains(&*self.dir.join("demo").to_string_lossy())
         };
-        let entries = std::fs::read_dir("/proc").expect("it is Linux");
+        let entries = std::fs::read_dir("/proc").expect("a system with /proc");
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         names.filter(|name| name.parse::<u32>().is_ok() && is_mine(name)).filter_map(|name| name.parse().ok()).collect()
     }
@@ -84,15 +84,15 @@ impl Drop for Demo<'_> {
     }
 }
 
-/// First of [`PORTS`] free ports, above the range of other tests and of the system.
+/// First of [`PORTS`] consecutive free ports, above those of other tests and the ephemeral ports.
 fn free_ports() -> u16 {
     // Each test of this process gets different ports.
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    static RESERVED: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     let drawn = std::iter::repeat_with(|| rand::random_range(0..333)).take(1000);
     let mut first = drawn.map(|block: u16| 61_000 + block * PORTS);
-    first.find(|port| (*port..*port + PORTS).all(is_free) && given.insert(*port)).expect("some ports are free")
+    first.find(|port| (*port..*port + PORTS).all(is_free) && reserved.insert(*port)).expect("some ports are free")
 }
 
 #[tokio::test]
@@ -119,21 +119,21 @@ async fn six_peers_start_show_their_status_receive_from_a_seventh_and_stop_compl
     guest.type_line("hello to all six");
     for name in names {
         let log = dir.path().join("demo").join(format!("{name}.log"));
-        let hears = || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("hello to all six"));
-        until(&format!("a message at {name}"), async || hears()).await;
+        let has_message = || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("hello to all six"));
+        until(&format!("a message at {name}"), async || has_message()).await;
     }
     let status = demo.expect_output(&["status"], 0).await;
     let receivers = status.lines().skip(1).filter(|line| line.split_whitespace().nth(5) == Some("1"));
     assert_eq!(receivers.count(), 6, "{status}");
     guest.quit().await;
 
-    let one = rows[3][1].parse().expect("a process number");
+    let pid = rows[3][1].parse().expect("a process id");
     rustix::process::kill_process(
-        rustix::process::Pid::from_raw(one).expect("no process is number 0"),
+        rustix::process::Pid::from_raw(pid).expect("a process id is not 0"),
         rustix::process::Signal::KILL,
     )
     .expect("it is one of ours");
-    until("a death to be seen", async || demo.processes().len() == 5).await;
+    until("the end of the killed peer", async || demo.processes().len() == 5).await;
     assert!(demo.expect_output(&["status"], 1).await.contains("down"));
     assert!(demo.expect_output(&["start"], 1).await.contains("in part"));
     assert!(demo.expect_output(&["stop"], 0).await.contains("Stopped 5 peers"));
@@ -178,7 +178,8 @@ async fn a_failed_start_reports_the_reason_and_leaves_no_process_running() {
         "#!/bin/sh\ncase \"$*\" in *'--name peer3 '*) echo no luck >&2; exit 1;; esac\nexec {program} \"$@\"\n"
     );
     std::fs::write(&broken, text).expect("the directory is ours");
-    std::fs::set_permissions(&broken, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("it is ours");
+    std::fs::set_permissions(&broken, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("the directory is ours");
     let demo = Demo { dir: dir.path(), port: free_ports() };
     let output = demo.expect_output_of(&broken, &["start"], 1).await;
     assert!(output.contains("no luck") && output.contains("peer3 ended"), "{output}");

@@ -8,8 +8,8 @@ fn read(file: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect("it is shipped")
 }
 
-/// Words of a text with this prefix: the variables that it names.
-fn named<'text>(text: &'text str, prefix: &str) -> BTreeSet<&'text str> {
+/// Variables with this prefix that a text names.
+fn variables_in<'text>(text: &'text str, prefix: &str) -> BTreeSet<&'text str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words.filter(|word| word.starts_with(prefix)).collect()
 }
@@ -23,8 +23,8 @@ fn make_has_each_documented_target_with_a_help_line() {
         let is_target = |line: &str| line.strip_prefix(target).is_some_and(|rest| rest.starts_with(':'));
         let line = makefile.lines().find(|line| is_target(line)).unwrap_or_else(|| panic!("no target {target}"));
         assert!(line.contains(" ## "), "{target} has no help");
-        let phony = makefile.split(".PHONY:").nth(1).expect("they are no files");
-        assert!(phony.split_whitespace().any(|word| word == target), "{target} is no file");
+        let phony = makefile.split(".PHONY:").nth(1).expect("a line .PHONY");
+        assert!(phony.split_whitespace().any(|word| word == target), "{target} is not in .PHONY");
     }
 }
 
@@ -32,13 +32,13 @@ fn make_has_each_documented_target_with_a_help_line() {
 fn containers_use_only_variables_that_the_program_knows() {
     let peers: BTreeSet<&str> = rollcall::config::chat::env_vars().collect();
     let compose = read("docker-compose.yml");
-    let given = named(&compose, "P2P_");
+    let given = variables_in(&compose, "P2P_");
     assert!(given.len() >= 5, "{given:?}");
     assert!(given.is_subset(&peers), "{:?}", given.difference(&peers));
 
     let nodes: BTreeSet<&str> = rollcall::config::env_vars().collect();
     let compose = read("docker-compose.registry.yml");
-    let given = named(&compose, "ROLLCALL_");
+    let given = variables_in(&compose, "ROLLCALL_");
     assert!(given.len() >= 4, "{given:?}");
     assert!(given.is_subset(&nodes), "{:?}", given.difference(&nodes));
 }
@@ -47,7 +47,7 @@ fn containers_use_only_variables_that_the_program_knows() {
 fn all_containers_have_limits_and_no_capabilities() {
     for file in ["docker-compose.yml", "docker-compose.registry.yml"] {
         let compose = read(file);
-        let shared = compose.split("\nservices:").next().expect("what all have stands first");
+        let shared = compose.split("\nservices:").next().expect("the shared settings before the services");
         for limit in ["cap_drop: [ALL]", "no-new-privileges:true", "read_only: true", "mem_limit: ", "pids_limit: "] {
             assert!(shared.contains(limit), "{file} lacks {limit}");
         }
@@ -57,8 +57,8 @@ fn all_containers_have_limits_and_no_capabilities() {
 #[test]
 fn the_demo_script_unsets_all_variables_of_a_peer_except_those_of_the_log() {
     let script = read("tools/peers_demo.sh");
-    let forgotten = script.split("unset ").nth(1).and_then(|rest| rest.split('}').next()).expect("it forgets them");
-    let mut forgotten = named(forgotten, "P2P_");
-    forgotten.extend(["P2P_LOG_LEVEL", "P2P_LOG_FORMAT"]);
-    assert_eq!(forgotten, rollcall::config::chat::env_vars().collect());
+    let unset = script.split("unset ").nth(1).and_then(|rest| rest.split('}').next()).expect("an unset command");
+    let mut unset = variables_in(unset, "P2P_");
+    unset.extend(["P2P_LOG_LEVEL", "P2P_LOG_FORMAT"]);
+    assert_eq!(unset, rollcall::config::chat::env_vars().collect());
 }

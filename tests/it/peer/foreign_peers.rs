@@ -1,4 +1,5 @@
-//! Peers of other programs, and clients that are not peers, at the mesh port of a real process.
+//! Tests with peers of other programs, and with clients that are not peers, at the mesh port of a
+//! real process.
 
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ pub(super) fn message(id: &str, number: u64, kind: &str, payload: &str) -> Strin
         .to_string()
 }
 
-/// Reads as existing peers do, one message per read, until a message matches.
+/// Reads until a message matches. Each read must return only whole messages.
 async fn read_until(stream: &mut TcpStream, is_wanted: impl Fn(&Value) -> bool) -> Value {
     let mut buffer = [0; 4096];
     let reading = async {
@@ -61,7 +62,8 @@ async fn a_peer_of_another_program_can_chat_in_both_directions() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut alice = start(&dir).await;
     let mut stream = connect_and_greet(&alice, ID).await;
-    // No delimiter, two messages in one write, one in two writes, one of an unknown type.
+    // The messages have no delimiter. Two are in one write, one is in two writes, and one has an
+    // unknown type.
     let (first, second, third) =
         (message(ID, 1, "chat", "one"), message(ID, 2, "chat", "two }{"), message(ID, 3, "chat", "three"));
     let (head, tail) = third.split_at(20);
@@ -79,9 +81,9 @@ async fn a_peer_of_another_program_can_chat_in_both_directions() {
     assert_eq!(chat["payload"], "hello stranger");
     read_until(&mut stream, |message| message["type"] == "heartbeat").await;
     read_until(&mut stream, |message| message["type"] == "heartbeat").await;
-    assert_eq!(alice.post_count("one"), 1, "its repetition is not shown");
-    // It sends no heartbeats and is not timed out, although more than the interval and the timeout
-    // have passed.
+    assert_eq!(alice.post_count("one"), 1, "the repeated message is not shown");
+    // The other peer sends no heartbeats, so it is not timed out after the interval and the
+    // timeout.
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(alice.count(|event| event["event"] == "lost"), 0);
 }
@@ -98,7 +100,8 @@ async fn clients_that_are_not_peers_are_disconnected_without_effect_on_others() 
         let _ = stream.write_all(noise.as_bytes()).await;
         let mut rest = Vec::new();
         let ended = timeout(SOON, stream.read_to_end(&mut rest)).await;
-        // A close or a reset: a close with unread bytes is a reset.
+        // The connection is closed or reset. The system resets a connection that is closed with
+        // unread bytes.
         assert!(ended.is_ok(), "the connection with {:?} stays open", &noise[..20.min(noise.len())]);
     }
     // A silent connection is closed after the greeting timeout.
@@ -134,7 +137,7 @@ async fn a_peer_that_does_not_read_is_disconnected_without_effect_on_others() {
             break;
         }
     }
-    until("the slow one's end", async || is_dropped(&alice)).await;
+    until("the end of the slow link", async || is_dropped(&alice)).await;
     alice.type_line("the last");
     bob.wait_for_post("the last").await;
     assert_eq!(bob.count(|event| event["event"] == "lost"), 0);
@@ -156,6 +159,6 @@ async fn dialling_an_address_that_accepts_no_connection_times_out() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let flags = ["--no-lan", "--listen", "127.0.0.1:0", "--peers", &full.to_string()];
     let alice = PeerProcess::start(dir.path(), "alice", &flags).await;
-    let is_said = |event: &Value| event["event"] == "unreachable" && event["why"] == "connecting timed out";
-    until("the end of the dial", async || alice.count(is_said) == 1).await;
+    let is_timeout = |event: &Value| event["event"] == "unreachable" && event["why"] == "connecting timed out";
+    until("the end of the dial", async || alice.count(is_timeout) == 1).await;
 }

@@ -13,24 +13,24 @@ use crate::cluster::until;
 pub(crate) struct JsonProcess {
     pub(crate) name: String,
     child: Child,
-    keyboard: ChildStdin,
-    screen: Arc<Mutex<Vec<Value>>>,
+    stdin: ChildStdin,
+    received: Arc<Mutex<Vec<Value>>>,
 }
 
 impl JsonProcess {
     /// Starts the process and waits for its `ready` event.
     pub(crate) async fn start(name: &str, mut command: Command) -> io::Result<Self> {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let screen: Arc<Mutex<Vec<Value>>> = Arc::default();
-        let (out, shown) = (child.stdout.take().expect("piped"), Arc::clone(&screen));
+        let received: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let (out, events) = (child.stdout.take().expect("piped"), Arc::clone(&received));
         thread::spawn(move || {
             for line in BufReader::new(out).lines().map_while(Result::ok) {
                 let event = serde_json::from_str(&line).expect("each line is JSON");
-                shown.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+                events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
             }
         });
-        let keyboard = child.stdin.take().expect("piped");
-        let process = Self { name: name.to_owned(), child, keyboard, screen };
+        let stdin = child.stdin.take().expect("piped");
+        let process = Self { name: name.to_owned(), child, stdin, received };
         until(&format!("{name} to be ready"), async || process.count(|event| event["event"] == "ready") == 1).await;
         Ok(process)
     }
@@ -41,7 +41,7 @@ impl JsonProcess {
     }
 
     pub(crate) fn events(&self) -> Vec<Value> {
-        self.screen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.received.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn find(&self, is_wanted: impl Fn(&Value) -> bool) -> Option<Value> {
@@ -59,7 +59,7 @@ impl JsonProcess {
     }
 
     pub(crate) fn type_line(&mut self, line: &str) {
-        writeln!(self.keyboard, "{line}").and_then(|()| self.keyboard.flush()).expect("it reads");
+        writeln!(self.stdin, "{line}").and_then(|()| self.stdin.flush()).expect("it reads");
     }
 
     /// Waits for the end of the process.
@@ -79,7 +79,7 @@ impl Drop for JsonProcess {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
-            eprintln!("--- {} saw:", self.name);
+            eprintln!("--- last events of {}:", self.name);
             for event in self.events().iter().rev().take(40).rev() {
                 eprintln!("{event}");
             }

@@ -1,5 +1,5 @@
-//! Real peer processes on the LAN. They share UDP port 50999 with all other peers of this machine,
-//! so each test uses unique names and ignores other peers.
+//! Tests with real peer processes on the LAN. They share UDP port 50999 with all other peers of
+//! this machine, so each test uses unique names and ignores other peers.
 
 use super::peer_process::PeerProcess;
 use crate::cluster::until;
@@ -45,15 +45,17 @@ async fn peers_on_both_transports_receive_each_post_once() {
     let mut al = PeerProcess::start(dir.path(), &names[0], &["--listen", "127.0.0.1:0", "--lan"]).await;
     let first = al.mesh_addr();
     let bo = PeerProcess::start(dir.path(), &names[1], &["--listen", "127.0.0.1:0", "--lan", "--peers", &first]).await;
-    let finds = |via: &str| {
+    let found_count = |via: &str| {
         al.count(|event| {
             let uid = event["peer"]["uid"].as_str().unwrap_or_default();
             event["event"] == "found" && event["peer"]["via"] == via && uid.starts_with(&names[1])
         })
     };
-    until("both links", async || finds("lan") == 1).await;
-    until("both links", async || al.count(|event| event["event"] == "found" && event["peer"]["via"] == "mesh") == 1)
-        .await;
+    until("bo on the LAN", async || found_count("lan") == 1).await;
+    until("bo on the mesh", async || {
+        al.count(|event| event["event"] == "found" && event["peer"]["via"] == "mesh") == 1
+    })
+    .await;
     let texts: Vec<String> = (0..20).map(|_| unique("both ")).collect();
     for text in &texts {
         al.type_line(text);

@@ -1,5 +1,5 @@
-//! LAN transport without the mesh: the number of datagrams until peers know each other, and the
-//! rate limit towards peers that answer every answer.
+//! Simulation tests of the LAN transport without the mesh: the number of datagrams until peers know
+//! each other, and the rate limit towards peers that answer every answer.
 
 use std::net::SocketAddr;
 
@@ -83,7 +83,7 @@ fn a_peer_that_answers_every_answer_gets_one_answer() {
     world.run_for(1_000);
     let before = world.datagrams;
     for round in 0..10_000 {
-        // Alternately at the shared port and at the own port, as an answer.
+        // Alternately an announcement at the shared port and an answer at the peer's own port.
         let event = foreign_announcement(&world, 0, round % 2 == 0, Dialect::Compact);
         world.feed(1, event);
     }
@@ -110,5 +110,5 @@ fn a_source_address_with_many_names_gets_few_answers() {
         world.feed(1, event);
     }
     assert_eq!(world.datagrams - before, 16);
-    assert_eq!(world.engine(1).peers().len(), 1_024, "and few are remembered");
+    assert_eq!(world.engine(1).peers().len(), 1_024, "the table of peers is bounded");
 }

@@ -1,4 +1,4 @@
-//! Log of a real peer, with standard error in a file.
+//! Tests of the log of a real peer. Its standard error is a file or a pipe.
 
 use std::fs;
 use std::io::Read;
@@ -16,7 +16,7 @@ use super::json_process::JsonProcess;
 use super::peer_process::PeerProcess;
 use crate::cluster::{Process, rollcall, until};
 
-/// Starts a peer with these addresses and an unreachable registry.
+/// Starts a peer that dials `peers` and has an unreachable registry.
 fn start(dir: &Path, peers: &str, level: Option<&str>, format: &str) -> Process {
     let mut command = rollcall(dir);
     for variable in rollcall::config::chat::env_vars().chain(["RUST_LOG"]) {
@@ -24,9 +24,9 @@ fn start(dir: &Path, peers: &str, level: Option<&str>, format: &str) -> Process 
     }
     command.args(["peer", "--name", "alice", "--no-lan", "--listen", "127.0.0.1:0"]);
     command.args(["--peers", peers, "--registry", "http://127.0.0.1:1"]);
-    // The same as at its friend, which would close the link after a longer silence.
+    // The same heartbeats as at the other peer, which would time out with longer intervals.
     command.env("P2P_HEARTBEAT_INTERVAL", "1s").env("P2P_HEARTBEAT_TIMEOUT", "2s");
-    // The format by flag, the level by variable.
+    // A flag sets the format, and a variable sets the level.
     command.args(["--log-format", format]);
     if let Some(level) = level {
         command.env("P2P_LOG_LEVEL", level);
@@ -96,13 +96,13 @@ async fn an_unread_log_does_not_block_the_peer_and_dropped_lines_are_reported() 
     let mut alice = JsonProcess::start("alice", command).await.expect("the program was built");
     let mut stream = TcpStream::connect(alice.ready_field("listen")).await.expect("it listens");
     greet(&mut stream, ID).await;
-    // Each object causes one log line. All lines are six times as large as the pipe and the queue
-    // together.
+    // Each object causes one log line. All lines together are six times as large as the pipe and
+    // the log queue.
     let noise = "{}\n".repeat(20_000) + &message(ID, 1, "chat", "still here");
     stream.write_all(noise.as_bytes()).await.expect("it reads");
-    alice.wait_for_event("what comes after the noise", |event| event["text"] == "still here").await;
+    alice.wait_for_event("the message after the noise", |event| event["text"] == "still here").await;
     let read = Arc::<Mutex<Vec<u8>>>::default();
-    let text = || String::from_utf8(read.lock().expect("nobody panics with it").clone()).expect("text");
+    let text = || String::from_utf8(read.lock().expect("no thread panics with the lock").clone()).expect("text");
     let sink = Arc::clone(&read);
     let reader = thread::spawn(move || {
         let mut buffer = [0; 4096];
@@ -111,18 +111,18 @@ async fn an_unread_log_does_not_block_the_peer_and_dropped_lines_are_reported() 
             if length == 0 {
                 return;
             }
-            sink.lock().expect("nobody panics with it").extend_from_slice(&buffer[..length]);
+            sink.lock().expect("no thread panics with the lock").extend_from_slice(&buffer[..length]);
         }
     });
-    // Now there is room, so no later line is dropped.
-    until("what was lost", async || text().contains("lines of the log were lost")).await;
+    // The pipe is read now, so no later line is dropped.
+    until("the count of dropped lines", async || text().contains("lines of the log were lost")).await;
     alice.type_line("QUIT");
     assert!(alice.wait_for_exit().await.success());
     reader.join().expect("it only reads");
     let text = text();
     let lost = text.lines().filter(|line| line.contains("lines of the log were lost"));
     let counts = lost.map(|line| line.rsplit_once("lines=").and_then(|(_, count)| count.parse::<usize>().ok()));
-    let counts: Vec<usize> = counts.map(|count| count.expect("how many")).collect();
+    let counts: Vec<usize> = counts.map(|count| count.expect("a count")).collect();
     assert!(!counts.is_empty(), "it is reported");
     let kept = text.lines().filter(|line| line.contains("invalid message")).count();
     assert_eq!(kept + counts.iter().sum::<usize>(), 20_000, "{counts:?}");

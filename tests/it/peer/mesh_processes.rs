@@ -1,4 +1,4 @@
-//! Real peer processes on the mesh, on loopback.
+//! Tests with real peer processes that are linked in a mesh on loopback.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use crate::cluster::{Plan, Process, rollcall, until};
 
 const MESH: [&str; 3] = ["--no-lan", "--listen", "127.0.0.1:0"];
 
-async fn joined(dir: &std::path::Path, name: &str, first: &str, more: &[&str]) -> PeerProcess {
+async fn start_linked(dir: &std::path::Path, name: &str, first: &str, more: &[&str]) -> PeerProcess {
     let flags: Vec<&str> = MESH.iter().copied().chain(["--peers", first]).chain(more.iter().copied()).collect();
     PeerProcess::start(dir, name, &flags).await
 }
@@ -16,7 +16,7 @@ async fn joined(dir: &std::path::Path, name: &str, first: &str, more: &[&str]) -
 async fn two_peers_chat_and_the_last_message_is_delivered() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut alice = PeerProcess::start(dir.path(), "alice", &MESH).await;
-    let mut bob = joined(dir.path(), "bob", &alice.mesh_addr(), &[]).await;
+    let mut bob = start_linked(dir.path(), "bob", &alice.mesh_addr(), &[]).await;
     alice.wait_for_peers(1).await;
     bob.wait_for_peers(1).await;
     alice.type_line("hello bob");
@@ -32,8 +32,8 @@ async fn two_peers_chat_and_the_last_message_is_delivered() {
     bob.quit().await;
     let from = alice.wait_for_post("good night").await;
     assert_eq!(from["display_name"], "Bob the Builder");
-    until("the news of it", async || alice.count(|event| event["event"] == "lost") == 1).await;
-    assert_eq!(alice.post_count("hello bob"), 0, "one's own words do not come back");
+    until("the event that bob is lost", async || alice.count(|event| event["event"] == "lost") == 1).await;
+    assert_eq!(alice.post_count("hello bob"), 0, "a peer's own post is not returned to it");
 }
 
 #[tokio::test]
@@ -42,7 +42,7 @@ async fn six_peers_that_know_one_address_receive_each_post_exactly_once() {
     let mut peers = vec![PeerProcess::start(dir.path(), "p0", &MESH).await];
     let first = peers[0].mesh_addr();
     for index in 1..6 {
-        peers.push(joined(dir.path(), &format!("p{index}"), &first, &[]).await);
+        peers.push(start_linked(dir.path(), &format!("p{index}"), &first, &[]).await);
     }
     for peer in &mut peers {
         peer.wait_for_peers(5).await;
@@ -53,7 +53,7 @@ async fn six_peers_that_know_one_address_receive_each_post_exactly_once() {
             peer.type_line(&line);
         }
     }
-    until("everything everywhere", async || {
+    until("all posts at all peers", async || {
         peers.iter().all(|peer| peer.count(|event| event["event"] == "post") >= 250)
     })
     .await;
@@ -71,21 +71,21 @@ async fn six_peers_that_know_one_address_receive_each_post_exactly_once() {
 async fn a_burst_larger_than_the_send_queue_reaches_all_readers() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let hub = PeerProcess::start(dir.path(), "hub", &MESH).await;
-    // One link each, so messages between author and reader pass through the hub.
+    // Author and reader have one link each, to the hub, so the hub forwards all messages.
     let one_link = dir.path().join("one_link.yaml");
     fs::write(&one_link, "max_connections: 1").expect("written");
     let config = ["--config", one_link.to_str().expect("a path")];
-    let mut author = joined(dir.path(), "author", &hub.mesh_addr(), &config).await;
-    let mut reader = joined(dir.path(), "reader", &hub.mesh_addr(), &config).await;
+    let mut author = start_linked(dir.path(), "author", &hub.mesh_addr(), &config).await;
+    let mut reader = start_linked(dir.path(), "reader", &hub.mesh_addr(), &config).await;
     author.wait_for_peers(1).await;
     reader.wait_for_peers(1).await;
-    // Three megabytes; a send queue has a capacity of one.
-    let filling = "x".repeat(4_000);
+    // The messages have 3 MB together, and a send queue holds 1 MB.
+    let padding = "x".repeat(4_000);
     for number in 0..800 {
-        author.type_line(&format!("{number} {filling}"));
+        author.type_line(&format!("{number} {padding}"));
     }
-    let heard = |peer: &PeerProcess| peer.count(|event| event["event"] == "post");
-    until("all of it", async || heard(&hub) == 800 && heard(&reader) == 800).await;
+    let post_count = |peer: &PeerProcess| peer.count(|event| event["event"] == "post");
+    until("all 800 messages", async || post_count(&hub) == 800 && post_count(&reader) == 800).await;
     for peer in [&hub, &reader] {
         assert_eq!(peer.count(|event| event["event"] == "lost"), 0, "{} lost no peer", peer.name);
     }
@@ -96,21 +96,21 @@ async fn a_killed_peer_gets_the_missed_posts_and_no_duplicates() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut alice = PeerProcess::start(dir.path(), "alice", &MESH).await;
     let first = alice.mesh_addr();
-    let mut bob = joined(dir.path(), "bob", &first, &[]).await;
-    let carol = joined(dir.path(), "carol", &first, &["--dir", "carol"]).await;
+    let mut bob = start_linked(dir.path(), "bob", &first, &[]).await;
+    let carol = start_linked(dir.path(), "carol", &first, &["--dir", "carol"]).await;
     alice.wait_for_peers(2).await;
     bob.wait_for_peers(2).await;
     alice.type_line("before");
     carol.wait_for_post("before").await;
-    let kept = dir.path().join("carol/history.jsonl");
-    until("the archive", async || fs::read_to_string(&kept).is_ok_and(|text| text.contains("before"))).await;
+    let archive = dir.path().join("carol/history.jsonl");
+    until("the archive", async || fs::read_to_string(&archive).is_ok_and(|text| text.contains("before"))).await;
     let id = carol.events()[0]["id"].clone();
     carol.kill();
     alice.wait_for_peers(1).await;
     alice.type_line("meanwhile 1");
     bob.type_line("meanwhile 2");
     alice.wait_for_post("meanwhile 2").await;
-    let mut carol = joined(dir.path(), "carol", &first, &["--dir", "carol"]).await;
+    let mut carol = start_linked(dir.path(), "carol", &first, &["--dir", "carol"]).await;
     assert_eq!(carol.events()[0]["id"], id);
     carol.wait_for_post("meanwhile 1").await;
     carol.wait_for_post("meanwhile 2").await;
@@ -172,14 +172,14 @@ async fn a_name_with_a_password_needs_it_and_the_log_says_how_to_give_it() {
     for (password, file, why) in [(None, "without", "is protected by a password"), (Some("wrong"), "wrong", "is wrong")]
     {
         let _carol = start(password, file);
-        until("what to do", async || log(file).contains("--password-file or ROLLCALL_PASSWORD")).await;
+        until("the remedy in the log", async || log(file).contains("--password-file or ROLLCALL_PASSWORD")).await;
         let line = log(file).lines().find(|line| line.contains(" WARN ")).expect("waited for").to_owned();
         assert!(line.contains(why) && !line.contains("secret"), "{line}");
         assert!(!log(file).contains("registered"), "{}", log(file));
     }
     assert_eq!(cluster.lead().get("/discovery/online").await.json()["online"], serde_json::json!([]));
     let _carol = start(Some("secret"), "right");
-    until("carol", async || {
+    until("carol to be online", async || {
         cluster.lead().get("/discovery/online").await.json()["online"] == serde_json::json!(["carol"])
     })
     .await;
@@ -205,9 +205,13 @@ async fn a_password_for_a_name_without_one_causes_a_warning() {
         Process::start_without_flag(command, &dir.path().join("out"), &dir.path().join(name))
     };
     let (_open, _new) = (start("olga"), start("nora"));
-    until("both", async || ["olga", "nora"].iter().all(|name| log(name).contains(" registered "))).await;
+    until("both registrations", async || ["olga", "nora"].iter().all(|name| log(name).contains(" registered "))).await;
     until("the warning", async || log("olga").contains("has no password at the registry")).await;
-    assert!(!log("nora").contains(" WARN "), "this one's protects the name from now on: {}", log("nora"));
+    assert!(
+        !log("nora").contains(" WARN "),
+        "the password protects a new name, so there is no warning: {}",
+        log("nora")
+    );
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Metrics and health endpoint of real peers.
+//! Tests of the metrics and the health endpoint of real peers.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::cluster::{http_client, rollcall, until};
 
 const FLAGS: [&str; 5] = ["--no-lan", "--listen", "127.0.0.1:0", "--metrics", "0"];
 
-/// All samples of a peer, by name and labels as written.
+/// All metric samples of a peer. The key is the name with its labels, as in the exposition.
 async fn samples(peer: &PeerProcess) -> BTreeMap<String, u64> {
     let answer = http_client().get(peer.metrics_url() + "/metrics").send().await.expect("it serves");
     assert_eq!(answer.status(), 200);
@@ -39,9 +39,9 @@ async fn messages_of_two_peers_are_counted_exactly() {
     let mut alice = PeerProcess::start(dir.path(), "alice", &FLAGS).await;
     let there = alice.mesh_addr();
     let mut bob = PeerProcess::start(dir.path(), "bob", &[&FLAGS[..], &["--peers", &there]].concat()).await;
-    // Both history requests are answered. From now on chat arrives only as posts.
+    // Wait until both history requests are answered. After that, chat arrives only as new posts.
     for peer in [&alice, &bob] {
-        until("the history to be compared", async || {
+        until("the history request and its answer", async || {
             sample(peer, r#"messages_received_total{kind="history"}"#).await == 2
         })
         .await;
@@ -97,7 +97,7 @@ async fn messages_of_two_peers_are_counted_exactly() {
         after_kill["rollcall_peer_reconnects_total"] >= after_kill["rollcall_peer_dials_failed_total"],
         "{after_kill:?}"
     );
-    assert_eq!(health(&bob).await.0, 200, "who is alone is not ill");
+    assert_eq!(health(&bob).await.0, 200, "a peer without links is healthy");
     let url = bob.metrics_url();
     bob.quit().await;
     assert!(http_client().get(url + "/healthz").send().await.is_err(), "it ends with the peer");
@@ -110,14 +110,14 @@ async fn failed_greetings_and_invalid_messages_are_counted() {
     let alice = PeerProcess::start(dir.path(), "alice", &FLAGS).await;
     let connect = || std::net::TcpStream::connect(alice.mesh_addr()).expect("it listens");
     connect().write_all(b"GET / HTTP/1.1\r\n").expect("it reads");
-    until("a stranger", async || sample(&alice, r#"errors_total{kind="greeting"}"#).await == 1).await;
+    until("the failed greeting", async || sample(&alice, r#"errors_total{kind="greeting"}"#).await == 1).await;
     let mut noisy = connect();
     noisy.write_all(b"0000000000000000000000000000ffff\n{\"a\":1}{\"b\":2}]").expect("it reads");
-    // By a close or a reset.
+    // The connection is closed or reset.
     let _ = noisy.read_to_end(&mut Vec::new());
-    until("noise", async || sample(&alice, r#"errors_total{kind="stream"}"#).await == 1).await;
+    until("the broken stream", async || sample(&alice, r#"errors_total{kind="stream"}"#).await == 1).await;
     assert_eq!(sample(&alice, r#"errors_total{kind="message"}"#).await, 2);
-    until("the end of it", async || sample(&alice, "connections").await == 0).await;
+    until("the end of the connection", async || sample(&alice, "connections").await == 0).await;
 }
 
 #[tokio::test]
@@ -151,7 +151,7 @@ async fn the_health_check_of_containers_detects_an_unhealthy_peer() {
         script.stderr(std::process::Stdio::null()).status().await.expect("bash is there").success()
     };
     assert!(check(&[port]).await);
-    assert!(!check(&[port, "/nothing"]).await, "404 is no health");
+    assert!(!check(&[port, "/nothing"]).await, "a 404 does not count as healthy");
     alice.kill();
     assert!(!check(&[port]).await);
 }

@@ -24,7 +24,7 @@ impl PeerProcess {
             command.env_remove(variable);
         }
         command.args(["peer", "--json", "--name", name]).args(flags);
-        // Short heartbeats, so that a test notices a dead link soon.
+        // The intervals are short, so that a test detects a dead link soon.
         command
             .env("P2P_LAN_ADDRESSES", LOOPBACK)
             .env("P2P_HEARTBEAT_INTERVAL", "1s")
@@ -34,10 +34,10 @@ impl PeerProcess {
         Self { name: name.to_owned(), process }
     }
 
-    /// Address at which the peer listens for the mesh.
+    /// Mesh address of the peer on loopback.
     pub(crate) fn mesh_addr(&self) -> String {
-        let listens_at = self.process.ready_field("listen");
-        format!("127.0.0.1:{}", listens_at.rsplit(':').next().expect("a port"))
+        let listen_addr = self.process.ready_field("listen");
+        format!("127.0.0.1:{}", listen_addr.rsplit(':').next().expect("a port"))
     }
 
     /// Base URL of its metrics server.
@@ -75,8 +75,8 @@ impl PeerProcess {
 
     /// Waits for a post with this text. Returns its author.
     pub(crate) async fn wait_for_post(&self, text: &str) -> Value {
-        let is_it = |event: &Value| event["event"] == "post" && event["text"] == text;
-        self.process.wait_for_event(&format!("{text:?} at {}", self.name), is_it).await["from"].clone()
+        let is_wanted = |event: &Value| event["event"] == "post" && event["text"] == text;
+        self.process.wait_for_event(&format!("{text:?} at {}", self.name), is_wanted).await["from"].clone()
     }
 
     /// Kills the process.

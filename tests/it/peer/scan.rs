@@ -1,5 +1,5 @@
-//! `rollcall peer scan`. All processes of this machine share UDP port 50999, so each test uses
-//! unique names and ignores other peers.
+//! Tests of `rollcall peer scan`. All processes of this machine share UDP port 50999, so each test
+//! uses unique names and ignores other peers.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -58,7 +58,7 @@ async fn a_scan_without_peers_reports_possible_reasons_and_succeeds() {
     let seen = scan(dir.path(), &["--wait", "1"]).await;
     let peers = seen["peers"].as_array().expect("a list");
     assert!(!peers.iter().any(|peer| peer["name"] == *name), "a peer that has left is not found: {seen}");
-    // Peers of other tests may answer.
+    // If a peer of another test answers, there may be no findings.
     let findings = seen["findings"].as_array().expect("a list");
     assert!(!peers.is_empty() || !findings.is_empty(), "missing answers are explained: {seen}");
     assert!(findings.iter().all(|finding| !finding["remedy"].as_str().unwrap_or_default().is_empty()), "{seen}");

@@ -46,8 +46,8 @@ struct Harness {
 }
 
 impl Harness {
-    fn new(rules: EngineConfig) -> Self {
-        Self { engine: Engine::new(rules, Vec::new(), at(0)), now: 0 }
+    fn new(config: EngineConfig) -> Self {
+        Self { engine: Engine::new(config, Vec::new(), at(0)), now: 0 }
     }
 
     fn feed(&mut self, event: Event) -> Actions {
@@ -109,8 +109,8 @@ fn chat(text: &str) -> MessageBody {
 
 #[test]
 fn of_two_links_dialled_from_opposite_ends_both_peers_keep_the_one_dialled_by_the_lower_id() {
-    // In either order, and for a lower and a higher id of the other peer. This peer dialled link 1,
-    // the other peer dialled link 2.
+    // The links open in either order. The other peer has a higher or a lower id. This peer dialled
+    // link 1, the other peer dialled link 2.
     for (other, kept) in [(60, 1), (40, 2)] {
         for first in [1, 2] {
             let mut harness = Harness::new(config());
@@ -221,7 +221,7 @@ fn a_history_request_fits_into_a_message_with_any_number_of_authors() {
             _ => None,
         })
     };
-    // The longest numbers, with a gap after each.
+    // The numbers with the most digits, with a gap after each.
     let receive_chat = |harness: &mut Harness, senders: std::ops::Range<u128>| {
         for sender in senders {
             for number in 0..20 {
@@ -230,12 +230,12 @@ fn a_history_request_fits_into_a_message_with_any_number_of_authors() {
         }
     };
     receive_chat(&mut harness, 1_000..1_100);
-    let (have, length) = history_request(&harness.receive_heartbeat(1, 60)).expect("it asks");
+    let (have, length) = history_request(&harness.receive_heartbeat(1, 60)).expect("a history request");
     assert_eq!((have.len(), have.values().map(Vec::len).max()), (100, Some(8)));
     assert!(length.is_some());
     receive_chat(&mut harness, 2_000..2_600);
     harness.link(2, 60, None);
-    let (have, length) = history_request(&harness.receive_heartbeat(2, 60)).expect("it asks");
+    let (have, length) = history_request(&harness.receive_heartbeat(2, 60)).expect("a history request");
     assert!(have.len() > MAX_AUTHORS - 3 && have.values().all(|ranges| ranges.len() == 1), "{}", have.len());
     assert!(length.is_some_and(|length| length < MAX_MESSAGE_BYTES), "{length:?}");
 }
@@ -345,14 +345,14 @@ fn a_duplicate_detected_from_its_header_leaves_the_same_state_as_a_fully_read_on
     harness.receive(1, 70, 7, chat("hi"));
     harness.engine.mesh.tree.authors.evicted.insert(PeerId(80), 7);
     harness.now = 5;
-    let again = [(2, 70, 7), (1, 70, 7), (2, 61, 7), (2, 80, 7)];
+    let duplicates = [(2, 70, 7), (1, 70, 7), (2, 61, 7), (2, 80, 7)];
     // A new number, a new author, a message of the linked peer itself, a new author that is linked,
     // and a closed link.
     let others = [(2, 70, 8), (2, 71, 7), (1, 61, 7), (2, 62, 7), (9, 70, 7)];
-    for (link, sender, number) in again.into_iter().chain(others) {
+    for (link, sender, number) in duplicates.into_iter().chain(others) {
         let (mut read, mut detected) = (harness.engine.clone(), harness.engine.clone());
         let is_known = detected.handle_if_duplicate(LinkId(link), PeerId(sender), number, at(5).boot);
-        assert_eq!(is_known, again.contains(&(link, sender, number)), "{sender}/{number} on {link}");
+        assert_eq!(is_known, duplicates.contains(&(link, sender, number)), "{sender}/{number} on {link}");
         if is_known {
             let message = MeshMessage { sender: PeerId(sender), number, said_at: 5, name: None, body: chat("hi") };
             let event = Event::MessageReceived { link: LinkId(link), message, text_times: false };
@@ -367,8 +367,8 @@ fn chat_of_evicted_authors_does_not_circulate_forever() {
     let mut harness = Harness::new(EngineConfig { max_connections: 9, ..config() });
     harness.link(1, 61, None);
     harness.link(2, 62, None);
-    // As in a ring: a message forwarded to one linked peer comes back from the other, again and
-    // again.
+    // The mesh is a ring, so a message that is forwarded to one linked peer returns from the other,
+    // round after round.
     let mut rounds = Vec::new();
     for _ in 0..4 {
         let mut shown = 0;
@@ -418,7 +418,7 @@ fn an_answer_with_chat_of_evicted_authors_does_not_end_the_history_requests() {
     assert_eq!(
         harness.receive(2, 60, 12, MessageBody::HistoryEnd { more: true }),
         [],
-        "a peer that only repeats itself is not asked forever"
+        "a peer that sends nothing new is not asked forever"
     );
 }
 
@@ -455,7 +455,7 @@ fn a_history_batch_fits_into_the_send_queue() {
         }
     }
     assert_eq!(parts, [2, 2, 2, 2, 2]);
-    // A message longer than the limit is sent all the same.
+    // A message longer than the limit of a batch is sent too, alone in its batch.
     let mut harness = Harness::new(EngineConfig { history_batch_bytes: 10, ..config() });
     harness.feed(Event::PostRequested("a".into()));
     harness.link(1, 60, None);
@@ -478,11 +478,11 @@ fn chat_numbers_are_consecutive_and_higher_in_the_next_run() {
         Some(first + 1),
         "a heartbeat takes no chat number"
     );
-    // Meanwhile the clock was set back by an hour.
+    // The next run starts with a clock that was set back by an hour.
     let earlier = Now { boot: BootMs(0), unix_s: at(0).unix_s - 3600 };
     let stored = harness.engine.history().entries().into_iter().cloned().collect();
-    let mut again = Engine::new(config(), stored, earlier);
-    let actions = again.handle(Event::PostRequested("c".into()), earlier, EventRng(0));
+    let mut restarted = Engine::new(config(), stored, earlier);
+    let actions = restarted.handle(Event::PostRequested("c".into()), earlier, EventRng(0));
     assert_eq!(number(&actions), Some(first + 2));
     assert!(first + 2 < CONTROL_NUMBER_BIT && CONTROL_NUMBER_BIT * 2 == 1 << 53);
 }
@@ -536,7 +536,8 @@ fn history_is_requested_from_a_peer_with_the_extension_until_it_has_no_more() {
     assert!(!harness.receive_heartbeat(1, 60).iter().any(is_history_request), "only once");
     harness.receive(1, 77, 3, chat("old"));
     assert!(harness.receive(1, 60, 9, MessageBody::HistoryEnd { more: true }).iter().any(is_history_request));
-    // All messages of the batch may have arrived by other links meanwhile.
+    // An answer without news does not end the requests at once, because other links may have
+    // delivered its messages meanwhile.
     let ends = [(); 4]
         .map(|()| harness.receive(1, 60, 9, MessageBody::HistoryEnd { more: true }).iter().any(is_history_request));
     assert_eq!(ends, [true, true, false, false], "three answers in a row had nothing new");

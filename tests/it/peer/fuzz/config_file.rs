@@ -1,4 +1,5 @@
-//! The configuration file: any content gives a valid configuration or an error of one line.
+//! Fuzzing of the configuration file. Any content gives a valid configuration, or an error of one
+//! line.
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
@@ -13,7 +14,7 @@ const SAMPLES: [&str; 4] = [
     "registry: http://127.0.0.1:3000\nname: |\n  al\n",
     "peers: &a [\"x:1\", \"y:2\"]\nregistry: *a\n# a comment\n",
 ];
-/// Largest length of an error. An error repeats only a part of its input.
+/// Largest length of an error, in bytes. An error quotes only a part of the file.
 const MAX_ERROR: usize = 2_000;
 
 pub(super) fn round(rng: &mut SmallRng, counts: &mut FuzzCounts) {

@@ -1,5 +1,5 @@
-//! The engine with all events that the codecs let through. It returns a bounded number of actions
-//! per event, uses only open links, and shows nothing twice.
+//! Fuzzing of the engine with the decoded values. It must return a bounded number of actions per
+//! event, use only open links, and show no message twice.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -17,8 +17,8 @@ use super::samples;
 
 const MAX_CONNECTIONS: usize = 4;
 const HISTORY_SIZE: usize = 20;
-/// Largest number of actions per event, besides one for each peer: those of the longest history
-/// answer, and those of due timers.
+/// Largest number of actions per event, in addition to two for each peer: the longest history
+/// answer, and the actions of due timers.
 const MAX_ACTIONS: usize = 64 + 40;
 /// Largest number of LAN peers.
 const MAX_LAN_PEERS: usize = 1024;
@@ -109,7 +109,7 @@ fn config(is_on_lan: bool) -> EngineConfig {
     }
 }
 
-/// Usually the address that the sender claims.
+/// Source address of a datagram: usually the address that the sender claims.
 fn source(rng: &mut SmallRng, datagram: &Datagram) -> SocketAddr {
     let claimed = datagram.from.as_ref().and_then(LanUserId::claimed_ip).filter(|_| rng.random_range(0..4) > 0);
     SocketAddr::new(claimed.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), rng.random_range(1..=u16::MAX))
@@ -139,10 +139,14 @@ impl FuzzedEngine {
         assert!(self.engine.link_count() <= MAX_CONNECTIONS);
         assert!(self.engine.peers().len() <= MAX_CONNECTIONS + MAX_LAN_PEERS);
         let again = self.engine.handle(Event::TimerFired, now, event_rng);
-        assert!(again.is_empty() && self.engine.wake_at().0 > self.now, "work is left after the event: {again:?}");
+        assert!(
+            again.is_empty() && self.engine.wake_at().0 > self.now,
+            "the event left work for a timer event: {again:?}"
+        );
     }
 
-    /// The history has each number of an author once, and not too many entries per author.
+    /// Checks that the history has each number of a mesh author once, and at most `HISTORY_SIZE`
+    /// numbers of each author.
     fn check_history(&self) {
         let mut numbers: BTreeMap<&Author, BTreeSet<u64>> = BTreeMap::new();
         for entry in self.engine.history().entries() {

@@ -24,7 +24,7 @@ pub(super) fn round(rng: &mut SmallRng, counts: &mut FuzzCounts) -> Vec<(Datagra
         let bytes = datagram.write(dialect).expect("a sample fits");
         let (read, found) = Datagram::read(&bytes).unwrap_or_else(|| panic!("not decoded: {datagram:?}"));
         assert_eq!((&read, found), (&as_read(&datagram, dialect), dialect), "{bytes:?}");
-        forge(&datagram, &bytes, dialect, rng);
+        check_forged_sender(&datagram, &bytes, dialect, rng);
         written.push(bytes.to_vec());
     }
     let mut all_read = Vec::new();
@@ -34,7 +34,7 @@ pub(super) fn round(rng: &mut SmallRng, counts: &mut FuzzCounts) -> Vec<(Datagra
         let read = Datagram::read(&bytes);
         counts.add(read.is_some());
         if let Some((datagram, dialect)) = read {
-            check(&datagram, bytes.len());
+            check_bounds(&datagram, bytes.len());
             // A peer may encode any received value again, in either dialect.
             for form in [Dialect::Compact, Dialect::Spaced] {
                 check_written(&datagram, form);
@@ -45,8 +45,9 @@ pub(super) fn round(rng: &mut SmallRng, counts: &mut FuzzCounts) -> Vec<(Datagra
     all_read
 }
 
-/// Lines that a careless encoder lets into the text after the sender never change the sender.
-fn forge(datagram: &Datagram, bytes: &[u8], dialect: Dialect, rng: &mut SmallRng) {
+/// Checks that a second sender line never changes the sender. An encoder that does not escape line
+/// breaks can write such a line.
+fn check_forged_sender(datagram: &Datagram, bytes: &[u8], dialect: Dialect, rng: &mut SmallRng) {
     let text = std::str::from_utf8(bytes).expect("text");
     let mut lines: Vec<&str> = text.trim_end_matches('\n').split('\n').collect();
     let colon = if dialect == Dialect::Spaced { ": " } else { ":" };
@@ -62,8 +63,8 @@ fn forge(datagram: &Datagram, bytes: &[u8], dialect: Dialect, rng: &mut SmallRng
     }
 }
 
-/// All characters that any reader of lines treats as a line end. Independent of the program's own
-/// list, which is under test.
+/// All characters that some program treats as a line end. The list is separate from the program's
+/// own list, which is under test.
 fn ends_a_line(c: char) -> bool {
     "\n\r\u{b}\u{c}\u{1c}\u{1d}\u{1e}\u{85}\u{2028}\u{2029}".contains(c)
 }
@@ -72,8 +73,8 @@ fn dialect(rng: &mut SmallRng) -> Dialect {
     if rng.random() { Dialect::Compact } else { Dialect::Spaced }
 }
 
-/// Bounds of a decoded datagram.
-fn check(datagram: &Datagram, length: usize) {
+/// Checks the bounds of a decoded datagram.
+fn check_bounds(datagram: &Datagram, length: usize) {
     assert!(datagram.from.as_ref().is_none_or(|user| user.as_str().len() <= MAX_USER_ID));
     match &datagram.body {
         DatagramBody::Discovery { port } => assert_ne!(*port, 0),
@@ -92,14 +93,14 @@ fn check(datagram: &Datagram, length: usize) {
 
 fn check_written(datagram: &Datagram, dialect: Dialect) {
     let Some(bytes) = datagram.write(dialect) else {
-        let has_no_number = datagram.body == DatagramBody::Ack && datagram.id.is_none();
-        assert!(has_no_number, "not encoded: {datagram:?}");
+        let has_no_id = datagram.body == DatagramBody::Ack && datagram.id.is_none();
+        assert!(has_no_id, "not encoded: {datagram:?}");
         return;
     };
     assert!(bytes.len() <= MAX_DATAGRAM_BYTES);
     let text = std::str::from_utf8(&bytes).expect("text");
     let keys = keys(datagram, dialect);
-    // As a reader sees it that knows the most line ends.
+    // Split like a program that knows all these line ends.
     let lines: Vec<&str> = text.trim_end_matches('\n').split(ends_a_line).collect();
     let found: Vec<&str> = lines.iter().map(|line| line.split(':').next().unwrap_or(line)).collect();
     assert_eq!(found, keys, "a field was forged: {text:?}");
@@ -107,23 +108,24 @@ fn check_written(datagram: &Datagram, dialect: Dialect) {
     assert_eq!((&read, form), (&as_read(datagram, dialect), dialect), "{text:?}");
 }
 
-/// The fields in the table of the requirement, and in that of the draft.
+/// Field names of a datagram in order: those of the requirement, and in the draft dialect those of
+/// the draft.
 fn keys(datagram: &Datagram, dialect: Dialect) -> Vec<&'static str> {
     let is_draft = dialect == Dialect::Spaced;
     let stamp: &[&str] = if datagram.id.is_some() { &["TIMESTAMP", "MESSAGE_ID"] } else { &["TIMESTAMP"] };
-    let only = |is_there: bool, key: &'static [&'static str]| if is_there { key } else { &[] };
+    let keys_if = |is_present: bool, keys: &'static [&'static str]| if is_present { keys } else { &[] };
     let parts: Vec<&[&str]> = match &datagram.body {
         DatagramBody::Discovery { .. } => vec![&["USER_ID", "PORT"], stamp],
         DatagramBody::Post(_) => {
-            vec![&["USER_ID", "CONTENT"], only(is_draft, &["TTL"]), stamp, only(is_draft, &["TOKEN"])]
+            vec![&["USER_ID", "CONTENT"], keys_if(is_draft, &["TTL"]), stamp, keys_if(is_draft, &["TOKEN"])]
         }
-        DatagramBody::Direct { .. } => vec![&["FROM", "TO", "CONTENT"], stamp, only(is_draft, &["TOKEN"])],
+        DatagramBody::Direct { .. } => vec![&["FROM", "TO", "CONTENT"], stamp, keys_if(is_draft, &["TOKEN"])],
         DatagramBody::Profile { profile, .. } => {
-            let avatar = only(profile.avatar.is_some(), &["AVATAR_TYPE", "AVATAR_ENCODING", "AVATAR_DATA"]);
+            let avatar = keys_if(profile.avatar.is_some(), &["AVATAR_TYPE", "AVATAR_ENCODING", "AVATAR_DATA"]);
             vec![&["USER_ID", "DISPLAY_NAME", "STATUS"], if is_draft { &[] } else { stamp }, avatar]
         }
-        // A scan numbers its requests, because it must recognise its own.
-        DatagramBody::ListRequest => vec![&["FROM"], only(datagram.id.is_some(), &["MESSAGE_ID"])],
+        // A scan gives its request an id, because it must recognise its own broadcast.
+        DatagramBody::ListRequest => vec![&["FROM"], keys_if(datagram.id.is_some(), &["MESSAGE_ID"])],
         DatagramBody::ListResponse(_) => vec![&["FROM", "PEERS", "COUNT"], stamp],
         DatagramBody::Ping => vec![&["USER_ID"]],
         DatagramBody::Ack => vec![&["MESSAGE_ID", "STATUS"]],

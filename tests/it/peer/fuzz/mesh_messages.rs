@@ -1,4 +1,5 @@
-//! The mesh codecs: messages, the framer that splits the stream, and the greeting before them.
+//! Fuzzing of the mesh codecs: messages, the framer that splits the stream, and the greeting at its
+//! start.
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
@@ -14,10 +15,10 @@ use super::samples;
 
 const SAMPLES: usize = 8;
 const MAX_LISTED: usize = 256;
-const MAX_ASKED: usize = 512;
-/// A message up to this length can always be encoded again. An escaped byte takes six bytes, and in
-/// a JSON payload each may double again.
-const SURELY_FITS: usize = MAX_MESSAGE_BYTES / 12;
+const MAX_AUTHORS_AND_RANGES: usize = 512;
+/// Largest length of a message that can always be encoded again. An escaped byte takes six bytes,
+/// and escaping of the JSON payload may double each of these.
+const MAX_REENCODABLE_BYTES: usize = MAX_MESSAGE_BYTES / 12;
 
 /// Returns the mutated messages that could be decoded.
 pub(super) fn round(rng: &mut SmallRng, counts: &mut FuzzCounts) -> Vec<(MeshMessage, bool)> {
@@ -36,7 +37,7 @@ pub(super) fn round(rng: &mut SmallRng, counts: &mut FuzzCounts) -> Vec<(MeshMes
         }
         written.push(bytes.to_vec());
     }
-    // Messages without any separator are split correctly.
+    // The framer splits messages without a separator.
     let texts: Vec<Vec<u8>> = written.iter().map(|bytes| bytes.trim_ascii_end().to_vec()).collect();
     assert_eq!(feed(&texts.concat(), |rest| rest.min(1000)), (texts, None));
     let mut all_read = Vec::new();
@@ -53,11 +54,11 @@ pub(super) fn round(rng: &mut SmallRng, counts: &mut FuzzCounts) -> Vec<(MeshMes
         stream.extend_from_slice(bytes.trim_ascii_end());
         stream.extend_from_slice([&b""[..], b"\n", b"\r\n \t"][rng.random_range(0..3)]);
     }
-    for (message, text_times) in split(&stream, rng, counts) {
+    for (message, text_times) in check_framing(&stream, rng, counts) {
         check(&message, stream.len(), text_times);
         all_read.push((message, text_times));
     }
-    greet(rng, counts);
+    check_greeting(rng, counts);
     all_read
 }
 
@@ -69,13 +70,16 @@ fn check(message: &MeshMessage, length: usize, text_times: bool) {
             assert!(profile.avatar.as_ref().is_none_or(|avatar| avatar.size() <= MAX_AVATAR_BYTES));
         }
         MessageBody::HistoryRequest(have) | MessageBody::Have(have) => {
-            assert!(have.len() <= MAX_ASKED && have.values().all(|ranges| ranges.len() <= MAX_ASKED));
+            assert!(
+                have.len() <= MAX_AUTHORS_AND_RANGES
+                    && have.values().all(|ranges| ranges.len() <= MAX_AUTHORS_AND_RANGES)
+            );
         }
         MessageBody::Heartbeat { .. } | MessageBody::HistoryEnd { .. } | MessageBody::Prune(_) => {}
         MessageBody::Unknown => return,
     }
     let Some(bytes) = message.write(MessageFormat { extended: true, text_times }) else {
-        assert!(length > SURELY_FITS, "not encoded: {message:?}");
+        assert!(length > MAX_REENCODABLE_BYTES, "not encoded: {message:?}");
         return;
     };
     assert!(bytes.len() <= MAX_MESSAGE_BYTES);
@@ -84,8 +88,9 @@ fn check(message: &MeshMessage, length: usize, text_times: bool) {
     assert_eq!(&again, message, "{bytes:?}");
 }
 
-/// The sizes of the pieces of a stream do not change its messages or its end.
-fn split(stream: &[u8], rng: &mut SmallRng, counts: &mut FuzzCounts) -> Vec<(MeshMessage, bool)> {
+/// Checks that a stream has the same messages and the same end for any sizes of its reads. Returns
+/// the messages.
+fn check_framing(stream: &[u8], rng: &mut SmallRng, counts: &mut FuzzCounts) -> Vec<(MeshMessage, bool)> {
     let whole = feed(stream, |_| usize::MAX);
     let each = feed(stream, |_| 1);
     let max = rng.random_range(1..5000);
@@ -99,13 +104,13 @@ fn split(stream: &[u8], rng: &mut SmallRng, counts: &mut FuzzCounts) -> Vec<(Mes
 }
 
 fn feed(stream: &[u8], mut piece: impl FnMut(usize) -> usize) -> (Vec<Vec<u8>>, Option<FramingError>) {
-    let (mut splitter, mut rest, mut found) = (JsonFramer::default(), stream, Vec::new());
+    let (mut framer, mut rest, mut found) = (JsonFramer::default(), stream, Vec::new());
     while !rest.is_empty() {
         let (now, later) = rest.split_at(piece(rest.len()).min(rest.len()));
-        splitter.extend(now);
+        framer.extend(now);
         rest = later;
         loop {
-            match splitter.next_message() {
+            match framer.next_message() {
                 Ok(Some(bytes)) => found.push(bytes.to_vec()),
                 Ok(None) => break,
                 Err(broken) => return (found, Some(broken)),
@@ -115,8 +120,8 @@ fn feed(stream: &[u8], mut piece: impl FnMut(usize) -> usize) -> (Vec<Vec<u8>>, 
     (found, None)
 }
 
-/// As soon as a greeting is accepted or rejected, further bytes do not change the result.
-fn greet(rng: &mut SmallRng, counts: &mut FuzzCounts) {
+/// Checks that further bytes do not change the result once a greeting is accepted or rejected.
+fn check_greeting(rng: &mut SmallRng, counts: &mut FuzzCounts) {
     let peer = samples::peer(rng);
     let mut bytes = greeting(peer).into_bytes();
     mutate(&mut bytes, &[b"{\"sender_id\":".to_vec(), vec![b'a'; 64]], rng);

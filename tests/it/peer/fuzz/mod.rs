@@ -14,10 +14,10 @@ mod samples;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-/// One round in so many tests the configuration file, because files are slow.
+/// One round in this many also tests the configuration file. Not all do, because files are slow.
 const FILE_EVERY: u64 = 16;
 
-/// How much was tried, and how much of it was valid.
+/// Numbers of byte strings, decoded values and events.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct FuzzCounts {
     /// Byte strings given to a codec.

@@ -5,10 +5,10 @@ use rand::rngs::SmallRng;
 
 /// Largest length of a mutated sample. A socket or the framer never delivers more.
 const MAX_BYTES: usize = 65_507;
-/// Largest number of mutations per sample. Each number from zero on is equally likely.
+/// Largest number of mutations per sample. All numbers from zero to this are equally likely.
 const MAX_CHANGES: u32 = 5;
 
-/// Texts with a meaning for some decoder.
+/// Byte strings with a meaning for a decoder, or with invalid UTF-8.
 const TOKENS: [&[u8]; 31] = [
     b"AAAA",
     b"\n",
@@ -42,10 +42,10 @@ const TOKENS: [&[u8]; 31] = [
     b"}",
     b"]",
 ];
-/// Beginnings of nested values.
+/// Starts of nested JSON and YAML values.
 const OPENERS: [&[u8]; 4] = [b"[", b"{\"a\":", b"{", b"- "];
 
-/// Mutates some bytes. `others` are spliced in.
+/// Mutates a sample. Some mutations insert parts of `others`.
 pub(super) fn mutate(bytes: &mut Vec<u8>, others: &[Vec<u8>], rng: &mut SmallRng) {
     for _ in 0..rng.random_range(0..=MAX_CHANGES) {
         change(bytes, others, rng);
@@ -98,7 +98,7 @@ fn move_line(bytes: &mut Vec<u8>, rng: &mut SmallRng) {
     *bytes = lines.join(&b'\n');
 }
 
-/// Replaces the first number after a position, sometimes by a huge one.
+/// Replaces the first number after a position by a small, random, large or huge one.
 fn replace_number(bytes: &mut Vec<u8>, at: usize, rng: &mut SmallRng) {
     let Some(start) = bytes[at..].iter().position(u8::is_ascii_digit).map(|offset| at + offset) else { return };
     let length = bytes[start..].iter().take_while(|b| b.is_ascii_digit()).count();

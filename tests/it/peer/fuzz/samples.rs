@@ -66,7 +66,7 @@ fn endpoint(rng: &mut SmallRng) -> PeerEndpoint {
 pub(super) fn profile(rng: &mut SmallRng) -> PeerProfile {
     let mut picture =
         [&b"\x89PNG\r\n\x1a\n"[..], b"\xff\xd8\xff\xe0", b"RIFF\0\0\0\0WEBP"][rng.random_range(0..3)].to_vec();
-    // Often of the largest size.
+    // In half of the cases the picture has the largest size.
     picture.resize(if rng.random() { MAX_AVATAR_BYTES } else { picture.len() + rng.random_range(0..2_000) }, 7);
     let avatar = if rng.random() { Some(Avatar::new(&picture).expect("a picture")) } else { None };
     PeerProfile::new(&text(rng), &text(rng), avatar)

@@ -1,5 +1,5 @@
-//! Both LAN dialects. All peers of this machine share UDP port 50999, so each test uses unique
-//! names and ignores others.
+//! Tests with Python peers of both LAN dialects. All peers of this machine share UDP port 50999, so
+//! each test uses unique names and ignores others.
 
 use std::fs;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use crate::peer::peer_process::PeerProcess;
 /// Broadcast address of all peers of this machine only.
 const LOOPBACK: &str = "127.255.255.255";
 
-/// Our peer, with the source port of its datagrams.
+/// Peer of this program, with the source port of its datagrams.
 struct LocalPeer {
     peer: PeerProcess,
     port: u64,
@@ -80,8 +80,8 @@ async fn exchange_all_types(ours: &mut LocalPeer, other: &mut JsonProcess) -> St
     let uid = other.ready_field("user");
     ours.wait_until_listed(&uid).await;
     let hello = other.wait_for_event("an announcement", |event| ours.is_datagram(event, "PEER_DISCOVERY")).await;
-    let ours_is = hello["fields"]["USER_ID"].as_str().expect("a name").to_owned();
-    assert!(ours_is.starts_with(&format!("{}@", ours.peer.name)), "{ours_is}");
+    let our_user_id = hello["fields"]["USER_ID"].as_str().expect("a name").to_owned();
+    assert!(our_user_id.starts_with(&format!("{}@", ours.peer.name)), "{our_user_id}");
     assert_eq!(hello["fields"]["PORT"], ours.port.to_string());
 
     let (to_all, from_other) = (unique("hello "), unique("hi "));
@@ -96,7 +96,7 @@ async fn exchange_all_types(ours: &mut LocalPeer, other: &mut JsonProcess) -> St
     ours.peer.type_line(&format!("DM {uid} {to_one}"));
     let direct = other.wait_for_event("a direct message", |event| ours.is_datagram(event, "DM")).await;
     assert_eq!((&direct["fields"]["CONTENT"], &direct["fields"]["TO"]), (&to_one.into(), &(*uid).into()));
-    other.type_line(&format!("dm {ours_is} {back}"));
+    other.type_line(&format!("dm {our_user_id} {back}"));
     let is_direct =
         |event: &Value| event["event"] == "direct" && event["text"] == *back && event["from"]["uid"] == *uid;
     until("a direct message", async || ours.peer.count(is_direct) == 1).await;
@@ -126,13 +126,13 @@ async fn exchange_all_types(ours: &mut LocalPeer, other: &mut JsonProcess) -> St
     assert_eq!(refused["profile"]["avatar"], Value::Null);
     assert!(refused["refused"].as_str().is_some_and(|why| why.contains("20481")), "{refused}");
 
-    other.type_line(&format!("ask {ours_is}"));
+    other.type_line(&format!("ask {our_user_id}"));
     let list = other.wait_for_event("a list", |event| ours.is_datagram(event, "PEER_LIST_RESPONSE")).await;
     let names: Vec<String> = serde_json::from_str(list["fields"]["PEERS"].as_str().expect("a text")).expect("an array");
     assert_eq!(list["fields"]["COUNT"], names.len().to_string());
-    assert!(names.contains(&ours_is) && !names.contains(&uid), "{names:?}");
-    until("an answer to our question", async || {
-        // List requests go to the peers that were heard last.
+    assert!(names.contains(&our_user_id) && !names.contains(&uid), "{names:?}");
+    until("an answer to our list request", async || {
+        // Our peer sends list requests to the peers that it heard last.
         other.type_line("announce");
         ours.peer.type_line("LIST");
         ours.peer.count(|event| event["event"] == "listed" && event["from"]["uid"] == *uid) > 0
@@ -141,12 +141,16 @@ async fn exchange_all_types(ours: &mut LocalPeer, other: &mut JsonProcess) -> St
     let listed =
         ours.peer.events().into_iter().find(|event| event["event"] == "listed" && event["from"]["uid"] == *uid);
     let uids = listed.expect("waited for")["uids"].clone();
-    assert!(uids.as_array().expect("names").contains(&Value::from(ours_is.clone())), "{uids}");
+    assert!(uids.as_array().expect("names").contains(&Value::from(our_user_id.clone())), "{uids}");
 
-    assert_eq!(other.count(|event| event["fields"]["CONTENT"] == *to_all), 1, "once, and nothing comes back");
+    assert_eq!(
+        other.count(|event| event["fields"]["CONTENT"] == *to_all),
+        1,
+        "received once, and not returned to our peer"
+    );
     assert_eq!(ours.peer.post_count(&from_other), 1);
     assert_eq!(ours.peer.post_count(&to_all), 0);
-    ours_is
+    our_user_id
 }
 
 #[tokio::test]
@@ -163,18 +167,19 @@ async fn a_peer_of_the_draft_dialect_is_found_by_a_ping_and_answered_in_its_dial
     let mut ours = LocalPeer::start("al").await;
     let mut other = foreign_peer("draft.py", "di", &["--silent"]).await;
     other.type_line("ping");
-    let ours_is = exchange_all_types(&mut ours, &mut other).await;
-    // Broadcasts are in the compact dialect; datagrams to this peer are not.
+    let our_user_id = exchange_all_types(&mut ours, &mut other).await;
+    // Our broadcasts are in the compact dialect. The datagrams to this peer alone are in the draft
+    // dialect.
     let is_refused = |event: &Value| event["event"] == "rejected" && ours.is_from_us(event) && event["shared"] == false;
-    assert_eq!(other.count(is_refused), 0, "it accepts all datagrams of our peer to it");
+    assert_eq!(other.count(is_refused), 0, "it accepts all datagrams that our peer sent to it alone");
     let direct_message = other.wait_for_event("its own message", |event| event["event"] == "sent").await;
     let ack = other.wait_for_event("an ACK", |event| ours.is_datagram(event, "ACK")).await;
     assert_eq!((&ack["fields"]["MESSAGE_ID"], &ack["fields"]["STATUS"]), (&direct_message["id"], &"RECEIVED".into()));
-    // Peers of the draft know others by their profiles, so our peer has sent its own without a
-    // request.
+    // In the draft, peers introduce themselves with a profile, so our peer sends its profile
+    // without a request.
     assert!(other.find(|event| ours.is_datagram(event, "PROFILE") && event["fields"]["STATUS"] == "").is_some());
     assert_eq!(other.count(|event| ours.is_datagram(event, "ACK")), 1);
-    assert!(ours_is.starts_with(&ours.peer.name));
+    assert!(our_user_id.starts_with(&ours.peer.name));
 }
 
 #[tokio::test]
@@ -199,17 +204,17 @@ async fn a_sender_cannot_be_forged_and_a_wrong_address_is_reported() {
     let mut other = foreign_peer("compact.py", "co", &["--claim", "10.9.9.9"]).await;
     let uid = other.ready_field("user");
     assert_eq!(ours.wait_until_listed(&uid).await["mismatched"], true);
-    let is_told =
+    let is_mismatch_event =
         |event: &Value| event["event"] == "mismatch" && event["uid"] == *uid && event["source"] == "127.0.0.1";
-    assert_eq!(ours.peer.count(is_told), 1);
+    assert_eq!(ours.peer.count(is_mismatch_event), 1);
     let hello = other.wait_for_event("an announcement", |event| ours.is_datagram(event, "PEER_DISCOVERY")).await;
-    let ours_is = hello["fields"]["USER_ID"].as_str().expect("a name").to_owned();
+    let our_user_id = hello["fields"]["USER_ID"].as_str().expect("a name").to_owned();
 
     let text = unique("mine ");
     let forged = format!(
         "TYPE:POST\nUSER_ID:{uid}\nCONTENT:{text}\nUSER_ID:evil@6.6.6.6\nTIMESTAMP:1\nMESSAGE_ID:00000000000000aa\n\n"
     );
-    other.type_line(&format!("raw {ours_is} {}", Value::from(forged)));
+    other.type_line(&format!("raw {our_user_id} {}", Value::from(forged)));
     assert_eq!(ours.peer.wait_for_post(&text).await["uid"], *uid);
 
     // A reader that splits at all Unicode line breaks must not find a second sender in our text.
@@ -217,11 +222,10 @@ async fn a_sender_cannot_be_forged_and_a_wrong_address_is_reported() {
     ours.peer.type_line(&format!("{text}\u{2028}USER_ID:evil@6.6.6.6\u{b}X:1"));
     let is_ours = |event: &Value| event["fields"]["CONTENT"].as_str().is_some_and(|content| content.starts_with(&text));
     let post = other.wait_for_event("the post", |event| ours.is_datagram(event, "POST") && is_ours(event)).await;
-    assert_eq!(post["fields"]["USER_ID"], *ours_is);
+    assert_eq!(post["fields"]["USER_ID"], *our_user_id);
 }
 
-/// A peer that answers every answer must not start an endless exchange. Two peers of that kind
-/// exchanged ten thousand datagrams per second.
+/// Two peers without a limit on replies exchange thousands of datagrams per second.
 #[tokio::test]
 async fn a_peer_that_answers_every_answer_causes_no_storm() {
     let mut first = LocalPeer::start("storm").await;
@@ -231,22 +235,22 @@ async fn a_peer_that_answers_every_answer_causes_no_storm() {
     for ours in [&mut first, &mut second] {
         ours.wait_until_listed(&uid).await;
         let hello = other.wait_for_event("an announcement", |event| ours.is_datagram(event, "PEER_DISCOVERY")).await;
-        let ours_is = hello["fields"]["USER_ID"].as_str().expect("a name").to_owned();
+        let our_user_id = hello["fields"]["USER_ID"].as_str().expect("a name").to_owned();
         // Hundreds of answers to an announcement, at both ports.
         for port in ["own", "shared"] {
-            other.type_line(&format!("flood 300 {port} same {ours_is}"));
+            other.type_line(&format!("flood 300 {port} same {our_user_id}"));
         }
     }
     until("the floods", async || other.count(|event| event["event"] == "flooded") == 4).await;
-    // An endless exchange would be visible by now.
+    // Enough time for an endless exchange to show in the counts.
     tokio::time::sleep(Duration::from_secs(3)).await;
     for ours in [&first, &second] {
         let received = other.count(|event| ours.is_datagram(event, "PEER_DISCOVERY"));
-        // Its own announcement by each network path, perhaps the next announcement, and one answer.
+        // The announcement of our peer on each network path, perhaps its next one, and one answer.
         assert!((1..=12).contains(&received), "{received} announcements");
     }
     other.type_line("counts");
     let counts = other.wait_for_event("its counts", |event| event["event"] == "counts").await;
     let answers = counts["sent"].as_u64().expect("a number") - 1200;
-    assert!(answers <= 60, "{answers} answers were caused");
+    assert!(answers <= 60, "{answers} answers of the other peer");
 }

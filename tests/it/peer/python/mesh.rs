@@ -1,5 +1,5 @@
-//! Mesh with a peer that parses each read of at most 4096 bytes as one message and sends no
-//! heartbeats.
+//! Mesh tests with a Python peer. It parses each read of at most 4096 bytes as one message, and
+//! sends no heartbeats.
 
 use serde_json::{Value, json};
 
@@ -19,13 +19,13 @@ fn is_message(event: &Value, kind: &str) -> bool {
     event["event"] == "message" && event["message"]["type"] == kind
 }
 
-/// Starts such a peer and links it to our peer.
-async fn linked(ours: &PeerProcess, number: u32) -> JsonProcess {
+/// Starts a Python peer and links it to our peer.
+async fn start_linked(ours: &PeerProcess, number: u32) -> JsonProcess {
     let mut other = start("mesh.py", &["--id", &id(number)]).await;
     other.type_line(&format!("dial {}", ours.mesh_addr()));
-    let mine = ours.events()[0]["id"].clone();
+    let our_id = ours.events()[0]["id"].clone();
     let link = other.wait_for_event("a greeting", |event| event["event"] == "linked").await;
-    assert_eq!(link["id"], mine);
+    assert_eq!(link["id"], our_id);
     other
 }
 
@@ -33,7 +33,7 @@ async fn linked(ours: &PeerProcess, number: u32) -> JsonProcess {
 async fn a_peer_without_heartbeats_chats_in_both_directions_and_is_not_timed_out() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut ours = PeerProcess::start(dir.path(), "alice", &MESH).await;
-    let mut other = linked(&ours, 0xa1).await;
+    let mut other = start_linked(&ours, 0xa1).await;
     other.type_line("chat hello from there");
     assert_eq!(ours.wait_for_post("hello from there").await["uid"], id(0xa1));
     other.type_line("again");
@@ -43,21 +43,22 @@ async fn a_peer_without_heartbeats_chats_in_both_directions_and_is_not_timed_out
         (&chat["message"]["payload"], &chat["message"]["sender_id"]),
         (&"hello from here".into(), &ours.events()[0]["id"])
     );
-    // A message that fits into one read arrives in one. A longer one is not sent, with a notice.
+    // A message that fits into one read arrives in one read. Our peer does not send a longer one to
+    // this peer, and tells its user so.
     let long = unique(&"x".repeat(3_800));
     ours.type_line(&long);
     let chat = other.wait_for_event("a long chat", |event| event["message"]["payload"] == *long).await;
     assert!(chat["bytes"].as_u64().is_some_and(|bytes| bytes < 4096), "{chat}");
     ours.type_line(&"y".repeat(5_000));
-    let is_said =
+    let is_refusal =
         |event: &Value| event["event"] == "refused" && event["why"].as_str().is_some_and(|why| why.contains("1 peers"));
-    until("a warning", async || ours.count(is_said) == 1).await;
+    until("a warning", async || ours.count(is_refusal) == 1).await;
     // Five heartbeats take longer than the interval and the timeout, which are three seconds
     // together.
     until("heartbeats", async || other.count(|event| is_message(event, "heartbeat")) >= 5).await;
     assert_eq!(other.count(|event| event["event"] == "unlinked"), 0);
     assert_eq!(ours.count(|event| event["event"] == "lost"), 0);
-    assert_eq!(ours.post_count("hello from there"), 1, "its repetition is not shown");
+    assert_eq!(ours.post_count("hello from there"), 1, "the repeated message is not shown");
     let types: Vec<Value> = other.events().into_iter().map(|event| event["message"]["type"].clone()).collect();
     let is_known =
         |kind: &Value| kind.is_null() || ["chat", "heartbeat", "peer_list"].contains(&kind.as_str().unwrap_or(""));
@@ -68,7 +69,7 @@ async fn a_peer_without_heartbeats_chats_in_both_directions_and_is_not_timed_out
 async fn a_burst_of_messages_is_read_message_by_message() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut ours = PeerProcess::start(dir.path(), "alice", &MESH).await;
-    let mut other = linked(&ours, 0xa2).await;
+    let mut other = start_linked(&ours, 0xa2).await;
     ours.wait_for_peers(1).await;
     for number in 0..30 {
         ours.type_line(&format!("text {number}"));
@@ -77,9 +78,9 @@ async fn a_burst_of_messages_is_read_message_by_message() {
         let text = if event["event"] == "broken" { &event["text"] } else { &event["message"]["payload"] };
         text.as_str().is_some_and(|text| text.contains("text 29"))
     };
-    other.wait_for_event("the last", is_last).await;
-    // Without pauses, nearly all messages would be joined in a read and lost. On a busy machine it
-    // may still miss some.
+    other.wait_for_event("the last message", is_last).await;
+    // Our peer makes a pause between messages. Without it, one read would return several messages
+    // and the Python peer would lose them. On a busy machine it still may lose some.
     let whole = other.count(|event| is_message(event, "chat"));
     assert!(whole >= 25, "{whole} of 30 were read");
     other.type_line("burst 30");
@@ -90,14 +91,14 @@ async fn a_burst_of_messages_is_read_message_by_message() {
 }
 
 #[tokio::test]
-async fn peer_lists_and_chat_reach_another_such_peer_through_ours() {
+async fn peer_lists_and_chat_reach_another_python_peer_through_ours() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut ours = PeerProcess::start(dir.path(), "alice", &MESH).await;
     let far = start("mesh.py", &["--id", &id(0xb2)]).await;
-    let mut near = linked(&ours, 0xb1).await;
+    let mut near = start_linked(&ours, 0xb1).await;
     near.type_line(&format!("peer_list {}", json!([far.ready_field("listen"), "nonsense", "0.0.0.0:1"])));
     far.wait_for_event("a link", |event| event["event"] == "linked").await;
-    until("both", async || {
+    until("both Python peers in the list", async || {
         ours.type_line("LIST");
         let lists = ours.events();
         let last = lists.iter().rfind(|event| event["event"] == "list");
@@ -112,16 +113,17 @@ async fn peer_lists_and_chat_reach_another_such_peer_through_ours() {
     );
     near.type_line("again");
     near.type_line("chat and this");
-    far.wait_for_event("the next", |event| event["message"]["payload"] == "and this").await;
+    far.wait_for_event("the next message", |event| event["message"]["payload"] == "and this").await;
     assert_eq!(far.count(|event| event["message"]["payload"] == "pass it on" || event["event"] == "repeated"), 1);
-    assert_eq!(near.count(|event| event["event"] == "repeated"), 0, "nothing comes back to where it came from");
+    assert_eq!(near.count(|event| event["event"] == "repeated"), 0, "chat is not returned to its sender");
     // A later peer gets the addresses of the others, as a JSON array in a string.
-    let mut late = linked(&ours, 0xb3).await;
+    let mut late = start_linked(&ours, 0xb3).await;
     let mut listed = None;
     until("a list", async || {
         listed = late.find(|event| is_message(event, "peer_list"));
         if listed.is_none() {
-            // On a busy machine one read may have returned it together with the first heartbeat.
+            // On a busy machine one read may have returned the list together with the first
+            // heartbeat, and the Python peer lost both.
             late.type_line(&format!("dial {}", ours.mesh_addr()));
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         }
@@ -134,7 +136,7 @@ async fn peer_lists_and_chat_reach_another_such_peer_through_ours() {
 }
 
 #[tokio::test]
-async fn our_peer_dials_such_a_peer_again_after_its_restart() {
+async fn our_peer_dials_a_python_peer_again_after_its_restart() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let first = start("mesh.py", &["--id", &id(0xc1)]).await;
     let place = first.ready_field("listen");

@@ -10,13 +10,13 @@ use std::process::Command;
 
 use super::json_process::JsonProcess;
 
-/// Starts one of `tests/peers` and waits until it is ready.
+/// Starts a script of `tests/peers` and waits until it is ready.
 async fn start(script: &str, flags: &[&str]) -> JsonProcess {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers").join(script);
     let mut command = Command::new("python3");
     command.arg(path).args(flags).env("PYTHONDONTWRITEBYTECODE", "1");
     match JsonProcess::start(script, command).await {
-        Ok(stranger) => stranger,
+        Ok(process) => process,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             panic!("python3 is missing; install the package python3 (these tests need nothing beyond it)")
         }

@@ -24,17 +24,17 @@ const CTRL_R: &str = "\x12";
 const CTRL_U: &str = "\x15";
 const CTRL_W: &str = "\x17";
 
-/// Whether this process ignores SIGHUP (the lowest bit), as under `nohup`. Child processes inherit
-/// that.
+/// Whether this process ignores SIGHUP (the lowest bit of `SigIgn`), as under `nohup`. Child
+/// processes inherit this.
 fn is_under_nohup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").expect("a system with /proc");
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("it tells");
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("a line SigIgn");
     u64::from_str_radix(ignored.trim(), 16).expect("hex digits") & 1 == 1
 }
 
-/// Starts a second peer, linked to the one at the terminal.
-async fn bob(dir: &std::path::Path, typist: &TerminalUser) -> PeerProcess {
-    let first = typist.mesh_addr();
+/// Starts the second peer bob, linked to the peer on the terminal.
+async fn bob(dir: &std::path::Path, user: &TerminalUser) -> PeerProcess {
+    let first = user.mesh_addr();
     let flags: Vec<&str> = MESH.iter().copied().chain(["--peers", &first]).collect();
     let mut bob = PeerProcess::start(dir, "bob", &flags).await;
     bob.wait_for_peers(1).await;
@@ -74,7 +74,7 @@ async fn the_input_line_survives_messages_that_arrive() {
     let lines = al.screen().lines();
     let shown: Vec<&str> = lines.iter().filter_map(|line| line.split("a message ").nth(1)).collect();
     let expected: Vec<String> = (0..long.len()).map(|number| format!("{number:03}.")).collect();
-    assert_eq!(shown, expected, "each once, in order, and each on a line of its own");
+    assert_eq!(shown, expected, "each message is shown once, in order, on its own line");
     al.press_keys("\r");
     bob.wait_for_post(&long).await;
 }
@@ -99,9 +99,12 @@ async fn keys_edit_the_line_and_tab_completes_commands_and_names() {
     al.press_keys("psst\r");
     until("a direct message", async || bob.count(|event| event["event"] == "direct" && event["text"] == "psst") == 1)
         .await;
-    // Two commands match: the line gets their common prefix, and both are shown.
+    // Two commands match: the input line gets their common prefix, and both are shown above it.
     al.press_keys("P\t");
-    al.wait_for_screen("both", |screen| screen.has("POST") && screen.has("PROFILE") && screen.typed().0 == "> P").await;
+    al.wait_for_screen("both commands", |screen| {
+        screen.has("POST") && screen.has("PROFILE") && screen.typed().0 == "> P"
+    })
+    .await;
     al.press_keys(&format!("{CTRL_U}DM\r"));
     al.wait_for_line("To: ").await;
     al.press_keys("bo\t");
@@ -117,15 +120,15 @@ async fn keys_edit_the_line_and_tab_completes_commands_and_names() {
 #[tokio::test]
 async fn the_input_history_survives_a_restart_and_only_the_owner_can_read_it() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let kept = dir.path().join("al");
-    let kept = kept.to_str().expect("a path");
-    let flags: Vec<&str> = MESH.iter().copied().chain(["--dir", kept]).collect();
+    let data_dir = dir.path().join("al");
+    let data_dir = data_dir.to_str().expect("a path");
+    let flags: Vec<&str> = MESH.iter().copied().chain(["--dir", data_dir]).collect();
     let mut al = TerminalUser::start(dir.path(), "al", &flags).await;
     al.press_keys("the first thing\r");
     al.wait_for_screen("the next line", |screen| screen.has("> the first thing") && screen.typed().0 == "> ").await;
     al.press_keys("another\r");
     al.wait_for_screen("the next line", |screen| screen.has("> another") && screen.typed().0 == "> ").await;
-    // Answers to questions are not in the history.
+    // An answer to a question of the program is not added to the history.
     al.press_keys("POST\r");
     al.wait_for_line("Message: ").await;
     al.press_keys("not this\r");
@@ -140,7 +143,7 @@ async fn the_input_history_survives_a_restart_and_only_the_owner_can_read_it() {
     al.press_keys(UP);
     al.wait_for_line("> another").await;
     al.press_keys(&format!("{CTRL_U}{CTRL_R}first"));
-    al.wait_for_screen("what was looked for", |screen| screen.has("': the first thing")).await;
+    al.wait_for_screen("the line that the search found", |screen| screen.has("': the first thing")).await;
     al.press_keys("\r");
     al.wait_for_screen("the line", |screen| screen.has("> the first thing") && screen.typed().0 == "> ").await;
 }
@@ -156,19 +159,19 @@ async fn texts_and_names_of_other_peers_cannot_send_escapes_to_the_terminal() {
     bob.type_line(&format!("POST {evil}said"));
     bob.type_line(&format!("PROFILE {evil}{} | {evil}status", "x".repeat(5000)));
     bob.type_line(&format!("{} end", "long ".repeat(1600)));
-    al.wait_for_screen("all of it", |screen| {
+    al.wait_for_screen("all three texts", |screen| {
         let all = screen.lines().concat().replace(' ', "");
         all.contains("said") && all.contains("status") && all.contains("longend")
     })
     .await;
     al.wait_for_line("> careful").await;
-    // The emulator panics at unknown sequences; these are sequences that it would execute.
+    // A real terminal would execute these sequences, so none of them may be in the output.
     let bytes = al.bytes();
     for sequence in ["\u{1b}[2J", "\u{1b}]", "\u{7}", "\u{9b}", "\u{202e}", "\u{8}"] {
         let bad = sequence.as_bytes();
         assert!(!bytes.windows(bad.len()).any(|found| found == bad), "{sequence:?}");
     }
-    // Pasted and typed control characters are replaced, too.
+    // Control characters that the user pastes or types are replaced too.
     al.press_keys("\x1b[200~\u{9b}2J\u{202e}\x1b[201~\x16\x1b");
     al.wait_for_screen("the paste", |screen| screen.has("> careful\u{fffd}2J\u{fffd}\u{fffd}")).await;
 }
@@ -213,7 +216,10 @@ async fn a_signal_ends_the_peer_during_line_editing_without_a_key_press() {
         assert_eq!(al.wait_for_exit().await.code(), Some(0), "{signal:?}");
         let lines = al.screen().lines();
         assert!(lines.iter().any(|line| line == "> half a li"), "{lines:?}");
-        assert!(lines.last().is_some_and(|line| line.ends_with("leaving")), "the log is below the line: {lines:?}");
+        assert!(
+            lines.last().is_some_and(|line| line.ends_with("leaving")),
+            "the log is below the input line: {lines:?}"
+        );
     }
 }
 
@@ -235,7 +241,7 @@ async fn a_stopped_peer_restores_its_terminal_modes_when_it_continues() {
     al.press_keys("half a");
     al.wait_for_line("> half a").await;
     al.signal(Signal::STOP);
-    // As a shell does that gets the terminal meanwhile.
+    // A shell that gets the terminal in the meantime sets its own modes.
     al.set_shell_modes();
     al.signal(Signal::CONT);
     until("the editor's modes", async || !al.has_modes_from_before()).await;

@@ -1,4 +1,4 @@
-//! Peer process on a pseudo-terminal, with a user who types.
+//! Peer process on a pseudo-terminal. The test presses keys and reads the screen.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -26,65 +26,63 @@ pub(crate) struct TerminalUser {
     keyboard: File,
     /// Program side of the terminal, until the peer has ended.
     terminal: Option<OwnedFd>,
+    /// Modes before the peer started.
     before: Termios,
-    shown: Arc<Mutex<Vec<u8>>>,
-    screen: Option<JoinHandle<()>>,
+    output: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl TerminalUser {
     /// Starts a peer with these flags and waits for its prompt.
     pub(crate) async fn start(dir: &Path, name: &str, flags: &[&str]) -> Self {
-        let typist = Self::start_on("xterm", dir, name, flags);
-        typist
-            .wait_for_screen("a line to type in", |screen| screen.typed().0 == "> " && screen.has("listening at"))
-            .await;
-        typist
+        let user = Self::start_on("xterm", dir, name, flags);
+        user.wait_for_screen("the prompt", |screen| screen.typed().0 == "> " && screen.has("listening at")).await;
+        user
     }
 
     /// Starts a peer on a terminal of this kind.
     pub(crate) fn start_on(kind: &str, dir: &Path, name: &str, flags: &[&str]) -> Self {
-        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
-        grantpt(&ours).and_then(|()| unlockpt(&ours)).expect("it is ours");
-        let flags_of_theirs = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let terminal = ioctl_tiocgptpeer(&ours, flags_of_theirs).expect("its other end");
+        let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
+        grantpt(&controller).and_then(|()| unlockpt(&controller)).expect("an unlocked terminal");
+        let open_flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let terminal = ioctl_tiocgptpeer(&controller, open_flags).expect("its other end");
         let size = Winsize { ws_row: ROWS, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&terminal, size).expect("a size");
         let before = tcgetattr(&terminal).expect("modes");
-        let theirs = || Stdio::from(terminal.try_clone().expect("a descriptor"));
+        let stdio = || Stdio::from(terminal.try_clone().expect("a descriptor"));
         let mut command = rollcall(dir);
         for variable in rollcall::config::chat::env_vars() {
             command.env_remove(variable);
         }
         command.args(["peer", "--name", name]).args(flags).env("TERM", kind);
-        // As for the other peers of these tests.
+        // The same settings as in `PeerProcess`.
         command
             .env("P2P_LAN_ADDRESSES", LOOPBACK)
             .env("P2P_HEARTBEAT_INTERVAL", "1s")
             .env("P2P_HEARTBEAT_TIMEOUT", "2s");
-        command.stdin(theirs()).stdout(theirs()).stderr(theirs()).process_group(0);
+        command.stdin(stdio()).stdout(stdio()).stderr(stdio()).process_group(0);
         let child = command.spawn().expect("the program was built");
-        let keyboard = File::from(ours);
-        let mut screen = keyboard.try_clone().expect("a descriptor");
-        let shown: Arc<Mutex<Vec<u8>>> = Arc::default();
-        let all = Arc::clone(&shown);
-        let screen = thread::spawn(move || {
+        let keyboard = File::from(controller);
+        let mut program_output = keyboard.try_clone().expect("a descriptor");
+        let output: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let all = Arc::clone(&output);
+        let reader = thread::spawn(move || {
             let mut bytes = [0; 4096];
             // The read fails when the other end is closed.
-            while let Ok(count) = screen.read(&mut bytes) {
+            while let Ok(count) = program_output.read(&mut bytes) {
                 all.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&bytes[..count]);
             }
         });
-        Self { child, keyboard, terminal: Some(terminal), before, shown, screen: Some(screen) }
+        Self { child, keyboard, terminal: Some(terminal), before, output, reader: Some(reader) }
     }
 
-    /// Presses keys.
     pub(crate) fn press_keys(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).expect("it reads");
     }
 
     /// All bytes that were written to the terminal.
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.output.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn screen(&self) -> Screen {
@@ -131,7 +129,7 @@ impl TerminalUser {
         self.terminal.as_ref().expect("it has not ended")
     }
 
-    /// Presses Ctrl-S: writes to the terminal block.
+    /// Stops the output, as Ctrl-S does. From then on, a write to the terminal blocks.
     pub(crate) fn stop_output(&self) {
         tcflow(self.terminal(), Action::OOff).expect("it is a terminal");
     }
@@ -153,12 +151,12 @@ impl TerminalUser {
         let status = self.wait_for_any_exit().await;
         assert!(self.has_modes_from_before(), "the terminal's modes: {:?}", tcgetattr(self.terminal()));
         drop(self.terminal.take());
-        if let Some(screen) = self.screen.take() {
-            screen.join().expect("it reads until the terminal is closed");
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("it reads until the terminal is closed");
         }
         let bytes = self.bytes();
         let mut switches = bytes.windows(8).filter(|bytes| bytes.starts_with(b"\x1b[?2004"));
-        assert_ne!(switches.next_back().map(|switch| switch[7]), Some(b'h'), "pastes are marked still");
+        assert_ne!(switches.next_back().map(|switch| switch[7]), Some(b'h'), "bracketed paste is still on");
         status
     }
 }
@@ -168,7 +166,7 @@ impl Drop for TerminalUser {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
-            eprintln!("--- the bytes that came:\n{}", String::from_utf8_lossy(&self.bytes()).escape_debug());
+            eprintln!("--- bytes written to the terminal:\n{}", String::from_utf8_lossy(&self.bytes()).escape_debug());
         }
     }
 }

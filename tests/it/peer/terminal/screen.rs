@@ -16,7 +16,7 @@ pub(crate) struct Screen {
 impl Screen {
     /// Interprets the bytes on a terminal of this size.
     ///
-    /// Panics at an unknown sequence, so that no unexpected one passes.
+    /// Panics at an unknown control sequence, so that a test fails if the peer writes one.
     pub(crate) fn showing(columns: usize, rows: usize, bytes: &[u8]) -> Self {
         let mut screen = Self { columns, rows, lines: vec![Vec::new(); rows], top: 0, row: 0, column: 0 };
         // The last character may be incomplete.
@@ -25,7 +25,7 @@ impl Screen {
         while let Some(c) = rest.next() {
             match c {
                 '\r' => screen.column = 0,
-                '\n' => screen.down(),
+                '\n' => screen.line_feed(),
                 '\u{1b}' => {
                     let is_sequence = rest.next().is_none_or(|next| next == '[');
                     assert!(is_sequence, "an escape that is no control sequence: {:?}", rest.as_str());
@@ -35,7 +35,7 @@ impl Screen {
                         codes.extend((!is_end).then_some(*c));
                         is_end
                     }) {
-                        Some(end) => screen.obey(&codes, end),
+                        Some(end) => screen.execute(&codes, end),
                         // The sequence is incomplete.
                         None => break,
                     }
@@ -49,7 +49,7 @@ impl Screen {
         screen
     }
 
-    fn obey(&mut self, codes: &str, end: char) {
+    fn execute(&mut self, codes: &str, end: char) {
         let count = codes.parse::<usize>().unwrap_or(1).max(1);
         match (codes, end) {
             (_, 'A') => self.row = self.row.saturating_sub(count),
@@ -75,7 +75,7 @@ impl Screen {
     fn put(&mut self, c: char) {
         if self.column == self.columns {
             self.column = 0;
-            self.down();
+            self.line_feed();
         }
         let column = self.column;
         let line = self.line();
@@ -86,7 +86,7 @@ impl Screen {
         self.column += 1;
     }
 
-    fn down(&mut self) {
+    fn line_feed(&mut self) {
         if self.row + 1 == self.rows {
             self.top += 1;
             self.lines.push(Vec::new());

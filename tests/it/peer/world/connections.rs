@@ -9,7 +9,7 @@ use rollcall_core::BootMs;
 
 use super::World;
 
-/// Largest delay in milliseconds until a host notices a refused connection or an unreachable host.
+/// Longest time until a host notices a failed dial or a broken connection, in milliseconds.
 const NOTICED_WITHIN_MS: u64 = 5_000;
 
 /// One connection.
@@ -21,7 +21,7 @@ pub(crate) struct Connection {
     closed: [bool; 2],
     /// Whether the connection is broken, so that nothing arrives any more.
     broken: bool,
-    /// Time at which the last message to each end arrives.
+    /// Arrival time of the last event for each end. Later messages arrive no earlier.
     last_at: [u64; 2],
 }
 
@@ -31,7 +31,7 @@ impl World {
         let delay_ms = self.rng.random_range(1..=self.network.delay_ms);
         if !self.is_up(to) || !self.can_reach(from, to) {
             let at = self.now_ms + self.rng.random_range(1..NOTICED_WITHIN_MS);
-            self.deliver_at(at, from, Event::DialFailed { endpoint, reason: "nobody there".into() });
+            self.deliver_at(at, from, Event::DialFailed { endpoint, reason: "the host does not answer".into() });
             return;
         }
         let index = self.connections.len();
@@ -69,7 +69,7 @@ impl World {
         let other = 1 - end;
         connection.last_at[other] = connection.last_at[other].max(self.now_ms + delay_ms);
         let (at, to) = (connection.last_at[other], connection.hosts[other]);
-        let (message, text_times) = MeshMessage::read(bytes).expect("what was written");
+        let (message, text_times) = MeshMessage::read(bytes).expect("a written message is valid");
         self.deliver_at(at, to, Event::MessageReceived { link: Self::link(index, other), message, text_times });
     }
 
@@ -127,7 +127,7 @@ impl World {
         self.connections.iter().filter(|connection| !connection.broken && connection.closed == [false; 2]).count()
     }
 
-    /// Breaks a random connection without a cause that the hosts could see.
+    /// Breaks a random connection, and all others that the same host dialled to the same host.
     pub(crate) fn break_random_connection(&mut self) {
         let chosen = self.rng.random_range(0..self.connections.len().max(1));
         let Some(hosts) = self.connections.get(chosen).map(|connection| connection.hosts) else { return };

@@ -16,7 +16,7 @@ use rollcall_core::BootMs;
 
 pub(crate) use connections::Connection;
 
-/// Unix time in seconds at the start of every simulation.
+/// Unix time of the simulation at `now_ms` 0, in seconds.
 const EPOCH: i64 = 1_795_000_000;
 
 /// Conditions of the network, and the transports that the peers use.
@@ -27,7 +27,7 @@ pub(crate) struct NetworkConditions {
     pub(crate) lan: bool,
     /// Lost datagrams per thousand. As many are delivered twice.
     pub(crate) loss_permille: u32,
-    /// Largest delay of a datagram or message.
+    /// Largest delay of a datagram or a mesh message, in milliseconds.
     pub(crate) delay_ms: u64,
 }
 
@@ -43,9 +43,9 @@ pub(crate) enum SimEvent {
 /// One host, and the notices that its user saw.
 pub(crate) struct Host {
     engine: Option<Engine>,
-    /// Its disk.
+    /// Entries on its disk, which survive a stop.
     stored: Vec<ChatEntry>,
-    /// How often each text was shown, over all runs.
+    /// How often each text was shown, in all runs of the host together.
     pub(crate) shown: BTreeMap<String, u32>,
     pub(crate) notices: Vec<Notice>,
     /// Number of the current run. Events for an earlier run are not delivered.
@@ -112,8 +112,8 @@ impl World {
         let next = (host + 1) % self.network.hosts;
         let lan = LanConfig { user, port: Self::lan_port(host), own_ips: vec![Self::ip(host)] };
         EngineConfig {
-            // Not in the order of the hosts, so that of two opposite connections either may be
-            // kept.
+            // The ids are not in the order of the hosts. So of two opposite connections, sometimes
+            // the one and sometimes the other is kept.
             id: PeerId((host as u128 * 7 + 3) % 11 * 1_000_000_007 + host as u128),
             name,
             listen: self.network.mesh.then(|| PeerEndpoint::parse("0.0.0.0:8080").expect("an endpoint")),
@@ -134,7 +134,7 @@ impl World {
     }
 
     pub(crate) fn engine(&self, host: usize) -> &Engine {
-        self.hosts[host].engine.as_ref().expect("it runs")
+        self.hosts[host].engine.as_ref().expect("the host is up")
     }
 
     /// Starts a host that is down, with its stored entries.
@@ -185,8 +185,8 @@ impl World {
         for action in actions {
             self.perform(host, action);
         }
-        // An engine without actions that asks for a timer event at once would keep a processor
-        // busy.
+        // If a timer event causes no action, the next one must be later. Otherwise the driver would
+        // loop without pause.
         assert!(!is_idle || !is_timer || wake_at.0 > self.now_ms, "h{host} spins at {} ms", self.now_ms);
         if wake_at != BootMs::NEVER {
             self.schedule(wake_at.0.max(self.now_ms + 1), host, SimEvent::TimerFired);
@@ -204,7 +204,8 @@ impl World {
             }
             Action::Close { link, .. } => self.close(host, link),
             Action::Broadcast(datagram) => {
-                // To the broadcast address, to that of the interface, and to loopback.
+                // A peer sends it to the broadcast address, to that of the interface, and to
+                // loopback.
                 self.datagrams += 3;
                 for to in 0..self.hosts.len() {
                     self.send_datagram(host, to, true, &datagram, Dialect::Compact);
@@ -243,7 +244,7 @@ impl World {
             _ => 1,
         };
         for _ in 0..copies {
-            let (datagram, dialect) = Datagram::read(&bytes).expect("what was written");
+            let (datagram, dialect) = Datagram::read(&bytes).expect("a written datagram is valid");
             let from = SocketAddr::new(Self::ip(from), Self::lan_port(from));
             let at = self.now_ms + self.rng.random_range(0..=self.network.delay_ms);
             self.deliver_at(
@@ -264,7 +265,7 @@ impl World {
         self.sim_events.insert(self.next_id, sim_event);
     }
 
-    /// Advances the clock.
+    /// Advances the clock, and handles all events until then.
     pub(crate) fn run_for(&mut self, ms: u64) {
         let end = self.now_ms + ms;
         while let Some(Reverse((at, ..))) = self.queue.peek()
@@ -277,7 +278,7 @@ impl World {
                 continue;
             }
             match sim_event {
-                // A timer that an earlier event made obsolete.
+                // An event since then has moved the deadline.
                 SimEvent::TimerFired if self.is_up(host) && self.engine(host).wake_at().0 > self.now_ms => {}
                 SimEvent::TimerFired => self.feed(host, Event::TimerFired),
                 SimEvent::Deliver(event) => self.deliver(host, *event),
@@ -286,7 +287,7 @@ impl World {
         self.now_ms = end;
     }
 
-    /// Each host has shown every text of all other hosts.
+    /// Checks that each host has shown every text of all other hosts.
     pub(crate) fn assert_all_texts_are_everywhere(&self) {
         for (index, host) in self.hosts.iter().enumerate() {
             let own = format!(" of h{index}");

@@ -1,4 +1,4 @@
-//! Tests of the LAN, and of peers that use both transports.
+//! Unit tests of the LAN rules of the engine, and of peers that use both transports.
 
 use super::*;
 use crate::lan::{self, Datagram, Dialect};
@@ -40,11 +40,11 @@ fn a_peer_that_changes_its_dialect_is_answered_in_the_latest_one() {
     for dialect in [Dialect::Compact, Dialect::Spaced, Dialect::Compact] {
         harness.feed(datagram("bob@10.0.0.2", "10.0.0.2:8200", lan::DatagramBody::Ping, dialect));
         let posted = harness.feed(Event::PostRequested("hi".into()));
-        let forms = posted.iter().filter_map(|action| match action {
+        let dialects = posted.iter().filter_map(|action| match action {
             Action::SendDatagram { dialect, .. } => Some(*dialect),
             _ => None,
         });
-        assert_eq!(forms.collect::<Vec<_>>(), [dialect]);
+        assert_eq!(dialects.collect::<Vec<_>>(), [dialect]);
     }
 }
 
@@ -65,9 +65,9 @@ fn a_direct_message_for_another_user_and_an_unrequested_list_are_ignored() {
     };
     assert_eq!(harness.feed(list()), []);
     harness.feed(Event::ListRequested);
-    let looked = harness.feed(list());
+    let requested = harness.feed(list());
     assert!(
-        matches!(&looked[..], [Action::SendDatagram { to, .. }, Action::Notify(Notice::NamesReceived { .. })] if to.port() == LAN_PORT)
+        matches!(&requested[..], [Action::SendDatagram { to, .. }, Action::Notify(Notice::NamesReceived { .. })] if to.port() == LAN_PORT)
     );
 }
 
@@ -120,7 +120,7 @@ fn a_claimed_address_that_differs_from_the_source_is_reported_and_changes_no_add
     let actions = harness.feed(event);
     assert!(notices(&actions).iter().any(|notice| matches!(notice, Notice::AddressMismatch { .. })));
     assert_eq!(harness.engine.peers()[0].at, "10.0.0.2:8200");
-    // All addresses of one host count as the same.
+    // Loopback and the other addresses of this host count as one address.
     let mine =
         datagram("eve@10.0.0.1", "127.0.0.1:8300", lan::DatagramBody::Discovery { port: 8300 }, Dialect::Compact);
     assert!(!notices(&harness.feed(mine)).iter().any(|notice| matches!(notice, Notice::AddressMismatch { .. })));
@@ -195,7 +195,7 @@ fn a_post_on_both_transports_is_shown_once_and_identifies_the_peer() {
             assert_eq!(
                 authors,
                 [&Author::Mesh(PeerId(60))],
-                "one entry, with the number that linked peers know; LAN first: {lan_first}"
+                "one entry, with the mesh id of its author; LAN first: {lan_first}"
             );
         }
         let lan = harness.engine.lan.as_ref().unwrap();
@@ -234,17 +234,16 @@ fn a_text_cannot_be_suppressed_by_using_its_number_for_another_text() {
 /// Bob's address, on both transports.
 const BOB: &str = "10.0.0.9:8200";
 
-/// Bob's announcement at this time, if Bob is the mesh peer with this id. An engine of the same
-/// kind creates it.
+/// Announcement that Bob sends at `at_ms`. `peer` is Bob's mesh id. A second engine creates it.
 fn announcement(peer: u128, at_ms: u64) -> Datagram {
     let user = LanUserId::parse("bob@10.0.0.9").unwrap();
     let lan = LanConfig { user, port: 8200, own_ips: Vec::new() };
     let mut bob = Engine::new(EngineConfig { id: PeerId(peer), lan: Some(lan), ..config() }, Vec::new(), at(at_ms));
-    let shouted = bob.handle(Event::TimerFired, at(at_ms), EventRng(0)).into_iter().find_map(|action| match action {
+    let broadcast = bob.handle(Event::TimerFired, at(at_ms), EventRng(0)).into_iter().find_map(|action| match action {
         Action::Broadcast(datagram) => Some(datagram),
         _ => None,
     });
-    shouted.expect("a LAN peer announces itself at once")
+    broadcast.expect("a LAN peer announces itself at once")
 }
 
 fn datagram_from(source: &str, datagram: Datagram) -> Event {
@@ -309,7 +308,7 @@ fn a_peer_restarted_with_another_id_is_a_separate_contact_until_that_id_is_linke
 
 #[test]
 fn a_claim_alone_does_not_make_a_peer_the_same_contact_as_another() {
-    // Peer 60 is linked from 10.0.0.9. The Bob of the LAN has another address and is not linked.
+    // Peer 60 is linked from 10.0.0.9. The LAN peer with the name bob has another address.
     let bob = LanUserId::parse("bob@10.0.0.2").unwrap();
     let claim = |sent_at| Datagram {
         from: Some(bob.clone()),
@@ -336,9 +335,9 @@ fn a_claim_alone_does_not_make_a_peer_the_same_contact_as_another() {
 
 #[test]
 fn an_announcement_with_another_name_or_time_matches_no_linked_peer() {
-    let is_eves = |datagram: &mut Datagram| datagram.from = LanUserId::parse("eve@10.0.0.9");
-    let is_late = |datagram: &mut Datagram| datagram.sent_at += 1;
-    for change in [is_eves, is_late] {
+    let rename_sender = |datagram: &mut Datagram| datagram.from = LanUserId::parse("eve@10.0.0.9");
+    let change_time = |datagram: &mut Datagram| datagram.sent_at += 1;
+    for change in [rename_sender, change_time] {
         let mut harness = Harness::new(lan_config());
         harness.link_bob();
         let mut changed = announcement(60, 0);
@@ -369,7 +368,7 @@ fn a_profile_on_both_transports_is_shown_once_and_each_change_is_shown() {
         count += on_mesh(&mut harness, "away");
         count += shown(&harness.feed(on_lan("away")));
         assert_eq!(count, 1, "LAN first: {lan_first}");
-        // As if the datagrams of both changes were lost, or the mesh were slow.
+        // The datagrams of both changes arrive after the mesh messages.
         assert_eq!([on_mesh(&mut harness, "back"), on_mesh(&mut harness, "away")], [1, 1], "LAN first: {lan_first}");
         assert_eq!(["back", "away"].map(|status| shown(&harness.feed(on_lan(status)))), [1, 1]);
         assert_eq!(on_mesh(&mut harness, "away"), 0);
@@ -389,7 +388,7 @@ fn a_peer_restarted_at_another_port_is_answered_again() {
         actions.iter().filter(|action| matches!(action, Action::SendDatagram { .. })).count()
     };
     assert_eq!(answers(BOB, 8200, true), 1);
-    assert_eq!(answers(BOB, 8200, true), 0, "the sender already knows this peer");
+    assert_eq!(answers(BOB, 8200, true), 0, "the sender has an answer already");
     assert_eq!(answers(BOB, 8300, true), 1, "a restarted peer");
     assert_eq!(answers(BOB, 8400, false), 0, "a datagram to this peer's own port is a reply");
     assert_eq!(answers("10.0.0.66:8500", 8500, true), 0, "another host");

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Links 1 to 3 to the peers 61 to 63, all with lazy push.
+/// Links 1 to 3 to the peers 61 to 63. All these peers support lazy push.
 fn with_three_links() -> Harness {
     let mut harness = Harness::new(EngineConfig { max_connections: 9, peers: Vec::new(), ..config() });
     for link in [1, 2, 3] {
@@ -14,7 +14,7 @@ fn with_three_links() -> Harness {
     harness
 }
 
-/// Links 1 and 2 to the peers 61 and 62, with a history of one message per author.
+/// Links 1 and 2 to the peers 61 and 62. The history keeps one message per author.
 fn with_a_history_of_one_entry() -> Harness {
     let mut harness =
         Harness { engine: Engine::new(EngineConfig { history_size: 1, ..config() }, Vec::new(), at(0)), now: 0 };
@@ -42,7 +42,7 @@ impl Harness {
     }
 }
 
-/// The messages sent that `pick` selects, each with its link.
+/// Values that `pick` takes from the sent messages, each with the first link of its message.
 fn sent<T>(actions: &Actions, pick: impl Fn(&MessageBody) -> Option<T>) -> Vec<(u64, T)> {
     let sent = actions.iter().filter_map(|action| match action {
         Action::Send { links, message, .. } => pick(&message.body).map(|picked| (links[0].0, picked)),
@@ -74,7 +74,7 @@ fn a_link_that_delivers_duplicates_is_pruned_once_per_author() {
     assert_eq!(pruned_links(&harness.receive_from_70(1, 1)), [], "the first link becomes the parent");
     assert_eq!(pruned_links(&harness.receive_from_70(2, 1)), [(2, PeerId(70))]);
     assert_eq!(pruned_links(&harness.receive_from_70(2, 1)), []);
-    assert_eq!(pruned_links(&harness.receive_from_70(3, 2)), [(3, PeerId(70))], "although it was the first this time");
+    assert_eq!(pruned_links(&harness.receive_from_70(3, 2)), [(3, PeerId(70))], "although link 3 was first this time");
     assert_eq!(pruned_links(&harness.receive_from_70(1, 2)), [], "the parent is not pruned");
     assert_eq!(pruned_links(&harness.receive(1, 71, 1, chat("hi"))), []);
     assert_eq!(
@@ -103,7 +103,7 @@ fn the_direct_link_to_an_author_becomes_the_parent() {
     // A copy arrives before the message of the author itself.
     assert_eq!(pruned_links(&harness.receive(2, 61, 1, chat("hi"))), []);
     assert_eq!(pruned_links(&harness.receive(1, 61, 1, chat("hi"))), []);
-    // From now on the author's own link is the first.
+    // From now on the author's own link delivers first.
     assert_eq!(pruned_links(&harness.receive(1, 61, 2, chat("hi"))), []);
     assert_eq!(pruned_links(&harness.receive(2, 61, 2, chat("hi"))), [(2, PeerId(61))]);
 }
@@ -151,7 +151,7 @@ fn announced_chat_that_does_not_arrive_is_requested_after_a_delay() {
     let have =
         sent(&actions, |body| if let MessageBody::HistoryRequest(have) = body { Some(have.clone()) } else { None });
     assert_eq!(have[0].1[&PeerId(70)], [(1, 2)]);
-    // From now on this link is the parent, and the link that failed is pruned.
+    // From now on link 2 is the parent, and link 1, which did not deliver, is pruned.
     for number in 3..=5 {
         assert_eq!(pruned_links(&harness.receive_from_70(2, number)), []);
     }
@@ -172,7 +172,7 @@ fn of_several_peers_with_missing_chat_one_is_asked_at_a_time() {
     assert_eq!(history_requests(&harness.advance(1)), [3]);
 }
 
-/// All messages of the batch arrived by another link just before the batch.
+/// The first batch has no news, because another link delivered its messages just before.
 #[test]
 fn missing_chat_is_requested_until_it_arrives() {
     let mut harness = with_three_links();
@@ -190,7 +190,7 @@ fn missing_chat_is_requested_until_it_arrives() {
     assert_eq!(
         history_requests(&harness.receive_control(2, MessageBody::HistoryEnd { more: true })),
         [2],
-        "for the next part"
+        "for the next batch"
     );
     harness.receive_control(2, MessageBody::HistoryEnd { more: false });
     harness.feed(Event::LinkClosed { link: LinkId(1), reason: String::new() });
@@ -210,7 +210,8 @@ fn the_rest_of_an_answer_is_kept_for_the_follow_up_request() {
     for number in 2..=100 {
         harness.receive_from_70(1, number);
     }
-    // A batch has 64 messages. New chat is sent at once, and its entry leaves the history as well.
+    // A batch has 64 messages. Message 101 is pushed at once. It then belongs to the rest of the
+    // answer too.
     assert_eq!(chat_links(&harness.receive_control(2, MessageBody::HistoryRequest(ranges_of_70(1, 1)))).len(), 64);
     assert_eq!(chat_links(&harness.receive_from_70(1, 101)), [2]);
     harness.now = 1_999;
@@ -223,8 +224,8 @@ fn a_history_request_names_all_ranges_of_an_author_with_missing_chat() {
     for number in 0..30 {
         harness.receive_from_70(1, 2 * number);
     }
-    // The other authors were seen later, so without its gap this author would be the last in the
-    // request.
+    // The other authors are more recent, so author 70 would be the last in the request if it had no
+    // missing chat.
     harness.advance(1);
     for author in 1_000..1_500 {
         harness.receive(1, author, 1, chat("hi"));
@@ -285,11 +286,11 @@ fn a_lost_parent_is_replaced_by_a_pruned_link() {
     harness.receive_from_70(2, 1);
     let ended = harness.feed(Event::LinkClosed { link: LinkId(1), reason: String::new() });
     assert_eq!(history_requests(&ended), [2]);
-    // The link delivered new chat meanwhile, so the request before was not useless.
+    // Link 2 delivers new chat, so the request counts as useful.
     harness.receive_from_70(2, 2);
     assert_eq!(pruned_links(&harness.receive_from_70(3, 2)), [(3, PeerId(70))]);
     let ended = harness.feed(Event::LinkClosed { link: LinkId(3), reason: String::new() });
-    assert_eq!(history_requests(&ended), [0u64; 0], "it was no parent");
+    assert_eq!(history_requests(&ended), [0u64; 0], "link 3 was not a parent");
 }
 
 #[test]
@@ -335,7 +336,7 @@ fn evicted_entries_are_kept_for_peers_that_got_an_announcement() {
     assert_eq!(sent_numbers(&waiting.handle(event.clone(), at(4_999), EventRng(0))), [2, 3, 4]);
     waiting.handle(Event::TimerFired, at(5_000), EventRng(0));
     assert_eq!(sent_numbers(&waiting.handle(event, at(5_000), EventRng(0))), [4]);
-    // After its shutdown this peer cannot be asked.
+    // After its shutdown this peer answers no requests, so it pushes these messages now.
     let left = harness.feed(Event::ShuttingDown);
     assert_eq!((sent_numbers(&left), chat_links(&left)), (vec![2, 3, 4], vec![2, 2, 2]));
 }
@@ -354,7 +355,7 @@ fn two_open_requests_are_both_answered_and_own_posts_are_kept_for_the_rest_of_an
     assert_eq!(
         history_requests(&harness.receive_control(2, MessageBody::HistoryEnd { more: true })),
         [2],
-        "the second has more"
+        "the second request is not answered completely"
     );
 
     let mut harness = Harness::new(EngineConfig { history_size: 70, ..config() });
@@ -383,7 +384,7 @@ fn chat_that_could_not_be_requested_later_is_pushed_eagerly() {
     let mut harness = with_a_history_of_one_entry();
     harness.receive_control(2, MessageBody::Prune(PeerId(70)));
     let mut long = |number| chat_links(&harness.receive(1, 70, number, chat(&"x".repeat(8_000)))).len();
-    // More than 2 MiB have left the history within a moment.
+    // Evicted entries are kept for lazy push up to 2 MiB in all.
     assert_eq!((1..=256).map(&mut long).sum::<usize>(), 0);
     assert_eq!((257..=356).map(&mut long).sum::<usize>(), 98, "257 texts with their overhead take 2 MiB");
 }

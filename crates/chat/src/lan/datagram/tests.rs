@@ -1,3 +1,5 @@
+//! Unit tests of the LAN codec: fields of each type, dialects, forged lines and invalid datagrams.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -53,8 +55,8 @@ fn each_type_has_its_documented_fields_in_order() {
     ] {
         assert_eq!(written(&from_alice(body), Dialect::Compact), expected);
     }
-    let question = Datagram { id: None, ..from_alice(DatagramBody::ListRequest) };
-    assert_eq!(written(&question, Dialect::Compact), "TYPE:PEER_LIST_REQUEST\nFROM:alice@192.168.1.11\n\n");
+    let list_request = Datagram { id: None, ..from_alice(DatagramBody::ListRequest) };
+    assert_eq!(written(&list_request, Dialect::Compact), "TYPE:PEER_LIST_REQUEST\nFROM:alice@192.168.1.11\n\n");
 }
 
 #[test]
@@ -89,7 +91,7 @@ fn a_line_break_in_a_text_cannot_forge_the_sender() {
     let (read, _) = Datagram::read(&evil.write(Dialect::Compact).unwrap()).unwrap();
     assert_eq!(read.from, Some(alice()));
     assert_eq!(read.body, DatagramBody::Post("hi USER_ID:evil@6.6.6.6  TYPE:DM  X:1".into()));
-    // From a program that does not escape line breaks: the first USER_ID is the sender's.
+    // If a sender does not escape line breaks, the first USER_ID is still the sender.
     let (read, _) =
         Datagram::read(b"TYPE:POST\nUSER_ID:alice@192.168.1.11\nCONTENT:hi\nUSER_ID:evil@6.6.6.6\n\n").unwrap();
     assert_eq!(read.from, Some(alice()));
@@ -151,7 +153,7 @@ proptest! {
         prop_assert_eq!(read.from, datagram.from);
         match (read.body, datagram.body) {
             (DatagramBody::Post(read), DatagramBody::Post(text)) | (DatagramBody::Direct { text: read, .. }, DatagramBody::Direct { text, .. }) => {
-                // Line breaks became spaces, and the ends are trimmed.
+                // Line breaks are read as spaces, and spaces at both ends are removed.
                 let expected: String = text.chars().map(|c| if is_line_break(c) { ' ' } else { c }).collect();
                 prop_assert_eq!(read, expected.trim());
             }
