@@ -1,6 +1,7 @@
-//! Parser for typed lines. A command without its arguments asks for them, one line each.
+//! Parser for typed lines. If the user types a command without its arguments, the parser asks for
+//! them, one per line.
 
-/// Command words, each with whether it takes arguments.
+/// Command words. The flag is true if the command takes arguments.
 pub(super) const COMMANDS: [(&str, bool); 8] = [
     ("POST", true),
     ("DM", true),
@@ -11,7 +12,7 @@ pub(super) const COMMANDS: [(&str, bool); 8] = [
     ("HELP", false),
     ("QUIT", false),
 ];
-/// Prompt for the name of a peer, which Tab completes.
+/// Prompt for the name of a peer. At this prompt, Tab completes names.
 pub(super) const NAME_QUESTION: &str = "To: ";
 
 /// Complete command of the user.
@@ -72,8 +73,8 @@ impl Verb {
 }
 
 impl CommandParser {
-    /// Parses a line: a command, or an answer to the current question. Returns the command that is
-    /// complete with it.
+    /// Parses a line: a command, or an answer to the current question. Returns the command if this
+    /// line completes it.
     pub fn parse_line(&mut self, line: &str) -> Option<ChatCommand> {
         let line = line.trim_end_matches(['\r', '\n']);
         if let Some(verb) = self.verb {
@@ -86,7 +87,8 @@ impl CommandParser {
         }
         let (word, rest) = line.trim().split_once(char::is_whitespace).unwrap_or((line.trim(), ""));
         let rest = rest.trim();
-        // Only in capitals: a message may begin with "list" or "post".
+        // Commands are recognised only in capitals, because a message may begin with "list" or
+        // "post".
         let verb = match word {
             "" => return None,
             "POST" => Verb::Post,
@@ -101,7 +103,7 @@ impl CommandParser {
             (Verb::Direct, rest) => rest.splitn(2, char::is_whitespace).map(|part| part.trim().to_owned()).collect(),
             (Verb::Profile, rest) => rest.splitn(3, '|').map(|part| part.trim().to_owned()).collect(),
         };
-        // In a profile on one line, the status may be missing.
+        // A profile on one line needs only the display name.
         let is_complete = answers.len() >= verb.questions().len() || (verb == Verb::Profile && !answers.is_empty());
         if is_complete {
             return complete_command(verb, answers);
@@ -111,7 +113,7 @@ impl CommandParser {
         None
     }
 
-    /// Drops the incomplete command. Returns whether there was one.
+    /// Drops the incomplete command. Returns false if there was none.
     pub fn cancel(&mut self) -> bool {
         self.answers.clear();
         self.verb.take().is_some()

@@ -1,7 +1,7 @@
 //! Framing of a byte stream into JSON objects, independent of the boundaries of the reads. Pure.
 //!
-//! Each byte is scanned once, so a peer that sends a long message in single bytes costs no more
-//! than another.
+//! Each byte is scanned once, so a peer that sends a long message byte by byte causes no extra
+//! work.
 
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr2;
@@ -40,17 +40,17 @@ impl JsonFramer {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// Buffer to read into, with room for at least `bytes` more.
+    /// Buffer for the next read, with room for at least `bytes` more bytes.
     pub(super) fn read_buffer(&mut self, bytes: usize) -> &mut BytesMut {
         self.buffer.reserve(bytes);
         &mut self.buffer
     }
 
-    /// Returns the next complete object, from its first brace to its last; `None` if more bytes are
-    /// needed. The content is not validated.
+    /// Returns the bytes of the next complete object, from its first brace to its last; `None` if
+    /// more bytes are needed. The content is not validated.
     ///
     /// # Errors
-    /// [`FramingError`]; the connection must be closed then.
+    /// [`FramingError`] if the stream is invalid. Then the caller must close the connection.
     pub fn next_message(&mut self) -> Result<Option<Bytes>, FramingError> {
         if self.depth == 0 {
             let gap = self.buffer.iter().position(|b| !b.is_ascii_whitespace()).unwrap_or(self.buffer.len());
@@ -76,8 +76,8 @@ impl JsonFramer {
                 return Err(FramingError::TooLong);
             }
             if self.is_last_byte(byte) {
-                // Copying is cheaper than sharing the buffer, which could not be reused while the
-                // message exists.
+                // A copy is cheaper than a shared buffer: a shared buffer could not be reused while
+                // the message exists.
                 let message = Bytes::copy_from_slice(&self.buffer[..self.scanned]);
                 self.buffer.advance(self.scanned);
                 self.scanned = 0;
@@ -195,9 +195,9 @@ mod tests {
         }
 
         #[test]
-        fn random_bytes_never_panic(noise in prop::collection::vec(prop::sample::select(b"{}[]\"\\ax \n".to_vec()), 0..200)) {
+        fn random_bytes_never_panic(bytes in prop::collection::vec(prop::sample::select(b"{}[]\"\\ax \n".to_vec()), 0..200)) {
             let mut framer = JsonFramer::default();
-            framer.extend(&noise);
+            framer.extend(&bytes);
             let _ = all(&mut framer);
         }
     }
