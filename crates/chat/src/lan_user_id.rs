@@ -8,13 +8,14 @@ use serde::Serialize;
 use super::nickname::Nickname;
 use super::text;
 
-/// `name@ip`, as the peer claims it. Not authenticated.
+/// User id of a LAN peer: `name@ip`, as the peer claims it. Not authenticated.
 ///
-/// Invariant: 1 to 128 bytes, without white space and without invisible characters.
+/// Invariant: no white space and no invisible characters. A received id has 1 to 128 bytes. The id
+/// of this peer can be longer, because a name of 32 characters can have 128 bytes.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct LanUserId(CompactString);
 
-/// Longest user id, in bytes.
+/// Longest received user id, in bytes.
 const MAX_USER_ID_BYTES: usize = 128;
 
 impl LanUserId {
@@ -24,7 +25,8 @@ impl LanUserId {
         Self(format_compact!("{name}@{ip}"))
     }
 
-    /// Parses a received id; `None` if it breaks the invariant.
+    /// Parses a received id; `None` if it is empty, too long, or contains white space or an
+    /// invisible character.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let is_plain = |c: char| !c.is_whitespace() && !text::is_hidden(c);

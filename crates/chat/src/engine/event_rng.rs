@@ -6,8 +6,8 @@
 pub struct EventRng(pub u64);
 
 impl EventRng {
-    /// A number below `bound`, or 0 if `bound` is 0. The bias is below `bound` / 2^64, which does
-    /// not matter here.
+    /// A number below `bound`, or 0 if `bound` is 0. The modulo bias is below `bound` / 2^64, which
+    /// is negligible for delays.
     pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;

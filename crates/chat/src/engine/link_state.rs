@@ -1,4 +1,4 @@
-//! State of one mesh link, as the engine sees it.
+//! State of one mesh link in the engine.
 
 use std::net::IpAddr;
 
@@ -16,8 +16,9 @@ pub(super) struct LinkState {
     pub(super) dialled: Option<PeerEndpoint>,
     pub(super) remote: IpAddr,
     pub(super) format: MessageFormat,
-    /// Whether the peer itself sent a message on this link, or on the link that this one replaced.
-    /// Then its name is known and the user was notified of it.
+    /// Whether a message written by the peer itself was received on this link, or on the link that
+    /// this one replaced. From then on the name of the peer is known, and the user was notified of
+    /// the peer.
     pub(super) is_confirmed: bool,
     pub(super) heartbeats: LinkHeartbeats,
     pub(super) push: LazyPush,
@@ -42,7 +43,7 @@ impl LinkState {
     }
 }
 
-/// Heartbeats in both directions.
+/// State of the heartbeats in both directions.
 #[derive(Clone, Debug)]
 pub(super) struct LinkHeartbeats {
     pub(super) last_seen_at: BootMs,

@@ -45,7 +45,7 @@ impl LanSockets {
     /// `targets` is empty.
     ///
     /// # Errors
-    /// The error of the system if none of `ports` can be bound.
+    /// The error of the last port if none of `ports` can be bound.
     pub(crate) fn bind(
         ports: impl Iterator<Item = u16>,
         targets: Vec<Ipv4Addr>,
