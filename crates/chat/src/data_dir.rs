@@ -62,7 +62,7 @@ impl DataDir {
         let path = dir.join(HISTORY);
         let history = compact(&path, max_per_author)?;
         let (entries, queue) = mpsc::sync_channel(WRITE_QUEUE_ENTRIES);
-        let writer = thread::Builder::new().name("archive".into()).spawn(move || {
+        let writer = thread::Builder::new().name("history".into()).spawn(move || {
             // Keeps the directory locked for as long as this thread can write.
             let _lock = identity;
             if let Err(error) = write_entries(&path, max_per_author, &queue) {

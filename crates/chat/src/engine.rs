@@ -2,8 +2,8 @@
 //! returns actions.
 //!
 //! It decides which addresses to dial, which links to keep, where to forward chat, which messages
-//! are duplicates, and what to tell the user. It does not know sockets, bytes, files, clocks or
-//! threads. The driver performs the actions.
+//! are duplicates, and which notices the user gets. It does not know sockets, bytes, files, clocks
+//! or threads. The driver performs the actions.
 //!
 //! Read [`Event`] and [`Action`] first. [`Engine`] only passes each event to its components:
 //! `mesh_peers` (links and the Plumtree broadcast trees), `lan_peers`, and above both `chat`

@@ -66,8 +66,8 @@ mod tests {
     fn a_user_id_has_a_name_and_claims_an_address() {
         let id = LanUserId::parse("al@ice@10.0.0.7").unwrap();
         assert_eq!((id.name(), id.claimed_ip()), ("al@ice", Some("10.0.0.7".parse().unwrap())));
-        let odd = LanUserId::parse("alice").unwrap();
-        assert_eq!((odd.name(), odd.claimed_ip()), ("alice", None));
+        let without_ip = LanUserId::parse("alice").unwrap();
+        assert_eq!((without_ip.name(), without_ip.claimed_ip()), ("alice", None));
         for bad in ["", "a b@1.2.3.4", "a\u{1b}@1.2.3.4", &"x".repeat(129)] {
             assert_eq!(LanUserId::parse(bad), None, "{bad:?}");
         }

@@ -186,7 +186,8 @@ impl RegistryTask {
     /// that is listed for the name of this peer.
     async fn poll_online(&self) -> Result<Option<Addr>, ClientError> {
         let online = self.client.online().await?.online_clients;
-        let listed_addr = online.iter().find(|client| client.username == self.user).and_then(|mine| mine.addr);
+        let listed_addr =
+            online.iter().find(|client| client.username == self.user).and_then(|own_entry| own_entry.addr);
         let others = online.iter().filter(|client| client.username != self.user);
         let endpoints = others.filter_map(|client| client.addr).map(|addr| PeerEndpoint::of(addr.socket_addr()));
         let _ = self.discovered.send(endpoints.collect()).await;
@@ -250,12 +251,12 @@ pub(super) fn local_ip_towards(url: &str) -> IpAddr {
     } else {
         format!("{host}:80")
     };
-    let seen = || {
+    let look_up = || {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         socket.connect(target)?;
         socket.local_addr()
     };
-    seen().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |addr: SocketAddr| addr.ip())
+    look_up().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |addr: SocketAddr| addr.ip())
 }
 
 #[cfg(test)]
@@ -380,9 +381,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_name_online_elsewhere_belongs_to_another_user_after_the_ttl_of_an_earlier_run() {
-        let (began, mut name) = (Instant::now(), NameState::Unregistered);
-        let logged =
-            [0, 10, 20, 29, 30, 40].map(|seconds| name.record_online_elsewhere(began + Duration::from_secs(seconds)));
+        let (started_at, mut name) = (Instant::now(), NameState::Unregistered);
+        let logged = [0, 10, 20, 29, 30, 40]
+            .map(|seconds| name.record_online_elsewhere(started_at + Duration::from_secs(seconds)));
         let (earlier, already, other) =
             (NameConflict::MaybeEarlierRun, NameConflict::AlreadyLogged, NameConflict::OtherUser);
         assert_eq!(logged, [earlier, already, already, already, other, already]);

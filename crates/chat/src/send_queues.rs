@@ -10,10 +10,11 @@ use super::engine::LinkId;
 use super::mesh::send_queue::{QueueFull, SendQueue};
 use super::peer_id::PeerId;
 
-/// Longest wait for a send queue to drain. The driver waits for all such queues at the same time.
-/// With the default queue size, a peer must read 384 KB in this time, or its link is closed. The
-/// operating system opens the TCP window in large steps. So in a burst, this can close the link of
-/// a peer that reads 2 MB per second on average; at 4 MB per second this was never observed.
+/// Longest wait for a send queue to drain. The driver waits at the same time for all queues above
+/// their high-water mark. With the default queue size, a peer must read 384 KB in this time, or its
+/// link is closed. The operating system opens the TCP window in large steps. So in a burst, this
+/// can close the link of a peer that reads 2 MB per second on average; at 4 MB per second this was
+/// never observed.
 const SLOW_LINK_TIMEOUT: Duration = Duration::from_millis(500);
 /// Time between two checks of the queues during the wait.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);

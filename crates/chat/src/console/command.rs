@@ -51,10 +51,13 @@ pub enum ChatCommand {
 /// Line parser. Holds the arguments of a command that is not complete yet.
 #[derive(Clone, Debug, Default)]
 pub struct CommandParser {
+    /// Command that still lacks arguments.
     verb: Option<Verb>,
+    /// Arguments of `verb` so far.
     answers: Vec<String>,
 }
 
+/// Command that takes arguments.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Verb {
     Post,
@@ -160,23 +163,26 @@ mod tests {
 
     use super::*;
 
-    fn one(line: &str) -> Option<ChatCommand> {
+    fn parse(line: &str) -> Option<ChatCommand> {
         CommandParser::default().parse_line(line)
     }
 
     #[test]
     fn a_line_without_a_command_posts_and_a_word_in_capitals_is_a_command() {
-        assert_eq!(one("hello there\n"), Some(ChatCommand::Post("hello there".into())));
-        assert_eq!(one("POST  hello there"), Some(ChatCommand::Post("hello there".into())));
-        assert_eq!(one("post office"), Some(ChatCommand::Post("post office".into())));
-        assert_eq!(one("LIST of things"), Some(ChatCommand::Post("LIST of things".into())));
-        assert_eq!(one("DM bob  psst, you"), Some(ChatCommand::Direct { to: "bob".into(), text: "psst, you".into() }));
+        assert_eq!(parse("hello there\n"), Some(ChatCommand::Post("hello there".into())));
+        assert_eq!(parse("POST  hello there"), Some(ChatCommand::Post("hello there".into())));
+        assert_eq!(parse("post office"), Some(ChatCommand::Post("post office".into())));
+        assert_eq!(parse("LIST of things"), Some(ChatCommand::Post("LIST of things".into())));
         assert_eq!(
-            (one(" LIST \r\n"), one("QUIT"), one(" ")),
+            parse("DM bob  psst, you"),
+            Some(ChatCommand::Direct { to: "bob".into(), text: "psst, you".into() })
+        );
+        assert_eq!(
+            (parse(" LIST \r\n"), parse("QUIT"), parse(" ")),
             (Some(ChatCommand::List), Some(ChatCommand::Quit), None)
         );
         let profile = ChatCommand::Profile { name: "Al B".into(), status: "here".into(), avatar: "a.png".into() };
-        assert_eq!(one("PROFILE Al B | here|a.png"), Some(profile));
+        assert_eq!(parse("PROFILE Al B | here|a.png"), Some(profile));
     }
 
     #[test]
@@ -194,10 +200,10 @@ mod tests {
 
     #[test]
     fn every_listed_command_word_is_parsed_as_a_command() {
-        for (verb, wants_more) in COMMANDS {
+        for (verb, has_arguments) in COMMANDS {
             let mut parser = CommandParser::default();
             let command = parser.parse_line(verb);
-            assert_eq!((command.is_none(), parser.question().is_some()), (wants_more, wants_more), "{verb}");
+            assert_eq!((command.is_none(), parser.question().is_some()), (has_arguments, has_arguments), "{verb}");
             assert!(!matches!(command, Some(ChatCommand::Post(_))), "{verb}");
         }
     }

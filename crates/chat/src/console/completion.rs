@@ -43,8 +43,9 @@ pub fn completions(typed: &str, question: Option<&str>, uids: &[String]) -> Comp
     }
     let verbs = COMMANDS.iter().filter(|(verb, _)| verb.starts_with(typed));
     // After a command with arguments, the space before the first argument is completed, too.
-    let mut texts: Vec<String> =
-        verbs.map(|(verb, wants_more)| if *wants_more { format!("{verb} ") } else { (*verb).to_owned() }).collect();
+    let mut texts: Vec<String> = verbs
+        .map(|(verb, has_arguments)| if *has_arguments { format!("{verb} ") } else { (*verb).to_owned() })
+        .collect();
     texts.sort_unstable();
     Completions { from: 0, texts }
 }

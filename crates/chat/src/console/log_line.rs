@@ -10,17 +10,17 @@ const MAX_LINE_CHARS: usize = 8 * 1024;
 /// logger.
 #[must_use]
 pub fn log_line(line: &str) -> String {
-    let mut shown = String::with_capacity(line.len());
+    let mut cleaned = String::with_capacity(line.len());
     let mut rest = line;
     for _ in 0..MAX_LINE_CHARS {
         let colour = colour_sequence_bytes(rest);
         if colour > 0 {
-            shown.push_str(&rest[..colour]);
+            cleaned.push_str(&rest[..colour]);
             rest = &rest[colour..];
             continue;
         }
-        let Some(c) = rest.chars().next() else { return shown };
-        shown.push(match c {
+        let Some(c) = rest.chars().next() else { return cleaned };
+        cleaned.push(match c {
             '\t' => ' ',
             c if is_hidden(c) => char::REPLACEMENT_CHARACTER,
             c => c,
@@ -28,8 +28,8 @@ pub fn log_line(line: &str) -> String {
         rest = &rest[c.len_utf8()..];
     }
     // The part that was cut off may have contained the reset of the colour.
-    shown.push_str("…\u{1b}[0m");
-    shown
+    cleaned.push_str("…\u{1b}[0m");
+    cleaned
 }
 
 /// Length in bytes of the escape sequence for a colour or weight at the start of the text; 0 if
@@ -60,12 +60,12 @@ mod tests {
     proptest! {
         #[test]
         fn every_remaining_escape_sets_a_colour(line in "[\u{1b}\\[0-9;mJ\u{9b}a\u{7}]{0,40}") {
-            let shown = log_line(&line);
-            for (at, _) in shown.match_indices('\u{1b}') {
-                prop_assert!(colour_sequence_bytes(&shown[at..]) > 0);
+            let cleaned = log_line(&line);
+            for (at, _) in cleaned.match_indices('\u{1b}') {
+                prop_assert!(colour_sequence_bytes(&cleaned[at..]) > 0);
             }
             let is_odd = |c| c != '\u{1b}' && is_hidden(c);
-            prop_assert!(!shown.chars().any(is_odd));
+            prop_assert!(!cleaned.chars().any(is_odd));
         }
     }
 }

@@ -22,6 +22,7 @@ struct AddressRecord {
     is_being_dialled: bool,
     /// Whether a link to this address was ever lost, or a dial ever failed.
     has_failed_before: bool,
+    /// Time from which the address may be dialled; [`BootMs::NEVER`] for an address of this peer.
     dial_at: BootMs,
     /// Failures in a row: failed dials, and links that closed before the peer sent a message.
     failures: u32,
@@ -251,8 +252,8 @@ mod tests {
 
     #[test]
     fn redial_delays_of_different_peers_are_spread() {
-        let waits: BTreeSet<u64> = (0..100).map(|seed| redial_delay_ms(3, &mut EventRng(seed))).collect();
-        assert!(waits.len() > 80 && waits.last().unwrap() - waits.first().unwrap() > 1000, "{waits:?}");
+        let delays: BTreeSet<u64> = (0..100).map(|seed| redial_delay_ms(3, &mut EventRng(seed))).collect();
+        assert!(delays.len() > 80 && delays.last().unwrap() - delays.first().unwrap() > 1000, "{delays:?}");
     }
 
     #[test]

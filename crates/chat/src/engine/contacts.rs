@@ -167,17 +167,18 @@ mod tests {
         assert_eq!(found_id(&engine, "Bob the Builder"), Ok(1));
         assert_eq!(found_id(&engine, "bob"), Ok(1), "a nickname wins over a display name");
         assert_eq!(found_id(&engine, &engine.mesh.contact(PeerId(2)).uid), Ok(2), "a full name wins over both");
-        let several = found_id(&engine, "Tom").unwrap_err();
-        assert!(several.contains("cat@") && several.contains("dan@"), "{several}");
+        let ambiguous = found_id(&engine, "Tom").unwrap_err();
+        assert!(ambiguous.contains("cat@") && ambiguous.contains("dan@"), "{ambiguous}");
         assert!(found_id(&engine, "Bob").unwrap_err().starts_with("no peer is called"));
     }
 
     #[test]
     fn a_display_name_cannot_stand_for_an_id_a_full_name_or_a_peer_that_left() {
-        let gone = PeerId(77).to_string();
-        let mut engine = engine_with_peers(&[("bob", "hi"), ("eve", "bob"), ("fay", &gone), ("gus", "x@10.0.0.1")]);
+        let departed_id = PeerId(77).to_string();
+        let mut engine =
+            engine_with_peers(&[("bob", "hi"), ("eve", "bob"), ("fay", &departed_id), ("gus", "x@10.0.0.1")]);
         engine.handle(Event::LinkClosed { link: LinkId(1), reason: String::new() }, NOW, EventRng(1));
-        for wanted in ["bob", gone.as_str(), "x@10.0.0.1"] {
+        for wanted in ["bob", departed_id.as_str(), "x@10.0.0.1"] {
             assert!(found_id(&engine, wanted).unwrap_err().starts_with("no peer is called"), "{wanted}");
         }
     }

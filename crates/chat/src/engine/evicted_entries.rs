@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_buffer_is_full_before_an_entry_is_dropped_too_early() {
+    fn the_buffer_reports_full_before_it_drops_an_entry_too_early() {
         let mut evicted = EvictedEntries::default();
         let mut count = 0;
         while !evicted.is_full() {

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_entry_of_an_author_is_evicted_for_a_newer_one_of_the_same_author() {
+    fn the_oldest_entry_of_an_author_is_evicted_when_the_log_of_the_author_is_full() {
         let mut history = History::new(2);
         for number in [5, 7, 6] {
             history.add(entry(1, number).into());

@@ -43,7 +43,8 @@ impl LazyPush {
     }
 }
 
-/// The sending direction: what the other peer receives lazily.
+/// The sending direction: the authors whose chat the other peer receives lazily, and the pending
+/// `have`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LazySend {
     /// Authors that the other peer has pruned. It receives their chat on another link.
@@ -101,7 +102,8 @@ impl LazySend {
     }
 }
 
-/// The receiving direction: what this peer receives lazily, and what it requests.
+/// The receiving direction: the authors whose chat this peer receives lazily, and its history
+/// requests.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LazyReceive {
     /// Authors that this peer has pruned on this link. Their chat arrives on another link.

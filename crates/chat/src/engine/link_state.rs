@@ -13,7 +13,9 @@ use rollcall_core::BootMs;
 #[derive(Clone, Debug)]
 pub(super) struct LinkState {
     pub(super) peer: PeerId,
+    /// The address that this peer dialled; `None` if the other peer dialled.
     pub(super) dialled: Option<PeerEndpoint>,
+    /// IP address of the other end.
     pub(super) remote: IpAddr,
     pub(super) format: MessageFormat,
     /// Whether a message written by the peer itself was received on this link, or on the link that
@@ -46,9 +48,11 @@ impl LinkState {
 /// State of the heartbeats in both directions.
 #[derive(Clone, Debug)]
 pub(super) struct LinkHeartbeats {
+    /// Time of the latest message on the link, or of its opening.
     pub(super) last_seen_at: BootMs,
     /// Whether the other peer sends heartbeats. A peer that never sent one does not time out.
     pub(super) peer_sends: bool,
+    /// Time at which this peer sends its next heartbeat.
     pub(super) next_heartbeat_at: BootMs,
 }
 

@@ -150,7 +150,7 @@ pub enum Notice {
     /// A request of the user was not carried out.
     #[serde(rename = "refused")]
     Rejected {
-        /// The reason, and what the user can do.
+        /// The reason, with a remedy for the user.
         #[serde(rename = "why")]
         reason: String,
     },

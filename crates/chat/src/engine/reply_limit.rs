@@ -10,6 +10,7 @@ use rollcall_core::{BootMs, Rate, TokenBucket};
 /// another source is full again.
 const MAX_SOURCES: usize = 1024;
 
+/// Burst and refill rate of each bucket.
 const RATE: Rate = Rate::new(REPLY_BURST, 1000 / REPLIES_PER_SECOND);
 
 /// A token bucket per source address.

@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn no_answer_without_a_local_fault_points_at_the_other_machines_and_the_network() {
+    fn without_answers_and_local_faults_the_remedy_names_the_other_machines_and_the_network() {
         let findings = findings(&healthy());
         assert_eq!(findings.len(), 1);
         assert_eq!(findings[0].kind, FindingKind::NoAnswers);
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shared_port_in_use_is_reported_with_how_to_find_the_program() {
+    fn a_shared_port_in_use_is_reported_with_a_command_that_finds_the_program() {
         let scan = ScanResult { shared_port_failure: Some(failure(SocketFailureKind::InUse)), ..healthy() };
         assert_eq!(kinds(&scan), [FindingKind::SharedPortUnavailable], "no other finding explains the missing answers");
         assert!(findings(&scan)[0].remedy.contains("ss -ulpn"));
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn queries_that_do_not_return_to_this_machine_point_at_its_own_firewall() {
+    fn queries_that_do_not_return_to_this_machine_are_reported_as_a_firewall_problem() {
         let mut scan = healthy();
         scan.probed[0].was_heard = false;
         assert_eq!(kinds(&scan), [FindingKind::NotHeardBack]);

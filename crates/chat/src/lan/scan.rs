@@ -45,26 +45,26 @@ pub(crate) async fn scan(
     let mut scan = ScanResult::new(
         own_user,
         port,
-        shared.as_ref().err().map(failure),
+        shared.as_ref().err().map(socket_failure),
         own_ips,
         addresses(targets),
         targets.is_empty(),
     );
 
-    let began = Instant::now();
-    let mut rounds = ROUNDS.iter().map(|(dialect, percent)| (*dialect, began + wait * *percent / 100));
+    let started_at = Instant::now();
+    let mut rounds = ROUNDS.iter().map(|(dialect, percent)| (*dialect, started_at + wait * *percent / 100));
     let mut next = rounds.next();
     let (mut own_buffer, mut shared_buffer) = (socket::buffer(), socket::buffer());
     // A scan reports no metrics, so nothing reads these counters.
     let io_counters = IoCounters::default();
     loop {
-        let due = next.map_or(began + wait, |(_, due)| due);
+        let due = next.map_or(started_at + wait, |(_, due)| due);
         let heard = tokio::select! {
             // The timer comes first, so that a flood of datagrams cannot extend the scan.
             biased;
             () = sleep_until(due) => None,
             heard = socket::receive(&own, false, &mut own_buffer, &io_counters) => Some(heard),
-            heard = receive_if(shared.as_ref().ok(), &mut shared_buffer, &io_counters) => Some(heard),
+            heard = receive_if_bound(shared.as_ref().ok(), &mut shared_buffer, &io_counters) => Some(heard),
         };
         if let Some(ReceivedDatagram { from, shared, datagram, dialect }) = heard {
             scan.record(from, shared, &datagram, dialect);
@@ -77,7 +77,7 @@ pub(crate) async fn scan(
     }
 }
 
-async fn receive_if(socket: Option<&UdpSocket>, buffer: &mut [u8], io_counters: &IoCounters) -> ReceivedDatagram {
+async fn receive_if_bound(socket: Option<&UdpSocket>, buffer: &mut [u8], io_counters: &IoCounters) -> ReceivedDatagram {
     match socket {
         Some(socket) => socket::receive(socket, true, buffer, io_counters).await,
         None => std::future::pending().await,
@@ -92,7 +92,7 @@ fn send_queries(own: &UdpSocket, scan: &mut ScanResult, dialect: Dialect) {
         let question = Datagram { from, id: Some(number), sent_at: 0, body: DatagramBody::ListRequest };
         let bytes = question.write(dialect).expect("the query has a sender and is short");
         let sent = SockRef::from(own).send_to(&bytes, &SocketAddr::from((probed.to, LAN_PORT)).into());
-        probed.failure = sent.err().as_ref().map(failure);
+        probed.failure = sent.err().as_ref().map(socket_failure);
     }
 }
 
@@ -101,7 +101,7 @@ fn addresses(targets: &[Ipv4Addr]) -> Vec<ProbedAddress> {
     all.map(|(to, interfaces)| ProbedAddress { to, interfaces, failure: None, was_heard: false }).collect()
 }
 
-fn failure(error: &io::Error) -> SocketFailure {
+fn socket_failure(error: &io::Error) -> SocketFailure {
     let kind = match error.kind() {
         ErrorKind::AddrInUse => SocketFailureKind::InUse,
         ErrorKind::PermissionDenied => SocketFailureKind::Forbidden,

@@ -115,7 +115,7 @@ mod tests {
 
     use super::*;
 
-    fn all(framer: &mut JsonFramer) -> Result<Vec<Bytes>, FramingError> {
+    fn next_messages(framer: &mut JsonFramer) -> Result<Vec<Bytes>, FramingError> {
         std::iter::from_fn(|| framer.next_message().transpose()).collect()
     }
 
@@ -123,10 +123,10 @@ mod tests {
     fn objects_are_found_with_and_without_line_breaks_between_them() {
         let mut framer = JsonFramer::default();
         framer.extend(b"{\"a\":\"}{\\\"\"}\n{\"b\":[{}]}{\"c\"");
-        let found = all(&mut framer).unwrap();
+        let found = next_messages(&mut framer).unwrap();
         assert_eq!(found, [&b"{\"a\":\"}{\\\"\"}"[..], b"{\"b\":[{}]}"]);
         framer.extend(b":1}  \r\n");
-        assert_eq!(all(&mut framer).unwrap(), [&b"{\"c\":1}"[..]]);
+        assert_eq!(next_messages(&mut framer).unwrap(), [&b"{\"c\":1}"[..]]);
     }
 
     #[test]
@@ -134,7 +134,7 @@ mod tests {
         for (bytes, first) in [(&b"hello"[..], b'h'), (b"[1]", b'['), (b"{}\n\"x\"", b'"'), (b" }", b'}')] {
             let mut framer = JsonFramer::default();
             framer.extend(bytes);
-            assert_eq!(all(&mut framer), Err(FramingError::NotAnObject(first)));
+            assert_eq!(next_messages(&mut framer), Err(FramingError::NotAnObject(first)));
         }
     }
 
@@ -143,12 +143,12 @@ mod tests {
         let text = |length: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(length - 8));
         let mut framer = JsonFramer::default();
         framer.extend(text(MAX_MESSAGE_BYTES).as_bytes());
-        assert_eq!(all(&mut framer).unwrap().len(), 1);
+        assert_eq!(next_messages(&mut framer).unwrap().len(), 1);
         framer.extend(text(MAX_MESSAGE_BYTES + 1).as_bytes());
-        assert_eq!(all(&mut framer), Err(FramingError::TooLong));
+        assert_eq!(next_messages(&mut framer), Err(FramingError::TooLong));
         let mut endless = JsonFramer::default();
         endless.extend(&vec![b'{'; MAX_MESSAGE_BYTES + 1]);
-        assert_eq!(all(&mut endless), Err(FramingError::TooLong));
+        assert_eq!(next_messages(&mut endless), Err(FramingError::TooLong));
     }
 
     fn object() -> impl Strategy<Value = Value> {
@@ -187,7 +187,7 @@ mod tests {
                 }
                 let (now, later) = rest.split_at(cut.min(rest.len()));
                 framer.extend(now);
-                found.extend(all(&mut framer).unwrap());
+                found.extend(next_messages(&mut framer).unwrap());
                 rest = later;
             }
             let found: Vec<Value> = found.iter().map(|bytes| serde_json::from_slice(bytes).unwrap()).collect();
@@ -198,7 +198,7 @@ mod tests {
         fn random_bytes_never_panic(bytes in prop::collection::vec(prop::sample::select(b"{}[]\"\\ax \n".to_vec()), 0..200)) {
             let mut framer = JsonFramer::default();
             framer.extend(&bytes);
-            let _ = all(&mut framer);
+            let _ = next_messages(&mut framer);
         }
     }
 }

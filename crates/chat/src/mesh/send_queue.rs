@@ -17,14 +17,18 @@ const MAX_WRITE_BYTES: usize = 64 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct SendQueue(Arc<SharedQueue>);
 
+/// Queue that its handles share.
 #[derive(Debug)]
 struct SharedQueue {
     queue: Mutex<QueueState>,
+    /// Notified when a message is added or the queue is closed.
     changed: Notify,
+    /// Cancelled when the queue is discarded.
     discarded: CancellationToken,
     max_bytes: usize,
 }
 
+/// Content and state of a queue.
 #[derive(Debug, Default)]
 struct QueueState {
     messages: VecDeque<Bytes>,
@@ -141,14 +145,14 @@ impl QueueState {
     fn pop_write(&mut self) -> Option<Bytes> {
         let first = self.messages.pop_front()?;
         self.bytes -= first.len();
-        let joins = |next_write: Option<&Bytes>, length: usize| {
+        let fits = |next_write: Option<&Bytes>, length: usize| {
             next_write.is_some_and(|bytes| length + bytes.len() <= MAX_WRITE_BYTES)
         };
-        if self.one_per_write || !joins(self.messages.front(), first.len()) {
+        if self.one_per_write || !fits(self.messages.front(), first.len()) {
             return Some(first);
         }
         let mut joined = BytesMut::from(&first[..]);
-        while joins(self.messages.front(), joined.len()) {
+        while fits(self.messages.front(), joined.len()) {
             let Some(next_write) = self.messages.pop_front() else { break };
             self.bytes -= next_write.len();
             joined.extend_from_slice(&next_write);

@@ -8,8 +8,11 @@ use time::format_description::well_known::Rfc3339;
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Timestamp {
+    /// Unix time in an unknown unit.
     Number(i64),
+    /// Text, expected in the format of RFC 3339.
     Text(String),
+    /// Any other JSON value. It is read as 0.
     Other(serde_json::Value),
 }
 

@@ -50,7 +50,7 @@ impl MetricFamily<'_> {
 
     /// Writes one of several samples of the family, with labels.
     pub(super) fn labelled_sample(self, labels: &[(&str, &str)], value: impl Display) -> Self {
-        let labels = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value)));
+        let labels = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escape_label_value(value)));
         let labels = labels.collect::<Vec<_>>().join(",");
         let _ = writeln!(self.page, "{}{{{labels}}} {value}", self.name);
         self
@@ -58,7 +58,7 @@ impl MetricFamily<'_> {
 }
 
 /// Escapes a label value, which can be any text.
-fn escaped(value: &str) -> String {
+fn escape_label_value(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 

@@ -56,6 +56,7 @@ pub(crate) struct StaticInfo {
     pub(crate) id: PeerId,
     pub(crate) name: Nickname,
     pub(crate) max_connections: usize,
+    /// UDP port at which the peer receives LAN answers; `None` without the LAN.
     pub(crate) lan_port: Option<u16>,
     /// Status of the registry; `None` without a registry.
     pub(crate) registry: Option<watch::Receiver<RegistryStatus>>,
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_ending_peer_reports_stopping_and_a_blocked_driver_reports_busy() {
+    async fn a_stopping_peer_reports_stopping_and_a_blocked_driver_reports_busy() {
         let mut server = start_server().await;
         let hanging = ask(server.addr, "GET /healthz").await;
         assert!(hanging.starts_with("HTTP/1.1 503 ") && hanging.contains(r#""status":"busy""#), "{hanging}");
