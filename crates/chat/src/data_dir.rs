@@ -78,7 +78,7 @@ impl HistoryLog {
     pub(super) fn add(&mut self, entry: Arc<ChatEntry>) -> bool {
         let added = self.entries.as_ref().is_some_and(|entries| entries.try_send(entry).is_ok());
         if !added && !std::mem::replace(&mut self.has_warned, true) {
-            warn!("some messages are not stored in the history: the disk is too slow");
+            warn!("some messages are not stored in the history: the disk is too slow or cannot be written");
         }
         added
     }

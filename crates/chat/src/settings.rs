@@ -19,8 +19,8 @@ pub struct PeerSettings {
     pub peers: Vec<PeerEndpoint>,
     /// Base URLs of registry nodes. Empty if the peer uses no registry.
     pub registry: Vec<String>,
-    /// Password of the name at the registry. It has no key in the file or the environment; the
-    /// caller takes it from the command line.
+    /// Password of the name at the registry. The layered configuration has no key for it: the
+    /// caller takes it from the command line or from `ROLLCALL_PASSWORD`.
     pub password: Option<Password>,
     /// Whether the peer uses the LAN transport.
     pub lan: bool,

@@ -44,7 +44,8 @@ impl EvictedEntries {
         self.entries.push_back((now, entry));
     }
 
-    /// Drops the entries whose retention has ended.
+    /// Drops the entries whose retention has ended. Not called while a linked peer may request the
+    /// next batch of an answer, so an entry can stay longer.
     pub(super) fn drop_expired(&mut self, now: BootMs) {
         while let Some((evicted_at, _)) = self.entries.front() {
             let retention_ms = if self.bytes > LONG_RETENTION_BYTES { MIN_RETENTION_MS } else { MAX_RETENTION_MS };

@@ -56,8 +56,8 @@ impl SendQueue {
     /// separately, for a peer that parses each read as one message.
     ///
     /// Returns whether the queue is above its high-water mark: more than half full. With
-    /// `one_per_write` the result is always false: such a queue fills because this end writes each
-    /// message separately, not because the peer reads slowly.
+    /// `one_per_write` the result is always false: such a queue fills because this end pauses
+    /// between two writes, not because the peer reads slowly.
     ///
     /// # Errors
     /// [`QueueFull`] if the message does not fit.
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(
             send_queue.push(Bytes::from_static(b"x"), true),
             Ok(false),
-            "separate writes of this end fill such a queue"
+            "this end pauses between the writes of such a queue"
         );
         assert!(!send_queue.is_above_high_water());
         assert!(!send_queue.is_below_low_water());
