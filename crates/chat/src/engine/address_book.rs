@@ -30,7 +30,8 @@ struct AddressRecord {
 
 /// All known addresses.
 ///
-/// Invariant: at most [`MAX_ADDRESSES`] addresses, the configured ones included.
+/// Invariant: a learned address is added only while there are fewer than [`MAX_ADDRESSES`]
+/// addresses, the configured ones included.
 #[derive(Clone, Debug, Default)]
 pub(super) struct AddressBook {
     records: BTreeMap<PeerEndpoint, AddressRecord>,

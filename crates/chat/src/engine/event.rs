@@ -31,7 +31,7 @@ pub struct Now {
 pub enum Event {
     /// The time [`super::Engine::wake_at`] has been reached.
     TimerFired,
-    /// The handshake of a mesh connection is complete.
+    /// The greetings of a mesh connection were exchanged.
     LinkOpened {
         /// Id of the new link.
         link: LinkId,
@@ -42,7 +42,7 @@ pub enum Event {
         /// IP address of the other end.
         remote: IpAddr,
     },
-    /// A dialled address did not become a link.
+    /// A dial did not lead to a link.
     DialFailed {
         /// The dialled address.
         endpoint: PeerEndpoint,
@@ -117,7 +117,7 @@ pub enum Action {
         /// Reason for the log.
         reason: &'static str,
     },
-    /// Send a datagram to all hosts of the LAN.
+    /// Send a datagram to all LAN peers.
     Broadcast(Datagram),
     /// Send a datagram to one address.
     SendDatagram {

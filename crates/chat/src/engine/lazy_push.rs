@@ -110,7 +110,7 @@ pub(super) struct LazyReceive {
     pruned: BTreeSet<PeerId>,
     /// Announced ranges that have not been received.
     missing: Vec<MissingRange>,
-    /// Time of the history request that replaces ranges which did not fit into `missing`.
+    /// Time of a history request for the announced ranges that did not fit into `missing`.
     overflow_request_at: Option<BootMs>,
     /// Number of history requests without a complete answer.
     open_requests: u32,

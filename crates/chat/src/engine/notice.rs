@@ -117,7 +117,7 @@ pub enum Notice {
     DuplicateName {
         /// The user id.
         uid: String,
-        /// The source address of its datagrams.
+        /// The source address of the datagrams of the other program.
         source: IpAddr,
     },
     /// A LAN peer sent the user ids of the peers that it knows.

@@ -43,7 +43,7 @@ pub enum FindingKind {
     /// A peer sends from an address that differs from the one it claims.
     #[serde(rename = "mismatch")]
     AddressMismatch,
-    /// Two addresses use the same user id.
+    /// The same user id is used from several addresses.
     #[serde(rename = "doubled")]
     DuplicateName,
     /// A peer that other peers list, but from which the scan received nothing.
