@@ -1,8 +1,8 @@
 //! Data directory of a peer: its id and its history.
 //!
-//! The history is a file of JSON lines. Lines are appended by a separate thread, so a process that
-//! is killed loses at most the last lines. A lock on the identity file keeps a second process out
-//! of the directory.
+//! The history is a file of JSON lines. A separate thread appends the lines. A process that is
+//! killed loses at most the last lines. A lock on the identity file keeps a second process out of
+//! the directory.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
@@ -21,23 +21,25 @@ use super::peer_id::PeerId;
 const IDENTITY: &str = "identity";
 /// File with the history: one JSON entry per line.
 const HISTORY: &str = "history.jsonl";
-/// Number of appended lines after which the file is rewritten without the entries that are too old.
+/// Number of appended lines after which the file is rewritten with only the latest entries of each
+/// author.
 const MAX_LINES_BEFORE_COMPACTION: usize = 50_000;
-/// Longest line that is read, in bytes. This program writes no longer ones.
+/// Longest line that is accepted, in bytes. Longer lines are ignored. This program writes no such
+/// line.
 const MAX_LINE_BYTES: usize = 128 * 1024;
-/// Capacity of the queue to the writer thread, in entries. If the disk is too slow, further entries
-/// are not stored.
+/// Capacity of the queue to the writer thread, in entries. If the queue is full because the disk is
+/// too slow, further entries are not stored.
 const WRITE_QUEUE_ENTRIES: usize = 4096;
 
-/// Content of the directory, and the log that appends to it.
+/// Open data directory: the id, the history that was read, and the log that appends to it.
 pub(super) struct DataDir {
     pub(super) id: PeerId,
     pub(super) history: Vec<ChatEntry>,
     pub(super) log: HistoryLog,
 }
 
-/// Appends entries to the history file on a separate thread. Dropping it waits until the queue is
-/// written.
+/// Appends entries to the history file on a separate thread. The drop waits until all queued
+/// entries are written.
 pub(super) struct HistoryLog {
     entries: Option<mpsc::SyncSender<Arc<ChatEntry>>>,
     writer: Option<thread::JoinHandle<()>>,
@@ -45,11 +47,11 @@ pub(super) struct HistoryLog {
 }
 
 impl DataDir {
-    /// Opens or creates the directory. `new_id` becomes the id of a peer that has none yet. At most
-    /// `max_per_author` entries of each author are kept.
+    /// Opens or creates the directory. `new_id` becomes the id if the directory has none yet. At
+    /// most `max_per_author` entries of each author are kept.
     ///
     /// # Errors
-    /// An I/O error, another process that uses the directory, or an identity file that is damaged.
+    /// An I/O error, a directory that another process uses, or a damaged identity file.
     pub(super) fn open(dir: &Path, new_id: PeerId, max_per_author: usize) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let identity =
@@ -60,8 +62,8 @@ impl DataDir {
         let path = dir.join(HISTORY);
         let history = compact(&path, max_per_author)?;
         let (entries, queue) = mpsc::sync_channel(WRITE_QUEUE_ENTRIES);
-        let writer = thread::Builder::new().name("archive".into()).spawn(move || {
-            // Keeps the lock for as long as this thread can write.
+        let writer = thread::Builder::new().name("history".into()).spawn(move || {
+            // Keeps the directory locked for as long as this thread can write.
             let _lock = identity;
             if let Err(error) = write_entries(&path, max_per_author, &queue) {
                 warn!(path = %path.display(), %error, "the history is no longer stored");
@@ -76,13 +78,12 @@ impl HistoryLog {
     pub(super) fn add(&mut self, entry: Arc<ChatEntry>) -> bool {
         let added = self.entries.as_ref().is_some_and(|entries| entries.try_send(entry).is_ok());
         if !added && !std::mem::replace(&mut self.has_warned, true) {
-            warn!("some messages are not stored in the history: the disk is too slow");
+            warn!("some messages are not stored in the history: the disk is too slow or cannot be written");
         }
         added
     }
 }
 
-/// Waits until the queue is written.
 impl Drop for HistoryLog {
     fn drop(&mut self) {
         self.entries = None;
@@ -146,7 +147,7 @@ fn write_entries(path: &Path, max_per_author: usize, queue: &mpsc::Receiver<Arc<
             let entry = if let Ok(entry) = queue.try_recv() {
                 entry
             } else {
-                // Everything is in the file before the thread waits.
+                // The queue is empty: write the buffered lines before waiting.
                 file.flush()?;
                 let Ok(entry) = queue.recv() else { return Ok(()) };
                 entry

@@ -21,7 +21,7 @@ pub struct PeerEndpoint {
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
 #[error("{given:?} is not a host:port such as \"peer1:8080\", \"10.0.0.7:8080\" or \"[::1]:8080\"")]
 pub struct InvalidEndpoint {
-    /// The text, cut to 80 characters so that it is safe to repeat.
+    /// The text, cut to 80 characters so that an error message stays short.
     pub given: String,
 }
 
@@ -70,16 +70,16 @@ impl PeerEndpoint {
         self.port
     }
 
-    /// Whether the host can be dialled: it is a name, or an address that is neither unspecified nor
-    /// multicast.
+    /// Whether the host can be dialled. A host name can; an IP address can if it is neither
+    /// unspecified nor multicast.
     #[must_use]
     pub fn is_dialable(&self) -> bool {
         self.host.parse().is_ok_and(|ip: IpAddr| !ip.is_unspecified() && !ip.is_multicast())
             || self.host.parse::<IpAddr>().is_err()
     }
 
-    /// Replaces a host that cannot be dialled, such as `0.0.0.0`, by `ip`, the address from which
-    /// its peer connected.
+    /// Replaces a host that cannot be dialled, such as `0.0.0.0`, with `ip`: the address from which
+    /// the peer connected.
     #[must_use]
     pub fn seen_from(self, ip: IpAddr) -> Self {
         if self.is_dialable() { self } else { Self::of(SocketAddr::new(ip, self.port)) }
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_addresses_are_read_and_written_alike() {
+    fn a_parsed_endpoint_is_displayed_as_it_was_written() {
         for good in ["peer1:8080", "10.0.0.7:1", "[::1]:65535", "[fe80::1%eth0]:9", "a-b.example.org:80"] {
             assert_eq!(PeerEndpoint::parse(good).unwrap().to_string(), good);
         }
@@ -124,14 +124,14 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused() {
+    fn an_invalid_endpoint_is_rejected() {
         for bad in ["", ":1", "a", "a:", "a:0", "a:65536", "a:+1", "::1:80", "[a]:1", "a b:1", "a\n:1", "[::1]"] {
             assert!(PeerEndpoint::parse(bad).is_err(), "{bad:?}");
         }
     }
 
     #[test]
-    fn what_listens_everywhere_is_where_its_host_is_seen() {
+    fn an_unspecified_host_is_replaced_by_the_address_from_which_the_peer_connected() {
         let everywhere = PeerEndpoint::parse("0.0.0.0:8080").unwrap();
         assert!(!everywhere.is_dialable());
         assert_eq!(everywhere.seen_from("10.0.0.7".parse().unwrap()).to_string(), "10.0.0.7:8080");

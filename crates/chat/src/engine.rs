@@ -1,8 +1,9 @@
-//! State machine of one chat peer. Pure: an event, the time and a random seed in; actions out.
+//! State machine of one chat peer. Pure: it receives an event, the time and a random seed, and
+//! returns actions.
 //!
-//! It decides on dials, on open links, on the forwarding of chat, on duplicates and on notices to
-//! the user. It does not know sockets, bytes, files, clocks or threads. The driver performs the
-//! actions.
+//! It decides which addresses to dial, which links to keep, where to forward chat, which messages
+//! are duplicates, and which notices the user gets. It does not know sockets, bytes, files, clocks
+//! or threads. The driver performs the actions.
 //!
 //! Read [`Event`] and [`Action`] first. [`Engine`] only passes each event to its components:
 //! `mesh_peers` (links and the Plumtree broadcast trees), `lan_peers`, and above both `chat`
@@ -76,8 +77,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Creates a peer with the stored entries of earlier runs, oldest first. The caller must feed
-    /// [`Event::TimerFired`] at once.
+    /// Creates the engine. `stored` are the stored entries of earlier runs, oldest first. The
+    /// caller must pass [`Event::TimerFired`] to [`Engine::handle`] at once.
     #[must_use]
     pub fn new(config: EngineConfig, stored: Vec<ChatEntry>, now: Now) -> Self {
         let mut engine = Self {
@@ -141,9 +142,9 @@ impl Engine {
             Event::ShuttingDown => mesh.tree.push_pending(chat.history(), &mut mesh.links, cx),
         }
         *wake_at = mesh.tree.next_deadline().min(*wake_at);
-        // A chat message can only bring forward the tree's own deadline. It also moves the timeout
-        // of its link, but only to a later time, and an early timer event does no harm. So the
-        // other deadlines need no check.
+        // Of all deadlines, a chat message can make only that of the broadcast tree earlier. It
+        // makes the timeout of its link later, but an early timer event does no harm. So the other
+        // deadlines need no check.
         if !is_chat || now.boot >= *wake_at {
             mesh.close_timed_out_links(cx);
             mesh.links.send_due_heartbeats(cx);
@@ -161,8 +162,9 @@ impl Engine {
     /// Duplicate check from the message header alone: the author and the number of a chat message.
     ///
     /// If the message is a duplicate with no other effect, it is counted and the result is `true`.
-    /// Otherwise nothing changes and the result is `false`: the caller must read the whole message
-    /// and feed it as [`Event::MessageReceived`]. Both ways lead to the same state of the engine.
+    /// Otherwise nothing changes and the result is `false`. Then the caller must parse the whole
+    /// message and pass it to [`Engine::handle`] as [`Event::MessageReceived`], which has the same
+    /// effect on a duplicate.
     #[must_use]
     pub fn handle_if_duplicate(&mut self, link: LinkId, sender: PeerId, number: u64, now: BootMs) -> bool {
         self.mesh.tree.handle_if_duplicate(link, sender, number, &mut self.mesh.links, now, &mut self.counters)
@@ -223,8 +225,8 @@ impl Engine {
         self.mesh.links.addresses.len()
     }
 
-    /// Whether a peer should be at the address: the address is configured, or a peer was reached or
-    /// announced there.
+    /// Whether a peer should be at the address: the address is configured, a dial reached a peer at
+    /// it, or a peer announced it.
     #[must_use]
     pub fn is_peer_expected_at(&self, endpoint: &PeerEndpoint) -> bool {
         self.mesh.links.addresses.is_peer_expected_at(endpoint)

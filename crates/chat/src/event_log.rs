@@ -1,7 +1,7 @@
 //! Log lines about the links and the registry, for operators.
 //!
-//! Events that the user also sees as a notice are logged at `info` or below: on a terminal only
-//! warnings are shown by default, so the user does not see them twice.
+//! Events that the user also sees as a notice are logged at `info` or below. By default, a terminal
+//! shows only log lines from `warn` up, so the user does not see such an event twice.
 
 use std::net::IpAddr;
 
@@ -25,13 +25,13 @@ pub(super) fn invalid_message(link: LinkId, bytes: usize) {
     debug!(link = link.0, bytes, "received an invalid message");
 }
 
-/// The send queue of the link was full or did not drain in time.
+/// The link is closed because its send queue was full or did not drain in time.
 pub(super) fn too_slow(link: LinkId, peer: PeerId, queued_bytes: usize) {
     warn!(%peer, link = link.0, queued_bytes, "disconnected: the peer reads too slowly; message_buffer_size sets the size of the send queue");
 }
 
-/// `is_expected` if a peer should be at the address. Addresses from lists of other peers are often
-/// out of date.
+/// `is_expected` is true if a peer should be at the address. A failure at another address is only
+/// logged at `debug`, because addresses from other peers are often out of date.
 pub(super) fn dial_failed(address: &PeerEndpoint, reason: &str, is_expected: bool) {
     if is_expected {
         info!(%address, reason, "dial failed; trying again later");
@@ -48,7 +48,8 @@ pub(super) fn registered(name: &str, address: &str) {
     info!(name, address, "registered");
 }
 
-/// Harmless after a restart: the entry of the earlier run expires.
+/// Logged at `info`: after a restart this is harmless, because the entry of the earlier run
+/// expires.
 pub(super) fn name_elsewhere(name: &str, address: &str) {
     info!(
         name,
@@ -69,7 +70,7 @@ pub(super) fn name_refused(name: &str, reason: &str) {
     );
 }
 
-/// The registry did not ask for the password, so it protects nothing.
+/// The registry did not ask for the password, so the password does not protect the name.
 pub(super) fn password_unused(name: &str) {
     warn!(
         name,

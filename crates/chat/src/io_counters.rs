@@ -28,9 +28,9 @@ pub(crate) struct IoCounters {
     pub(crate) accept_errors: SharedCounter,
     /// Accepted connections without a valid greeting.
     pub(crate) failed_greetings: SharedCounter,
-    /// JSON objects in a stream that are not valid messages.
+    /// JSON objects that are not valid mesh messages.
     pub(crate) invalid_messages: SharedCounter,
-    /// Streams with bytes that are not a sequence of JSON objects.
+    /// Connections whose bytes are not a sequence of JSON objects.
     pub(crate) broken_streams: SharedCounter,
     /// Datagrams that could not be parsed.
     pub(crate) invalid_datagrams: SharedCounter,

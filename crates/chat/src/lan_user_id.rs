@@ -8,13 +8,14 @@ use serde::Serialize;
 use super::nickname::Nickname;
 use super::text;
 
-/// `name@ip`, as the peer claims it. Not authenticated.
+/// User id of a LAN peer: `name@ip`, as the peer claims it. Not authenticated.
 ///
-/// Invariant: 1 to 128 bytes, without white space and without invisible characters.
+/// Invariant: no white space and no invisible characters. A received id has 1 to 128 bytes. The id
+/// of this peer can be longer, because a name of 32 characters can have 128 bytes.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct LanUserId(CompactString);
 
-/// Longest user id, in bytes.
+/// Longest received user id, in bytes.
 const MAX_USER_ID_BYTES: usize = 128;
 
 impl LanUserId {
@@ -24,7 +25,8 @@ impl LanUserId {
         Self(format_compact!("{name}@{ip}"))
     }
 
-    /// Parses a received id; `None` if it breaks the invariant.
+    /// Parses a received id; `None` if it is empty, too long, or contains white space or an
+    /// invisible character.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let is_plain = |c: char| !c.is_whitespace() && !text::is_hidden(c);
@@ -64,8 +66,8 @@ mod tests {
     fn a_user_id_has_a_name_and_claims_an_address() {
         let id = LanUserId::parse("al@ice@10.0.0.7").unwrap();
         assert_eq!((id.name(), id.claimed_ip()), ("al@ice", Some("10.0.0.7".parse().unwrap())));
-        let odd = LanUserId::parse("alice").unwrap();
-        assert_eq!((odd.name(), odd.claimed_ip()), ("alice", None));
+        let without_ip = LanUserId::parse("alice").unwrap();
+        assert_eq!((without_ip.name(), without_ip.claimed_ip()), ("alice", None));
         for bad in ["", "a b@1.2.3.4", "a\u{1b}@1.2.3.4", &"x".repeat(129)] {
             assert_eq!(LanUserId::parse(bad), None, "{bad:?}");
         }

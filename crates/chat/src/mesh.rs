@@ -1,7 +1,8 @@
 //! Mesh transport: TCP connections that carry JSON messages.
 //!
 //! The codec (`greeting`, `message`, `timestamp`, `chat_fast_path`, `framer`) is pure. `network`,
-//! `connection` and `send_queue` do the I/O, and report to the driver through `connection_event`.
+//! `connection` and `send_queue` do the I/O. They report to the driver with the events of
+//! `connection_event`.
 
 mod chat_fast_path;
 mod connection;

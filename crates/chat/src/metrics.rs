@@ -1,7 +1,7 @@
 //! Health and metrics of a peer over HTTP: `/healthz` and `/metrics`.
 //!
-//! Each request asks the driver for a snapshot, so there is no work without requests. Counters are
-//! incremented where the events happen: in the engine, the driver and the sockets.
+//! The server asks the driver for a snapshot at each request. Without requests it causes no work.
+//! Counters are incremented where the events happen: in the engine, the driver and the sockets.
 
 mod exposition;
 mod families;

@@ -15,7 +15,7 @@ pub struct Nickname(CompactString);
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
 #[error("{given:?} is not a valid name: a name has 1 to 32 characters, without spaces, @ and invisible characters")]
 pub struct InvalidNickname {
-    /// The text, cut to 80 characters so that it is safe to repeat.
+    /// The text, cut to 80 characters so that an error message stays short.
     pub given: String,
 }
 
@@ -23,10 +23,10 @@ pub struct InvalidNickname {
 const MAX_NAME_CHARS: usize = 32;
 
 impl Nickname {
-    /// Checks `text` against the rule.
+    /// Checks `text` against the invariant.
     ///
     /// # Errors
-    /// [`InvalidNickname`] if the text breaks the rule.
+    /// [`InvalidNickname`] if the text breaks the invariant.
     pub fn parse(text: &str) -> Result<Self, InvalidNickname> {
         let length = text.chars().take(MAX_NAME_CHARS + 1).count();
         let is_plain = |c: char| !c.is_whitespace() && c != '@' && !super::text::is_hidden(c);
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_short_and_shows() {
+    fn a_valid_name_is_short_and_fully_visible() {
         for good in ["a", "alice", "Jürgen", "李小龙", "o'neil-2"] {
             assert_eq!(Nickname::parse(good).unwrap().as_str(), good);
         }

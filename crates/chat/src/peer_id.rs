@@ -14,12 +14,12 @@ pub struct PeerId(pub u128);
 
 /// Error: the text is not 32 hex digits.
 #[derive(Clone, Copy, Debug, Error, Eq, PartialEq)]
-#[error("a peer's id is 32 hex digits")]
+#[error("a peer id has exactly 32 hex digits")]
 pub struct InvalidPeerId;
 
 /// Number of hex digits of an id.
 pub const PEER_ID_DIGITS: usize = 32;
-/// Number of hex digits that are written at once, and that the short form for people has.
+/// Number of hex digits that [`hex_word`] writes at once. The short form of an id has as many.
 const WORD_DIGITS: usize = 8;
 /// The value 1 in each byte.
 const ONE_PER_BYTE: u64 = u64::from_ne_bytes([1; WORD_DIGITS]);
@@ -33,12 +33,12 @@ impl PeerId {
         Self::parse_digits(text.as_bytes())
     }
 
-    /// Parses bytes that are not known to be UTF-8.
+    /// Parses 32 hex digits from bytes that need not be UTF-8.
     pub(super) fn parse_digits(digits: &[u8]) -> Result<Self, InvalidPeerId> {
         if digits.len() != PEER_ID_DIGITS {
             return Err(InvalidPeerId);
         }
-        // Two 64-bit halves are faster than one 128-bit number.
+        // Two 64-bit halves are parsed faster than one 128-bit number.
         let (high, low) = digits.split_at(PEER_ID_DIGITS / 2);
         Ok(Self(u128::from(parse_half(high)?) << 64 | u128::from(parse_half(low)?)))
     }
@@ -52,7 +52,7 @@ impl PeerId {
         digits
     }
 
-    /// The first 8 hex digits, enough for people to distinguish peers.
+    /// The first 8 hex digits. Enough for users to tell peers apart.
     #[must_use]
     pub fn short(self) -> String {
         let [a, b, c, d, ..] = self.0.to_be_bytes();
@@ -73,7 +73,7 @@ fn hex_word(word: u32) -> [u8; WORD_DIGITS] {
     nibbles = (nibbles << 16 | nibbles) & 0x0000_ffff_0000_ffff;
     nibbles = (nibbles << 8 | nibbles) & 0x00ff_00ff_00ff_00ff;
     nibbles = (nibbles << 4 | nibbles) & 0x0f0f_0f0f_0f0f_0f0f;
-    // 1 in each byte with a value above 9, which becomes a letter.
+    // Has the value 1 in each byte whose nibble is above 9 and becomes a letter.
     let letters = (nibbles + ONE_PER_BYTE * 6) >> 4 & ONE_PER_BYTE;
     (nibbles + ONE_PER_BYTE * u64::from(b'0') + letters * u64::from(b'a' - b'9' - 1)).to_be_bytes()
 }
@@ -88,8 +88,7 @@ impl fmt::Display for PeerId {
     }
 }
 
-// Every message has an id, and duplicates are dropped after reading only the header: parsing
-// allocates no string.
+// Serialisation and parsing allocate no string, because every mesh message contains an id.
 impl Serialize for PeerId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(as_text(&self.digits()))

@@ -9,9 +9,9 @@ use rollcall_core::ImageKind;
 
 /// Largest avatar, in bytes of the image file (20 KB).
 pub const MAX_AVATAR_BYTES: usize = 20_480;
-/// Longest display name, in characters. A longer one is cut.
+/// Longest display name, in characters. A longer name is cut.
 const MAX_DISPLAY_NAME_CHARS: usize = 64;
-/// Longest status, in characters. A longer one is cut.
+/// Longest status, in characters. A longer status is cut.
 const MAX_STATUS_CHARS: usize = 280;
 
 /// Profile that a peer has published.
@@ -20,7 +20,7 @@ const MAX_STATUS_CHARS: usize = 280;
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(from = "UncheckedProfile")]
 pub struct PeerProfile {
-    /// Name that users see instead of the name of the peer.
+    /// Name that users see in place of the nickname.
     pub display_name: String,
     /// Free text.
     pub status: String,
@@ -99,14 +99,14 @@ impl Avatar {
         Ok(Self { kind, data: STANDARD.encode(bytes), bytes: bytes.len() })
     }
 
-    /// Checks an image in base64. The image format is taken from its first bytes, not from the
-    /// sender's claim.
+    /// Checks an image in base64. The first bytes determine the image format, not the media type
+    /// that the sender claims.
     ///
     /// # Errors
     /// [`InvalidAvatar`] if it is not base64, too large or not an image.
     pub fn from_base64(text: &str) -> Result<Self, InvalidAvatar> {
-        // Four characters encode three bytes. A text that is far too long is rejected before it is
-        // decoded.
+        // Four characters encode three bytes. A text whose image would be too large is rejected
+        // before it is decoded.
         if text.len() / 4 > MAX_AVATAR_BYTES / 3 + 1 {
             return Err(InvalidAvatar::TooLarge(text.len() / 4 * 3));
         }

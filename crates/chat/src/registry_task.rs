@@ -19,14 +19,14 @@ use rollcall_client::{Client, ClientError, NewUser};
 use rollcall_core::clock::boot_now;
 use rollcall_core::{Addr, BootMs, Password, Username};
 
-/// Longest time between two rounds. A round is earlier if the registry asks for an earlier
-/// heartbeat.
+/// Longest wait between two rounds (see [`RegistryTask::sync_once`]). The wait is shorter if the
+/// registry asks for an earlier heartbeat.
 const POLL_INTERVAL: Duration = Duration::from_secs(10);
-/// Wait before the list is read again after a registration. A list under many registrations can be
-/// 100 ms old.
+/// Wait before the list is read again after a registration. While many users register, the registry
+/// may serve a list that is up to 100 ms old.
 const SECOND_POLL_DELAY: Duration = Duration::from_millis(200);
-/// Time for which the entry of an earlier run stays online after its end: the default time to live
-/// of the registry.
+/// Time for which the registry lists an earlier run of this peer after that run has ended: the
+/// default TTL of the registry.
 const EARLIER_RUN_TTL: Duration = Duration::from_secs(30);
 
 /// State of the registry as the metrics show it.
@@ -34,12 +34,12 @@ const EARLIER_RUN_TTL: Duration = Duration::from_secs(30);
 pub(crate) struct RegistryStatus {
     /// Result of the latest round.
     pub(crate) state: RegistryState,
-    /// Time of the last successful round.
+    /// Time of the last round that the registry answered without an error, a refused name included.
     pub(crate) last_answer_at: Option<BootMs>,
 }
 
 impl RegistryStatus {
-    /// Before the first round.
+    /// Status before the first round.
     pub(crate) const NOT_ASKED: Self = Self { state: RegistryState::NotAsked, last_answer_at: None };
 }
 
@@ -57,7 +57,8 @@ pub(crate) enum RegistryState {
     Unreachable,
 }
 
-/// The task, with what it needs.
+/// State of the task: the registry client, the own name and address, and the channels to the engine
+/// and to the metrics.
 pub(super) struct RegistryTask {
     pub(super) client: Client,
     pub(super) user: Username,
@@ -72,7 +73,7 @@ pub(super) struct RegistryTask {
 /// State of the name of this peer at the registry.
 #[derive(Debug)]
 enum NameState {
-    /// Not registered by this run, as far as is known.
+    /// This run has not registered the name, or the registry has lost the registration.
     Unregistered,
     /// Online at another address since `since`.
     OnlineElsewhere { since: Instant, has_warned: bool },
@@ -82,7 +83,7 @@ enum NameState {
     NameRefused,
 }
 
-/// What to log about a name that is online at another address.
+/// Log message about a name that is online at another address.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum NameConflict {
     /// The entry may belong to an earlier run of this peer.
@@ -94,8 +95,8 @@ enum NameConflict {
 }
 
 impl NameState {
-    /// Records that the name is online at another address. Returns what to log.
-    fn note_elsewhere(&mut self, now: Instant) -> NameConflict {
+    /// Records that the name is online at another address. Returns the message to log.
+    fn record_online_elsewhere(&mut self, now: Instant) -> NameConflict {
         match self {
             Self::OnlineElsewhere { since, has_warned } if now.duration_since(*since) >= EARLIER_RUN_TTL => {
                 if std::mem::replace(has_warned, true) {
@@ -153,8 +154,8 @@ impl RegistryTask {
     /// One round: reads the list, registers if necessary, and sends a heartbeat. Returns the time
     /// until the next round.
     async fn sync_once(&self, name: &mut NameState) -> Result<Duration, ClientError> {
-        let there = self.poll_online().await?;
-        if !self.ensure_registered(name, there).await? {
+        let listed_addr = self.poll_online().await?;
+        if !self.ensure_registered(name, listed_addr).await? {
             return Ok(POLL_INTERVAL);
         }
         let accepted = match self.client.heartbeat(&self.user, Some(self.addr.into())).await {
@@ -182,18 +183,19 @@ impl RegistryTask {
     }
 
     /// Reads the list of online users and sends their addresses to the engine. Returns the address
-    /// under the own name.
+    /// that is listed for the name of this peer.
     async fn poll_online(&self) -> Result<Option<Addr>, ClientError> {
         let online = self.client.online().await?.online_clients;
-        let there = online.iter().find(|client| client.username == self.user).and_then(|mine| mine.addr);
+        let listed_addr =
+            online.iter().find(|client| client.username == self.user).and_then(|own_entry| own_entry.addr);
         let others = online.iter().filter(|client| client.username != self.user);
         let endpoints = others.filter_map(|client| client.addr).map(|addr| PeerEndpoint::of(addr.socket_addr()));
         let _ = self.discovered.send(endpoints.collect()).await;
-        Ok(there)
+        Ok(listed_addr)
     }
 
     /// Registers the name if necessary. Returns whether a heartbeat may be sent for it.
-    async fn ensure_registered(&self, name: &mut NameState, there: Option<Addr>) -> Result<bool, ClientError> {
+    async fn ensure_registered(&self, name: &mut NameState, listed_addr: Option<Addr>) -> Result<bool, ClientError> {
         match name {
             NameState::Registered => return Ok(true),
             NameState::NameRefused => return Ok(false),
@@ -206,13 +208,13 @@ impl RegistryTask {
         };
         match self.client.register(&user).await {
             Ok(_) => Ok(true),
-            // The name is registered. If it is online at another address, that is an earlier run or
-            // another user.
+            // The name is registered. If it is online at another address, the entry belongs to an
+            // earlier run or to another user.
             Err(ClientError::Rejected { code, .. }) if code == "user_exists" => {
-                let Some(there) = there.filter(|there| *there != self.addr) else { return Ok(true) };
-                match name.note_elsewhere(Instant::now()) {
-                    NameConflict::MaybeEarlierRun => event_log::name_elsewhere(self.user.as_str(), &there.to_string()),
-                    NameConflict::OtherUser => event_log::name_taken(self.user.as_str(), &there.to_string()),
+                let Some(other) = listed_addr.filter(|listed| *listed != self.addr) else { return Ok(true) };
+                match name.record_online_elsewhere(Instant::now()) {
+                    NameConflict::MaybeEarlierRun => event_log::name_elsewhere(self.user.as_str(), &other.to_string()),
+                    NameConflict::OtherUser => event_log::name_taken(self.user.as_str(), &other.to_string()),
                     NameConflict::AlreadyLogged => {}
                 }
                 Ok(false)
@@ -239,8 +241,8 @@ impl RegistryTask {
     }
 }
 
-/// Local IP address of the route to the host of `url`. Nothing is sent: connecting a UDP socket
-/// only looks up the route.
+/// Local IP address from which this machine reaches the host of `url`; the loopback address if
+/// there is no route. Sends nothing: `connect` of a UDP socket only looks up the route.
 pub(super) fn local_ip_towards(url: &str) -> IpAddr {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let host = rest.split('/').next().unwrap_or(rest);
@@ -249,12 +251,12 @@ pub(super) fn local_ip_towards(url: &str) -> IpAddr {
     } else {
         format!("{host}:80")
     };
-    let seen = || {
+    let look_up = || {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         socket.connect(target)?;
         socket.local_addr()
     };
-    seen().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |addr: SocketAddr| addr.ip())
+    look_up().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |addr: SocketAddr| addr.ip())
 }
 
 #[cfg(test)]
@@ -268,12 +270,13 @@ mod tests {
     use rollcall_client::DEFAULT_RETRY_TIMEOUT;
     use rollcall_client::testing::{health, serve};
 
-    /// Enough time for an answer, and less than [`POLL_INTERVAL`].
+    /// Timeout for an answer that must arrive before the next round. Shorter than
+    /// [`POLL_INTERVAL`].
     const SOON: Duration = Duration::from_secs(6);
 
-    /// Fake node. It answers heartbeats with `beat`, and lists bob as online after the first
-    /// heartbeat.
-    async fn node(
+    /// Fake node. It answers heartbeats with `heartbeat_reply`, and lists bob as online after the
+    /// first heartbeat.
+    async fn fake_node(
         tasks: &mut JoinSet<()>,
         requested_paths: Arc<Mutex<Vec<String>>>,
         heartbeat_reply: (u16, &'static str),
@@ -325,7 +328,7 @@ mod tests {
         let requested_paths = Arc::<Mutex<Vec<String>>>::default();
         let accepted =
             r#"{"success":true,"status":"ok","message":"m","last_seen":"t","ttl_ms":30000,"next_heartbeat_ms":10000}"#;
-        let base = node(&mut tasks, Arc::clone(&requested_paths), (200, accepted)).await;
+        let base = fake_node(&mut tasks, Arc::clone(&requested_paths), (200, accepted)).await;
         let (registry_task, mut discovered_rx, mut status_rx) = alice(base);
         tasks.spawn(registry_task.run());
         assert_eq!(discovered_rx.recv().await, Some(vec![]));
@@ -344,7 +347,7 @@ mod tests {
         let mut tasks = JoinSet::new();
         let refusal = (401, r#"{"success":false,"message":"m","code":"unauthorized"}"#);
         let requested_paths = Arc::<Mutex<Vec<String>>>::default();
-        let base = node(&mut tasks, Arc::clone(&requested_paths), refusal).await;
+        let base = fake_node(&mut tasks, Arc::clone(&requested_paths), refusal).await;
         let (registry_task, mut discovered_rx, status_rx) = alice(base);
         let mut name = NameState::Unregistered;
         for _ in 0..3 {
@@ -366,7 +369,7 @@ mod tests {
         let mut tasks = JoinSet::new();
         let unknown = (404, r#"{"success":false,"message":"m","code":"user_not_registered"}"#);
         let requested_paths = Arc::<Mutex<Vec<String>>>::default();
-        let base = node(&mut tasks, Arc::clone(&requested_paths), unknown).await;
+        let base = fake_node(&mut tasks, Arc::clone(&requested_paths), unknown).await;
         let (registry_task, mut discovered_rx, _status_rx) = alice(base);
         let mut name = NameState::Registered;
         for _ in 0..2 {
@@ -378,8 +381,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_name_online_elsewhere_belongs_to_another_user_after_the_ttl_of_an_earlier_run() {
-        let (began, mut name) = (Instant::now(), NameState::Unregistered);
-        let logged = [0, 10, 20, 29, 30, 40].map(|seconds| name.note_elsewhere(began + Duration::from_secs(seconds)));
+        let (started_at, mut name) = (Instant::now(), NameState::Unregistered);
+        let logged = [0, 10, 20, 29, 30, 40]
+            .map(|seconds| name.record_online_elsewhere(started_at + Duration::from_secs(seconds)));
         let (earlier, already, other) =
             (NameConflict::MaybeEarlierRun, NameConflict::AlreadyLogged, NameConflict::OtherUser);
         assert_eq!(logged, [earlier, already, already, already, other, already]);

@@ -1,4 +1,4 @@
-//! Send queues of all links, and the backpressure that they cause.
+//! Send queues of all links, and the backpressure: the driver waits while a queue is too full.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,10 +10,11 @@ use super::engine::LinkId;
 use super::mesh::send_queue::{QueueFull, SendQueue};
 use super::peer_id::PeerId;
 
-/// Longest wait for a send queue to drain. All links wait together. With the default queue size, a
-/// reader must take 384 KB in this time or its link is closed. The system opens the TCP window in
-/// large steps, so in a burst this can close the link of a reader that takes 2 MB per second on
-/// average. At 4 MB per second this was never observed.
+/// Longest wait for a send queue to drain. The driver waits at the same time for all queues above
+/// their high-water mark. With the default queue size, a peer must read 384 KB in this time, or its
+/// link is closed. The operating system opens the TCP window in large steps. So in a burst, this
+/// can close the link of a peer that reads 2 MB per second on average; at 4 MB per second this was
+/// never observed.
 const SLOW_LINK_TIMEOUT: Duration = Duration::from_millis(500);
 /// Time between two checks of the queues during the wait.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
@@ -28,7 +29,7 @@ pub(super) struct LinkQueue {
 #[derive(Default)]
 pub(super) struct SendQueues {
     queues: BTreeMap<LinkId, LinkQueue>,
-    /// Links with a full queue that the driver has not handled yet.
+    /// Links whose queue was full at a push, and which the driver has not closed yet.
     overflowed: Vec<LinkId>,
     /// Whether a queue rose above its high-water mark since the last wait.
     above_high_water: bool,
@@ -40,12 +41,12 @@ impl SendQueues {
         self.queues.insert(link, LinkQueue { peer, queue });
     }
 
-    /// Removes the queue of a link that ends.
+    /// Removes the queue of a link that was closed.
     pub(super) fn remove(&mut self, link: LinkId) -> Option<LinkQueue> {
         self.queues.remove(&link)
     }
 
-    /// Appends a message to the queues of some links. With `one_per_write`, each message is written
+    /// Appends a message to the queues of `links`. With `one_per_write`, each message is written
     /// separately.
     pub(super) fn push(&mut self, links: Vec<LinkId>, message: &Bytes, one_per_write: bool) {
         for link in links {
@@ -57,7 +58,7 @@ impl SendQueues {
         }
     }
 
-    /// Returns a link with a full queue, if there is one.
+    /// Takes a link whose queue was full at a push, if there is one.
     pub(super) fn pop_overflowed(&mut self) -> Option<LinkId> {
         self.overflowed.pop()
     }
@@ -80,7 +81,7 @@ impl SendQueues {
         above_high_water
     }
 
-    /// Closes all queues. Their content is still written.
+    /// Closes all queues. The connections still write the queued messages.
     pub(super) fn close(&self) {
         for entry in self.queues.values() {
             entry.queue.close();

@@ -1,4 +1,4 @@
-//! Validated settings of a peer. Reading and checking them is the caller's job.
+//! Validated settings of a peer. The caller reads and checks them.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -17,36 +17,36 @@ pub struct PeerSettings {
     pub listen_addr: String,
     /// Peers that are dialled for as long as the process runs.
     pub peers: Vec<PeerEndpoint>,
-    /// Base URLs of registry nodes; empty: without a registry.
+    /// Base URLs of registry nodes. Empty if the peer uses no registry.
     pub registry: Vec<String>,
-    /// Password of the name at the registry. It has no key in the file or the environment; the
-    /// caller takes it from the command line.
+    /// Password of the name at the registry. The layered configuration has no key for it: the
+    /// caller takes it from the command line or from `ROLLCALL_PASSWORD`.
     pub password: Option<Password>,
-    /// Whether the peer takes part in the LAN.
+    /// Whether the peer uses the LAN transport.
     pub lan: bool,
-    /// Destinations of datagrams for all LAN peers, such as the broadcast address of one network;
-    /// empty: every network.
+    /// Destinations of datagrams for all LAN peers, such as the broadcast address of one network.
+    /// Empty for every network.
     pub lan_addresses: Vec<Ipv4Addr>,
     /// Largest number of mesh links, dialled and accepted together.
     pub max_connections: usize,
-    /// Timeout for connecting, and again for the exchange of greetings.
+    /// Timeout for a TCP connect. The exchange of greetings has the same timeout.
     pub connect_timeout: Duration,
     /// Time between two heartbeats on a link.
     pub heartbeat_interval: Duration,
-    /// How late a heartbeat may be before the link counts as dead.
+    /// Time by which a heartbeat may be late before the link counts as dead.
     pub heartbeat_timeout: Duration,
     /// Capacity of the send queue of each link, in messages of the largest size (64 KiB).
     pub message_buffer_size: usize,
-    /// Ranges of received message numbers that are remembered for each sender. Each range covers at
-    /// least one message.
+    /// Largest number of ranges of received message numbers that are kept per sender, for
+    /// deduplication. Each range covers at least one message.
     pub dedup_cache_size: usize,
-    /// Messages of each sender that the history keeps.
+    /// Largest number of messages per sender in the history.
     pub history_size: usize,
-    /// Directory for the identity and the history; `None`: memory only.
+    /// Directory for the peer id and the history; `None` keeps both in memory only.
     pub dir: Option<PathBuf>,
     /// Address of `/healthz` and `/metrics`, `host:port`. Port 0 means any free port.
     pub metrics_addr: Option<String>,
-    /// Log level; `None`: `RUST_LOG`, or else the default of the caller.
+    /// Log level; `None` for that of `RUST_LOG`, or else the default of the caller.
     pub log_level: Option<LogLevel>,
     /// Format of the log.
     pub log_format: LogFormat,

@@ -1,6 +1,7 @@
-//! Parser for typed lines. A command without its arguments asks for them, one line each.
+//! Parser for typed lines. If the user types a command without its arguments, the parser asks for
+//! them, one per line.
 
-/// Command words, each with whether it takes arguments.
+/// Command words. The flag is true if the command takes arguments.
 pub(super) const COMMANDS: [(&str, bool); 8] = [
     ("POST", true),
     ("DM", true),
@@ -11,7 +12,7 @@ pub(super) const COMMANDS: [(&str, bool); 8] = [
     ("HELP", false),
     ("QUIT", false),
 ];
-/// Prompt for the name of a peer, which Tab completes.
+/// Prompt for the name of a peer. At this prompt, Tab completes names.
 pub(super) const NAME_QUESTION: &str = "To: ";
 
 /// Complete command of the user.
@@ -50,10 +51,13 @@ pub enum ChatCommand {
 /// Line parser. Holds the arguments of a command that is not complete yet.
 #[derive(Clone, Debug, Default)]
 pub struct CommandParser {
+    /// Command that still lacks arguments.
     verb: Option<Verb>,
+    /// Arguments of `verb` so far.
     answers: Vec<String>,
 }
 
+/// Command that takes arguments.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Verb {
     Post,
@@ -72,8 +76,8 @@ impl Verb {
 }
 
 impl CommandParser {
-    /// Parses a line: a command, or an answer to the current question. Returns the command that is
-    /// complete with it.
+    /// Parses a line: a command, or an answer to the current question. Returns the command if this
+    /// line completes it.
     pub fn parse_line(&mut self, line: &str) -> Option<ChatCommand> {
         let line = line.trim_end_matches(['\r', '\n']);
         if let Some(verb) = self.verb {
@@ -86,7 +90,8 @@ impl CommandParser {
         }
         let (word, rest) = line.trim().split_once(char::is_whitespace).unwrap_or((line.trim(), ""));
         let rest = rest.trim();
-        // Only in capitals: a message may begin with "list" or "post".
+        // Commands are recognised only in capitals, because a message may begin with "list" or
+        // "post".
         let verb = match word {
             "" => return None,
             "POST" => Verb::Post,
@@ -101,7 +106,7 @@ impl CommandParser {
             (Verb::Direct, rest) => rest.splitn(2, char::is_whitespace).map(|part| part.trim().to_owned()).collect(),
             (Verb::Profile, rest) => rest.splitn(3, '|').map(|part| part.trim().to_owned()).collect(),
         };
-        // In a profile on one line, the status may be missing.
+        // A profile on one line needs only the display name.
         let is_complete = answers.len() >= verb.questions().len() || (verb == Verb::Profile && !answers.is_empty());
         if is_complete {
             return complete_command(verb, answers);
@@ -111,7 +116,7 @@ impl CommandParser {
         None
     }
 
-    /// Drops the incomplete command. Returns whether there was one.
+    /// Drops the incomplete command. Returns false if there was none.
     pub fn cancel(&mut self) -> bool {
         self.answers.clear();
         self.verb.take().is_some()
@@ -158,23 +163,26 @@ mod tests {
 
     use super::*;
 
-    fn one(line: &str) -> Option<ChatCommand> {
+    fn parse(line: &str) -> Option<ChatCommand> {
         CommandParser::default().parse_line(line)
     }
 
     #[test]
     fn a_line_without_a_command_posts_and_a_word_in_capitals_is_a_command() {
-        assert_eq!(one("hello there\n"), Some(ChatCommand::Post("hello there".into())));
-        assert_eq!(one("POST  hello there"), Some(ChatCommand::Post("hello there".into())));
-        assert_eq!(one("post office"), Some(ChatCommand::Post("post office".into())));
-        assert_eq!(one("LIST of things"), Some(ChatCommand::Post("LIST of things".into())));
-        assert_eq!(one("DM bob  psst, you"), Some(ChatCommand::Direct { to: "bob".into(), text: "psst, you".into() }));
+        assert_eq!(parse("hello there\n"), Some(ChatCommand::Post("hello there".into())));
+        assert_eq!(parse("POST  hello there"), Some(ChatCommand::Post("hello there".into())));
+        assert_eq!(parse("post office"), Some(ChatCommand::Post("post office".into())));
+        assert_eq!(parse("LIST of things"), Some(ChatCommand::Post("LIST of things".into())));
         assert_eq!(
-            (one(" LIST \r\n"), one("QUIT"), one(" ")),
+            parse("DM bob  psst, you"),
+            Some(ChatCommand::Direct { to: "bob".into(), text: "psst, you".into() })
+        );
+        assert_eq!(
+            (parse(" LIST \r\n"), parse("QUIT"), parse(" ")),
             (Some(ChatCommand::List), Some(ChatCommand::Quit), None)
         );
         let profile = ChatCommand::Profile { name: "Al B".into(), status: "here".into(), avatar: "a.png".into() };
-        assert_eq!(one("PROFILE Al B | here|a.png"), Some(profile));
+        assert_eq!(parse("PROFILE Al B | here|a.png"), Some(profile));
     }
 
     #[test]
@@ -192,10 +200,10 @@ mod tests {
 
     #[test]
     fn every_listed_command_word_is_parsed_as_a_command() {
-        for (verb, wants_more) in COMMANDS {
+        for (verb, has_arguments) in COMMANDS {
             let mut parser = CommandParser::default();
             let command = parser.parse_line(verb);
-            assert_eq!((command.is_none(), parser.question().is_some()), (wants_more, wants_more), "{verb}");
+            assert_eq!((command.is_none(), parser.question().is_some()), (has_arguments, has_arguments), "{verb}");
             assert!(!matches!(command, Some(ChatCommand::Post(_))), "{verb}");
         }
     }

@@ -1,14 +1,14 @@
-//! Tab completion: a command at the beginning of a line, a peer name after `DM` and at the prompt
-//! for one.
+//! Tab completion: commands at the beginning of a line; names of peers after `DM` and at the prompt
+//! for a name.
 
 use std::collections::BTreeMap;
 
 use super::command::{COMMANDS, NAME_QUESTION};
 use crate::text::is_hidden;
 
-/// Most candidates of one completion.
+/// Largest number of candidates of one completion.
 const MAX_CANDIDATES: usize = 64;
-/// Longest name that is a candidate, in characters.
+/// Longest name that can be a candidate, in characters.
 const MAX_NAME_CHARS: usize = 128;
 
 /// Candidates that can replace the end of the typed text.
@@ -29,8 +29,8 @@ pub fn needs_names(typed: &str, question: Option<&str>) -> bool {
     }
 }
 
-/// Returns the candidates for `typed`, the line up to the cursor: an answer to `question`, or a
-/// command without one. `uids` are the ids of the known peers.
+/// Returns the candidates for `typed`, the line up to the cursor. The line is an answer to
+/// `question`, or a command if there is no question. `uids` are the ids of the known peers.
 #[must_use]
 pub fn completions(typed: &str, question: Option<&str>, uids: &[String]) -> Completions {
     if let Some(question) = question {
@@ -42,9 +42,10 @@ pub fn completions(typed: &str, question: Option<&str>, uids: &[String]) -> Comp
         return Completions { from, texts };
     }
     let verbs = COMMANDS.iter().filter(|(verb, _)| verb.starts_with(typed));
-    // A command with arguments gets the space before them.
-    let mut texts: Vec<String> =
-        verbs.map(|(verb, wants_more)| if *wants_more { format!("{verb} ") } else { (*verb).to_owned() }).collect();
+    // After a command with arguments, the space before the first argument is completed, too.
+    let mut texts: Vec<String> = verbs
+        .map(|(verb, has_arguments)| if *has_arguments { format!("{verb} ") } else { (*verb).to_owned() })
+        .collect();
     texts.sort_unstable();
     Completions { from: 0, texts }
 }
@@ -56,8 +57,9 @@ fn name_begins_at(typed: &str) -> Option<usize> {
     (name.len() < rest.len() && !name.contains(char::is_whitespace)).then(|| typed.len() - name.len())
 }
 
-/// Names that begin with `begun`: the part before the `@` if it is unique, otherwise the whole id.
-fn matching_names(begun: &str, uids: &[String]) -> Vec<String> {
+/// Names that begin with `prefix`. A name is the part of the id before the `@` if only one peer has
+/// it, otherwise the whole id.
+fn matching_names(prefix: &str, uids: &[String]) -> Vec<String> {
     // Peers choose their names. A name that cannot be typed or displayed is not a candidate.
     let is_plain = |uid: &&String| {
         !uid.is_empty()
@@ -65,24 +67,24 @@ fn matching_names(begun: &str, uids: &[String]) -> Vec<String> {
             && !uid.chars().any(|c| c.is_whitespace() || is_hidden(c))
     };
     let plain: Vec<&String> = uids.iter().filter(is_plain).collect();
-    let mut called = BTreeMap::<&str, usize>::new();
+    let mut name_counts = BTreeMap::<&str, usize>::new();
     for uid in &plain {
-        *called.entry(short(uid)).or_default() += 1;
+        *name_counts.entry(name_part(uid)).or_default() += 1;
     }
     let shown = |uid: &String| {
-        let name = short(uid);
-        let is_enough = called[name] == 1 && !name.is_empty() && name.starts_with(begun);
-        if is_enough { name.to_owned() } else { uid.clone() }
+        let name = name_part(uid);
+        let is_unambiguous = name_counts[name] == 1 && !name.is_empty() && name.starts_with(prefix);
+        if is_unambiguous { name.to_owned() } else { uid.clone() }
     };
     let mut matching_names: Vec<String> =
-        plain.iter().map(|uid| shown(uid)).filter(|name| name.starts_with(begun)).collect();
+        plain.iter().map(|uid| shown(uid)).filter(|name| name.starts_with(prefix)).collect();
     matching_names.sort_unstable();
     matching_names.dedup();
     matching_names.truncate(MAX_CANDIDATES);
     matching_names
 }
 
-fn short(uid: &str) -> &str {
+fn name_part(uid: &str) -> &str {
     uid.rsplit_once('@').map_or(uid, |(name, _)| name)
 }
 
@@ -92,7 +94,7 @@ mod tests {
 
     use super::*;
 
-    fn offered(typed: &str, question: Option<&str>, uids: &[&str]) -> (usize, Vec<String>) {
+    fn candidates_for(typed: &str, question: Option<&str>, uids: &[&str]) -> (usize, Vec<String>) {
         let uids: Vec<String> = uids.iter().map(|uid| (*uid).to_owned()).collect();
         let Completions { from, texts } = completions(typed, question, &uids);
         (from, texts)
@@ -100,23 +102,28 @@ mod tests {
 
     #[test]
     fn a_command_is_completed_at_the_beginning_of_a_line() {
-        assert_eq!(offered("P", None, &[]), (0, vec!["POST ".into(), "PROFILE ".into()]));
-        assert_eq!(offered("LI", None, &[]), (0, vec!["LIST".into()]));
-        assert_eq!(offered("", None, &[]).1.len(), 8);
-        // A message is not a command.
-        assert!(offered("p", None, &[]).1.is_empty() && offered("hello P", None, &[]).1.is_empty());
+        assert_eq!(candidates_for("P", None, &[]), (0, vec!["POST ".into(), "PROFILE ".into()]));
+        assert_eq!(candidates_for("LI", None, &[]), (0, vec!["LIST".into()]));
+        assert_eq!(candidates_for("", None, &[]).1.len(), 8);
+        // The text of a message is not completed.
+        assert!(candidates_for("p", None, &[]).1.is_empty() && candidates_for("hello P", None, &[]).1.is_empty());
     }
 
     #[test]
     fn a_name_is_completed_after_dm_and_at_the_prompt_for_a_name() {
         let uids = ["alice@10.0.0.1", "albert@10.0.0.2", "bob@10.0.0.3", "bob@0011aabb"];
-        assert_eq!(offered("DM al", None, &uids), (3, vec!["albert ".into(), "alice ".into()]));
-        assert_eq!(offered("DM  alice", None, &uids), (4, vec!["alice ".into()]));
-        assert_eq!(offered("DM alice@", None, &uids), (3, vec!["alice@10.0.0.1 ".into()]));
-        assert_eq!(offered("DM b", None, &uids).1, ["bob@0011aabb ", "bob@10.0.0.3 "], "two peers have the name bob");
-        assert_eq!(offered("al", Some("To: "), &uids), (0, vec!["albert".into(), "alice".into()]));
+        assert_eq!(candidates_for("DM al", None, &uids), (3, vec!["albert ".into(), "alice ".into()]));
+        assert_eq!(candidates_for("DM  alice", None, &uids), (4, vec!["alice ".into()]));
+        assert_eq!(candidates_for("DM alice@", None, &uids), (3, vec!["alice@10.0.0.1 ".into()]));
+        assert_eq!(
+            candidates_for("DM b", None, &uids).1,
+            ["bob@0011aabb ", "bob@10.0.0.3 "],
+            "two peers have the name bob"
+        );
+        assert_eq!(candidates_for("al", Some("To: "), &uids), (0, vec!["albert".into(), "alice".into()]));
         assert!(
-            offered("DM alice al", None, &uids).1.is_empty() && offered("al", Some("Message: "), &uids).1.is_empty()
+            candidates_for("DM alice al", None, &uids).1.is_empty()
+                && candidates_for("al", Some("Message: "), &uids).1.is_empty()
         );
         assert!(needs_names("DM a", None) && needs_names("", Some("To: ")));
         assert!(!needs_names("DM", None) && !needs_names("DM a b", None) && !needs_names("", Some("Message: ")));
@@ -126,7 +133,7 @@ mod tests {
     fn a_name_with_terminal_escapes_or_white_space_is_not_a_candidate() {
         let huge = format!("{}@10.0.0.1", "x".repeat(5000));
         let uids = ["a\u{1b}[2J@10.0.0.1", "a\u{202e}b@10.0.0.1", "a b@10.0.0.1", &huge, "", "@10.0.0.1"];
-        assert_eq!(offered("DM ", None, &uids), (3, vec!["@10.0.0.1 ".into()]));
+        assert_eq!(candidates_for("DM ", None, &uids), (3, vec!["@10.0.0.1 ".into()]));
     }
 
     proptest! {

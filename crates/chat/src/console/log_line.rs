@@ -1,38 +1,40 @@
-//! Log lines between the messages of the chat.
+//! Log lines that are printed between the messages of the chat, made safe for the terminal.
 
 use crate::text::is_hidden;
 
-/// Longest log line, in characters. A longer one is cut.
-const MOST_CHARS: usize = 8 * 1024;
+/// Longest log line, in characters. A longer line is cut. A colour sequence counts as one
+/// character.
+const MAX_LINE_CHARS: usize = 8 * 1024;
 
-/// Returns the line without control characters, except for the colour sequences of the logger.
+/// Returns the line with control characters replaced, except for the colour sequences of the
+/// logger.
 #[must_use]
 pub fn log_line(line: &str) -> String {
-    let mut shown = String::with_capacity(line.len());
+    let mut cleaned = String::with_capacity(line.len());
     let mut rest = line;
-    for _ in 0..MOST_CHARS {
-        let colour = colour_bytes(rest);
+    for _ in 0..MAX_LINE_CHARS {
+        let colour = colour_sequence_bytes(rest);
         if colour > 0 {
-            shown.push_str(&rest[..colour]);
+            cleaned.push_str(&rest[..colour]);
             rest = &rest[colour..];
             continue;
         }
-        let Some(c) = rest.chars().next() else { return shown };
-        shown.push(match c {
+        let Some(c) = rest.chars().next() else { return cleaned };
+        cleaned.push(match c {
             '\t' => ' ',
             c if is_hidden(c) => char::REPLACEMENT_CHARACTER,
             c => c,
         });
         rest = &rest[c.len_utf8()..];
     }
-    // The cut part may have reset the colour.
-    shown.push_str("…\u{1b}[0m");
-    shown
+    // The part that was cut off may have contained the reset of the colour.
+    cleaned.push_str("…\u{1b}[0m");
+    cleaned
 }
 
 /// Length in bytes of the escape sequence for a colour or weight at the start of the text; 0 if
 /// there is none.
-fn colour_bytes(text: &str) -> usize {
+fn colour_sequence_bytes(text: &str) -> usize {
     let Some(codes) = text.strip_prefix("\u{1b}[") else { return 0 };
     let length = codes.bytes().take(16).take_while(|byte| byte.is_ascii_digit() || *byte == b';').count();
     if codes.as_bytes().get(length) == Some(&b'm') { 2 + length + 1 } else { 0 }
@@ -58,12 +60,12 @@ mod tests {
     proptest! {
         #[test]
         fn every_remaining_escape_sets_a_colour(line in "[\u{1b}\\[0-9;mJ\u{9b}a\u{7}]{0,40}") {
-            let shown = log_line(&line);
-            for (at, _) in shown.match_indices('\u{1b}') {
-                prop_assert!(colour_bytes(&shown[at..]) > 0);
+            let cleaned = log_line(&line);
+            for (at, _) in cleaned.match_indices('\u{1b}') {
+                prop_assert!(colour_sequence_bytes(&cleaned[at..]) > 0);
             }
             let is_odd = |c| c != '\u{1b}' && is_hidden(c);
-            prop_assert!(!shown.chars().any(is_odd));
+            prop_assert!(!cleaned.chars().any(is_odd));
         }
     }
 }

@@ -17,11 +17,12 @@ struct AddressRecord {
     /// Whether the address is configured. A configured address is redialled forever and never
     /// evicted.
     is_configured: bool,
-    /// The peer that was last reached here, or that announced this address.
+    /// The peer that the last dial reached at this address, or the peer that announced it.
     peer: Option<PeerId>,
     is_being_dialled: bool,
     /// Whether a link to this address was ever lost, or a dial ever failed.
     has_failed_before: bool,
+    /// Time from which the address may be dialled; [`BootMs::NEVER`] for an address of this peer.
     dial_at: BootMs,
     /// Failures in a row: failed dials, and links that closed before the peer sent a message.
     failures: u32,
@@ -29,7 +30,8 @@ struct AddressRecord {
 
 /// All known addresses.
 ///
-/// Invariant: at most [`MAX_ADDRESSES`] addresses, the configured ones included.
+/// Invariant: a learned address is added only while there are fewer than [`MAX_ADDRESSES`]
+/// addresses, the configured ones included.
 #[derive(Clone, Debug, Default)]
 pub(super) struct AddressBook {
     records: BTreeMap<PeerEndpoint, AddressRecord>,
@@ -49,7 +51,8 @@ impl AddressBook {
         self.records.insert(endpoint, record);
     }
 
-    /// Adds an address that a peer or the registry reported, with the peer at it if that is known.
+    /// Adds an address that a peer or the registry reported. `peer` is the peer at this address, if
+    /// that is known.
     ///
     /// A reported peer is ignored for a configured address: only a dial shows which peer is there.
     /// Otherwise a linked peer could claim that address and keep it from being dialled.
@@ -124,7 +127,7 @@ impl AddressBook {
         self.records.get(endpoint).map_or(0, |record| record.failures)
     }
 
-    /// Whether the address is configured, or a peer was reached or announced there.
+    /// Whether the address is configured, a dial reached a peer at it, or a peer announced it.
     pub(super) fn is_peer_expected_at(&self, endpoint: &PeerEndpoint) -> bool {
         self.records.get(endpoint).is_some_and(|record| record.is_configured || record.peer.is_some())
     }
@@ -180,7 +183,7 @@ impl AddressBook {
         }
     }
 
-    /// Resets the failures of all addresses of a peer, because the peer sent a message.
+    /// Sets the failures of all addresses of a peer to 0. Called when the peer has sent a message.
     pub(super) fn reset_failures(&mut self, peer: PeerId) {
         for record in self.records.values_mut().filter(|record| record.peer == Some(peer)) {
             record.failures = 0;
@@ -200,7 +203,7 @@ impl AddressBook {
         }
     }
 
-    /// One address of each wanted peer, for those whose address is known.
+    /// One known address of each wanted peer. Peers without a known address are left out.
     pub(super) fn addresses_of(&self, is_wanted: impl Fn(PeerId) -> bool) -> Vec<PeerEndpoint> {
         let mut found: BTreeMap<PeerId, &PeerEndpoint> = BTreeMap::new();
         for (endpoint, record) in &self.records {
@@ -217,8 +220,8 @@ impl AddressBook {
     }
 }
 
-/// The delay before the next dial after `failures` failures in a row: one second, then half as long
-/// again each time, at most five minutes, with jitter.
+/// The delay before the next dial after `failures` failures in a row. It starts at one second and
+/// grows by half with each failure, to at most five minutes. Jitter is added.
 fn redial_delay_ms(failures: u32, rng: &mut EventRng) -> u64 {
     let mut wait_ms = MIN_REDIAL_DELAY_MS;
     for _ in 0..failures.min(64) {
@@ -250,12 +253,12 @@ mod tests {
 
     #[test]
     fn redial_delays_of_different_peers_are_spread() {
-        let waits: BTreeSet<u64> = (0..100).map(|seed| redial_delay_ms(3, &mut EventRng(seed))).collect();
-        assert!(waits.len() > 80 && waits.last().unwrap() - waits.first().unwrap() > 1000, "{waits:?}");
+        let delays: BTreeSet<u64> = (0..100).map(|seed| redial_delay_ms(3, &mut EventRng(seed))).collect();
+        assert!(delays.len() > 80 && delays.last().unwrap() - delays.first().unwrap() > 1000, "{delays:?}");
     }
 
     #[test]
-    fn only_a_learned_address_that_never_answered_is_evicted() {
+    fn only_a_learned_address_with_many_failures_is_evicted() {
         let (mut book, mut rng, mut now) = (AddressBook::default(), EventRng(1), BootMs(0));
         book.add_configured(endpoint(1), now);
         for port in 2..1000 {

@@ -1,4 +1,5 @@
-//! Group chat: numbers own messages, removes duplicates over mesh and LAN, and keeps the history.
+//! Group chat: numbers the messages of this peer, removes duplicates that arrive over both mesh and
+//! LAN, and keeps the history.
 
 use std::sync::Arc;
 
@@ -34,7 +35,7 @@ impl Chat {
         &self.history
     }
 
-    /// Adds an entry that an earlier run stored.
+    /// Adds an entry that an earlier run stored. Called only while the engine is created.
     pub(super) fn restore(&mut self, entry: ChatEntry, mesh: &mut MeshPeers, local: &mut LocalPeer, now: BootMs) {
         let first_author = self.dedup.record(entry.lan_message_id(), &entry.text, &entry.author);
         if let Author::Mesh(id) = entry.author {
@@ -48,8 +49,8 @@ impl Chat {
         if let Some(evicted) = self.add(entry.into(), first_author)
             && let Author::Mesh(id) = evicted.author
         {
-            // The evicted entry was received. Other peers may still have it, and a copy from them
-            // must count as a duplicate.
+            // Other peers may still have the evicted entry. A copy from them must count as a
+            // duplicate.
             mesh.author_mut(id, now).received.mark_received_below(evicted.number.saturating_add(1));
         }
     }
@@ -66,8 +67,8 @@ impl Chat {
     ) {
         let Author::Mesh(id) = entry.author else { return };
         let Some(from) = mesh.tree.handle_chat(link, id, &entry, &mut mesh.links, cx) else { return };
-        // A copy can only have come by the LAN if this peer uses the LAN now or used it in a stored
-        // run.
+        // A copy can have arrived over the LAN only if this peer uses the LAN now, or used it in an
+        // earlier run whose history was stored.
         let may_be_on_lan = lan.is_some() || self.dedup.has_lan_entries();
         let first_author =
             may_be_on_lan.then(|| self.dedup.record(entry.lan_message_id(), &entry.text, &entry.author)).flatten();
@@ -75,8 +76,8 @@ impl Chat {
             lan.set_mesh_peer(user, id);
         }
         if id == cx.local.config.id {
-            // This peer sent the message in an earlier run that stored nothing or had a clock ahead
-            // of now.
+            // This peer sent the message in an earlier run. That run did not store it, or its clock
+            // was ahead of the present time.
             cx.local.record_used_number(entry.number);
         } else if first_author.is_none() {
             notify_post(from, &entry, cx);
@@ -90,7 +91,7 @@ impl Chat {
         cx.actions.push(Action::Persist(entry));
     }
 
-    /// Handles a post of the LAN. It is not forwarded: on the LAN each peer receives it from the
+    /// Handles a post of the LAN. It is not forwarded, because each LAN peer receives it from the
     /// author.
     pub(super) fn handle_lan_post(&mut self, post: LanPost, lan: &mut LanPeers, cx: &mut Context) {
         let LanPost { user, id, said_at, text } = post;
@@ -138,8 +139,9 @@ impl Chat {
 
     /// Adds an entry to the history. Returns the entry that was evicted for it.
     ///
-    /// `first_author` is set if the same message already came by the other transport. Then only the
-    /// mesh entry is kept, because its number is the one that linked peers know.
+    /// `first_author` is set if the same message has already arrived over the other transport. Then
+    /// only the entry of the mesh is kept, because linked peers request entries by their mesh
+    /// numbers.
     fn add(&mut self, entry: Arc<ChatEntry>, first_author: Option<Author>) -> Option<Arc<ChatEntry>> {
         match (&entry.author, first_author) {
             (Author::Lan(_), Some(Author::Mesh(_))) => return None,

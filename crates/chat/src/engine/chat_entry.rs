@@ -1,7 +1,8 @@
-//! Chat entry: author, number and text, and its message id on the LAN.
+//! Chat entry: author, number, time and text of a chat message. Also computes its message id on the
+//! LAN.
 //!
-//! A LAN message has a 64-bit id. If the message is also sent on the mesh, its id is a digest of
-//! its mesh fields. So a receiver can compute it on either transport.
+//! A LAN message has a 64-bit id. If a message is sent on both transports, its LAN id is a digest
+//! of its mesh fields. So a receiver computes the same id from either copy and finds the duplicate.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -28,7 +29,8 @@ pub struct ChatEntry {
     /// The author's name at the time of the message, if the message had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Nickname>,
-    /// The author's sequence number of the message; on the LAN, the message id.
+    /// On the mesh, the author's sequence number of the message. On the LAN, the message id, or 0
+    /// if there was none.
     pub number: u64,
     /// Time of sending by the author's clock, in Unix seconds.
     pub said_at: i64,
@@ -52,8 +54,8 @@ pub fn lan_message_id(sender: PeerId, number: u64, text: &str) -> u64 {
     digest(&[&sender.0.to_be_bytes(), &number.to_be_bytes()], text)
 }
 
-/// The first 64 bits of the SHA-256 of the parts and of the text in the form that a LAN datagram
-/// delivers: on one line, without spaces at the ends.
+/// The first 64 bits of the SHA-256 of the parts and the text. The text is hashed in the form in
+/// which a LAN datagram delivers it: on one line, without spaces at the ends.
 pub(super) fn digest(parts: &[&[u8]], text: &str) -> u64 {
     let mut hash = Sha256::new();
     for part in parts {

@@ -22,16 +22,16 @@ pub struct EngineConfig {
     pub max_connections: usize,
     /// Interval between two heartbeats on a link, in milliseconds.
     pub heartbeat_interval_ms: u64,
-    /// Time in milliseconds that a heartbeat may be late before the link is closed.
+    /// Time in milliseconds by which a heartbeat may be late before the link is closed.
     pub heartbeat_timeout_ms: u64,
-    /// Largest number of ranges of received numbers per author. At least as many messages are
-    /// recognised as duplicates.
+    /// Largest number of ranges of received numbers per author, for deduplication. Each range
+    /// covers at least one message.
     pub dedup_cache_size: usize,
     /// Largest number of messages kept per author.
     pub history_size: usize,
-    /// Largest size of one history batch as written to the link, in bytes. One message always fits.
-    /// The send queue must have room for a batch; otherwise each batch would overflow the queue and
-    /// close the link.
+    /// Largest size of one history batch as written to the link, in bytes. A batch of one message
+    /// may be larger. The send queue must have room for a batch; otherwise each batch would
+    /// overflow the queue and close the link.
     pub history_batch_bytes: usize,
     /// Configuration of the LAN; `None` if this peer does not use it.
     pub lan: Option<LanConfig>,
@@ -62,13 +62,14 @@ impl LanConfig {
         ip.is_loopback() || self.own_ips.contains(&ip)
     }
 
-    /// Whether the address in a user id agrees with the source of its datagrams. All addresses of
-    /// this host count as the same.
+    /// Whether the address that a user id claims is the source of its datagrams. All addresses of
+    /// this host count as one.
     pub(super) fn is_valid_claim(&self, user: &LanUserId, source: IpAddr) -> bool {
         user.claimed_ip().is_some_and(|claimed| claimed == source || (self.is_own(claimed) && self.is_own(source)))
     }
 
-    /// Whether two addresses belong to the same host. All addresses of this host count as the same.
+    /// Whether two addresses are known to belong to the same host: they are equal, or both belong
+    /// to this host.
     pub(super) fn is_same_host(&self, one: IpAddr, other: IpAddr) -> bool {
         let (one, other) = (one.to_canonical(), other.to_canonical());
         one == other || (self.is_own(one) && self.is_own(other))

@@ -1,4 +1,4 @@
-//! Contacts: the list of reachable peers, and the peer that a typed name means.
+//! Contacts: lists the reachable peers, and finds the peer for a name that the user typed.
 
 use super::context::Context;
 use super::lan_peers::LanPeers;
@@ -16,7 +16,7 @@ pub struct PeerInfo {
     pub contact: Contact,
     /// The address at which the peer is reached; `linked` if the address is not known.
     pub at: String,
-    /// Whether the peer claims an address that its datagrams do not come from.
+    /// Whether the peer claims an address that differs from the source of its datagrams.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub mismatched: bool,
 }
@@ -41,13 +41,13 @@ pub(super) fn list_peers(mesh: &MeshPeers, lan: Option<&LanPeers>) -> Vec<PeerIn
     linked.chain(lan_peers).collect()
 }
 
-/// Sends a direct message to the peer that the user named `to`.
+/// Sends a direct message. `to` is the name of the recipient as the user typed it.
 pub(super) fn send_direct(to: &str, text: String, mesh: &MeshPeers, lan: Option<&LanPeers>, cx: &mut Context) {
     if text.len() > MAX_TEXT_BYTES {
         cx.reject(format!("a message of {} bytes is too long: at most {MAX_TEXT_BYTES}", text.len()));
         return;
     }
-    match resolve(to, mesh, lan) {
+    match find_recipient(to, mesh, lan) {
         Ok(Recipient::Mesh(peer)) => mesh.send_direct(peer, text, cx),
         Ok(Recipient::Lan(user)) => {
             if let Some(lan) = lan {
@@ -59,7 +59,7 @@ pub(super) fn send_direct(to: &str, text: String, mesh: &MeshPeers, lan: Option<
 }
 
 /// Finds a peer by its full name, then by the part before the `@`, then by its display name.
-fn resolve(wanted: &str, mesh: &MeshPeers, lan: Option<&LanPeers>) -> Result<Recipient, String> {
+fn find_recipient(wanted: &str, mesh: &MeshPeers, lan: Option<&LanPeers>) -> Result<Recipient, String> {
     let wanted = wanted.trim();
     let (mut found, mut displayed) = (Vec::new(), Vec::new());
     let has_name = |uid: &str| uid.rsplit_once('@').map_or(uid, |(name, _)| name) == wanted;
@@ -101,14 +101,14 @@ fn resolve(wanted: &str, mesh: &MeshPeers, lan: Option<&LanPeers>) -> Result<Rec
     }
 }
 
-/// Whether a display name must not find a peer. Anybody can choose any display name. So it must not
-/// stand for a full name or a peer id. It must not stand for the nickname of another mesh peer
-/// either, even if that peer is not linked or has left.
+/// Whether a display name must not be used to find a peer. Anybody can choose any display name, so
+/// a peer could pose as another. A display name is not used if it looks like a full name or a peer
+/// id, or if it is the nickname of a known mesh peer, even one that is not linked or has left.
 fn is_reserved(wanted: &str, mesh: &MeshPeers) -> bool {
     wanted.contains('@') || PeerId::parse(wanted).is_ok() || mesh.tree.authors.has_name(wanted)
 }
 
-/// Whether the contact's display name, as shown to the user, is the wanted one.
+/// Whether the display name of the contact, in the form that the user sees, equals `wanted`.
 fn has_display_name(contact: &Contact, wanted: &str) -> bool {
     contact.display_name.as_ref().is_some_and(|name| sanitize_line(name, name.len()).trim() == wanted)
 }
@@ -148,8 +148,8 @@ mod tests {
         engine
     }
 
-    fn resolved(engine: &Engine, wanted: &str) -> Result<u128, String> {
-        resolve(wanted, &engine.mesh, engine.lan.as_ref()).map(|target| match target {
+    fn found_id(engine: &Engine, wanted: &str) -> Result<u128, String> {
+        find_recipient(wanted, &engine.mesh, engine.lan.as_ref()).map(|target| match target {
             Recipient::Mesh(peer) => peer.0,
             Recipient::Lan(user) => panic!("{user} is not a mesh peer"),
         })
@@ -164,21 +164,22 @@ mod tests {
             ("cat", "Tom"),
             ("dan", "Tom"),
         ]);
-        assert_eq!(resolved(&engine, "Bob the Builder"), Ok(1));
-        assert_eq!(resolved(&engine, "bob"), Ok(1), "a nickname wins over a display name");
-        assert_eq!(resolved(&engine, &engine.mesh.contact(PeerId(2)).uid), Ok(2), "a full name wins over both");
-        let several = resolved(&engine, "Tom").unwrap_err();
-        assert!(several.contains("cat@") && several.contains("dan@"), "{several}");
-        assert!(resolved(&engine, "Bob").unwrap_err().starts_with("no peer is called"));
+        assert_eq!(found_id(&engine, "Bob the Builder"), Ok(1));
+        assert_eq!(found_id(&engine, "bob"), Ok(1), "a nickname wins over a display name");
+        assert_eq!(found_id(&engine, &engine.mesh.contact(PeerId(2)).uid), Ok(2), "a full name wins over both");
+        let ambiguous = found_id(&engine, "Tom").unwrap_err();
+        assert!(ambiguous.contains("cat@") && ambiguous.contains("dan@"), "{ambiguous}");
+        assert!(found_id(&engine, "Bob").unwrap_err().starts_with("no peer is called"));
     }
 
     #[test]
     fn a_display_name_cannot_stand_for_an_id_a_full_name_or_a_peer_that_left() {
-        let gone = PeerId(77).to_string();
-        let mut engine = engine_with_peers(&[("bob", "hi"), ("eve", "bob"), ("fay", &gone), ("gus", "x@10.0.0.1")]);
+        let departed_id = PeerId(77).to_string();
+        let mut engine =
+            engine_with_peers(&[("bob", "hi"), ("eve", "bob"), ("fay", &departed_id), ("gus", "x@10.0.0.1")]);
         engine.handle(Event::LinkClosed { link: LinkId(1), reason: String::new() }, NOW, EventRng(1));
-        for wanted in ["bob", gone.as_str(), "x@10.0.0.1"] {
-            assert!(resolved(&engine, wanted).unwrap_err().starts_with("no peer is called"), "{wanted}");
+        for wanted in ["bob", departed_id.as_str(), "x@10.0.0.1"] {
+            assert!(found_id(&engine, wanted).unwrap_err().starts_with("no peer is called"), "{wanted}");
         }
     }
 }

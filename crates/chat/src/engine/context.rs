@@ -7,18 +7,18 @@ use super::local_peer::LocalPeer;
 use super::notice::Notice;
 use crate::mesh::{MeshMessage, MessageBody};
 
-/// Passed through the components while they process one event.
+/// State that the components share while they process one event.
 pub(super) struct Context<'e> {
     pub(super) now: Now,
     pub(super) rng: EventRng,
     pub(super) local: &'e mut LocalPeer,
     pub(super) counters: &'e mut Counters,
-    /// In the order in which the driver performs them.
+    /// Actions so far, in the order in which the driver must perform them.
     pub(super) actions: Actions,
 }
 
 impl Context<'_> {
-    /// A control message of this peer, which is any message other than chat.
+    /// Creates a control message of this peer: any message other than chat.
     pub(super) fn control_message(&mut self, body: MessageBody) -> MeshMessage {
         self.local.control_message(body, self.now)
     }

@@ -11,25 +11,25 @@ pub struct Counters {
     pub sent: MessageCounts,
     /// New chat messages of other peers, on either transport.
     pub posts_received: u64,
-    /// Chat messages of this peer's user.
+    /// Chat messages that the user of this peer posted.
     pub posts_sent: u64,
     /// Chat messages that had been received before.
     pub duplicates: u64,
-    /// Addresses that were dialled.
+    /// Dials. Each dial of an address counts.
     pub dials: u64,
-    /// The part of the dials to an address where a link was lost or a dial failed before.
+    /// Those of `dials` to an address at which a link was lost or a dial failed before.
     pub redials: u64,
-    /// Dialled addresses that did not become a link.
+    /// Dials that did not lead to a link.
     pub failed_dials: u64,
-    /// Links that were closed.
+    /// Links that were closed, for any reason.
     pub lost_links: u64,
-    /// The part of the closed links on which a heartbeat was overdue.
+    /// Those of `lost_links` that were closed because a heartbeat was overdue.
     pub timed_out_links: u64,
-    /// Datagrams received.
+    /// LAN datagrams received.
     pub datagrams_received: u64,
-    /// Datagrams sent; a broadcast counts once.
+    /// LAN datagrams sent; a broadcast counts once.
     pub datagrams_sent: u64,
-    /// Replies that were not sent because of the limit per source address.
+    /// LAN replies that were not sent because of the limit per source address.
     pub limited_replies: u64,
     /// Datagrams of new LAN peers that were ignored because the table of LAN peers was full.
     pub rejected_lan_peers: u64,
@@ -48,11 +48,11 @@ pub enum MessageKind {
     PeerList,
     /// A history request, or the end of its answer. The answer itself consists of chat messages.
     History,
-    /// Control of lazy push: `prune` and `have`.
+    /// A control message of lazy push: `prune` or `have`.
     LazyPush,
     /// A heartbeat.
     Heartbeat,
-    /// A kind that this version does not know.
+    /// A message of a type that this version does not know.
     Other,
 }
 

@@ -21,16 +21,17 @@ pub struct LinkId(pub u64);
 pub struct Now {
     /// Time since boot. All deadlines use it.
     pub boot: BootMs,
-    /// Unix time in seconds. It is only written into messages.
+    /// Unix time in seconds, for timestamps and for the first message numbers of a run. No deadline
+    /// uses it.
     pub unix_s: i64,
 }
 
 /// An event for the engine.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// The time of [`super::Engine::wake_at`] has come.
+    /// The time [`super::Engine::wake_at`] has been reached.
     TimerFired,
-    /// The handshake of a mesh connection is complete.
+    /// The greetings of a mesh connection were exchanged.
     LinkOpened {
         /// Id of the new link.
         link: LinkId,
@@ -41,7 +42,7 @@ pub enum Event {
         /// IP address of the other end.
         remote: IpAddr,
     },
-    /// A dialled address did not become a link.
+    /// A dial did not lead to a link.
     DialFailed {
         /// The dialled address.
         endpoint: PeerEndpoint,
@@ -61,7 +62,8 @@ pub enum Event {
         link: LinkId,
         /// The message.
         message: MeshMessage,
-        /// Whether its timestamp was a text (RFC 3339) instead of a number.
+        /// Whether its timestamp was RFC 3339 text instead of a number. The answers to this peer
+        /// then use text, too.
         text_times: bool,
     },
     /// The registry reported addresses of peers.
@@ -70,7 +72,7 @@ pub enum Event {
     DatagramReceived {
         /// Address of the sender.
         source: SocketAddr,
-        /// Whether it arrived at the shared port, so that it was sent to all peers.
+        /// Whether it arrived at the shared port, as datagrams for all peers do.
         to_shared_port: bool,
         /// The datagram.
         datagram: Datagram,
@@ -81,7 +83,7 @@ pub enum Event {
     PostRequested(String),
     /// The user wants to send a text to one peer.
     DirectRequested {
-        /// The recipient, as the user named it.
+        /// The name of the recipient as the user typed it.
         to: String,
         /// The text.
         text: String,
@@ -90,7 +92,7 @@ pub enum Event {
     ProfileSet(PeerProfile),
     /// The user wants to see the list of peers. The engine also asks LAN peers for their lists.
     ListRequested,
-    /// This peer is about to stop. All pending messages must be sent now.
+    /// This peer is about to stop. The engine sends the messages that it has only announced so far.
     ShuttingDown,
 }
 
@@ -115,7 +117,7 @@ pub enum Action {
         /// Reason for the log.
         reason: &'static str,
     },
-    /// Send a datagram to all hosts of the LAN.
+    /// Send a datagram to all LAN peers.
     Broadcast(Datagram),
     /// Send a datagram to one address.
     SendDatagram {

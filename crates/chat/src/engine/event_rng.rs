@@ -6,8 +6,8 @@
 pub struct EventRng(pub u64);
 
 impl EventRng {
-    /// A number below `bound`, or 0 if `bound` is 0. The bias is below `bound` / 2^64, which does
-    /// not matter here.
+    /// A number below `bound`, or 0 if `bound` is 0. The modulo bias is below `bound` / 2^64, which
+    /// is negligible for delays.
     pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -29,9 +29,9 @@ mod tests {
     #[test]
     fn jitter_changes_a_delay_by_at_most_a_fifth() {
         let mut rng = EventRng(1);
-        let waits: Vec<u64> = (0..1000).map(|_| rng.jittered(1000)).collect();
-        assert!(waits.iter().all(|wait| (800..=1200).contains(wait)));
-        assert!(waits.iter().any(|wait| *wait < 850) && waits.iter().any(|wait| *wait > 1150));
+        let delays: Vec<u64> = (0..1000).map(|_| rng.jittered(1000)).collect();
+        assert!(delays.iter().all(|delay| (800..=1200).contains(delay)));
+        assert!(delays.iter().any(|delay| *delay < 850) && delays.iter().any(|delay| *delay > 1150));
         assert_eq!(rng.below(0), 0);
     }
 }

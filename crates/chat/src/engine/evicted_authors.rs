@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::peer_id::PeerId;
 
-/// Largest number of evicted authors. They take about two megabytes.
+/// Largest number of evicted authors in the table. They use about two megabytes of memory.
 pub(super) const MAX_EVICTED_AUTHORS: usize = 32 * 1024;
 
 /// The highest received number of each evicted author.
@@ -18,8 +18,8 @@ pub(super) struct EvictedAuthors {
 }
 
 impl EvictedAuthors {
-    /// Adds an author with the highest number received from it. If the table is full, the author
-    /// that was evicted first is removed.
+    /// Adds an author with the highest number received from it. If the table is full, removes the
+    /// author that was added first.
     pub(super) fn insert(&mut self, author: PeerId, highest: u64) {
         if let Some(stored) = self.highest.get_mut(&author) {
             *stored = highest.max(*stored);
@@ -34,8 +34,8 @@ impl EvictedAuthors {
         }
     }
 
-    /// Whether the number counts as received: it is not above the highest number received before
-    /// the eviction.
+    /// Whether the number counts as received. It does if it is not above the highest number
+    /// received before the eviction.
     pub(super) fn has_received(&self, author: PeerId, number: u64) -> bool {
         self.highest(author).is_some_and(|highest| number <= highest)
     }

@@ -1,6 +1,6 @@
-//! Entries that were recently evicted from the history. A linked peer may have got a `have` message
-//! that names them, and may still request them. The history may be too short to keep them that
-//! long, and the peer may be far away.
+//! Buffer of entries that were recently evicted from the history. A linked peer may know an entry
+//! only from a `have` message, and request it after the history has evicted it. That happens with a
+//! short history or a distant peer.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -11,23 +11,23 @@ use crate::mesh::SeqRanges;
 use crate::peer_id::PeerId;
 use rollcall_core::BootMs;
 
-/// Shortest retention, in milliseconds. Longer than a nearby peer waits before it requests an
+/// Shortest retention, in milliseconds. Longer than the delay before a nearby peer requests an
 /// entry.
 const MIN_RETENTION_MS: u64 = 250;
-/// Retention while the buffer is small, in milliseconds. Long enough for distant peers.
+/// Retention while the buffer is small, in milliseconds. Long enough for requests of distant peers.
 const MAX_RETENTION_MS: u64 = 5_000;
 /// Buffer size in bytes up to which the long retention applies.
 const LONG_RETENTION_BYTES: usize = 512 * 1024;
 /// Buffer size in bytes above which chat is pushed eagerly to all links.
 const FULL_BYTES: usize = 2 * 1024 * 1024;
-/// Buffer size in bytes above which the oldest entries are dropped at once.
+/// Buffer size in bytes above which the oldest entries are dropped before their retention ends.
 const MAX_BYTES: usize = 2 * FULL_BYTES;
 /// Approximate memory of an entry without its text, in bytes.
 const ENTRY_OVERHEAD_BYTES: usize = 160;
 
 /// Evicted entries of the mesh, in the order of their eviction.
 ///
-/// Invariant: `bytes` is the sum over `entries`.
+/// Invariant: `bytes` is the sum of [`memory_bytes`] of all `entries`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct EvictedEntries {
     entries: VecDeque<(BootMs, Arc<ChatEntry>)>,
@@ -44,7 +44,8 @@ impl EvictedEntries {
         self.entries.push_back((now, entry));
     }
 
-    /// Drops the entries whose retention has ended.
+    /// Drops the entries whose retention has ended. Not called while a linked peer may request the
+    /// next batch of an answer, so an entry can stay longer.
     pub(super) fn drop_expired(&mut self, now: BootMs) {
         while let Some((evicted_at, _)) = self.entries.front() {
             let retention_ms = if self.bytes > LONG_RETENTION_BYTES { MIN_RETENTION_MS } else { MAX_RETENTION_MS };
@@ -61,7 +62,8 @@ impl EvictedEntries {
         }
     }
 
-    /// Whether entries are evicted faster than the buffer can retain them.
+    /// Whether the buffer is so large that chat must be pushed eagerly: entries are evicted faster
+    /// than their retention ends.
     pub(super) fn is_full(&self) -> bool {
         self.bytes > FULL_BYTES
     }
@@ -118,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_buffer_is_full_before_an_entry_is_dropped_too_early() {
+    fn the_buffer_reports_full_before_it_drops_an_entry_too_early() {
         let mut evicted = EvictedEntries::default();
         let mut count = 0;
         while !evicted.is_full() {

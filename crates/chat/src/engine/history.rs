@@ -9,7 +9,7 @@ use super::received::is_in_ranges;
 use crate::mesh::SeqRanges;
 use crate::peer_id::PeerId;
 
-/// The log of each author.
+/// The chat entries in memory: one log per author.
 ///
 /// Invariant: at most `max_per_author` entries per author and at most `MAX_AUTHORS` authors. In the
 /// log of a mesh author each number occurs once, in ascending order.
@@ -26,7 +26,8 @@ impl History {
         Self { max_per_author, logs: BTreeMap::new() }
     }
 
-    /// Adds an entry. Returns the author's oldest entry if it was evicted for the new one.
+    /// Adds an entry, which must not be in the history yet. If the author's log is then too long,
+    /// removes and returns its first entry, which can be the new one.
     pub fn add(&mut self, entry: Arc<ChatEntry>) -> Option<Arc<ChatEntry>> {
         let Some(log) = self.logs.get_mut(&entry.author) else {
             if self.logs.len() >= MAX_AUTHORS {
@@ -35,7 +36,8 @@ impl History {
             self.logs.insert(entry.author.clone(), VecDeque::from([entry]));
             return None;
         };
-        // LAN ids are not sequential, so LAN entries stay in the order of arrival.
+        // LAN message ids are not in sequence, so the entries of a LAN author stay in the order of
+        // arrival.
         let is_next = |last: &Arc<ChatEntry>| matches!(entry.author, Author::Lan(_)) || last.number < entry.number;
         if log.back().is_none_or(is_next) {
             log.push_back(entry);
@@ -45,7 +47,7 @@ impl History {
         (log.len() > self.max_per_author).then(|| log.pop_front()).flatten()
     }
 
-    /// Removes an entry, if it is there.
+    /// Removes the entry of an author with this number, if there is one.
     pub(super) fn remove(&mut self, author: &Author, number: u64) {
         let Some(log) = self.logs.get_mut(author) else { return };
         log.retain(|entry| entry.number != number);
@@ -54,7 +56,8 @@ impl History {
         }
     }
 
-    /// Evicts the author whose latest entry is the oldest.
+    /// Evicts the author that has been silent for the longest time, by the timestamps of its
+    /// entries.
     fn evict_stalest_author(&mut self) {
         let last = |log: &VecDeque<Arc<ChatEntry>>| log.iter().map(|entry| entry.said_at).max();
         let stalest = self.logs.iter().min_by_key(|(_, log)| last(log)).map(|(author, _)| author.clone());
@@ -70,8 +73,9 @@ impl History {
         log.get(at).map(Arc::as_ref)
     }
 
-    /// The next batch of entries that are not in `have`, oldest first, and whether more are left.
-    /// `evicted` are further candidates: entries that already left the history.
+    /// The next batch of mesh entries that are not in `have`, oldest first. The flag is true if
+    /// more are left. `evicted` are entries that the history no longer contains; they are
+    /// candidates, too.
     pub(super) fn missing<'e>(
         &'e self,
         have: &BTreeMap<PeerId, SeqRanges>,
@@ -131,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_entry_of_an_author_is_evicted_for_a_newer_one_of_the_same_author() {
+    fn the_oldest_entry_of_an_author_is_evicted_when_the_log_of_the_author_is_full() {
         let mut history = History::new(2);
         for number in [5, 7, 6] {
             history.add(entry(1, number).into());

@@ -17,11 +17,11 @@ use rollcall_core::BootMs;
 pub(super) struct LanPeer {
     /// The address to which messages for the peer are sent.
     pub(super) addr: SocketAddr,
-    /// Whether the peer has announced the port of `addr`.
+    /// Whether the port of `addr` comes from an announcement, not from the source of a datagram.
     pub(super) has_announced_port: bool,
     pub(super) last_seen_at: BootMs,
     pub(super) dialect: Dialect,
-    /// Whether the peer claims an address that its datagrams do not come from.
+    /// Whether the peer claims an address that differs from the source of its datagrams.
     pub(super) is_mismatched: bool,
     pub(super) profile: Option<PeerProfile>,
     /// The latest message ids of the peer, for deduplication.
@@ -32,7 +32,7 @@ pub(super) struct LanPeer {
 /// The identity of a LAN peer on the mesh.
 #[derive(Clone, Debug, Default)]
 pub(super) struct MeshIdentity {
-    /// The mesh peer that this LAN peer is, if that is known.
+    /// The id of this peer on the mesh, if it is known.
     pub(super) peer: Option<PeerId>,
     /// The latest announcement of the LAN peer.
     pub(super) announcement: Option<LanAnnouncement>,
@@ -53,7 +53,8 @@ impl LanPeer {
         }
     }
 
-    /// Updates the state from a datagram: the time, the dialect and maybe the address.
+    /// Updates the state from a datagram: the time, the dialect, the mismatch flag and, if needed,
+    /// the address.
     pub(super) fn refresh(
         &mut self,
         source: SocketAddr,
@@ -62,8 +63,8 @@ impl LanPeer {
         is_mismatched: bool,
         now: BootMs,
     ) {
-        // Another program may use the user id of a peer with a valid address. Messages for the peer
-        // must still go to the valid address.
+        // Another program may send with the user id of this peer. It must not redirect messages for
+        // a peer whose claimed address is valid.
         if is_mismatched && !self.is_mismatched {
             return;
         }
@@ -91,7 +92,7 @@ impl LanPeer {
         true
     }
 
-    /// The peer as shown to the user.
+    /// The contact that is shown to the user.
     pub(super) fn contact(&self, user: &LanUserId) -> Contact {
         Contact::on_lan(user, self.profile.as_ref())
     }

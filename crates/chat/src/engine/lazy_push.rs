@@ -8,21 +8,21 @@ use crate::mesh::SeqRanges;
 use crate::peer_id::PeerId;
 use rollcall_core::BootMs;
 
-/// Largest number of messages that wait for a `have` per link. At this number the `have` is sent at
-/// once. It is small enough to fit into one mesh message for any authors and numbers.
+/// Largest number of messages per link that wait to be announced in a `have`. At this number the
+/// `have` is sent at once. So it always fits into one mesh message, for any authors and numbers.
 const MAX_PENDING_HAVES: usize = 512;
-/// Delay in milliseconds before announced chat is requested, because it may still arrive by the
+/// Delay in milliseconds before announced chat is requested, because it may still arrive on the
 /// author's parent link.
 pub(super) const REQUEST_DELAY_MS: u64 = 100;
-/// Largest number of missing ranges per link. If more are announced, everything is requested.
+/// Largest number of missing ranges per link. If more are announced, `overflow_request_at` is set
+/// instead.
 const MAX_MISSING_RANGES: usize = 512;
-/// Number of answers in a row without new chat after which no further answer is expected to have
-/// any.
+/// Number of answers in a row without new chat after which this peer stops requesting.
 const MAX_USELESS_ANSWERS: u32 = 3;
-/// Number of requests for a missing range after which it is given up, even if the answers have
-/// other new chat.
+/// Number of requests for a missing range after which this peer gives the range up, even if the
+/// answers contain other new chat.
 const MAX_REQUESTS: u32 = 50;
-/// Time in milliseconds in which the other peer may request the next batch of an answer.
+/// Time in milliseconds after a batch in which the other peer may request the next one.
 const FOLLOW_UP_WINDOW_MS: u64 = 2_000;
 
 /// State of lazy push between this peer and one linked peer.
@@ -43,10 +43,11 @@ impl LazyPush {
     }
 }
 
-/// The sending direction: what the other peer receives lazily.
+/// The sending direction: the authors whose chat the other peer receives lazily, and the pending
+/// `have`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LazySend {
-    /// Authors that the other peer has pruned. It gets their chat by another link.
+    /// Authors that the other peer has pruned. It receives their chat on another link.
     lazy_authors: BTreeSet<PeerId>,
     /// Messages of pruned authors that the next `have` message will name.
     pending_haves: Vec<(PeerId, u64)>,
@@ -101,21 +102,22 @@ impl LazySend {
     }
 }
 
-/// The receiving direction: what this peer receives lazily, and what it requests.
+/// The receiving direction: the authors whose chat this peer receives lazily, and its history
+/// requests.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LazyReceive {
-    /// Authors that this peer has pruned on this link. It gets their chat by another link.
+    /// Authors that this peer has pruned on this link. Their chat arrives on another link.
     pruned: BTreeSet<PeerId>,
     /// Announced ranges that have not been received.
     missing: Vec<MissingRange>,
-    /// Time of a full request, set when an announced range did not fit into `missing`.
+    /// Time of a history request for the announced ranges that did not fit into `missing`.
     overflow_request_at: Option<BootMs>,
     /// Number of history requests without a complete answer.
     open_requests: u32,
     /// Number of answers in a row without new chat.
     useless_answers: u32,
-    /// Whether this link delivered new chat since the last history request. A first repeat of an
-    /// evicted author counts as well.
+    /// Whether this link delivered new chat since the last history request. The first repeated
+    /// message of an evicted author counts as progress, too.
     pub(super) has_progress: bool,
     /// Evicted authors whose chat was repeated on this link. The next request names them.
     repeated_authors: BTreeSet<PeerId>,
@@ -146,8 +148,9 @@ impl LazyReceive {
         self.pruned.contains(&author)
     }
 
-    /// Records a repeated message of an evicted author. An answer with nothing else is no reason to
-    /// stop, because the next request names the author and leaves such messages out.
+    /// Records a repeated message of an evicted author. The first one of an author counts as
+    /// progress, so an answer with only such messages does not stop the requests. The next request
+    /// names the author, and its answer omits these messages.
     pub(super) fn record_repeat(&mut self, author: PeerId) {
         if self.repeated_authors.len() < MAX_REPEATED_AUTHORS && self.repeated_authors.insert(author) {
             self.has_progress = true;
@@ -183,8 +186,8 @@ impl LazyReceive {
 
     /// Records the end of an answer. Returns whether the next batch must be requested at once.
     ///
-    /// All messages of a batch may have arrived by other links meanwhile. So one answer without new
-    /// chat is no reason to stop, but several in a row are.
+    /// Meanwhile, all messages of a batch may have arrived on other links. So the requests stop
+    /// only after several answers in a row without new chat.
     pub(super) fn finish_request(&mut self, more: bool) -> bool {
         let Some(open_requests) = self.open_requests.checked_sub(1) else { return false };
         self.open_requests = open_requests;
@@ -192,7 +195,7 @@ impl LazyReceive {
             self.useless_answers = 0;
         } else {
             self.useless_answers += 1;
-            // If there is more, the missing ranges may be in a later batch.
+            // If more batches follow, one of them may contain the missing ranges.
             let requested = self.missing.iter_mut().filter(|missing| missing.requests > 0 && !more);
             requested.for_each(|missing| missing.useless_answers += 1);
         }
@@ -200,7 +203,7 @@ impl LazyReceive {
         more && self.useless_answers < MAX_USELESS_ANSWERS
     }
 
-    /// Time of the next request. There is none while an answer is incomplete.
+    /// Time of the next history request. [`BootMs::NEVER`] while an answer is incomplete.
     pub(super) fn next_deadline(&self) -> BootMs {
         if self.open_requests > 0 {
             return BootMs::NEVER;
@@ -219,8 +222,8 @@ impl LazyReceive {
     }
 
     /// The authors whose missing ranges must be requested now; `None` if there are none. Ranges
-    /// that were received meanwhile are removed. Authors that were just requested from another peer
-    /// are delayed, because one answer is enough.
+    /// that were received meanwhile are removed. If an author was just requested from another peer,
+    /// the request is delayed, because one answer is enough.
     pub(super) fn due_authors(
         &mut self,
         now: BootMs,
@@ -245,7 +248,7 @@ impl LazyReceive {
     }
 }
 
-/// Sorts message numbers into ranges per author that do not touch.
+/// Sorts message numbers and merges them into ranges per author. No two ranges of an author touch.
 pub(super) fn to_ranges(mut numbers: Vec<(PeerId, u64)>) -> BTreeMap<PeerId, SeqRanges> {
     numbers.sort_unstable();
     let mut all: BTreeMap<PeerId, SeqRanges> = BTreeMap::new();

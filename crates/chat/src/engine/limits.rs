@@ -1,15 +1,16 @@
-//! Fixed limits and intervals of the engine, with the reason for each.
+//! Fixed limits and intervals of the engine.
 
 /// Delay before the first redial of an address, in milliseconds.
 pub(super) const MIN_REDIAL_DELAY_MS: u64 = 1_000;
 /// Largest redial delay before jitter, in milliseconds.
 pub(super) const MAX_REDIAL_DELAY_MS: u64 = 300_000;
-/// Failures in a row after which a learned address may be evicted for another.
+/// Number of failures in a row after which a learned address may be evicted to make room for
+/// another.
 pub(super) const EVICTABLE_FAILURES: u32 = 8;
 /// Largest number of addresses in the address book.
 pub(super) const MAX_ADDRESSES: usize = 512;
-/// Largest delay before the first dial of a learned address, in milliseconds. It is random, so that
-/// two peers that learn of each other at the same time seldom dial each other at the same time.
+/// Largest delay before the first dial of a learned address, in milliseconds. The delay is random.
+/// So two peers that learn of each other at the same time seldom dial each other at the same time.
 pub(super) const FIRST_DIAL_JITTER_MS: u64 = 300;
 /// Largest number of authors whose numbers and history are kept.
 pub(super) const MAX_AUTHORS: usize = 512;
@@ -18,12 +19,12 @@ pub(super) const MAX_BATCH_MESSAGES: usize = 64;
 /// Largest size of the texts in one history batch, in bytes. See also
 /// `EngineConfig::history_batch_bytes`.
 pub(super) const MAX_BATCH_BYTES: usize = 128 * 1024;
-/// Largest number of ranges per author in a history request.
+/// Largest number of ranges in a history request for an author without missing chat.
 pub(super) const MAX_RANGES_PER_AUTHOR: usize = 8;
 /// Largest number of ranges in a history request for an author with missing chat.
 pub(super) const MAX_RANGES_PER_MISSING_AUTHOR: usize = 64;
-/// Largest number of ranges in a history request. With this limit the request fits into a message:
-/// a range takes at most 44 bytes, and an author 40 more.
+/// Largest number of ranges in a history request. With this limit, a request always fits into one
+/// mesh message: a range takes at most 44 bytes, and each author 40 more.
 pub(super) const MAX_RANGES_PER_REQUEST: usize = 900;
 
 /// The shared UDP port of the LAN.
@@ -41,6 +42,6 @@ pub(super) const REPLY_BURST: u64 = 16;
 /// Number of LAN replies to one source address per second after the burst.
 pub(super) const REPLIES_PER_SECOND: u64 = 2;
 
-/// Largest number of evicted authors named in a history request. The rest of its room is for other
+/// Largest number of evicted authors in a history request. The rest of the request is for other
 /// authors.
 pub(super) const MAX_REPEATED_AUTHORS: usize = 128;

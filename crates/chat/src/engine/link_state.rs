@@ -1,4 +1,4 @@
-//! State of one mesh link, as the engine sees it.
+//! State of one mesh link in the engine.
 
 use std::net::IpAddr;
 
@@ -13,11 +13,14 @@ use rollcall_core::BootMs;
 #[derive(Clone, Debug)]
 pub(super) struct LinkState {
     pub(super) peer: PeerId,
+    /// The address that this peer dialled; `None` if the other peer dialled.
     pub(super) dialled: Option<PeerEndpoint>,
+    /// IP address of the other end.
     pub(super) remote: IpAddr,
     pub(super) format: MessageFormat,
-    /// Whether the peer itself sent a message on this link, or on the link that this one replaced.
-    /// Then its name is known and the user was notified of it.
+    /// Whether a message written by the peer itself was received on this link, or on the link that
+    /// this one replaced. From then on the name of the peer is known, and the user was notified of
+    /// the peer.
     pub(super) is_confirmed: bool,
     pub(super) heartbeats: LinkHeartbeats,
     pub(super) push: LazyPush,
@@ -42,12 +45,14 @@ impl LinkState {
     }
 }
 
-/// Heartbeats in both directions.
+/// State of the heartbeats in both directions.
 #[derive(Clone, Debug)]
 pub(super) struct LinkHeartbeats {
+    /// Time of the latest message on the link, or of its opening.
     pub(super) last_seen_at: BootMs,
     /// Whether the other peer sends heartbeats. A peer that never sent one does not time out.
     pub(super) peer_sends: bool,
+    /// Time at which this peer sends its next heartbeat.
     pub(super) next_heartbeat_at: BootMs,
 }
 

@@ -1,5 +1,5 @@
-//! Table of mesh authors: the received numbers, name and profile of each, and the highest numbers
-//! of evicted authors.
+//! Author table of the mesh: the received numbers, the name and the profile of each author, and the
+//! highest number of each evicted author.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,8 @@ use crate::peer_id::PeerId;
 use crate::profile::PeerProfile;
 use rollcall_core::BootMs;
 
-/// State of one author: a peer whose chat arrived, by any number of hops, or a linked peer.
+/// State of one author. An author is a linked peer, or a peer whose chat has arrived over any
+/// number of hops.
 #[derive(Clone, Debug)]
 pub(super) struct MeshAuthor {
     pub(super) received: ReceivedNumbers,
@@ -35,7 +36,7 @@ impl MeshAuthor {
     }
 }
 
-/// The authors.
+/// The author table.
 ///
 /// Invariant: at most [`MAX_AUTHORS`], unless all of them are linked.
 #[derive(Clone, Debug)]
@@ -78,16 +79,17 @@ impl MeshAuthors {
         self.authors.values_mut()
     }
 
-    /// The state of an author, which is added if it is new. If the table is full, the unlinked
-    /// author that sent nothing for the longest time is evicted.
+    /// The state of an author. Adds the author if it is new. If the table is full, first evicts the
+    /// author without a link from which nothing has arrived for the longest time.
     pub(super) fn entry(&mut self, id: PeerId, now: BootMs, is_linked: impl Fn(PeerId) -> bool) -> &mut MeshAuthor {
         if !self.authors.contains_key(&id) && self.authors.len() >= MAX_AUTHORS {
             let idle = self.authors.iter().filter(|(id, _)| !is_linked(**id));
             if let Some(stalest) = idle.min_by_key(|(_, author)| author.last_seen_at).map(|(id, _)| *id) {
                 let highest = self.authors.remove(&stalest).and_then(|author| author.received.highest());
                 // Copies of the evicted author's messages may still arrive. Without its highest
-                // number each would count as new. With many authors they would evict each other,
-                // and the copies would circulate forever.
+                // number, each copy would count as new and be forwarded. With more authors than the
+                // table holds, the authors would evict each other, and the copies would circulate
+                // forever.
                 if let Some(highest) = highest {
                     self.evicted.insert(stalest, highest);
                 }
@@ -129,14 +131,15 @@ impl MeshAuthors {
         self.authors.values().any(|author| author.name.as_ref().is_some_and(is_name))
     }
 
-    /// Whether all numbers of the range were received or count as received.
+    /// Whether each number of the range was received or counts as received.
     pub(super) fn has_received(&self, author: PeerId, (first, last): (u64, u64)) -> bool {
         self.get(author).is_some_and(|author| author.received.contains_range(first, last))
             || self.evicted.has_received(author, last)
     }
 
-    /// The received numbers for a history request. Their total is bounded; authors with `missing`
-    /// ranges come first. Evicted authors are included if they are among `repeated_authors`.
+    /// The received numbers to send in a history request, as ranges per author. The total number of
+    /// ranges is bounded, so the authors in `missing` come first. Of the evicted authors, only
+    /// those in `repeated_authors` are included.
     pub(super) fn history_request<'r>(
         &self,
         repeated_authors: impl Iterator<Item = &'r PeerId>,
@@ -148,8 +151,9 @@ impl MeshAuthors {
         let evicted = repeated_authors.filter(|author| !self.authors.contains_key(author));
         let evicted = evicted.filter_map(|author| Some((*author, vec![(0, self.evicted.highest(*author)?)])));
         let mut have: BTreeMap<PeerId, SeqRanges> = evicted.collect();
-        // With many authors there is room only for the newest ranges of each. Older numbers then
-        // count as received. So authors with missing ranges come first.
+        // With many authors, the request has room only for the newest ranges of each author. The
+        // older numbers then count as received and are not sent again. So authors with missing
+        // ranges come first.
         candidates.sort_by_key(|(id, _)| !missing.contains(id));
         candidates.truncate(MAX_ASKED - have.len());
         let reserved = if missing.is_empty() { 0 } else { MAX_RANGES_PER_REQUEST - MAX_ASKED };

@@ -17,7 +17,7 @@ use rollcall_core::BootMs;
 
 /// The links and the address book.
 ///
-/// Invariant: `by_peer` contains exactly one link per linked peer, and every link.
+/// Invariant: there is at most one link per peer, and `by_peer` contains every link.
 #[derive(Clone, Debug)]
 pub(super) struct MeshLinks {
     links: BTreeMap<LinkId, LinkState>,
@@ -26,7 +26,7 @@ pub(super) struct MeshLinks {
 }
 
 impl MeshLinks {
-    /// No links. The configured addresses are due at once.
+    /// Starts without links. The configured addresses are due at once.
     pub(super) fn new(peers: &[PeerEndpoint], now: BootMs) -> Self {
         let mut addresses = AddressBook::default();
         for endpoint in peers {
@@ -80,7 +80,7 @@ impl MeshLinks {
         self.by_peer.get(&peer).copied()
     }
 
-    /// Adds a link. It replaces another link to the same peer.
+    /// Adds a link. Removes an older link to the same peer.
     pub(super) fn insert(&mut self, id: LinkId, link: LinkState) {
         if let Some(old) = self.by_peer.insert(link.peer, id) {
             self.links.remove(&old);
@@ -95,8 +95,8 @@ impl MeshLinks {
         Some(link)
     }
 
-    /// Whether a new link replaces the old link to the same peer. Both ends must come to the same
-    /// result.
+    /// Whether a new link replaces the old link to the same peer. Both ends must decide alike, or
+    /// they would close both links.
     ///
     /// If the links were dialled from opposite ends, the one dialled by the peer with the lower id
     /// is kept. If both were dialled from the same end, the newer one is kept: the dialling peer
@@ -107,8 +107,8 @@ impl MeshLinks {
         i_dialled == old.dialled.is_some() || i_dialled == (me < new.peer)
     }
 
-    /// The link that has been without a message of the peer itself for the longest time. A link is
-    /// not returned before its first heartbeat is overdue.
+    /// The unconfirmed link on which nothing was received for the longest time. A link is not
+    /// returned before that time exceeds the heartbeat interval and timeout.
     pub(super) fn longest_unconfirmed(&self, config: &EngineConfig, now: BootMs) -> Option<LinkId> {
         let silence_timeout_ms = config.silence_timeout_ms();
         let is_evictable =
@@ -142,7 +142,8 @@ impl MeshLinks {
         cx.actions.extend(due.into_iter().map(Action::Dial));
     }
 
-    /// Handles a dialled address that did not become a link.
+    /// Handles a dial that did not lead to a link. The user is notified of the first failure of a
+    /// configured address.
     pub(super) fn handle_dial_failure(&mut self, endpoint: PeerEndpoint, reason: String, cx: &mut Context) {
         cx.counters.failed_dials += 1;
         if self.addresses.record_failure(&endpoint, cx.now.boot, &mut cx.rng) == 1
@@ -177,13 +178,13 @@ impl MeshLinks {
         let Some(state) = self.links.get(&link) else { return };
         let (to, is_here) = (state.peer, state.remote.is_loopback());
         let mut endpoints = self.addresses.addresses_of(|peer| peer != to && self.is_linked(peer));
-        // A loopback address is useless on another host.
+        // A loopback address is sent only to a peer on this host.
         endpoints.retain(|endpoint| is_here || !is_loopback(endpoint));
         let message = cx.control_message(MessageBody::PeerList(endpoints));
         self.send(vec![link], message, cx);
     }
 
-    /// Sends one message on some links, on each in the format that its peer understands.
+    /// Sends one message on several links, in the format that the peer of each link understands.
     pub(super) fn send(&self, mut links: Vec<LinkId>, message: MeshMessage, cx: &mut Context) {
         links.retain(|id| self.links.contains_key(id));
         cx.counters.sent.add(MessageKind::of(&message.body), links.len());

@@ -14,19 +14,20 @@ use crate::profile::PeerProfile;
 /// A peer as shown to the user.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Contact {
-    /// Unique name: `name@ip` on the LAN; `name@` and the first digits of the peer id on the mesh.
+    /// Name that identifies the peer: `name@ip` on the LAN; on the mesh, `name@` and the first 8
+    /// digits of the peer id, or the whole peer id if the nickname is not known.
     pub uid: String,
     /// The display name in the peer's profile, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
-    /// The transport.
+    /// Transport by which the peer is reached.
     pub via: ChatTransport,
 }
 
 impl Contact {
     /// A mesh peer, from its id, nickname and profile.
     pub(super) fn on_mesh(peer: PeerId, name: Option<&Nickname>, profile: Option<&PeerProfile>) -> Self {
-        // Built with one allocation, because each message needs it.
+        // Built with one allocation, because each received message builds it.
         let uid = name.map_or_else(|| peer.to_string(), |name| [name.as_str(), "@", &peer.short()].concat());
         Self { uid, display_name: display_name(profile), via: ChatTransport::Mesh }
     }
@@ -99,11 +100,11 @@ pub enum Notice {
         from: Contact,
         /// The profile.
         profile: PeerProfile,
-        /// Why the avatar was left out, if it was.
+        /// Error of an avatar that was left out because it is invalid.
         #[serde(skip_serializing_if = "Option::is_none")]
         refused: Option<String>,
     },
-    /// A LAN peer claims an address that its datagrams do not come from.
+    /// A LAN peer claims an address that differs from the source of its datagrams.
     #[serde(rename = "mismatch")]
     AddressMismatch {
         /// The user id that it claims.
@@ -116,18 +117,18 @@ pub enum Notice {
     DuplicateName {
         /// The user id.
         uid: String,
-        /// The source address of its datagrams.
+        /// The source address of the datagrams of the other program.
         source: IpAddr,
     },
-    /// A LAN peer sent the names of the peers that it knows.
+    /// A LAN peer sent the user ids of the peers that it knows.
     #[serde(rename = "listed")]
     NamesReceived {
         /// The LAN peer.
         from: Contact,
-        /// The names.
+        /// The user ids.
         uids: Vec<String>,
     },
-    /// A configured address cannot be reached. It is redialled.
+    /// A configured address cannot be reached. It will be dialled again.
     Unreachable {
         /// The address.
         endpoint: PeerEndpoint,
@@ -137,7 +138,7 @@ pub enum Notice {
     },
     /// A chat message or a profile was sent.
     Sent {
-        /// The number of peers that it was sent to directly.
+        /// Number of peers to which this peer itself sent it. Other peers may forward it to more.
         peers: usize,
     },
     /// A direct message was sent.
@@ -149,7 +150,7 @@ pub enum Notice {
     /// A request of the user was not carried out.
     #[serde(rename = "refused")]
     Rejected {
-        /// The reason, and what the user can do.
+        /// The reason, with a remedy for the user.
         #[serde(rename = "why")]
         reason: String,
     },

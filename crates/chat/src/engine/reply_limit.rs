@@ -6,10 +6,11 @@ use std::net::IpAddr;
 use super::limits::{REPLIES_PER_SECOND, REPLY_BURST};
 use rollcall_core::{BootMs, Rate, TokenBucket};
 
-/// Largest number of buckets. If it is reached, a new source gets no reply until another source has
-/// been idle.
+/// Largest number of buckets. If it is reached, a new source gets no reply until the bucket of
+/// another source is full again.
 const MAX_SOURCES: usize = 1024;
 
+/// Burst and refill rate of each bucket.
 const RATE: Rate = Rate::new(REPLY_BURST, 1000 / REPLIES_PER_SECOND);
 
 /// A token bucket per source address.

@@ -9,15 +9,15 @@ use crate::text::MAX_TEXT_BYTES;
 
 /// Longest payload of a UDP datagram over IPv4, in bytes.
 pub const MAX_DATAGRAM_BYTES: usize = 65_507;
-/// Most names that are read from one peer list. The rest is ignored.
+/// Largest number of names read from one peer list. Further names are ignored.
 const MAX_LISTED: usize = 256;
-/// Validity of tokens and posts in the draft dialect, in seconds.
+/// Lifetime of tokens and posts in the draft dialect ([`Dialect::Spaced`]), in seconds.
 const TTL_SECONDS: i64 = 3600;
 
 /// Datagram of the LAN.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Datagram {
-    /// Claimed sender; `None` for an ACK.
+    /// Sender as the datagram claims it; `None` for an ACK.
     pub from: Option<LanUserId>,
     /// Message id, if there is one. In an ACK, the id of the acknowledged message.
     pub id: Option<u64>,
@@ -46,18 +46,18 @@ pub enum DatagramBody {
     },
     /// Profile of the sender.
     Profile {
-        /// The profile, without an avatar that is invalid.
+        /// The profile. An invalid avatar is left out.
         profile: PeerProfile,
-        /// Error of an invalid avatar.
+        /// Error of an avatar that was left out because it is invalid.
         refused: Option<InvalidAvatar>,
     },
     /// Request for the list of known peers.
     ListRequest,
     /// List of known peers.
     ListResponse(Vec<LanUserId>),
-    /// Sign of life in the draft dialect.
+    /// Liveness message of the draft dialect.
     Ping,
-    /// Acknowledgement in the draft dialect.
+    /// Acknowledgement of a message in the draft dialect.
     Ack,
 }
 
@@ -135,7 +135,8 @@ impl Datagram {
             }
             DatagramBody::ListRequest => {
                 writer.add("FROM", self.from.as_ref()?);
-                // The documented request has no id. A scan adds one to recognise its own requests.
+                // The documented request has no id. A scan adds an id, by which it recognises its
+                // own requests when they return.
                 if let Some(id) = self.id {
                     writer.add("MESSAGE_ID", hex_id(id));
                 }
@@ -183,8 +184,8 @@ fn hex_id(id: u64) -> String {
     format!("{id:016x}")
 }
 
-/// Parses 16 hex digits as a number. Any other id, of another program, is hashed to a number
-/// (FNV-1a).
+/// Reads the message id as a number. An id of 16 lower-case hex digits is parsed. Any other id
+/// comes from another program and is hashed (FNV-1a).
 fn message_id(fields: &Fields<'_>) -> Option<u64> {
     let text = fields.get("MESSAGE_ID")?;
     if text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {

@@ -1,24 +1,24 @@
-//! Codec for `KEY:VALUE` lines. Pure.
+//! Codec for the `KEY:VALUE` lines of LAN datagrams. Pure.
 
 use std::fmt::Write;
 
 use crate::text::replace_line_breaks;
 
-/// Line format of a peer, for reading and writing.
+/// Line format of a peer. Answers to a peer are written in the format that the peer uses.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Dialect {
-    /// `KEY:VALUE`. A space after the colon would belong to the value.
+    /// `KEY:VALUE`, without a space after the colon.
     #[default]
     Compact,
-    /// `KEY: VALUE`, as in the LSNP draft.
+    /// `KEY: VALUE`, the draft dialect: the format of the draft of LSNP, the protocol of the LAN.
     Spaced,
 }
 
 /// Fields of a datagram, in order.
 ///
-/// Invariant: the first value of a repeated key counts. Some programs do not escape line breaks in
-/// a text, so a text can contain a forged field; but the sender's field is before the text, so it
-/// cannot be replaced.
+/// Of a repeated key, the first value counts. Some programs do not escape line breaks in a text, so
+/// a text can contain forged fields. They cannot replace the field of the sender, which is before
+/// the text.
 #[derive(Debug)]
 pub(super) struct Fields<'a>(Vec<(&'a str, &'a str)>);
 
@@ -28,7 +28,8 @@ impl<'a> Fields<'a> {
         let lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
         let lines = lines.skip_while(|line| line.is_empty()).take_while(|line| !line.is_empty());
         let pairs: Vec<_> = lines.filter_map(|line| line.split_once(':')).collect();
-        // Only the first line determines the dialect: a compact value can begin with a space.
+        // Only the first line determines the dialect, because in the compact dialect, a later value
+        // can begin with a space.
         let is_spaced = pairs.first().is_some_and(|(_, value)| value.starts_with(' '));
         let fields = pairs.into_iter().map(|(key, value)| (key.trim(), value.trim())).collect();
         (Self(fields), if is_spaced { Dialect::Spaced } else { Dialect::Compact })

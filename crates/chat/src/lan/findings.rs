@@ -1,4 +1,4 @@
-//! Diagnosis of a LAN scan: what the result means, and what the user can do. Pure.
+//! Diagnosis of a LAN scan: finds faults in its result, each with a remedy for the user. Pure.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,11 +16,11 @@ pub struct Finding {
     pub kind: FindingKind,
     /// Description for people.
     pub text: String,
-    /// What the user can do.
+    /// Remedy: the steps that the user can take.
     pub remedy: String,
 }
 
-/// Kind of a finding. In JSON, its name is stable.
+/// Kind of a finding. Its JSON names are a public format and never change.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingKind {
@@ -33,19 +33,20 @@ pub enum FindingKind {
     NotSent,
     /// A broadcast query did not arrive at the shared port of this machine.
     NotHeardBack,
-    /// The queries arrived only at this scan, so no other program of this machine received them.
+    /// Of the programs on this machine, only this scan received the queries. Peers on this machine
+    /// did not.
     #[serde(rename = "heard_here_alone")]
     HeardByScanOnly,
-    /// No peer answered, and this machine has no fault.
+    /// No peer answered, and the scan found no fault of this machine.
     #[serde(rename = "silence")]
     NoAnswers,
-    /// A peer sends from another address than it claims.
+    /// A peer sends from an address that differs from the one it claims.
     #[serde(rename = "mismatch")]
     AddressMismatch,
-    /// Two addresses use the same user id.
+    /// The same user id is used from several addresses.
     #[serde(rename = "doubled")]
     DuplicateName,
-    /// Peers listed another peer that the scan did not receive anything from.
+    /// A peer that other peers list, but from which the scan received nothing.
     #[serde(rename = "named_only")]
     MentionedOnly,
 }
@@ -99,11 +100,11 @@ fn not_heard_back(scan: &ScanResult) -> Option<Finding> {
 }
 
 fn heard_by_scan_only(scan: &ScanResult) -> Option<Finding> {
-    let (for_all, for_one): (Vec<&ProbedAddress>, Vec<&ProbedAddress>) =
+    let (to_all_programs, to_one_program): (Vec<&ProbedAddress>, Vec<&ProbedAddress>) =
         scan.probed.iter().filter(|probed| probed.was_heard).partition(|probed| reaches_all_programs_here(probed));
-    let addresses: Vec<String> = for_one.into_iter().map(describe_address).collect();
+    let addresses: Vec<String> = to_one_program.into_iter().map(describe_address).collect();
     // If a broadcast query arrived, the other programs of this machine received it, too.
-    (for_all.is_empty() && !addresses.is_empty()).then(|| Finding {
+    (to_all_programs.is_empty() && !addresses.is_empty()).then(|| Finding {
         kind: FindingKind::HeardByScanOnly,
         text: format!(
             "a datagram to {} reaches only one program of this machine, and this scan received it: peers on this \
@@ -120,7 +121,8 @@ fn duplicate_names(scan: &ScanResult) -> Vec<Finding> {
     for (user, ip) in scan.peers.keys() {
         sources.entry(user).or_default().push(*ip);
     }
-    // Datagrams of a peer on this machine arrive from several of its addresses.
+    // Datagrams of a peer on this machine arrive from several addresses of the machine. They are no
+    // sign of a second peer.
     let is_own = |ip: &IpAddr| ip.is_loopback() || scan.own_ips.contains(ip);
     sources.retain(|_, ips| ips.len() > 1 && !ips.iter().all(is_own));
     let each = sources.into_iter().map(|(user, ips)| {
@@ -254,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn no_answer_without_a_local_fault_points_at_the_other_machines_and_the_network() {
+    fn without_answers_and_local_faults_the_remedy_names_the_other_machines_and_the_network() {
         let findings = findings(&healthy());
         assert_eq!(findings.len(), 1);
         assert_eq!(findings[0].kind, FindingKind::NoAnswers);
@@ -262,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shared_port_in_use_is_reported_with_how_to_find_the_program() {
+    fn a_shared_port_in_use_is_reported_with_a_command_that_finds_the_program() {
         let scan = ScanResult { shared_port_failure: Some(failure(SocketFailureKind::InUse)), ..healthy() };
         assert_eq!(kinds(&scan), [FindingKind::SharedPortUnavailable], "no other finding explains the missing answers");
         assert!(findings(&scan)[0].remedy.contains("ss -ulpn"));
@@ -295,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn queries_that_do_not_return_to_this_machine_point_at_its_own_firewall() {
+    fn queries_that_do_not_return_to_this_machine_are_reported_as_a_firewall_problem() {
         let mut scan = healthy();
         scan.probed[0].was_heard = false;
         assert_eq!(kinds(&scan), [FindingKind::NotHeardBack]);

@@ -1,7 +1,7 @@
 //! LAN scan: sends list requests to all peers and collects the answers for a given time.
 //!
 //! Peers answer a list request without adding the sender to their own lists, so a scan leaves no
-//! trace. The scan itself answers nothing, so it cannot start an exchange of answers.
+//! trace. The scan itself sends no answers, so it cannot cause a loop of answers.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -20,18 +20,18 @@ use crate::io_counters::IoCounters;
 use crate::lan_user_id::LanUserId;
 use crate::nickname::Nickname;
 
-/// Dialect of each round of queries, and its start in hundredths of the scan time. A peer receives
-/// each query once per network path, and a peer of this program answers 16 queries of one machine
-/// before it limits the rate.
+/// Rounds of queries: the dialect, and the start as a percentage of the scan time. There are few
+/// rounds, because a peer receives each query once per network path, and this program answers only
+/// 16 queries of one machine in a burst.
 const ROUNDS: [(Dialect, u32); 3] = [(Dialect::Compact, 0), (Dialect::Spaced, 25), (Dialect::Compact, 50)];
-/// Most addresses that are queried.
+/// Largest number of addresses that are queried.
 const MAX_ADDRESSES: usize = 64;
 
-/// Scans during `wait`: the addresses `targets`, or every network if `targets` is empty. The
-/// answers arrive at the first free port of `ports`.
+/// Scans for the time `wait`. Queries go to `targets`, or to every network if `targets` is empty.
+/// Answers are received at the first free port of `ports`.
 ///
 /// # Errors
-/// The error of the system if none of `ports` can be bound.
+/// The error of the last port if none of `ports` can be bound.
 pub(crate) async fn scan(
     wait: Duration,
     targets: &[Ipv4Addr],
@@ -41,30 +41,30 @@ pub(crate) async fn scan(
     let shared = socket::bind_shared();
     let own_ips = socket::own_ips();
     let ip = own_ips.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let own_user = LanUserId::new(&Nickname::parse(SCAN_NAME).expect("the rule allows it"), ip);
+    let own_user = LanUserId::new(&Nickname::parse(SCAN_NAME).expect("SCAN_NAME is a valid nickname"), ip);
     let mut scan = ScanResult::new(
         own_user,
         port,
-        shared.as_ref().err().map(failure),
+        shared.as_ref().err().map(socket_failure),
         own_ips,
         addresses(targets),
         targets.is_empty(),
     );
 
-    let began = Instant::now();
-    let mut rounds = ROUNDS.iter().map(|(dialect, hundredths)| (*dialect, began + wait * *hundredths / 100));
+    let started_at = Instant::now();
+    let mut rounds = ROUNDS.iter().map(|(dialect, percent)| (*dialect, started_at + wait * *percent / 100));
     let mut next = rounds.next();
     let (mut own_buffer, mut shared_buffer) = (socket::buffer(), socket::buffer());
-    // A scan has no metrics; these counters are not read.
+    // A scan reports no metrics, so nothing reads these counters.
     let io_counters = IoCounters::default();
     loop {
-        let due = next.map_or(began + wait, |(_, due)| due);
+        let due = next.map_or(started_at + wait, |(_, due)| due);
         let heard = tokio::select! {
             // The timer comes first, so that a flood of datagrams cannot extend the scan.
             biased;
             () = sleep_until(due) => None,
             heard = socket::receive(&own, false, &mut own_buffer, &io_counters) => Some(heard),
-            heard = receive_if(shared.as_ref().ok(), &mut shared_buffer, &io_counters) => Some(heard),
+            heard = receive_if_bound(shared.as_ref().ok(), &mut shared_buffer, &io_counters) => Some(heard),
         };
         if let Some(ReceivedDatagram { from, shared, datagram, dialect }) = heard {
             scan.record(from, shared, &datagram, dialect);
@@ -77,22 +77,22 @@ pub(crate) async fn scan(
     }
 }
 
-async fn receive_if(socket: Option<&UdpSocket>, buffer: &mut [u8], io_counters: &IoCounters) -> ReceivedDatagram {
+async fn receive_if_bound(socket: Option<&UdpSocket>, buffer: &mut [u8], io_counters: &IoCounters) -> ReceivedDatagram {
     match socket {
         Some(socket) => socket::receive(socket, true, buffer, io_counters).await,
         None => std::future::pending().await,
     }
 }
 
-/// Sends one query to each address. The message id is the index of the address, so a query that
-/// returns identifies it.
+/// Sends one query to each address. The message id is the index of the address. So a query that
+/// returns to this machine shows to which address it was sent.
 fn send_queries(own: &UdpSocket, scan: &mut ScanResult, dialect: Dialect) {
     for (number, probed) in (0..).zip(&mut scan.probed) {
         let from = Some(scan.own_user.clone());
         let question = Datagram { from, id: Some(number), sent_at: 0, body: DatagramBody::ListRequest };
-        let bytes = question.write(dialect).expect("it has a sender and is short");
+        let bytes = question.write(dialect).expect("the query has a sender and is short");
         let sent = SockRef::from(own).send_to(&bytes, &SocketAddr::from((probed.to, LAN_PORT)).into());
-        probed.failure = sent.err().as_ref().map(failure);
+        probed.failure = sent.err().as_ref().map(socket_failure);
     }
 }
 
@@ -101,7 +101,7 @@ fn addresses(targets: &[Ipv4Addr]) -> Vec<ProbedAddress> {
     all.map(|(to, interfaces)| ProbedAddress { to, interfaces, failure: None, was_heard: false }).collect()
 }
 
-fn failure(error: &io::Error) -> SocketFailure {
+fn socket_failure(error: &io::Error) -> SocketFailure {
     let kind = match error.kind() {
         ErrorKind::AddrInUse => SocketFailureKind::InUse,
         ErrorKind::PermissionDenied => SocketFailureKind::Forbidden,

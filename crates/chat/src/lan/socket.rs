@@ -1,5 +1,5 @@
-//! The two UDP sockets of the LAN transport: an own port for answers, and the shared port for
-//! announcements and posts.
+//! The two UDP sockets of the LAN transport: one on a port of this peer alone, for answers; one on
+//! the port that all peers share, for announcements and posts.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,10 +16,10 @@ use super::fields::Dialect;
 use crate::engine::LAN_PORT;
 use crate::io_counters::IoCounters;
 
-/// Range from which the own port is chosen at random (requirement 002).
+/// Range from which a peer chooses its own port at random (requirement 002).
 pub(crate) const PEER_PORTS: RangeInclusive<u16> = 8000..=9999;
 
-/// Both sockets of a peer.
+/// The two sockets of a peer. `shared` is `None` if the shared port could not be bound.
 #[derive(Debug)]
 pub(crate) struct LanSockets {
     own: Arc<UdpSocket>,
@@ -30,7 +30,7 @@ pub(crate) struct LanSockets {
     targets: Vec<Ipv4Addr>,
 }
 
-/// Datagram with the socket and the source from which it was received.
+/// Received datagram, with its source. `shared` is true if it arrived at the shared port.
 #[derive(Debug)]
 pub(crate) struct ReceivedDatagram {
     pub(crate) from: SocketAddr,
@@ -41,11 +41,11 @@ pub(crate) struct ReceivedDatagram {
 
 impl LanSockets {
     /// Binds the first free port of `ports`, and the shared port. If the shared port cannot be
-    /// bound, the peer receives answers only. Broadcasts go to `targets`, or to every network if
+    /// bound, the peer receives only answers. Broadcasts go to `targets`, or to every network if
     /// `targets` is empty.
     ///
     /// # Errors
-    /// The error of the system if none of `ports` can be bound.
+    /// The error of the last port if none of `ports` can be bound.
     pub(crate) fn bind(
         ports: impl Iterator<Item = u16>,
         targets: Vec<Ipv4Addr>,
@@ -63,23 +63,25 @@ impl LanSockets {
         self.port
     }
 
-    /// Each socket, with whether it is the shared one.
+    /// The sockets to receive from. The flag is true for the shared one.
     pub(crate) fn receivers(&self) -> Vec<(Arc<UdpSocket>, bool)> {
         let shared = self.shared.iter().map(|socket| (Arc::clone(socket), true));
         [(Arc::clone(&self.own), false)].into_iter().chain(shared).collect()
     }
 
-    /// Sends to all peers. An error at one destination does not stop the others: without a network
-    /// there is still loopback.
+    /// Sends to all peers. After an error at one destination, the others are still tried: without a
+    /// network, the loopback addresses still work.
     pub(crate) fn broadcast(&self, bytes: &[u8]) {
         for ip in broadcast_targets(&self.targets).into_keys() {
             self.send(SocketAddr::from((ip, LAN_PORT)), bytes);
         }
     }
 
-    /// Sends to one address. UDP may lose datagrams, so an error is only counted and logged.
+    /// Sends to one address. Callers expect that UDP loses datagrams, so an error is only counted
+    /// and logged.
     pub(crate) fn send(&self, to: SocketAddr, bytes: &[u8]) {
-        // Not through tokio, which does not try to send before it has polled a new socket once.
+        // Sends without tokio, because tokio sends nothing on a new socket before it has polled the
+        // socket once.
         if let Err(error) = SockRef::from(&*self.own).send_to(bytes, &to.into()) {
             self.io_counters.datagram_send_errors.add(1);
             debug!(address = %to, reason = error.to_string(), "cannot send a datagram");
@@ -103,13 +105,14 @@ pub(crate) async fn receive(
                 io_counters.invalid_datagrams.add(1);
                 debug!(address = %from, bytes = length, "received an invalid datagram");
             }
-            // The system reports here that an earlier datagram could not be delivered.
+            // Such an error is usually about an earlier datagram that could not be delivered
+            // (ICMP).
             Err(error) => debug!(%error, "cannot receive a datagram"),
         }
     }
 }
 
-/// Buffer for the longest datagram.
+/// Creates a receive buffer that holds the longest datagram.
 pub(crate) fn buffer() -> Vec<u8> {
     vec![0; MAX_DATAGRAM_BYTES]
 }
@@ -142,8 +145,8 @@ fn bind_port(port: u16, shared: bool) -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket.into())
 }
 
-/// Destinations of broadcasts, with the interfaces of each: `targets`, or every network if
-/// `targets` is empty.
+/// Destinations of broadcasts, each with the names of its interfaces. These are `targets`, or every
+/// network if `targets` is empty.
 pub(super) fn broadcast_targets(targets: &[Ipv4Addr]) -> BTreeMap<Ipv4Addr, Vec<String>> {
     let mut all = broadcast_addresses();
     if targets.is_empty() {
@@ -152,9 +155,9 @@ pub(super) fn broadcast_targets(targets: &[Ipv4Addr]) -> BTreeMap<Ipv4Addr, Vec<
     targets.iter().map(|ip| (*ip, all.remove(ip).unwrap_or_default())).collect()
 }
 
-/// Broadcast addresses of this machine, with the interfaces of each: 255.255.255.255, that of each
-/// interface, and 127.0.0.1. The loopback interface has a broadcast address, too, which reaches all
-/// peers of this machine; 127.0.0.1 reaches only one of them.
+/// Broadcast addresses of this machine, each with the names of its interfaces: 255.255.255.255, the
+/// broadcast address of each interface, and 127.0.0.1. The broadcast address of the loopback
+/// interface reaches all peers on this machine; 127.0.0.1 reaches only one of them.
 fn broadcast_addresses() -> BTreeMap<Ipv4Addr, Vec<String>> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
         debug!(%error, "cannot list the network interfaces");

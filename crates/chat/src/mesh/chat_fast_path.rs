@@ -1,14 +1,14 @@
 //! Fast path of the codec for chat messages without escapes. Pure.
 //!
 //! Most mesh messages are chat messages written by this program. For these, parsing and encoding by
-//! hand takes a fraction of the time of the general JSON codec and has the same result. Every other
-//! message is left to the general codec.
+//! hand takes a fraction of the time of the general JSON codec and has the same result. The general
+//! codec handles every other message.
 
 use crate::nickname::Nickname;
 use crate::peer_id::{PEER_ID_DIGITS, PeerId};
 
-// The bytes before each value and at the end of a chat message. This program writes this layout,
-// and so do other programs that write the fields in the documented order.
+// The fixed bytes before each value and at the end of a chat message. This program writes this
+// layout. So do other programs that write the fields in the documented order without spaces.
 const BEFORE_SENDER: &[u8] = br#"{"sender_id":""#;
 const BEFORE_NUMBER: &[u8] = br#"","sequence_no":"#;
 const BEFORE_PAYLOAD: &[u8] = br#","type":"chat","#;
@@ -23,7 +23,7 @@ const MAX_ENVELOPE_BYTES: usize = 320;
 /// Author and number of a chat message, which identify it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ChatHeader {
-    /// Author of the chat.
+    /// Author of the message.
     pub sender: PeerId,
     /// Sequence number of the author.
     pub number: u64,
@@ -31,7 +31,7 @@ pub struct ChatHeader {
     length: usize,
 }
 
-/// Values behind the header of a chat message. Only the layout is checked, not the values.
+/// Values after the header of a chat message. Only the layout is checked, not the values.
 pub(super) struct ChatTail<'b> {
     pub(super) text: &'b str,
     pub(super) said_at: u64,
@@ -40,7 +40,7 @@ pub(super) struct ChatTail<'b> {
 
 impl ChatHeader {
     /// Parses the sender and the number of a chat message. `None` for another type or another
-    /// layout. The bytes behind the header are not checked.
+    /// layout. The bytes after the header are not checked.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let (sender, rest) = bytes.strip_prefix(BEFORE_SENDER)?.split_at_checked(PEER_ID_DIGITS)?;
         let (number, rest) = whole_number(rest.strip_prefix(BEFORE_NUMBER)?)?;
@@ -79,8 +79,8 @@ pub(super) fn write(sender: PeerId, number: u64, said_at: i64, name: &Nickname, 
     Some(bytes)
 }
 
-/// Parses a number and returns the rest. `None` without digits, with a leading zero, and on
-/// overflow.
+/// Parses a number. Returns it with the bytes after it. `None` if there is no digit, a leading zero
+/// or an overflow.
 fn whole_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let length = bytes.iter().position(|byte| !byte.is_ascii_digit())?;
     let (digits, rest) = bytes.split_at(length);
@@ -92,8 +92,8 @@ fn whole_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     (length > 0).then_some((number, rest))
 }
 
-/// Returns the text up to its closing quote, and the bytes after the quote. `None` if the text has
-/// or needs an escape.
+/// Returns the text up to its closing quote, and the bytes after the quote. `None` if the text
+/// contains an escape, or a byte that needs one.
 fn unescaped_text(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let length = memchr::memchr2(b'"', b'\\', bytes)?;
     let (text, rest) = bytes.split_at(length);
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_incomplete_header_or_another_type_is_left_to_the_general_codec() {
+    fn an_incomplete_header_or_another_type_does_not_take_the_fast_path() {
         let bytes = chat("hi").write(EXTENDED).unwrap();
         let end = bytes.windows(7).position(|part| part == b"payload").unwrap() - 1;
         assert_eq!(
@@ -170,7 +170,7 @@ mod tests {
             if let Some(fast) = message.write_chat_fast(EXTENDED) {
                 prop_assert!(fast == bytes && fast.len() <= MAX_ENVELOPE_BYTES + text.len());
             }
-            // One byte of the message is replaced by any other.
+            // A copy of the message in which one byte is replaced.
             let mut changed = bytes.clone();
             let at = at.index(changed.len());
             changed[at] = byte;

@@ -16,7 +16,7 @@ pub(crate) enum ConnectionEvent {
     Connected { link: LinkId, peer: PeerId, dialled: Option<PeerEndpoint>, remote: IpAddr, queue: SendQueue },
     /// Dialling or the exchange of greetings failed.
     DialFailed { endpoint: PeerEndpoint, reason: String },
-    /// Messages were received, not parsed yet.
+    /// Messages were received. They are complete JSON objects, not parsed yet.
     Messages { link: LinkId, messages: Vec<Bytes> },
     /// The connection ended.
     Disconnected { link: LinkId, reason: String },

@@ -1,7 +1,7 @@
 //! Framing of a byte stream into JSON objects, independent of the boundaries of the reads. Pure.
 //!
-//! Each byte is scanned once, so a peer that sends a long message in single bytes costs no more
-//! than another.
+//! Each byte is scanned once, so a peer that sends a long message byte by byte causes no extra
+//! work.
 
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr2;
@@ -40,17 +40,17 @@ impl JsonFramer {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// Buffer to read into, with room for at least `bytes` more.
+    /// Buffer for the next read, with room for at least `bytes` more bytes.
     pub(super) fn read_buffer(&mut self, bytes: usize) -> &mut BytesMut {
         self.buffer.reserve(bytes);
         &mut self.buffer
     }
 
-    /// Returns the next complete object, from its first brace to its last; `None` if more bytes are
-    /// needed. The content is not validated.
+    /// Returns the bytes of the next complete object, from its first brace to its last; `None` if
+    /// more bytes are needed. The content is not validated.
     ///
     /// # Errors
-    /// [`FramingError`]; the connection must be closed then.
+    /// [`FramingError`] if the stream is invalid. Then the caller must close the connection.
     pub fn next_message(&mut self) -> Result<Option<Bytes>, FramingError> {
         if self.depth == 0 {
             let gap = self.buffer.iter().position(|b| !b.is_ascii_whitespace()).unwrap_or(self.buffer.len());
@@ -76,8 +76,8 @@ impl JsonFramer {
                 return Err(FramingError::TooLong);
             }
             if self.is_last_byte(byte) {
-                // Copying is cheaper than sharing the buffer, which could not be reused while the
-                // message exists.
+                // A copy is cheaper than a shared buffer: a shared buffer could not be reused while
+                // the message exists.
                 let message = Bytes::copy_from_slice(&self.buffer[..self.scanned]);
                 self.buffer.advance(self.scanned);
                 self.scanned = 0;
@@ -115,7 +115,7 @@ mod tests {
 
     use super::*;
 
-    fn all(framer: &mut JsonFramer) -> Result<Vec<Bytes>, FramingError> {
+    fn next_messages(framer: &mut JsonFramer) -> Result<Vec<Bytes>, FramingError> {
         std::iter::from_fn(|| framer.next_message().transpose()).collect()
     }
 
@@ -123,10 +123,10 @@ mod tests {
     fn objects_are_found_with_and_without_line_breaks_between_them() {
         let mut framer = JsonFramer::default();
         framer.extend(b"{\"a\":\"}{\\\"\"}\n{\"b\":[{}]}{\"c\"");
-        let found = all(&mut framer).unwrap();
+        let found = next_messages(&mut framer).unwrap();
         assert_eq!(found, [&b"{\"a\":\"}{\\\"\"}"[..], b"{\"b\":[{}]}"]);
         framer.extend(b":1}  \r\n");
-        assert_eq!(all(&mut framer).unwrap(), [&b"{\"c\":1}"[..]]);
+        assert_eq!(next_messages(&mut framer).unwrap(), [&b"{\"c\":1}"[..]]);
     }
 
     #[test]
@@ -134,7 +134,7 @@ mod tests {
         for (bytes, first) in [(&b"hello"[..], b'h'), (b"[1]", b'['), (b"{}\n\"x\"", b'"'), (b" }", b'}')] {
             let mut framer = JsonFramer::default();
             framer.extend(bytes);
-            assert_eq!(all(&mut framer), Err(FramingError::NotAnObject(first)));
+            assert_eq!(next_messages(&mut framer), Err(FramingError::NotAnObject(first)));
         }
     }
 
@@ -143,12 +143,12 @@ mod tests {
         let text = |length: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(length - 8));
         let mut framer = JsonFramer::default();
         framer.extend(text(MAX_MESSAGE_BYTES).as_bytes());
-        assert_eq!(all(&mut framer).unwrap().len(), 1);
+        assert_eq!(next_messages(&mut framer).unwrap().len(), 1);
         framer.extend(text(MAX_MESSAGE_BYTES + 1).as_bytes());
-        assert_eq!(all(&mut framer), Err(FramingError::TooLong));
+        assert_eq!(next_messages(&mut framer), Err(FramingError::TooLong));
         let mut endless = JsonFramer::default();
         endless.extend(&vec![b'{'; MAX_MESSAGE_BYTES + 1]);
-        assert_eq!(all(&mut endless), Err(FramingError::TooLong));
+        assert_eq!(next_messages(&mut endless), Err(FramingError::TooLong));
     }
 
     fn object() -> impl Strategy<Value = Value> {
@@ -187,7 +187,7 @@ mod tests {
                 }
                 let (now, later) = rest.split_at(cut.min(rest.len()));
                 framer.extend(now);
-                found.extend(all(&mut framer).unwrap());
+                found.extend(next_messages(&mut framer).unwrap());
                 rest = later;
             }
             let found: Vec<Value> = found.iter().map(|bytes| serde_json::from_slice(bytes).unwrap()).collect();
@@ -195,10 +195,10 @@ mod tests {
         }
 
         #[test]
-        fn random_bytes_never_panic(noise in prop::collection::vec(prop::sample::select(b"{}[]\"\\ax \n".to_vec()), 0..200)) {
+        fn random_bytes_never_panic(bytes in prop::collection::vec(prop::sample::select(b"{}[]\"\\ax \n".to_vec()), 0..200)) {
             let mut framer = JsonFramer::default();
-            framer.extend(&noise);
-            let _ = all(&mut framer);
+            framer.extend(&bytes);
+            let _ = next_messages(&mut framer);
         }
     }
 }

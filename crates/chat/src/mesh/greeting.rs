@@ -7,10 +7,10 @@ use crate::peer_id::{InvalidPeerId, PeerId};
 /// Longest greeting, in bytes, line break included.
 pub const MAX_GREETING_BYTES: usize = 64;
 
-/// Error: the first bytes are not a greeting.
+/// Error: the connection does not begin with a valid greeting.
 #[derive(Clone, Copy, Debug, Error, Eq, PartialEq)]
 pub enum InvalidGreeting {
-    /// No line break within [`MAX_GREETING_BYTES`].
+    /// The first [`MAX_GREETING_BYTES`] bytes contain no line break.
     #[error("the first line is longer than {MAX_GREETING_BYTES} bytes")]
     TooLong,
     /// The line is not a peer id.
@@ -24,8 +24,8 @@ pub fn greeting(own_id: PeerId) -> String {
     format!("{own_id}\n")
 }
 
-/// Reads a greeting at the start of `bytes`: the id and the length of the line, or `None` if more
-/// bytes are needed.
+/// Parses a greeting at the start of `bytes`. Returns the peer id and the length of the line in
+/// bytes, or `None` if more bytes are needed.
 ///
 /// # Errors
 /// [`InvalidGreeting`] if `bytes` can never become a valid greeting.

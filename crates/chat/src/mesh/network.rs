@@ -1,4 +1,4 @@
-//! Listener and dialler of the mesh. Each connection is a task.
+//! Listener and dialler of the mesh. Each connection runs in a task of its own.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -21,13 +21,13 @@ use crate::engine::LinkId;
 use crate::io_counters::IoCounters;
 use crate::peer_id::PeerId;
 
-/// Most accepted connections whose greeting is not complete. Further connections wait in the
-/// backlog of the system.
+/// Largest number of accepted connections whose exchange of greetings is not complete. Further
+/// connections wait in the backlog of the listening socket.
 const MAX_PENDING_CONNECTIONS: usize = 64;
 /// Pause after an error of `accept`, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// State shared by all connections.
+/// State shared by the listener, the dialler and all connections.
 #[derive(Clone, Debug)]
 pub(crate) struct MeshNetwork {
     pub(crate) own_id: PeerId,
@@ -103,7 +103,8 @@ impl MeshNetwork {
         Ok((link, peer, remote))
     }
 
-    /// Runs a connection: reports it to the driver, then reads and writes until it ends.
+    /// Runs a connection whose greetings were exchanged: reports it to the driver, then reads and
+    /// writes until it ends.
     async fn serve(self, link: MeshConnection, peer: PeerId, dialled: Option<PeerEndpoint>, remote: IpAddr) {
         let id = LinkId(self.next_link.fetch_add(1, Ordering::Relaxed));
         let queue = SendQueue::new(self.queue_messages);

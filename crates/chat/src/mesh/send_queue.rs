@@ -1,5 +1,5 @@
-//! Bounded send queue of one link. If the peer reads too slowly and the queue is full, the link is
-//! closed, so no slow peer delays the others for long.
+//! Bounded send queue of one link. A peer that reads too slowly fills its queue. Then its link is
+//! closed, so that a slow peer does not delay the others for long.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,21 +10,25 @@ use tokio_util::sync::CancellationToken;
 
 use super::framer::MAX_MESSAGE_BYTES;
 
-/// Most bytes in one write.
+/// Largest size of several messages that are joined into one write, in bytes.
 const MAX_WRITE_BYTES: usize = 64 * 1024;
 
-/// Handle to one queue, for the driver that appends and the connection that writes.
+/// Handle to one queue. The driver appends to it, and the connection writes from it.
 #[derive(Clone, Debug)]
 pub(crate) struct SendQueue(Arc<SharedQueue>);
 
+/// Queue that its handles share.
 #[derive(Debug)]
 struct SharedQueue {
     queue: Mutex<QueueState>,
+    /// Notified when a message is added or the queue is closed.
     changed: Notify,
+    /// Cancelled when the queue is discarded.
     discarded: CancellationToken,
     max_bytes: usize,
 }
 
+/// Content and state of a queue.
 #[derive(Debug, Default)]
 struct QueueState {
     messages: VecDeque<Bytes>,
@@ -52,7 +56,8 @@ impl SendQueue {
     /// separately, for a peer that parses each read as one message.
     ///
     /// Returns whether the queue is above its high-water mark: more than half full. With
-    /// `one_per_write` it is never above, because such a peer is slowed down by this end.
+    /// `one_per_write` the result is always false: such a queue fills because this end pauses
+    /// between two writes, not because the peer reads slowly.
     ///
     /// # Errors
     /// [`QueueFull`] if the message does not fit.
@@ -70,13 +75,13 @@ impl SendQueue {
         Ok(is_above_high_water)
     }
 
-    /// Closes the queue. Its content is still written.
+    /// Closes the queue. The connection still writes the queued messages.
     pub(crate) fn close(&self) {
         self.queue().is_closed = true;
         self.0.changed.notify_one();
     }
 
-    /// Closes the queue and drops its content.
+    /// Closes the queue and drops the queued messages.
     pub(crate) fn discard(&self) {
         *self.queue() = QueueState { is_closed: true, ..QueueState::default() };
         self.0.discarded.cancel();
@@ -108,8 +113,8 @@ impl SendQueue {
         self.0.discarded.is_cancelled()
     }
 
-    /// Waits for the next bytes to write, and whether they need a write of their own; `None` if the
-    /// queue is closed and empty.
+    /// Waits for the next bytes to write. The flag is true if they must be written separately.
+    /// `None` if the queue is closed and empty.
     pub(super) async fn next_write(&self) -> Option<(Bytes, bool)> {
         loop {
             {
@@ -135,18 +140,19 @@ impl QueueState {
         !self.one_per_write && self.bytes > max_bytes / 2
     }
 
-    /// Removes one message if each needs its own write, or else as many as fit into one write.
+    /// Removes the next message. If messages may be joined, also removes as many of the following
+    /// ones as fit into one write.
     fn pop_write(&mut self) -> Option<Bytes> {
         let first = self.messages.pop_front()?;
         self.bytes -= first.len();
-        let joins = |next_write: Option<&Bytes>, length: usize| {
+        let fits = |next_write: Option<&Bytes>, length: usize| {
             next_write.is_some_and(|bytes| length + bytes.len() <= MAX_WRITE_BYTES)
         };
-        if self.one_per_write || !joins(self.messages.front(), first.len()) {
+        if self.one_per_write || !fits(self.messages.front(), first.len()) {
             return Some(first);
         }
         let mut joined = BytesMut::from(&first[..]);
-        while joins(self.messages.front(), joined.len()) {
+        while fits(self.messages.front(), joined.len()) {
             let Some(next_write) = self.messages.pop_front() else { break };
             self.bytes -= next_write.len();
             joined.extend_from_slice(&next_write);
@@ -182,7 +188,7 @@ mod tests {
         assert_eq!(
             send_queue.push(Bytes::from_static(b"x"), true),
             Ok(false),
-            "such a peer is slowed down by this end"
+            "this end pauses between the writes of such a queue"
         );
         assert!(!send_queue.is_above_high_water());
         assert!(!send_queue.is_below_low_water());

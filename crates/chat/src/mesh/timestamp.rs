@@ -1,4 +1,4 @@
-//! Timestamp of a message, in the forms that different programs write.
+//! Timestamp of a message, in each form that a known program writes.
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -8,8 +8,11 @@ use time::format_description::well_known::Rfc3339;
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Timestamp {
+    /// Unix time in an unknown unit.
     Number(i64),
+    /// Text, expected in the format of RFC 3339.
     Text(String),
+    /// Any other JSON value. It is read as 0.
     Other(serde_json::Value),
 }
 
@@ -29,9 +32,9 @@ impl Timestamp {
         moment.format(&Rfc3339).map_or(Self::Number(seconds), Self::Text)
     }
 
-    /// Decodes to Unix seconds. The unit of a number is inferred from its size: seconds,
-    /// milliseconds, microseconds and nanoseconds of present times do not overlap. An unreadable
-    /// timestamp is 0.
+    /// Decodes to Unix seconds. The unit of a number is inferred from its size: for present times,
+    /// the ranges of seconds, milliseconds, microseconds and nanoseconds do not overlap. An
+    /// unreadable timestamp is 0.
     pub(super) fn unix_seconds(&self) -> i64 {
         match self {
             Self::Number(number) => match number.unsigned_abs() {

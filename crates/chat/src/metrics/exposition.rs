@@ -7,7 +7,8 @@ pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8"
 
 /// Page of metrics.
 ///
-/// Invariant: each family is written once, its description before its samples.
+/// Invariant: the description of each family is before its samples. The caller must write each
+/// family only once.
 #[derive(Debug, Default)]
 pub(super) struct MetricsPage(String);
 
@@ -17,14 +18,14 @@ impl MetricsPage {
         self.family(name, "gauge", help)
     }
 
-    /// Begins a counter; its name ends in `_total`.
+    /// Begins a counter. The caller gives a name that ends in `_total`.
     pub(super) fn counter(&mut self, name: &str, help: &str) -> MetricFamily<'_> {
         self.family(name, "counter", help)
     }
 
     fn family(&mut self, name: &str, kind: &str, help: &str) -> MetricFamily<'_> {
         let help = help.replace('\\', "\\\\").replace('\n', "\\n");
-        // Writing to a string does not fail.
+        // A write to a string cannot fail.
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
         MetricFamily { page: &mut self.0, name: name.to_owned() }
     }
@@ -42,14 +43,14 @@ pub(super) struct MetricFamily<'page> {
 }
 
 impl MetricFamily<'_> {
-    /// Writes the only sample, without labels.
+    /// Writes the only sample of the family, without labels.
     pub(super) fn sample(self, value: impl Display) {
         let _ = writeln!(self.page, "{} {value}", self.name);
     }
 
-    /// Writes one of several samples, with labels.
+    /// Writes one of several samples of the family, with labels.
     pub(super) fn labelled_sample(self, labels: &[(&str, &str)], value: impl Display) -> Self {
-        let labels = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value)));
+        let labels = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escape_label_value(value)));
         let labels = labels.collect::<Vec<_>>().join(",");
         let _ = writeln!(self.page, "{}{{{labels}}} {value}", self.name);
         self
@@ -57,7 +58,7 @@ impl MetricFamily<'_> {
 }
 
 /// Escapes a label value, which can be any text.
-fn escaped(value: &str) -> String {
+fn escape_label_value(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 

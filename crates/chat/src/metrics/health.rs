@@ -1,4 +1,4 @@
-//! Body of `/healthz`. Pure.
+//! JSON body of `/healthz`. Pure.
 
 use serde::Serialize;
 
@@ -18,7 +18,7 @@ pub(super) struct PeerIdentity {
 /// Error: the driver returned no snapshot.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum StatsUnavailable {
-    /// The peer is ending.
+    /// The peer is shutting down.
     Stopping,
     /// The driver did not answer in time: it is overloaded or blocked.
     Busy,
@@ -87,7 +87,7 @@ pub(super) fn health(
         registry,
         registry_answered_seconds_ago,
     };
-    serde_json::to_string(&health).expect("plain data") + "\n"
+    serde_json::to_string(&health).expect("the body has only text keys") + "\n"
 }
 
 #[cfg(test)]
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ending_or_blocked_peer_reports_its_status_without_numbers() {
+    fn a_stopping_or_blocked_peer_reports_its_status_without_numbers() {
         for (unavailable, status) in [(StatsUnavailable::Stopping, "stopping"), (StatsUnavailable::Busy, "busy")] {
             let health = read(&Err(unavailable), Some(1), Some(UNREACHABLE));
             assert_eq!((&health["status"], health.get("connections")), (&json!(status), None));

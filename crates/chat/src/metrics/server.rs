@@ -33,28 +33,30 @@ use crate::registry_task::RegistryStatus;
 use rollcall_core::BootMs;
 use rollcall_core::clock::boot_now;
 
-/// Most concurrent connections. Further ones wait in the backlog of the system.
+/// Largest number of concurrent connections. Further connections wait in the backlog of the
+/// listening socket.
 const MAX_CONNECTIONS: usize = 16;
-/// Longest time of a connection, until the end of the answer.
+/// Longest duration of a connection, the answer included.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time until the head of the request is received.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
-/// Largest head of a request, in bytes. hyper allows no smaller limit.
+/// Largest head of a request, in bytes. The smallest limit that hyper allows.
 const MAX_HEAD_BYTES: usize = 8 * 1024;
-/// Most header fields of a request.
+/// Largest number of header fields of a request.
 const MAX_HEADERS: usize = 64;
-/// Time within which the driver must return a snapshot. After that the peer reports `busy`.
+/// Timeout for a snapshot from the driver. After it the server reports `busy`.
 const DRIVER_TIMEOUT: Duration = Duration::from_secs(1);
-/// Time that running answers have after the peer has ended.
+/// Longest wait for unfinished answers after the peer has ended.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Pause after an error of `accept`, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Facts that need no snapshot of the driver.
+/// Facts about the peer for which the server does not ask the driver.
 pub(crate) struct StaticInfo {
     pub(crate) id: PeerId,
     pub(crate) name: Nickname,
     pub(crate) max_connections: usize,
+    /// UDP port at which the peer receives LAN answers; `None` without the LAN.
     pub(crate) lan_port: Option<u16>,
     /// Status of the registry; `None` without a registry.
     pub(crate) registry: Option<watch::Receiver<RegistryStatus>>,
@@ -66,12 +68,12 @@ pub(crate) struct StaticInfo {
 pub(crate) struct MetricsServer {
     pub(crate) info: StaticInfo,
     pub(crate) requests: mpsc::Sender<PeerRequest>,
-    /// Cancelled when the peer begins to end. From then on the answers are `stopping`.
+    /// Cancelled when the peer begins to shut down. From then on each answer reports `stopping`.
     pub(crate) stop: CancellationToken,
 }
 
-/// Serves requests until `ended` is cancelled, after the links have closed. While the peer is
-/// ending, the answers are `stopping`.
+/// Serves requests until `ended` is cancelled, which happens after the links have closed. While the
+/// peer shuts down, each answer reports `stopping`.
 pub(crate) async fn serve(listener: TcpListener, server: MetricsServer, ended: CancellationToken) {
     let server = Arc::new(server);
     let mut connections = JoinSet::new();
@@ -91,7 +93,7 @@ pub(crate) async fn serve(listener: TcpListener, server: MetricsServer, ended: C
         }
     }
     drop(listener);
-    // The drop of the set aborts the remaining connections.
+    // Connections that remain after the timeout are aborted when the set is dropped.
     let _ = timeout(CLOSE_TIMEOUT, async { while connections.join_next().await.is_some() {} }).await;
 }
 
@@ -153,14 +155,14 @@ impl MetricsServer {
     /// Gets a snapshot from the driver.
     async fn stats(&self) -> Result<PeerStats, StatsUnavailable> {
         let (reply_tx, answer) = oneshot::channel();
-        let ask_driver = async {
+        let request_snapshot = async {
             self.requests.send(PeerRequest::Stats(reply_tx)).await.ok()?;
             answer.await.ok()
         };
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(StatsUnavailable::Stopping),
-            reply = timeout(DRIVER_TIMEOUT, ask_driver) => match reply {
+            reply = timeout(DRIVER_TIMEOUT, request_snapshot) => match reply {
                 Ok(Some(stats)) => Ok(stats),
                 Ok(None) => Err(StatsUnavailable::Stopping),
                 Err(_) => Err(StatsUnavailable::Busy),
@@ -196,7 +198,7 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
 fn answer(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let response = Response::builder().status(status).header(header::CONTENT_TYPE, kind);
     let response = response.header(header::CACHE_CONTROL, "no-store");
-    response.body(Full::new(body.into())).expect("all its parts are constants or bytes")
+    response.body(Full::new(body.into())).expect("the status and the headers are valid constants")
 }
 
 #[cfg(test)]
@@ -205,7 +207,7 @@ mod tests {
 
     use super::*;
 
-    struct Bench {
+    struct TestServer {
         requests: mpsc::Receiver<PeerRequest>,
         stop: CancellationToken,
         ended: CancellationToken,
@@ -213,7 +215,7 @@ mod tests {
         task: JoinSet<()>,
     }
 
-    async fn bench() -> Bench {
+    async fn start_server() -> TestServer {
         let (request_tx, requests) = mpsc::channel(1);
         let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
         let info = StaticInfo {
@@ -229,7 +231,7 @@ mod tests {
         let addr = listener.local_addr().unwrap();
         let mut task = JoinSet::new();
         task.spawn(serve(listener, MetricsServer { info, requests: request_tx, stop: stop.clone() }, ended.clone()));
-        Bench { requests, stop, ended, addr, task }
+        TestServer { requests, stop, ended, addr, task }
     }
 
     async fn ask(addr: std::net::SocketAddr, request: &str) -> String {
@@ -242,33 +244,33 @@ mod tests {
 
     #[tokio::test]
     async fn an_unknown_path_or_method_is_rejected_without_asking_the_driver() {
-        let bench = bench().await;
-        assert!(ask(bench.addr, "GET /").await.starts_with("HTTP/1.1 404 "));
-        let refusal = ask(bench.addr, "POST /metrics").await;
+        let server = start_server().await;
+        assert!(ask(server.addr, "GET /").await.starts_with("HTTP/1.1 404 "));
+        let refusal = ask(server.addr, "POST /metrics").await;
         assert!(refusal.starts_with("HTTP/1.1 405 ") && refusal.contains("allow: GET, HEAD\r\n"), "{refusal}");
-        assert!(bench.requests.is_empty());
+        assert!(server.requests.is_empty());
     }
 
     #[tokio::test]
-    async fn an_ending_peer_reports_stopping_and_a_blocked_driver_reports_busy() {
-        let mut bench = bench().await;
-        let hanging = ask(bench.addr, "GET /healthz").await;
+    async fn a_stopping_peer_reports_stopping_and_a_blocked_driver_reports_busy() {
+        let mut server = start_server().await;
+        let hanging = ask(server.addr, "GET /healthz").await;
         assert!(hanging.starts_with("HTTP/1.1 503 ") && hanging.contains(r#""status":"busy""#), "{hanging}");
-        bench.stop.cancel();
-        let stopping = ask(bench.addr, "GET /healthz").await;
+        server.stop.cancel();
+        let stopping = ask(server.addr, "GET /healthz").await;
         assert!(stopping.starts_with("HTTP/1.1 503 ") && stopping.contains(r#""status":"stopping""#), "{stopping}");
-        assert!(ask(bench.addr, "GET /metrics").await.starts_with("HTTP/1.1 503 "));
-        bench.ended.cancel();
-        bench.task.join_next().await.unwrap().unwrap();
-        assert!(TcpStream::connect(bench.addr).await.is_err());
+        assert!(ask(server.addr, "GET /metrics").await.starts_with("HTTP/1.1 503 "));
+        server.ended.cancel();
+        server.task.join_next().await.unwrap().unwrap();
+        assert!(TcpStream::connect(server.addr).await.is_err());
     }
 
     #[tokio::test]
     async fn silent_connections_time_out_and_do_not_block_others() {
-        let mut bench = bench().await;
+        let mut server = start_server().await;
         let mut silent = Vec::new();
         for _ in 0..MAX_CONNECTIONS {
-            silent.push(TcpStream::connect(bench.addr).await.unwrap());
+            silent.push(TcpStream::connect(server.addr).await.unwrap());
         }
         // One of the connections sends a request. A further connection waits until a silent one
         // times out.
@@ -276,14 +278,14 @@ mod tests {
         let mut answer = String::new();
         silent[0].read_to_string(&mut answer).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
-        assert!(ask(bench.addr, "GET /nothing").await.starts_with("HTTP/1.1 404 "));
+        assert!(ask(server.addr, "GET /nothing").await.starts_with("HTTP/1.1 404 "));
         for mut stream in silent.drain(1..) {
             let mut rest = Vec::new();
             let ended = timeout(2 * HEAD_TIMEOUT, stream.read_to_end(&mut rest)).await;
             assert!(ended.is_ok(), "a silent connection is closed");
         }
-        bench.ended.cancel();
-        bench.task.join_next().await.unwrap().unwrap();
+        server.ended.cancel();
+        server.task.join_next().await.unwrap().unwrap();
     }
 
     #[tokio::test]

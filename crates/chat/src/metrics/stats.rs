@@ -11,7 +11,7 @@ pub struct PeerStats {
     pub drops: DropCounters,
     /// Number of mesh links.
     pub links: usize,
-    /// Number of LAN peers; `None` if the peer takes no part in the LAN.
+    /// Number of LAN peers; `None` if the peer does not use the LAN transport.
     pub lan_peers: Option<usize>,
     /// Number of known mesh addresses.
     pub addresses: usize,
@@ -19,14 +19,14 @@ pub struct PeerStats {
     pub history: usize,
 }
 
-/// Counters of messages and links that the driver dropped.
+/// Counters of the messages, links, notices and entries that the driver dropped.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct DropCounters {
     /// Messages that were too long for a link, counted per link.
     pub too_long: u64,
     /// Links closed because the peer read too slowly.
     pub slow_links: u64,
-    /// Notices dropped because the output was not read.
+    /// Notices dropped because the reader of the notices was too slow.
     pub unread_notices: u64,
     /// History entries that were not stored on disk.
     pub unsaved_entries: u64,
