@@ -30,9 +30,9 @@ const TIMINGS: Timings = Timings {
     election_retry_ms: 20,
 };
 
-/// Longest wait for a condition, in seconds. A node cannot campaign while its disk stalls: one fsync
+/// Longest wait for a condition. A node cannot campaign while its disk stalls: one fsync
 /// took 19 s on a virtual machine.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 struct Cluster {
     nodes: Vec<Option<Election>>,

@@ -145,13 +145,13 @@ fn inflate_up_to(compressed: &[u8], limit: usize, what: &str) -> Result<usize, I
 mod tests {
     use image::{ExtendedColorType, ImageEncoder, ImageFormat};
 
-    use super::super::{ImageRejection, decode};
+    use super::super::{ImageRejection, check_and_decode};
     use super::*;
     use crate::registry::testing::{encoded_image, png_chunk, png_with};
     use rollcall_core::ImageKind;
 
     fn decode_png(bytes: &[u8]) -> Result<(), ImageRejection> {
-        decode(bytes, ImageKind::Png)
+        check_and_decode(bytes, ImageKind::Png)
     }
 
     /// `length` zeros, compressed by a factor of about a thousand.

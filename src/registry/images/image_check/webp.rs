@@ -66,7 +66,7 @@ fn check_lossless(data: &[u8]) -> Result<(), ImageRejection> {
 mod tests {
     use image::ImageFormat;
 
-    use super::super::decode;
+    use super::super::check_and_decode;
     use super::*;
     use crate::registry::testing::encoded_image;
     use rollcall_core::ImageKind;
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn an_animated_image_is_rejected_as_animated() {
         let still = &encoded_image(ImageFormat::WebP, 8, 8)[HEADER_BYTES..];
-        assert_eq!(decode(&webp(&[&extended(0)[..], still].concat()), ImageKind::WebP), Ok(()));
+        assert_eq!(check_and_decode(&webp(&[&extended(0)[..], still].concat()), ImageKind::WebP), Ok(()));
         assert_eq!(check(&webp(&[&extended(ANIMATED)[..], still].concat())), Err(ImageRejection::Animated));
         assert_eq!(check(&webp(&[&extended(0)[..], &chunk(*b"ANMF", b"x")].concat())), Err(ImageRejection::Animated));
     }
