@@ -144,7 +144,8 @@ enum CliCommand {
 
 /// Runs a command, prints an error to standard error if it fails, and returns the exit code.
 ///
-/// The runtime is created here and not in `main`, so that its code is compiled once, in this crate.
+/// The runtime is created here and not in `main`. So its generic code is compiled once, in this
+/// crate, and not again in the binary.
 #[must_use]
 pub fn start(cli: Cli) -> ExitCode {
     let runtime = match runtime(&cli) {
@@ -155,7 +156,8 @@ pub fn start(cli: Cli) -> ExitCode {
         }
     };
     let ended = runtime.block_on(run(cli));
-    // All necessary work has ended. A blocking task on a disk that hangs must not delay the exit.
+    // All necessary work has ended. A blocking task that waits for a hanging disk must not delay
+    // the exit.
     runtime.shutdown_background();
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -242,6 +244,7 @@ mod tests {
         for code in exit::NODE_CODES {
             assert!(help.contains(&format!("\n  {code:<3}  ")), "{code}");
         }
+        // `--exit-with-stdin` is hidden.
         assert!(!help.contains("stdin"));
     }
 }

@@ -36,12 +36,12 @@ use rollcall_core::Password;
 use session::ChatSession;
 use terminal::Terminal;
 
-/// Most notices that are written at once.
+/// Largest number of notices that are written at once.
 const NOTICE_BATCH: usize = 256;
-/// Time for an orderly shutdown after a signal: 1 s for the terminal, 2 s for closing the links, 5
-/// s for the reader of standard output and 1 s for the reader of the log, with a reserve.
+/// Time for an orderly shutdown after a signal. The steps take at most 9 s: the terminal 1 s, the
+/// links 2 s, the reader of standard output 5 s, and the reader of the log 1 s.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest wait at the end for the reader of the log.
+/// Longest wait during the shutdown until the log is written.
 const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 const AFTER_HELP: &str = "\
@@ -166,8 +166,8 @@ pub(super) async fn run(args: PeerArgs) -> Result<(), CommandError> {
             start_logging();
             scan::run(args).await
         }
-        // A spawned task: the runtime polls the future of `block_on` only after it has polled the
-        // I/O driver.
+        // Run as a spawned task, because tasks are polled more often: the runtime polls the future
+        // of `block_on` only after it has polled the I/O driver.
         None => {
             TaskTracker::new().spawn(run_chat(args)).await.unwrap_or_else(|ended| resume_unwind(ended.into_panic()))
         }
@@ -269,6 +269,7 @@ fn password(args: &PasswordArgs, settings: &PeerSettings) -> Result<Option<Passw
     password.map_err(|invalid| CommandError::new(USAGE, invalid.to_string()))
 }
 
+/// Waits until the terminal is resumed after a stop. Never returns without a terminal.
 async fn resumed(terminal: &mut Option<Terminal>) {
     match terminal {
         Some(terminal) => terminal.resumed().await,
@@ -286,17 +287,18 @@ fn force_exit_after_timeout(signal: SignalExit) -> io::Result<()> {
     thread::Builder::new().name("end".to_owned()).spawn(wait).map(|_| ())
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it maps an error")]
+#[expect(clippy::needless_pass_by_value, reason = "`map_err` passes the error by value")]
 fn thread_error(error: io::Error) -> CommandError {
     CommandError::new(SYSTEM, format!("cannot start a thread: {error}"))
 }
 
-/// Error of starting to read the input.
-#[expect(clippy::needless_pass_by_value, reason = "it maps an error")]
+/// Error if the input cannot be opened.
+#[expect(clippy::needless_pass_by_value, reason = "`map_err` passes the error by value")]
 fn input_error(error: io::Error) -> CommandError {
     CommandError::new(SYSTEM, format!("cannot read the input: {error}"))
 }
 
+/// The given flags, as pairs of the key of a setting and its value.
 fn flags(args: &PeerArgs) -> Vec<(&'static str, String)> {
     let lan = if args.no_lan { Some("false".to_owned()) } else { args.lan.then(|| "true".to_owned()) };
     let given = [

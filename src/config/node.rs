@@ -60,7 +60,7 @@ pub struct Config {
     pub trust_end_of_stream: bool,
     /// Secret of the cluster. Nodes accept only nodes with the same key.
     pub cluster_key: Option<ClusterKey>,
-    /// The file from which [`Config::read`] reads the cluster key, if it has a file of its own.
+    /// The file of the cluster key, if the key is given as a file. [`Config::read`] reads it.
     pub cluster_key_file: Option<PathBuf>,
     /// Source of this node's load, by which the election chooses a leader.
     pub load_source: LoadSourceConfig,
@@ -79,14 +79,14 @@ pub struct Config {
     pub storage_timeout_ms: u64,
     /// Directory in which the nodes of this machine keep their state.
     pub data_dir: PathBuf,
-    /// Values that are valid but probably not intended. One line each.
+    /// Warnings about values that are valid but probably not intended. One line each.
     pub warnings: Vec<String>,
 }
 
 /// Rule by which a client counts as online.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PresenceConfig {
-    /// Time after its last heartbeat during which a client is online, in milliseconds.
+    /// Time that a client stays online after its last heartbeat, in milliseconds.
     pub ttl_ms: u64,
 }
 
@@ -125,7 +125,7 @@ impl Config {
     }
 
     /// Reads the file that the flags name, or `config.toml` if it exists, and loads the
-    /// configuration. Then reads the cluster key if it has a file of its own, and checks that the
+    /// configuration. Then reads the cluster key if it is given as a file, and checks that the
     /// credentials file is readable.
     ///
     /// # Errors
