@@ -25,7 +25,7 @@ const NEW_PASSWORD_HELP: &str =
 pub(super) struct PasswordArgs {
     /// Password
     #[arg(long, value_name = "PASSWORD", value_parser = parse, num_args = 0..=1, help = PASSWORD_HELP)]
-    #[expect(clippy::option_option, reason = "not given, given without a value, given with one")]
+    #[expect(clippy::option_option, reason = "three cases: no flag, a flag without a value, a flag with a value")]
     password: Option<Option<Password>>,
 
     /// Read the password from the first line of this file
@@ -45,7 +45,7 @@ pub(super) struct NewPasswordArgs {
     new_password_file: Option<PathBuf>,
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "clap wants a parser that could refuse")]
+#[expect(clippy::unnecessary_wraps, reason = "clap needs a parser that returns a `Result`")]
 fn parse(text: &str) -> Result<Password, std::convert::Infallible> {
     Ok(Password::new(text.to_owned()))
 }
@@ -95,6 +95,7 @@ impl NewPasswordArgs {
     }
 }
 
+/// Warns that `ps` shows a password that stands on the command line.
 fn warn_about_ps(flag: &str) {
     print_note(&format!(
         "hint: with {flag} VALUE other users of this machine can see the password in `ps`; use a prompt, {flag}-file or the \
@@ -102,7 +103,8 @@ fn warn_about_ps(flag: &str) {
     ));
 }
 
-/// Asks for a password at the terminal; twice for a new one, because the registry cannot check it.
+/// Asks for a password at the terminal. Asks twice for a new password, because the registry cannot
+/// detect a typing error in it.
 fn prompt_for_password(prompt: &str, is_new: bool) -> Result<Password, CommandError> {
     if !stdin().is_terminal() {
         let remedy =
