@@ -51,13 +51,14 @@ pub(super) struct Account {
 }
 
 impl ServerArgs {
-    /// A client of the given servers, or else of the default server.
+    /// A client of the servers that the flags or the environment name, or else of the default
+    /// server.
     pub(super) fn connect(&self) -> Result<Client, CommandError> {
         self.connect_or_else(Vec::new)
     }
 
-    /// A client of the given servers, else of the servers of `fallback`, else of the default
-    /// server.
+    /// A client of the servers that the flags or the environment name, or else of those that
+    /// `fallback` returns, or else of the default server.
     fn connect_or_else(&self, fallback: impl FnOnce() -> Vec<ServerUrl>) -> Result<Client, CommandError> {
         let mut servers = if self.server.is_empty() { servers_from_environment()? } else { self.server.clone() };
         if servers.is_empty() {
@@ -71,7 +72,7 @@ impl ServerArgs {
 }
 
 impl AccountArgs {
-    /// The account for a command that creates the settings. It does not read existing ones.
+    /// The account for a command that creates the settings. Existing settings are not read.
     pub(super) fn without_saved_settings(&self) -> Result<Account, CommandError> {
         let client = self.servers.connect()?;
         Ok(Account { user: self.username.clone(), client, settings: None, dir: self.dir() })
@@ -105,7 +106,8 @@ impl Account {
         settings.token = self.client.token();
         change(&mut settings);
         let saved = settings.save(&self.dir);
-        // Also after an error: it would not help to try the same again at each heartbeat.
+        // Keep the settings even after an error. Otherwise each heartbeat would try to save them
+        // again.
         self.settings = Some(settings);
         Ok(saved?)
     }

@@ -95,7 +95,7 @@ fn role(node: &NodeStatus) -> &'static str {
     }
 }
 
-/// A length of time in one unit: `40ms`, `12s`, `5m`, `3h`.
+/// A duration in one unit, rounded down: `40ms`, `12s`, `5m`, `3h`.
 fn duration_text(ms: u64) -> String {
     match ms {
         0..1000 => format!("{ms}ms"),

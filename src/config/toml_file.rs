@@ -1,4 +1,4 @@
-//! Reader of a TOML file: makes the layer of the file.
+//! Reader of a TOML file: converts it to a layer of the configuration.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -31,6 +31,7 @@ pub(super) fn parse(settings: &[&'static Setting], name: &str, text: &str) -> Re
     Ok(values)
 }
 
+/// The value at this place of the file, not yet parsed as a setting.
 fn raw_value(text: &str, value: &Spanned<DeValue<'_>>, origin: &dyn Fn(usize) -> Origin) -> WithOrigin<RawValue> {
     let span = value.span();
     let value = match value.get_ref() {

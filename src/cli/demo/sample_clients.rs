@@ -16,6 +16,7 @@ pub(super) const MAX_CLIENTS: u16 = 200;
 const FIRST_PORT: u16 = 9000;
 /// Time between two heartbeats. It is far below the TTL of 30 s, so that changes show soon.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(3);
+/// Names of the first clients. Later clients are named by their number.
 const NAMES: [&str; 10] = ["alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan", "judy"];
 
 /// Sample client.
@@ -44,6 +45,7 @@ pub(super) fn start(count: u16, client: &Arc<Client>) -> JoinSet<()> {
     tasks
 }
 
+/// Keeps one client online. Starts again when the registry no longer knows the user.
 async fn run_client(client: &Client, sample: &SampleClient, start_delay: Duration) {
     let mut has_images = false;
     loop {
@@ -62,7 +64,8 @@ async fn run_client(client: &Client, sample: &SampleClient, start_delay: Duratio
 /// Registers the client, sends the first heartbeat, and uploads its images once.
 async fn go_online(client: &Client, sample: &SampleClient, has_images: &mut bool) -> Result<(), ClientError> {
     match client.register(&sample.as_new_user()).await {
-        // In a kept directory the user may have registered the name by hand. Use it anyway.
+        // In a directory that the user named, the name may be registered already. The client uses
+        // it anyway.
         Ok(_) | Err(ClientError::Rejected { status: 409, .. }) => {}
         Err(error) => return Err(error),
     }
@@ -100,6 +103,7 @@ async fn send_heartbeats(client: &Client, sample: &SampleClient) {
     }
 }
 
+/// The sample client with this number, from 0.
 fn sample(number: u16) -> SampleClient {
     let name =
         NAMES.get(usize::from(number)).map_or_else(|| format!("client-{}", number + 1), |name| (*name).to_owned());
