@@ -46,9 +46,10 @@ pub(super) async fn run(args: WatchArgs) -> Result<(), CommandError> {
     }
 }
 
-/// Prints changes until an error that a retry cannot cure, or until standard output is closed.
+/// Prints changes until an error that a retry cannot repair, or until standard output is closed.
 ///
-/// If no node can be reached at the start, that is such an error.
+/// Retries only after it has found a leader once: if no node can be reached at the start, it
+/// returns the error.
 async fn watch(client: &Client, output: CommandOutput) -> CommandError {
     let mut online = OnlineSet::default();
     let mut leader: Option<String> = None;

@@ -1,8 +1,8 @@
-//! Paths of objects and folders in the bucket. No other file spells them.
+//! Paths of objects and folders in the bucket. No other file builds such a path.
 
 use rollcall_core::{ImageName, NodeAddr, Username};
 
-/// An object that can be stored, at its own path.
+/// Name of an object in the bucket. Each key has its own path.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Key {
     /// The id of the cluster that uses this bucket.
@@ -21,7 +21,7 @@ pub enum Key {
     Check(u32),
 }
 
-/// A folder that can be listed: the names of its direct children.
+/// A folder of the bucket. A listing of it returns the names of its direct children.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Folder {
     /// The users. Each child is a username.

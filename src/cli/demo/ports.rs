@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, TcpListener};
 pub(super) const NODES: u16 = 3;
 const FIRST_API_PORT: u16 = 3000;
 const FIRST_ELECTION_PORT: u16 = 8080;
-/// Number of ports above the documented range that are tried.
+/// Largest number of ports above the documented range that are tried.
 const MAX_TRIES: u16 = 1000;
 
 /// Ports of one node.
@@ -23,14 +23,15 @@ pub(super) fn choose(is_free: impl Fn(u16) -> bool) -> Option<Vec<Ports>> {
     Some(election.into_iter().zip(api).map(|(election, api)| Ports { election, api }).collect())
 }
 
-/// The documented ports from `first` on, with used ports replaced by the next free ones above them.
+/// The documented ports from `first` on. A port that is not free is replaced by the next free one
+/// above the documented range.
 fn range(first: u16, is_free: &impl Fn(u16) -> bool) -> Option<Vec<u16>> {
     let mut spare = (first + NODES..first + NODES + MAX_TRIES).filter(|port| is_free(*port));
     (first..first + NODES).map(|port| if is_free(port) { Some(port) } else { spare.next() }).collect()
 }
 
-/// Whether a node could listen on this port now. If another program takes it, the node reports
-/// that.
+/// Whether a node could listen on this port now. Another program may still take it; then the node
+/// reports an error.
 pub(super) fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
