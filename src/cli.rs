@@ -155,11 +155,11 @@ pub fn start(cli: Cli) -> ExitCode {
             return ExitCode::from(exit::SYSTEM);
         }
     };
-    let ended = runtime.block_on(run(cli));
+    let result = runtime.block_on(run(cli));
     // All necessary work has ended. A blocking task that waits for a hanging disk must not delay
     // the exit.
     runtime.shutdown_background();
-    match ended {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             print_error(&failure.to_string());
@@ -194,7 +194,7 @@ async fn run(cli: Cli) -> Result<(), CommandError> {
     if !matches!(cli.command, Some(CliCommand::Peer(_))) {
         start_logging();
     }
-    let ended = match cli.command {
+    let result = match cli.command {
         None => node::run(cli.node).await,
         Some(CliCommand::Demo(args)) => demo::run(args).await,
         Some(CliCommand::Register(args)) => register::run(args).await,
@@ -212,9 +212,9 @@ async fn run(cli: Cli) -> Result<(), CommandError> {
         Some(CliCommand::Completions(args)) => completions::completions(&args, Cli::command()),
         Some(CliCommand::Man(args)) => completions::man(&args, Cli::command()),
     };
-    match ended {
+    match result {
         Err(failure) if failure.is_stdout_closed() => Ok(()),
-        ended => ended,
+        result => result,
     }
 }
 

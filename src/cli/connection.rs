@@ -1,4 +1,4 @@
-//! Flags and settings that say which servers a command contacts, and for which user.
+//! Flags and settings that select the servers of a command, and its user.
 
 use std::path::PathBuf;
 
@@ -41,7 +41,7 @@ pub(super) struct AccountArgs {
     data_dir: Option<PathBuf>,
 }
 
-/// A user, a client with its credentials, and its saved settings.
+/// A user, an API client with the user's token, and the user's saved settings.
 pub(super) struct Account {
     pub(super) user: Username,
     pub(super) client: Client,

@@ -130,19 +130,19 @@ fn prompt_for_password(prompt: &str, is_new: bool) -> Result<Password, CommandEr
 }
 
 fn read_first_line(path: &Path) -> Result<Password, CommandError> {
-    let refused =
+    let unusable =
         |why: String| CommandError::new(USAGE, format!("cannot use the password file {}: {why}", path.display()));
     let mut bytes = Vec::new();
     let limit = u64::try_from(MAX_PASSWORD_FILE_BYTES + 1).unwrap_or(u64::MAX);
-    let file = File::open(path).map_err(|error| refused(error.to_string()))?;
-    file.take(limit).read_to_end(&mut bytes).map_err(|error| refused(error.to_string()))?;
+    let file = File::open(path).map_err(|error| unusable(error.to_string()))?;
+    file.take(limit).read_to_end(&mut bytes).map_err(|error| unusable(error.to_string()))?;
     if bytes.len() > MAX_PASSWORD_FILE_BYTES {
-        return Err(refused(format!("it has more than {MAX_PASSWORD_FILE_BYTES} bytes")));
+        return Err(unusable(format!("it has more than {MAX_PASSWORD_FILE_BYTES} bytes")));
     }
-    let text = String::from_utf8(bytes).map_err(|_| refused("it is not UTF-8".to_owned()))?;
+    let text = String::from_utf8(bytes).map_err(|_| unusable("it is not UTF-8".to_owned()))?;
     match text.lines().next() {
         Some(line) if !line.is_empty() => Ok(Password::new(line.to_owned())),
-        Some(_) | None => Err(refused("its first line is empty".to_owned())),
+        Some(_) | None => Err(unusable("its first line is empty".to_owned())),
     }
 }
 

@@ -181,12 +181,12 @@ async fn run_chat(args: PeerArgs) -> Result<(), CommandError> {
     let log = start_peer_logging(&settings).map_err(thread_error)?;
     let mut signals = ShutdownSignals::listen()
         .map_err(|error| CommandError::new(SYSTEM, format!("cannot listen for signals: {error}")))?;
-    let ended = run_session(args, settings, &mut signals).await;
+    let result = run_session(args, settings, &mut signals).await;
     tokio::select! {
         _ = timeout(LOG_FLUSH_TIMEOUT, log.flush(LOG_FLUSH_TIMEOUT)) => {}
         signal = signals.next() => signal.exit_now(),
     }
-    ended
+    result
 }
 
 /// Runs the peer until the user quits, the input ends or a signal arrives.
@@ -205,11 +205,11 @@ async fn run_session(
         None if args.no_input => (None, InputSource::none()),
         None => (None, InputSource::from_stdin().map_err(input_error)?),
     };
-    let to = match &terminal {
+    let target = match &terminal {
         Some(terminal) => DisplayTarget::Terminal(terminal.pending_output()),
         None => DisplayTarget::Stdout(NonBlockingWriter::stdout().map_err(thread_error)?),
     };
-    let mut display = ChatDisplay::new(to, args.json, args.verbose);
+    let mut display = ChatDisplay::new(target, args.json, args.verbose);
     display.show_ready(&peer, name.as_str());
     let mut session = ChatSession::new(peer.requests(), display);
     let (mut notices, mut has_editor_panicked) = (Vec::new(), false);

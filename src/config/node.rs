@@ -2,7 +2,7 @@
 //!
 //! A [`Config`] is valid: no other code validates it again. Loading is pure: it takes the text of
 //! the file, a lookup of environment variables, and the flags. Only [`Config::read`] reads from
-//! disk. Each file below holds one concern and its validation. The settings and their defaults are
+//! disk. Each submodule holds one concern and its validation. The settings and their defaults are
 //! in `settings`.
 
 mod api;

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_survives_a_closed_or_full_terminal() {
+    fn errors_of_the_output_are_ignored() {
         struct Closed;
         impl io::Write for Closed {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {

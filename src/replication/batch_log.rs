@@ -18,7 +18,7 @@ pub(super) struct BatchLog {
     base: Option<LogPosition>,
     batches: VecDeque<(LogPosition, Rows)>,
     row_count: usize,
-    /// Last position before the first gap.
+    /// The last complete position when the latest gap was marked.
     gap_after: Option<LogPosition>,
 }
 

@@ -48,7 +48,8 @@ pub(super) enum PullCursor {
     Users(Option<Username>),
 }
 
-/// The state of a replica that has all rows the leader of `term` knew at its batch `number`.
+/// Position in the leader's sequence of batches. A replica at this position has all rows that the
+/// leader of `term` knew at its batch `number`.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub(super) struct LogPosition {
     pub(super) term: Term,

@@ -104,7 +104,7 @@ impl MemoryBackend {
         match self.faults.next_fault() {
             Fault::None => effect(&mut lock(&self.objects)),
             Fault::Transient => Err(BackendError::Transient("injected: try again".to_owned())),
-            Fault::Permanent => Err(BackendError::Permanent("injected: no use".to_owned())),
+            Fault::Permanent => Err(BackendError::Permanent("injected: a retry cannot help".to_owned())),
             Fault::LoseResponse => {
                 // The caller does not learn whether the call took effect.
                 let _ = effect(&mut lock(&self.objects));

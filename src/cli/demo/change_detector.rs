@@ -172,8 +172,8 @@ impl fmt::Display for ClusterChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ended { node, how, was_leader, running, all } => {
-                let what = if *was_leader { "the leader" } else { "node" };
-                write!(f, "{what} {node} ended ({how})")?;
+                let subject = if *was_leader { "the leader" } else { "node" };
+                write!(f, "{subject} {node} ended ({how})")?;
                 match running {
                     0 => f.write_str("; no node is left"),
                     running if running * 2 <= *all => {

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use rollcall_core::{ImageName, Username};
 
 const INFO_FILE_NAME: &str = "info.json";
-/// Largest existing file that is read, in bytes. A larger one is not an image of the registry, so
+/// Largest existing file that is read, in bytes. A larger file is not an image of the registry, so
 /// the image is downloaded again.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 /// Number of hash bytes in a node's entity tag. It equals the number that nodes use. With another
@@ -43,7 +43,10 @@ impl TargetDir {
         }
         // A symbolic link here could lead out of the directory.
         if !fs::symlink_metadata(&dir)?.is_dir() {
-            return Err(io::Error::new(io::ErrorKind::NotADirectory, format!("{} is no folder", dir.display())));
+            return Err(io::Error::new(
+                io::ErrorKind::NotADirectory,
+                format!("{} is not a directory; move it away, or choose another directory with --out", dir.display()),
+            ));
         }
         if read(&dir.join(INFO_FILE_NAME)).is_ok_and(|old| old == info.as_bytes()) {
             return Ok(());

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Capacity of the queue of input lines, in lines.
 const LINE_QUEUE: usize = 64;
-/// Longest line, in bytes. The rest of a longer one is dropped.
+/// Longest line, in bytes. The rest of a longer line is dropped.
 const MAX_LINE_BYTES: u64 = 64 * 1024;
 
 /// One input of the user.

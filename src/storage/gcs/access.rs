@@ -33,9 +33,9 @@ pub(super) fn bucket_name(given: &str) -> Result<String, BackendError> {
 /// emulator.
 pub(super) async fn credentials(key_file: Option<&Path>) -> Result<Credentials, BackendError> {
     let Some(path) = key_file else { return Ok(anonymous::Builder::new().build()) };
-    let refuse = |what: String| {
+    let refuse = |reason: String| {
         let path = path.display();
-        BackendError::Permanent(format!("cannot use the credentials file {path}: {what}; {KEY_REMEDY}"))
+        BackendError::Permanent(format!("cannot use the credentials file {path}: {reason}; {KEY_REMEDY}"))
     };
     let metadata = tokio::fs::metadata(path).await.map_err(|error| refuse(error.to_string()))?;
     if !metadata.is_file() || metadata.len() > MAX_KEY_FILE_BYTES {

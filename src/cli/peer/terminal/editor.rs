@@ -100,9 +100,9 @@ impl LineEditor {
     pub(super) fn run(mut self, inputs: &mpsc::Sender<UserInput>) {
         let mut question = None;
         while self.pending_output.begin_line() {
-            if let Some(helper_state) = self.editor.helper() {
-                helper_state.question.set(question);
-                helper_state.is_empty.set(true);
+            if let Some(helper) = self.editor.helper() {
+                helper.question.set(question);
+                helper.is_empty.set(true);
             }
             let read = self.editor.readline(question.unwrap_or(PROMPT));
             self.pending_output.end_line();

@@ -11,7 +11,7 @@ use rustix::stdio::dup2_stderr;
 use super::pending_output::PendingOutput;
 use rollcall_chat::console::log_line;
 
-/// Longest line, in bytes. A longer one is split.
+/// Longest line, in bytes. A longer line is split.
 const MAX_LINE_BYTES: u64 = 16 * 1024;
 /// Lowest file descriptor for the copy of standard error: above 0 to 2, the standard streams.
 const FIRST_FREE_DESCRIPTOR: i32 = 3;
