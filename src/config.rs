@@ -2,8 +2,8 @@
 //!
 //! Both use the same loader. `setting` holds the names and the default of a setting, `layers` finds
 //! its value and the place of the value, and one reader per file format converts a file to a layer.
-//! Every error names the place (file and line, variable or flag), the value, and what is right. The
-//! configuration checks the rules for a safe value. It does not know how a setting is used.
+//! Every error names the place (file and line, variable or flag), the value, and the valid values.
+//! The configuration checks the rules for a safe value. It does not know how a setting is used.
 
 pub mod chat;
 

@@ -41,7 +41,7 @@ pub(super) struct AccountArgs {
     data_dir: Option<PathBuf>,
 }
 
-/// A user, an API client with the user's token, and the user's saved settings.
+/// A user, an API client with the user's token (if any), and the user's saved settings.
 pub(super) struct Account {
     pub(super) user: Username,
     pub(super) client: Client,

@@ -187,8 +187,8 @@ impl Download {
             return Err("skipped, because no server answers any more".to_owned());
         }
         let ImageToFetch { user, image } = wanted;
-        let known = self.target.etag(user, image);
-        let bytes = self.note_unreachable(self.client.image(user, image, known.as_deref()).await)?;
+        let known_etag = self.target.etag(user, image);
+        let bytes = self.note_unreachable(self.client.image(user, image, known_etag.as_deref()).await)?;
         match bytes {
             None => Ok(FetchResult::Unchanged),
             Some(bytes) => {

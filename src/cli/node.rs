@@ -32,8 +32,8 @@ pub(super) async fn run(args: NodeArgs) -> Result<(), CommandError> {
     for warning in &config.warnings {
         warn!("{warning}");
     }
-    let refused = |error| CommandError::new(SYSTEM, format!("cannot listen for signals: {error}"));
-    let mut signals = ShutdownSignals::listen().map_err(refused)?;
+    let signal_error = |error| CommandError::new(SYSTEM, format!("cannot listen for signals: {error}"));
+    let mut signals = ShutdownSignals::listen().map_err(signal_error)?;
     let shutdown = CancellationToken::new();
     if args.exit_with_stdin {
         cancel_with_stdin(shutdown.clone())?;
@@ -70,6 +70,6 @@ fn cancel_with_stdin(shutdown: CancellationToken) -> Result<(), CommandError> {
         let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
         shutdown.cancel();
     };
-    let refused = |error| CommandError::new(SYSTEM, format!("cannot start a thread: {error}"));
-    thread::Builder::new().name("stdin".to_owned()).spawn(watch).map(drop).map_err(refused)
+    let thread_error = |error| CommandError::new(SYSTEM, format!("cannot start a thread: {error}"));
+    thread::Builder::new().name("stdin".to_owned()).spawn(watch).map(drop).map_err(thread_error)
 }

@@ -131,7 +131,7 @@ fn prompt_for_password(prompt: &str, is_new: bool) -> Result<Password, CommandEr
 
 fn read_first_line(path: &Path) -> Result<Password, CommandError> {
     let unusable =
-        |why: String| CommandError::new(USAGE, format!("cannot use the password file {}: {why}", path.display()));
+        |reason: String| CommandError::new(USAGE, format!("cannot use the password file {}: {reason}", path.display()));
     let mut bytes = Vec::new();
     let limit = u64::try_from(MAX_PASSWORD_FILE_BYTES + 1).unwrap_or(u64::MAX);
     let file = File::open(path).map_err(|error| unusable(error.to_string()))?;

@@ -262,8 +262,8 @@ async fn run_session(
 /// A password without a registry, or an invalid password.
 fn password(args: &PasswordArgs, settings: &PeerSettings) -> Result<Option<Password>, CommandError> {
     if settings.registry.is_empty() {
-        let why = "a password needs a registry; set --registry to the URL of a node";
-        return if args.is_given() { Err(CommandError::new(USAGE, why)) } else { Ok(None) };
+        let message = "a password needs a registry; set --registry to the URL of a node";
+        return if args.is_given() { Err(CommandError::new(USAGE, message)) } else { Ok(None) };
     }
     let password = args.optional(false)?.map(Password::check).transpose();
     password.map_err(|invalid| CommandError::new(USAGE, invalid.to_string()))

@@ -41,11 +41,11 @@ pub(super) async fn run(args: StatusArgs) -> Result<(), CommandError> {
         return Ok(());
     }
     let reachable = nodes.iter().filter(|node| node.reachable).count();
-    let why = match reachable {
+    let message = match reachable {
         0 => "no server answers".to_owned(),
         reachable => format!("no node is the leader at the moment; {reachable} of {} answer", nodes.len()),
     };
-    Err(CommandError::new(UNREACHABLE, why))
+    Err(CommandError::new(UNREACHABLE, message))
 }
 
 fn table(nodes: &[NodeStatus]) -> TextTable {

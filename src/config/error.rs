@@ -1,5 +1,5 @@
 //! Errors in the configuration of a node or of a chat peer. Every text is one line: the place, the
-//! value, and what is right.
+//! value, and the valid values.
 
 use std::path::PathBuf;
 
@@ -71,7 +71,7 @@ pub enum ConfigError {
     Missing {
         /// The setting.
         key: &'static str,
-        /// The places in which it can be set.
+        /// The places in which the setting can be given.
         remedy: String,
     },
     /// A value has the wrong type or is outside its range.
@@ -83,7 +83,7 @@ pub enum ConfigError {
         key: &'static str,
         /// The value as the user wrote it, cut to a safe length.
         given: String,
-        /// What a value must be.
+        /// The valid values.
         expected: String,
     },
     /// The node is not a member of its own cluster.
@@ -165,7 +165,7 @@ pub enum ConfigError {
     InvalidClusterKey {
         /// The file.
         path: PathBuf,
-        /// The rule that it breaks.
+        /// The rule that the key breaks.
         cause: InvalidClusterKey,
     },
     /// The cluster key is given twice. The two keys may differ.

@@ -19,14 +19,14 @@ pub(super) fn parse(settings: &[&'static Setting], name: &str, text: &str) -> Re
     let mut values = Layer::new();
     for (key, value) in table.get_ref() {
         let spelling = key.get_ref().as_ref();
-        let Some(known) = settings.iter().find(|known| known.key == spelling) else {
+        let Some(setting) = settings.iter().find(|setting| setting.key == spelling) else {
             return Err(ConfigError::UnknownKey {
                 origin: origin(key.span().start),
                 key: truncate(spelling),
                 nearest: nearest_key(settings, spelling),
             });
         };
-        values.insert(known.key, raw_value(text, value, &origin));
+        values.insert(setting.key, raw_value(text, value, &origin));
     }
     Ok(values)
 }

@@ -83,15 +83,15 @@ impl<'de> Visitor<'de> for SettingsVisitor<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let (mut values, mut unknown) = (Layer::new(), None);
         while let Some(key) = map.next_key::<Spanned<String>>()? {
-            let Some(known) = self.settings.iter().find(|known| known.key == key.value) else {
+            let Some(setting) = self.settings.iter().find(|setting| setting.key == key.value) else {
                 map.next_value::<IgnoredAny>()?;
                 unknown.get_or_insert_with(|| self.unknown(&key));
                 continue;
             };
             // The parser's message names the line, but not the key.
-            let value = self.value(&mut map, known);
-            let value = value.map_err(|error| A::Error::custom(format!("{}: {error}", known.key)))?;
-            values.extend(value.map(|value| (known.key, value)));
+            let value = self.value(&mut map, setting);
+            let value = value.map_err(|error| A::Error::custom(format!("{}: {error}", setting.key)))?;
+            values.extend(value.map(|value| (setting.key, value)));
         }
         Ok(unknown.map_or(Ok(values), Err))
     }

@@ -87,7 +87,7 @@ mod tests {
     use rollcall_core::{ImageKind, WallMs};
 
     #[test]
-    fn the_bucket_is_laid_out_as_documented() {
+    fn the_paths_in_the_bucket_are_those_of_the_documentation() {
         let alice = Username::parse("alice").unwrap();
         let image = ImageName::new(WallMs::new(1_733_511_234_000), 0xa1b2_c3d4, ImageKind::Png);
         assert_eq!(Key::Profile(alice.clone()).path(), "users/alice/profile.json");

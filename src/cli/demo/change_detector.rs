@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn one_node_of_three_is_reported_as_no_majority() {
+    fn one_node_of_three_is_reported_as_less_than_a_majority() {
         let mut detector = detector();
         detector.process_exited(1, "x".into(), BootMs(2000));
         let text = detector.process_exited(2, "x".into(), BootMs(2000)).to_string();

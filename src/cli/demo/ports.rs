@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn a_used_port_is_replaced_and_a_notice_says_so() {
+    fn a_port_that_is_not_free_is_replaced_and_reported() {
         let ports = choose(|port| ![3001, 3003, 8080].contains(&port)).unwrap();
         assert_eq!(ports.iter().map(|node| node.api).collect::<Vec<_>>(), [3000, 3004, 3002]);
         assert_eq!(ports.iter().map(|node| node.election).collect::<Vec<_>>(), [8083, 8081, 8082]);

@@ -64,9 +64,9 @@ pub(super) async fn run(args: ScanArgs) -> Result<(), CommandError> {
 
 fn report(scan: &ScanResult, wait: Duration, output: CommandOutput) -> String {
     let mut text = String::new();
-    let found = pluralize(scan.peers().len(), "peer");
+    let peers = pluralize(scan.peers().len(), "peer");
     let _ =
-        writeln!(text, "{found} on this LAN; queried as {}, waited {} s for answers", scan.own_user, wait.as_secs());
+        writeln!(text, "{peers} on this LAN; queried as {}, waited {} s for answers", scan.own_user, wait.as_secs());
     if scan.peers().len() > 0 {
         text.push_str(&peer_table(scan).render(output.is_coloured));
     }

@@ -40,7 +40,8 @@ pub(super) fn hard_link_failed(root: &Path, error: &Error) -> BackendError {
 const FILE_SYSTEM_REMEDY: &str =
     "the bucket needs one file system with hard links and locks, such as ext4, XFS or APFS";
 
-/// What the operator must do before the operation can succeed. `None` if a retry may succeed.
+/// The action that the operator must take before the operation can succeed. `None` if a retry may
+/// succeed.
 fn remedy(kind: ErrorKind) -> Option<&'static str> {
     match kind {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some("free some space on this disk"),

@@ -46,11 +46,11 @@ impl RootDir {
         }
     }
 
-    /// The error if the path does not lead to the directory opened at the start. `why` names the
+    /// The error if the path does not lead to the directory opened at the start. `reason` names the
     /// cause.
-    pub(super) fn replaced_error(&self, why: &str) -> BackendError {
+    pub(super) fn replaced_error(&self, reason: &str) -> BackendError {
         BackendError::Transient(format!(
-            "the bucket directory is not the one that was opened at the start ({why}): put {} back where it was, or \
+            "the bucket directory is not the one that was opened at the start ({reason}): put {} back where it was, or \
              restart the nodes to use what is there now",
             self.path.display()
         ))

@@ -77,11 +77,11 @@ impl PendingOutput {
     /// Waits until the queue is not full.
     pub(in crate::cli::peer) async fn wait_for_room(&self) {
         loop {
-            let shown = self.shown.notified();
+            let next_drawing = self.shown.notified();
             if self.state().pending.len() < MAX_PENDING_BYTES {
                 return;
             }
-            shown.await;
+            next_drawing.await;
         }
     }
 
