@@ -62,8 +62,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
         token_seconds: config.passwords.token_seconds,
     };
     let registry = Registry::new(bucket, settings, &token_key, started_at);
-    // No client may go offline before the first leader serves: no heartbeat could arrive until
-    // then.
+    // Stops the presence clock until the first leader serves: no heartbeat can arrive before that.
     registry.note_active_leader(started_at);
     let snapshots = Snapshotter::new(registry.clone(), config.node_dir(), cluster);
     snapshots.load().await;
@@ -135,6 +134,8 @@ struct StartupState {
     is_first_start: bool,
 }
 
+/// Starts the election with the settings of the node. `heartbeat_tag` is the number of online
+/// clients, which the leader sends with its heartbeats.
 fn start_election(
     config: &Config,
     cluster: Uuid,
@@ -164,6 +165,7 @@ fn start_election(
     })
 }
 
+/// Converts the setting to the policy of the API.
 fn cors(cors: &CorsConfig) -> Result<CorsPolicy, NodeError> {
     Ok(match cors {
         CorsConfig::Any => CorsPolicy::Any,

@@ -65,6 +65,7 @@ pub(super) fn man(args: &ManArgs, mut cli: Command) -> Result<(), CommandError> 
     }
 }
 
+/// Writes the pages of the program and of all visible commands.
 fn write_all(dir: &Path, cli: &Command) -> Result<(), CommandError> {
     let write_error =
         |error: std::io::Error| CommandError::new(REJECTED, format!("cannot write to {}: {error}", dir.display()));

@@ -123,6 +123,7 @@ impl Account {
     }
 }
 
+/// Servers in the environment variable; empty if it is unset.
 fn servers_from_environment() -> Result<Vec<ServerUrl>, CommandError> {
     let text = variable(SERVER_VARIABLE).unwrap_or_default();
     let servers = text.split(',').map(str::trim).filter(|server| !server.is_empty()).map(str::parse);

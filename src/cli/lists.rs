@@ -112,7 +112,6 @@ pub(super) async fn images(args: ImagesArgs) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Text of the cell for an address.
 fn addr(addr: Option<Addr>) -> String {
     addr.map_or_else(|| EMPTY_CELL.to_owned(), |addr| addr.to_string())
 }

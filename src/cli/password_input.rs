@@ -119,7 +119,7 @@ fn prompt_for_password(prompt: &str, is_new: bool) -> Result<Password, CommandEr
             .map_err(|error| CommandError::new(SYSTEM, format!("cannot ask for the password: {error}")))
     };
     let password = read(prompt)?;
-    if is_new && read("Once more: ")? != password {
+    if is_new && read("Repeat the password: ")? != password {
         return Err(CommandError::new(USAGE, "the two passwords differ; nothing was changed"));
     }
     if password.is_empty() {

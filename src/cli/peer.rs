@@ -174,6 +174,7 @@ pub(super) async fn run(args: PeerArgs) -> Result<(), CommandError> {
     }
 }
 
+/// Reads the settings, starts the log, and runs the chat until it ends.
 async fn run_chat(args: PeerArgs) -> Result<(), CommandError> {
     let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let mut settings = config::chat::read(args.config.as_deref(), &variable, &flags(&args))?;

@@ -83,6 +83,7 @@ fn or_empty_cell(value: Option<impl ToString>) -> String {
     value.map_or_else(|| EMPTY_CELL.to_owned(), |value| value.to_string())
 }
 
+/// Text of the cell for a node's role.
 fn role(node: &NodeStatus) -> &'static str {
     match (node.role, node.is_leader, node.reachable) {
         (_, true, _) => "leader",

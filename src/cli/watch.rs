@@ -92,6 +92,7 @@ async fn watch(client: &Client, output: CommandOutput) -> CommandError {
     }
 }
 
+/// Prints one change with the time at which this command received it.
 fn print_change(change: &OnlineChange, output: CommandOutput) -> Result<(), CommandError> {
     let at = wall_now().to_rfc3339();
     if output.is_json {

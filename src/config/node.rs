@@ -162,6 +162,7 @@ impl Config {
     }
 }
 
+/// Builds and validates the configuration. `has_file` changes only the error of a missing setting.
 fn build(layers: &Layers, has_file: bool) -> Result<Config, ConfigError> {
     let (node, peers) = read_membership(layers, has_file)?;
     let data_dir = layers.path(&settings::DATA_DIR)?;

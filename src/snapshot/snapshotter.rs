@@ -109,6 +109,7 @@ impl Snapshotter {
         }
     }
 
+    /// Writes the file under its temporary name, and renames it.
     fn write_file(&self) -> io::Result<()> {
         // The lock protects no data, so a panic of another writer left nothing inconsistent.
         let _guard = self.write_lock.lock().unwrap_or_else(PoisonError::into_inner);

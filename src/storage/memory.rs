@@ -108,7 +108,7 @@ impl MemoryBackend {
             Fault::LoseResponse => {
                 // The caller does not learn whether the call took effect.
                 let _ = effect(&mut lock(&self.objects));
-                Err(BackendError::Transient("injected: the answer was lost".to_owned()))
+                Err(BackendError::Transient("injected: the response was lost".to_owned()))
             }
             Fault::Delay(delay) => {
                 tokio::time::sleep(delay).await;
@@ -133,6 +133,7 @@ impl ObjectTable {
         version
     }
 
+    /// The page of the folder's children after the name `after`.
     fn children(&self, folder: &Folder, after: Option<&str>, page_size: usize) -> ListPage {
         let path = folder.path();
         // A child is the next segment of a path: the name of a file or of a folder.

@@ -71,8 +71,8 @@ impl NodeProcesses {
         Ok((nodes, Self { supervisors, stop, kill, _stdin_pipes: stdin_pipes }))
     }
 
-    /// Waits until a node exits; returns its index and its exit status. Never returns if no node is
-    /// left.
+    /// Waits until a node exits; returns its index, and its exit status or the error of waiting for
+    /// it. Never returns if no node is left.
     pub(super) async fn next_exit(&mut self) -> (usize, String) {
         loop {
             match self.supervisors.join_next().await {

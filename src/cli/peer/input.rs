@@ -67,6 +67,7 @@ impl InputSource {
     }
 }
 
+/// Reads the next line with its line break; `None` at the end of the input or after an error.
 fn next_line(input: &mut impl BufRead) -> Option<String> {
     let mut line = Vec::new();
     let length = input.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line).ok()?;

@@ -79,6 +79,7 @@ impl JsonApi {
         }
     }
 
+    /// Sends a request with a token, and returns the body of a successful response.
     async fn send(&self, request: RequestBuilder) -> Result<Vec<u8>, RequestFailure> {
         let headers = match self.credentials.headers(http::Extensions::new()).await {
             Ok(CacheableResource::New { data, .. }) => data,
@@ -97,6 +98,7 @@ impl JsonApi {
 }
 
 impl ObjectListing {
+    /// The names of the files and folders in the folder `prefix`.
     fn into_page(self, prefix: &str) -> ListPage {
         let paths = self.items.into_iter().map(|item| item.name).chain(self.prefixes);
         let mut names: Vec<String> = paths
@@ -110,6 +112,7 @@ impl ObjectListing {
     }
 }
 
+/// Reads a body of at most [`MAX_OBJECT_BYTES`].
 async fn read_body(mut response: Response) -> Result<Vec<u8>, RequestFailure> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| RequestFailure::NoResponse(error_chain(&error)))? {

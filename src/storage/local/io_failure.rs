@@ -49,7 +49,7 @@ fn remedy(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::ReadOnlyFilesystem => Some("mount the disk writable, or choose another directory for the bucket"),
         ErrorKind::PermissionDenied => Some("let the user who runs Rollcall read and write the bucket's directory"),
         ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
-            Some("something of another kind is in its place: move it away, or choose another directory for the bucket")
+            Some("the wrong kind of file is in its place: move it away, or choose another directory for the bucket")
         }
         ErrorKind::Unsupported | ErrorKind::CrossesDevices | ErrorKind::TooManyLinks => Some(FILE_SYSTEM_REMEDY),
         _ => None,

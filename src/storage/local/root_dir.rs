@@ -41,7 +41,7 @@ impl RootDir {
     pub(super) fn check(&self) -> Result<(), BackendError> {
         match fs::metadata(&self.path) {
             Ok(metadata) if identity(&metadata) == self.identity => Ok(()),
-            Ok(_) => Err(self.replaced_error("another one is in its place")),
+            Ok(_) => Err(self.replaced_error("another directory is in its place")),
             Err(error) => Err(self.replaced_error(&error.to_string())),
         }
     }
@@ -51,7 +51,7 @@ impl RootDir {
     pub(super) fn replaced_error(&self, reason: &str) -> BackendError {
         BackendError::Transient(format!(
             "the bucket directory is not the one that was opened at the start ({reason}): put {} back where it was, or \
-             restart the nodes to use what is there now",
+             restart the nodes to use the directory that is there now",
             self.path.display()
         ))
     }

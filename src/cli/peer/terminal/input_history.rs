@@ -79,6 +79,7 @@ fn compact(path: &Path) -> io::Result<(File, Vec<String>)> {
     Ok((file, lines))
 }
 
+/// Reads the lines of the file; leaves out empty lines and lines that are too long.
 fn read(file: File) -> io::Result<Vec<String>> {
     let mut lines = Vec::new();
     for line in BufReader::new(file.take(MAX_FILE_BYTES)).split(b'\n') {
