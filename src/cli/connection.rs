@@ -8,7 +8,7 @@ use super::exit::{CommandError, USAGE};
 use rollcall_client::{Client, DEFAULT_RETRY_TIMEOUT, ServerUrl, UserSettings};
 use rollcall_core::Username;
 
-/// Base URL of a node with default settings on this machine.
+/// Base URL of a node that runs on this machine with the default settings.
 const DEFAULT_SERVER: &str = "http://localhost:3000";
 const DEFAULT_DATA_DIR: &str = "data";
 const SERVER_VARIABLE: &str = "ROLLCALL_SERVER";

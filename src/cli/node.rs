@@ -66,7 +66,7 @@ pub(super) async fn run(args: NodeArgs) -> Result<(), CommandError> {
 /// would wait for it during the shutdown. A thread ends with the process.
 fn cancel_with_stdin(shutdown: CancellationToken) -> Result<(), CommandError> {
     let watch = move || {
-        // An error also means that the parent process is gone.
+        // An error also means that the parent process has ended.
         let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
         shutdown.cancel();
     };

@@ -11,7 +11,7 @@ use super::exit::{CommandError, SYSTEM, USAGE};
 use super::output::print_note;
 use rollcall_core::Password;
 
-/// Largest password file that is read, in bytes. It is longer than any valid password.
+/// Largest password file that is read, in bytes. Larger than any valid password.
 const MAX_PASSWORD_FILE_BYTES: usize = 4096;
 const PASSWORD_VARIABLE: &str = "ROLLCALL_PASSWORD";
 const NEW_PASSWORD_VARIABLE: &str = "ROLLCALL_NEW_PASSWORD";

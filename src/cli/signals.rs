@@ -1,5 +1,5 @@
-//! Shutdown signals: SIGTERM from a service manager, SIGINT from Ctrl-C, SIGHUP from a closed
-//! terminal.
+//! Shutdown signals: SIGTERM from a service manager, SIGINT from Ctrl-C, SIGHUP from a terminal
+//! that is closed.
 
 use std::process;
 
@@ -7,8 +7,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit::{HUNG_UP, INTERRUPTED, TERMINATED};
 
-/// Listens for the shutdown signals. While the process lives, none of these signals ends it by
-/// default any more.
+/// Listens for the shutdown signals. After the first `listen` these signals no longer end the
+/// process by default.
 pub(super) struct ShutdownSignals {
     terminate: Signal,
     interrupt: Signal,

@@ -88,7 +88,8 @@ fn role(node: &NodeStatus) -> &'static str {
     match (node.role, node.is_leader, node.reachable) {
         (_, true, _) => "leader",
         (None, ..) => EMPTY_CELL,
-        // The node won its term, but its lease expired: it lacks recent replies from a majority.
+        // The node won its term, but its lease expired: no majority acknowledged its recent
+        // heartbeats.
         (Some(MemberRole::Leader), false, true) => "leader, not serving",
         (Some(MemberRole::Leader), false, false) => "was leader",
         (Some(MemberRole::Candidate), ..) => "candidate",

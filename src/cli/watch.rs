@@ -17,7 +17,7 @@ use rollcall_core::Addr;
 use rollcall_core::clock::wall_now;
 
 /// Longest time that a node waits for a change before it responds. If the leader hangs, the client
-/// searches for another one shortly after this time.
+/// searches for another leader shortly after this time.
 const POLL_WAIT: Duration = Duration::from_secs(10);
 /// Delay between two requests while no leader can be reached. Each request itself takes seconds.
 const RETRY_DELAY: Duration = Duration::from_millis(200);

@@ -98,7 +98,7 @@ pub enum ConfigError {
         /// The peers.
         peers: Vec<NodeAddr>,
     },
-    /// The peers name one node twice. Its vote would count twice.
+    /// `peers` contains a node twice. The vote of this node would count twice.
     #[error("{origin}: peers names {peer} twice; name every node once")]
     DuplicatePeer {
         /// The place of the second mention.

@@ -134,7 +134,7 @@ impl Config {
         let path = flags.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
         let text = match fs::read_to_string(path) {
             Ok(text) => Some(text),
-            // The user did not name the default file. The other sources may be enough without it.
+            // The default file need not exist: the environment and the flags may be enough.
             Err(cause) if flags.config.is_none() && cause.kind() == std::io::ErrorKind::NotFound => None,
             Err(cause) => {
                 return Err(ConfigError::Unreadable { path: path.to_owned(), remedy: UNREADABLE_FILE_REMEDY, cause });

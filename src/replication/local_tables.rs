@@ -10,9 +10,11 @@ pub(super) trait LocalTables {
     /// Takes some of the rows that changed since the last call. If new users are among them, also
     /// returns the row number up to which all new users have been taken. `None` if no row changed.
     fn take_changes(&mut self) -> Option<(Rows, Option<RowNo>)>;
-    /// The next clients after a name, or the first ones. Empty only after the last client.
+    /// The next clients after the name `after`, or the first clients if it is `None`. Empty only
+    /// after the last client.
     fn clients_after(&mut self, after: Option<&Username>) -> Rows;
-    /// The next users after a name, or the first ones. Empty only after the last user.
+    /// The next users after the name `after`, or the first users if it is `None`. Empty only after
+    /// the last user.
     fn users_after(&mut self, after: Option<&Username>) -> Rows;
     /// Whether this node is complete: whether it had, at some moment since its start, every
     /// registration acknowledged before that moment.

@@ -36,8 +36,8 @@ pub struct Snapshotter {
     registry: Registry,
     dir: PathBuf,
     bucket: Uuid,
-    /// Held during a write: two writers would use the same temporary file. A write that has started
-    /// runs to its end, even if its caller was dropped.
+    /// Held during a write, because two writers would use the same temporary file. A write that has
+    /// started runs to its end, even if its future was dropped.
     write_lock: Arc<Mutex<()>>,
 }
 
@@ -164,13 +164,13 @@ mod tests {
         snapshot.rows.iter().flat_map(|rows| &rows.users).map(|row| row.username.to_string()).collect()
     }
 
-    /// A node may stop during a periodic write.
+    /// This happens when a node stops during a periodic write.
     #[test]
-    fn a_write_waits_for_a_write_whose_caller_was_dropped() {
+    fn a_write_waits_for_a_write_whose_future_was_dropped() {
         let (dir, runtime) = (tempfile::tempdir().unwrap(), Runtime::new().unwrap());
         let snapshotter = snapshotter(dir.path());
         snapshotter.registry.merge(&Rows::of_user(Username::parse("alice").unwrap()), boot_now());
-        // The write of the dropped caller is in progress.
+        // Stands for a write in progress whose future was dropped.
         let write_lock = snapshotter.write_lock.lock().unwrap();
         let other = snapshotter.clone();
         let mut last = Box::pin(other.save());

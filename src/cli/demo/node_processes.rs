@@ -136,8 +136,8 @@ fn process(command: &[OsString]) -> Option<Command> {
     for variable in config::env_vars() {
         process.env_remove(variable);
     }
-    // Own process group: Ctrl-C must reach the demo only. A node that got two signals would exit at
-    // once.
+    // The node gets its own process group, because Ctrl-C must reach the demo only. A node that
+    // received Ctrl-C and SIGTERM would exit at once.
     process.process_group(0).kill_on_drop(true);
     Some(process)
 }

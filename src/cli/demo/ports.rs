@@ -1,4 +1,4 @@
-//! Ports of the demo's nodes: the documented ports if they are free, otherwise the next free ones.
+//! Ports of the demo's nodes: the documented ports if they are free, otherwise the next free ports.
 
 use std::net::{Ipv4Addr, TcpListener};
 

@@ -64,15 +64,15 @@ async fn run_client(client: &Client, sample: &SampleClient, start_delay: Duratio
 /// Registers the client, sends the first heartbeat, and uploads its images once.
 async fn go_online(client: &Client, sample: &SampleClient, has_images: &mut bool) -> Result<(), ClientError> {
     match client.register(&sample.as_new_user()).await {
-        // In a directory that the user named, the name may be registered already. The client uses
-        // it anyway.
+        // 409: the name is registered already, for example by an earlier demo in the same
+        // directory. The client uses it.
         Ok(_) | Err(ClientError::Rejected { status: 409, .. }) => {}
         Err(error) => return Err(error),
     }
     client.heartbeat(&sample.user, Some(sample.addr.into())).await?;
     if !*has_images {
         *has_images = true;
-        // A client without images is online too.
+        // An error is only logged: a client without images is online too.
         if let Err(error) = upload_images(client, sample).await {
             warn!(user = %sample.user, %error, "a sample client cannot upload its images");
         }

@@ -1,5 +1,5 @@
-//! Working directory of the demo: a temporary one that is removed at the end, or one that the user
-//! named.
+//! Working directory of the demo: a temporary directory, which is removed when the demo ends, or a
+//! directory that the user named.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder};

@@ -41,7 +41,7 @@ impl TargetDir {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             created => created?,
         }
-        // A symbolic link here could lead out of the directory.
+        // Reject a symbolic link: it could lead out of the target directory.
         if !fs::symlink_metadata(&dir)?.is_dir() {
             return Err(io::Error::new(
                 io::ErrorKind::NotADirectory,
@@ -86,7 +86,7 @@ impl TargetDir {
     }
 }
 
-/// Reads a regular file; a symbolic link is an error.
+/// Reads a regular file of at most [`MAX_FILE_BYTES`]; a symbolic link is an error.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or(0);
     let file = File::options().read(true).custom_flags(flags).open(path)?;

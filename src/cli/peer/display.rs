@@ -15,8 +15,8 @@ use rollcall_core::escape::escape_json;
 /// Longest wait during the shutdown for a reader of standard output that reads nothing.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Output target and format. If the reader is gone, the output is dropped and the peer continues
-/// until the user ends it.
+/// Output target and format. If the reader of the output has ended, the output is dropped and the
+/// peer continues until the user ends it.
 pub(super) struct ChatDisplay {
     target: DisplayTarget,
     is_json: bool,

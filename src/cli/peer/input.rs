@@ -61,7 +61,7 @@ impl InputSource {
         Self { inputs, _open: None }
     }
 
-    /// Waits for the next input; `None` at the end.
+    /// Waits for the next input; `None` after the last one.
     pub(super) async fn next(&mut self) -> Option<UserInput> {
         self.inputs.recv().await
     }

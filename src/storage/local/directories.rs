@@ -67,7 +67,7 @@ pub(super) fn create_one_dir_durably(
     }
 }
 
-/// The directory of a path; the working directory for a bare name.
+/// The directory that contains a path; the working directory for a path of one name.
 pub(super) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(above) if above.as_os_str().is_empty() => Path::new("."),

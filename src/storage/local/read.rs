@@ -39,8 +39,8 @@ pub(super) fn read_error(operation: &str, root: &Path, target: &Path, error: &Er
 }
 
 fn read_bytes(target: &Path) -> io::Result<Vec<u8>> {
-    // Following a symbolic link would expose files outside of the bucket. Opening a pipe would
-    // block the thread forever.
+    // Symbolic links are not followed: that would expose files outside of the bucket. The open does
+    // not block: a named pipe without a writer would block the thread forever.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let flags = i32::try_from(flags.bits()).map_err(|_| ErrorKind::InvalidInput)?;
     let file: File = OpenOptions::new().read(true).custom_flags(flags).open(target)?;

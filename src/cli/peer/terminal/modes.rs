@@ -1,4 +1,4 @@
-//! Terminal modes: the original ones, and those of the line editor.
+//! Terminal modes: the original modes, and the modes of the line editor.
 
 use std::io::{self, Write};
 use std::sync::OnceLock;
@@ -16,12 +16,12 @@ pub(super) struct TerminalModes {
 }
 
 impl TerminalModes {
-    /// Saves the current modes as the original ones.
+    /// Saves the current modes as the original modes.
     pub(super) fn save() -> io::Result<Self> {
         Ok(Self { original: tcgetattr(io::stdin())?, editor: OnceLock::new() })
     }
 
-    /// Saves the modes of the editor, once. Called while a line is edited.
+    /// Saves the modes of the editor at the first call. Must be called while a line is edited.
     pub(super) fn remember_editor_modes(&self) {
         if self.editor.get().is_none()
             && let Ok(modes) = tcgetattr(io::stdin())

@@ -12,13 +12,13 @@ const MAX_PENDING_BYTES: usize = 256 * 1024;
 /// Longest wait at the shutdown for a line that the editor is about to draw.
 const FIRST_DRAW_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// State of the line editor. It determines the writer of the terminal.
+/// State of the line editor. It determines which thread may write to the terminal.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 enum EditorPhase {
     /// No line is edited; the holder of the lock writes.
     #[default]
     Inactive,
-    /// The editor is about to draw the line, so it need not be woken.
+    /// The editor is about to draw the line, so no wake-up is necessary.
     Starting,
     /// A line is edited; only the editor writes.
     Editing,
