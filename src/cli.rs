@@ -144,7 +144,8 @@ enum CliCommand {
 
 /// Runs a command, prints an error to standard error if it fails, and returns the exit code.
 ///
-/// The runtime is created here and not in `main`, so that its code is compiled once, in this crate.
+/// The runtime is created here and not in `main`. So its generic code is compiled once, in this
+/// crate, and not again in the binary.
 #[must_use]
 pub fn start(cli: Cli) -> ExitCode {
     let runtime = match runtime(&cli) {
@@ -154,10 +155,11 @@ pub fn start(cli: Cli) -> ExitCode {
             return ExitCode::from(exit::SYSTEM);
         }
     };
-    let ended = runtime.block_on(run(cli));
-    // All necessary work has ended. A blocking task on a disk that hangs must not delay the exit.
+    let result = runtime.block_on(run(cli));
+    // All necessary work has ended. A blocking task that waits for a hanging disk must not delay
+    // the exit.
     runtime.shutdown_background();
-    match ended {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             print_error(&failure.to_string());
@@ -192,7 +194,7 @@ async fn run(cli: Cli) -> Result<(), CommandError> {
     if !matches!(cli.command, Some(CliCommand::Peer(_))) {
         start_logging();
     }
-    let ended = match cli.command {
+    let result = match cli.command {
         None => node::run(cli.node).await,
         Some(CliCommand::Demo(args)) => demo::run(args).await,
         Some(CliCommand::Register(args)) => register::run(args).await,
@@ -210,9 +212,9 @@ async fn run(cli: Cli) -> Result<(), CommandError> {
         Some(CliCommand::Completions(args)) => completions::completions(&args, Cli::command()),
         Some(CliCommand::Man(args)) => completions::man(&args, Cli::command()),
     };
-    match ended {
+    match result {
         Err(failure) if failure.is_stdout_closed() => Ok(()),
-        ended => ended,
+        result => result,
     }
 }
 
@@ -242,6 +244,7 @@ mod tests {
         for code in exit::NODE_CODES {
             assert!(help.contains(&format!("\n  {code:<3}  ")), "{code}");
         }
+        // `--exit-with-stdin` is hidden.
         assert!(!help.contains("stdin"));
     }
 }

@@ -1,9 +1,9 @@
 //! Layered configuration of a node and of a chat peer: defaults < file < environment < flags.
 //!
-//! One loader serves both. `setting` holds the names and the default of a setting, `layers` finds
-//! its value and where that was given, and one reader per file format makes a layer of a file.
-//! Every error names the place (file and line, variable or flag), the value, and what is right. The
-//! configuration knows no use of a setting, only the rules that a safe value follows.
+//! Both use the same loader. `setting` holds the names and the default of a setting, `layers` finds
+//! its value and the place of the value, and one reader per file format converts a file to a layer.
+//! Every error names the place (file and line, variable or flag), the value, and the valid values.
+//! The configuration checks the rules for a safe value. It does not know how a setting is used.
 
 pub mod chat;
 

@@ -36,11 +36,11 @@ use rollcall_election::{
 };
 use startup::{bind, into_async_listener, lock_node_dir, open_backend};
 
-/// Runs a node until `shutdown` is cancelled. Then it stops in order: the lease, the requests in
-/// flight, the links to the other nodes.
+/// Runs a node until `shutdown` is cancelled. Then gives up the lease, finishes the requests in
+/// flight, and closes the links to the other nodes, in this order.
 ///
 /// # Errors
-/// [`NodeError`] if it could not start.
+/// [`NodeError`] if the node could not start, or if another process has its address.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), NodeError> {
     let started_at = boot_now();
     let lock = Arc::new(lock_node_dir(&config.node_dir())?);
@@ -62,11 +62,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
         token_seconds: config.passwords.token_seconds,
     };
     let registry = Registry::new(bucket, settings, &token_key, started_at);
-    // Presence must not age clients before the first leader serves: no heartbeat could arrive.
+    // Stops the presence clock until the first leader serves: no heartbeat can arrive before that.
     registry.note_active_leader(started_at);
     let snapshots = Snapshotter::new(registry.clone(), config.node_dir(), cluster);
     snapshots.load().await;
-    let (online_in, online) = watch::channel(0);
+    let (online_tx, online) = watch::channel(0);
     let (election, transport) = start_election(&config, cluster, startup, election_port, online)?;
     let (replication, flush_handle) = Replication::new(registry.clone(), transport, election.role());
     let in_flight = TaskTracker::new();
@@ -90,15 +90,15 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let api_port = into_async_listener(api_port)?;
 
     let tasks = TaskTracker::new();
-    let ended = CancellationToken::new();
+    let stop = CancellationToken::new();
     let leading = rebuild_when_leading(registry.clone(), election.role());
-    tasks.spawn(ended.clone().run_until_cancelled_owned(leading));
-    tasks.spawn(ended.clone().run_until_cancelled_owned(publish_updates));
-    tasks.spawn(ended.clone().run_until_cancelled_owned(refresh_presence(registry, election.role(), online_in)));
-    tasks.spawn(ended.clone().run_until_cancelled_owned(replication.run()));
-    tasks.spawn(ended.clone().run_until_cancelled_owned(snapshots.clone().run()));
+    tasks.spawn(stop.clone().run_until_cancelled_owned(leading));
+    tasks.spawn(stop.clone().run_until_cancelled_owned(publish_updates));
+    tasks.spawn(stop.clone().run_until_cancelled_owned(refresh_presence(registry, election.role(), online_tx)));
+    tasks.spawn(stop.clone().run_until_cancelled_owned(replication.run()));
+    tasks.spawn(stop.clone().run_until_cancelled_owned(snapshots.clone().run()));
     let draining = drain(in_flight, flush_handle, election.role(), election.drained());
-    tasks.spawn(ended.clone().run_until_cancelled_owned(draining));
+    tasks.spawn(stop.clone().run_until_cancelled_owned(draining));
     tasks.close();
     print("✓ All systems operational!");
     info!(node = %config.node, startup_ms = boot_now().since(started_at), "ready");
@@ -107,26 +107,26 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let serving = serve(api_port, ApiService::new(app), drained.clone());
     tokio::pin!(serving);
     let mut address_conflict = election.address_conflict();
-    let (has_ended, refusal) = tokio::select! {
+    let (has_ended, conflict) = tokio::select! {
         () = &mut serving => (true, None),
         () = shutdown.cancelled() => (false, None),
         Ok(reason) = address_conflict.wait_for(Option::is_some) => (false, reason.clone()),
     };
-    // The lease first, so that a successor can start while the last requests end here.
+    // Give up the lease first, so that the next leader can start while the last requests end here.
     election.resign();
     if !has_ended {
         drained.cancel();
         serving.await;
     }
     election.stop().await;
-    ended.cancel();
+    stop.cancel();
     tasks.wait().await;
     snapshots.save().await;
     info!(node = %config.node, "stopped");
-    refusal.map_or(Ok(()), |reason| Err(NodeError::Configuration(reason)))
+    conflict.map_or(Ok(()), |reason| Err(NodeError::Configuration(reason)))
 }
 
-/// State of the node from before this start.
+/// State that the node had before this start.
 struct StartupState {
     /// The lock on the node's directory.
     lock: Arc<File>,
@@ -134,6 +134,8 @@ struct StartupState {
     is_first_start: bool,
 }
 
+/// Starts the election with the settings of the node. `heartbeat_tag` is the number of online
+/// clients, which the leader sends with its heartbeats.
 fn start_election(
     config: &Config,
     cluster: Uuid,
@@ -163,6 +165,7 @@ fn start_election(
     })
 }
 
+/// Converts the setting to the policy of the API.
 fn cors(cors: &CorsConfig) -> Result<CorsPolicy, NodeError> {
     Ok(match cors {
         CorsConfig::Any => CorsPolicy::Any,

@@ -2,8 +2,8 @@
 //! next leader has them too.
 //!
 //! The leader numbers its changes in batches and sends them. A follower that missed batches pulls
-//! the missing rows. A new leader pulls from every other node what it may lack. Merging rows is
-//! idempotent and commutative, so messages may be lost, repeated, delayed and reordered.
+//! the missing rows. A new leader pulls the rows that it may lack from every other node. Merging
+//! rows is idempotent and commutative, so messages may be lost, repeated, delayed and reordered.
 //!
 //! `Replica` is the pure state machine: it decides. [`Replication`] is its driver: it connects the
 //! replica to the election's links, to the registry and to the clock.

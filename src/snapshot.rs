@@ -1,4 +1,4 @@
-//! Snapshot of a node's tables on its own disk. A cold start then knows the clients seen recently,
+//! Snapshot of a node's tables on its own disk. After a restart the node knows the recent clients,
 //! and does not read every profile from the bucket.
 //!
 //! A snapshot is only a cache: a missing or damaged one, or one of another bucket, is ignored. Its

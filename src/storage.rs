@@ -1,8 +1,8 @@
 //! Durable storage: profiles and images as objects in a bucket.
 //!
-//! The rest of the program uses [`Bucket`]. It adds a deadline, bounded retries and a read-back
-//! after lost responses to a [`Backend`], which implements one kind of store. Nothing here knows
-//! the rules of users, HTTP or leadership.
+//! The rest of the program uses [`Bucket`]. A [`Backend`] implements one kind of store. [`Bucket`]
+//! adds a deadline, bounded retries, and a read-back after a refused write. Nothing here knows the
+//! rules of users, HTTP or leadership.
 
 mod backend;
 mod bucket;

@@ -43,12 +43,13 @@ pub(super) struct ManArgs {
     out: Option<PathBuf>,
 }
 
-const TEXT: OutputArgs = OutputArgs { json: false };
+/// Output as text: scripts and pages have no JSON form.
+const TEXT_OUTPUT: OutputArgs = OutputArgs { json: false };
 
 pub(super) fn completions(args: &CompletionsArgs, mut cli: Command) -> Result<(), CommandError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut cli, NAME, &mut script);
-    CommandOutput::new(TEXT).text(&String::from_utf8_lossy(&script))
+    CommandOutput::new(TEXT_OUTPUT).text(&String::from_utf8_lossy(&script))
 }
 
 pub(super) fn man(args: &ManArgs, mut cli: Command) -> Result<(), CommandError> {
@@ -57,27 +58,29 @@ pub(super) fn man(args: &ManArgs, mut cli: Command) -> Result<(), CommandError> 
     match (&args.out, &args.command) {
         (Some(dir), _) => write_all(dir, &cli),
         (None, Some(name)) => match cli.find_subcommand(name).filter(|command| !command.is_hide_set()) {
-            Some(command) => CommandOutput::new(TEXT).text(&page(command)?),
+            Some(command) => CommandOutput::new(TEXT_OUTPUT).text(&page(command)?),
             None => Err(CommandError::new(USAGE, format!("there is no command {name:?}; rollcall --help lists them"))),
         },
-        (None, None) => CommandOutput::new(TEXT).text(&page(&cli)?),
+        (None, None) => CommandOutput::new(TEXT_OUTPUT).text(&page(&cli)?),
     }
 }
 
+/// Writes the pages of the program and of all visible commands.
 fn write_all(dir: &Path, cli: &Command) -> Result<(), CommandError> {
-    let refused =
+    let write_error =
         |error: std::io::Error| CommandError::new(REJECTED, format!("cannot write to {}: {error}", dir.display()));
-    std::fs::create_dir_all(dir).map_err(refused)?;
+    std::fs::create_dir_all(dir).map_err(write_error)?;
     let commands = cli.get_subcommands().filter(|command| !command.is_hide_set() && command.get_name() != "help");
     let mut pages = 0;
     for command in std::iter::once(cli).chain(commands) {
-        std::fs::write(dir.join(format!("{}.1", page_name(command))), page(command)?).map_err(refused)?;
+        std::fs::write(dir.join(format!("{}.1", page_name(command))), page(command)?).map_err(write_error)?;
         pages += 1;
     }
     print_note(&format!("{pages} pages in {}", dir.display()));
     Ok(())
 }
 
+/// Renders the manual page of a command.
 fn page(command: &Command) -> Result<String, CommandError> {
     let mut page = Vec::new();
     let written = Man::new(command.clone()).render(&mut page);

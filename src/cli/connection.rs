@@ -1,4 +1,4 @@
-//! Flags and settings that say which servers a command contacts, and for which user.
+//! Flags and settings that select the servers of a command, and its user.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use super::exit::{CommandError, USAGE};
 use rollcall_client::{Client, DEFAULT_RETRY_TIMEOUT, ServerUrl, UserSettings};
 use rollcall_core::Username;
 
-/// Base URL of a node with default settings on this machine.
+/// Base URL of a node that runs on this machine with the default settings.
 const DEFAULT_SERVER: &str = "http://localhost:3000";
 const DEFAULT_DATA_DIR: &str = "data";
 const SERVER_VARIABLE: &str = "ROLLCALL_SERVER";
@@ -41,7 +41,7 @@ pub(super) struct AccountArgs {
     data_dir: Option<PathBuf>,
 }
 
-/// A user, a client with its credentials, and its saved settings.
+/// A user, an API client with the user's token (if any), and the user's saved settings.
 pub(super) struct Account {
     pub(super) user: Username,
     pub(super) client: Client,
@@ -51,13 +51,14 @@ pub(super) struct Account {
 }
 
 impl ServerArgs {
-    /// A client of the given servers, or else of the default server.
+    /// A client of the servers that the flags or the environment name, or else of the default
+    /// server.
     pub(super) fn connect(&self) -> Result<Client, CommandError> {
         self.connect_or_else(Vec::new)
     }
 
-    /// A client of the given servers, else of the servers of `fallback`, else of the default
-    /// server.
+    /// A client of the servers that the flags or the environment name, or else of those that
+    /// `fallback` returns, or else of the default server.
     fn connect_or_else(&self, fallback: impl FnOnce() -> Vec<ServerUrl>) -> Result<Client, CommandError> {
         let mut servers = if self.server.is_empty() { servers_from_environment()? } else { self.server.clone() };
         if servers.is_empty() {
@@ -71,7 +72,7 @@ impl ServerArgs {
 }
 
 impl AccountArgs {
-    /// The account for a command that creates the settings. It does not read existing ones.
+    /// The account for a command that creates the settings. Existing settings are not read.
     pub(super) fn without_saved_settings(&self) -> Result<Account, CommandError> {
         let client = self.servers.connect()?;
         Ok(Account { user: self.username.clone(), client, settings: None, dir: self.dir() })
@@ -105,7 +106,8 @@ impl Account {
         settings.token = self.client.token();
         change(&mut settings);
         let saved = settings.save(&self.dir);
-        // Also after an error: it would not help to try the same again at each heartbeat.
+        // Keep the settings even after an error. Otherwise each heartbeat would try to save them
+        // again.
         self.settings = Some(settings);
         Ok(saved?)
     }
@@ -121,6 +123,7 @@ impl Account {
     }
 }
 
+/// Servers in the environment variable; empty if it is unset.
 fn servers_from_environment() -> Result<Vec<ServerUrl>, CommandError> {
     let text = variable(SERVER_VARIABLE).unwrap_or_default();
     let servers = text.split(',').map(str::trim).filter(|server| !server.is_empty()).map(str::parse);

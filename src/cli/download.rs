@@ -81,7 +81,7 @@ struct DownloadSummary {
 struct Download {
     client: Client,
     target: TargetDir,
-    /// Whether no server answers any more. The remaining requests are then skipped.
+    /// Whether no server answers any more. If so, the remaining requests are skipped.
     is_unreachable: AtomicBool,
 }
 
@@ -90,14 +90,14 @@ pub(super) async fn run(args: DownloadArgs) -> Result<(), CommandError> {
     let client = args.servers.connect()?;
     let online = client.online().await?.online_clients;
     let mut summary = DownloadSummary { clients: online.len(), ..DownloadSummary::default() };
-    let shown = args.out.display().to_string();
+    let dir_text = args.out.display().to_string();
     if online.is_empty() {
         print_note("No clients are online; nothing to download.");
     } else {
         let target = TargetDir::open(&args.out).map_err(|error| {
             CommandError::new(
                 REJECTED,
-                format!("cannot create the directory {shown}: {error}; choose another with --out"),
+                format!("cannot create the directory {dir_text}: {error}; choose another with --out"),
             )
         })?;
         let download = Download { client, target, is_unreachable: AtomicBool::new(false) };
@@ -107,7 +107,7 @@ pub(super) async fn run(args: DownloadArgs) -> Result<(), CommandError> {
             return Err(CommandError::new(UNREACHABLE, summary.first_failure()));
         }
     }
-    summary.print(output, &shown)
+    summary.print(output, &dir_text)
 }
 
 impl Download {
@@ -187,8 +187,8 @@ impl Download {
             return Err("skipped, because no server answers any more".to_owned());
         }
         let ImageToFetch { user, image } = wanted;
-        let known = self.target.etag(user, image);
-        let bytes = self.note_unreachable(self.client.image(user, image, known.as_deref()).await)?;
+        let known_etag = self.target.etag(user, image);
+        let bytes = self.note_unreachable(self.client.image(user, image, known_etag.as_deref()).await)?;
         match bytes {
             None => Ok(FetchResult::Unchanged),
             Some(bytes) => {
@@ -198,7 +198,7 @@ impl Download {
         }
     }
 
-    /// Converts an error to its text, and records if no server answers any more.
+    /// Converts an error to its text, and records whether the error means that no server answers.
     fn note_unreachable<T>(&self, response: Result<T, ClientError>) -> Result<T, String> {
         response.map_err(|error| {
             if matches!(error, ClientError::DeadlineExceeded { .. }) {
@@ -221,8 +221,9 @@ impl DownloadSummary {
     /// Prints the failures and the totals.
     ///
     /// # Errors
-    /// An error with code 1 or 5 if a file could not be saved.
-    fn print(&self, output: CommandOutput, shown: &str) -> Result<(), CommandError> {
+    /// An error with the code `REJECTED` if no file could be saved, or `PARTIAL` if only some
+    /// could.
+    fn print(&self, output: CommandOutput, dir_text: &str) -> Result<(), CommandError> {
         for FailedFile { username, file, error } in &self.failed {
             let file = file.as_deref().unwrap_or("");
             print_note(&format!("✗ {username}/{file}: {error}"));
@@ -230,11 +231,11 @@ impl DownloadSummary {
         let (failed, done) = (self.failed.len(), self.saved + self.already_there);
         if output.is_json {
             let mut document = serde_json::to_value(self).expect("all keys are strings");
-            document["output"] = shown.into();
+            document["output"] = dir_text.into();
             output.json(&document)?;
         } else {
             print_note(&format!(
-                "{}, {}: {} saved ({} bytes), {} unchanged, {failed} failed; in {shown}",
+                "{}, {}: {} saved ({} bytes), {} unchanged, {failed} failed; in {dir_text}",
                 pluralize(self.clients, "client"),
                 pluralize(self.images, "image"),
                 self.saved,

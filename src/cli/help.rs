@@ -1,4 +1,4 @@
-//! The last part of each command's `--help`: examples, environment variables, exit codes.
+//! Last part of the `--help` of each command: examples, environment variables, exit codes.
 
 use super::exit::{CLIENT_CODES, DEMO_CODES, LOCAL_CODES, help_lines};
 
@@ -12,19 +12,19 @@ Environment (a flag wins over a variable; an empty variable counts as unset):
 
 /// The end of the help of a command that contacts the registry.
 pub(super) fn client(examples: &[&str]) -> String {
-    format!("{}\n\n{CLIENT_ENVIRONMENT}\n\nExit codes:{}", list(examples), help_lines(CLIENT_CODES))
+    format!("{}\n\n{CLIENT_ENVIRONMENT}\n\nExit codes:{}", example_list(examples), help_lines(CLIENT_CODES))
 }
 
 /// The end of the help of a command that contacts no server.
 pub(super) fn local(examples: &[&str]) -> String {
-    format!("{}\n\nExit codes:{}", list(examples), help_lines(LOCAL_CODES))
+    format!("{}\n\nExit codes:{}", example_list(examples), help_lines(LOCAL_CODES))
 }
 
 /// The end of the help of the demo.
 pub(super) fn demo(examples: &[&str]) -> String {
-    format!("{}\n\nExit codes:{}", list(examples), help_lines(DEMO_CODES))
+    format!("{}\n\nExit codes:{}", example_list(examples), help_lines(DEMO_CODES))
 }
 
-fn list(examples: &[&str]) -> String {
+fn example_list(examples: &[&str]) -> String {
     format!("Examples:\n  {}", examples.join("\n  "))
 }

@@ -13,7 +13,8 @@ use rollcall_core::{Addr, Username};
 
 /// Text of a table cell without a value.
 const EMPTY_CELL: &str = "-";
-/// Largest metadata shown in the table, in characters. Longer text would make the table too wide.
+/// Longest metadata shown in the table, in characters. Longer text is cut, because it would make
+/// the table too wide.
 const MAX_METADATA_CHARS: usize = 60;
 
 /// Arguments of `list-online`.
@@ -115,6 +116,7 @@ fn addr(addr: Option<Addr>) -> String {
     addr.map_or_else(|| EMPTY_CELL.to_owned(), |addr| addr.to_string())
 }
 
+/// Text of the cell for a user's metadata: JSON, cut to [`MAX_METADATA_CHARS`].
 fn metadata(user: &User) -> String {
     if user.metadata.is_empty() {
         return EMPTY_CELL.to_owned();

@@ -1,4 +1,4 @@
-//! `rollcall login` and `rollcall passwd`: get a token for a password, change a password.
+//! `rollcall login` and `rollcall passwd`: exchange a password for a token; change a password.
 
 use clap::Args;
 use serde_json::json;
@@ -49,10 +49,10 @@ pub(super) struct PasswdArgs {
 
 pub(super) async fn log_in(args: LoginArgs) -> Result<(), CommandError> {
     let password = args.password.required()?;
-    // A login replaces settings that cannot be read.
+    // If the saved settings cannot be read, the login replaces them.
     let mut account = args.account.with_saved_settings().or_else(|_| args.account.without_saved_settings())?;
     let logged_in = account.client.log_in(&account.user, &password).await?;
-    report(CommandOutput::new(args.output), &mut account, logged_in)
+    save_and_print(CommandOutput::new(args.output), &mut account, logged_in)
 }
 
 pub(super) async fn change_password(args: PasswdArgs) -> Result<(), CommandError> {
@@ -63,10 +63,11 @@ pub(super) async fn change_password(args: PasswdArgs) -> Result<(), CommandError
     }
     let mut account = args.account.with_saved_settings().or_else(|_| args.account.without_saved_settings())?;
     let changed = account.client.change_password(&account.user, &old, &new).await?;
-    report(CommandOutput::new(args.output), &mut account, changed)
+    save_and_print(CommandOutput::new(args.output), &mut account, changed)
 }
 
-fn report(output: CommandOutput, account: &mut Account, logged_in: LoggedIn) -> Result<(), CommandError> {
+/// Saves the new token, and prints the result.
+fn save_and_print(output: CommandOutput, account: &mut Account, logged_in: LoggedIn) -> Result<(), CommandError> {
     let expires_at = logged_in.grant.token_expires_at;
     let path = account.save_settings(|settings| settings.token_expires_at = Some(expires_at.clone()))?;
     if output.is_json {

@@ -1,6 +1,6 @@
 //! `rollcall` without a command: runs a node until a signal stops it.
 //!
-//! This module reads the configuration and handles signals. It does not know the parts of a node.
+//! This module reads the configuration and handles signals. [`crate::node`] runs the node.
 
 use std::io;
 use std::thread;
@@ -32,8 +32,8 @@ pub(super) async fn run(args: NodeArgs) -> Result<(), CommandError> {
     for warning in &config.warnings {
         warn!("{warning}");
     }
-    let refused = |error| CommandError::new(SYSTEM, format!("cannot listen for signals: {error}"));
-    let mut signals = ShutdownSignals::listen().map_err(refused)?;
+    let signal_error = |error| CommandError::new(SYSTEM, format!("cannot listen for signals: {error}"));
+    let mut signals = ShutdownSignals::listen().map_err(signal_error)?;
     let shutdown = CancellationToken::new();
     if args.exit_with_stdin {
         cancel_with_stdin(shutdown.clone())?;
@@ -41,7 +41,7 @@ pub(super) async fn run(args: NodeArgs) -> Result<(), CommandError> {
     // The node has its own task, so that a busy node cannot delay the handling of a second signal.
     let mut nodes = JoinSet::new();
     nodes.spawn(node::run(config, shutdown.clone()));
-    let mut is_ending = false;
+    let mut is_shutting_down = false;
     loop {
         tokio::select! {
             Some(ended) = nodes.join_next() => {
@@ -49,11 +49,11 @@ pub(super) async fn run(args: NodeArgs) -> Result<(), CommandError> {
                 return Ok(ended?);
             }
             signal = signals.next() => {
-                if is_ending {
+                if is_shutting_down {
                     signal.exit_now();
                 }
                 info!("shutting down; a second signal stops the process at once");
-                is_ending = true;
+                is_shutting_down = true;
                 shutdown.cancel();
             }
         }
@@ -62,14 +62,14 @@ pub(super) async fn run(args: NodeArgs) -> Result<(), CommandError> {
 
 /// Cancels `shutdown` at the end of standard input.
 ///
-/// It uses a thread and not a task. A read of standard input cannot be interrupted, and the runtime
-/// would wait for it at the end. A thread simply ends with the process.
+/// It uses a thread and not a task: a read of standard input cannot be cancelled, and the runtime
+/// would wait for it during the shutdown. A thread ends with the process.
 fn cancel_with_stdin(shutdown: CancellationToken) -> Result<(), CommandError> {
     let watch = move || {
-        // An error also means that the parent process is gone.
+        // An error also means that the parent process has ended.
         let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
         shutdown.cancel();
     };
-    let refused = |error| CommandError::new(SYSTEM, format!("cannot start a thread: {error}"));
-    thread::Builder::new().name("stdin".to_owned()).spawn(watch).map(drop).map_err(refused)
+    let thread_error = |error| CommandError::new(SYSTEM, format!("cannot start a thread: {error}"));
+    thread::Builder::new().name("stdin".to_owned()).spawn(watch).map(drop).map_err(thread_error)
 }

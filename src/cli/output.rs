@@ -1,4 +1,4 @@
-//! Output of a command: data goes to standard output, all other lines go to standard error.
+//! Output of a command: results go to standard output, notes go to standard error.
 
 use std::io::{ErrorKind, IsTerminal, Write, stderr, stdout};
 
@@ -26,8 +26,8 @@ pub(super) struct CommandOutput {
 
 impl CommandOutput {
     pub(super) fn new(args: OutputArgs) -> Self {
-        let wants_none = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { is_json: args.json, is_coloured: stdout().is_terminal() && !wants_none }
+        let has_no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self { is_json: args.json, is_coloured: stdout().is_terminal() && !has_no_color }
     }
 
     /// Writes text unchanged. The caller must have escaped untrusted parts.
@@ -56,7 +56,8 @@ impl CommandOutput {
     }
 }
 
-/// Writes a line for the user to standard error. A failure is ignored, because the line is no data.
+/// Writes a note for the user to standard error. A failure is ignored, because a note is not a
+/// result of the command.
 pub(super) fn print_note(line: &str) {
     let _ = writeln!(stderr(), "{}", escape_controls(line));
 }

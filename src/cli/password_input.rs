@@ -11,7 +11,7 @@ use super::exit::{CommandError, SYSTEM, USAGE};
 use super::output::print_note;
 use rollcall_core::Password;
 
-/// Largest password file that is read, in bytes. It is longer than any valid password.
+/// Largest password file that is read, in bytes. Larger than any valid password.
 const MAX_PASSWORD_FILE_BYTES: usize = 4096;
 const PASSWORD_VARIABLE: &str = "ROLLCALL_PASSWORD";
 const NEW_PASSWORD_VARIABLE: &str = "ROLLCALL_NEW_PASSWORD";
@@ -25,7 +25,7 @@ const NEW_PASSWORD_HELP: &str =
 pub(super) struct PasswordArgs {
     /// Password
     #[arg(long, value_name = "PASSWORD", value_parser = parse, num_args = 0..=1, help = PASSWORD_HELP)]
-    #[expect(clippy::option_option, reason = "not given, given without a value, given with one")]
+    #[expect(clippy::option_option, reason = "three cases: no flag, a flag without a value, a flag with a value")]
     password: Option<Option<Password>>,
 
     /// Read the password from the first line of this file
@@ -45,7 +45,7 @@ pub(super) struct NewPasswordArgs {
     new_password_file: Option<PathBuf>,
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "clap wants a parser that could refuse")]
+#[expect(clippy::unnecessary_wraps, reason = "clap needs a parser that returns a `Result`")]
 fn parse(text: &str) -> Result<Password, std::convert::Infallible> {
     Ok(Password::new(text.to_owned()))
 }
@@ -95,6 +95,7 @@ impl NewPasswordArgs {
     }
 }
 
+/// Warns that `ps` shows a password that stands on the command line.
 fn warn_about_ps(flag: &str) {
     print_note(&format!(
         "hint: with {flag} VALUE other users of this machine can see the password in `ps`; use a prompt, {flag}-file or the \
@@ -102,7 +103,8 @@ fn warn_about_ps(flag: &str) {
     ));
 }
 
-/// Asks for a password at the terminal; twice for a new one, because the registry cannot check it.
+/// Asks for a password at the terminal. Asks twice for a new password, because the registry cannot
+/// detect a typing error in it.
 fn prompt_for_password(prompt: &str, is_new: bool) -> Result<Password, CommandError> {
     if !stdin().is_terminal() {
         let remedy =
@@ -117,7 +119,7 @@ fn prompt_for_password(prompt: &str, is_new: bool) -> Result<Password, CommandEr
             .map_err(|error| CommandError::new(SYSTEM, format!("cannot ask for the password: {error}")))
     };
     let password = read(prompt)?;
-    if is_new && read("Once more: ")? != password {
+    if is_new && read("Repeat the password: ")? != password {
         return Err(CommandError::new(USAGE, "the two passwords differ; nothing was changed"));
     }
     if password.is_empty() {
@@ -128,19 +130,19 @@ fn prompt_for_password(prompt: &str, is_new: bool) -> Result<Password, CommandEr
 }
 
 fn read_first_line(path: &Path) -> Result<Password, CommandError> {
-    let refused =
-        |why: String| CommandError::new(USAGE, format!("cannot use the password file {}: {why}", path.display()));
+    let unusable =
+        |reason: String| CommandError::new(USAGE, format!("cannot use the password file {}: {reason}", path.display()));
     let mut bytes = Vec::new();
     let limit = u64::try_from(MAX_PASSWORD_FILE_BYTES + 1).unwrap_or(u64::MAX);
-    let file = File::open(path).map_err(|error| refused(error.to_string()))?;
-    file.take(limit).read_to_end(&mut bytes).map_err(|error| refused(error.to_string()))?;
+    let file = File::open(path).map_err(|error| unusable(error.to_string()))?;
+    file.take(limit).read_to_end(&mut bytes).map_err(|error| unusable(error.to_string()))?;
     if bytes.len() > MAX_PASSWORD_FILE_BYTES {
-        return Err(refused(format!("it has more than {MAX_PASSWORD_FILE_BYTES} bytes")));
+        return Err(unusable(format!("it has more than {MAX_PASSWORD_FILE_BYTES} bytes")));
     }
-    let text = String::from_utf8(bytes).map_err(|_| refused("it is not UTF-8".to_owned()))?;
+    let text = String::from_utf8(bytes).map_err(|_| unusable("it is not UTF-8".to_owned()))?;
     match text.lines().next() {
         Some(line) if !line.is_empty() => Ok(Password::new(line.to_owned())),
-        Some(_) | None => Err(refused("its first line is empty".to_owned())),
+        Some(_) | None => Err(unusable("its first line is empty".to_owned())),
     }
 }
 

@@ -36,12 +36,12 @@ use rollcall_core::Password;
 use session::ChatSession;
 use terminal::Terminal;
 
-/// Most notices that are written at once.
+/// Largest number of notices that are written at once.
 const NOTICE_BATCH: usize = 256;
-/// Time for an orderly shutdown after a signal: 1 s for the terminal, 2 s for closing the links, 5
-/// s for the reader of standard output and 1 s for the reader of the log, with a reserve.
+/// Time for an orderly shutdown after a signal. The steps take at most 9 s: the terminal 1 s, the
+/// links 2 s, the reader of standard output 5 s, and the reader of the log 1 s.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest wait at the end for the reader of the log.
+/// Longest wait during the shutdown until the log is written.
 const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 const AFTER_HELP: &str = "\
@@ -166,14 +166,15 @@ pub(super) async fn run(args: PeerArgs) -> Result<(), CommandError> {
             start_logging();
             scan::run(args).await
         }
-        // A spawned task: the runtime polls the future of `block_on` only after it has polled the
-        // I/O driver.
+        // Run as a spawned task, because tasks are polled more often: the runtime polls the future
+        // of `block_on` only after it has polled the I/O driver.
         None => {
             TaskTracker::new().spawn(run_chat(args)).await.unwrap_or_else(|ended| resume_unwind(ended.into_panic()))
         }
     }
 }
 
+/// Reads the settings, starts the log, and runs the chat until it ends.
 async fn run_chat(args: PeerArgs) -> Result<(), CommandError> {
     let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let mut settings = config::chat::read(args.config.as_deref(), &variable, &flags(&args))?;
@@ -181,12 +182,12 @@ async fn run_chat(args: PeerArgs) -> Result<(), CommandError> {
     let log = start_peer_logging(&settings).map_err(thread_error)?;
     let mut signals = ShutdownSignals::listen()
         .map_err(|error| CommandError::new(SYSTEM, format!("cannot listen for signals: {error}")))?;
-    let ended = run_session(args, settings, &mut signals).await;
+    let result = run_session(args, settings, &mut signals).await;
     tokio::select! {
         _ = timeout(LOG_FLUSH_TIMEOUT, log.flush(LOG_FLUSH_TIMEOUT)) => {}
         signal = signals.next() => signal.exit_now(),
     }
-    ended
+    result
 }
 
 /// Runs the peer until the user quits, the input ends or a signal arrives.
@@ -205,11 +206,11 @@ async fn run_session(
         None if args.no_input => (None, InputSource::none()),
         None => (None, InputSource::from_stdin().map_err(input_error)?),
     };
-    let to = match &terminal {
+    let target = match &terminal {
         Some(terminal) => DisplayTarget::Terminal(terminal.pending_output()),
         None => DisplayTarget::Stdout(NonBlockingWriter::stdout().map_err(thread_error)?),
     };
-    let mut display = ChatDisplay::new(to, args.json, args.verbose);
+    let mut display = ChatDisplay::new(target, args.json, args.verbose);
     display.show_ready(&peer, name.as_str());
     let mut session = ChatSession::new(peer.requests(), display);
     let (mut notices, mut has_editor_panicked) = (Vec::new(), false);
@@ -262,13 +263,14 @@ async fn run_session(
 /// A password without a registry, or an invalid password.
 fn password(args: &PasswordArgs, settings: &PeerSettings) -> Result<Option<Password>, CommandError> {
     if settings.registry.is_empty() {
-        let why = "a password needs a registry; set --registry to the URL of a node";
-        return if args.is_given() { Err(CommandError::new(USAGE, why)) } else { Ok(None) };
+        let message = "a password needs a registry; set --registry to the URL of a node";
+        return if args.is_given() { Err(CommandError::new(USAGE, message)) } else { Ok(None) };
     }
     let password = args.optional(false)?.map(Password::check).transpose();
     password.map_err(|invalid| CommandError::new(USAGE, invalid.to_string()))
 }
 
+/// Waits until the terminal is resumed after a stop. Never returns without a terminal.
 async fn resumed(terminal: &mut Option<Terminal>) {
     match terminal {
         Some(terminal) => terminal.resumed().await,
@@ -286,17 +288,18 @@ fn force_exit_after_timeout(signal: SignalExit) -> io::Result<()> {
     thread::Builder::new().name("end".to_owned()).spawn(wait).map(|_| ())
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it maps an error")]
+#[expect(clippy::needless_pass_by_value, reason = "`map_err` passes the error by value")]
 fn thread_error(error: io::Error) -> CommandError {
     CommandError::new(SYSTEM, format!("cannot start a thread: {error}"))
 }
 
-/// Error of starting to read the input.
-#[expect(clippy::needless_pass_by_value, reason = "it maps an error")]
+/// Error if the input cannot be opened.
+#[expect(clippy::needless_pass_by_value, reason = "`map_err` passes the error by value")]
 fn input_error(error: io::Error) -> CommandError {
     CommandError::new(SYSTEM, format!("cannot read the input: {error}"))
 }
 
+/// The given flags, as pairs of the key of a setting and its value.
 fn flags(args: &PeerArgs) -> Vec<(&'static str, String)> {
     let lan = if args.no_lan { Some("false".to_owned()) } else { args.lan.then(|| "true".to_owned()) };
     let given = [

@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 pub(super) struct Progress(ProgressBar);
 
 impl Progress {
+    /// A bar for this number of steps. `noun` names the things that are counted.
     pub(super) fn new(steps: usize, noun: &'static str) -> Self {
         // One step has no progress to show.
         let is_shown = stderr().is_terminal() && steps > 1;

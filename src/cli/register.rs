@@ -26,8 +26,8 @@ pub(super) struct RegisterArgs {
     #[command(flatten)]
     password: PasswordArgs,
 
-    /// Address at which other clients reach the user: IP:PORT, or :PORT for the IP address that the server
-    /// sees
+    /// Address at which other clients reach the user: IP:PORT, or :PORT for the IP address that the
+    /// server sees
     #[arg(long, value_name = "ADDR", value_parser = AddrForm::parse)]
     addr: Option<AddrForm>,
 

@@ -1,5 +1,5 @@
-//! Shutdown signals: SIGTERM from a service manager, SIGINT from Ctrl-C, SIGHUP from a closed
-//! terminal.
+//! Shutdown signals: SIGTERM from a service manager, SIGINT from Ctrl-C, SIGHUP from a terminal
+//! that is closed.
 
 use std::process;
 
@@ -7,7 +7,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit::{HUNG_UP, INTERRUPTED, TERMINATED};
 
-/// Listens for the shutdown signals. Once it exists, none of them ends the process by itself.
+/// Listens for the shutdown signals. After the first `listen` these signals no longer end the
+/// process by default.
 pub(super) struct ShutdownSignals {
     terminate: Signal,
     interrupt: Signal,
@@ -16,16 +17,17 @@ pub(super) struct ShutdownSignals {
 }
 
 /// Linux file with the state of this process, which includes its ignored signals.
-const STATUS: &str = "/proc/self/status";
+const PROCESS_STATUS_FILE: &str = "/proc/self/status";
 
-/// A received signal, as the exit code of a process that it stops at once.
+/// A received signal. It holds the exit code of a process that the signal ends at once.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct SignalExit(u8);
 
 impl ShutdownSignals {
     pub(super) fn listen() -> std::io::Result<Self> {
-        // On other systems the file is missing, and a hangup stops the program as usual.
-        let ignores_hangup = std::fs::read_to_string(STATUS).is_ok_and(|status| ignores_hangup(&status));
+        // On systems other than Linux the file is missing. There SIGHUP always counts as a shutdown
+        // signal.
+        let ignores_hangup = std::fs::read_to_string(PROCESS_STATUS_FILE).is_ok_and(|status| ignores_hangup(&status));
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,

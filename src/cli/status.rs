@@ -41,11 +41,11 @@ pub(super) async fn run(args: StatusArgs) -> Result<(), CommandError> {
         return Ok(());
     }
     let reachable = nodes.iter().filter(|node| node.reachable).count();
-    let why = match reachable {
+    let message = match reachable {
         0 => "no server answers".to_owned(),
         reachable => format!("no node is the leader at the moment; {reachable} of {} answer", nodes.len()),
     };
-    Err(CommandError::new(UNREACHABLE, why))
+    Err(CommandError::new(UNREACHABLE, message))
 }
 
 fn table(nodes: &[NodeStatus]) -> TextTable {
@@ -83,11 +83,13 @@ fn or_empty_cell(value: Option<impl ToString>) -> String {
     value.map_or_else(|| EMPTY_CELL.to_owned(), |value| value.to_string())
 }
 
+/// Text of the cell for a node's role.
 fn role(node: &NodeStatus) -> &'static str {
     match (node.role, node.is_leader, node.reachable) {
         (_, true, _) => "leader",
         (None, ..) => EMPTY_CELL,
-        // The node won its term, but its lease expired: it lacks recent replies from a majority.
+        // The node won its term, but its lease expired: no majority acknowledged its recent
+        // heartbeats.
         (Some(MemberRole::Leader), false, true) => "leader, not serving",
         (Some(MemberRole::Leader), false, false) => "was leader",
         (Some(MemberRole::Candidate), ..) => "candidate",
@@ -95,7 +97,7 @@ fn role(node: &NodeStatus) -> &'static str {
     }
 }
 
-/// A length of time in one unit: `40ms`, `12s`, `5m`, `3h`.
+/// A duration in one unit, rounded down: `40ms`, `12s`, `5m`, `3h`.
 fn duration_text(ms: u64) -> String {
     match ms {
         0..1000 => format!("{ms}ms"),

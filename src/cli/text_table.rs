@@ -1,4 +1,4 @@
-//! Text tables with aligned columns; colour codes do not count for the width. Pure.
+//! Text tables with aligned columns. Colour codes do not count as width. Pure.
 
 use rollcall_core::escape::escape_controls;
 
@@ -16,6 +16,7 @@ pub(super) enum Colour {
 }
 
 impl Colour {
+    /// The text between the terminal's codes for this colour.
     pub(super) fn paint(self, text: &str) -> String {
         let code = match self {
             Self::Green => "32",

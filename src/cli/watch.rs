@@ -16,8 +16,8 @@ use rollcall_client::{Client, ClientError, OnlineChange, OnlineSet};
 use rollcall_core::Addr;
 use rollcall_core::clock::wall_now;
 
-/// Longest time that a node waits for a change before it responds. A leader that hangs is abandoned
-/// shortly after this time.
+/// Longest time that a node waits for a change before it responds. If the leader hangs, the client
+/// searches for another leader shortly after this time.
 const POLL_WAIT: Duration = Duration::from_secs(10);
 /// Delay between two requests while no leader can be reached. Each request itself takes seconds.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
@@ -46,18 +46,19 @@ pub(super) async fn run(args: WatchArgs) -> Result<(), CommandError> {
     }
 }
 
-/// Prints changes until an error that a retry cannot cure, or until standard output is closed.
+/// Prints changes until an error that a retry cannot repair, or until standard output is closed.
 ///
-/// If no node can be reached at the start, that is such an error.
+/// Retries only after it has found a leader once: if no node can be reached at the start, it
+/// returns the error.
 async fn watch(client: &Client, output: CommandOutput) -> CommandError {
     let mut online = OnlineSet::default();
     let mut leader: Option<String> = None;
     let mut is_unreachable = false;
     loop {
-        let has_begun = leader.is_some();
+        let has_had_leader = leader.is_some();
         let update = match client.online_changes(online.cursor(), POLL_WAIT).await {
             Ok(update) => update,
-            Err(error @ (ClientError::DeadlineExceeded { .. } | ClientError::Unreachable { .. })) if has_begun => {
+            Err(error @ (ClientError::DeadlineExceeded { .. } | ClientError::Unreachable { .. })) if has_had_leader => {
                 if !std::mem::replace(&mut is_unreachable, true) {
                     print_note(&format!("cannot reach the registry: {error}; still trying"));
                 }
@@ -77,7 +78,7 @@ async fn watch(client: &Client, output: CommandOutput) -> CommandError {
         }
         let new_leader = client.leader();
         if new_leader != leader {
-            // Learn the other nodes while this leader is up.
+            // Ask for the addresses of the other nodes while this leader can be reached.
             client.learn_nodes().await;
             match (&leader, &new_leader) {
                 (None, Some(now)) => {
@@ -91,6 +92,7 @@ async fn watch(client: &Client, output: CommandOutput) -> CommandError {
     }
 }
 
+/// Prints one change with the time at which this command received it.
 fn print_change(change: &OnlineChange, output: CommandOutput) -> Result<(), CommandError> {
     let at = wall_now().to_rfc3339();
     if output.is_json {

@@ -1,5 +1,5 @@
 //! Errors in the configuration of a node or of a chat peer. Every text is one line: the place, the
-//! value, and what is right.
+//! value, and the valid values.
 
 use std::path::PathBuf;
 
@@ -71,7 +71,7 @@ pub enum ConfigError {
     Missing {
         /// The setting.
         key: &'static str,
-        /// The places in which it can be set.
+        /// The places in which the setting can be given.
         remedy: String,
     },
     /// A value has the wrong type or is outside its range.
@@ -83,12 +83,12 @@ pub enum ConfigError {
         key: &'static str,
         /// The value as the user wrote it, cut to a safe length.
         given: String,
-        /// What a value must be.
+        /// The valid values.
         expected: String,
     },
     /// The node is not a member of its own cluster.
     #[error(
-        "{origin}: this_node is {node}, which is not one of peers ({}); add it to peers on every node, or name one of them with --this-node", list(.peers)
+        "{origin}: this_node is {node}, which is not one of peers ({}); add it to peers on every node, or name one of them with --this-node", comma_separated(.peers)
     )]
     NotAPeer {
         /// The place of `this_node`.
@@ -98,7 +98,7 @@ pub enum ConfigError {
         /// The peers.
         peers: Vec<NodeAddr>,
     },
-    /// The peers name one node twice. Its vote would count twice.
+    /// `peers` contains a node twice. The vote of this node would count twice.
     #[error("{origin}: peers names {peer} twice; name every node once")]
     DuplicatePeer {
         /// The place of the second mention.
@@ -128,7 +128,7 @@ pub enum ConfigError {
         /// The longest timeout, in milliseconds.
         max_ms: u64,
     },
-    /// The lease would end after one late heartbeat.
+    /// The loss of one heartbeat would end the lease.
     #[error(
         "{origin}: heartbeat_interval_ms is {interval_ms}, too slow for an election_timeout_min_ms of {min_ms}: two heartbeats must fit into a lease of 5/6 of it; set heartbeat_interval_ms to at most {max_interval_ms}, or raise election_timeout_min_ms to at least {needed_min_ms}"
     )]
@@ -139,9 +139,9 @@ pub enum ConfigError {
         interval_ms: u64,
         /// The shortest election timeout, in milliseconds.
         min_ms: u64,
-        /// The longest interval that this timeout allows, in milliseconds.
+        /// The largest `heartbeat_interval_ms` that this timeout allows, in milliseconds.
         max_interval_ms: u64,
-        /// The shortest timeout that this interval allows, in milliseconds.
+        /// The smallest `election_timeout_min_ms` that this interval allows, in milliseconds.
         needed_min_ms: u64,
     },
     /// Both servers of the node would bind the same port.
@@ -165,7 +165,7 @@ pub enum ConfigError {
     InvalidClusterKey {
         /// The file.
         path: PathBuf,
-        /// The rule that it breaks.
+        /// The rule that the key breaks.
         cause: InvalidClusterKey,
     },
     /// The cluster key is given twice. The two keys may differ.
@@ -186,7 +186,7 @@ pub enum ConfigError {
     },
 }
 
-/// The nodes in one line.
-fn list(nodes: &[NodeAddr]) -> String {
+/// The nodes in one line, separated by commas.
+fn comma_separated(nodes: &[NodeAddr]) -> String {
     nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -2,7 +2,7 @@
 //!
 //! A [`Config`] is valid: no other code validates it again. Loading is pure: it takes the text of
 //! the file, a lookup of environment variables, and the flags. Only [`Config::read`] reads from
-//! disk. Each file below holds one concern and its validation. The settings and their defaults are
+//! disk. Each submodule holds one concern and its validation. The settings and their defaults are
 //! in `settings`.
 
 mod api;
@@ -60,7 +60,7 @@ pub struct Config {
     pub trust_end_of_stream: bool,
     /// Secret of the cluster. Nodes accept only nodes with the same key.
     pub cluster_key: Option<ClusterKey>,
-    /// The file from which [`Config::read`] reads the cluster key, if it has a file of its own.
+    /// The file of the cluster key, if the key is given as a file. [`Config::read`] reads it.
     pub cluster_key_file: Option<PathBuf>,
     /// Source of this node's load, by which the election chooses a leader.
     pub load_source: LoadSourceConfig,
@@ -79,14 +79,14 @@ pub struct Config {
     pub storage_timeout_ms: u64,
     /// Directory in which the nodes of this machine keep their state.
     pub data_dir: PathBuf,
-    /// Values that are valid but probably not intended. One line each.
+    /// Warnings about values that are valid but probably not intended. One line each.
     pub warnings: Vec<String>,
 }
 
 /// Rule by which a client counts as online.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PresenceConfig {
-    /// Time after its last heartbeat during which a client is online, in milliseconds.
+    /// Time that a client stays online after its last heartbeat, in milliseconds.
     pub ttl_ms: u64,
 }
 
@@ -125,7 +125,7 @@ impl Config {
     }
 
     /// Reads the file that the flags name, or `config.toml` if it exists, and loads the
-    /// configuration. Then reads the cluster key if it has a file of its own, and checks that the
+    /// configuration. Then reads the cluster key if it is given as a file, and checks that the
     /// credentials file is readable.
     ///
     /// # Errors
@@ -134,7 +134,7 @@ impl Config {
         let path = flags.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
         let text = match fs::read_to_string(path) {
             Ok(text) => Some(text),
-            // The user did not name the default file. The other sources may be enough without it.
+            // The default file need not exist: the environment and the flags may be enough.
             Err(cause) if flags.config.is_none() && cause.kind() == std::io::ErrorKind::NotFound => None,
             Err(cause) => {
                 return Err(ConfigError::Unreadable { path: path.to_owned(), remedy: UNREADABLE_FILE_REMEDY, cause });
@@ -162,6 +162,7 @@ impl Config {
     }
 }
 
+/// Builds and validates the configuration. `has_file` changes only the error of a missing setting.
 fn build(layers: &Layers, has_file: bool) -> Result<Config, ConfigError> {
     let (node, peers) = read_membership(layers, has_file)?;
     let data_dir = layers.path(&settings::DATA_DIR)?;

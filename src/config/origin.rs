@@ -14,19 +14,20 @@ pub enum Origin {
     },
     /// An environment variable of a node.
     EnvVar(&'static str),
-    /// The environment of a chat peer. The error names the setting, from which the variable
-    /// follows.
+    /// The environment of a chat peer. The error names the setting; its variable is `P2P_` and the
+    /// key in capitals.
     Environment,
     /// A flag of a node.
     Flag(&'static str),
-    /// The command line of a chat peer. The error names the setting, from which the flag follows.
+    /// The command line of a chat peer. The error names the key of the setting, not the flag.
     CommandLine,
     /// The default of the setting with this key.
     Default(&'static str),
 }
 
 impl Origin {
-    /// This place, or the other one if this is a default: the user can change only a given value.
+    /// This place, or `other` if this is a default: an error should name a value that the user
+    /// gave.
     pub(super) fn or(&self, other: &Self) -> Self {
         if matches!(self, Self::Default(_)) { other.clone() } else { self.clone() }
     }

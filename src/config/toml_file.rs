@@ -1,4 +1,4 @@
-//! Reader of a TOML file: makes the layer of the file.
+//! Reader of a TOML file: converts it to a layer of the configuration.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -19,18 +19,19 @@ pub(super) fn parse(settings: &[&'static Setting], name: &str, text: &str) -> Re
     let mut values = Layer::new();
     for (key, value) in table.get_ref() {
         let spelling = key.get_ref().as_ref();
-        let Some(known) = settings.iter().find(|known| known.key == spelling) else {
+        let Some(setting) = settings.iter().find(|setting| setting.key == spelling) else {
             return Err(ConfigError::UnknownKey {
                 origin: origin(key.span().start),
                 key: truncate(spelling),
                 nearest: nearest_key(settings, spelling),
             });
         };
-        values.insert(known.key, raw_value(text, value, &origin));
+        values.insert(setting.key, raw_value(text, value, &origin));
     }
     Ok(values)
 }
 
+/// The value at this place of the file, not yet parsed as a setting.
 fn raw_value(text: &str, value: &Spanned<DeValue<'_>>, origin: &dyn Fn(usize) -> Origin) -> WithOrigin<RawValue> {
     let span = value.span();
     let value = match value.get_ref() {

@@ -1,5 +1,5 @@
-//! Reader of a YAML file: makes the layer of the file. It reads JSON too, which is YAML. Each value
-//! is its text in the file.
+//! Reader of a YAML file: converts it to a layer of the configuration. It also reads JSON, because
+//! JSON is valid YAML. Every value is kept as the text that stands in the file.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use super::origin::Origin;
 use super::setting::Setting;
 use rollcall_core::escape::sanitize_line;
 
-/// Most characters of the parser's message that an error repeats.
+/// Largest part of the parser's message that an error repeats, in characters.
 const MAX_MESSAGE_CHARS: usize = 400;
 
 /// The values in the text of a file. `name` is the file's name in errors. An unknown key is an
@@ -23,7 +23,7 @@ pub(super) fn parse(settings: &[&'static Setting], name: &str, text: &str) -> Re
     }
     let visitor = SettingsVisitor { settings, name };
     with_deserializer_from_str(text, |yaml| yaml.deserialize_map(visitor)).unwrap_or_else(|error| {
-        // The parser repeats text of the file without a limit.
+        // The parser's message can contain any amount of text from the file.
         let message = error.without_snippet().render_with_formatter(&UserMessageFormatter);
         Err(ConfigError::InvalidYaml { name: name.to_owned(), message: sanitize_line(&message, MAX_MESSAGE_CHARS) })
     })
@@ -72,8 +72,8 @@ impl SettingsVisitor<'_> {
 }
 
 impl<'de> Visitor<'de> for SettingsVisitor<'_> {
-    /// The inner error is an unknown key. It is reported after the whole file was read: invalid
-    /// YAML is reported first.
+    /// The inner error is an unknown key. It is returned only after the whole file was read, so
+    /// that invalid YAML is reported first.
     type Value = Result<Layer, ConfigError>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -83,21 +83,21 @@ impl<'de> Visitor<'de> for SettingsVisitor<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let (mut values, mut unknown) = (Layer::new(), None);
         while let Some(key) = map.next_key::<Spanned<String>>()? {
-            let Some(known) = self.settings.iter().find(|known| known.key == key.value) else {
+            let Some(setting) = self.settings.iter().find(|setting| setting.key == key.value) else {
                 map.next_value::<IgnoredAny>()?;
                 unknown.get_or_insert_with(|| self.unknown(&key));
                 continue;
             };
             // The parser's message names the line, but not the key.
-            let value = self.value(&mut map, known);
-            let value = value.map_err(|error| A::Error::custom(format!("{}: {error}", known.key)))?;
-            values.extend(value.map(|value| (known.key, value)));
+            let value = self.value(&mut map, setting);
+            let value = value.map_err(|error| A::Error::custom(format!("{}: {error}", setting.key)))?;
+            values.extend(value.map(|value| (setting.key, value)));
         }
         Ok(unknown.map_or(Ok(values), Err))
     }
 }
 
-/// A list, or its only item.
+/// A list, or one value that stands for a list with one item.
 enum OneOrMany {
     One(String),
     Many(Vec<Spanned<String>>),

@@ -7,14 +7,14 @@ use crate::http::ROUTES;
 use crate::storage::Bucket;
 use rollcall_core::NodeAddr;
 
-/// Prints a text to the terminal. The node runs on if the terminal is closed.
+/// Prints a text to the terminal. The node continues if the terminal is closed.
 pub(super) fn print(text: &str) {
     print_to(&mut io::stdout(), text);
 }
 
 /// Writes a text and a newline, and ignores errors.
 pub(super) fn print_to(out: &mut impl io::Write, text: &str) {
-    // In one write, so that the lines of nodes on the same terminal do not mix.
+    // The text is written at once, so that the lines of several nodes on one terminal do not mix.
     let _ = out.write_all(format!("{text}\n").as_bytes()).and_then(|()| out.flush());
 }
 
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_survives_a_closed_or_full_terminal() {
+    fn errors_of_the_output_are_ignored() {
         struct Closed;
         impl io::Write for Closed {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {

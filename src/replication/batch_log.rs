@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use super::message::LogPosition;
 use crate::registry::Rows;
 
-/// Most rows kept in the log: a few megabytes, or some seconds of 100 000 clients.
+/// Largest number of rows in the log. That is a few megabytes: the heartbeats of 100 000 clients
+/// for some seconds.
 const MAX_ROWS: usize = 32 * 1024;
 
 /// Batches in the order in which this replica received or made them.
@@ -17,12 +18,12 @@ pub(super) struct BatchLog {
     base: Option<LogPosition>,
     batches: VecDeque<(LogPosition, Rows)>,
     row_count: usize,
-    /// Last position before the first gap.
+    /// The last complete position when the latest gap was marked.
     gap_after: Option<LogPosition>,
 }
 
 impl BatchLog {
-    /// The position of this replica. `None` if rows are missing at every position.
+    /// The last position at which this replica has all rows. `None` if there is none.
     pub(super) fn position(&self) -> Option<LogPosition> {
         self.batches.back().map(|(position, _)| *position).or(self.base)
     }
@@ -63,11 +64,10 @@ impl BatchLog {
     }
 
     /// The batches after `position`, merged into one message, and the position to continue from if
-    /// more follow. `None` if the log cannot tell what came after `position`.
+    /// more follow. `None` if the log does not have every batch after `position`.
     pub(super) fn batches_after(&self, position: LogPosition) -> Option<(Rows, Option<LogPosition>)> {
         let base = self.base?;
-        // The log answers only for terms in which this replica has batches, and not for what lies
-        // before its base.
+        // The log can answer only for positions from its base on, in terms of which it has batches.
         let has_term = base.term == position.term || self.batches.iter().any(|(at, _)| at.term == position.term);
         if position < base || !has_term {
             return None;

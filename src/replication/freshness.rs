@@ -1,4 +1,4 @@
-//! Age of a node's copy of the leader's tables, for stale reads.
+//! Times at which a node's tables last matched the leader's, for stale reads.
 
 use crate::registry::Coverage;
 use rollcall_core::BootMs;

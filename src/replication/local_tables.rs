@@ -7,18 +7,20 @@ use rollcall_core::{Term, Username};
 pub(super) trait LocalTables {
     /// Merges rows of another node.
     fn merge(&mut self, rows: &Rows);
-    /// Takes some rows that changed since the last call. With new users among them comes the row
-    /// number up to which all new users have been taken. `None` if no row changed.
+    /// Takes some of the rows that changed since the last call. If new users are among them, also
+    /// returns the row number up to which all new users have been taken. `None` if no row changed.
     fn take_changes(&mut self) -> Option<(Rows, Option<RowNo>)>;
-    /// The next clients after a name, or the first ones. Empty only after the last client.
+    /// The next clients after the name `after`, or the first clients if it is `None`. Empty only
+    /// after the last client.
     fn clients_after(&mut self, after: Option<&Username>) -> Rows;
-    /// The next users after a name, or the first ones. Empty only after the last user.
+    /// The next users after the name `after`, or the first users if it is `None`. Empty only after
+    /// the last user.
     fn users_after(&mut self, after: Option<&Username>) -> Rows;
-    /// Whether this process, at some moment since it started, had every registration acknowledged
-    /// until then.
+    /// Whether this node is complete: whether it had, at some moment since its start, every
+    /// registration acknowledged before that moment.
     fn may_claim_complete(&self) -> bool;
-    /// Records that this process has every registration acknowledged until now.
+    /// Records that this node is complete: it has every registration acknowledged until now.
     fn note_complete(&mut self);
-    /// This node's coverage of the users in a term that it leads.
+    /// This node's coverage of the users, as the leader of `term`.
     fn users_in(&self, term: Term) -> Coverage;
 }

@@ -28,9 +28,9 @@ pub(super) enum ReplicaMessage {
         users_complete: bool,
     },
     /// To the leader of `term`: the sender has the batches after `after`, up to and including
-    /// `up_to`. With an `after` of 0 it also has all rows from before the first batch.
+    /// `up_to`. If `after` is 0, the sender also has all rows from before the first batch.
     Ack { term: Term, after: u64, up_to: u64 },
-    /// A request for the rows after a cursor. It changes no state of the receiver.
+    /// A request for the rows after a cursor. It does not change the receiver's state.
     PullRequest { request_id: u64, from: PullCursor },
     /// The response to one [`ReplicaMessage::PullRequest`].
     PullResponse { request_id: u64, rows: Rows, next: Continuation },
@@ -39,7 +39,7 @@ pub(super) enum ReplicaMessage {
 /// A place in the rows of a replica, from which a pull continues.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub(super) enum PullCursor {
-    /// After all rows known at that position. A replica that cannot answer for that position
+    /// After all rows known at that position. A replica that does not have every later batch
     /// continues at the first client.
     Since(LogPosition),
     /// After that client, or before the first one.
@@ -48,7 +48,8 @@ pub(super) enum PullCursor {
     Users(Option<Username>),
 }
 
-/// The state of a replica that has all rows the leader of `term` knew at its batch `number`.
+/// Position in the leader's sequence of batches. A replica at this position has all rows that the
+/// leader of `term` knew at its batch `number`.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub(super) struct LogPosition {
     pub(super) term: Term,
@@ -64,8 +65,8 @@ pub(super) enum Continuation {
     End {
         /// Whether the responding node is complete: see `LocalTables::may_claim_complete`.
         is_complete: bool,
-        /// The term that the responding node leads, if any. Only with it are the pulled rows all
-        /// that the leader of that term knows.
+        /// The term that the responding node leads, if it leads. If so, the pulled rows are all
+        /// rows that the leader of that term knows.
         leading_term: Option<Term>,
     },
 }
@@ -151,7 +152,8 @@ mod tests {
         }
     }
 
-    /// The first bytes that values have in postcard.
+    /// The first byte of each encoded value, which is the tag of its variant. Sorted, without
+    /// duplicates.
     fn first_bytes<T: Serialize>(values: impl IntoIterator<Item = T>) -> Vec<u8> {
         let first = |value| postcard::to_stdvec(&value).unwrap()[0];
         values.into_iter().map(first).collect::<BTreeSet<u8>>().into_iter().collect()
@@ -164,12 +166,12 @@ mod tests {
             ReplicaMessage::PullRequest { from, .. } => Some(from),
             _ => None,
         });
-        let nexts = messages.iter().filter_map(|message| match message {
+        let continuations = messages.iter().filter_map(|message| match message {
             ReplicaMessage::PullResponse { next, .. } => Some(next),
             _ => None,
         });
         assert_eq!(first_bytes(cursors), tags::<PullCursor>());
-        assert_eq!(first_bytes(nexts), tags::<Continuation>());
+        assert_eq!(first_bytes(continuations), tags::<Continuation>());
         assert_eq!(first_bytes(&messages), tags::<ReplicaMessage>());
     }
 }

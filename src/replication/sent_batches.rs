@@ -1,4 +1,4 @@
-//! A leader's view of which batches each follower has.
+//! A leader's record of the batches that each follower has.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -6,14 +6,14 @@ use crate::registry::RowNo;
 use rollcall_core::BootMs;
 use rollcall_election::NodeId;
 
-/// Most unacknowledged bytes sent to one follower. A follower that has more in flight misses
-/// further batches, and pulls them later.
+/// Largest number of unacknowledged bytes in flight to one follower. A batch that would exceed it
+/// is not sent; the follower pulls it later.
 const MAX_IN_FLIGHT_BYTES: usize = 512 * 1024;
 
 /// Time since its last acknowledgement during which a follower counts as alive, in milliseconds.
 const FOLLOWER_ALIVE_MS: u64 = 1000;
 
-/// A leader's batches, and what its followers have acknowledged.
+/// A leader's batches, and the acknowledgements of its followers.
 #[derive(Debug, Default)]
 pub(super) struct SentBatches {
     /// The number of the last batch.
@@ -36,8 +36,8 @@ struct FollowerProgress {
 }
 
 impl SentBatches {
-    /// Records a batch. `new_users` is the row number up to which all new users have been sent with
-    /// it; `None` if the batch has no new users.
+    /// Records the new users of batch `number`. `new_users` is the row number up to which all new
+    /// users have been sent with it; `None` if the batch has no new users.
     pub(super) fn record_batch(&mut self, number: u64, new_users: Option<RowNo>) {
         if let Some(new_users) = new_users {
             self.unconfirmed.push_back((number, new_users));
@@ -82,7 +82,7 @@ impl SentBatches {
         let mut confirmed = None;
         while let Some((number, new_users)) = self.unconfirmed.front().copied() {
             let has_batch = |follower: &&FollowerProgress| follower.after < number && number <= follower.up_to;
-            // The leader itself is one more.
+            // The leader has every batch, so `nodes / 2` followers make a majority with it.
             if self.followers.values().filter(has_batch).count() < nodes / 2 {
                 break;
             }

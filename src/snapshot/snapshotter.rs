@@ -20,12 +20,12 @@ const FILE_NAME: &str = "snapshot";
 /// Name of the file that is being written.
 const TEMP_FILE_NAME: &str = "snapshot.new";
 
-/// Assumed age of a snapshot that was created in the future of this machine's clock, in
-/// milliseconds.
+/// Assumed age of a snapshot whose creation time is later than this machine's clock, in
+/// milliseconds. One day.
 const UNKNOWN_AGE_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// Interval at which the file is written, if the tables changed. Later changes are read from the
-/// bucket or pulled from other nodes.
+/// Interval at which the file is written, if the list of users changed. A restarted node reads
+/// later changes from the bucket or pulls them from other nodes.
 const WRITE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Loads the snapshot of a registry when a node starts, and writes it while the node runs.
@@ -36,8 +36,8 @@ pub struct Snapshotter {
     registry: Registry,
     dir: PathBuf,
     bucket: Uuid,
-    /// Held during a write: two writers would use the same temporary file. A write that has started
-    /// runs to its end, even if its caller was dropped.
+    /// Held during a write, because two writers would use the same temporary file. A write that has
+    /// started runs to its end, even if its future was dropped.
     write_lock: Arc<Mutex<()>>,
 }
 
@@ -52,7 +52,7 @@ impl Snapshotter {
     /// Loads the file into the registry, if it exists, is intact and belongs to this bucket.
     pub async fn load(&self) {
         let this = self.clone();
-        // The node starts even after a panic in the task.
+        // The node also starts if the task has panicked.
         let _ = spawn_blocking(move || this.load_file()).await;
     }
 
@@ -69,7 +69,7 @@ impl Snapshotter {
         }
     }
 
-    /// Writes the file, after the write in progress, if any. Dropping the future does not stop the
+    /// Writes the file. Waits first for a write in progress. Dropping the future does not stop the
     /// write.
     pub async fn save(&self) {
         let this = self.clone();
@@ -96,10 +96,10 @@ impl Snapshotter {
         match decode(&bytes, self.bucket) {
             Ok(snapshot) => {
                 // If the wall clock was set back, the age is unknown.
-                let away_ms = u64::try_from(wall_now().unix_ms() - snapshot.created_at_ms).unwrap_or(UNKNOWN_AGE_MS);
+                let age_ms = u64::try_from(wall_now().unix_ms() - snapshot.created_at_ms).unwrap_or(UNKNOWN_AGE_MS);
                 let users: usize = snapshot.rows.iter().map(|rows| rows.users.len()).sum();
                 for rows in snapshot.rows {
-                    self.registry.load_snapshot(rows, away_ms, boot_now());
+                    self.registry.load_snapshot(rows, age_ms, boot_now());
                 }
                 info!(users, took_ms = boot_now().since(started), "snapshot loaded");
             }
@@ -109,6 +109,7 @@ impl Snapshotter {
         }
     }
 
+    /// Writes the file under its temporary name, and renames it.
     fn write_file(&self) -> io::Result<()> {
         // The lock protects no data, so a panic of another writer left nothing inconsistent.
         let _guard = self.write_lock.lock().unwrap_or_else(PoisonError::into_inner);
@@ -126,14 +127,15 @@ impl Snapshotter {
         }
         last = None;
         loop {
-            // Without password fingerprints: the passwords may change before the snapshot is read.
+            // The password fingerprints are left out: the passwords may change before the snapshot
+            // is read.
             let rows = self.registry.users_after(last.as_ref()).without_fingerprints();
             let Some(row) = rows.users.last() else { break };
             last = Some(row.username.clone());
             write(&rows)?;
         }
         out.write_all(&encoder.finish())?;
-        // Synced before the rename: otherwise the file could be empty after a power failure.
+        // Sync before the rename: otherwise the file could be empty after a power failure.
         out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         fs::rename(&temp_file, self.dir.join(FILE_NAME))?;
         sync_dir(&self.dir)
@@ -162,13 +164,13 @@ mod tests {
         snapshot.rows.iter().flat_map(|rows| &rows.users).map(|row| row.username.to_string()).collect()
     }
 
-    /// A node may stop during a periodic write.
+    /// This happens when a node stops during a periodic write.
     #[test]
-    fn a_write_waits_for_a_write_whose_caller_was_dropped() {
+    fn a_write_waits_for_a_write_whose_future_was_dropped() {
         let (dir, runtime) = (tempfile::tempdir().unwrap(), Runtime::new().unwrap());
         let snapshotter = snapshotter(dir.path());
         snapshotter.registry.merge(&Rows::of_user(Username::parse("alice").unwrap()), boot_now());
-        // The write of the dropped caller is in progress.
+        // Stands for a write in progress whose future was dropped.
         let write_lock = snapshotter.write_lock.lock().unwrap();
         let other = snapshotter.clone();
         let mut last = Box::pin(other.save());

@@ -1,4 +1,5 @@
-//! Interface of a kind of store. Deadlines and retries belong to [`Bucket`](super::Bucket).
+//! Interface between the bucket and the kinds of stores. [`Bucket`](super::Bucket) adds deadlines
+//! and retries.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,11 +21,11 @@ pub struct Object {
     pub version: ObjectVersion,
 }
 
-/// Largest object that a store reads, in bytes. Rollcall writes images of at most 512 KiB, so it
-/// did not write a larger object.
+/// Largest object that a store reads, in bytes. Rollcall writes images of at most 512 KiB, so a
+/// larger object is not from Rollcall.
 pub const MAX_OBJECT_BYTES: usize = 4 << 20;
 
-/// One page of a listing. Names ascend within a page; a store may have its own order of pages.
+/// One page of a listing. Names ascend within a page, but not always from page to page.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ListPage {
     /// Names of direct children in ascending byte order, without duplicates, without the folder's
@@ -38,7 +39,7 @@ pub struct ListPage {
 #[derive(Debug, Error)]
 pub enum BackendError {
     /// `create` found an existing object, or `replace_if` found another version or no object.
-    /// Nothing was written. The object found is durable, so a read-back may acknowledge it.
+    /// Nothing was written. The object found is durable, so the caller may acknowledge it.
     #[error("the object exists in another state")]
     Precondition,
     /// A retry may succeed: a broken connection, a timeout, "too many requests", an overloaded
@@ -49,17 +50,16 @@ pub enum BackendError {
     /// disk. Nothing was written. The text names the remedy, if there is one.
     #[error("{0}")]
     Permanent(String),
-    /// This one object cannot be read, and the others can: its name belongs to a directory, a
-    /// symbolic link or a too large file, or its permissions are wrong. The operator must repair
-    /// it.
+    /// Only this object cannot be read: in its place is a directory, a symbolic link or a file that
+    /// is too large, or its permissions are wrong. The operator must repair it.
     #[error("{0}")]
     Unreadable(String),
 }
 
 /// A kind of store. Every kind passes the same test suite (`tests/it/storage`).
 ///
-/// Every method may be dropped at any await: deadlines work that way. A dropped write takes effect
-/// completely or not at all.
+/// The caller may drop the future of a method at any await point, for example at a deadline. A
+/// dropped write takes effect completely or not at all.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
     /// Creates the object if there is none at `key`. After `Ok` the object is durable.

@@ -1,6 +1,6 @@
 //! Check of a real bucket: one step for each operation that Rollcall needs.
 //!
-//! It knows the steps and their order. It knows no terminal: it reports each step to its caller.
+//! It decides the steps and their order. It prints nothing: it reports each step to its caller.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,11 +56,13 @@ pub async fn check_bucket(
         && step("refuse a second write", check.second_write(), &mut report).await
         && step("read", check.read(), &mut report).await
         && step("list", check.list(), &mut report).await;
-    // Also after a failed write: it may have taken effect, and only its response was lost.
+    // Delete even after a failed write: the write may have taken effect, and only its response was
+    // lost.
     let is_cleaned_up = step("delete", check.delete(), &mut report).await;
     if all_succeeded && is_cleaned_up { CheckOutcome::Passed } else { CheckOutcome::Failed }
 }
 
+/// Runs and reports one step. Returns whether it succeeded.
 async fn step(
     name: &'static str,
     work: impl Future<Output = Result<(), String>>,

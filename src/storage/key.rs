@@ -1,8 +1,8 @@
-//! Paths of objects and folders in the bucket. No other file spells them.
+//! Paths of objects and folders in the bucket. No other file builds such a path.
 
 use rollcall_core::{ImageName, NodeAddr, Username};
 
-/// An object that can be stored, at its own path.
+/// Name of an object in the bucket. Each key has its own path.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Key {
     /// The id of the cluster that uses this bucket.
@@ -21,7 +21,7 @@ pub enum Key {
     Check(u32),
 }
 
-/// A folder that can be listed: the names of its direct children.
+/// A folder of the bucket. A listing of it returns the names of its direct children.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Folder {
     /// The users. Each child is a username.
@@ -87,7 +87,7 @@ mod tests {
     use rollcall_core::{ImageKind, WallMs};
 
     #[test]
-    fn the_bucket_is_laid_out_as_documented() {
+    fn the_paths_in_the_bucket_are_those_of_the_documentation() {
         let alice = Username::parse("alice").unwrap();
         let image = ImageName::new(WallMs::new(1_733_511_234_000), 0xa1b2_c3d4, ImageKind::Png);
         assert_eq!(Key::Profile(alice.clone()).path(), "users/alice/profile.json");

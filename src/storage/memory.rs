@@ -1,4 +1,4 @@
-//! Store in memory for tests. It fulfils the contract of [`Backend`], and fails on demand.
+//! Store in memory for tests. It fulfils the contract of [`Backend`], and tests can inject faults.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,6 +31,7 @@ pub enum Fault {
 #[derive(Clone, Debug, Default)]
 pub struct Faults(Arc<Mutex<FaultQueue>>);
 
+/// Faults of the next calls, and the number of calls so far.
 #[derive(Debug, Default)]
 struct FaultQueue {
     next: VecDeque<Fault>,
@@ -39,12 +40,12 @@ struct FaultQueue {
 }
 
 impl Faults {
-    /// Injects a fault into `count` calls, after the faults injected before.
+    /// Queues a fault for `count` calls, after the faults that are queued already.
     pub fn inject(&self, count: usize, fault: &Fault) {
         lock(&self.0).next.extend(std::iter::repeat_n(fault.clone(), count));
     }
 
-    /// Injects a fault into every call without another fault, until `None` is set.
+    /// Injects a fault into every call for which no other fault is queued, until `None` is set.
     pub fn set_outage(&self, fault: Option<Fault>) {
         lock(&self.0).outage = fault;
     }
@@ -56,9 +57,9 @@ impl Faults {
     }
 
     fn next_fault(&self) -> Fault {
-        let mut plan = lock(&self.0);
-        plan.calls += 1;
-        plan.next.pop_front().or_else(|| plan.outage.clone()).unwrap_or(Fault::None)
+        let mut queue = lock(&self.0);
+        queue.calls += 1;
+        queue.next.pop_front().or_else(|| queue.outage.clone()).unwrap_or(Fault::None)
     }
 }
 
@@ -95,7 +96,7 @@ impl MemoryBackend {
         &self.faults
     }
 
-    /// Performs `effect` with the next fault.
+    /// Runs one call with the next fault. `effect` is the call's effect on the objects.
     async fn call<T>(
         &self,
         effect: impl FnOnce(&mut ObjectTable) -> Result<T, BackendError>,
@@ -103,11 +104,11 @@ impl MemoryBackend {
         match self.faults.next_fault() {
             Fault::None => effect(&mut lock(&self.objects)),
             Fault::Transient => Err(BackendError::Transient("injected: try again".to_owned())),
-            Fault::Permanent => Err(BackendError::Permanent("injected: no use".to_owned())),
+            Fault::Permanent => Err(BackendError::Permanent("injected: a retry cannot help".to_owned())),
             Fault::LoseResponse => {
                 // The caller does not learn whether the call took effect.
                 let _ = effect(&mut lock(&self.objects));
-                Err(BackendError::Transient("injected: the answer was lost".to_owned()))
+                Err(BackendError::Transient("injected: the response was lost".to_owned()))
             }
             Fault::Delay(delay) => {
                 tokio::time::sleep(delay).await;
@@ -132,6 +133,7 @@ impl ObjectTable {
         version
     }
 
+    /// The page of the folder's children after the name `after`.
     fn children(&self, folder: &Folder, after: Option<&str>, page_size: usize) -> ListPage {
         let path = folder.path();
         // A child is the next segment of a path: the name of a file or of a folder.
@@ -197,8 +199,8 @@ impl Backend for MemoryBackend {
     }
 }
 
-/// The lock, also after a panic of another test thread: every change is one step, so the table is
-/// consistent.
+/// Locks the mutex, even after another test thread has panicked: every change is one step, so the
+/// data is consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

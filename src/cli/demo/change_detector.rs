@@ -1,5 +1,5 @@
-//! Change detector of the demo: compares each poll of the nodes with the state before. Pure: time
-//! is an argument.
+//! Change detector of the demo: compares the answers of each poll with the state at the previous
+//! poll. Pure: time is an argument.
 
 use std::fmt;
 
@@ -9,23 +9,23 @@ use rollcall_core::api::Health;
 /// Time without an answer after which a node is reported as silent, in milliseconds. A busy machine
 /// causes shorter gaps.
 const SILENT_AFTER_MS: u64 = 2000;
-/// Time without a leader after which it is reported, in milliseconds. An election after a kill is
-/// shorter.
+/// Time without a leader after which the demo reports that there is none, in milliseconds. An
+/// election after a kill is shorter.
 const LEADERLESS_AFTER_MS: u64 = 1000;
-/// Time for which the number of clients must be stable before it is reported, in milliseconds. It
-/// changes in steps when many clients come or go.
+/// Time for which the number of clients must be stable before it is reported, in milliseconds. The
+/// number changes in steps when many clients come or go.
 const STABLE_AFTER_MS: u64 = 1000;
 
 /// Change of the cluster. `Display` is the line that the demo prints.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum ClusterChange {
-    /// The process of a node exited; `running` nodes of `all` are left.
+    /// The process of a node exited with the status `how`; `running` nodes of `all` are left.
     Ended { node: String, how: String, was_leader: bool, running: usize, all: usize },
     /// A node has not answered for a while.
     Silent { node: String },
     /// A node answers again after it was silent or had exited.
     Back { node: String },
-    /// A node became the leader, `after_ms` after the last sign of the leader before.
+    /// A node became the leader, `after_ms` after the previous leader (`before`) was last observed.
     Leads { node: String, before: Option<String>, after_ms: u64 },
     /// No node has been the leader for a while.
     Leaderless,
@@ -78,8 +78,8 @@ impl ChangeDetector {
         self.leader
     }
 
-    /// Whether there is no running leader. The next poll should then come soon, to measure the
-    /// election.
+    /// Whether there is no running leader. If so, the next poll should come soon, to measure the
+    /// duration of the election.
     pub(super) fn is_leader_down(&self) -> bool {
         self.leader.is_none_or(|leader| self.nodes[leader].state != ProcessState::Up)
     }
@@ -106,8 +106,8 @@ impl ChangeDetector {
             let health = answer.as_ref().filter(|health| health.is_leader)?;
             Some((health.term, index, health.online_clients_count))
         });
-        // The answers have slightly different times, so both the old and the new leader may be
-        // among them.
+        // The nodes answer at slightly different times, so both the old and the new leader may
+        // report that they lead. The higher term wins.
         match serving.max() {
             Some((_, index, online)) => {
                 changes.extend(self.set_leader(index, now));
@@ -136,7 +136,8 @@ impl ChangeDetector {
         })
     }
 
-    /// Records the number of online clients. It is a change only after it was stable for a while.
+    /// Records the number of online clients. A new number is reported only after it was stable for
+    /// [`STABLE_AFTER_MS`].
     fn set_online_count(&mut self, online: u64, now: BootMs) -> Option<ClusterChange> {
         if self.online == Some(online) {
             self.pending = None;
@@ -171,12 +172,12 @@ impl fmt::Display for ClusterChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ended { node, how, was_leader, running, all } => {
-                let what = if *was_leader { "the leader" } else { "node" };
-                write!(f, "{what} {node} ended ({how})")?;
+                let subject = if *was_leader { "the leader" } else { "node" };
+                write!(f, "{subject} {node} ended ({how})")?;
                 match running {
                     0 => f.write_str("; no node is left"),
                     running if running * 2 <= *all => {
-                        write!(f, "; {running} of {all} nodes left, which is no majority: nobody can lead")
+                        write!(f, "; {running} of {all} nodes left, which is no majority: no node can lead")
                     }
                     running => write!(f, "; {running} of {all} nodes left"),
                 }
@@ -260,11 +261,11 @@ mod tests {
     #[test]
     fn a_cluster_without_a_leader_is_reported_once_and_so_is_the_next_leader() {
         let mut detector = detector();
-        let nobody = [Some(health(false, 1, 0)), Some(health(false, 1, 0)), Some(health(false, 1, 0))];
+        let no_leader = [Some(health(false, 1, 0)), Some(health(false, 1, 0)), Some(health(false, 1, 0))];
         let start = STABLE_AFTER_MS + 1;
-        assert!(detector.observe(&nobody, BootMs(start + LEADERLESS_AFTER_MS - 1)).is_empty());
-        assert_eq!(detector.observe(&nobody, BootMs(start + LEADERLESS_AFTER_MS)), [ClusterChange::Leaderless]);
-        assert!(detector.observe(&nobody, BootMs(start + LEADERLESS_AFTER_MS + 1)).is_empty());
+        assert!(detector.observe(&no_leader, BootMs(start + LEADERLESS_AFTER_MS - 1)).is_empty());
+        assert_eq!(detector.observe(&no_leader, BootMs(start + LEADERLESS_AFTER_MS)), [ClusterChange::Leaderless]);
+        assert!(detector.observe(&no_leader, BootMs(start + LEADERLESS_AFTER_MS + 1)).is_empty());
         let changes = detector.observe(&[Some(health(true, 2, 5)), None, None], BootMs(start + 3000));
         assert_eq!(changes[0].to_string(), "a leads again after 3000 ms");
     }
@@ -296,11 +297,11 @@ mod tests {
     }
 
     #[test]
-    fn one_node_of_three_is_reported_as_no_majority() {
+    fn one_node_of_three_is_reported_as_less_than_a_majority() {
         let mut detector = detector();
         detector.process_exited(1, "x".into(), BootMs(2000));
         let text = detector.process_exited(2, "x".into(), BootMs(2000)).to_string();
-        assert_eq!(text, "node c ended (x); 1 of 3 nodes left, which is no majority: nobody can lead");
+        assert_eq!(text, "node c ended (x); 1 of 3 nodes left, which is no majority: no node can lead");
         assert_eq!(
             detector.process_exited(0, "x".into(), BootMs(2000)).to_string(),
             "the leader a ended (x); no node is left"

@@ -28,11 +28,12 @@ Try in another terminal:
 Kill the leader and watch another take over:
   kill -9 {pid}
 
-Ctrl-C ends everything. What happens from here on:
+Ctrl-C ends everything. Changes of the cluster from now on:
 "#
     )
 }
 
+/// One line of the table of nodes.
 fn row(node: &DemoNode, leads: bool) -> String {
     let role = if leads { "leader" } else { "follower" };
     let log = node.log.file_name().unwrap_or_default().to_string_lossy();

@@ -1,5 +1,5 @@
-//! Node processes of the demo. They run this program, and they stop when the demo ends for any
-//! reason.
+//! Node processes of the demo. They run this program, and they stop when the demo ends, even if it
+//! is killed.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -21,7 +21,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(12);
 /// Number of bytes at the end of a log that are searched for its last line.
 const LOG_TAIL_BYTES: usize = 4096;
 
-/// Node of the demo, with the facts that the instructions show.
+/// Node of the demo: the values that the instructions show.
 #[derive(Clone, Debug)]
 pub(super) struct DemoNode {
     /// Election address, which is the node's name.
@@ -42,7 +42,7 @@ pub(super) struct NodeProcesses {
     kill: CancellationToken,
     /// Write ends of the nodes' standard input. A node stops when its standard input is closed, and
     /// the system closes it even if the demo is killed.
-    _lifelines: Vec<ChildStdin>,
+    _stdin_pipes: Vec<ChildStdin>,
 }
 
 impl NodeProcesses {
@@ -52,7 +52,7 @@ impl NodeProcesses {
         let file = folder.join("config.toml");
         fs::write(&file, configuration(ports))?;
         let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
-        let (mut nodes, mut supervisors, mut lifelines) = (Vec::new(), JoinSet::new(), Vec::new());
+        let (mut nodes, mut supervisors, mut stdin_pipes) = (Vec::new(), JoinSet::new(), Vec::new());
         for (index, ports) in ports.iter().enumerate() {
             let log = folder.join(format!("node-{}.log", ports.election));
             let command = command(&program, &file, folder, *ports);
@@ -64,15 +64,15 @@ impl NodeProcesses {
                 log,
                 command,
             });
-            lifelines.extend(child.stdin.take());
+            stdin_pipes.extend(child.stdin.take());
             let (stop, kill) = (stop.clone(), kill.clone());
             supervisors.spawn(async move { (index, supervise(child, stop, kill).await) });
         }
-        Ok((nodes, Self { supervisors, stop, kill, _lifelines: lifelines }))
+        Ok((nodes, Self { supervisors, stop, kill, _stdin_pipes: stdin_pipes }))
     }
 
-    /// Waits until a node exits; returns its index and its exit status. Never returns if none is
-    /// left.
+    /// Waits until a node exits; returns its index, and its exit status or the error of waiting for
+    /// it. Never returns if no node is left.
     pub(super) async fn next_exit(&mut self) -> (usize, String) {
         loop {
             match self.supervisors.join_next().await {
@@ -98,16 +98,17 @@ impl NodeProcesses {
     }
 }
 
-/// Waits for the exit of a process. Stops it with SIGTERM or SIGKILL when a token is cancelled.
+/// Waits for the exit of a process. Sends it SIGTERM when `stop` is cancelled. Kills it when `kill`
+/// is cancelled or [`STOP_TIMEOUT`] has passed since.
 async fn supervise(mut child: Child, stop: CancellationToken, kill: CancellationToken) -> io::Result<ExitStatus> {
     tokio::select! {
         status = child.wait() => return status,
         () = stop.cancelled() => {}
         () = kill.cancelled() => {}
     }
-    // The exit status was not collected yet, so no other process can have this id.
+    // The exit status was not collected yet, so no other process can have this process id.
     if let Some(pid) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
-        // It fails only if the process has just exited.
+        // The signal fails only if the process has just exited.
         let _ = kill_process(pid, Signal::TERM);
     }
     tokio::select! {
@@ -119,6 +120,7 @@ async fn supervise(mut child: Child, stop: CancellationToken, kill: Cancellation
     child.wait().await
 }
 
+/// Starts a process whose output is appended to the file `log`.
 fn spawn(command: &[OsString], log: &Path) -> io::Result<Child> {
     let log = File::options().create(true).append(true).open(log)?;
     let mut process = process(command).ok_or(io::ErrorKind::InvalidInput)?;
@@ -130,16 +132,17 @@ fn process(command: &[OsString]) -> Option<Command> {
     let (program, arguments) = command.split_first()?;
     let mut process = Command::new(program);
     process.args(arguments).arg("--exit-with-stdin").stdin(Stdio::piped());
-    // The variables of this shell are for other nodes, not for those of the demo.
+    // The environment variables of this shell configure other nodes, not the nodes of the demo.
     for variable in config::env_vars() {
         process.env_remove(variable);
     }
-    // Own process group: Ctrl-C must reach the demo only. A node that got two signals would exit at
-    // once.
+    // The node gets its own process group, because Ctrl-C must reach the demo only. A node that
+    // received Ctrl-C and SIGTERM would exit at once.
     process.process_group(0).kill_on_drop(true);
     Some(process)
 }
 
+/// Command line of a node, with the program as its first word.
 fn command(program: &Path, file: &Path, folder: &Path, ports: Ports) -> Vec<OsString> {
     let data = folder.join("data");
     let api_port = ports.api.to_string();
@@ -156,6 +159,7 @@ fn command(program: &Path, file: &Path, folder: &Path, ports: Ports) -> Vec<OsSt
     std::iter::once(program.as_os_str().to_owned()).chain(arguments).collect()
 }
 
+/// Election address of a node, which is its name.
 fn name(ports: Ports) -> String {
     format!("127.0.0.1:{}", ports.election)
 }

@@ -1,4 +1,4 @@
-//! Ports of the demo's nodes: the documented ports if they are free, otherwise the next free ones.
+//! Ports of the demo's nodes: the documented ports if they are free, otherwise the next free ports.
 
 use std::net::{Ipv4Addr, TcpListener};
 
@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, TcpListener};
 pub(super) const NODES: u16 = 3;
 const FIRST_API_PORT: u16 = 3000;
 const FIRST_ELECTION_PORT: u16 = 8080;
-/// Number of ports above the documented range that are tried.
+/// Largest number of ports above the documented range that are tried.
 const MAX_TRIES: u16 = 1000;
 
 /// Ports of one node.
@@ -23,14 +23,15 @@ pub(super) fn choose(is_free: impl Fn(u16) -> bool) -> Option<Vec<Ports>> {
     Some(election.into_iter().zip(api).map(|(election, api)| Ports { election, api }).collect())
 }
 
-/// The documented ports from `first` on, with used ports replaced by the next free ones above them.
+/// The documented ports from `first` on. A port that is not free is replaced by the next free one
+/// above the documented range.
 fn range(first: u16, is_free: &impl Fn(u16) -> bool) -> Option<Vec<u16>> {
     let mut spare = (first + NODES..first + NODES + MAX_TRIES).filter(|port| is_free(*port));
     (first..first + NODES).map(|port| if is_free(port) { Some(port) } else { spare.next() }).collect()
 }
 
-/// Whether a node could listen on this port now. If another program takes it, the node reports
-/// that.
+/// Whether a node could listen on this port now. Another program may still take it; then the node
+/// reports an error.
 pub(super) fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
@@ -59,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn a_used_port_is_replaced_and_a_notice_says_so() {
+    fn a_port_that_is_not_free_is_replaced_and_reported() {
         let ports = choose(|port| ![3001, 3003, 8080].contains(&port)).unwrap();
         assert_eq!(ports.iter().map(|node| node.api).collect::<Vec<_>>(), [3000, 3004, 3002]);
         assert_eq!(ports.iter().map(|node| node.election).collect::<Vec<_>>(), [8083, 8081, 8082]);

@@ -16,6 +16,7 @@ pub(super) const MAX_CLIENTS: u16 = 200;
 const FIRST_PORT: u16 = 9000;
 /// Time between two heartbeats. It is far below the TTL of 30 s, so that changes show soon.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(3);
+/// Names of the first clients. Later clients are named by their number.
 const NAMES: [&str; 10] = ["alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan", "judy"];
 
 /// Sample client.
@@ -39,18 +40,19 @@ pub(super) fn start(count: u16, client: &Arc<Client>) -> JoinSet<()> {
         let client = Arc::clone(client);
         // Spread the heartbeats over the interval, as those of independent clients are.
         let start_delay = HEARTBEAT_INTERVAL * u32::from(number) / u32::from(count);
-        tasks.spawn(async move { run_client(&client, &sample(number), start_delay).await });
+        tasks.spawn(async move { run_client(&client, &sample_client(number), start_delay).await });
     }
     tasks
 }
 
+/// Keeps one client online. Starts again when the registry no longer knows the user.
 async fn run_client(client: &Client, sample: &SampleClient, start_delay: Duration) {
     let mut has_images = false;
     loop {
         match go_online(client, sample, &mut has_images).await {
             Ok(()) => tokio::time::sleep(start_delay).await,
             Err(error) => {
-                warn!(user = %sample.user, "{} cannot go online: {error}", sample.user);
+                warn!(user = %sample.user, %error, "a sample client cannot go online");
                 tokio::time::sleep(HEARTBEAT_INTERVAL).await;
                 continue;
             }
@@ -62,16 +64,17 @@ async fn run_client(client: &Client, sample: &SampleClient, start_delay: Duratio
 /// Registers the client, sends the first heartbeat, and uploads its images once.
 async fn go_online(client: &Client, sample: &SampleClient, has_images: &mut bool) -> Result<(), ClientError> {
     match client.register(&sample.as_new_user()).await {
-        // In a kept directory the user may have registered the name by hand. Use it anyway.
+        // 409: the name is registered already, for example by an earlier demo in the same
+        // directory. The client uses it.
         Ok(_) | Err(ClientError::Rejected { status: 409, .. }) => {}
         Err(error) => return Err(error),
     }
     client.heartbeat(&sample.user, Some(sample.addr.into())).await?;
     if !*has_images {
         *has_images = true;
-        // A client without images is online too.
+        // An error is only logged: a client without images is online too.
         if let Err(error) = upload_images(client, sample).await {
-            warn!(user = %sample.user, "{} cannot show its pictures: {error}", sample.user);
+            warn!(user = %sample.user, %error, "a sample client cannot upload its images");
         }
     }
     Ok(())
@@ -83,7 +86,7 @@ async fn upload_images(client: &Client, sample: &SampleClient) -> Result<(), Cli
     for number in 0..=usize::from(sample.number % 2) {
         let Ok((kind, bytes)) = sample_images::encode(usize::from(sample.number), number) else { continue };
         let stored = uploads.send(kind, bytes.into()).await?;
-        debug!(user = %sample.user, "stored {}", stored.filename);
+        debug!(user = %sample.user, image = %stored.filename, "image uploaded");
     }
     Ok(())
 }
@@ -94,13 +97,14 @@ async fn send_heartbeats(client: &Client, sample: &SampleClient) {
         match client.heartbeat(&sample.user, Some(sample.addr.into())).await {
             Ok(accepted) => debug!("{}", accepted.message),
             Err(ClientError::Rejected { status: 404, .. }) => return,
-            Err(error) => debug!(user = %sample.user, "no heartbeat for {}: {error}", sample.user),
+            Err(error) => debug!(user = %sample.user, %error, "a sample client cannot send a heartbeat"),
         }
         tokio::time::sleep(HEARTBEAT_INTERVAL).await;
     }
 }
 
-fn sample(number: u16) -> SampleClient {
+/// The sample client with this number, from 0.
+fn sample_client(number: u16) -> SampleClient {
     let name =
         NAMES.get(usize::from(number)).map_or_else(|| format!("client-{}", number + 1), |name| (*name).to_owned());
     let addr = std::net::SocketAddr::from(([127, 0, 0, 1], FIRST_PORT + number));
@@ -119,7 +123,7 @@ mod tests {
 
     #[test]
     fn all_clients_up_to_the_limit_have_different_names_and_addresses() {
-        let samples: Vec<SampleClient> = (0..MAX_CLIENTS).map(sample).collect();
+        let samples: Vec<SampleClient> = (0..MAX_CLIENTS).map(sample_client).collect();
         assert_eq!(samples.iter().map(|sample| &sample.user).collect::<HashSet<_>>().len(), samples.len());
         assert_eq!(samples.iter().map(|sample| sample.addr).collect::<HashSet<_>>().len(), samples.len());
         assert_eq!((samples[0].user.as_str(), samples[10].user.as_str()), ("alice", "client-11"));

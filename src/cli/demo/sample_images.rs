@@ -21,13 +21,14 @@ pub(super) fn encode(client: usize, number: usize) -> ImageResult<(ImageKind, Ve
     };
     let ink = colour(client);
     let paper = Rgb([245, 243, 236]);
-    let image = RgbImage::from_fn(SIDE, SIDE, |x, y| if is_inked(number, x, y) { ink } else { paper });
+    let image = RgbImage::from_fn(SIDE, SIDE, |x, y| if is_in_pattern(number, x, y) { ink } else { paper });
     let mut bytes = Cursor::new(Vec::new());
     image.write_to(&mut bytes, format)?;
     Ok((kind, bytes.into_inner()))
 }
 
-/// Colour of a client. Neighbours differ by more than a third of the colour wheel's 1530 hues.
+/// Colour of a client. The colours of two successive clients differ by more than a third of the
+/// 1530 hues.
 fn colour(client: usize) -> Rgb<u8> {
     let hue = (client % 1530) * 557 % 1530;
     let ramp = u8::try_from(hue % 255).unwrap_or(u8::MAX);
@@ -41,7 +42,8 @@ fn colour(client: usize) -> Rgb<u8> {
     })
 }
 
-fn is_inked(pattern: usize, x: u32, y: u32) -> bool {
+/// Whether a pixel belongs to the pattern: a disc, a chessboard or diagonal stripes.
+fn is_in_pattern(pattern: usize, x: u32, y: u32) -> bool {
     let (dx, dy) = (x.abs_diff(SIDE / 2), y.abs_diff(SIDE / 2));
     match pattern % 3 {
         0 => dx * dx + dy * dy < (SIDE / 3).pow(2),

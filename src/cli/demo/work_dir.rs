@@ -1,5 +1,5 @@
-//! Working directory of the demo: a temporary one that is removed at the end, or one that the user
-//! named.
+//! Working directory of the demo: a temporary directory, which is removed when the demo ends, or a
+//! directory that the user named.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder};
@@ -7,7 +7,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// Number of names that are tried for a temporary directory. Only a killed demo leaves an old one.
+/// Number of names that are tried for a temporary directory. Only a killed demo leaves its
+/// directory behind.
 const MAX_TRIES: u32 = 100;
 
 /// Directory of the demo.
@@ -53,7 +54,7 @@ impl WorkDir {
 impl Drop for WorkDir {
     fn drop(&mut self) {
         if self.is_temporary {
-            // Ignore a failure: the system cleans its temporary directory by itself.
+            // A failure is ignored: the operating system cleans its directory for temporary files.
             let _ = fs::remove_dir_all(&self.path);
         }
     }
@@ -64,10 +65,11 @@ pub(super) fn shell_line<'a>(words: impl IntoIterator<Item = &'a OsString>) -> S
     words.into_iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
 }
 
+/// A word with shell quoting, if it needs any.
 fn quoted(word: &OsStr) -> String {
     let word = word.to_string_lossy();
-    let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/' | b':' | b',' | b'=');
-    if !word.is_empty() && word.bytes().all(is_plain) {
+    let is_safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/' | b':' | b',' | b'=');
+    if !word.is_empty() && word.bytes().all(is_safe) {
         word.into_owned()
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))

@@ -14,12 +14,12 @@ use sha2::{Digest, Sha256};
 
 use rollcall_core::{ImageName, Username};
 
-const INFO: &str = "info.json";
-/// Largest existing file that is read, in bytes. A larger one is not an image of the registry, so
+const INFO_FILE_NAME: &str = "info.json";
+/// Largest existing file that is read, in bytes. A larger file is not an image of the registry, so
 /// the image is downloaded again.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
-/// Number of hash bytes in a node's entity tag. With any other number, nothing would match, and all
-/// images would be downloaded again.
+/// Number of hash bytes in a node's entity tag. It equals the number that nodes use. With another
+/// number no tag would match, and every run would download all images again.
 const ETAG_HASH_BYTES: usize = 16;
 
 /// Directory with one folder for each client.
@@ -39,19 +39,23 @@ impl TargetDir {
         let dir = self.dir(user);
         match fs::create_dir(&dir) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => made?,
+            created => created?,
         }
-        // A symbolic link here could lead out of the directory.
+        // Reject a symbolic link: it could lead out of the target directory.
         if !fs::symlink_metadata(&dir)?.is_dir() {
-            return Err(io::Error::new(io::ErrorKind::NotADirectory, format!("{} is no folder", dir.display())));
+            return Err(io::Error::new(
+                io::ErrorKind::NotADirectory,
+                format!("{} is not a directory; move it away, or choose another directory with --out", dir.display()),
+            ));
         }
-        if read(&dir.join(INFO)).is_ok_and(|old| old == info.as_bytes()) {
+        if read(&dir.join(INFO_FILE_NAME)).is_ok_and(|old| old == info.as_bytes()) {
             return Ok(());
         }
-        self.save(user, INFO, info.as_bytes())
+        self.save(user, INFO_FILE_NAME, info.as_bytes())
     }
 
-    /// Entity tag that a node computes for the existing image; `None` if there is no such file.
+    /// Entity tag that a node would compute for the image in this directory; `None` if the
+    /// directory does not contain it.
     pub(super) fn etag(&self, user: &Username, image: &ImageName) -> Option<String> {
         let bytes = read(&self.dir(user).join(image.as_str())).ok()?;
         let mut tag = String::from("\"");
@@ -82,12 +86,12 @@ impl TargetDir {
     }
 }
 
-/// Reads a regular file; a symbolic link is an error.
+/// Reads a regular file of at most [`MAX_FILE_BYTES`]; a symbolic link is an error.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or(0);
     let file = File::options().read(true).custom_flags(flags).open(path)?;
-    let about = file.metadata()?;
-    if !about.is_file() || about.len() > MAX_FILE_BYTES {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.len() > MAX_FILE_BYTES {
         return Err(io::ErrorKind::InvalidData.into());
     }
     let mut bytes = Vec::new();

@@ -25,7 +25,7 @@ impl HeartbeatAddr {
     /// Parses the value of the flag.
     ///
     /// # Errors
-    /// A message that says what is right.
+    /// A message that names the valid forms.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         if text == AUTO {
             return Ok(Self::Auto(None));
@@ -42,7 +42,7 @@ impl HeartbeatAddr {
     /// Adds the port of the registration to `auto` without a port.
     ///
     /// # Errors
-    /// [`CommandError`] if neither has a port.
+    /// [`CommandError`] if neither the flag nor the registration has a port.
     pub(super) fn with_port(self, port: Option<u16>) -> Result<Self, CommandError> {
         match (self, port) {
             (Self::Auto(None), None) => Err(CommandError::new(
@@ -54,8 +54,8 @@ impl HeartbeatAddr {
         }
     }
 
-    /// The address to send now; `None` if the local address is unknown. The last address then
-    /// stays.
+    /// The address to send now; `None` if the local address is unknown. The registry then keeps the
+    /// address of the last heartbeat.
     pub(super) async fn resolve(&self, client: &Client) -> Option<AddrForm> {
         match self {
             Self::Fixed(form) => Some(*form),

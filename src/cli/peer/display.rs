@@ -12,11 +12,11 @@ use rollcall_chat::console::notice_lines;
 use rollcall_chat::engine::Notice;
 use rollcall_core::escape::escape_json;
 
-/// Longest wait at the end for a reader of standard output that reads nothing.
+/// Longest wait during the shutdown for a reader of standard output that reads nothing.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Output target and format. If the reader is gone, the output is dropped and the peer continues
-/// until the user ends it.
+/// Output target and format. If the reader of the output has ended, the output is dropped and the
+/// peer continues until the user ends it.
 pub(super) struct ChatDisplay {
     target: DisplayTarget,
     is_json: bool,
@@ -38,15 +38,15 @@ impl ChatDisplay {
 
     /// Shows the identity and the addresses of this peer.
     pub(super) fn show_ready(&mut self, peer: &Peer, name: &str) {
-        let (id, listens_at, lan_port) = (peer.id(), peer.mesh_addr(), peer.lan_port());
+        let (id, mesh_addr, lan_port) = (peer.id(), peer.mesh_addr(), peer.lan_port());
         let event = json!({
-            "event": "ready", "name": name, "id": id, "listen": listens_at.to_string(), "lan_port": lan_port,
+            "event": "ready", "name": name, "id": id, "listen": mesh_addr.to_string(), "lan_port": lan_port,
             "metrics": peer.metrics_addr().map(|addr| addr.to_string()),
         });
         let lan = lan_port.map_or_else(|| "no LAN".to_owned(), |port| format!("LAN port {port}"));
         let metrics =
             peer.metrics_addr().map_or_else(String::new, |addr| format!(", metrics at http://{addr}/metrics"));
-        let line = format!("{name}, id {id}, listening at {listens_at}, {lan}{metrics}; HELP shows the commands");
+        let line = format!("{name}, id {id}, listening at {mesh_addr}, {lan}{metrics}; HELP shows the commands");
         self.show_reply(&event, || vec![line]);
     }
 

@@ -5,9 +5,9 @@ use std::thread;
 
 use tokio::sync::{mpsc, oneshot};
 
-/// Capacity of the queue of input lines.
+/// Capacity of the queue of input lines, in lines.
 const LINE_QUEUE: usize = 64;
-/// Longest line, in bytes. The rest of a longer one is dropped.
+/// Longest line, in bytes. The rest of a longer line is dropped.
 const MAX_LINE_BYTES: u64 = 64 * 1024;
 
 /// One input of the user.
@@ -15,7 +15,7 @@ const MAX_LINE_BYTES: u64 = 64 * 1024;
 pub(super) enum UserInput {
     /// Line of standard input.
     Line(String),
-    /// Line of the line editor, which waits for the next question.
+    /// Line of the line editor. The editor waits until it receives its next prompt.
     Edited(String, NextQuestion),
     /// The user cancelled the question with Ctrl-C.
     Cancelled(NextQuestion),
@@ -34,8 +34,8 @@ pub(super) struct InputSource {
 
 impl InputSource {
     /// Reads lines of standard input on a thread. A tokio task would delay the shutdown: a read of
-    /// standard input cannot be cancelled, and the runtime waits for it. A thread ends with the
-    /// process.
+    /// standard input cannot be cancelled, and the runtime would wait for it. A thread ends with
+    /// the process.
     pub(super) fn from_stdin() -> io::Result<Self> {
         let (lines, receiver) = mpsc::channel(LINE_QUEUE);
         let read = move || {
@@ -61,12 +61,13 @@ impl InputSource {
         Self { inputs, _open: None }
     }
 
-    /// Waits for the next input; `None` at the end.
+    /// Waits for the next input; `None` after the last one.
     pub(super) async fn next(&mut self) -> Option<UserInput> {
         self.inputs.recv().await
     }
 }
 
+/// Reads the next line with its line break; `None` at the end of the input or after an error.
 fn next_line(input: &mut impl BufRead) -> Option<String> {
     let mut line = Vec::new();
     let length = input.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line).ok()?;

@@ -64,26 +64,26 @@ pub(super) async fn run(args: ScanArgs) -> Result<(), CommandError> {
 
 fn report(scan: &ScanResult, wait: Duration, output: CommandOutput) -> String {
     let mut text = String::new();
-    let found = pluralize(scan.peers().len(), "peer");
+    let peers = pluralize(scan.peers().len(), "peer");
     let _ =
-        writeln!(text, "{found} on this LAN; queried as {}, waited {} s for answers", scan.own_user, wait.as_secs());
+        writeln!(text, "{peers} on this LAN; queried as {}, waited {} s for answers", scan.own_user, wait.as_secs());
     if scan.peers().len() > 0 {
-        text.push_str(&peers(scan).render(output.is_coloured));
+        text.push_str(&peer_table(scan).render(output.is_coloured));
     }
     let shared = match &scan.shared_port_failure {
         None => "shared with other peers: announcements can be received".to_owned(),
         Some(failure) => format!("not available: {}", failure.text),
     };
     let _ = writeln!(text, "\nUDP port {LAN_PORT}: {shared}\nUDP port {}: receives the answers\n", scan.port);
-    text.push_str(&probed(scan).render(output.is_coloured));
+    text.push_str(&address_table(scan).render(output.is_coloured));
     for finding in findings(scan) {
-        // Names of peers can contain terminal escapes.
+        // Names of peers can contain escape sequences of the terminal.
         let _ = writeln!(text, "\n! {}\n  -> {}", escape_controls(&finding.text), escape_controls(&finding.remedy));
     }
     text
 }
 
-fn peers(scan: &ScanResult) -> TextTable {
+fn peer_table(scan: &ScanResult) -> TextTable {
     let mut table = TextTable::new(&["NAME", "USER ID", "ADDRESS", "DIALECT", "FOUND BY"]);
     for FoundPeer { user_id, name, address, dialect, found_by, mismatched } in scan.peers() {
         let address = address.to_string();
@@ -104,7 +104,7 @@ fn peers(scan: &ScanResult) -> TextTable {
     table
 }
 
-fn probed(scan: &ScanResult) -> TextTable {
+fn address_table(scan: &ScanResult) -> TextTable {
     let mut table = TextTable::new(&["QUERIED", "INTERFACE", "SENT", "RECEIVED HERE"]);
     for ProbedAddress { to, interfaces, failure, was_heard } in &scan.probed {
         let (to, interfaces) = (to.to_string(), interfaces.join(", "));

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use rustix::process::Signal as Number;
+use rustix::process::Signal as SignalNumber;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::warn;
@@ -27,12 +27,13 @@ pub(super) use pending_output::PendingOutput;
 use rollcall_chat::PeerRequest;
 use stderr::CapturedStderr;
 
-/// Terminal in raw mode with a line editor. Its drop restores the former modes.
+/// Terminal with a line editor. Dropping it restores the original modes.
 pub(super) struct Terminal {
     pending_output: Arc<PendingOutput>,
     modes: Arc<TerminalModes>,
     stderr: Option<CapturedStderr>,
     editor: Option<JoinHandle<()>>,
+    /// SIGCONT, which the process receives when it continues after a stop.
     continued: Signal,
 }
 
@@ -43,13 +44,13 @@ impl Terminal {
     /// part of conversations.
     ///
     /// # Errors
-    /// An error of the terminal, or no thread.
+    /// An error of the terminal, or a thread that cannot be started.
     pub(super) fn open(
         dir: Option<&Path>,
         requests: mpsc::Sender<PeerRequest>,
     ) -> io::Result<Option<(Self, InputSource)>> {
         let modes = Arc::new(TerminalModes::save()?);
-        let continued = signal(SignalKind::from_raw(Number::CONT.as_raw()))?;
+        let continued = signal(SignalKind::from_raw(SignalNumber::CONT.as_raw()))?;
         let pending_output = Arc::new(PendingOutput::default());
         let history = dir.and_then(|dir| match InputHistory::open(dir) {
             Ok(history) => Some(history),
@@ -80,8 +81,9 @@ impl Terminal {
     /// Waits until the process continues after a stop (Ctrl-Z, then `fg`), and restores the modes
     /// of the editor.
     ///
-    /// The editor also restores them, but perhaps too early: it sends the stop signal, and another
-    /// thread receives it. The shell then changes the modes after the editor has set them.
+    /// The editor also restores them, but perhaps too early. It sends the stop signal to the
+    /// process, and another thread may receive it. Then the editor sets its modes before the
+    /// process stops, and the shell changes them afterwards.
     pub(super) async fn resumed(&mut self) {
         self.continued.recv().await;
         if self.pending_output.request_redraw() {

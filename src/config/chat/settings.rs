@@ -1,4 +1,4 @@
-//! Settings of a chat peer: their names and defaults, each in this one place.
+//! Settings of a chat peer: their names and defaults.
 
 use crate::config::setting::Setting;
 

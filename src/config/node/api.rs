@@ -10,7 +10,8 @@ use super::settings;
 use crate::config::error::ConfigError;
 use crate::config::layers::{Layers, WithOrigin, with_default};
 
-/// The word for "no origin". In the environment an empty text counts as unset.
+/// Value for "no origin". The environment cannot give an empty list, because an empty variable
+/// counts as unset.
 const NO_ORIGIN: &str = "none";
 
 const EXPECTED_IP: &str = "an IP address of this machine, \"0.0.0.0\" for all, or \"127.0.0.1\" for this machine alone";
@@ -50,7 +51,7 @@ impl ApiConfig {
     }
 }
 
-/// Reads the API of the node with this election address.
+/// Reads the settings of the API. `node` is the election address of the node.
 pub(super) fn read_api(layers: &Layers, node: &WithOrigin<NodeAddr>) -> Result<ApiConfig, ConfigError> {
     let given = layers.number(&settings::API_PORT, u64::from(u16::MAX))?;
     let port = u16::try_from(given.value).expect("the number was read as at most u16::MAX");

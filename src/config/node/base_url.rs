@@ -2,8 +2,8 @@
 
 use http::Uri;
 
-/// The base URL without its trailing slash. `None` if the text is no base URL: `http` or `https`, a
-/// host, no user, no query and no fragment.
+/// The base URL without its trailing slash. `None` if the text is not a base URL. A base URL has
+/// the scheme `http` or `https` and a host, and no user, query or fragment.
 pub(super) fn parse_base_url(text: &str) -> Option<String> {
     let uri: Uri = text.parse().ok()?;
     let is_http = matches!(uri.scheme_str(), Some("http" | "https"));

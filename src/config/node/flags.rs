@@ -11,7 +11,8 @@ use crate::config::setting::Setting;
 /// Configuration file that is read if the flags name none.
 pub(in crate::config) const DEFAULT_FILE: &str = "config.toml";
 
-/// The flags of a node. A setting without a flag comes from the environment, then from the file.
+/// The flags of a node. A setting whose flag is not given comes from the environment, or else from
+/// the file.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Flags {
     /// The configuration file [default: config.toml in the working directory, if it exists]

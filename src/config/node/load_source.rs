@@ -11,9 +11,9 @@ const EXPECTED_LOAD_SOURCE: &str = "\"cpu\" or \"file:PATH\"";
 /// Source of a node's load, by which the election chooses a leader.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum LoadSourceConfig {
-    /// CPU load of this machine, or of this process's share of it.
+    /// CPU load of this machine, or of the share of it that this process may use.
     Cpu,
-    /// A file with the load, for hosts that measure it in another way and for tests.
+    /// A file that contains the load, for tests and for hosts that measure the load in another way.
     File(PathBuf),
 }
 

@@ -12,7 +12,8 @@ use crate::config::setting::Setting;
 const EXPECTED_NODE: &str = "an IP:PORT that the other nodes can dial, such as \"10.40.6.26:8080\"";
 const EXPECTED_PEERS: &str = "a list of IP:PORT that every node can dial, such as [\"10.40.6.26:8080\"]";
 
-/// Reads this node and all nodes. The nodes are sorted and distinct, and include this node.
+/// Reads the address of this node and the addresses of all nodes. The addresses are sorted and
+/// distinct, and include this node's.
 pub(super) fn read_membership(
     layers: &Layers,
     has_file: bool,
@@ -43,6 +44,7 @@ pub(super) fn read_membership(
     Ok((node, peers))
 }
 
+/// The error that a setting is missing, with the places in which it can be set.
 fn missing_error(setting: &Setting) -> ConfigError {
     let flag = setting.flag.map_or_else(String::new, |flag| format!(", with {flag}"));
     let remedy = format!("set it in the configuration file{flag} or in {}", setting.env);

@@ -18,7 +18,7 @@ pub enum StorageConfig {
         /// The directory.
         dir: PathBuf,
     },
-    /// A bucket of Google Cloud Storage. Firebase Storage uses such buckets.
+    /// A bucket of Google Cloud Storage. Buckets of Firebase Storage are such buckets.
     Gcs {
         /// The bucket's name, without a scheme.
         bucket: String,
@@ -41,13 +41,15 @@ pub(super) fn read_storage(layers: &Layers, data_dir: &Path) -> Result<StorageCo
     Ok(StorageConfig::Gcs { bucket: given.value, credentials, endpoint: read_emulator_url(layers)? })
 }
 
-/// The rule of Google Cloud Storage for names, as far as it excludes URLs and paths.
+/// Whether the text can be a bucket's name. This is a part of the rule of Google Cloud Storage,
+/// enough to reject URLs and paths.
 fn is_bucket_name(text: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let has_plain_ends = text.bytes().next().is_some_and(plain) && text.bytes().next_back().is_some_and(plain);
-    has_plain_ends
+    let is_letter_or_digit = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let has_valid_ends =
+        text.bytes().next().is_some_and(is_letter_or_digit) && text.bytes().next_back().is_some_and(is_letter_or_digit);
+    has_valid_ends
         && (3..=222).contains(&text.len())
-        && text.bytes().all(|b| plain(b) || matches!(b, b'-' | b'_' | b'.'))
+        && text.bytes().all(|b| is_letter_or_digit(b) || matches!(b, b'-' | b'_' | b'.'))
 }
 
 /// Reads the URL of the emulator. The setting is `HOST:PORT` or a URL, as in Google's other

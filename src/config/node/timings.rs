@@ -7,7 +7,7 @@ use crate::config::error::ConfigError;
 use crate::config::layers::Layers;
 
 /// Longest time of a setting, in milliseconds. One day: a longer time is probably a typing error,
-/// and sums of times must not overflow.
+/// and could make a sum of times overflow.
 pub(super) const MAX_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Reads the times of the election, and checks the rules between them. All nodes need the same
@@ -20,8 +20,8 @@ pub(super) fn read_timings(layers: &Layers) -> Result<Timings, ConfigError> {
         let origin = min.origin.or(&max.origin);
         return Err(ConfigError::InvalidTimeoutRange { origin, min_ms: min.value, max_ms: max.value });
     }
-    // 2 × heartbeat < 5/6 × minimum, in whole numbers: a lease must survive the loss of one
-    // heartbeat.
+    // This is 2 × heartbeat >= 5/6 × minimum, in whole numbers. The lease is 5/6 of the minimum,
+    // and must survive the loss of one heartbeat.
     if 12 * heartbeat.value >= 5 * min.value {
         return Err(ConfigError::HeartbeatTooSlow {
             origin: heartbeat.origin.or(&min.origin),

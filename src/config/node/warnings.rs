@@ -5,8 +5,8 @@ use rollcall_core::NodeAddr;
 const NO_CLUSTER_KEY: &str = "there is no cluster_key, so any program that reaches the election port can pose as a node; set the same \
      cluster_key on all nodes (ROLLCALL_CLUSTER_KEY or cluster_key_file)";
 
-/// One line per warning. `is_emulator_unused`: an emulator is set, but no bucket. `is_unprotected`:
-/// there is no cluster key, so any host that reaches the election port can act as a node.
+/// The warnings, one line each. `is_emulator_unused`: an emulator is set, but no bucket.
+/// `is_unprotected`: there is no cluster key although other hosts can reach the election port.
 pub(super) fn warnings(peers: &[NodeAddr], is_emulator_unused: bool, is_unprotected: bool) -> Vec<String> {
     let mut warnings = Vec::new();
     match peers.len() {

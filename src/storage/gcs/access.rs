@@ -14,8 +14,8 @@ const MAX_KEY_FILE_BYTES: u64 = 64 * 1024;
 const KEY_REMEDY: &str = "set GOOGLE_APPLICATION_CREDENTIALS to a service account's key file: Firebase console, Project \
     settings, Service accounts, Generate new private key";
 
-/// Validates the bucket's name. Removes white space, `gs://` and a trailing slash, which people
-/// copy along with it.
+/// Validates the bucket's name. First removes white space, `gs://` and trailing slashes, which
+/// users often copy with the name.
 pub(super) fn bucket_name(given: &str) -> Result<String, BackendError> {
     let name = given.trim().trim_start_matches("gs://").trim_end_matches('/');
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
@@ -29,15 +29,16 @@ pub(super) fn bucket_name(given: &str) -> Result<String, BackendError> {
     )))
 }
 
-/// The credentials in a key file. Without a file, anonymous credentials for an emulator.
+/// Reads the credentials from a key file. Without a file, returns anonymous credentials for an
+/// emulator.
 pub(super) async fn credentials(key_file: Option<&Path>) -> Result<Credentials, BackendError> {
     let Some(path) = key_file else { return Ok(anonymous::Builder::new().build()) };
-    let refuse = |what: String| {
+    let refuse = |reason: String| {
         let path = path.display();
-        BackendError::Permanent(format!("cannot use the credentials file {path}: {what}; {KEY_REMEDY}"))
+        BackendError::Permanent(format!("cannot use the credentials file {path}: {reason}; {KEY_REMEDY}"))
     };
-    let found = tokio::fs::metadata(path).await.map_err(|error| refuse(error.to_string()))?;
-    if !found.is_file() || found.len() > MAX_KEY_FILE_BYTES {
+    let metadata = tokio::fs::metadata(path).await.map_err(|error| refuse(error.to_string()))?;
+    if !metadata.is_file() || metadata.len() > MAX_KEY_FILE_BYTES {
         return Err(refuse(format!("it is no regular file, or its size is over {MAX_KEY_FILE_BYTES} bytes")));
     }
     let text = tokio::fs::read(path).await.map_err(|error| refuse(error.to_string()))?;
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_name_is_accepted_with_what_people_copy_along() {
+    fn a_bucket_name_is_accepted_with_spaces_a_scheme_and_a_slash() {
         for given in [
             "my-project.firebasestorage.app",
             "gs://my-project.firebasestorage.app/",

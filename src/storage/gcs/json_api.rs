@@ -44,8 +44,7 @@ impl JsonApi {
                 "STORAGE_EMULATOR_HOST {endpoint:?} is not an address: {error}; give host:port"
             ))
         })?;
-        // The API never redirects. A redirect comes from a machine in between, which must not get
-        // the token.
+        // The API never redirects. A redirect comes from a proxy, which must not get the token.
         let client = Client::builder().redirect(redirect::Policy::none()).build();
         let client = client.map_err(|error| BackendError::Permanent(error_chain(&error)))?;
         Ok(Self { client, credentials, objects, bucket: bucket.to_owned(), page_size })
@@ -63,7 +62,7 @@ impl JsonApi {
         query.extend(page.map(|token| ("pageToken", token)));
         let request = self.client.request(Method::GET, self.objects.clone()).query(&query);
         let body = self.send(request).await.map_err(|failure| failure.into_error(&self.bucket))?;
-        // Transient: the body may have been truncated on the way.
+        // A transient error, because the body may have been truncated on the way.
         let page: ObjectListing = serde_json::from_slice(&body)
             .map_err(|error| BackendError::Transient(format!("the listing cannot be read: {error}")))?;
         Ok(page.into_page(&prefix))
@@ -71,7 +70,7 @@ impl JsonApi {
 
     pub(super) async fn delete(&self, key: &Key) -> Result<(), BackendError> {
         let mut url = self.objects.clone();
-        // As one segment, so that the slashes in the object's name are escaped.
+        // The path is pushed as one segment, so that the slashes in the object's name are escaped.
         url.path_segments_mut().expect("an http URL has a path").push(&key.path());
         match self.send(self.client.request(Method::DELETE, url)).await {
             Ok(_) => Ok(()),
@@ -80,6 +79,7 @@ impl JsonApi {
         }
     }
 
+    /// Sends a request with a token, and returns the body of a successful response.
     async fn send(&self, request: RequestBuilder) -> Result<Vec<u8>, RequestFailure> {
         let headers = match self.credentials.headers(http::Extensions::new()).await {
             Ok(CacheableResource::New { data, .. }) => data,
@@ -98,6 +98,7 @@ impl JsonApi {
 }
 
 impl ObjectListing {
+    /// The names of the files and folders in the folder `prefix`.
     fn into_page(self, prefix: &str) -> ListPage {
         let paths = self.items.into_iter().map(|item| item.name).chain(self.prefixes);
         let mut names: Vec<String> = paths
@@ -111,6 +112,7 @@ impl ObjectListing {
     }
 }
 
+/// Reads a body of at most [`MAX_OBJECT_BYTES`].
 async fn read_body(mut response: Response) -> Result<Vec<u8>, RequestFailure> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| RequestFailure::NoResponse(error_chain(&error)))? {

@@ -7,13 +7,13 @@ use super::super::BackendError;
 /// A request that failed.
 #[derive(Debug)]
 pub(super) enum RequestFailure {
-    /// A response with a status outside of 200 to 299.
+    /// A response with a status outside of 200 to 299, and its text.
     Status(u16, String),
-    /// No token for the credentials. `true` if a retry may succeed.
+    /// The credentials gave no token. `true` if a retry may succeed.
     Credentials(bool, String),
     /// No complete response. The request may have taken effect.
     NoResponse(String),
-    /// The request could not be sent.
+    /// The request could not be sent, or its response is too large. A retry would not help.
     NotSent(String),
 }
 

@@ -11,15 +11,16 @@ use super::io_failure::operation_failed;
 /// Mode of the root directory and of the directories above it that are created. The umask applies.
 const ROOT_MODE: u32 = 0o777;
 
-/// The names of all directories in `dir`, or of all plain files. Empty if there is no `dir`. Names
-/// that are not UTF-8 are left out: Rollcall writes none.
+/// The names of all directories in `dir` if `directories` is set, or else of all plain files. Empty
+/// if `dir` does not exist. Names that are not UTF-8 are left out, because Rollcall writes no such
+/// names.
 pub(super) fn child_names(dir: &Path, directories: bool) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for_each_child(dir, directories, |name| names.push(name))?;
     Ok(names)
 }
 
-/// Passes each of these names to `take`, in no particular order.
+/// Passes each name that [`child_names`] returns to `take`, in no particular order.
 pub(super) fn for_each_child(dir: &Path, directories: bool, mut take: impl FnMut(String)) -> io::Result<()> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -28,8 +29,8 @@ pub(super) fn for_each_child(dir: &Path, directories: bool, mut take: impl FnMut
     for child in entries {
         let child = child?;
         let kind = match child.file_type() {
-            // Deleted since the directory was read. Any other error ends the listing: a partial
-            // listing would look complete.
+            // The child was deleted after the directory was read. Any other error ends the listing:
+            // a partial listing would look complete.
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             kind => kind?,
         };
@@ -59,13 +60,14 @@ pub(super) fn create_one_dir_durably(
 ) -> Result<(), BackendError> {
     match DirBuilder::new().mode(mode).create(dir) {
         Ok(()) => sync(parent(dir)).map_err(|error| operation_failed("sync", parent(dir), &error)),
-        // Another process created it first. If that is a file, the next operation fails.
+        // Another process created it first. If it is a file and not a directory, the next operation
+        // fails.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(operation_failed("create the directory", dir, &error)),
     }
 }
 
-/// The directory of a path; the working directory for a bare name.
+/// The directory that contains a path; the working directory for a path of one name.
 pub(super) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(above) if above.as_os_str().is_empty() => Path::new("."),

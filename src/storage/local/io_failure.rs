@@ -22,7 +22,7 @@ pub(super) fn explain(operation: &str, path: &Path, error: &Error) -> (String, b
     }
 }
 
-/// The error that an object was written or deleted, and its directory could not be synced to disk.
+/// The error after an object was written or deleted, if its directory could not be synced to disk.
 /// The change must not be acknowledged, because it may not be durable. The error is always
 /// transient, because the change has taken effect: the next attempt finds it, and syncs the
 /// directory before it returns.
@@ -30,16 +30,18 @@ pub(super) fn sync_failed(dir: &Path, error: &Error) -> BackendError {
     BackendError::Transient(format!("cannot sync the directory {} to disk: {error}", dir.display()))
 }
 
-/// The error of the first hard link in `root`. Some file systems without hard links report
+/// The error if the first hard link in `root` fails. Some file systems without hard links report
 /// "permission denied".
 pub(super) fn hard_link_failed(root: &Path, error: &Error) -> BackendError {
-    BackendError::Permanent(format!("cannot make a hard link in {}: {error}; {ONE_FILE_SYSTEM}", root.display()))
+    BackendError::Permanent(format!("cannot make a hard link in {}: {error}; {FILE_SYSTEM_REMEDY}", root.display()))
 }
 
 /// Remedy for a file system without hard links or locks.
-const ONE_FILE_SYSTEM: &str = "the bucket needs one file system with hard links and locks, such as ext4, XFS or APFS";
+const FILE_SYSTEM_REMEDY: &str =
+    "the bucket needs one file system with hard links and locks, such as ext4, XFS or APFS";
 
-/// What the operator must do before the operation can succeed. `None` if a retry may succeed.
+/// The action that the operator must take before the operation can succeed. `None` if a retry may
+/// succeed.
 fn remedy(kind: ErrorKind) -> Option<&'static str> {
     match kind {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some("free some space on this disk"),
@@ -47,9 +49,9 @@ fn remedy(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::ReadOnlyFilesystem => Some("mount the disk writable, or choose another directory for the bucket"),
         ErrorKind::PermissionDenied => Some("let the user who runs Rollcall read and write the bucket's directory"),
         ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
-            Some("something of another kind is in its place: move it away, or choose another directory for the bucket")
+            Some("the wrong kind of file is in its place: move it away, or choose another directory for the bucket")
         }
-        ErrorKind::Unsupported | ErrorKind::CrossesDevices | ErrorKind::TooManyLinks => Some(ONE_FILE_SYSTEM),
+        ErrorKind::Unsupported | ErrorKind::CrossesDevices | ErrorKind::TooManyLinks => Some(FILE_SYSTEM_REMEDY),
         _ => None,
     }
 }

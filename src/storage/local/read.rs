@@ -1,4 +1,4 @@
-//! Reads of objects from files. They distinguish one unreadable object from a failing disk.
+//! Reads of objects from files. Errors distinguish one unreadable object from a failing disk.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Error, ErrorKind, Read};
@@ -24,8 +24,8 @@ pub(super) fn read(root: &Path, target: &Path) -> Result<Option<Vec<u8>>, Backen
     }
 }
 
-/// The error that `target` could not be read or listed. It concerns this one object or the whole
-/// store.
+/// The error if `target` could not be read or listed: [`BackendError::Unreadable`] if only this
+/// object is affected, otherwise an error of the whole store.
 pub(super) fn read_error(operation: &str, root: &Path, target: &Path, error: &Error) -> BackendError {
     let concerns_one_object = match error.kind() {
         ErrorKind::IsADirectory | ErrorKind::NotADirectory => true,
@@ -39,8 +39,8 @@ pub(super) fn read_error(operation: &str, root: &Path, target: &Path, error: &Er
 }
 
 fn read_bytes(target: &Path) -> io::Result<Vec<u8>> {
-    // Following a symbolic link would expose files outside of the bucket. Opening a pipe would
-    // block the thread forever.
+    // Symbolic links are not followed: that would expose files outside of the bucket. The open does
+    // not block: a named pipe without a writer would block the thread forever.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let flags = i32::try_from(flags.bits()).map_err(|_| ErrorKind::InvalidInput)?;
     let file: File = OpenOptions::new().read(true).custom_flags(flags).open(target)?;
@@ -50,8 +50,8 @@ fn read_bytes(target: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether this process may read the top folder above `target`. Then "permission denied" concerns
-/// `target` alone.
+/// Whether this process may read the top folder of `root` that contains `target`. If so,
+/// "permission denied" concerns `target` alone.
 fn is_top_folder_readable(root: &Path, target: &Path) -> bool {
     let Ok(below) = target.strip_prefix(root) else { return false };
     let Some(top) = below.components().next() else { return false };

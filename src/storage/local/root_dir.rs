@@ -1,7 +1,8 @@
 //! The bucket's root directory, and the check that it is still the directory opened at the start.
 //!
-//! A directory that was moved, deleted or unmounted looks like an empty bucket, in which every
-//! username is free. So every operation fails while another directory, or none, is in its place.
+//! If the directory was moved, deleted or unmounted, its path looks like an empty bucket, in which
+//! every username is free. So every operation fails unless the path leads to the directory opened
+//! at the start.
 
 use std::fs::{self, File};
 use std::io;
@@ -35,27 +36,28 @@ impl RootDir {
         &self.path
     }
 
-    /// Checks that the directory is still in its place. The error is transient: the operator may
-    /// put the directory back.
+    /// Checks that the path still leads to the directory opened at the start. The error is
+    /// transient: the operator may put the directory back.
     pub(super) fn check(&self) -> Result<(), BackendError> {
         match fs::metadata(&self.path) {
-            Ok(found) if identity(&found) == self.identity => Ok(()),
-            Ok(_) => Err(self.replaced_error("another one is in its place")),
+            Ok(metadata) if identity(&metadata) == self.identity => Ok(()),
+            Ok(_) => Err(self.replaced_error("another directory is in its place")),
             Err(error) => Err(self.replaced_error(&error.to_string())),
         }
     }
 
-    /// The error that the directory is not in its place.
-    pub(super) fn replaced_error(&self, why: &str) -> BackendError {
+    /// The error if the path does not lead to the directory opened at the start. `reason` names the
+    /// cause.
+    pub(super) fn replaced_error(&self, reason: &str) -> BackendError {
         BackendError::Transient(format!(
-            "the bucket directory is not the one that was opened at the start ({why}): put {} back where it was, or \
-             restart the nodes to use what is there now",
+            "the bucket directory is not the one that was opened at the start ({reason}): put {} back where it was, or \
+             restart the nodes to use the directory that is there now",
             self.path.display()
         ))
     }
 }
 
 /// Identity of a directory on this machine: device and inode number.
-fn identity(found: &fs::Metadata) -> (u64, u64) {
-    (found.dev(), found.ino())
+fn identity(metadata: &fs::Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
 }

@@ -2,8 +2,8 @@
 //!
 //! Pending output is drawn together with the prompt, at each redraw of the line. So all output
 //! during editing comes from the one thread that knows the position of the line. The external
-//! printer of rustyline is used only to wake the editor: used for output, it could write into the
-//! line after the current one.
+//! printer of rustyline only wakes the editor. If it printed the output, text could appear inside
+//! the next input line.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -34,8 +34,8 @@ const PROMPT: &str = "> ";
 /// Time after an escape character within which the rest of a key sequence must arrive, in
 /// milliseconds.
 const KEY_SEQUENCE_TIMEOUT_MS: u16 = 500;
-/// Text that wakes the editor and prints nothing: one line up and one down, because rustyline ends
-/// each printed text with a line break.
+/// Text that wakes the editor and leaves the screen unchanged: one line up, then one line down.
+/// rustyline ends each printed text with a line break, so the text ends with one too.
 const WAKE_SEQUENCE: &str = "\x1b[A\n";
 
 /// Line editor on standard input and output.
@@ -45,7 +45,7 @@ pub(super) struct LineEditor {
     history: Option<InputHistory>,
 }
 
-/// Wakes the editor when there is pending output.
+/// Wakes the editor when the line must be redrawn, for example to show pending output.
 pub(super) struct EditorWaker {
     printer: Box<dyn ExternalPrinter + Send>,
     pending_output: Arc<PendingOutput>,
@@ -69,15 +69,15 @@ impl LineEditor {
             .completion_prompt_limit(usize::MAX)
             .keyseq_timeout(Some(KEY_SEQUENCE_TIMEOUT_MS))
             .bell_style(BellStyle::None)
-            // Without colours rustyline would not call `highlight_prompt`, also under NO_COLOR.
-            // Nothing is coloured.
+            // Forced, because without colours (as with NO_COLOR) rustyline does not call
+            // `highlight_prompt`. Nothing is coloured.
             .color_mode(ColorMode::Forced)
             .build();
-        let mut recalled = MemHistory::with_config(&config);
+        let mut editor_history = MemHistory::with_config(&config);
         for line in history.iter_mut().flat_map(InputHistory::take_earlier) {
-            recalled.add_owned(line).ok()?;
+            editor_history.add_owned(line).ok()?;
         }
-        let mut editor = Editor::with_history(config, recalled).ok()?;
+        let mut editor = Editor::with_history(config, editor_history).ok()?;
         let printer = match editor.create_external_printer() {
             Ok(printer) => Box::new(printer),
             Err(error) => {
@@ -100,9 +100,9 @@ impl LineEditor {
     pub(super) fn run(mut self, inputs: &mpsc::Sender<UserInput>) {
         let mut question = None;
         while self.pending_output.begin_line() {
-            if let Some(assistant) = self.editor.helper() {
-                assistant.question.set(question);
-                assistant.is_empty.set(true);
+            if let Some(helper) = self.editor.helper() {
+                helper.question.set(question);
+                helper.is_empty.set(true);
             }
             let read = self.editor.readline(question.unwrap_or(PROMPT));
             self.pending_output.end_line();
@@ -128,12 +128,12 @@ impl LineEditor {
             if inputs.blocking_send(input).is_err() {
                 return;
             }
-            let Ok(asked) = answer.blocking_recv() else { return };
-            question = asked;
+            let Ok(next_question) = answer.blocking_recv() else { return };
+            question = next_question;
         }
     }
 
-    /// Adds a line to the history. Answers to questions are not added, because they are no
+    /// Adds a line to the history. The caller passes no answers to questions, because they are not
     /// commands.
     fn remember(&mut self, line: &str) {
         let is_new = self.editor.add_history_entry(line).unwrap_or(false);
@@ -148,7 +148,7 @@ impl LineEditor {
 }
 
 impl EditorWaker {
-    /// Wakes the editor for each redraw, until the end.
+    /// Wakes the editor for each redraw, until the shutdown.
     pub(super) fn run(mut self) {
         while self.pending_output.wait_for_redraw() {
             if let Err(error) = self.printer.print(WAKE_SEQUENCE.to_owned()) {
@@ -171,7 +171,7 @@ struct EditorHelper {
 }
 
 impl EditorHelper {
-    /// Ids of the known peers; empty if the peer has ended.
+    /// Uids of the known peers; empty if the peer has ended.
     fn fetch_uids(&self) -> Vec<String> {
         let (reply_tx, answer) = oneshot::channel();
         if self.requests.blocking_send(PeerRequest::PeerNames(reply_tx)).is_err() {

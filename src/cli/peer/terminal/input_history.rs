@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use rollcall_core::escape::replace_line_breaks;
 
-/// Number of lines in the history.
+/// Largest number of lines in the history.
 pub(super) const MAX_LINES: usize = 1000;
 /// Longest stored line, in bytes.
 const MAX_LINE_BYTES: usize = 8 * 1024;
-/// Most bytes that are read from the file. It has at most twice [`MAX_LINES`] lines.
+/// Largest part of the file that is read, in bytes. The file has at most twice [`MAX_LINES`] lines.
 const MAX_FILE_BYTES: u64 = (2 * MAX_LINES * (MAX_LINE_BYTES + 1)) as u64;
 /// Name of the file in the data directory.
 const FILE_NAME: &str = "typed";
@@ -28,14 +28,14 @@ pub(super) struct InputHistory {
 }
 
 impl InputHistory {
-    /// Opens the file in the data directory, on which this process has the lock.
+    /// Opens the file in the data directory, which this process has locked.
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
         let path = dir.join(FILE_NAME);
         let (file, earlier) = compact(&path)?;
         Ok(Self { path, file, earlier, lines_since_compaction: 0 })
     }
 
-    /// Returns the lines of earlier sessions; empty on a second call.
+    /// Takes the lines of earlier sessions; a second call returns none.
     pub(super) fn take_earlier(&mut self) -> Vec<String> {
         std::mem::take(&mut self.earlier)
     }
@@ -65,7 +65,7 @@ fn compact(path: &Path) -> io::Result<(File, Vec<String>)> {
     };
     lines.drain(..lines.len().saturating_sub(MAX_LINES));
     let new = path.with_extension("new");
-    // A leftover file could be readable by others.
+    // A file that an earlier process left behind could be readable by other users.
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -79,6 +79,7 @@ fn compact(path: &Path) -> io::Result<(File, Vec<String>)> {
     Ok((file, lines))
 }
 
+/// Reads the lines of the file; leaves out empty lines and lines that are too long.
 fn read(file: File) -> io::Result<Vec<String>> {
     let mut lines = Vec::new();
     for line in BufReader::new(file.take(MAX_FILE_BYTES)).split(b'\n') {

@@ -1,4 +1,4 @@
-//! Terminal modes: the original ones, and those of the line editor.
+//! Terminal modes: the original modes, and the modes of the line editor.
 
 use std::io::{self, Write};
 use std::sync::OnceLock;
@@ -11,17 +11,17 @@ const LEAVE_LINE: &[u8] = b"\x1b[?2004l\r\n\x1b[J";
 /// Saved modes of the terminal.
 #[derive(Debug)]
 pub(super) struct TerminalModes {
-    before: Termios,
+    original: Termios,
     editor: OnceLock<Termios>,
 }
 
 impl TerminalModes {
-    /// Saves the current modes as the original ones.
+    /// Saves the current modes as the original modes.
     pub(super) fn save() -> io::Result<Self> {
-        Ok(Self { before: tcgetattr(io::stdin())?, editor: OnceLock::new() })
+        Ok(Self { original: tcgetattr(io::stdin())?, editor: OnceLock::new() })
     }
 
-    /// Saves the modes of the editor, once. Called while a line is edited.
+    /// Saves the modes of the editor at the first call. Must be called while a line is edited.
     pub(super) fn remember_editor_modes(&self) {
         if self.editor.get().is_none()
             && let Ok(modes) = tcgetattr(io::stdin())
@@ -40,8 +40,8 @@ impl TerminalModes {
 
     /// Sets the original modes, and moves below the input line if one was edited.
     pub(super) fn restore(&self, was_edited: bool) {
-        // This fails only if the terminal is gone.
-        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
+        // The call fails only if the terminal is closed.
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.original);
         if was_edited {
             let mut out = io::stdout().lock();
             let _ = out.write_all(LEAVE_LINE).and_then(|()| out.flush());

@@ -9,16 +9,16 @@ use tokio::sync::Notify;
 /// Size of the queue, in bytes. When it is full, [`PendingOutput::wait_for_room`] waits and log
 /// lines are dropped.
 const MAX_PENDING_BYTES: usize = 256 * 1024;
-/// Longest wait at the shutdown for the first drawing of a line.
+/// Longest wait at the shutdown for a line that the editor is about to draw.
 const FIRST_DRAW_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// State of the line editor. It determines the writer of the terminal.
+/// State of the line editor. It determines which thread may write to the terminal.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 enum EditorPhase {
     /// No line is edited; the holder of the lock writes.
     #[default]
     Inactive,
-    /// The editor is about to draw the line, so it need not be woken.
+    /// The editor is about to draw the line, so no wake-up is necessary.
     Starting,
     /// A line is edited; only the editor writes.
     Editing,
@@ -26,6 +26,7 @@ enum EditorPhase {
     Ended,
 }
 
+/// Phase of the line editor, and its queue.
 #[derive(Debug, Default)]
 struct OutputState {
     phase: EditorPhase,
@@ -43,12 +44,14 @@ struct OutputState {
 #[derive(Debug, Default)]
 pub(in crate::cli::peer) struct PendingOutput {
     state: Mutex<OutputState>,
+    /// Notified when the phase or the queue changes.
     changed: Condvar,
+    /// Notified when pending output was drawn or written.
     shown: Notify,
 }
 
 impl PendingOutput {
-    /// Writes complete lines: immediately if no line is edited, otherwise with the next redraw.
+    /// Writes complete lines: immediately if no line is edited, otherwise at the next redraw.
     pub(in crate::cli::peer) fn write(&self, text: &str) {
         let mut state = self.state();
         match state.phase {
@@ -74,11 +77,11 @@ impl PendingOutput {
     /// Waits until the queue is not full.
     pub(in crate::cli::peer) async fn wait_for_room(&self) {
         loop {
-            let shown = self.shown.notified();
+            let next_drawing = self.shown.notified();
             if self.state().pending.len() < MAX_PENDING_BYTES {
                 return;
             }
-            shown.await;
+            next_drawing.await;
         }
     }
 
@@ -135,11 +138,11 @@ impl PendingOutput {
         state.phase != EditorPhase::Ended
     }
 
-    /// First half of the shutdown: waits until a begun line is drawn, so that the editor does not
-    /// write afterwards. Returns whether a line is on the screen.
+    /// First half of the shutdown: if the editor is about to draw a line, waits until it is drawn.
+    /// So the editor does not write afterwards. Returns whether a line is on the screen.
     pub(super) fn begin_shutdown(&self) -> bool {
-        let starts = |state: &mut OutputState| state.phase == EditorPhase::Starting;
-        let waited = self.changed.wait_timeout_while(self.state(), FIRST_DRAW_TIMEOUT, starts);
+        let is_starting = |state: &mut OutputState| state.phase == EditorPhase::Starting;
+        let waited = self.changed.wait_timeout_while(self.state(), FIRST_DRAW_TIMEOUT, is_starting);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         let was_edited = matches!(state.phase, EditorPhase::Starting | EditorPhase::Editing);
         state.phase = EditorPhase::Ended;

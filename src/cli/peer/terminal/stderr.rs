@@ -11,13 +11,14 @@ use rustix::stdio::dup2_stderr;
 use super::pending_output::PendingOutput;
 use rollcall_chat::console::log_line;
 
-/// Longest line, in bytes. A longer one is split.
+/// Longest line, in bytes. A longer line is split.
 const MAX_LINE_BYTES: u64 = 16 * 1024;
-/// Lowest descriptor for the copy of standard error, above those of input, output and errors.
+/// Lowest file descriptor for the copy of standard error: above 0 to 2, the standard streams.
 const FIRST_FREE_DESCRIPTOR: i32 = 3;
 
 /// Standard error, redirected into a pipe to this process.
 pub(super) struct CapturedStderr {
+    /// Copy of the original standard error.
     saved: OwnedFd,
     reader: JoinHandle<()>,
 }
@@ -26,7 +27,7 @@ impl CapturedStderr {
     /// Redirects standard error if it is a terminal; `None` otherwise.
     ///
     /// # Errors
-    /// No pipe, no descriptor or no thread.
+    /// The pipe, the file descriptor or the thread cannot be created.
     pub(super) fn capture(pending_output: Arc<PendingOutput>) -> io::Result<Option<Self>> {
         if !io::stderr().is_terminal() {
             return Ok(None);
@@ -38,7 +39,7 @@ impl CapturedStderr {
         Ok(Some(Self { saved, reader }))
     }
 
-    /// Restores standard error, after everything in the pipe is shown.
+    /// Restores standard error, and waits until everything in the pipe is shown.
     pub(super) fn release(self) {
         // This closes the last write end of the pipe, so the reader ends.
         if dup2_stderr(&self.saved).is_ok() {
@@ -47,6 +48,7 @@ impl CapturedStderr {
     }
 }
 
+/// Passes each line of the pipe to the output above the input line, until the pipe is closed.
 fn forward(from: PipeReader, pending_output: &PendingOutput) {
     let mut from = BufReader::new(from);
     loop {
