@@ -36,7 +36,7 @@ fn the_documented_file_is_read_as_yaml_and_as_json() {
 }
 
 #[test]
-fn each_setting_has_the_default_of_the_list() {
+fn each_setting_has_the_default_that_the_settings_table_gives() {
     for setting in SETTINGS {
         let Some(default) = setting.default else { continue };
         assert_eq!(read("", &[(setting.env, default)], &[]).unwrap(), read("", &[], &[]).unwrap(), "{}", setting.key);

@@ -69,7 +69,7 @@ fn the_defaults_are_the_documented_ones() {
 }
 
 #[test]
-fn each_setting_has_the_default_of_the_list() {
+fn each_setting_has_the_default_that_the_settings_table_gives() {
     for setting in SETTINGS {
         let Some(default) = setting.default else { continue };
         assert_eq!(load_with_variable(setting.env, default).unwrap(), load_with("").unwrap(), "{}", setting.key);

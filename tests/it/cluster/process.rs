@@ -52,7 +52,7 @@ impl Process {
         Self::start_without_flag(command, stdout, stderr)
     }
 
-    /// The same without the flag `--exit-with-stdin`, for other commands.
+    /// Like [`Self::start`], but without the flag `--exit-with-stdin`, for other commands.
     pub(crate) fn start_without_flag(mut command: Command, stdout: &Path, stderr: &Path) -> Self {
         let append = |path| File::options().create(true).append(true).open(path).expect("the directory is ours");
         command.stdin(Stdio::piped()).stdout(append(stdout)).stderr(append(stderr));
@@ -84,7 +84,7 @@ impl Process {
             status.is_some()
         })
         .await;
-        status.expect("waited for")
+        status.expect("the process has ended")
     }
 
     /// Kills it (SIGKILL).

@@ -58,7 +58,7 @@ impl<'a> Request<'a> {
         self.send(Method::DELETE, path, |request| request).await
     }
 
-    /// Without a Content-Type unless the test has set one.
+    /// Sends a POST request. It has no Content-Type unless the test has set one.
     pub(crate) async fn post(self, path: &str, body: impl Into<bytes::Bytes>) -> Response {
         let body = body.into();
         self.send(Method::POST, path, |request| request.body(body.clone())).await

@@ -98,7 +98,8 @@ async fn a_leader_that_is_asked_to_stop_exits_with_0_and_is_replaced_at_once() {
         cluster.start(old);
         until("the old leader to answer", async || cluster.health(old).await.is_some()).await;
     }
-    // All at once: there is no successor, but the nodes exit all the same.
+    // All nodes are asked to stop, one after the other. The last ones have no successor, but they
+    // exit with 0 too.
     for index in 0..3 {
         let status = cluster.sigterm(index).await;
         assert_eq!(status.code(), Some(0), "{status}");
@@ -138,12 +139,12 @@ async fn freeze_and_wake(cluster: &Cluster, username: &str) {
     cluster.freeze(old);
     let new = cluster.leader_after(old).await;
     for (socket, rest) in &mut partial_requests {
-        socket.write_all(rest.as_bytes()).await.expect("the system reads for it");
+        socket.write_all(rest.as_bytes()).await.expect("the operating system receives the bytes");
     }
     cluster.resume(old);
     for (mut socket, _) in partial_requests {
         let mut answer = [0; 12];
-        timeout(SOON, socket.read_exact(&mut answer)).await.expect("it woke").expect("it answers");
+        timeout(SOON, socket.read_exact(&mut answer)).await.expect("an answer in time").expect("it answers");
         assert!([b"HTTP/1.1 403", b"HTTP/1.1 503"].contains(&&answer), "{}", String::from_utf8_lossy(&answer));
     }
     // No request is answered as the leader until the node follows.

@@ -16,8 +16,9 @@ const CONNECTIONS_OF_EACH_KIND: usize = 40;
 /// Number of further silent connections. Without a limit they would be visible in the node's open
 /// files.
 const SILENT_CONNECTIONS: u32 = 240;
-/// Pause between two connections. All at once would overflow the accept queue. Then the system
-/// reports a connection to the client long before the node learns of it.
+/// Pause between two connections. Without the pause the connections would overflow the accept
+/// queue. Then the operating system reports a connection to the client long before the node accepts
+/// it.
 const CONNECT_INTERVAL: Duration = Duration::from_millis(4);
 /// Limit on pending connections from a member's own host (128), and a margin for other files.
 const MAX_OPEN_FILES: usize = 128 + 40;
@@ -25,7 +26,8 @@ const MAX_OPEN_FILES: usize = 128 + 40;
 const FRAME_BYTES_SENT: usize = 4 << 20;
 /// Limit on the growth of the node's memory. All endless frames together have 160 MiB.
 const MAX_GROWTH_KIB: u64 = 40 << 10;
-const OBSERVATION_AFTER: Duration = Duration::from_secs(6);
+/// How long the test observes the cluster.
+const OBSERVATION_TIME: Duration = Duration::from_secs(6);
 /// Pause between two counts of the open files.
 const COUNT_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -45,7 +47,7 @@ async fn a_second_process_of_a_node_exits_and_the_first_continues() {
         assert_eq!(status.code(), Some(code), "{log_text}");
         assert!(log_text.contains(word), "{log_text}");
     }
-    assert_eq!(terms(&observed.observe_for(OBSERVATION_AFTER).await), [term]);
+    assert_eq!(terms(&observed.observe_for(OBSERVATION_TIME).await), [term]);
 }
 
 /// Row 23 of the faults in tests/README.md.
@@ -93,13 +95,13 @@ async fn foreign_connections_are_closed_in_time_and_cost_no_memory_and_no_leader
     let process = observed.cluster.id(leader);
     let counting = async move {
         let mut max_seen = 0;
-        for _ in 0..OBSERVATION_AFTER.as_millis() / COUNT_INTERVAL.as_millis() {
+        for _ in 0..OBSERVATION_TIME.as_millis() / COUNT_INTERVAL.as_millis() {
             max_seen = max_seen.max(open_files(process));
             sleep(COUNT_INTERVAL).await;
         }
         max_seen
     };
-    let (seen, max_seen) = tokio::join!(observed.observe_for(OBSERVATION_AFTER), counting);
+    let (seen, max_seen) = tokio::join!(observed.observe_for(OBSERVATION_TIME), counting);
     assert_eq!(terms(&seen), [term], "the term does not change");
     assert!(max_seen <= max_open, "{max_seen} files were open at once, at most {max_open} may be");
     while let Some(ended) = connections.join_next().await {

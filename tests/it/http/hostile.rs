@@ -8,11 +8,11 @@ use tokio::time::{Instant, timeout};
 
 use crate::cluster::{Cluster, Plan};
 
-/// Hostile clients at once.
+/// Number of hostile clients that are connected at the same time.
 const HOSTILE_CLIENTS: usize = 40;
 
-/// Longest time for a well-behaved request meanwhile. It is long for the server, but not for a busy
-/// machine.
+/// Limit on the time of valid requests meanwhile. The server needs much less, but the machine may
+/// be busy.
 const MAX_REQUEST_TIME: Duration = Duration::from_secs(3);
 
 async fn connect(cluster: &Cluster, node: usize) -> TcpStream {
@@ -47,7 +47,7 @@ async fn incomplete_requests_do_not_hinder_other_clients() {
         hostile_sockets.push(socket);
     }
     check_responsive(&cluster).await;
-    // Single bytes now and then are no progress either.
+    // A further byte does not complete a request either.
     for socket in &mut hostile_sockets {
         let _ = socket.write_all(b"x").await;
     }
@@ -81,12 +81,13 @@ async fn garbage_is_rejected_and_its_connection_closed() {
         (0..1_048_576_u32).map(|n| u8::try_from(n.wrapping_mul(2_654_435_761) >> 24).expect("8 bits")).collect();
     let endless_head = format!("GET / HTTP/1.1\r\nx: {}", "y".repeat(1_048_576));
     let many_headers = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(5000));
-    let lying_length = "POST /register HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999999999999\r\n\r\n".to_owned();
+    let too_large_length =
+        "POST /register HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999999999999\r\n\r\n".to_owned();
     let two_lengths =
         "POST /register HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ncontent-length: 20\r\n\r\n{}".to_owned();
     let tls = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".repeat(100);
     let kinds: [Vec<u8>; 6] =
-        [mebibyte, endless_head.into(), many_headers.into(), lying_length.into(), two_lengths.into(), tls];
+        [mebibyte, endless_head.into(), many_headers.into(), too_large_length.into(), two_lengths.into(), tls];
     for (n, garbage) in kinds.into_iter().enumerate() {
         let socket = connect(&cluster, leader).await;
         let (mut reading, mut writing) = socket.into_split();

@@ -58,15 +58,15 @@ pub(super) enum Start {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum SlowAnswers {
     Never,
-    /// Restarted nodes only, and only this number of first responses. Those can end their boot
-    /// windows and recover their lost ballots.
+    /// Only restarted nodes, and only this many of their first responses. Such responses can end a
+    /// boot window and recover a lost ballot.
     ToRestarted(u8),
     Always,
 }
 
 /// What can happen in one run.
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "independent choices, not a state in disguise")]
+#[expect(clippy::struct_excessive_bools, reason = "independent choices, not one state")]
 pub(super) struct Bounds {
     pub(super) start: Start,
     /// Highest term of the run.
@@ -82,13 +82,13 @@ pub(super) struct Bounds {
     pub(super) restarts: bool,
     /// Number of killed nodes that lose their ballots.
     pub(super) wipes: u8,
-    /// Number of nodes that are asked to stop. A leader hands over or resigns, at whatever time it
-    /// then ends.
+    /// Number of nodes that are asked to stop. A leader that is asked to stop hands over or
+    /// resigns.
     pub(super) stops: u8,
     /// Number of ticks that each node's clock may miss.
     pub(super) clock_skips: u8,
-    /// Number of slow writes. Other steps happen, or the process dies, before or after the ballot
-    /// is on disk.
+    /// Number of slow writes. Other steps may happen, or the process may die, before the ballot is
+    /// on disk.
     pub(super) slow_writes: u8,
     /// Which responses may arrive at any later time. Other responses arrive at once or never.
     pub(super) slow_answers: SlowAnswers,
@@ -168,7 +168,7 @@ pub(super) enum Bug {
     LeaseAsLongAsPromise,
     /// Node 0 has other timings than the other nodes, and they admit it.
     DifferentTimings,
-    /// A node that starts has no boot window: it is told at once that no node leads.
+    /// A node that starts has no boot window: it receives a report at once that no node leads.
     NoBootWindow,
     /// The lease counts from the receipt of an acknowledgement.
     LeaseFromReceipt,
