@@ -164,7 +164,7 @@ fn rust_log_overrides_the_log_level_of_the_file() {
     let level = |variables: &[(&str, &str)]| read("log_level: debug", variables, &[]).unwrap().log_level;
     assert_eq!(level(&[]), Some(LogLevel::Debug));
     assert_eq!(level(&[("RUST_LOG", "")]), Some(LogLevel::Debug));
-    assert_eq!(level(&[("RUST_LOG", "warn")]), None, "which is left to RUST_LOG");
+    assert_eq!(level(&[("RUST_LOG", "warn")]), None, "RUST_LOG sets the level");
     assert_eq!(level(&[("RUST_LOG", "warn"), ("P2P_LOG_LEVEL", "trace")]), Some(LogLevel::Trace));
     assert_eq!(read("log_format: json", &[], &[]).unwrap().log_format, LogFormat::Json);
     let given = read("", &[("RUST_LOG", "warn")], &[("log_level", "error"), ("log_format", "text")]).unwrap();

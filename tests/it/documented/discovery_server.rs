@@ -14,7 +14,7 @@ async fn the_routes_of_the_first_discovery_server_answer_as_documented() {
     assert_eq!((registered.status, &registered.json()["status"]), (201, &json!("ok")), "{registered}");
 
     assert_eq!(cluster.lead().get("/discovery/online").await.body, r#"{"online":[]}"#);
-    // This differs from the first server: a user with a password must prove who it is.
+    // This differs from the first server: a user with a password must authenticate.
     cluster.lead().post("/heartbeat", r#"{"username":"alice"}"#).await.expect_error(401, "unauthorized");
     let bearer = format!("Bearer {}", registered.json()["token"].as_str().expect("a token"));
     let beat =

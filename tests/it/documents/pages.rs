@@ -1,4 +1,4 @@
-//! The pages: which there are, and how long the two first ones may be.
+//! The list of all pages, and the limits on the length of README and ARCHITECTURE.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -95,7 +95,7 @@ impl Page {
     }
 }
 
-/// The one `code` of a table's cell.
+/// The only code span in the cell of a table.
 pub(super) fn code(cell: &str) -> &str {
     cell.trim_matches('`')
 }

@@ -51,7 +51,7 @@ impl Client {
                     return Outcome::Registered(json["user_id"].as_str().unwrap_or_default().to_owned());
                 }
                 409 => return Outcome::Taken,
-                400..=402 | 404..=499 => panic!("a right registration was refused: {json}"),
+                400..=402 | 404..=499 => panic!("a valid registration was refused: {json}"),
                 _ => {}
             }
             let named = self.urls.iter().position(|url| json["leader_url"] == **url);

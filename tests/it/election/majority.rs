@@ -18,7 +18,7 @@ async fn one_of_three_nodes_never_serves_and_reports_no_leader() {
     let other = 3 - last - leader;
     cluster.kill9(other);
     cluster.kill9(leader);
-    until("the end of what the last one knew", async || {
+    until("the last node to report no leader", async || {
         cluster.health(last).await.is_some_and(|health| health["current_leader"].is_null())
     })
     .await;

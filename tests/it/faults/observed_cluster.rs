@@ -25,7 +25,7 @@ pub(super) struct ObservedCluster {
 impl ObservedCluster {
     /// Starts a cluster whose nodes are asked whether they lead.
     pub(super) async fn start(plan: Plan) -> Self {
-        Self::over(plan.start().await, &Request::Leader)
+        Self::with_probes(plan.start().await, &Request::Leader)
     }
 
     /// Starts a cluster whose nodes get heartbeats of a user. So a served request is one that
@@ -33,10 +33,10 @@ impl ObservedCluster {
     pub(super) async fn start_with_heartbeats(plan: Plan) -> Self {
         let cluster = plan.start().await;
         cluster.register("probe", "10.0.0.1:9000").await;
-        Self::over(cluster, &Request::Heartbeat("probe".to_owned()))
+        Self::with_probes(cluster, &Request::Heartbeat("probe".to_owned()))
     }
 
-    fn over(cluster: Cluster, request: &Request) -> Self {
+    fn with_probes(cluster: Cluster, request: &Request) -> Self {
         let urls: Vec<String> = cluster.running().map(|index| cluster.url(index)).collect();
         let probes = Probes::start(&urls, request).expect("it needs no file and no network");
         Self { cluster, probes, since: Instant::now() }

@@ -12,8 +12,8 @@ use crate::cluster::{Plan, until};
 const ROUNDS: usize = 3;
 /// Lowest number of registrations in one round.
 const MIN_REGISTRATIONS: usize = 5;
-/// The limit of this row. A node that waited for a whole timeout after its boot window would need
-/// more than 8 s.
+/// Limit on the time to a leader, from the table of faults. A node that waited for a whole timeout
+/// after its boot window would need more than 8 s.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(10);
 
 /// Row 29 of the faults in tests/README.md.

@@ -85,11 +85,11 @@ async fn a_request_with_redirect_is_redirected_to_the_leader() {
     let ask = async |follower, _| cluster.at(follower).get("/users?redirect&prefix=a").await;
     let (answer, leader) = with_stable_leader(&cluster, ask).await;
     assert_eq!(answer.status, 307, "{answer}");
-    let location = answer.header("location").expect("a place to go to");
+    let location = answer.header("location").expect("the URL of the leader");
     assert_eq!(location, format!("{}/users?prefix=a", leader["leader_url"].as_str().expect("text")));
     let path = location.rsplit_once(|c: char| c.is_ascii_digit()).map(|(_, path)| path).expect("a port");
     assert_eq!(cluster.lead().get(path).await.json()["count"], 1);
-    // There is no redirect on the leader.
+    // The leader does not redirect.
     assert_eq!(cluster.lead().get("/users?redirect").await.status, 200);
 }
 
@@ -105,8 +105,8 @@ async fn every_node_answers_the_routes_that_are_not_leader_only() {
         // The count is that of the whole cluster. A follower receives it with the heartbeats of the
         // leader.
         crate::cluster::until("the cluster's count", async || {
-            // Sent again and again, as clients do. A new leader need not know the clients of its
-            // predecessor.
+            // The test repeats the heartbeat, as clients do, because a new leader may not know the
+            // clients of its predecessor.
             cluster.heartbeat("alice").await;
             cluster.health(index).await.is_some_and(|health| health["online_clients_count"] == 1)
         })

@@ -89,7 +89,7 @@ async fn a_user_with_a_password_cannot_be_impersonated_and_other_users_need_no_c
             None => cluster.lead(),
         };
         ask().post("/heartbeat", HEARTBEAT).await.expect_error(401, "unauthorized");
-        // A query sends the heartbeat to the router instead of the fast path.
+        // A heartbeat with a query takes the router instead of the fast path.
         ask().post("/heartbeat?x", HEARTBEAT).await.expect_error(401, "unauthorized");
         ask().upload("carol", &picture).await.expect_error(401, "unauthorized");
         assert_eq!(ask().post("/heartbeat", r#"{"username":"open"}"#).await.status, 200);

@@ -43,7 +43,7 @@ async fn a_cold_start_keeps_profiles_and_online_clients_but_no_user_that_the_buc
     // deleted from the bucket.
     let users = cluster.bucket().join("users");
     fs::write(users.join("alice/profile.json"), "torn").expect("writable");
-    fs::remove_dir_all(users.join("bob")).expect("there");
+    fs::remove_dir_all(users.join("bob")).expect("it exists");
     start_all(&mut cluster).await;
     assert_eq!(usernames(&cluster).await, ["alice", "carol"]);
     let users = cluster.lead().get("/users").await.json();
@@ -64,7 +64,7 @@ async fn damaged_or_missing_snapshots_are_rebuilt_from_the_bucket() {
         let bytes = fs::read(snapshot(&cluster, index)).expect("written at the stop");
         fs::write(snapshot(&cluster, index), &bytes[..bytes.len() / 2]).expect("writable");
     }
-    fs::remove_file(snapshot(&cluster, 2)).expect("there");
+    fs::remove_file(snapshot(&cluster, 2)).expect("it exists");
     start_all(&mut cluster).await;
     assert_eq!(usernames(&cluster).await, ["alice", "bob"]);
     assert!(cluster.stderr(0).contains("the snapshot is ignored"), "the log names the reason");

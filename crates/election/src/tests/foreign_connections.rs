@@ -23,7 +23,7 @@ fn time_until_closed(mut stream: TcpStream) -> (Duration, Vec<u8>) {
 }
 
 /// Limit for closing a connection: the network timeout and a margin for a busy machine.
-fn bound() -> Duration {
+fn close_limit() -> Duration {
     Duration::from_millis(TIMINGS.net_timeout_ms) + Duration::from_millis(400)
 }
 
@@ -77,7 +77,7 @@ async fn a_connection_without_a_hello_is_closed_in_time() {
             stream.write_all(beginning).unwrap();
             time_until_closed(stream).0
         });
-        assert!(waited.await.unwrap() < bound(), "{beginning:?}");
+        assert!(waited.await.unwrap() < close_limit(), "{beginning:?}");
     }
     cluster.stop().await;
 }
@@ -97,11 +97,11 @@ async fn slow_bytes_do_not_extend_the_handshake_timeout() {
         }
         start.elapsed()
     });
-    assert!(waited.await.unwrap() < bound());
+    assert!(waited.await.unwrap() < close_limit());
     cluster.stop().await;
 }
 
-/// Connects again and again until `stop`, sends nothing and keeps the connections open. Returns
+/// Opens connections until `stop` is set, sends nothing and keeps the connections open. Returns
 /// their number.
 fn flood(addr: SocketAddr, stop: &AtomicBool) -> usize {
     let mut open = std::collections::VecDeque::new();
@@ -114,7 +114,8 @@ fn flood(addr: SocketAddr, stop: &AtomicBool) -> usize {
         if open.len() > 400 {
             open.pop_front();
         }
-        // More than a thousand connections a second, while the nodes still get processor time.
+        // This pause allows more than a thousand connections a second, and the nodes still get
+        // processor time.
         std::thread::sleep(Duration::from_micros(500));
     }
     count
@@ -147,7 +148,7 @@ async fn a_flood_of_silent_connections_does_not_keep_a_member_out() {
     let took = start.elapsed();
     stop.store(true, Ordering::Relaxed);
     let count: usize = floods.into_iter().map(|flood| flood.join().unwrap()).sum();
-    assert!(count > 300, "a flood: {count}");
+    assert!(count > 300, "{count} connections are no flood");
     assert!(took < Duration::from_secs(2), "{took:?}");
     assert_eq!(cluster.role(leader).borrow().term, term, "the term did not change");
     cluster.stop().await;

@@ -3,8 +3,8 @@
 use super::*;
 use rollcall_core::ClusterKey;
 
-/// Timings so slow that a busy machine costs no leader its term. Otherwise these tests would blame
-/// the rejected node.
+/// Timings so slow that no leader loses its term because the machine is busy. Such a loss would
+/// look like an effect of the rejected node.
 pub(super) fn slow_timings(options: &mut Options) {
     options.cluster.timings.election_timeout_min_ms = 1500;
     options.cluster.timings.election_timeout_max_ms = 2000;

@@ -107,7 +107,7 @@ fn a_planned_handover_leaves_a_gap_of_milliseconds() {
         let handed = world.run_until(60 * SECOND, |world| world.serving() != Some(leader));
         handed.expect("it hands over");
         let gap = time_to_successor(world, leader);
-        assert_eq!(world.leader(), light, "to the lightest");
+        assert_eq!(world.leader(), light, "the least loaded node leads");
         gap
     });
     assert!(times.p99 <= 50.0);
@@ -165,7 +165,7 @@ fn a_frozen_leader_does_not_serve_when_it_resumes() {
                 world.serving().is_some_and(|node| node != leader) || world.checks.served > terms
             });
             world.run_until(20 * SECOND, |world| world.now > end);
-            assert_ne!(waking, Some(true), "it serves its old term on waking");
+            assert_ne!(waking, Some(true), "it serves its old term when it resumes");
             took.unwrap_or(0)
         });
         assert!(duration < 9 * SECOND || times.worst <= 5500.0);

@@ -19,7 +19,7 @@ async fn send_heartbeat(node: &TestNode, username: &str, addr: &str) {
     assert_eq!(node.post("/heartbeat", body).await.status, 200);
 }
 
-/// Sends a request, and returns when it waits.
+/// Sends a request, and returns when the request waits.
 fn start_request<'n>(node: &'n TestNode, path: String) -> Pin<Box<dyn Future<Output = TestResponse> + 'n>> {
     let mut poll: Pin<Box<dyn Future<Output = TestResponse>>> = Box::pin(async move { node.get(&path).await });
     assert!(poll.as_mut().now_or_never().is_none(), "it waits");

@@ -82,7 +82,10 @@ fn messages_of_a_dead_process_are_ignored_until_its_death_is_disproved() {
     machine.handle(heartbeat, BootMs(9300), Entropy(0));
     machine.handle(Event::EndOfStream(peer(1)), BootMs(9400), Entropy(0));
     let actions = machine.handle(received(2, request(Term(2), BootMs(2))), BootMs(9410), Entropy(0));
-    assert!(!actions.iter().any(|action| matches!(action, Action::SaveBallot(_))), "ends are not believed any more");
+    assert!(
+        !actions.iter().any(|action| matches!(action, Action::SaveBallot(_))),
+        "an end of stream proves no death any more"
+    );
 }
 
 #[test]

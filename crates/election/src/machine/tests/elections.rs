@@ -39,7 +39,7 @@ fn two_of_three_elect_after_the_boot_window() {
     world.start(0);
     world.start(1);
     world.run(2990);
-    assert!(world.serving().is_empty(), "the third could be leading");
+    assert!(world.serving().is_empty(), "the third node may be the leader");
     assert!(world.run_until_served(2000) < 1000);
 }
 
@@ -49,7 +49,7 @@ fn one_of_three_never_serves() {
     world.start(1);
     world.run(120_000);
     assert!(world.leaders.is_empty());
-    assert_eq!(world.nodes[1].highest_term, Term(0), "rule 2: asking does not raise the term");
+    assert_eq!(world.nodes[1].highest_term, Term(0), "rule 2: a pre-vote does not raise the term");
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn the_far_end_of_a_chain_learns_the_leader() {
 
 #[test]
 fn the_least_loaded_node_wins_nearly_always() {
-    let (mut lightest, runs) = (0, 100);
+    let (mut wins, runs) = (0, 100);
     for seed in 0..runs {
         let mut world = World::started(3, seed);
         world.run_until_served(3000);
@@ -129,9 +129,9 @@ fn the_least_loaded_node_wins_nearly_always() {
         world.run(5000);
         world.kill(old);
         world.run_until_served(8000);
-        lightest += u32::from(world.leader() == light);
+        wins += u32::from(world.leader() == light);
     }
-    assert!(lightest >= 98, "{lightest} of {runs}");
+    assert!(wins >= 98, "{wins} of {runs}");
 }
 
 /// All faults at once: kills, restarts, pauses, partitions, losses, and clocks that differ by up to

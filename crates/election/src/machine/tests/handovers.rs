@@ -17,7 +17,7 @@ fn a_loaded_leader_hands_over_once_to_a_less_loaded_follower() {
         assert_eq!(world.leader(), light, "seed {seed}");
         let term = world.serving_term;
         world.run(60_000);
-        assert_eq!(world.serving_term, term, "seed {seed}: and there it stays");
+        assert_eq!(world.serving_term, term, "seed {seed}: the leader changed again");
     }
 }
 

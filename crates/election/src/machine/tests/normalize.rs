@@ -1,4 +1,4 @@
-//! State without absolute time.
+//! `Machine::normalized`: the state without absolute times.
 
 use super::*;
 
@@ -16,5 +16,5 @@ fn a_normalized_machine_keeps_its_promises_and_drops_expired_ones() {
     passed[0] = 5000;
     let free = machine.normalized(now, &passed);
     passed[0] = 8000;
-    assert_eq!(machine.normalized(now, &passed), free, "it does not matter how long ago it ended");
+    assert_eq!(machine.normalized(now, &passed), free, "the time since its end makes no difference");
 }

@@ -34,13 +34,13 @@ fn a_failed_write_gives_no_vote_and_is_retried() {
     assert!(actions.contains(&Action::SaveBallot(ballot)));
     let actions = machine.handle(Event::BallotSaveFailed(ballot), after_window, Entropy(0));
     assert!(!actions.iter().any(|action| matches!(action, Action::Send { .. })), "{actions:?}");
-    // At the next request it writes again, and votes only then.
+    // At the next request the node writes again. It votes only after that write.
     let actions = machine.handle(asks, after_window, Entropy(0));
     assert!(actions.contains(&Action::SaveBallot(ballot)));
     let actions = machine.handle(Event::BallotSaved(ballot), after_window, Entropy(0));
     let granted = Message::VoteResp { term: Term(1), asked_at: BootMs(77), granted: true };
     assert_eq!(actions, vec![Action::Send { to: NodeId(1), message: granted }]);
-    // The vote of a term is given only once.
+    // A node votes only once in a term.
     let rival = Event::MessageReceived {
         from: Process { node: NodeId(2), boot: BootId(9) },
         message: request(Term(1), BootMs(78)),

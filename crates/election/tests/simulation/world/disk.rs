@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use rollcall_election::{Ballot, Peers, decode_ballot, encode_ballot};
 
 /// Number of ballots that may wait for the disk, as in the driver. A further write fails at once.
-const QUEUE: usize = 16;
+const MAX_QUEUED_BALLOTS: usize = 16;
 
 /// Content of a file, and the ballot in it if it is valid.
 #[derive(Clone, Debug, Default)]
@@ -86,7 +86,7 @@ impl Disk {
 
     /// Queues a ballot. `None` if the queue is full, else whether the disk was idle.
     pub(crate) fn accept(&mut self, ballot: Ballot) -> Option<bool> {
-        (self.queue.len() < QUEUE).then(|| {
+        (self.queue.len() < MAX_QUEUED_BALLOTS).then(|| {
             self.queue.push_back(ballot);
             self.queue.len() == 1
         })
@@ -112,7 +112,8 @@ impl Disk {
         self.durable.clone_from(&self.visible);
     }
 
-    /// The process has ended. The write in progress may have reached the rename or not.
+    /// Ends the write in progress, because the process has ended. `renamed` tells whether it had
+    /// reached the rename.
     pub(crate) fn abandon(&mut self, renamed: bool) {
         if renamed {
             self.finish(WriteOutcome::FailedAndNew);

@@ -5,7 +5,7 @@ use rollcall_election::{Ballot, Message, RoleState};
 
 use super::{Bug, MS, Rule, SECOND, World};
 
-/// Message rate above which a machine counts as sending without end.
+/// Messages per second above which a machine counts as being in a busy loop.
 const MAX_MESSAGES_PER_SECOND: u32 = 1000;
 
 impl World {
@@ -35,7 +35,8 @@ impl World {
         }
     }
 
-    /// Two nodes that answer each other's requests with requests would never stop.
+    /// Checks that a node does not send without end. Two nodes that answer requests with requests
+    /// would.
     pub(super) fn check_message_rate(&mut self, node: usize) {
         let now = self.now;
         let Some(running) = &mut self.hosts[node].running else { return };
@@ -63,7 +64,7 @@ impl World {
         if term > Term(0) && (saved.term < term || (voted.is_some() && saved != Ballot { term, voted_for: voted })) {
             self.checks.broken(Rule::Durable, format!("node {node} sends {message:?}, but its disk holds {saved:?}"));
         }
-        // A refusal reports a term only to help, and no term if none is on disk.
+        // A refusal reports a term only for information. It reports no term if none is on disk.
         let claims = !matches!(message, Message::VoteResp { granted: false, .. });
         let highest_sent = &mut self.hosts[node].highest_sent_term;
         if claims && term < *highest_sent {
