@@ -1,5 +1,5 @@
-//! Names of source files and of tests on the pages: each exists, so that a reader can find it by
-//! search.
+//! Checks that the source files and tests that the pages name exist, so that a reader can find them
+//! by search.
 
 use std::collections::BTreeMap;
 use std::fs;

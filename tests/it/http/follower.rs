@@ -115,8 +115,9 @@ async fn every_node_answers_the_routes_that_are_not_leader_only() {
     let described = cluster.at(0).get("/cluster").await.json();
     assert_eq!(described["count"], 3);
     for (index, node) in described["nodes"].as_array().expect("a list").iter().enumerate() {
-        let ours = (0..3).find(|ours| node["node"] == cluster.name(*ours)).expect("one of ours");
-        assert_eq!(node["api_url"], cluster.url(ours), "{index}: {node}");
+        let node_index =
+            (0..3).find(|node_index| node["node"] == cluster.name(*node_index)).expect("a node of this cluster");
+        assert_eq!(node["api_url"], cluster.url(node_index), "{index}: {node}");
         assert_eq!(node["reachable"], true, "{node}");
     }
 }

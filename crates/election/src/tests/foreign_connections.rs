@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::*;
 
-/// How long until the other side ends the connection, and what it sent before.
+/// Returns the time until the other side ends the connection, and the bytes that it sent before.
 fn time_until_closed(mut stream: TcpStream) -> (Duration, Vec<u8>) {
     let start = Instant::now();
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
@@ -136,14 +136,14 @@ async fn a_flood_of_silent_connections_does_not_keep_a_member_out() {
         .collect();
     tokio::time::sleep(Duration::from_millis(500)).await;
     // A member returns during the flood and is admitted.
-    let back = (leader + 1) % 3;
-    cluster.nodes[back].take().unwrap().stop().await;
-    let listener = TcpListener::bind(cluster.peers[back].socket_addr()).unwrap();
+    let restarted = (leader + 1) % 3;
+    cluster.nodes[restarted].take().unwrap().stop().await;
+    let listener = TcpListener::bind(cluster.peers[restarted].socket_addr()).unwrap();
     let start = Instant::now();
-    let mut same = options(cluster.dirs[back].path(), &cluster.peers, back, 0);
-    mismatched_nodes::slow_timings(&mut same);
-    let again = Election::start(listener, same).unwrap().0;
-    cluster.nodes[back] = Some(again);
+    let mut restart_options = options(cluster.dirs[restarted].path(), &cluster.peers, restarted, 0);
+    mismatched_nodes::slow_timings(&mut restart_options);
+    let restarted_node = Election::start(listener, restart_options).unwrap().0;
+    cluster.nodes[restarted] = Some(restarted_node);
     assert_eq!(cluster.leader().await, leader);
     let took = start.elapsed();
     stop.store(true, Ordering::Relaxed);

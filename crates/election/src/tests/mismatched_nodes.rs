@@ -1,4 +1,4 @@
-//! Nodes that do not belong to the cluster: no vote passes, and each side logs the reason once.
+//! Nodes that do not belong to the cluster: no vote is exchanged, and each side logs the reason.
 
 use super::*;
 use rollcall_core::ClusterKey;
@@ -17,8 +17,8 @@ fn key(text: &str) -> ClusterKey {
 }
 
 /// Starts two nodes with a leader, and a third member of their `peers` with other options. The
-/// third node gets no link and does not disturb the cluster. Each side logs one line about the
-/// other with all of `words`.
+/// third node gets no link and does not disturb the cluster. Each side logs one or two lines about
+/// the other, with all of `words`.
 async fn assert_rejected(all: impl Fn(&mut Options), non_member: impl Fn(&mut Options), words: &[&str]) {
     captured_logs::open();
     let mut cluster = Cluster::start_with(3, |options| {
@@ -40,8 +40,7 @@ async fn assert_rejected(all: impl Fn(&mut Options), non_member: impl Fn(&mut Op
     assert_eq!(cluster.role(leader).borrow().term, term, "the term did not change");
     let name = cluster.peers[2].to_string();
     for member in &cluster.peers[..2] {
-        // Each node can notice the difference when it dials and when it is dialled. It logs it
-        // once.
+        // Each node may log the difference once when it dials, and once when it is dialled.
         let seen_by_both = captured_logs::lines(&[&[name.as_str(), "WARN"], words].concat());
         let about_member = captured_logs::lines(&[&[member.to_string().as_str(), "WARN", "link"], words].concat());
         assert!((1..=2).contains(&about_member.len()), "{about_member:#?}");

@@ -1,5 +1,5 @@
-//! Time until another node serves, and proof that the old leader has stopped by then. Rows 1
-//! to 4 and 7 to 9 of the faults in tests/README.md.
+//! Time until another node serves, and proof that the old leader has stopped by then. Rows 1 to 5,
+//! 7 to 9, 16 and 17 of the faults in tests/README.md.
 
 use super::world::{Cut, MS, Rule, SECOND, World};
 

@@ -1,4 +1,4 @@
-//! Partitioned, lossy and slow networks. Rows 10, 11, 12, 14, 15 and 34 of the faults in
+//! Partitioned, lossy and slow networks. Rows 6, 10, 11, 12, 14, 15 and 34 of the faults in
 //! tests/README.md.
 
 use rollcall_election::NodeId;

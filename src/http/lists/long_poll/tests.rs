@@ -22,7 +22,7 @@ async fn send_heartbeat(node: &TestNode, username: &str, addr: &str) {
 /// Sends a request, and returns when the request waits.
 fn start_request<'n>(node: &'n TestNode, path: String) -> Pin<Box<dyn Future<Output = TestResponse> + 'n>> {
     let mut poll: Pin<Box<dyn Future<Output = TestResponse>>> = Box::pin(async move { node.get(&path).await });
-    assert!(poll.as_mut().now_or_never().is_none(), "it waits");
+    assert!(poll.as_mut().now_or_never().is_none(), "the request waits");
     poll
 }
 
@@ -124,7 +124,7 @@ async fn a_long_poll_is_not_in_flight_and_is_answered_with_the_next_leader() {
         *handing_over = true;
     });
     let mut poll = pin!(poll);
-    assert!(tokio::time::timeout(Duration::from_millis(100), poll.as_mut()).await.is_err(), "it is held");
+    assert!(tokio::time::timeout(Duration::from_millis(100), poll.as_mut()).await.is_err(), "the request is held");
     assert!(node.app.in_flight.is_empty());
     node.role.send_replace(following());
     poll.await.expect_error(403, "not_leader");

@@ -12,7 +12,7 @@ const HEARTBEAT: &str = r#"{"username":"carol"}"#;
 fn token(answer: &TestResponse) -> String {
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     let json = answer.json();
-    let expires_at = json["token_expires_at"].as_str().expect("a moment");
+    let expires_at = json["token_expires_at"].as_str().expect("a time");
     assert!(expires_at.len() == 20 && expires_at.ends_with('Z'), "{expires_at}");
     json["token"].as_str().expect("a token").to_owned()
 }
@@ -50,11 +50,11 @@ async fn a_registration_with_a_password_its_repetition_and_a_login_return_a_toke
 #[tokio::test]
 async fn heartbeats_and_uploads_for_a_user_with_a_password_need_its_token_or_password() {
     let node = TestNode::with_alice_and_bob().await;
-    let carols = token(&node.post("/register", REGISTRATION).await);
-    let dans = token(&node.post("/register", r#"{"username":"dan","password":"other"}"#).await);
-    let (bearer, other) = (format!("Bearer {carols}"), format!("Bearer {dans}"));
+    let carol_token = token(&node.post("/register", REGISTRATION).await);
+    let dan_token = token(&node.post("/register", r#"{"username":"dan","password":"other"}"#).await);
+    let (bearer, other) = (format!("Bearer {carol_token}"), format!("Bearer {dan_token}"));
     let cut = &bearer[..bearer.len() - 1];
-    // carol:secret and carol:wrong
+    // The two Base64 texts of this test are carol:secret and carol:wrong.
     for good in [bearer.as_str(), "Basic Y2Fyb2w6c2VjcmV0"] {
         assert_eq!(node.send(with_authorization(request("POST", "/heartbeat", HEARTBEAT), good)).await.status, 200);
         assert_eq!(
@@ -107,7 +107,7 @@ async fn a_password_change_needs_the_old_password() {
     node.post("/password", other).await.expect_error(401, "wrong_password");
     let again = token(&node.post("/password", change).await);
     for token in [second, again] {
-        assert_eq!(node.send(beat(&token)).await.status, 200, "the very same change again ends nothing");
+        assert_eq!(node.send(beat(&token)).await.status, 200, "the same change a second time invalidates no token");
     }
 }
 

@@ -5,7 +5,7 @@ use rand::RngExt;
 use super::*;
 
 #[test]
-fn a_single_node_leads_at_once_without_an_end_of_its_lease() {
+fn a_single_node_leads_at_once_and_its_lease_never_ends() {
     let mut world = World::started(1, 1);
     assert!(world.run_until_served(100) < 100);
     assert_eq!(world.nodes[0].machine.as_ref().unwrap().serves_until(), BootMs::NEVER);
@@ -34,7 +34,7 @@ fn a_cluster_that_lost_power_elects_at_once() {
 }
 
 #[test]
-fn two_of_three_elect_after_the_boot_window() {
+fn two_nodes_of_three_elect_a_leader_after_the_boot_window() {
     let mut world = World::new(3, 3);
     world.start(0);
     world.start(1);
@@ -44,7 +44,7 @@ fn two_of_three_elect_after_the_boot_window() {
 }
 
 #[test]
-fn one_of_three_never_serves() {
+fn one_node_of_three_never_serves() {
     let mut world = World::new(3, 4);
     world.start(1);
     world.run(120_000);
@@ -53,7 +53,7 @@ fn one_of_three_never_serves() {
 }
 
 #[test]
-fn a_killed_leader_is_replaced_after_the_promises_are_over() {
+fn a_killed_leader_is_replaced_after_the_promises_have_expired() {
     for seed in 0..100 {
         let mut world = World::started(3, seed);
         world.run_until_served(3000);
