@@ -14,12 +14,12 @@ fn assert_same<Row: Clone + Debug + Ord>(what: &str, on_the_page: &[Row], in_the
     let page: BTreeSet<Row> = on_the_page.iter().cloned().collect();
     let code: BTreeSet<Row> = in_the_code.iter().cloned().collect();
     assert_eq!(page.len(), on_the_page.len(), "{what}: a row is on the page twice: {on_the_page:?}");
-    assert!(!code.is_empty(), "{what}: the code lists none");
+    assert!(!code.is_empty(), "{what}: the code lists no rows");
     let missing: Vec<_> = code.difference(&page).collect();
     let unknown: Vec<_> = page.difference(&code).collect();
     assert!(
         missing.is_empty() && unknown.is_empty(),
-        "{what}: the page lacks {missing:#?}, and has what the code does not: {unknown:#?}"
+        "{what}: the page lacks {missing:#?}, and has rows that the code lacks: {unknown:#?}"
     );
 }
 

@@ -13,8 +13,8 @@ use crate::cluster::{Cluster, Plan, until};
 
 const ROUNDS: usize = 5;
 const WRITERS: usize = 2;
-/// Pause between two registrations: at most 100 per second and writer. The test is about the kills
-/// between them, not about their number.
+/// Pause between two registrations: at most 100 per second and writer. The test needs kills between
+/// registrations, not many registrations.
 const REGISTRATION_INTERVAL: Duration = Duration::from_millis(10);
 /// Number of registrations that each leader acknowledges before it is killed.
 const MIN_REGISTRATIONS: usize = 15;

@@ -12,7 +12,7 @@ async fn assert_rejected(cluster: &mut Cluster, name: &str, value: &str, words: 
     cluster.start(2);
     let has_warning =
         |log: &str| log.lines().any(|line| line.contains("WARN") && words.iter().all(|word| line.contains(word)));
-    until("both ends to log both values", async || {
+    until("both nodes to log both values", async || {
         has_warning(&cluster.stderr(2)) && (has_warning(&cluster.stderr(0)) || has_warning(&cluster.stderr(1)))
     })
     .await;

@@ -13,8 +13,8 @@ use crate::cluster::Plan;
 const KILLS: usize = 6;
 const STOPS: usize = 3;
 
-/// No timeout has expired by then. A node that leads this early knew that the old leader was dead
-/// or had resigned.
+/// Limit within which no timeout can expire. A node that leads earlier knew that the old leader was
+/// dead or had resigned.
 const BEFORE_ANY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Row 1 of the faults in tests/README.md.

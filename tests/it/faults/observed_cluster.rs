@@ -19,7 +19,7 @@ pub(super) struct ObservedCluster {
     pub(super) cluster: Cluster,
     probes: Probes,
     /// When the latest process was started.
-    since: Instant,
+    latest_start: Instant,
 }
 
 impl ObservedCluster {
@@ -39,19 +39,19 @@ impl ObservedCluster {
     fn with_probes(cluster: Cluster, request: &Request) -> Self {
         let urls: Vec<String> = cluster.running().map(|index| cluster.url(index)).collect();
         let probes = Probes::start(&urls, request).expect("it needs no file and no network");
-        Self { cluster, probes, since: Instant::now() }
+        Self { cluster, probes, latest_start: Instant::now() }
     }
 
     /// Starts a node that has ended.
     pub(super) fn restart(&mut self, index: usize) {
         self.cluster.start(index);
-        self.since = Instant::now();
+        self.latest_start = Instant::now();
     }
 
     /// Waits until all nodes are up for longer than V and both followers know the leader. Returns
     /// the leader.
     pub(super) async fn wait_until_settled(&mut self) -> usize {
-        sleep_until(self.since + SETTLE_TIME).await;
+        sleep_until(self.latest_start + SETTLE_TIME).await;
         self.wait_for_agreement().await
     }
 

@@ -28,7 +28,7 @@ async fn rolling_restarts_under_load_lose_no_acknowledged_data() {
             let status = observed.cluster.sigterm(index).await;
             assert_eq!(status.code(), Some(0), "{status}");
             observed.restart(index);
-            // As an operator does it: continue when this node is ready, not when it may vote.
+            // Like an operator, the test continues when this node is ready, not when it may vote.
             observed.wait_for_agreement().await;
         }
         until("registrations", async || writers.count() >= before + MIN_REGISTRATIONS).await;

@@ -37,7 +37,7 @@ async fn a_cold_start_keeps_profiles_and_online_clients_but_no_user_that_the_buc
     }
     let beat = r#"{"username":"alice","addr":"10.7.7.7:777"}"#;
     assert_eq!(cluster.lead().post("/heartbeat", beat).await.status, 200);
-    // Each node writes its snapshot when it stops. The first ones to stop may have fewer rows.
+    // Each node writes its snapshot when it stops. The nodes that stop first may have fewer rows.
     stop_all(&mut cluster).await;
     // Alice's profile in the bucket is damaged, so her data can come from snapshots only. Bob is
     // deleted from the bucket.

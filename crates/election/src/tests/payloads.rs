@@ -22,8 +22,8 @@ async fn payloads_arrive_with_their_sender_and_do_not_disturb_the_election() {
     assert_eq!((inbound.from.node, &inbound.payload[..]), (NodeId(0), &b"\0hello"[..]));
     assert_eq!(sender.saved_term(), Some(term));
 
-    // Sends as much as fits, for three times the longest election timeout. The receiver takes
-    // nothing out of its queue.
+    // Sends as many payloads as fit, for more than twice the longest election timeout. The receiver
+    // takes nothing out of its queue.
     let big = Bytes::from(vec![7; MAX_PAYLOAD_BYTES]);
     let (mut sent, mut dropped) = (0, 0);
     let until = Instant::now() + Duration::from_secs(2);

@@ -23,10 +23,10 @@ pub(crate) struct Disk {
     /// Content after a power failure. It differs from `visible` between a rename and the sync of
     /// the directory.
     durable: Content,
-    /// Content before the last write, for a seeded bug.
+    /// Ballot before the last write, for a seeded bug.
     older: Option<Ballot>,
     queue: VecDeque<Ballot>,
-    /// Duration of a write, in microseconds.
+    /// Shortest and longest duration of a write, in microseconds.
     pub(crate) latency: (u64, u64),
     /// Probability that a write stalls for five seconds, in thousandths.
     pub(crate) stalls: u64,
@@ -38,7 +38,9 @@ pub(crate) struct Disk {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum WriteOutcome {
     Written,
+    /// The write fails, and a process reads the old ballot.
     FailedAndOld,
+    /// The write fails, but a process reads the new ballot.
     FailedAndNew,
 }
 
@@ -121,12 +123,12 @@ impl Disk {
         self.queue.clear();
     }
 
-    /// The host lost power: unsynced content is lost.
+    /// Loses the content that was not synced, because the host lost power.
     pub(crate) fn lose_power(&mut self) {
         self.visible.clone_from(&self.durable);
     }
 
-    /// The file is lost, or truncated to `keeps` bytes.
+    /// Deletes the file, or truncates it to `keeps` bytes.
     pub(crate) fn damage(&mut self, keeps: Option<usize>) {
         let whole = self.visible.bytes.take();
         let bytes = whole.and_then(|bytes| Some(bytes[..keeps?.min(bytes.len().saturating_sub(1))].to_vec()));

@@ -65,10 +65,10 @@ impl World {
             self.checks.broken(Rule::Durable, format!("node {node} sends {message:?}, but its disk holds {saved:?}"));
         }
         // A refusal reports a term only for information. It reports no term if none is on disk.
-        let claims = !matches!(message, Message::VoteResp { granted: false, .. });
+        let must_not_decrease = !matches!(message, Message::VoteResp { granted: false, .. });
         let highest_sent = &mut self.hosts[node].highest_sent_term;
-        if claims && term < *highest_sent {
-            let text = format!("node {node} told of term {} after {}", term.0, highest_sent.0);
+        if must_not_decrease && term < *highest_sent {
+            let text = format!("node {node} sent term {} after term {}", term.0, highest_sent.0);
             self.checks.broken(Rule::TermNeverDecreases, text);
         }
         *highest_sent = (*highest_sent).max(term);
