@@ -118,7 +118,7 @@ fn a_restarted_process_reuses_no_request_id() {
 }
 
 #[test]
-fn a_catch_up_goes_on_when_batches_are_missed_meanwhile() {
+fn a_catch_up_continues_when_batches_are_missed_meanwhile() {
     let mut world = World::settled();
     (0..9).for_each(|_| world.register());
     world.kill(1);

@@ -36,12 +36,12 @@ fn copy_fixture(data: &Path, names: &[String]) {
         copy(&fixture.join(format!("node-{index}")), &data.join(name));
         set_created_now(&data.join(name).join("snapshot"));
         fs::rename(traces.join(format!("node-{index}.json")), traces.join(format!("{name}.json")))
-            .expect("it is there");
+            .expect("the file exists");
     }
 }
 
 fn set_created_now(snapshot: &Path) {
-    let mut bytes = fs::read(snapshot).expect("it was copied");
+    let mut bytes = fs::read(snapshot).expect("the file was copied");
     let now = SystemTime::UNIX_EPOCH.elapsed().expect("the clock is after 1970");
     let now_ms = i64::try_from(now.as_millis()).expect("the milliseconds fit into an i64");
     bytes[CREATED_AT].copy_from_slice(&now_ms.to_le_bytes());
@@ -99,7 +99,7 @@ fn a_ballot_of_the_first_version_is_read_and_written_the_same() {
 async fn the_term_the_users_and_the_online_clients_of_the_first_version_are_kept() {
     let cluster = start_cluster().await;
     let leader = cluster.leader().await;
-    let health = cluster.health(leader).await.expect("it answers");
+    let health = cluster.health(leader).await.expect("the node answers");
     assert!(health["term"].as_u64().expect("a number") > TERM, "{health}");
     let users = cluster.lead().get("/users").await.json();
     let users = users["users"].as_array().expect("a list");

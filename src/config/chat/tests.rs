@@ -140,7 +140,7 @@ fn an_error_of_the_file_names_the_line_of_the_value_or_item() {
 }
 
 #[test]
-fn an_unreadable_file_is_named() {
+fn the_error_about_an_unreadable_file_names_the_file() {
     let error = super::read(Some(Path::new("no/such/file.yaml")), &|_| None, &[]).unwrap_err().to_string();
     assert!(error.starts_with("cannot read the configuration file no/such/file.yaml: "), "{error}");
     assert!(!error.contains("rollcall demo"), "{error}");

@@ -398,7 +398,7 @@ fn a_load_source_is_the_cpu_or_a_file() {
 }
 
 #[test]
-fn an_api_url_is_a_plain_base_url() {
+fn an_api_url_has_a_host_but_no_credentials_query_or_fragment() {
     for right in ["http://a:1", "https://a.example/", "http://[::1]:3000"] {
         assert_eq!(load_with_variable("ROLLCALL_API_URL", right).unwrap().api.url, right.trim_end_matches('/'));
     }

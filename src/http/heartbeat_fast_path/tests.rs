@@ -75,12 +75,13 @@ async fn both_paths_answer_every_heartbeat_the_same_in_every_role() {
                 assert_eq!(fast_path.header("x-request-id").map(str::len), Some(32));
             }
             for authorization in [&bearer, "Bearer x", "Basic x", "x"] {
-                let beat = || {
-                    let mut beat = request("POST", PATH, r#"{"username":"carol"}"#);
-                    beat.headers_mut().insert("authorization", authorization.parse().unwrap());
-                    beat
+                let heartbeat = || {
+                    let mut heartbeat = request("POST", PATH, r#"{"username":"carol"}"#);
+                    heartbeat.headers_mut().insert("authorization", authorization.parse().unwrap());
+                    heartbeat
                 };
-                let (from_router, fast_path) = (node.send(beat()).await, node.send_to_fast_path(beat()).await);
+                let (from_router, fast_path) =
+                    (node.send(heartbeat()).await, node.send_to_fast_path(heartbeat()).await);
                 assert_eq!(comparable(&fast_path), comparable(&from_router), "{role:?} {authorization}");
             }
         }
@@ -226,11 +227,11 @@ async fn the_fast_path_accepts_a_valid_token_and_no_other_credentials() {
     let carol = node.post("/register", carol).await.json();
     let bearer = format!("Bearer {}", carol["token"].as_str().unwrap());
     let is_accepted = |authorization: Option<&str>| {
-        let mut beat = request("POST", PATH, r#"{"username":"carol"}"#);
+        let mut heartbeat = request("POST", PATH, r#"{"username":"carol"}"#);
         if let Some(authorization) = authorization {
-            beat.headers_mut().insert("authorization", authorization.parse().unwrap());
+            heartbeat.headers_mut().insert("authorization", authorization.parse().unwrap());
         }
-        node.fast_path.try_accept(remote(), &mut beat).is_ok()
+        node.fast_path.try_accept(remote(), &mut heartbeat).is_ok()
     };
     // The Basic value is carol:secret. A password must be hashed, so it takes the slow path.
     for other in [None, Some(&bearer[..bearer.len() - 1]), Some("Basic Y2Fyb2w6c2VjcmV0"), Some("Bearer")] {

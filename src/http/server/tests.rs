@@ -177,13 +177,13 @@ async fn heartbeats_take_the_fast_path_except_beyond_the_connection_limit() {
     let server = RunningServer::start_service(ApiService { router, fast_path: Some(node.fast_path) }, 1).await;
     let admitted = server.connect().await;
     let mut refused = server.connect().await;
-    let beat = b"POST /heartbeat HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n";
-    let last = [&beat[..], b"Connection: close\r\n\r\n"].concat();
+    let heartbeat = b"POST /heartbeat HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n";
+    let last = [&heartbeat[..], b"Connection: close\r\n\r\n"].concat();
     let answer = exchange(&mut refused, &last).await;
     assert!(answer.ends_with("the router"), "{answer}");
     drop(admitted);
     server.wait_until_no_connections().await;
-    let two_requests = [&beat[..], b"\r\n", &last].concat();
+    let two_requests = [&heartbeat[..], b"\r\n", &last].concat();
     let answer = exchange(&mut server.connect().await, &two_requests).await;
     assert_eq!(answer.matches("HTTP/1.1 403 Forbidden").count(), 2, "{answer}");
     server.stop().await;

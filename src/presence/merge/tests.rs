@@ -87,7 +87,7 @@ fn a_newer_heartbeat_wins_over_an_older_one_that_arrives_later() {
 }
 
 #[test]
-fn of_two_ages_of_one_heartbeat_the_greater_wins() {
+fn the_greater_of_two_ages_of_a_heartbeat_wins() {
     let (mut one, mut two) = (Node::new(0), Node::new(0));
     let now = one.at(0);
     one.table.heartbeat(&name("alice"), addr(1), None, now);

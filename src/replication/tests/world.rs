@@ -100,7 +100,7 @@ pub(super) enum Step {
     Tick(u64),
     /// Another node becomes the leader. The old leader does not notice yet.
     Elect(u8),
-    /// A node learns the latest term. If it led an earlier one, it stops leading.
+    /// A node learns the latest term. If it led an earlier term, it stops leading.
     LearnTerm(u8),
     Kill(u8),
     Start(u8),

@@ -137,7 +137,7 @@ impl Cluster {
     async fn wait_until_ready(&mut self, index: usize) -> bool {
         let mut ended = None;
         let out = self.log(index, "out");
-        let process = self.nodes[index].process.as_mut().expect("it was just started");
+        let process = self.nodes[index].process.as_mut().expect("the node was just started");
         until("the start of a node", async || {
             ended = process.try_wait();
             ended.is_some() || log::read(&out).contains("All systems operational!")

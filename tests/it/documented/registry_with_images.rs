@@ -149,7 +149,7 @@ async fn replace_leader(cluster: &mut Cluster, old: usize) -> usize {
     assert!(cluster.sigterm(old).await.success());
     let leader = cluster.leader_after(old).await;
     assert!(started.elapsed() < Duration::from_secs(5), "took {:?}", started.elapsed());
-    let health = cluster.health(leader).await.expect("it answers");
+    let health = cluster.health(leader).await.expect("the node answers");
     assert_eq!((&health["status"], &health["is_leader"]), (&json!("ok"), &json!(true)));
     assert_eq!(health["current_leader"], cluster.name(leader));
     assert_ne!(health["current_leader"], old_name);

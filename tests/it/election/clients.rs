@@ -22,7 +22,7 @@ pub(crate) enum Outcome {
     Taken,
 }
 
-/// A client that knows all nodes from the start.
+/// A client that has the URLs of all nodes.
 #[derive(Clone)]
 pub(crate) struct Client {
     http: reqwest::Client,

@@ -69,7 +69,7 @@ async fn a_lost_ballot_is_logged_and_its_node_votes_again_later() {
     }
 }
 
-/// Row 20. The leader is frozen and may believe that its lease is valid. Both followers restart
+/// Row 20. The leader is frozen, and its lease may still be valid. Both followers restart
 /// after they made a promise to the leader.
 #[tokio::test]
 async fn followers_that_restart_at_once_do_not_vote_early() {

@@ -43,7 +43,7 @@ async fn a_second_process_of_a_node_exits_and_the_first_continues() {
         command.args(["--api-bind", "127.0.0.1", "--api-port", &free_port().to_string(), "--data-dir", data_dir]);
         let (out, log) = (observed.cluster.dir().join("second.out"), observed.cluster.dir().join("second.err"));
         let status = Process::start(command, &out, &log).wait().await;
-        let log_text = std::fs::read_to_string(log).expect("it was written");
+        let log_text = std::fs::read_to_string(log).expect("the log was written");
         assert_eq!(status.code(), Some(code), "{log_text}");
         assert!(log_text.contains(word), "{log_text}");
     }
@@ -119,8 +119,8 @@ async fn http_on_the_election_port_gets_the_api_port_as_the_answer() {
     for request in
         ["GET / HTTP/1.1\r\nhost: x\r\n\r\n", "POST /register HTTP/1.1\r\nhost: x\r\n\r\n", "HEAD / HTTP/1.0\r\n\r\n"]
     {
-        let mut stream = TcpStream::connect(cluster.election(0)).await.expect("it listens");
-        stream.write_all(request.as_bytes()).await.expect("it reads");
+        let mut stream = TcpStream::connect(cluster.election(0)).await.expect("the node listens");
+        stream.write_all(request.as_bytes()).await.expect("the node reads");
         let mut answer = String::new();
         timeout(SOON, stream.read_to_string(&mut answer)).await.expect("in time").expect("text");
         assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
@@ -131,7 +131,7 @@ async fn http_on_the_election_port_gets_the_api_port_as_the_answer() {
 
 /// Connects, performs `act`, and waits until the other end has closed the connection.
 async fn assert_disconnected(port: (&str, u16), what: &str, act: impl AsyncFnOnce(TcpStream) -> TcpStream) {
-    let stream = TcpStream::connect(port).await.expect("it listens");
+    let stream = TcpStream::connect(port).await.expect("the node listens");
     let mut stream =
         timeout(SOON + SOON, act(stream)).await.unwrap_or_else(|_| panic!("{what}: the connection never ends"));
     let mut buffer = [0; 1024];
@@ -141,12 +141,12 @@ async fn assert_disconnected(port: (&str, u16), what: &str, act: impl AsyncFnOnc
 
 /// Number of open files and sockets of a process.
 fn open_files(process: u32) -> usize {
-    std::fs::read_dir(format!("/proc/{process}/fd")).expect("it runs, on Linux").count()
+    std::fs::read_dir(format!("/proc/{process}/fd")).expect("the process runs, on Linux").count()
 }
 
 /// Resident memory of a process.
 fn resident_kib(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs, on Linux");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("it has memory");
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("the process runs, on Linux");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("the process has memory");
     line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
 }

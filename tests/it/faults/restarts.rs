@@ -1,4 +1,4 @@
-//! Restarts of all nodes, one after the other and at once.
+//! Restarts of all nodes, one after the other and at the same time.
 
 use std::time::Duration;
 

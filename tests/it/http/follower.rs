@@ -70,11 +70,11 @@ async fn a_follower_answers_before_the_body_arrives() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let cluster = Plan::documented().start().await;
     let (follower, _) = cluster.follower().await;
-    let mut socket = tokio::net::TcpStream::connect(cluster.api(follower)).await.expect("it listens");
+    let mut socket = tokio::net::TcpStream::connect(cluster.api(follower)).await.expect("the node listens");
     let head = "POST /register HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000000\r\nexpect: 100-continue\r\n\r\n";
-    socket.write_all(head.as_bytes()).await.expect("it reads");
+    socket.write_all(head.as_bytes()).await.expect("the node reads");
     let mut answer = [0; 12];
-    socket.read_exact(&mut answer).await.expect("it answers");
+    socket.read_exact(&mut answer).await.expect("the node answers");
     assert_eq!(&answer, b"HTTP/1.1 403");
 }
 

@@ -16,7 +16,7 @@ const HOSTILE_CLIENTS: usize = 40;
 const MAX_REQUEST_TIME: Duration = Duration::from_secs(3);
 
 async fn connect(cluster: &Cluster, node: usize) -> TcpStream {
-    TcpStream::connect(cluster.api(node)).await.expect("it listens")
+    TcpStream::connect(cluster.api(node)).await.expect("the node listens")
 }
 
 async fn check_responsive(cluster: &Cluster) {
@@ -43,7 +43,7 @@ async fn incomplete_requests_do_not_hinder_other_clients() {
             "POST /upload_image/user0 HTTP/1.1\r\nhost: x\r\ncontent-type: multipart/form-data; boundary=b\r\ntransfer-encoding: chunked\r\n\r\n5\r\n--b",
         ];
         let mut socket = connect(&cluster, leader).await;
-        socket.write_all(unfinished[n % unfinished.len()].as_bytes()).await.expect("it listens");
+        socket.write_all(unfinished[n % unfinished.len()].as_bytes()).await.expect("the node listens");
         hostile_sockets.push(socket);
     }
     check_responsive(&cluster).await;
@@ -113,13 +113,13 @@ async fn garbage_is_rejected_and_its_connection_closed() {
 async fn garbage_on_the_election_port_does_not_disturb_the_cluster() {
     let cluster = Plan::documented().start().await;
     let leader = cluster.leader().await;
-    let term = cluster.health(leader).await.expect("it answers")["term"].clone();
+    let term = cluster.health(leader).await.expect("the node answers")["term"].clone();
     for index in 0..3 {
         for garbage in
             [vec![0xff; 100_000], vec![0; 100_000], b"GET / HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(), Vec::new()]
         {
             let election = cluster.name(index);
-            let mut socket = TcpStream::connect(election).await.expect("it listens");
+            let mut socket = TcpStream::connect(election).await.expect("the node listens");
             let _ = socket.write_all(&garbage).await;
             if garbage.starts_with(b"GET") {
                 let mut answer = [0; 4096];
@@ -132,6 +132,6 @@ async fn garbage_on_the_election_port_does_not_disturb_the_cluster() {
         }
     }
     check_responsive(&cluster).await;
-    let health = cluster.health(leader).await.expect("it answers");
+    let health = cluster.health(leader).await.expect("the node answers");
     assert_eq!((&health["is_leader"], &health["term"]), (&serde_json::json!(true), &term));
 }

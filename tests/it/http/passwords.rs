@@ -129,7 +129,7 @@ async fn password_guesses_are_rate_limited_and_token_owners_are_not() {
 }
 
 #[tokio::test]
-async fn where_passwords_are_required_users_without_one_are_rejected() {
+async fn users_without_a_password_are_rejected_if_passwords_are_required() {
     let mut cluster = Plan::quick().nodes(1).start().await;
     cluster.register("open", "10.0.0.1:9000").await;
     cluster.set_env(0, "ROLLCALL_REQUIRE_PASSWORD", "true");

@@ -100,7 +100,7 @@ pub(super) async fn a_replacement_succeeds_although_its_response_was_lost(store:
     let bucket = store.bucket();
     let CreateOutcome::Created(first) = bucket.create(&KEY, OTHERS).await.unwrap() else { panic!("taken") };
     store.inject(1, Failure::LostResponse);
-    let second = bucket.replace_if(&KEY, &first, OURS).await.unwrap().expect("it was current");
+    let second = bucket.replace_if(&KEY, &first, OURS).await.unwrap().expect("the version was current");
     let object = bucket.get(&KEY).await.unwrap().expect("the object exists");
     assert_eq!((object.bytes, object.version), (OURS, second));
 }

@@ -133,7 +133,8 @@ pub(super) async fn a_replacement_needs_the_current_version(bucket: &Bucket) {
     assert_eq!(bucket.replace_if(&profile("bob"), &first, Bytes::from_static(b"x")).await.unwrap(), None);
     assert_eq!(bytes_of(bucket, &profile("bob")).await, None);
 
-    let second = bucket.replace_if(&key, &first, Bytes::from_static(b"second")).await.unwrap().expect("it is current");
+    let second =
+        bucket.replace_if(&key, &first, Bytes::from_static(b"second")).await.unwrap().expect("the version is current");
     assert_ne!(first, second);
     assert_eq!(bucket.replace_if(&key, &first, Bytes::from_static(b"stale")).await.unwrap(), None);
     let object = bucket.get(&key).await.unwrap().expect("the object exists");

@@ -78,7 +78,7 @@ async fn a_request_is_retried_until_the_election_is_over() {
 }
 
 #[tokio::test]
-async fn the_retry_timeout_ends_with_the_last_error() {
+async fn after_the_retry_timeout_the_last_error_is_returned() {
     let mut tasks = JoinSet::new();
     let server = serve(&mut tasks, |_, _| health(false, None)).await;
     let error = client(&[&server], Duration::from_millis(200)).heartbeat(&alice(), None).await.unwrap_err();

@@ -18,8 +18,8 @@ pub(super) const FIRST_BOOT: BootId = BootId(1);
 pub(super) const NOW: BootMs = BootMs(100_000);
 
 /// Length of one step of time. With V = 1200 a lease (1000) lasts one tick and a promise (1201)
-/// two. So they differ by one tick, as the real ones differ by a sixth of V. Handovers (at most
-/// 1000) end within one tick.
+/// two. So they differ by one tick, as real leases and promises differ by a sixth of V. Handovers
+/// (at most 1000) end within one tick.
 pub(super) const TICK_MS: u64 = 1100;
 
 /// The highest term of any run.
@@ -92,8 +92,8 @@ pub(super) struct Bounds {
     pub(super) slow_writes: u8,
     /// Which responses may arrive at any later time. Other responses arrive at once or never.
     pub(super) slow_answers: SlowAnswers,
-    /// Whether the death of a process is seen as an orderly end of its links (rule 5), and not as
-    /// silence.
+    /// Whether a killed process ends its links in order (rule 5). If not, the other nodes only
+    /// receive no more messages.
     pub(super) orderly_ends: bool,
     /// Whether messages of terms that their receiver has passed arrive. If not, they are lost.
     pub(super) stale_messages: bool,
@@ -129,7 +129,7 @@ impl Bounds {
         self.faulty_node.is_none_or(|faulty_node| faulty_node == node)
     }
 
-    /// Whether the next response to `requester` is slow, after `used` slow ones.
+    /// Whether the next response to `requester` is slow, after `used` slow responses.
     pub(super) fn is_slow_to_answer(&self, requester: Process, used: u8) -> bool {
         match self.slow_answers {
             SlowAnswers::Never => false,

@@ -43,9 +43,9 @@ impl Packet {
     }
 
     /// Whether this packet is lost because of `newer` on the same link: a later heartbeat or
-    /// acknowledgement of the same term. The newer one takes the same promise from the voter and
+    /// acknowledgement of the same term. The newer packet takes the same promise from the voter and
     /// gives the leader a longer lease. So every violation with the older packet is also possible
-    /// with the newer one.
+    /// with the newer packet.
     pub(super) fn is_superseded_by(&self, newer: &Self) -> bool {
         let (Content::Message(old), Content::Message(new)) = (self.content, newer.content) else { return false };
         let same_kind = match (old, new) {

@@ -151,7 +151,7 @@ fn a_node_that_restarts_at_once_does_not_vote_early() {
     for seed in 0..200 {
         let mut world = World::settled(3, seed);
         let (leader, term) = (world.leader(), world.checks.served);
-        let lease = world.hosts[leader].running.as_ref().expect("it runs").serves_until;
+        let lease = world.hosts[leader].running.as_ref().expect("the node runs").serves_until;
         for node in world.others(leader) {
             world.cut_both(leader, node, Cut::Holds);
             world.kill(node);
@@ -183,7 +183,7 @@ fn a_host_that_returns_under_half_open_links_is_admitted() {
         assert_eq!(known_leader.map(|(leader, _)| leader), Some(World::id(leader)), "seed {seed}");
         for other in world.others(node) {
             let boot = world.hosts[node].process().map(|process| process.boot);
-            assert_eq!(world.hosts[other].running.as_ref().expect("it runs").linked[node], boot, "seed {seed}");
+            assert_eq!(world.hosts[other].running.as_ref().expect("the node runs").linked[node], boot, "seed {seed}");
         }
         world.assert_no_violation();
     }

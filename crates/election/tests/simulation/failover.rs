@@ -105,7 +105,7 @@ fn a_planned_handover_leaves_a_gap_of_milliseconds() {
         let light = (leader + 1) % 3;
         (0..3).for_each(|node| world.set_load(node, if node == light { 100 } else { 900 }));
         let handed = world.run_until(60 * SECOND, |world| world.serving() != Some(leader));
-        handed.expect("it hands over");
+        handed.expect("the leader hands over");
         let gap = time_to_successor(world, leader);
         assert_eq!(world.leader(), light, "the least loaded node leads");
         gap
@@ -120,7 +120,7 @@ fn an_isolated_leader_stops_serving_with_its_lease() {
         let times = measure("isolated", |world, leader| {
             world.isolate(leader, kind);
             let took = world.run_until(10 * SECOND, |world| !world.serves(leader));
-            took.expect("it stops")
+            took.expect("the leader stops serving")
         });
         assert!(times.worst <= 2500.0);
     }

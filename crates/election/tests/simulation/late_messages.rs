@@ -47,7 +47,7 @@ fn a_leader_under_full_load_hands_over_once() {
             world.set_load(node, [950, 100, 300][(node + 3 - leader) % 3]);
         }
         let took = world.run_until(60 * SECOND, |world| world.serving() == Some(light));
-        slowest = slowest.max(took.expect("it hands over to the least loaded node"));
+        slowest = slowest.max(took.expect("the leader hands over to the least loaded node"));
         let changes = world.checks.changes;
         world.run(30 * SECOND);
         assert!(world.checks.changes - changes <= 1, "seed {seed}");

@@ -169,7 +169,7 @@ fn frozen_followers_do_not_elect_before_the_lease_has_expired() {
             world.freeze(node, asleep);
         }
         world.run(2000 * MS);
-        let lease = world.hosts[leader].running.as_ref().expect("it runs").serves_until;
+        let lease = world.hosts[leader].running.as_ref().expect("the node runs").serves_until;
         for node in world.others(leader) {
             world.reset_link(leader, node);
         }

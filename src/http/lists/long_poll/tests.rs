@@ -56,7 +56,7 @@ async fn a_long_poll_is_answered_with_the_changes_when_the_list_changes() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_behind_is_answered_at_once() {
+async fn a_long_poll_with_an_old_cursor_is_answered_at_once() {
     let node = TestNode::with_alice_and_bob().await;
     let start = cursor(&node).await;
     send_heartbeat(&node, "alice", "10.0.0.1:1").await;

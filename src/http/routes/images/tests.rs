@@ -135,7 +135,7 @@ async fn an_image_has_at_most_512_kib() {
 }
 
 #[tokio::test]
-async fn an_invalid_image_name_is_not_found() {
+async fn an_invalid_image_name_gets_404() {
     let node = TestNode::with_alice_and_bob().await;
     for file in
         ["1733511234-a1b2c3d4.png", "profile.json", "%2e%2e%2fprofile.json", "..%2F..%2Fcluster.json", "%ff", "x"]

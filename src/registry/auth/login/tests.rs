@@ -17,7 +17,7 @@ fn caller_now() -> Caller {
 
 async fn register(registry: &Registry, username: &str) -> IssuedToken {
     let user = RegisterRequest { password: Some(password("secret")), ..user(username) };
-    registry.register(user, caller_now()).await.unwrap().issued_token.expect("it has a password")
+    registry.register(user, caller_now()).await.unwrap().issued_token.expect("the user has a password")
 }
 
 async fn heartbeat_at(
@@ -171,7 +171,7 @@ async fn a_login_or_password_change_waits_for_a_majority() {
         }
     };
     let (third, rows) = tokio::join!(third, rows);
-    // A node that has only these rows knows which tokens are invalid.
+    // A node that has only these rows detects invalid tokens.
     let next = registry_on(&MemoryBackend::new());
     next.merge(&rows, BootMs(0));
     next.begin_term(Term(2));
@@ -197,7 +197,7 @@ async fn of_two_concurrent_password_changes_one_succeeds_and_one_fails() {
 }
 
 #[tokio::test]
-async fn in_a_new_term_a_valid_token_costs_one_read_and_an_invalid_one_none() {
+async fn in_a_new_term_a_valid_token_costs_one_read_and_an_invalid_token_costs_none() {
     let (registry, memory) = registry();
     let (first, bob) = (register(&registry, "alice").await, register(&registry, "bob").await);
     let other = registry_on(&memory);

@@ -79,7 +79,7 @@ fn reports_right_after_the_start_do_not_recover_a_lost_ballot() {
 }
 
 #[test]
-fn two_nodes_that_lost_their_ballots_do_not_ask_each_other_without_end() {
+fn two_nodes_that_lost_their_ballots_do_not_send_requests_endlessly() {
     let mut world = World::new(3, 1);
     for node in 0..2 {
         world.nodes[node].disk = None;

@@ -40,8 +40,7 @@ pub(super) struct World {
     pub(super) rng: SmallRng,
     /// Probability that a message is lost, in thousandths.
     pub(super) loss: u32,
-    /// Probability that the death of a process is seen as an orderly end of its link, in
-    /// thousandths.
+    /// Probability that a killed process ends a link in order, in thousandths.
     pub(super) orderly_ends: u32,
     /// Whether a disk write may take seconds.
     pub(super) stalls: bool,

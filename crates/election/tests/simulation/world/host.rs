@@ -1,4 +1,4 @@
-//! Host of one node: its disk and clock, and the process while there is one.
+//! Host of one node: its disk, its clock, and its process if one runs.
 
 use rollcall_core::{BootMs, Load, MAX_NODES, Term};
 use rollcall_election::machine::{Machine, Rules};

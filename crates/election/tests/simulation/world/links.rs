@@ -182,7 +182,7 @@ impl World {
         }
     }
 
-    /// A link of a living process breaks. The other end sees a reset, which proves nothing.
+    /// A link of a living process breaks. The other end receives a reset, which proves no death.
     pub(crate) fn reset_link(&mut self, from: usize, to: usize) {
         let (Some(me), Some(other)) = (self.hosts[from].process(), self.hosts[to].process()) else { return };
         self.trace(|| format!("the link {from} -> {to} is reset"));

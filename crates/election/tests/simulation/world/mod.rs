@@ -101,8 +101,7 @@ pub(crate) struct World {
     pub(crate) notes: Vec<(u64, NodeId, LogEvent)>,
     /// The seeded bug that must be found.
     pub(crate) bug: Option<Bug>,
-    /// Probability that the death of a process is seen as an orderly end of its link, in
-    /// thousandths.
+    /// Probability that a killed process ends a link in order, in thousandths.
     pub(crate) orderly_ends: u64,
     /// Probability that the requests in progress at a handover are never finished, in thousandths.
     pub(crate) never_drains: u64,

@@ -1,5 +1,5 @@
-//! Seeded bugs around the machine. Each one stands for a possible bug of a driver
-//! or of the machine. The simulation must find all of them.
+//! Seeded bugs around the machine. Each one stands for a possible bug of a driver or of the
+//! machine. The simulation must find all of them.
 
 use rollcall_core::{BootMs, MemberRole};
 use rollcall_election::machine::{Event, Machine};
