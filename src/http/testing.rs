@@ -210,8 +210,8 @@ impl TestResponse {
     #[track_caller]
     pub(super) fn expect_error(&self, status: u16, code: &str) -> String {
         let json = self.json();
-        let seen = (self.status.as_u16(), json["code"].as_str(), &json["success"], self.header("content-type"));
-        assert_eq!(seen, (status, Some(code), &Value::Bool(false), Some("application/json")), "{json}");
+        let actual = (self.status.as_u16(), json["code"].as_str(), &json["success"], self.header("content-type"));
+        assert_eq!(actual, (status, Some(code), &Value::Bool(false), Some("application/json")), "{json}");
         assert_eq!(self.header("retry-after").is_some(), matches!(status, 429 | 503), "{json}");
         assert_eq!(self.header("www-authenticate").is_some(), status == 401, "{json}");
         json["message"].as_str().unwrap().to_owned()

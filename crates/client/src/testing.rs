@@ -12,8 +12,8 @@ type Script = Arc<dyn Fn(usize, &str) -> (u16, String) + Send + Sync>;
 
 /// Starts a server on a free port, and returns its base URL.
 ///
-/// It closes each connection after one response. It stops when `tasks` is dropped. A script that
-/// returns status 0 closes the connection without a response.
+/// The server closes each connection after one response. It stops when `tasks` is dropped. A script
+/// that returns status 0 closes the connection without a response.
 ///
 /// # Panics
 /// If there is no free port, or a client closes the connection within a request.

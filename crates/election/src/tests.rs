@@ -214,7 +214,7 @@ async fn a_restarted_node_follows_and_keeps_its_term() {
     let listener = TcpListener::bind(cluster.peers[follower].socket_addr()).unwrap();
     let restarted =
         Election::start(listener, options(cluster.dirs[follower].path(), &cluster.peers, follower, 0)).unwrap().0;
-    assert_eq!(restarted.role().borrow().term, term, "read from its ballot");
+    assert_eq!(restarted.role().borrow().term, term, "the term is read from the ballot");
     cluster.nodes[follower] = Some(restarted);
     assert_eq!(cluster.leader().await, leader);
     assert_eq!(cluster.role(leader).borrow().term, term, "the term did not change");

@@ -176,8 +176,8 @@ fn the_error_about_a_missing_configuration_names_the_remedies() {
         text,
         "no configuration: there is no config.toml in this directory; name one with --config FILE, or give --this-node and --peers, or try `rollcall demo`"
     );
-    let half = Flags { this_node: Some("127.0.0.1:8080".into()), ..Flags::default() };
-    assert_eq!(error(Config::load(None, &|_| None, &half)), text);
+    let flags_without_peers = Flags { this_node: Some("127.0.0.1:8080".into()), ..Flags::default() };
+    assert_eq!(error(Config::load(None, &|_| None, &flags_without_peers)), text);
 }
 
 #[test]

@@ -197,7 +197,9 @@ async fn only_a_valid_heartbeat_whose_body_has_arrived_is_accepted_without_waiti
     assert_eq!(node.registry.online_count(clock::boot_now()), 1);
     let not_accepted = |body: Body| {
         let mut request = request("POST", PATH, body);
-        let Err(first) = node.fast_path.try_accept(remote(), &mut request) else { panic!("accepted") };
+        let Err(first) = node.fast_path.try_accept(remote(), &mut request) else {
+            panic!("the heartbeat was accepted")
+        };
         Body::new(ResumedBody { first, rest: request.into_body() })
     };
     // The slow path gets every byte, also those that were read.

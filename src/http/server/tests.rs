@@ -159,14 +159,14 @@ async fn an_idle_connection_is_evicted_for_a_new_one_and_a_running_request_is_no
 #[tokio::test]
 async fn an_evicted_connection_with_an_incomplete_head_is_closed() {
     let server = RunningServer::start_with_slots(TestNode::new(leading()).router, 1).await;
-    let mut half = server.connect().await;
-    half.write_all(b"GET /status HTTP/1.1\r\nHos").await.unwrap();
+    let mut incomplete = server.connect().await;
+    incomplete.write_all(b"GET /status HTTP/1.1\r\nHos").await.unwrap();
     sleep(Duration::from_millis(1100)).await;
     let mut next = server.connect().await;
     exchange(&mut next, b"GET /status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     tokio::time::pause();
     assert!(timeout(HEAD_TIMEOUT * 2, server.wait_until_no_connections()).await.is_ok(), "the slot was not freed");
-    drop(half);
+    drop(incomplete);
     server.stop().await;
 }
 

@@ -131,7 +131,11 @@ fn a_row_from_a_snapshot_is_replaced_by_any_row_of_another_node() {
     let mut replicated = two.table.rows_after(Some(&name("alice")), 9, now)[0].clone();
     (replicated.username, replicated.addr) = (name("alice"), addr(2));
     two.table.merge(&replicated, now);
-    assert_eq!(two.table.online(&Page::default(), now)[0].addr, addr(2), "although its term is earlier");
+    assert_eq!(
+        two.table.online(&Page::default(), now)[0].addr,
+        addr(2),
+        "the replicated row wins although its term is earlier"
+    );
 }
 
 #[test]

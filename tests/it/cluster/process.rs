@@ -12,8 +12,8 @@ use super::until;
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
-    /// A node started with `--exit-with-stdin` ends when this closes. It closes even if the test
-    /// process is killed.
+    /// A node started with `--exit-with-stdin` ends when this pipe closes. The pipe closes even if
+    /// the test process is killed.
     _stdin: Option<ChildStdin>,
 }
 
@@ -95,7 +95,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It fails only if the process has already ended.
+        // The kill fails only if the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

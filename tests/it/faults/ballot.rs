@@ -17,8 +17,8 @@ const DAMAGES: [Damage; 3] = [
     (
         "torn",
         |ballot| {
-            let whole = fs::read(ballot).expect("the file exists");
-            fs::write(ballot, &whole[..whole.len() / 2]).expect("writable");
+            let bytes = fs::read(ballot).expect("the file exists");
+            fs::write(ballot, &bytes[..bytes.len() / 2]).expect("writable");
         },
         "the ballot file is corrupt",
     ),
@@ -76,12 +76,12 @@ async fn followers_that_restart_at_once_do_not_vote_early() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
     let leader = observed.wait_until_settled().await;
     observed.cluster.freeze(leader);
-    let at = Instant::now();
+    let frozen_at = Instant::now();
     for follower in [(leader + 1) % 3, (leader + 2) % 3] {
         observed.cluster.kill9(follower);
         observed.restart(follower);
     }
-    let took = observed.wait_for_successor(leader).await.received - at;
+    let took = observed.wait_for_successor(leader).await.received - frozen_at;
     // The leader may serve for 2.5 s more. A node that votes right after its start would elect a
     // successor much sooner.
     assert!(took >= V, "elected after {took:?}");

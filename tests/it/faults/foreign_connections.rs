@@ -126,7 +126,7 @@ async fn http_on_the_election_port_gets_the_api_port_as_the_answer() {
         assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
         assert!(answer.contains(&format!("port {}", cluster.api(0).1)), "{answer}");
     }
-    until("the node to lead all the same", async || cluster.at(0).get("/leader").await.status == 200).await;
+    until("the node to lead afterwards", async || cluster.at(0).get("/leader").await.status == 200).await;
 }
 
 /// Connects, performs `act`, and waits until the other end has closed the connection.

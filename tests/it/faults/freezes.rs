@@ -19,11 +19,11 @@ const OBSERVATION_TIME: Duration = Duration::from_secs(6);
 async fn a_frozen_leader_is_replaced_and_serves_nothing_when_it_resumes() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
     let leader = observed.wait_until_settled().await;
-    let at = Instant::now();
+    let frozen_at = Instant::now();
     observed.cluster.freeze(leader);
-    let took = observed.wait_for_successor(leader).await.received - at;
+    let took = observed.wait_for_successor(leader).await.received - frozen_at;
     assert!(took < SUCCESSOR_LIMIT, "took {took:?}");
-    let seen = observed.observe_for(FREEZE_TIME.saturating_sub(at.elapsed())).await;
+    let seen = observed.observe_for(FREEZE_TIME.saturating_sub(frozen_at.elapsed())).await;
     assert_eq!(terms(&seen).len(), 1, "one successor");
     observed.cluster.resume(leader);
     // The node first answers the requests that wait in its sockets. A request that it serves now is
@@ -77,13 +77,15 @@ async fn followers_that_resume_within_the_lease_start_no_election() {
 async fn followers_that_resume_after_the_lease_elect_only_one_leader() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
     let leader = observed.wait_until_settled().await;
-    let at = Instant::now();
+    let frozen_at = Instant::now();
     for follower in [(leader + 1) % 3, (leader + 2) % 3] {
         observed.cluster.freeze(follower);
     }
-    observed.wait_for("the end of the lease", |one| one.node == leader && one.status == 503 && one.sent > at).await;
-    assert!(at.elapsed() < V + V, "it served for {:?} without a majority", at.elapsed());
-    sleep_until(at + FREEZE_TIME).await;
+    observed
+        .wait_for("the end of the lease", |one| one.node == leader && one.status == 503 && one.sent > frozen_at)
+        .await;
+    assert!(frozen_at.elapsed() < V + V, "it served for {:?} without a majority", frozen_at.elapsed());
+    sleep_until(frozen_at + FREEZE_TIME).await;
     for follower in [(leader + 1) % 3, (leader + 2) % 3] {
         observed.cluster.resume(follower);
     }

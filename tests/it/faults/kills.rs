@@ -24,9 +24,9 @@ async fn a_killed_leader_is_replaced_before_any_timeout() {
     let writers = Writers::start(&observed.cluster);
     for _ in 0..KILLS {
         let leader = observed.wait_until_settled().await;
-        let at = Instant::now();
+        let fault_at = Instant::now();
         observed.cluster.kill9(leader);
-        let took = observed.wait_for_successor(leader).await.received - at;
+        let took = observed.wait_for_successor(leader).await.received - fault_at;
         assert!(took < BEFORE_ANY_TIMEOUT, "took {took:?}");
         observed.restart(leader);
     }
@@ -41,9 +41,9 @@ async fn a_leader_that_is_asked_to_stop_is_replaced_at_once_and_loses_no_acknowl
     let writers = Writers::start(&observed.cluster);
     for _ in 0..STOPS {
         let leader = observed.wait_until_settled().await;
-        let at = Instant::now();
+        let fault_at = Instant::now();
         observed.cluster.terminate(leader);
-        let took = observed.wait_for_successor(leader).await.received - at;
+        let took = observed.wait_for_successor(leader).await.received - fault_at;
         assert!(took < BEFORE_ANY_TIMEOUT, "took {took:?}");
         let status = observed.cluster.end(leader).await;
         assert_eq!(status.code(), Some(0), "{status}");

@@ -47,12 +47,12 @@ async fn after_a_power_failure_a_leader_and_all_users_are_back_within_ten_second
     for index in 0..3 {
         observed.cluster.kill9(index);
     }
-    let at = Instant::now();
+    let restarted_at = Instant::now();
     for index in 0..3 {
         observed.restart(index);
     }
     observed.wait_for_agreement().await;
-    assert!(at.elapsed() < RECOVERY_LIMIT, "took {:?}", at.elapsed());
+    assert!(restarted_at.elapsed() < RECOVERY_LIMIT, "took {:?}", restarted_at.elapsed());
     assert!(observed.term().await > term, "no term is used twice");
     writers.check(&observed.cluster).await;
 }

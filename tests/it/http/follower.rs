@@ -104,7 +104,7 @@ async fn every_node_answers_the_routes_that_are_not_leader_only() {
         crate::cluster::until("a ready node", async || cluster.at(index).get("/readyz").await.status == 200).await;
         // The count is that of the whole cluster. A follower receives it with the heartbeats of the
         // leader.
-        crate::cluster::until("the cluster's count", async || {
+        crate::cluster::until("the count of the whole cluster", async || {
             // The test repeats the heartbeat, as clients do, because a new leader may not know the
             // clients of its predecessor.
             cluster.heartbeat("alice").await;

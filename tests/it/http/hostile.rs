@@ -62,7 +62,8 @@ async fn a_client_that_reads_nothing_does_not_hinder_other_clients() {
     check_responsive(&cluster).await;
     let leader = cluster.leader().await;
     let mut hostile_sockets = Vec::new();
-    // Only a few, because the server works on all their requests. That load is not under test here.
+    // Only a few clients, because the server works on all their requests. That load is not under
+    // test here.
     for _ in 0..HOSTILE_CLIENTS / 4 {
         let mut socket = connect(&cluster, leader).await;
         let requests = "GET /users HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);

@@ -82,7 +82,7 @@ pub(super) async fn a_call_ends_at_its_deadline(store: &impl FailingStore) {
     // A long limit for a busy machine. Without a deadline the call would never return.
     let took = start.elapsed();
     assert!(took >= deadline && took < Duration::from_secs(5), "{took:?}");
-    assert!(matches!(bucket.create(&KEY, OURS).await, Ok(CreateOutcome::Created(_))), "the next call is not harmed");
+    assert!(matches!(bucket.create(&KEY, OURS).await, Ok(CreateOutcome::Created(_))), "the next call succeeds");
 }
 
 pub(super) async fn a_create_succeeds_although_its_response_was_lost(store: &impl FailingStore) {
@@ -91,14 +91,16 @@ pub(super) async fn a_create_succeeds_although_its_response_was_lost(store: &imp
     let CreateOutcome::Created(version) = bucket.create(&KEY, OURS).await.unwrap() else {
         panic!("the bucket reports its own object as another's")
     };
-    assert_eq!(store.calls(), 3, "an attempt, a refused attempt, a read-back");
+    assert_eq!(store.calls(), 3, "one attempt, one refused attempt and one read");
     let object = bucket.get(&KEY).await.unwrap().expect("the object exists");
     assert_eq!((object.bytes, object.version), (OURS, version));
 }
 
 pub(super) async fn a_replacement_succeeds_although_its_response_was_lost(store: &impl FailingStore) {
     let bucket = store.bucket();
-    let CreateOutcome::Created(first) = bucket.create(&KEY, OTHERS).await.unwrap() else { panic!("taken") };
+    let CreateOutcome::Created(first) = bucket.create(&KEY, OTHERS).await.unwrap() else {
+        panic!("the object exists already")
+    };
     store.inject(1, Failure::LostResponse);
     let second = bucket.replace_if(&KEY, &first, OURS).await.unwrap().expect("the version was current");
     let object = bucket.get(&KEY).await.unwrap().expect("the object exists");
@@ -107,7 +109,9 @@ pub(super) async fn a_replacement_succeeds_although_its_response_was_lost(store:
 
 pub(super) async fn a_refused_write_stays_refused_if_the_response_was_lost(store: &impl FailingStore) {
     let bucket = store.bucket();
-    let CreateOutcome::Created(_) = bucket.create(&KEY, OTHERS).await.unwrap() else { panic!("taken") };
+    let CreateOutcome::Created(_) = bucket.create(&KEY, OTHERS).await.unwrap() else {
+        panic!("the object exists already")
+    };
     store.inject(1, Failure::LostResponse);
     let CreateOutcome::AlreadyExists(found) = bucket.create(&KEY, OURS).await.unwrap() else {
         panic!("the object of another writer was replaced")

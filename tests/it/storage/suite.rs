@@ -56,7 +56,7 @@ pub(super) fn image(number: u32) -> ImageName {
 pub(super) async fn put(bucket: &Bucket, key: &Key, bytes: &'static [u8]) -> rollcall::storage::ObjectVersion {
     match bucket.create(key, Bytes::from_static(bytes)).await.expect("the store works") {
         CreateOutcome::Created(version) => version,
-        CreateOutcome::AlreadyExists(other) => panic!("{key} is taken by {other:?}"),
+        CreateOutcome::AlreadyExists(other) => panic!("{key} exists already: {other:?}"),
     }
 }
 
@@ -70,7 +70,7 @@ pub(super) async fn a_created_object_is_read_back(bucket: &Bucket) {
     for (number, bytes) in [Bytes::new(), Bytes::from_static(b"\r\n--x--\r\n\0"), large].into_iter().enumerate() {
         let key = Key::Image(user("alice"), image(u32::try_from(number).unwrap()));
         let CreateOutcome::Created(version) = bucket.create(&key, bytes.clone()).await.unwrap() else {
-            panic!("{key} is taken")
+            panic!("{key} exists already")
         };
         let object = bucket.get(&key).await.unwrap().expect("the object exists");
         assert!(object.bytes == bytes, "{key} is read back with other bytes");
@@ -181,7 +181,10 @@ pub(super) async fn readers_see_complete_objects_during_replacements(bucket: &Bu
     let reader = async {
         loop {
             let bytes = bytes_of(bucket, &key).await.expect("the object always exists");
-            assert!(bytes.len() == LENGTH && bytes.iter().all(|byte| *byte == bytes[0]), "a torn read");
+            assert!(
+                bytes.len() == LENGTH && bytes.iter().all(|byte| *byte == bytes[0]),
+                "a reader got parts of two objects"
+            );
             if bytes[0] == 20 {
                 break;
             }

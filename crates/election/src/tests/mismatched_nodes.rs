@@ -33,9 +33,12 @@ async fn assert_rejected(all: impl Fn(&mut Options), non_member: impl Fn(&mut Op
     let term = cluster.role(leader).borrow().term;
     // Long enough for several attempts in both directions.
     tokio::time::sleep(Duration::from_millis(1200)).await;
-    assert!(rejected_node.members().borrow().iter().filter(|row| row.reachable).count() == 1, "only itself");
+    assert!(
+        rejected_node.members().borrow().iter().filter(|row| row.reachable).count() == 1,
+        "only the node itself is reachable"
+    );
     assert_eq!(rejected_node.role().borrow().leader, None);
-    assert_eq!(rejected_node.role().borrow().term.0, 0, "it never won a pre-vote");
+    assert_eq!(rejected_node.role().borrow().term.0, 0, "the node never won a pre-vote");
     assert_eq!(cluster.leader().await, leader);
     assert_eq!(cluster.role(leader).borrow().term, term, "the term did not change");
     let name = cluster.peers[2].to_string();
@@ -113,14 +116,17 @@ async fn a_node_with_other_peers_is_rejected() {
     // Long enough for several attempts in both directions.
     tokio::time::sleep(Duration::from_millis(1200)).await;
     assert_eq!(non_member.role().borrow().leader, None);
-    assert!(non_member.members().borrow().iter().filter(|row| row.reachable).count() == 1, "only itself");
+    assert!(
+        non_member.members().borrow().iter().filter(|row| row.reachable).count() == 1,
+        "only the node itself is reachable"
+    );
     assert_eq!(cluster.leader().await, leader);
     let name = peers[2].to_string();
     for member in &cluster.peers {
-        let here = format!("refused a link node={name} ");
-        assert_eq!(captured_logs::lines(&[&here, "its peers are", &name]).len(), 2, "one of each member");
-        let there = format!("cannot link to the node node={member} ");
-        assert_eq!(captured_logs::lines(&[&there, "refuses this node: its peers are"]).len(), 1);
+        let member_line = format!("refused a link node={name} ");
+        assert_eq!(captured_logs::lines(&[&member_line, "its peers are", &name]).len(), 2, "one line of each member");
+        let rejected_line = format!("cannot link to the node node={member} ");
+        assert_eq!(captured_logs::lines(&[&rejected_line, "refuses this node: its peers are"]).len(), 1);
     }
     non_member.stop().await;
     cluster.stop().await;

@@ -94,8 +94,9 @@ async fn a_cursor_unknown_to_the_leader_gets_the_whole_list_at_once() {
         let answer = node.get(&format!("/discover?since={unknown}&wait=60")).await;
         let alice = json!({"username": "alice", "addr": "10.0.0.1:1"});
         let now = cursor(&node).await;
-        let whole = json!({"reset": true, "cursor": now, "online_clients": [alice], "count": 1, "is_leader": true});
-        assert_eq!(answer.json(), whole, "{unknown}");
+        let whole_list =
+            json!({"reset": true, "cursor": now, "online_clients": [alice], "count": 1, "is_leader": true});
+        assert_eq!(answer.json(), whole_list, "{unknown}");
         assert_ne!(now, old);
     }
 }
@@ -117,7 +118,7 @@ async fn an_invalid_long_poll_is_rejected_at_once() {
 async fn a_long_poll_is_not_in_flight_and_is_answered_with_the_next_leader() {
     let node = TestNode::with_alice_and_bob().await;
     let poll = start_poll(&node, &cursor(&node).await);
-    assert!(node.app.in_flight.is_empty(), "a handover would wait for it");
+    assert!(node.app.in_flight.is_empty(), "a handover would wait for the long poll");
     let started = Instant::now();
     node.role.send_modify(|role| {
         let RoleState::Leader { handing_over, .. } = &mut role.state else { unreachable!() };

@@ -97,21 +97,21 @@ async fn an_invalid_image_is_rejected_with_its_error() {
     let animated = png_with(&png_chunk(*b"acTL", &[0, 0, 0, 2, 0, 0, 0, 0]));
     let message = upload(&node, "alice", &animated).await.expect_error(415, "image_type");
     assert!(message.contains("Animated images are not supported"), "{message}");
-    let whole = encoded_image(ImageFormat::Png, 100, 100);
-    upload(&node, "alice", &whole[..whole.len() / 2]).await.expect_error(400, "image_corrupt");
-    let other_field = form("picture", &whole);
+    let valid_image = encoded_image(ImageFormat::Png, 100, 100);
+    upload(&node, "alice", &valid_image[..valid_image.len() / 2]).await.expect_error(400, "image_corrupt");
+    let other_field = form("picture", &valid_image);
     upload_form(&node, "alice", other_field).await.expect_error(400, "missing_image");
-    let (_, body) = form("image", &whole);
+    let (_, body) = form("image", &valid_image);
     upload_form(&node, "alice", ("text/plain".to_owned(), body.clone())).await.expect_error(400, "missing_image");
-    let (content_type, one) = form("image", &whole);
+    let (content_type, one) = form("image", &valid_image);
     let twice = [one.strip_suffix(b"--\r\n").unwrap(), &one[b"--XX".len()..]].concat();
     let message = upload_form(&node, "alice", (content_type, twice)).await.expect_error(400, "invalid_field");
     assert!(message.contains("given twice"), "{message}");
-    let torn = ("multipart/form-data; boundary=XX".to_owned(), body[..body.len() / 2].to_vec());
-    upload_form(&node, "alice", torn).await.expect_error(400, "missing_image");
-    node.post("/upload_image/alice", whole.clone()).await.expect_error(400, "missing_image");
-    upload(&node, "nobody", &whole).await.expect_error(404, "user_not_registered");
-    upload(&node, "%2e%2e%2falice", &whole).await.expect_error(400, "invalid_username");
+    let truncated_form = ("multipart/form-data; boundary=XX".to_owned(), body[..body.len() / 2].to_vec());
+    upload_form(&node, "alice", truncated_form).await.expect_error(400, "missing_image");
+    node.post("/upload_image/alice", valid_image.clone()).await.expect_error(400, "missing_image");
+    upload(&node, "nobody", &valid_image).await.expect_error(404, "user_not_registered");
+    upload(&node, "%2e%2e%2falice", &valid_image).await.expect_error(400, "invalid_username");
     assert_eq!(node.get("/images/alice").await.json()["count"], 0);
 }
 

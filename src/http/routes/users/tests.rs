@@ -73,10 +73,10 @@ async fn an_invalid_registration_is_rejected_with_the_field_and_the_valid_values
 #[tokio::test]
 async fn metadata_beyond_a_limit_is_rejected_with_the_limit_and_the_value() {
     let node = TestNode::new(leading());
-    let deep = |levels: usize| format!("{}{}", "{\"a\":".repeat(levels), "{}".to_owned() + &"}".repeat(levels));
+    let nested = |levels: usize| format!("{}{}", "{\"a\":".repeat(levels), "{}".to_owned() + &"}".repeat(levels));
     for (metadata, parts) in [
-        (deep(16), ["17", "at most 16"]),
-        (deep(100), ["17 or more", "at most 16"]),
+        (nested(16), ["17", "at most 16"]),
+        (nested(100), ["17 or more", "at most 16"]),
         (format!("{{\"a\":\"{}\"}}", "x".repeat(5000)), ["5008 bytes", "at most 4096"]),
         (r#"{"b":{"k":1,"k":2}}"#.to_owned(), ["\"k\"", "twice"]),
     ] {
@@ -85,7 +85,7 @@ async fn metadata_beyond_a_limit_is_rejected_with_the_limit_and_the_value() {
         assert!(parts.iter().all(|part| message.contains(part)), "{message}");
     }
     assert_eq!(node.memory.faults().calls(), 0);
-    let body = format!("{{\"username\":\"a\",\"metadata\":{}}}", deep(15));
+    let body = format!("{{\"username\":\"a\",\"metadata\":{}}}", nested(15));
     assert_eq!(node.post("/register", body).await.status, 201);
 }
 

@@ -206,8 +206,8 @@ async fn in_a_new_term_a_valid_token_costs_one_read_and_an_invalid_token_costs_n
     let second = change_password(&registry, "secret", "other").await.unwrap();
     other.begin_term(Term(1));
     let before = memory.faults().calls();
-    let bad = ["rc1.x", bob.token.reveal()].map(Credentials::Bearer);
-    for credentials in bad.into_iter().chain([Credentials::None, Credentials::Other]) {
+    let invalid_tokens = ["rc1.x", bob.token.reveal()].map(Credentials::Bearer);
+    for credentials in invalid_tokens.into_iter().chain([Credentials::None, Credentials::Other]) {
         assert!(heartbeat_at(&other, "alice", credentials, caller_now()).await.is_err());
     }
     assert_eq!(memory.faults().calls(), before);

@@ -1,9 +1,9 @@
 //! Fake of Google Cloud Storage: the part of its JSON API that Rollcall uses, with state and
 //! injected faults.
 //!
-//! It listens on a free port of 127.0.0.1 until it is dropped. Its [`url`](FakeGcs::url) is a value
-//! of `STORAGE_EMULATOR_HOST`, so real node processes can use it too. It must start within a tokio
-//! runtime.
+//! The fake listens on a free port of 127.0.0.1 until it is dropped. Its [`url`](FakeGcs::url) is a
+//! value of `STORAGE_EMULATOR_HOST`, so real node processes can use it too. It must start within a
+//! tokio runtime.
 
 mod objects;
 

@@ -56,7 +56,10 @@ fn an_end_of_stream_releases_only_the_promise_to_that_process_and_never_a_vote()
     let rival = Process { node: NodeId(1), boot: BootId(99) };
     let message = request(Term(4), BootMs(2));
     let actions = machine.handle(Event::MessageReceived { from: rival, message }, BootMs(9010), Entropy(0));
-    assert!(!sends(&actions, |message| matches!(message, Message::VoteResp { granted: true, .. })), "voted already");
+    assert!(
+        !sends(&actions, |message| matches!(message, Message::VoteResp { granted: true, .. })),
+        "a node votes once per term"
+    );
 }
 
 #[test]

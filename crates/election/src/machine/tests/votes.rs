@@ -95,7 +95,7 @@ fn impossible_terms_and_unknown_nodes_are_ignored() {
         assert_eq!(
             machine.handle(received(1, message), BootMs(5000), Entropy(0)).len(),
             1,
-            "only the window's end is noted"
+            "only the end of the boot window is logged"
         );
         assert_eq!(machine.term(), before.term());
         assert_eq!(machine.leader(), None);

@@ -130,8 +130,8 @@ impl Disk {
 
     /// Deletes the file, or truncates it to `keeps` bytes.
     pub(crate) fn damage(&mut self, keeps: Option<usize>) {
-        let whole = self.visible.bytes.take();
-        let bytes = whole.and_then(|bytes| Some(bytes[..keeps?.min(bytes.len().saturating_sub(1))].to_vec()));
+        let old_bytes = self.visible.bytes.take();
+        let bytes = old_bytes.and_then(|bytes| Some(bytes[..keeps?.min(bytes.len().saturating_sub(1))].to_vec()));
         self.visible = self.content(bytes);
         self.durable.clone_from(&self.visible);
     }

@@ -119,9 +119,9 @@ impl World {
         self.hosts[node].highest_sent_term = rollcall_core::Term(0);
     }
 
-    /// Whether one more node may lose its ballot. The rules tolerate that while fewer than half of
-    /// the nodes have lost theirs, because the others can report about it. They never tolerate it
-    /// in a cluster of one.
+    /// Whether one more node may lose its ballot. The rules tolerate a lost ballot while fewer than
+    /// half of the nodes have lost their ballots, because the other nodes can report their terms.
+    /// They tolerate no lost ballot in a cluster of one.
     pub(crate) fn can_lose_a_ballot(&self) -> bool {
         let lost = self.hosts.iter().filter(|host| host.disk.durable().is_none()).count();
         let nodes = self.hosts.len();

@@ -20,17 +20,17 @@ impl World {
             running.serves_until = if keeps { running.kept_lease } else { 0 };
             return;
         };
-        let more =
+        let extra_ms =
             if stretched && serves_until > BootMs(0) { host.rules.timings.election_timeout_min_ms / 6 } else { 0 };
-        running.serves_until = host.clock.when(serves_until.plus(more), now);
+        running.serves_until = host.clock.when(serves_until.plus(extra_ms), now);
         running.kept_lease = running.serves_until;
         let serves = running.serves_until > now;
         self.checks.leads(me, term);
         if serves {
             self.checks.serves(me, term);
-            let both: Vec<_> = (0..self.hosts.len()).filter(|node| self.serves(*node)).collect();
-            if both.len() > 1 {
-                self.checks.broken(Rule::OneServingNode, format!("nodes {both:?} serve at once at {} ms", now / MS));
+            let serving: Vec<_> = (0..self.hosts.len()).filter(|node| self.serves(*node)).collect();
+            if serving.len() > 1 {
+                self.checks.broken(Rule::OneServingNode, format!("nodes {serving:?} serve at once at {} ms", now / MS));
             }
         }
     }
