@@ -28,7 +28,7 @@ use rollcall_core::clock;
 use rollcall_core::{BootMs, NodeAddr, Term};
 use rollcall_election::{Leader, Member, Role, RoleState};
 
-/// The term of every role here.
+/// The term of the roles in these tests.
 pub(super) const TERM: Term = Term(7);
 
 pub(super) struct TestNode {
@@ -51,7 +51,7 @@ pub(super) struct TestResponse {
     pub(super) body: Bytes,
 }
 
-/// The name of the node under test.
+/// The election address of the node under test, which is its name.
 pub(super) fn this_node() -> NodeAddr {
     "127.0.0.1:8080".parse().unwrap()
 }
@@ -98,7 +98,7 @@ impl TestNode {
         Self::with_role_sender(watch::Sender::new(role), memory, backend, cors)
     }
 
-    /// A node whose role the caller can change too.
+    /// A node whose role the caller can also change, through `role`.
     pub(super) fn with_role_sender(
         role: watch::Sender<Role>,
         memory: MemoryBackend,
@@ -177,7 +177,7 @@ impl TestNode {
         self.send_body_to_fast_path(request).await
     }
 
-    /// The same with a body of any type.
+    /// Like [`Self::send_to_fast_path`], with a body of any type.
     pub(super) async fn send_body_to_fast_path<B>(&self, request: axum::http::Request<B>) -> TestResponse
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
@@ -210,8 +210,8 @@ impl TestResponse {
     #[track_caller]
     pub(super) fn expect_error(&self, status: u16, code: &str) -> String {
         let json = self.json();
-        let seen = (self.status.as_u16(), json["code"].as_str(), &json["success"], self.header("content-type"));
-        assert_eq!(seen, (status, Some(code), &Value::Bool(false), Some("application/json")), "{json}");
+        let actual = (self.status.as_u16(), json["code"].as_str(), &json["success"], self.header("content-type"));
+        assert_eq!(actual, (status, Some(code), &Value::Bool(false), Some("application/json")), "{json}");
         assert_eq!(self.header("retry-after").is_some(), matches!(status, 429 | 503), "{json}");
         assert_eq!(self.header("www-authenticate").is_some(), status == 401, "{json}");
         json["message"].as_str().unwrap().to_owned()

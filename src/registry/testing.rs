@@ -50,7 +50,7 @@ pub(crate) fn settings() -> RegistrySettings {
     RegistrySettings { ttl_ms: 30_000, replicated: false, require_password: false, token_seconds: 3600 }
 }
 
-/// A request received at `now`, always from the same address.
+/// The caller of a request that is received at `now`, always from the same address.
 pub(super) fn caller(now: BootMs) -> Caller {
     Caller { from: [10, 0, 0, 9].into(), now, wall: wall() }
 }

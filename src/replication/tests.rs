@@ -55,7 +55,7 @@ proptest! {
         prop_assert!(!world.acknowledged.is_empty());
         prop_assert!(world.unconfirmed.is_empty(), "not confirmed: {:?}", world.unconfirmed);
         for (index, node) in world.nodes.iter().enumerate() {
-            // Registrations that were never acknowledged may be on some nodes only, until a leader
+            // Registrations that were never acknowledged may be on only some nodes until a leader
             // reads the bucket.
             let missing: Vec<&Username> =
                 world.acknowledged.iter().filter(|name| !node.tables.users.contains_key(*name)).collect();
@@ -94,7 +94,8 @@ fn a_stalled_follower_may_not_take_over_until_it_has_pulled_everything_again() {
     assert!(may_take_over(&world, 1));
 }
 
-/// A response to an earlier process of a node may reach the next process.
+/// A response to an earlier process of a node may reach the next process. Different request ids
+/// keep the responses apart.
 #[test]
 fn a_restarted_process_reuses_no_request_id() {
     let mut world = World::settled();
@@ -112,19 +113,19 @@ fn a_restarted_process_reuses_no_request_id() {
             })
             .collect();
         assert_eq!(requests.len(), NODES - 1);
-        assert!(requests.iter().all(|request_id| seen_ids.insert(*request_id)), "{requests:?} again");
+        assert!(requests.iter().all(|request_id| seen_ids.insert(*request_id)), "ids were used before: {requests:?}");
     }
 }
 
 #[test]
-fn a_catch_up_goes_on_when_batches_are_missed_meanwhile() {
+fn a_catch_up_continues_when_batches_are_missed_meanwhile() {
     let mut world = World::settled();
     (0..9).for_each(|_| world.register());
     world.kill(1);
     world.settle(5);
     world.nodes[1].up = true;
     world.tick(400);
-    let mut from_the_start = 0;
+    let mut pulls_from_the_start = 0;
     for round in 0..600 {
         world.tick(50);
         if round % 3 == 0 {
@@ -133,7 +134,7 @@ fn a_catch_up_goes_on_when_batches_are_missed_meanwhile() {
         // One response arrives per round, and all batches to the node are lost during the catch-up.
         let mut responses = 0;
         for (from, to, boot, message) in std::mem::take(&mut world.in_flight) {
-            from_the_start += usize::from(
+            pulls_from_the_start += usize::from(
                 from.0 == 1 && matches!(message, ReplicaMessage::PullRequest { from: PullCursor::Clients(None), .. }),
             );
             responses += usize::from(to.0 == 1 && matches!(message, ReplicaMessage::PullResponse { .. }));
@@ -150,8 +151,8 @@ fn a_catch_up_goes_on_when_batches_are_missed_meanwhile() {
             break;
         }
     }
-    assert!(world.nodes[1].replica.may_take_over(), "the catch-up ends");
-    assert_eq!(from_the_start, 1);
+    assert!(world.nodes[1].replica.may_take_over(), "the catch-up has not ended");
+    assert_eq!(pulls_from_the_start, 1);
     world.settle(5);
     let users = |node: usize| world.nodes[node].tables.users.keys().collect::<Vec<_>>();
     assert_eq!(users(1), users(0));

@@ -25,9 +25,9 @@ const CREATED_AT: std::ops::Range<usize> = 36..44;
 /// Length of the SHA-256 at the end of a snapshot, in bytes.
 const CHECKSUM_BYTES: usize = 32;
 
-/// Copies the fixture. Files named after a node get its present address as their name. Ballots keep
-/// the old addresses: a vote for a node that is no longer a member counts as used. Snapshots get
-/// the present time: otherwise every client would be offline.
+/// Copies the fixture. Files that are named after a node get its current address as their name.
+/// Ballots keep the old addresses: a vote for a node that is no longer a member still counts as a
+/// vote. Snapshots get the present time: otherwise every client would be offline.
 fn copy_fixture(data: &Path, names: &[String]) {
     let fixture = Path::new(FIXTURE);
     copy(&fixture.join("bucket"), &data.join("bucket"));
@@ -36,14 +36,14 @@ fn copy_fixture(data: &Path, names: &[String]) {
         copy(&fixture.join(format!("node-{index}")), &data.join(name));
         set_created_now(&data.join(name).join("snapshot"));
         fs::rename(traces.join(format!("node-{index}.json")), traces.join(format!("{name}.json")))
-            .expect("it is there");
+            .expect("the file exists");
     }
 }
 
 fn set_created_now(snapshot: &Path) {
-    let mut bytes = fs::read(snapshot).expect("it was copied");
-    let now = SystemTime::UNIX_EPOCH.elapsed().expect("the calendar is later");
-    let now_ms = i64::try_from(now.as_millis()).expect("the calendar is not so late");
+    let mut bytes = fs::read(snapshot).expect("the file was copied");
+    let now = SystemTime::UNIX_EPOCH.elapsed().expect("the clock is after 1970");
+    let now_ms = i64::try_from(now.as_millis()).expect("the milliseconds fit into an i64");
     bytes[CREATED_AT].copy_from_slice(&now_ms.to_le_bytes());
     let content = bytes.len() - CHECKSUM_BYTES;
     let sum = Sha256::digest(&bytes[..content]);
@@ -64,18 +64,18 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-async fn started() -> Cluster {
+async fn start_cluster() -> Cluster {
     // A long TTL: on a busy machine too, the online clients must stay online during the test.
     Plan::quick().seeded(copy_fixture).env("HEARTBEAT_TTL_SECONDS", "600").start().await
 }
 
-fn token(of: &str) -> String {
+fn token(user: &str) -> String {
     let tokens = fs::read(Path::new(FIXTURE).join("tokens.json")).expect("the fixture is there");
     let tokens: Value = serde_json::from_slice(&tokens).expect("JSON");
-    format!("Bearer {}", tokens[of].as_str().expect("a token"))
+    format!("Bearer {}", tokens[user].as_str().expect("a token"))
 }
 
-async fn beat_with(cluster: &Cluster, user: &str, token_of: &str) -> Response {
+async fn heartbeat_with_token(cluster: &Cluster, user: &str, token_of: &str) -> Response {
     let body = json!({"username": user}).to_string();
     cluster.lead().header("authorization", &token(token_of)).post("/heartbeat", body).await
 }
@@ -97,9 +97,9 @@ fn a_ballot_of_the_first_version_is_read_and_written_the_same() {
 
 #[tokio::test]
 async fn the_term_the_users_and_the_online_clients_of_the_first_version_are_kept() {
-    let cluster = started().await;
+    let cluster = start_cluster().await;
     let leader = cluster.leader().await;
-    let health = cluster.health(leader).await.expect("it answers");
+    let health = cluster.health(leader).await.expect("the node answers");
     assert!(health["term"].as_u64().expect("a number") > TERM, "{health}");
     let users = cluster.lead().get("/users").await.json();
     let users = users["users"].as_array().expect("a list");
@@ -128,7 +128,7 @@ async fn the_term_the_users_and_the_online_clients_of_the_first_version_are_kept
 
 #[tokio::test]
 async fn the_passwords_tokens_and_images_of_the_first_version_are_valid() {
-    let cluster = started().await;
+    let cluster = start_cluster().await;
     for (user, password, status) in [
         ("carol", "correct horse", 200),
         ("carol", "wrong", 401),
@@ -143,7 +143,7 @@ async fn the_passwords_tokens_and_images_of_the_first_version_are_valid() {
         ("erin", "erin_before_the_change_of_her_password", 401),
         ("carol", "erin", 401),
     ] {
-        let answer = beat_with(&cluster, user, token_of).await;
+        let answer = heartbeat_with_token(&cluster, user, token_of).await;
         assert_eq!(answer.status, status, "{user} with the token of {token_of}: {answer}");
     }
     // The same registration may be repeated. For any other the username is taken.

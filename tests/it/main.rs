@@ -1,4 +1,5 @@
-//! The integration tests, as one binary. Each module mirrors a part of the program.
+//! The integration tests, as one binary. Most modules test one part of the program. `cluster` and
+//! `sample_images` help the others.
 
 mod architecture;
 mod cli;

@@ -8,7 +8,7 @@ use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 pub(crate) fn encoded_image(format: ImageFormat, width: u32, height: u32, shade: u8) -> Vec<u8> {
     let image = RgbImage::from_pixel(width, height, Rgb([shade, 80, 200]));
     let mut bytes = Cursor::new(Vec::new());
-    DynamicImage::from(image).write_to(&mut bytes, format).expect("memory can be written to");
+    DynamicImage::from(image).write_to(&mut bytes, format).expect("writing to memory cannot fail");
     bytes.into_inner()
 }
 

@@ -81,14 +81,14 @@ async fn print_changes(client: &Client) -> anyhow::Result<()> {
         };
         for change in online.apply(update) {
             match change {
-                OnlineChange::Joined(other) => println!("+ {} {}", other.username, shown(other.addr)),
-                OnlineChange::Moved { client: other, .. } => println!("~ {} {}", other.username, shown(other.addr)),
+                OnlineChange::Joined(other) => println!("+ {} {}", other.username, addr_text(other.addr)),
+                OnlineChange::Moved { client: other, .. } => println!("~ {} {}", other.username, addr_text(other.addr)),
                 OnlineChange::Left { username, .. } => println!("- {username}"),
             }
         }
     }
 }
 
-fn shown(addr: Option<Addr>) -> String {
+fn addr_text(addr: Option<Addr>) -> String {
     addr.map_or_else(|| "(no address)".to_owned(), |addr| addr.to_string())
 }

@@ -12,8 +12,8 @@ type Script = Arc<dyn Fn(usize, &str) -> (u16, String) + Send + Sync>;
 
 /// Starts a server on a free port, and returns its base URL.
 ///
-/// It closes each connection after one response. It stops when `tasks` is dropped. A script that
-/// returns status 0 closes the connection without a response.
+/// The server closes each connection after one response. It stops when `tasks` is dropped. A script
+/// that returns status 0 closes the connection without a response.
 ///
 /// # Panics
 /// If there is no free port, or a client closes the connection within a request.
@@ -30,7 +30,7 @@ pub async fn serve(
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = Vec::new();
             // Read the whole body: a client must not see a closed connection while it still sends.
-            while !is_whole(&request) && stream.read_buf(&mut request).await.unwrap() > 0 {}
+            while !is_complete(&request) && stream.read_buf(&mut request).await.unwrap() > 0 {}
             let text = String::from_utf8_lossy(&request).into_owned();
             // Status 0 simulates a server that dies before it responds.
             let (status, body) = script(count.fetch_add(1, Ordering::SeqCst), text.lines().next().unwrap_or_default());
@@ -44,7 +44,7 @@ pub async fn serve(
     base
 }
 
-fn is_whole(request: &[u8]) -> bool {
+fn is_complete(request: &[u8]) -> bool {
     let text = String::from_utf8_lossy(request);
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
     let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());

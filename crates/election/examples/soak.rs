@@ -1,4 +1,4 @@
-//! Soak test: runs the storms of the simulation, as many as there is time for.
+//! Soak test: runs many storms of the simulation.
 //!
 //! ```bash
 //! cargo run --release --example soak                             # a hundred thousand storms
@@ -6,7 +6,7 @@
 //! cargo run --release --example soak -- --seed 123               # one storm again, with its trace
 //! ```
 //!
-//! Each seed is one storm in a cluster of 1, 2, 3, 5 or 7 nodes (`--nodes 3` keeps to one size).
+//! Each seed is one storm in a cluster of 1, 2, 3, 5 or 7 nodes (`--nodes 3` runs only that size).
 //! The first storm that violates a rule ends the soak with its trace, its seed, the command that
 //! replays it, and status 1.
 
@@ -29,7 +29,7 @@ const PROGRESS: u64 = 1000;
 
 #[derive(Parser)]
 struct Flags {
-    /// The seeds: the first one, and the one after the last one
+    /// Range of seeds; its end is excluded
     #[arg(long, value_name = "A..B", default_value = "0..100000", value_parser = seeds)]
     seeds: Range<u64>,
     /// Run only this seed, and print its trace

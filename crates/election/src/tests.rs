@@ -85,7 +85,7 @@ impl Cluster {
     }
 
     fn role(&self, node: usize) -> watch::Receiver<Role> {
-        self.nodes[node].as_ref().expect("runs").role()
+        self.nodes[node].as_ref().expect("the node runs").role()
     }
 
     /// Waits until one node serves and every running node names it as the leader. Returns its
@@ -145,8 +145,8 @@ async fn three_nodes_agree_on_a_leader_and_replace_it_when_it_stops() {
     let mut tag = cluster.nodes[follower].as_ref().unwrap().leader_tag();
     timeout(TIMEOUT, tag.wait_for(|tag| *tag == 40 + first as u64)).await.unwrap().unwrap();
     let mut members = cluster.nodes[follower].as_ref().unwrap().members();
-    let whole = members.wait_for(|rows| rows.iter().all(|row| row.load.is_some() && row.api_url.is_some()));
-    timeout(TIMEOUT, whole).await.unwrap().unwrap();
+    let complete = members.wait_for(|rows| rows.iter().all(|row| row.load.is_some() && row.api_url.is_some()));
+    timeout(TIMEOUT, complete).await.unwrap().unwrap();
 
     cluster.nodes[first].take().unwrap().stop().await;
     let second = cluster.leader().await;
@@ -214,13 +214,13 @@ async fn a_restarted_node_follows_and_keeps_its_term() {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(TIMEOUT, saved).await.expect("its ballot is written");
+    timeout(TIMEOUT, saved).await.expect("the ballot is on disk in time");
     cluster.nodes[follower].take().unwrap().stop().await;
     let listener = TcpListener::bind(cluster.peers[follower].socket_addr()).unwrap();
-    let again =
+    let restarted =
         Election::start(listener, options(cluster.dirs[follower].path(), &cluster.peers, follower, 0)).unwrap().0;
-    assert_eq!(again.role().borrow().term, term, "read from its ballot");
-    cluster.nodes[follower] = Some(again);
+    assert_eq!(restarted.role().borrow().term, term, "the term is read from the ballot");
+    cluster.nodes[follower] = Some(restarted);
     assert_eq!(cluster.leader().await, leader);
     assert_eq!(cluster.role(leader).borrow().term, term, "the term did not change");
     cluster.stop().await;

@@ -1,4 +1,4 @@
-//! Model check and simulation of the election. Both run the state machine of the product.
+//! Model check and simulation of the election. Both run the real state machine.
 
 mod model;
 mod simulation;

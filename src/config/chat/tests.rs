@@ -32,11 +32,11 @@ fn the_documented_file_is_read_as_yaml_and_as_json() {
     assert_eq!((settings.max_connections, settings.message_buffer_size, settings.dedup_cache_size), (50, 16, 100));
     assert_eq!(settings.connect_timeout, Duration::from_secs(10));
     let json = r#"{"listen_addr":"localhost:8080","peers":["localhost:8081","localhost:8082"],"connect_timeout":"10s","log_level":"info"}"#;
-    assert_eq!(read(json, &[], &[]).unwrap(), settings, "and all others are the defaults");
+    assert_eq!(read(json, &[], &[]).unwrap(), settings, "all other settings have their defaults");
 }
 
 #[test]
-fn each_setting_has_the_default_of_the_list() {
+fn each_setting_has_the_default_that_the_settings_table_gives() {
     for setting in SETTINGS {
         let Some(default) = setting.default else { continue };
         assert_eq!(read("", &[(setting.env, default)], &[]).unwrap(), read("", &[], &[]).unwrap(), "{}", setting.key);
@@ -76,16 +76,16 @@ fn an_error_names_the_source_the_value_and_the_rule() {
 
 #[test]
 fn an_invalid_value_is_an_error_even_if_it_is_overridden() {
-    let said = |file, variables: &[(&str, &str)], flags: &[(&'static str, &str)]| {
+    let error_text = |file, variables: &[(&str, &str)], flags: &[(&'static str, &str)]| {
         read(file, variables, flags).unwrap_err().to_string()
     };
     assert_eq!(
-        said("", &[("P2P_LAN", "maybe")], &[("lan", "false")]),
+        error_text("", &[("P2P_LAN", "maybe")], &[("lan", "false")]),
         r#"environment: lan is "maybe", but must be true or false"#
     );
-    let error = said("connect_timeout: soon", &[("P2P_CONNECT_TIMEOUT", "5s")], &[("connect_timeout", "6s")]);
+    let error = error_text("connect_timeout: soon", &[("P2P_CONNECT_TIMEOUT", "5s")], &[("connect_timeout", "6s")]);
     assert!(error.contains(r#"config.yaml:1: connect_timeout is "soon""#), "{error}");
-    let error = said("log_level: loud", &[("RUST_LOG", "warn")], &[]);
+    let error = error_text("log_level: loud", &[("RUST_LOG", "warn")], &[]);
     assert!(error.contains(r#"config.yaml:1: log_level is "loud""#), "{error}");
 }
 
@@ -101,7 +101,7 @@ fn an_empty_directory_is_an_error_and_an_empty_variable_is_ignored() {
 
 #[test]
 fn an_error_of_the_file_is_one_line_with_the_file_the_key_and_the_rule() {
-    for (file, said) in [
+    for (file, expected) in [
         ("lan: maybe", r#":1: lan is "maybe", but must be true or false"#),
         ("max_connections: many", r#":1: max_connections is "many", but must be a whole number from 1 to 1000000"#),
         ("history_size: -1", r#":1: history_size is "-1", but must be a whole number from 1 to 1000000"#),
@@ -114,17 +114,17 @@ fn an_error_of_the_file_is_one_line_with_the_file_the_key_and_the_rule() {
         ("name: \"al", ": name: unclosed quote at line 1, column 7"),
     ] {
         let error = read(file, &[], &[]).unwrap_err().to_string();
-        assert_eq!(error.split_once("config.yaml").expect("the file").1, said, "{file}");
+        assert_eq!(error.split_once("config.yaml").expect("the file").1, expected, "{file}");
     }
     let error = read("heartbeat: 5s\n", &[], &[]).unwrap_err().to_string();
     let names: Vec<&str> = SETTINGS.iter().map(|setting| setting.key).collect();
-    let said = format!(r#"config.yaml:1: there is no setting "heartbeat"; there are {}"#, names.join(", "));
-    assert!(error.ends_with(&said), "{error}");
+    let expected = format!(r#"config.yaml:1: there is no setting "heartbeat"; there are {}"#, names.join(", "));
+    assert!(error.ends_with(&expected), "{error}");
 }
 
 #[test]
 fn an_error_of_the_file_names_the_line_of_the_value_or_item() {
-    for (file, said) in [
+    for (file, expected) in [
         ("# a peer\nname: al\nlan: maybe\n", r#"3: lan is "maybe", but must be true or false"#),
         ("name: al\npeers:\n  - a:1\n  - b\n", r#"4: peers is "b", but must be a list of host:port"#),
         ("peers: [\"a:1,b\"]", r#"1: peers is "b", but must be a list of host:port"#),
@@ -133,14 +133,14 @@ fn an_error_of_the_file_names_the_line_of_the_value_or_item() {
         ("lan: &no maybe\nname: *no\n", r#"1: lan is "maybe""#),
     ] {
         let error = read(file, &[], &[]).unwrap_err().to_string();
-        assert!(error.contains(&format!("config.yaml:{said}")), "{error}");
+        assert!(error.contains(&format!("config.yaml:{expected}")), "{error}");
     }
     let error = read("", &[("P2P_PEERS", "a:1, b")], &[]).unwrap_err().to_string();
     assert_eq!(error, r#"environment: peers is "b", but must be a list of host:port"#);
 }
 
 #[test]
-fn an_unreadable_file_is_named() {
+fn the_error_about_an_unreadable_file_names_the_file() {
     let error = super::read(Some(Path::new("no/such/file.yaml")), &|_| None, &[]).unwrap_err().to_string();
     assert!(error.starts_with("cannot read the configuration file no/such/file.yaml: "), "{error}");
     assert!(!error.contains("rollcall demo"), "{error}");
@@ -164,7 +164,7 @@ fn rust_log_overrides_the_log_level_of_the_file() {
     let level = |variables: &[(&str, &str)]| read("log_level: debug", variables, &[]).unwrap().log_level;
     assert_eq!(level(&[]), Some(LogLevel::Debug));
     assert_eq!(level(&[("RUST_LOG", "")]), Some(LogLevel::Debug));
-    assert_eq!(level(&[("RUST_LOG", "warn")]), None, "which is left to RUST_LOG");
+    assert_eq!(level(&[("RUST_LOG", "warn")]), None, "RUST_LOG sets the level");
     assert_eq!(level(&[("RUST_LOG", "warn"), ("P2P_LOG_LEVEL", "trace")]), Some(LogLevel::Trace));
     assert_eq!(read("log_format: json", &[], &[]).unwrap().log_format, LogFormat::Json);
     let given = read("", &[("RUST_LOG", "warn")], &[("log_level", "error"), ("log_format", "text")]).unwrap();

@@ -21,25 +21,25 @@ fn load(file: &str, variables: &[(&str, &str)], flags: &Flags) -> Result<Config,
     Config::load(Some(("c.toml", file)), &|name| variables.get(name).cloned(), flags)
 }
 
-/// The configuration of the three nodes with `more` lines in the file, from line 7 on.
-fn with(more: &str) -> Result<Config, ConfigError> {
+/// Loads the file of three nodes with `more` appended to it. `more` starts on line 7.
+fn load_with(more: &str) -> Result<Config, ConfigError> {
     load(&format!("{FILE}{more}"), &[], &Flags::default())
 }
 
-/// The configuration of the three nodes with one variable.
-fn with_variable(name: &str, value: &str) -> Result<Config, ConfigError> {
+/// Loads the file of three nodes with one environment variable.
+fn load_with_variable(name: &str, value: &str) -> Result<Config, ConfigError> {
     load(FILE, &[(name, value)], &Flags::default())
 }
 
 fn error(result: Result<Config, ConfigError>) -> String {
-    let text = result.expect_err("an error").to_string();
+    let text = result.expect_err("the configuration is invalid").to_string();
     assert_eq!(text.lines().count(), 1, "an error is one line: {text}");
     text
 }
 
 #[test]
 fn the_defaults_are_the_documented_ones() {
-    let config = with("").unwrap();
+    let config = load_with("").unwrap();
     assert_eq!(
         config.peers.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["127.0.0.1:8080", "127.0.0.1:8081", "127.0.0.1:8082"]
@@ -69,15 +69,15 @@ fn the_defaults_are_the_documented_ones() {
 }
 
 #[test]
-fn each_setting_has_the_default_of_the_list() {
+fn each_setting_has_the_default_that_the_settings_table_gives() {
     for setting in SETTINGS {
         let Some(default) = setting.default else { continue };
-        assert_eq!(with_variable(setting.env, default).unwrap(), with("").unwrap(), "{}", setting.key);
+        assert_eq!(load_with_variable(setting.env, default).unwrap(), load_with("").unwrap(), "{}", setting.key);
     }
 }
 
 #[test]
-fn the_help_of_a_flag_names_the_default_of_the_list() {
+fn the_help_of_a_flag_shows_the_default_from_the_settings_table() {
     let command = Flags::augment_args(clap::Command::new("node"));
     for setting in SETTINGS {
         let (Some(flag), Some(default)) = (setting.flag, setting.default) else { continue };
@@ -92,8 +92,9 @@ fn the_help_of_a_flag_names_the_default_of_the_list() {
 fn the_shipped_config_toml_has_the_default_values() {
     let shipped = include_str!("../../../config.toml");
     let config = load(shipped, &[], &Flags::default()).unwrap();
-    assert_eq!(config, with("").unwrap());
-    // Every commented-out line is a valid setting with its default value.
+    assert_eq!(config, load_with("").unwrap());
+    // The file shows every setting. Each commented-out line that is not about a bucket, an emulator
+    // or a cluster key sets the default value.
     let commented: Vec<&str> = shipped.lines().filter_map(|line| line.strip_prefix("#")).collect();
     let shown: Vec<&str> =
         commented.into_iter().filter(|line| line.contains(" = ") && !line.starts_with(' ')).collect();
@@ -106,21 +107,21 @@ fn the_shipped_config_toml_has_the_default_values() {
         .iter()
         .filter(|line| !line.contains("bucket") && !line.contains("emulator") && !line.contains("cluster_key"))
     {
-        assert_eq!(with(line).unwrap(), with("").unwrap(), "{line}");
+        assert_eq!(load_with(line).unwrap(), load_with("").unwrap(), "{line}");
     }
 }
 
 #[test]
 fn tokens_are_valid_for_one_day_to_ten_years() {
     for (days, seconds) in [("1", 86_400), ("3650", 3650 * 86_400)] {
-        assert_eq!(with_variable("ROLLCALL_TOKEN_DAYS", days).unwrap().passwords.token_seconds, seconds);
+        assert_eq!(load_with_variable("ROLLCALL_TOKEN_DAYS", days).unwrap().passwords.token_seconds, seconds);
     }
     for wrong in ["0", "3651", "-1", "a month"] {
-        assert!(with_variable("ROLLCALL_TOKEN_DAYS", wrong).is_err(), "{wrong}");
+        assert!(load_with_variable("ROLLCALL_TOKEN_DAYS", wrong).is_err(), "{wrong}");
     }
-    assert!(with_variable("ROLLCALL_REQUIRE_PASSWORD", "true").unwrap().passwords.required);
-    assert!(with("require_password = true").unwrap().passwords.required);
-    assert!(with("require_password = \"perhaps\"").is_err());
+    assert!(load_with_variable("ROLLCALL_REQUIRE_PASSWORD", "true").unwrap().passwords.required);
+    assert!(load_with("require_password = true").unwrap().passwords.required);
+    assert!(load_with("require_password = \"perhaps\"").is_err());
 }
 
 #[test]
@@ -155,8 +156,8 @@ fn every_flag_sets_its_setting() {
 
 #[test]
 fn an_empty_variable_counts_as_unset() {
-    assert_eq!(with_variable("API_PORT", "").unwrap().api.port, 3000);
-    assert_eq!(with_variable("FIREBASE_BUCKET", "").unwrap().storage, with("").unwrap().storage);
+    assert_eq!(load_with_variable("API_PORT", "").unwrap().api.port, 3000);
+    assert_eq!(load_with_variable("FIREBASE_BUCKET", "").unwrap().storage, load_with("").unwrap().storage);
 }
 
 #[test]
@@ -175,8 +176,8 @@ fn the_error_about_a_missing_configuration_names_the_remedies() {
         text,
         "no configuration: there is no config.toml in this directory; name one with --config FILE, or give --this-node and --peers, or try `rollcall demo`"
     );
-    let half = Flags { this_node: Some("127.0.0.1:8080".into()), ..Flags::default() };
-    assert_eq!(error(Config::load(None, &|_| None, &half)), text);
+    let flags_without_peers = Flags { this_node: Some("127.0.0.1:8080".into()), ..Flags::default() };
+    assert_eq!(error(Config::load(None, &|_| None, &flags_without_peers)), text);
 }
 
 #[test]
@@ -192,15 +193,15 @@ fn the_error_about_a_missing_setting_names_it() {
 
 #[test]
 fn invalid_toml_is_reported_with_its_line() {
-    assert!(error(with("api_port = ")).starts_with("c.toml:7: not valid TOML: "));
-    assert!(error(with("api_port = 1\napi_port = 2")).starts_with("c.toml:8: not valid TOML: "));
+    assert!(error(load_with("api_port = ")).starts_with("c.toml:7: not valid TOML: "));
+    assert!(error(load_with("api_port = 1\napi_port = 2")).starts_with("c.toml:8: not valid TOML: "));
 }
 
 #[test]
 fn the_error_about_an_unknown_key_suggests_the_nearest_key() {
-    let text = error(with("\nheartbeat_intervall_ms = 500"));
+    let text = error(load_with("\nheartbeat_intervall_ms = 500"));
     assert_eq!(text, "c.toml:8: unknown key \"heartbeat_intervall_ms\"; did you mean heartbeat_interval_ms?");
-    let text = error(with("[colours]\nsky = 1"));
+    let text = error(load_with("[colours]\nsky = 1"));
     assert_eq!(text, "c.toml:7: unknown key \"colours\"; remove it (config.toml of the distribution lists every key)");
 }
 
@@ -216,10 +217,10 @@ fn the_error_about_a_wrong_type_shows_the_value_as_written() {
         ("[heartbeat_interval_ms]", "a table"),
     ] {
         let right = "but must be a whole number from 1 to 86400000";
-        assert_eq!(error(with(line)), format!("c.toml:7: heartbeat_interval_ms is {given}, {right}"));
+        assert_eq!(error(load_with(line)), format!("c.toml:7: heartbeat_interval_ms is {given}, {right}"));
     }
-    assert!(error(with("api_bind = 5")).starts_with("c.toml:7: api_bind is 5, but must be an IP address"));
-    assert!(error(with("cors_origins = \"*\"")).starts_with("c.toml:7: cors_origins is \"*\", but must be"));
+    assert!(error(load_with("api_bind = 5")).starts_with("c.toml:7: api_bind is 5, but must be an IP address"));
+    assert!(error(load_with("cors_origins = \"*\"")).starts_with("c.toml:7: cors_origins is \"*\", but must be"));
     let text = error(load("this_node = \"127.0.0.1:8080\"\npeers = [\n1]", &[], &Flags::default()));
     assert!(text.starts_with("c.toml:3: peers is 1, but must be a list of IP:PORT"), "{text}");
 }
@@ -227,21 +228,21 @@ fn the_error_about_a_wrong_type_shows_the_value_as_written() {
 #[test]
 fn the_error_about_an_invalid_value_names_the_variable_or_the_flag() {
     let right = "api_port is \"80a\", but must be a whole number from 1 to 65535";
-    assert_eq!(error(with_variable("API_PORT", "80a")), format!("environment variable API_PORT: {right}"));
+    assert_eq!(error(load_with_variable("API_PORT", "80a")), format!("environment variable API_PORT: {right}"));
     let flags = Flags { api_port: Some("80a".into()), ..Flags::default() };
     assert_eq!(error(load(FILE, &[], &flags)), format!("--api-port: {right}"));
-    assert!(with_variable("API_PORT", "+80").is_err());
-    assert!(with_variable("API_PORT", "0").is_err());
-    assert!(with_variable("API_PORT", "1").is_ok());
-    assert!(with_variable("API_PORT", "65535").is_ok());
-    assert!(with_variable("API_PORT", "65536").is_err());
+    assert!(load_with_variable("API_PORT", "+80").is_err());
+    assert!(load_with_variable("API_PORT", "0").is_err());
+    assert!(load_with_variable("API_PORT", "1").is_ok());
+    assert!(load_with_variable("API_PORT", "65535").is_ok());
+    assert!(load_with_variable("API_PORT", "65536").is_err());
 }
 
 #[test]
 fn an_error_shows_a_long_or_multiline_value_as_one_short_line() {
-    let text = error(with_variable("API_PORT", &format!("a\nb{}", "x".repeat(10_000))));
+    let text = error(load_with_variable("API_PORT", &format!("a\nb{}", "x".repeat(10_000))));
     assert!(text.len() < 300, "{text}");
-    assert!(error(with("api_bind = [\n1,\n2]")).starts_with("c.toml:7: api_bind is [ 1, 2], but"));
+    assert!(error(load_with("api_bind = [\n1,\n2]")).starts_with("c.toml:7: api_bind is [ 1, 2], but"));
 }
 
 #[test]
@@ -277,44 +278,46 @@ fn seven_peers_are_allowed_and_eight_are_not() {
 
 #[test]
 fn the_minimum_timeout_is_less_than_the_maximum() {
-    assert!(with("election_timeout_min_ms = 4999").is_ok());
-    let text = error(with("\nelection_timeout_min_ms = 5000"));
+    assert!(load_with("election_timeout_min_ms = 4999").is_ok());
+    let text = error(load_with("\nelection_timeout_min_ms = 5000"));
     assert!(
         text.starts_with("c.toml:8: election_timeout_min_ms is 5000 and election_timeout_max_ms is 5000"),
         "{text}"
     );
-    assert!(error(with("election_timeout_max_ms = 3000")).starts_with("c.toml:7: election_timeout_min_ms is 3000 and"));
+    assert!(
+        error(load_with("election_timeout_max_ms = 3000")).starts_with("c.toml:7: election_timeout_min_ms is 3000 and")
+    );
 }
 
 #[test]
 fn two_heartbeats_fit_into_a_lease() {
-    assert!(with("heartbeat_interval_ms = 1249").is_ok());
+    assert!(load_with("heartbeat_interval_ms = 1249").is_ok());
     assert_eq!(
-        error(with("heartbeat_interval_ms = 1250")),
+        error(load_with("heartbeat_interval_ms = 1250")),
         "c.toml:7: heartbeat_interval_ms is 1250, too slow for an election_timeout_min_ms of 3000: two heartbeats must fit into a lease of 5/6 of it; set heartbeat_interval_ms to at most 1249, or raise election_timeout_min_ms to at least 3001"
     );
-    assert!(with("election_timeout_min_ms = 2401").is_ok());
-    let text = error(with("election_timeout_min_ms = 2400"));
+    assert!(load_with("election_timeout_min_ms = 2401").is_ok());
+    let text = error(load_with("election_timeout_min_ms = 2400"));
     assert!(text.starts_with("c.toml:7: heartbeat_interval_ms is 1000, too slow"), "{text}");
     assert!(text.ends_with("to at most 999, or raise election_timeout_min_ms to at least 2401"), "{text}");
 }
 
 #[test]
 fn a_time_is_at_most_a_day() {
-    assert!(with("leader_term_ms = 86_400_000").is_ok());
-    assert!(with("leader_term_ms = 86_400_001").is_err());
-    assert_eq!(with_variable("HEARTBEAT_TTL_SECONDS", "86400").unwrap().presence.ttl_ms, 86_400_000);
-    assert!(with_variable("HEARTBEAT_TTL_SECONDS", "86401").is_err());
-    assert!(with_variable("HEARTBEAT_TTL_SECONDS", "0").is_err());
+    assert!(load_with("leader_term_ms = 86_400_000").is_ok());
+    assert!(load_with("leader_term_ms = 86_400_001").is_err());
+    assert_eq!(load_with_variable("HEARTBEAT_TTL_SECONDS", "86400").unwrap().presence.ttl_ms, 86_400_000);
+    assert!(load_with_variable("HEARTBEAT_TTL_SECONDS", "86401").is_err());
+    assert!(load_with_variable("HEARTBEAT_TTL_SECONDS", "0").is_err());
 }
 
 #[test]
 fn the_api_port_must_differ_from_the_election_port() {
     assert_eq!(
-        error(with_variable("API_PORT", "8080")),
+        error(load_with_variable("API_PORT", "8080")),
         "environment variable API_PORT: api_port is 8080, which is also the election port of this_node; choose another, such as 3000"
     );
-    assert!(with_variable("API_PORT", "8081").is_ok(), "another node's election port may be on another machine");
+    assert!(load_with_variable("API_PORT", "8081").is_ok(), "another node's election port may be on another machine");
 }
 
 const SECRET: &str = "a secret of the cluster";
@@ -322,22 +325,22 @@ const SECRET: &str = "a secret of the cluster";
 #[test]
 fn a_cluster_key_has_a_minimum_length_and_is_never_shown() {
     let right = format!("cluster_key = {SECRET:?}");
-    let config = with(&right).unwrap();
+    let config = load_with(&right).unwrap();
     assert_eq!(config.cluster_key.as_ref().unwrap().reveal(), SECRET.as_bytes());
     assert!(!format!("{config:?}").contains("secret"), "{config:?}");
-    assert_eq!(with_variable("ROLLCALL_CLUSTER_KEY", SECRET).unwrap(), config);
-    assert!(with("cluster_key = \"0123456789abcdef\"").is_ok());
+    assert_eq!(load_with_variable("ROLLCALL_CLUSTER_KEY", SECRET).unwrap(), config);
+    assert!(load_with("cluster_key = \"0123456789abcdef\"").is_ok());
     assert_eq!(
-        error(with("cluster_key = \"0123456789abcde\"")),
+        error(load_with("cluster_key = \"0123456789abcde\"")),
         "c.toml:7: cluster_key is a value that is not shown here, but must be a text of at least 16 characters, the same on all nodes"
     );
     let wrong = [
-        with("cluster_key = 7356891"),
-        with("cluster_key = [\"7356891\"]"),
-        with("cluster_key = 7356891-secret"),
-        with("cluster_key = \"7356891"),
-        with("cluster_key = \"7356891\"\ncluster_key = \"7356891\""),
-        with_variable("ROLLCALL_CLUSTER_KEY", "7356891"),
+        load_with("cluster_key = 7356891"),
+        load_with("cluster_key = [\"7356891\"]"),
+        load_with("cluster_key = 7356891-secret"),
+        load_with("cluster_key = \"7356891"),
+        load_with("cluster_key = \"7356891\"\ncluster_key = \"7356891\""),
+        load_with_variable("ROLLCALL_CLUSTER_KEY", "7356891"),
     ];
     for text in wrong.map(error) {
         assert!(!text.contains("7356891"), "{text}");
@@ -384,37 +387,37 @@ fn a_reachable_cluster_without_a_key_gives_a_warning() {
 
 #[test]
 fn a_load_source_is_the_cpu_or_a_file() {
-    assert_eq!(with("load_source = \"cpu\"").unwrap().load_source, LoadSourceConfig::Cpu);
+    assert_eq!(load_with("load_source = \"cpu\"").unwrap().load_source, LoadSourceConfig::Cpu);
     assert_eq!(
-        with("load_source = \"file:/run/load\"").unwrap().load_source,
+        load_with("load_source = \"file:/run/load\"").unwrap().load_source,
         LoadSourceConfig::File("/run/load".into())
     );
     for wrong in ["", "file:", "CPU", "/run/load"] {
-        assert!(with(&format!("load_source = {wrong:?}")).is_err(), "{wrong:?}");
+        assert!(load_with(&format!("load_source = {wrong:?}")).is_err(), "{wrong:?}");
     }
 }
 
 #[test]
-fn an_api_url_is_a_plain_base_url() {
+fn an_api_url_has_a_host_but_no_credentials_query_or_fragment() {
     for right in ["http://a:1", "https://a.example/", "http://[::1]:3000"] {
-        assert_eq!(with_variable("ROLLCALL_API_URL", right).unwrap().api.url, right.trim_end_matches('/'));
+        assert_eq!(load_with_variable("ROLLCALL_API_URL", right).unwrap().api.url, right.trim_end_matches('/'));
     }
     for wrong in ["a:3000", "/path", "ftp://a", "http://", "http://u:p@a", "http://a?b", "http://a#b", "http://a b"] {
-        assert!(with_variable("ROLLCALL_API_URL", wrong).is_err(), "{wrong:?}");
+        assert!(load_with_variable("ROLLCALL_API_URL", wrong).is_err(), "{wrong:?}");
     }
 }
 
 #[test]
 fn cors_allows_any_origin_or_none_or_a_list() {
-    assert_eq!(with("cors_origins = []").unwrap().api.cors, CorsConfig::Off);
-    assert_eq!(with_variable("ROLLCALL_CORS_ORIGINS", "none").unwrap().api.cors, CorsConfig::Off);
-    assert_eq!(with_variable("ROLLCALL_CORS_ORIGINS", "*").unwrap().api.cors, CorsConfig::Any);
+    assert_eq!(load_with("cors_origins = []").unwrap().api.cors, CorsConfig::Off);
+    assert_eq!(load_with_variable("ROLLCALL_CORS_ORIGINS", "none").unwrap().api.cors, CorsConfig::Off);
+    assert_eq!(load_with_variable("ROLLCALL_CORS_ORIGINS", "*").unwrap().api.cors, CorsConfig::Any);
     assert_eq!(
-        with_variable("ROLLCALL_CORS_ORIGINS", "https://a.example, http://localhost:5173").unwrap().api.cors,
+        load_with_variable("ROLLCALL_CORS_ORIGINS", "https://a.example, http://localhost:5173").unwrap().api.cors,
         CorsConfig::Only(vec!["https://a.example".into(), "http://localhost:5173".into()])
     );
     for wrong in ["a.example", "https://a.example/", "https://a.example/page", "*,https://a.example"] {
-        assert!(with_variable("ROLLCALL_CORS_ORIGINS", wrong).is_err(), "{wrong:?}");
+        assert!(load_with_variable("ROLLCALL_CORS_ORIGINS", wrong).is_err(), "{wrong:?}");
     }
 }
 
@@ -433,7 +436,7 @@ fn a_bucket_in_the_environment_selects_google_cloud_storage() {
     assert_eq!(storage(&[("STORAGE_EMULATOR_HOST", "localhost:4443")]), gcs(Some("http://localhost:4443"), default));
     assert_eq!(storage(&[("STORAGE_EMULATOR_HOST", "http://e:1/")]), gcs(Some("http://e:1"), default));
     for wrong in ["gs://bucket", "bucket/path", "Bucket", "ab", "-ab", "ab."] {
-        assert!(with_variable("FIREBASE_BUCKET", wrong).is_err(), "{wrong:?}");
+        assert!(load_with_variable("FIREBASE_BUCKET", wrong).is_err(), "{wrong:?}");
     }
 }
 
@@ -461,7 +464,7 @@ fn missing_credentials_are_an_error_unless_an_emulator_is_set() {
 }
 
 #[test]
-fn a_missing_named_file_is_an_error() {
+fn a_configuration_file_that_is_named_but_missing_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let flags = Flags { config: Some(folder.path().join("none.toml")), ..Flags::default() };
     let text = error(Config::read(&|_| None, &flags));
@@ -480,5 +483,5 @@ fn probably_unintended_values_give_a_warning() {
     assert!(warnings("127.0.0.1:1,127.0.0.1:2,127.0.0.1:3").is_empty());
     assert!(warnings("127.0.0.1:1,127.0.0.1:2,127.0.0.1:3,127.0.0.1:4")[0].contains("4 nodes survive no more"));
     assert!(warnings("127.0.0.1:1,10.0.0.1:2,10.0.0.1:3")[0].contains("127.0.0.1:1 can be reached"));
-    assert!(with_variable("STORAGE_EMULATOR_HOST", "e:1").unwrap().warnings[0].contains("has no effect"));
+    assert!(load_with_variable("STORAGE_EMULATOR_HOST", "e:1").unwrap().warnings[0].contains("has no effect"));
 }

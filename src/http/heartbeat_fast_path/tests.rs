@@ -38,8 +38,8 @@ fn bodies() -> Vec<String> {
     rows.map(str::to_owned).into_iter().chain([format!("{at_the_limit} "), at_the_limit]).collect()
 }
 
-/// The parts of a response that both paths must agree on. Excluded are the values that differ
-/// between requests, and the length, which hyper adds if the router has not.
+/// The parts of a response that both paths must agree on. Values that differ between requests are
+/// excluded, and the content length, which hyper adds if the router does not.
 fn comparable(answer: &TestResponse) -> (u16, Vec<(String, HeaderValue)>, serde_json::Value) {
     let mut json = answer.json();
     json.as_object_mut().expect("an object").remove("last_seen");
@@ -75,12 +75,13 @@ async fn both_paths_answer_every_heartbeat_the_same_in_every_role() {
                 assert_eq!(fast_path.header("x-request-id").map(str::len), Some(32));
             }
             for authorization in [&bearer, "Bearer x", "Basic x", "x"] {
-                let beat = || {
-                    let mut beat = request("POST", PATH, r#"{"username":"carol"}"#);
-                    beat.headers_mut().insert("authorization", authorization.parse().unwrap());
-                    beat
+                let heartbeat = || {
+                    let mut heartbeat = request("POST", PATH, r#"{"username":"carol"}"#);
+                    heartbeat.headers_mut().insert("authorization", authorization.parse().unwrap());
+                    heartbeat
                 };
-                let (from_router, fast_path) = (node.send(beat()).await, node.send_to_fast_path(beat()).await);
+                let (from_router, fast_path) =
+                    (node.send(heartbeat()).await, node.send_to_fast_path(heartbeat()).await);
                 assert_eq!(comparable(&fast_path), comparable(&from_router), "{role:?} {authorization}");
             }
         }
@@ -132,16 +133,16 @@ async fn a_valid_request_id_of_the_client_is_kept() {
 
 #[tokio::test]
 async fn a_heartbeat_in_flight_when_the_term_ends_is_not_acknowledged() {
-    for becomes in [following(), leading_until(clock::boot_now(), TERM), leading_until(BootMs::NEVER, TERM.next())] {
+    for new_role in [following(), leading_until(clock::boot_now(), TERM), leading_until(BootMs::NEVER, TERM.next())] {
         let node = TestNode::with_alice_and_bob().await;
         let role = node.role.clone();
-        let single_frame = stream::iter([r#"{"username":"#, r#""alice"}"#]).map(move |part| {
+        let two_frames = stream::iter([r#"{"username":"#, r#""alice"}"#]).map(move |part| {
             if part.ends_with('}') {
-                role.send_replace(becomes.clone());
+                role.send_replace(new_role.clone());
             }
             Ok::<_, std::io::Error>(part)
         });
-        node.send_to_fast_path(request("POST", PATH, Body::from_stream(single_frame)))
+        node.send_to_fast_path(request("POST", PATH, Body::from_stream(two_frames)))
             .await
             .expect_error(503, "no_leader");
     }
@@ -171,7 +172,7 @@ fn single_frame(on_read: impl FnOnce() + Unpin) -> Request<impl HttpBody<Data = 
 
 #[tokio::test]
 async fn a_heartbeat_whose_body_has_arrived_is_not_acknowledged_when_the_term_ends() {
-    for (becomes, status) in [
+    for (new_role, status) in [
         (following(), 403),
         (without_leader(), 503),
         (leading_until(clock::boot_now(), TERM), 503),
@@ -179,7 +180,7 @@ async fn a_heartbeat_whose_body_has_arrived_is_not_acknowledged_when_the_term_en
         (handing_over(), 200),
     ] {
         let node = TestNode::with_alice_and_bob().await;
-        let ends = || drop(node.role.send_replace(becomes));
+        let ends = || drop(node.role.send_replace(new_role));
         assert_eq!(node.send_body_to_fast_path(single_frame(ends)).await.status, status);
     }
 }
@@ -189,16 +190,19 @@ async fn only_a_valid_heartbeat_whose_body_has_arrived_is_accepted_without_waiti
     let node = TestNode::with_alice_and_bob().await;
     let (before, app) = (node.app.in_flight.len(), Arc::clone(&node.app));
     let in_flight = || assert_eq!(app.in_flight.len(), before + 1);
-    let accepted = node.fast_path.try_accept(remote(), &mut single_frame(in_flight)).expect("it came whole");
+    let accepted =
+        node.fast_path.try_accept(remote(), &mut single_frame(in_flight)).expect("the whole body has arrived");
     assert_eq!(accepted.status(), 200);
     assert_eq!(node.app.in_flight.len(), before);
     assert_eq!(node.registry.online_count(clock::boot_now()), 1);
     let not_accepted = |body: Body| {
         let mut request = request("POST", PATH, body);
-        let Err(first) = node.fast_path.try_accept(remote(), &mut request) else { panic!("accepted") };
+        let Err(first) = node.fast_path.try_accept(remote(), &mut request) else {
+            panic!("the heartbeat was accepted")
+        };
         Body::new(ResumedBody { first, rest: request.into_body() })
     };
-    // No byte that was read is lost for the slow path.
+    // The slow path gets every byte, also those that were read.
     for body in
         [r#"{"username":"nobody"}"#, r#"{"username":"a b"}"#, r#"{"username":"bob","addr":"x"}"#, "nonsense", ""]
     {
@@ -225,13 +229,13 @@ async fn the_fast_path_accepts_a_valid_token_and_no_other_credentials() {
     let carol = node.post("/register", carol).await.json();
     let bearer = format!("Bearer {}", carol["token"].as_str().unwrap());
     let is_accepted = |authorization: Option<&str>| {
-        let mut beat = request("POST", PATH, r#"{"username":"carol"}"#);
+        let mut heartbeat = request("POST", PATH, r#"{"username":"carol"}"#);
         if let Some(authorization) = authorization {
-            beat.headers_mut().insert("authorization", authorization.parse().unwrap());
+            heartbeat.headers_mut().insert("authorization", authorization.parse().unwrap());
         }
-        node.fast_path.try_accept(remote(), &mut beat).is_ok()
+        node.fast_path.try_accept(remote(), &mut heartbeat).is_ok()
     };
-    // carol:secret, a password that must be hashed first
+    // The Basic value is carol:secret. A password must be hashed, so it takes the slow path.
     for other in [None, Some(&bearer[..bearer.len() - 1]), Some("Basic Y2Fyb2w6c2VjcmV0"), Some("Bearer")] {
         assert!(!is_accepted(other), "{other:?}");
     }
@@ -265,7 +269,7 @@ async fn a_heartbeat_held_during_a_handover_is_not_in_flight() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_heartbeat_that_takes_too_long_is_408() {
+async fn a_heartbeat_that_takes_too_long_gets_408() {
     let node = TestNode::new(leading());
     let endless = stream::pending::<Result<&[u8], std::io::Error>>();
     node.send_to_fast_path(request("POST", PATH, Body::from_stream(endless)))

@@ -81,7 +81,7 @@ async fn a_follower_discards_a_body_before_it_answers() {
 }
 
 #[tokio::test]
-async fn a_follower_redirects_if_asked() {
+async fn a_follower_redirects_a_request_with_the_redirect_parameter() {
     let node = TestNode::new(following());
     let answer = node.post("/heartbeat?redirect", "{}").await;
     assert_eq!(answer.status, 307);
@@ -93,13 +93,13 @@ async fn a_follower_redirects_if_asked() {
 struct RoleChangingBackend {
     memory: MemoryBackend,
     role: watch::Sender<Role>,
-    becomes: Role,
+    new_role: Role,
 }
 
 #[async_trait]
 impl Backend for RoleChangingBackend {
     async fn create(&self, key: &Key, bytes: Bytes) -> Result<ObjectVersion, BackendError> {
-        self.role.send_replace(self.becomes.clone());
+        self.role.send_replace(self.new_role.clone());
         self.memory.create(key, bytes).await
     }
     async fn replace_if(&self, _: &Key, _: &ObjectVersion, _: Bytes) -> Result<ObjectVersion, BackendError> {
@@ -120,10 +120,10 @@ impl Backend for RoleChangingBackend {
 }
 
 /// The response to a registration if the role of the node changes during the write.
-async fn register_while_role_becomes(becomes: Role) -> crate::http::testing::TestResponse {
+async fn register_while_role_becomes(new_role: Role) -> crate::http::testing::TestResponse {
     let memory = MemoryBackend::new();
     let role = watch::Sender::new(leading());
-    let backend = RoleChangingBackend { memory: memory.clone(), role: role.clone(), becomes };
+    let backend = RoleChangingBackend { memory: memory.clone(), role: role.clone(), new_role };
     let node = TestNode::with_role_sender(role, memory, Arc::new(backend), CorsPolicy::Any);
     node.post("/register", r#"{"username":"alice"}"#).await
 }
@@ -133,8 +133,8 @@ async fn a_response_is_sent_only_if_the_same_term_still_serves() {
     assert_eq!(register_while_role_becomes(leading()).await.status, 201);
     let lapsed = leading_until(clock::boot_now(), TERM);
     let renewed_in_another_term = leading_until(clock::boot_now().plus(60_000), TERM.next());
-    for becomes in [lapsed, renewed_in_another_term, following(), without_leader()] {
-        register_while_role_becomes(becomes).await.expect_error(503, "no_leader");
+    for new_role in [lapsed, renewed_in_another_term, following(), without_leader()] {
+        register_while_role_becomes(new_role).await.expect_error(503, "no_leader");
     }
 }
 

@@ -25,7 +25,7 @@ impl NumericConstants {
     fn of(path: &Path) -> Self {
         let text = fs::read_to_string(path).expect("readable");
         let mut found_numbers = Self::default();
-        found_numbers.visit_file(&syn::parse_file(&text).expect("a source"));
+        found_numbers.visit_file(&syn::parse_file(&text).expect("valid Rust"));
         found_numbers
     }
 
@@ -72,7 +72,7 @@ impl<'ast> Visit<'ast> for NumericConstants {
     }
 }
 
-/// The sources of the API by path, except tests and this file.
+/// Adds the source files of the API with their paths, except `limits.rs` and tests.
 fn sources(folder: &Path, below: &str, found: &mut Vec<(String, NumericConstants)>) {
     for entry in fs::read_dir(folder).expect("the sources are here") {
         let entry = entry.expect("readable");
@@ -86,7 +86,7 @@ fn sources(folder: &Path, below: &str, found: &mut Vec<(String, NumericConstants
     }
 }
 
-/// Appends the text of all sources of the API except this file.
+/// Appends the text of all source files of the API except `limits.rs` and its tests.
 fn read_sources(folder: &Path, code: &mut String) {
     for entry in fs::read_dir(folder).expect("the sources are here") {
         let path = entry.expect("readable").path();
@@ -99,22 +99,22 @@ fn read_sources(folder: &Path, code: &mut String) {
 }
 
 #[test]
-fn every_limit_of_the_api_is_defined_in_this_file() {
+fn every_limit_of_the_api_is_defined_in_limits_rs() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http");
     let mut files = Vec::new();
     sources(&folder, "", &mut files);
     assert!(files.len() > 20, "the sources were not found");
-    let mut excused = BTreeSet::<&(&str, &str, &str)>::new();
+    let mut used_exceptions = BTreeSet::<&(&str, &str, &str)>::new();
     for (path, found_numbers) in &files {
         for constant in &found_numbers.constants {
             let exception =
                 EXCEPTIONS.iter().find(|(file, name, _)| (file, name) == (&path.as_str(), &constant.as_str()));
             assert!(exception.is_some(), "{path}: move {constant} to limits.rs");
-            excused.extend(exception);
+            used_exceptions.extend(exception);
         }
         assert!(found_numbers.durations.is_empty(), "{path}: give {:?} a name in limits.rs", found_numbers.durations);
     }
-    assert_eq!(excused.len(), EXCEPTIONS.len(), "an exception does not exist any more: {EXCEPTIONS:?}");
+    assert_eq!(used_exceptions.len(), EXCEPTIONS.len(), "an exception does not exist any more: {EXCEPTIONS:?}");
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn every_limit_has_a_reason_and_is_used() {
 }
 
 #[test]
-fn the_files_in_the_table_of_the_registry_exist() {
+fn the_files_that_the_header_of_limits_rs_names_exist() {
     let header = include_str!("../limits.rs").lines().filter(|line| line.starts_with("//! |"));
     let paths: Vec<&str> = header.filter_map(|row| row.split('`').nth(1)).collect();
     assert!(paths.len() > 5, "the table was not found");

@@ -62,12 +62,13 @@ async fn read_to_end(stream: &mut TcpStream) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-fn post_of(length: usize) -> Vec<u8> {
+/// A POST request with a body of `length` spaces.
+fn post_with_body_of(length: usize) -> Vec<u8> {
     let head = format!("POST /register HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
     [head.as_bytes(), &vec![b' '; length]].concat()
 }
 
-/// A handler that answers "done" when the test lets it finish.
+/// A handler that answers "done" after the test has sent `finish`.
 struct SlowHandler {
     handler: MethodRouter,
     entered: watch::Receiver<bool>,
@@ -102,7 +103,7 @@ async fn a_request_carries_its_remote_address() {
 #[tokio::test]
 async fn a_body_over_the_limit_gets_a_response_and_no_reset() {
     let server = RunningServer::start(TestNode::new(leading()).router).await;
-    let answer = exchange(&mut server.connect().await, &post_of(900 * 1024)).await;
+    let answer = exchange(&mut server.connect().await, &post_with_body_of(900 * 1024)).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     assert!(answer.contains("body_too_large"), "{answer}");
     server.stop().await;
@@ -112,8 +113,9 @@ async fn a_body_over_the_limit_gets_a_response_and_no_reset() {
 async fn one_connection_serves_many_requests() {
     let server = RunningServer::start(TestNode::new(leading()).router).await;
     let mut stream = server.connect().await;
-    let twice = b"GET /status HTTP/1.1\r\nHost: x\r\n\r\nGET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    let answer = exchange(&mut stream, twice).await;
+    let two_requests =
+        b"GET /status HTTP/1.1\r\nHost: x\r\n\r\nGET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let answer = exchange(&mut stream, two_requests).await;
     assert!(answer.contains("HTTP/1.1 200 OK") && answer.contains("HTTP/1.1 404 Not Found"), "{answer}");
     server.stop().await;
 }
@@ -157,14 +159,14 @@ async fn an_idle_connection_is_evicted_for_a_new_one_and_a_running_request_is_no
 #[tokio::test]
 async fn an_evicted_connection_with_an_incomplete_head_is_closed() {
     let server = RunningServer::start_with_slots(TestNode::new(leading()).router, 1).await;
-    let mut half = server.connect().await;
-    half.write_all(b"GET /status HTTP/1.1\r\nHos").await.unwrap();
+    let mut incomplete = server.connect().await;
+    incomplete.write_all(b"GET /status HTTP/1.1\r\nHos").await.unwrap();
     sleep(Duration::from_millis(1100)).await;
     let mut next = server.connect().await;
     exchange(&mut next, b"GET /status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     tokio::time::pause();
-    assert!(timeout(HEAD_TIMEOUT * 2, server.wait_until_no_connections()).await.is_ok(), "its slot is lost");
-    drop(half);
+    assert!(timeout(HEAD_TIMEOUT * 2, server.wait_until_no_connections()).await.is_ok(), "the slot was not freed");
+    drop(incomplete);
     server.stop().await;
 }
 
@@ -175,14 +177,14 @@ async fn heartbeats_take_the_fast_path_except_beyond_the_connection_limit() {
     let server = RunningServer::start_service(ApiService { router, fast_path: Some(node.fast_path) }, 1).await;
     let admitted = server.connect().await;
     let mut refused = server.connect().await;
-    let beat = b"POST /heartbeat HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n";
-    let last = [&beat[..], b"Connection: close\r\n\r\n"].concat();
+    let heartbeat = b"POST /heartbeat HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n";
+    let last = [&heartbeat[..], b"Connection: close\r\n\r\n"].concat();
     let answer = exchange(&mut refused, &last).await;
     assert!(answer.ends_with("the router"), "{answer}");
     drop(admitted);
     server.wait_until_no_connections().await;
-    let twice = [&beat[..], b"\r\n", &last].concat();
-    let answer = exchange(&mut server.connect().await, &twice).await;
+    let two_requests = [&heartbeat[..], b"\r\n", &last].concat();
+    let answer = exchange(&mut server.connect().await, &two_requests).await;
     assert_eq!(answer.matches("HTTP/1.1 403 Forbidden").count(), 2, "{answer}");
     server.stop().await;
 }
@@ -268,7 +270,8 @@ async fn a_connection_is_closed_when_its_response_is_read_too_slowly() {
 async fn an_idle_connection_is_closed() {
     let server = RunningServer::start(TestNode::new(leading()).router).await;
     let mut stream = server.connect().await;
-    // Taken before the request: the server counts from its response, a moment later.
+    // The clock of the test starts before the request. The timeout of the server starts at its
+    // response, a moment later.
     let started = tokio::time::Instant::now();
     stream.write_all(b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     stream.readable().await.unwrap();
@@ -282,7 +285,7 @@ async fn an_idle_connection_is_closed() {
 async fn a_response_that_fails_in_its_middle_is_cut_off() {
     let body = || async {
         let fails = async {
-            // Lets the first half be sent.
+            // The server sends the first half before the error.
             tokio::task::yield_now().await;
             Err(io::Error::other("gone"))
         };

@@ -6,7 +6,8 @@ use rollcall_core::{Addr, Page};
 
 const TTL_MS: u64 = 30_000;
 
-/// A node: its table and its clock, which has its own starting point.
+/// A node with its presence table and its presence clock. The clocks of two nodes start at
+/// different times.
 struct Node {
     clock: PresenceClock,
     table: PresenceTable,
@@ -20,7 +21,7 @@ impl Node {
         Self { clock, table: PresenceTable::new(TTL_MS), boot }
     }
 
-    /// The clocks at `ms` after the start.
+    /// The moment `ms` milliseconds after the start of the node.
     fn at(&mut self, ms: u64) -> Moment {
         self.clock.observe(BootMs(self.boot + ms))
     }
@@ -86,7 +87,7 @@ fn a_newer_heartbeat_wins_over_an_older_one_that_arrives_later() {
 }
 
 #[test]
-fn of_two_ages_of_one_heartbeat_the_greater_wins() {
+fn the_greater_of_two_ages_of_a_heartbeat_wins() {
     let (mut one, mut two) = (Node::new(0), Node::new(0));
     let now = one.at(0);
     one.table.heartbeat(&name("alice"), addr(1), None, now);
@@ -103,7 +104,8 @@ fn of_two_ages_of_one_heartbeat_the_greater_wins() {
     two.pass(29_000, 30_000, true);
     assert_eq!(two.online(29_999), ["alice"]);
     assert_eq!(two.online(30_000), Vec::<String>::new());
-    // A merged row that has already expired goes offline at once, and the client may come back.
+    // A merged row that has already expired takes its client offline at once. A heartbeat brings
+    // the client back.
     let now = two.at(30_100);
     two.table.heartbeat(&name("bob"), None, None, now);
     let mut old = two.table.rows_after(Some(&name("alice")), 9, now);
@@ -129,7 +131,11 @@ fn a_row_from_a_snapshot_is_replaced_by_any_row_of_another_node() {
     let mut replicated = two.table.rows_after(Some(&name("alice")), 9, now)[0].clone();
     (replicated.username, replicated.addr) = (name("alice"), addr(2));
     two.table.merge(&replicated, now);
-    assert_eq!(two.table.online(&Page::default(), now)[0].addr, addr(2), "although its term is earlier");
+    assert_eq!(
+        two.table.online(&Page::default(), now)[0].addr,
+        addr(2),
+        "the replicated row wins although its term is earlier"
+    );
 }
 
 #[test]
@@ -177,7 +183,7 @@ fn no_client_goes_offline_because_there_was_no_leader() {
     node.table.heartbeat(&name("alice"), None, None, now);
     node.pass(0, 20_000, true);
     node.pass(20_000, 32_000, false);
-    assert_eq!(node.online(32_000), ["alice"], "of the last 12 s at most one had a leader");
+    assert_eq!(node.online(32_000), ["alice"], "at most one of the last 12 seconds had a leader and counts");
     node.pass(32_000, 40_000, true);
     assert_eq!(node.online(40_000), ["alice"]);
     node.pass(40_000, 43_000, true);
@@ -187,7 +193,7 @@ fn no_client_goes_offline_because_there_was_no_leader() {
 proptest! {
     #[test]
     fn merging_is_idempotent_and_commutative(
-        // Few ids, so that many rows describe the same heartbeat. Those differ only in their age.
+        // There are few ids, so many rows describe the same heartbeat and differ only in their age.
         generated in proptest::collection::vec((0_u8..4, 0_u64..3, 1_u64..4, 0_u64..60_000, 0_u64..20_000), 0..24),
         order in any::<u64>(),
     ) {
@@ -198,30 +204,30 @@ proptest! {
             age_ms,
             leaderless_ms: leaderless_ms.min(age_ms),
         }).collect();
-        let mut shuffled: Vec<(u64, ReplicatedClient)> = reported.iter().chain(&reported).enumerate().map(|(place, claim)| {
-            ((place as u64 + 1).wrapping_mul(order | 1).rotate_left(17), claim.clone())
+        let mut shuffled: Vec<(u64, ReplicatedClient)> = reported.iter().chain(&reported).enumerate().map(|(place, report)| {
+            ((place as u64 + 1).wrapping_mul(order | 1).rotate_left(17), report.clone())
         }).collect();
         shuffled.sort_by_key(|(place, _)| *place);
         let (mut one, mut two) = (Node::new(90_000), Node::new(90_000));
         let now = one.at(0);
-        for claim in &reported {
-            one.table.merge(claim, now);
+        for report in &reported {
+            one.table.merge(report, now);
         }
-        for (_, claim) in &shuffled {
-            two.table.merge(claim, now);
+        for (_, report) in &shuffled {
+            two.table.merge(report, now);
         }
         let rows = |node: &mut Node| node.table.rows_after(None, usize::MAX, now);
         let merged = rows(&mut one);
         prop_assert_eq!(&merged, &rows(&mut two));
         for row in &merged {
-            // The merged row is the newest heartbeat, with the greatest age reported for it on each
-            // clock.
-            let claims = || reported.iter().filter(|claim| claim.username == row.username && claim.heartbeat_id == row.heartbeat_id);
-            prop_assert!(reported.iter().all(|claim| claim.username != row.username || claim.heartbeat_id <= row.heartbeat_id));
-            prop_assert_eq!(Some(row.age_ms), claims().map(|claim| claim.age_ms).max());
-            let counted_ms = claims().map(|claim| claim.age_ms - claim.leaderless_ms).max();
+            // The merged row has the newest heartbeat. Its age, and its age without the leaderless
+            // time, are the greatest that were reported for this heartbeat.
+            let reports = || reported.iter().filter(|report| report.username == row.username && report.heartbeat_id == row.heartbeat_id);
+            prop_assert!(reported.iter().all(|report| report.username != row.username || report.heartbeat_id <= row.heartbeat_id));
+            prop_assert_eq!(Some(row.age_ms), reports().map(|report| report.age_ms).max());
+            let counted_ms = reports().map(|report| report.age_ms - report.leaderless_ms).max();
             prop_assert_eq!(Some(row.age_ms - row.leaderless_ms), counted_ms);
-            let seen = one.table.last_seen(&row.username, now).expect("there");
+            let seen = one.table.last_seen(&row.username, now).expect("the client is in the table");
             prop_assert_eq!(seen.ago_ms, row.age_ms);
         }
         prop_assert_eq!(one.table.online_count(now), one.online(0).len());
@@ -247,7 +253,7 @@ proptest! {
             let [one, two] = &mut nodes;
             if leader == 0 { one.replicate_to(two, until) } else { two.replicate_to(one, until) }
             (ms, leader) = (next, 1 - leader);
-            // Lists expire rows when they are read, so a read is never late.
+            // A list expires its rows when it is read, so it never shows a client too long.
             prop_assert!(ms < latest || nodes[leader].online(ms).is_empty(), "still online after {ms} ms");
             prop_assert!(ms >= TTL_MS || !nodes[leader].online(ms).is_empty(), "offline after {ms} ms");
         }

@@ -11,7 +11,7 @@ use rollcall_core::BootMs;
 const TTL_MS: u64 = 30_000;
 
 fn at(ms: u64) -> Moment {
-    // Observed every second, so that the clock sees no pause.
+    // The clock is observed every second, so that it detects no pause.
     let mut clock = PresenceClock::new(true, BootMs(0));
     (0..ms).step_by(1000).for_each(|ms| {
         clock.observe(BootMs(ms));
@@ -27,7 +27,7 @@ fn addr(text: &str) -> Option<Addr> {
     Addr::new(text.parse().unwrap())
 }
 
-fn names(table: &mut PresenceTable, now: Moment) -> Vec<String> {
+fn online_names(table: &mut PresenceTable, now: Moment) -> Vec<String> {
     table.online(&Page::default(), now).into_iter().map(|online| online.username.to_string()).collect()
 }
 
@@ -35,9 +35,9 @@ fn names(table: &mut PresenceTable, now: Moment) -> Vec<String> {
 fn a_client_goes_offline_exactly_at_the_ttl() {
     let mut table = PresenceTable::new(TTL_MS);
     table.heartbeat(&name("alice"), None, None, at(1000));
-    assert_eq!(names(&mut table, at(1000 + TTL_MS - 1)), ["alice"]);
+    assert_eq!(online_names(&mut table, at(1000 + TTL_MS - 1)), ["alice"]);
     assert_eq!(table.online_count(at(1000 + TTL_MS - 1)), 1);
-    assert_eq!(names(&mut table, at(1000 + TTL_MS)), Vec::<String>::new());
+    assert_eq!(online_names(&mut table, at(1000 + TTL_MS)), Vec::<String>::new());
     assert_eq!(table.online_count(at(1000 + TTL_MS)), 0);
 }
 
@@ -72,9 +72,9 @@ fn renew_accepts_only_online_clients_marked_open() {
     let version = table.version(at(9));
     assert_eq!(table.renew(&alice, addr("10.0.0.2:2"), at(18)), Some(Renewal { addr: addr("10.0.0.2:2") }));
     assert_ne!(table.version(at(18)), version, "the address changed");
-    assert_eq!(names(&mut table, at(27)), ["alice"]);
+    assert_eq!(online_names(&mut table, at(27)), ["alice"]);
     assert_eq!(table.renew(&alice, None, at(28)), None, "expired");
-    assert!(names(&mut table, at(28)).is_empty(), "renew changed nothing");
+    assert!(online_names(&mut table, at(28)).is_empty(), "renew changed nothing");
     table.heartbeat(&alice, None, None, at(29));
     assert_eq!(table.renew(&alice, None, at(30)), None, "not marked open since it came back");
 }
@@ -94,13 +94,13 @@ fn the_version_changes_exactly_when_the_list_changes() {
     let mut table = PresenceTable::new(TTL_MS);
     let start = table.version(at(0));
     table.heartbeat(&name("alice"), addr("10.0.0.1:1"), None, at(0));
-    let came = table.version(at(0));
-    assert_ne!(came, start);
+    let after_joining = table.version(at(0));
+    assert_ne!(after_joining, start);
     table.heartbeat(&name("alice"), addr("10.0.0.1:1"), None, at(500));
-    assert_eq!(table.version(at(500)), came);
+    assert_eq!(table.version(at(500)), after_joining);
     table.heartbeat(&name("alice"), addr("10.0.0.1:2"), None, at(600));
     let moved = table.version(at(600));
-    assert_ne!(moved, came);
+    assert_ne!(moved, after_joining);
     assert_eq!(table.version(at(600 + TTL_MS - 1)), moved);
     assert_ne!(table.version(at(600 + TTL_MS)), moved);
 }
@@ -171,21 +171,21 @@ fn a_client_that_returns_before_its_expiry_was_noticed_has_left_and_joined() {
     let changes = table.changes_since(2, usize::MAX).unwrap();
     let left = PresenceEvent::Left(OfflineReason::Timeout);
     assert_eq!(changes.iter().map(|change| change.event).collect::<Vec<_>>(), [left, PresenceEvent::Joined(None)]);
-    assert_eq!(names(&mut table, at(TTL_MS)), ["alice"]);
+    assert_eq!(online_names(&mut table, at(TTL_MS)), ["alice"]);
     assert_eq!(table.expiry_queue.len(), 1);
 }
 
 #[derive(Clone, Debug)]
 enum Step {
     Wait(u64),
-    ReplicatedClient(u8),
+    Heartbeat(u8),
     RetentionSweep,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         (0_u64..1000).prop_map(Step::Wait),
-        (0_u8..6).prop_map(Step::ReplicatedClient),
+        (0_u8..6).prop_map(Step::Heartbeat),
         Just(Step::RetentionSweep),
     ];
     proptest::collection::vec(step, 1..200)
@@ -203,7 +203,7 @@ proptest! {
             let moment = clock.observe(BootMs(now));
             match step {
                 Step::Wait(ms) => now += ms,
-                Step::ReplicatedClient(client) => {
+                Step::Heartbeat(client) => {
                     table.heartbeat(&name(&format!("c{client}")), None, None, moment);
                     model.insert(format!("c{client}"), now);
                 }
@@ -218,18 +218,18 @@ proptest! {
             let part: Vec<String> =
                 table.online(&page, moment).into_iter().map(|row| row.username.to_string()).collect();
             prop_assert_eq!(&part[..], &online[..limit.min(online.len())]);
-            prop_assert_eq!(names(&mut table, moment), online);
+            prop_assert_eq!(online_names(&mut table, moment), online);
         }
     }
 
     #[test]
     fn reading_in_parts_of_any_size_returns_the_same_clients(
-        beats in proptest::collection::vec((0_u8..20, 0_u64..3000), 0..40), max in 1_usize..6, limit in 1_usize..9,
+        heartbeats in proptest::collection::vec((0_u8..20, 0_u64..3000), 0..40), max in 1_usize..6, limit in 1_usize..9,
     ) {
         let mut table = PresenceTable::new(2000);
         let mut clock = PresenceClock::new(true, BootMs(0));
         let mut now = clock.observe(BootMs(0));
-        for (client, wait) in beats {
+        for (client, wait) in heartbeats {
             now = clock.observe(now.boot.plus(wait));
             table.heartbeat(&name(&format!("c{client}")), None, None, now);
         }

@@ -12,18 +12,21 @@ use rollcall_election::NodeId;
 pub(super) const NODES: usize = 3;
 
 pub(super) fn id(index: usize) -> NodeId {
-    NodeId(u8::try_from(index).expect("there are three"))
+    NodeId(u8::try_from(index).expect("node indexes are less than NODES"))
 }
 
-/// The simplest tables of a node: the names of its users.
+/// Tables of a simulated node. They hold only the names of the users.
 #[derive(Default)]
 pub(super) struct Tables {
     pub(super) users: BTreeMap<Username, RowNo>,
+    /// Changes that no batch has carried yet.
     unsent: Vec<(RowNo, Username)>,
+    /// Whether changes are recorded in `unsent`, as on a leader.
     tracked: bool,
+    /// The number of the newest row.
     last: RowNo,
     pub(super) is_complete: bool,
-    /// The term in which this node read the list from the bucket.
+    /// The term in which this node read the list of users from the bucket.
     listed: Option<Term>,
 }
 
@@ -49,7 +52,7 @@ impl LocalTables for Tables {
     }
 
     fn take_changes(&mut self) -> Option<(Rows, Option<RowNo>)> {
-        // One row per batch: many messages that can be lost.
+        // One row per batch, so that there are many messages that can be lost.
         (!self.unsent.is_empty()).then(|| self.unsent.remove(0)).map(|(no, name)| (Rows::of_user(name), Some(no)))
     }
 
@@ -86,17 +89,18 @@ pub(super) struct Node {
 /// One step of a simulation.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    /// Some messages arrive, from the n-th in flight on.
+    /// One to five messages arrive, from the n-th one in flight on.
     Deliver(usize),
     /// All messages in flight to a node are lost.
     Drop(u8),
-    /// All messages arrive, and the messages that they cause.
+    /// Four rounds. In each, 50 ms pass, and then all messages arrive, and the messages that they
+    /// cause.
     Settle,
     Register,
     Tick(u64),
     /// Another node becomes the leader. The old leader does not notice yet.
     Elect(u8),
-    /// A node learns the latest term. If it led an earlier one, it stops leading.
+    /// A node learns the latest term. If it led an earlier term, it stops leading.
     LearnTerm(u8),
     Kill(u8),
     Start(u8),
@@ -161,7 +165,7 @@ impl World {
         for action in actions {
             match action {
                 Action::Send(to, message) => {
-                    let message = ReplicaMessage::decode(&message.encode()).expect("reads back");
+                    let message = ReplicaMessage::decode(&message.encode()).expect("an encoded message can be decoded");
                     let from = id(by);
                     for to in to {
                         self.in_flight.push((from, to, self.boots[usize::from(to.0)], message.clone()));
@@ -242,7 +246,8 @@ impl World {
 
     pub(super) fn register(&mut self) {
         let Some(leader) = self.leader else { return };
-        // Each name sorts before all others: a pull in progress has already passed its place.
+        // A new name sorts before all earlier names, so a pull in progress has already passed its
+        // place.
         let name = Username::parse(&format!("u{:04}", 9999 - self.bucket.len())).unwrap();
         self.bucket.insert(name.clone());
         let node = &mut self.nodes[leader];
@@ -331,7 +336,7 @@ impl World {
         }
     }
 
-    /// Delivers all messages for some rounds.
+    /// In each round 50 ms pass, and then all messages arrive.
     pub(super) fn settle(&mut self, rounds: u32) {
         for _ in 0..rounds {
             self.tick(50);

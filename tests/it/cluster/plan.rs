@@ -22,7 +22,7 @@ const EXIT_CANNOT_BIND: i32 = 71;
 /// The configuration file of the distribution.
 const DOCUMENTED_CONFIG: &str = include_str!("../../../config.toml");
 
-/// The election timings.
+/// Which election timings the nodes use.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum ElectionSpeed {
     /// The timings of the documented `config.toml`.
@@ -31,7 +31,8 @@ enum ElectionSpeed {
     Quick,
 }
 
-/// Fills the data directory of a cluster before its first start. Gets the names of the nodes.
+/// Fills the data directory of a cluster before its first start. Its arguments are the directory
+/// and the names of the nodes.
 pub(crate) type Seed = fn(&Path, &[String]);
 
 /// The configuration of a cluster.
@@ -101,7 +102,7 @@ impl Plan {
                 return cluster;
             }
         }
-        panic!("each port that was free was taken a moment later");
+        panic!("in every attempt another program took one of the free ports");
     }
 }
 
@@ -136,7 +137,7 @@ impl Cluster {
     async fn wait_until_ready(&mut self, index: usize) -> bool {
         let mut ended = None;
         let out = self.log(index, "out");
-        let process = self.nodes[index].process.as_mut().expect("it was just started");
+        let process = self.nodes[index].process.as_mut().expect("the node was just started");
         until("the start of a node", async || {
             ended = process.try_wait();
             ended.is_some() || log::read(&out).contains("All systems operational!")
@@ -170,7 +171,7 @@ impl Cluster {
                 _ if quick > 0 && self.plan.speed == ElectionSpeed::Quick => writeln!(config, "{key} = {quick}"),
                 _ => writeln!(config, "{line}"),
             }
-            .expect("text can be added to a text");
+            .expect("writing to a String cannot fail");
         }
         config
     }

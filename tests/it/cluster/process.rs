@@ -12,8 +12,8 @@ use super::until;
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
-    /// A node started with `--exit-with-stdin` ends when this closes. It closes even if the test
-    /// process is killed.
+    /// A node started with `--exit-with-stdin` ends when this pipe closes. The pipe closes even if
+    /// the test process is killed.
     _stdin: Option<ChildStdin>,
 }
 
@@ -52,7 +52,7 @@ impl Process {
         Self::start_without_flag(command, stdout, stderr)
     }
 
-    /// The same without the flag `--exit-with-stdin`, for other commands.
+    /// Like [`Self::start`], but without the flag `--exit-with-stdin`, for other commands.
     pub(crate) fn start_without_flag(mut command: Command, stdout: &Path, stderr: &Path) -> Self {
         let append = |path| File::options().create(true).append(true).open(path).expect("the directory is ours");
         command.stdin(Stdio::piped()).stdout(append(stdout)).stderr(append(stderr));
@@ -84,7 +84,7 @@ impl Process {
             status.is_some()
         })
         .await;
-        status.expect("waited for")
+        status.expect("the process has ended")
     }
 
     /// Kills it (SIGKILL).
@@ -95,7 +95,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It fails only if the process has already ended.
+        // The kill fails only if the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

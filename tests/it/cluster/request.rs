@@ -15,7 +15,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// An HTTP client without redirects, proxies and connection reuse. So a test sees the response to
 /// exactly one request.
 pub(crate) fn http_client() -> reqwest::Client {
-    // It fails only if another test has installed it already.
+    // The call fails only if another test has installed the provider already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .no_proxy()
@@ -58,7 +58,7 @@ impl<'a> Request<'a> {
         self.send(Method::DELETE, path, |request| request).await
     }
 
-    /// Without a Content-Type unless the test has set one.
+    /// Sends a POST request. It has no Content-Type unless the test has set one.
     pub(crate) async fn post(self, path: &str, body: impl Into<bytes::Bytes>) -> Response {
         let body = body.into();
         self.send(Method::POST, path, |request| request.body(body.clone())).await

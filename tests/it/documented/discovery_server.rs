@@ -14,13 +14,13 @@ async fn the_routes_of_the_first_discovery_server_answer_as_documented() {
     assert_eq!((registered.status, &registered.json()["status"]), (201, &json!("ok")), "{registered}");
 
     assert_eq!(cluster.lead().get("/discovery/online").await.body, r#"{"online":[]}"#);
-    // This differs from the first server: a user with a password must prove who it is.
+    // This differs from the first server: a user with a password must authenticate.
     cluster.lead().post("/heartbeat", r#"{"username":"alice"}"#).await.expect_error(401, "unauthorized");
     let bearer = format!("Bearer {}", registered.json()["token"].as_str().expect("a token"));
-    let beat =
+    let heartbeat =
         cluster.lead().header("authorization", &bearer).post("/heartbeat", r#"{"username":"alice"}"#).await.json();
-    assert_eq!(beat["status"], "ok");
-    let last_seen = beat["last_seen"].as_str().expect("text");
+    assert_eq!(heartbeat["status"], "ok");
+    let last_seen = heartbeat["last_seen"].as_str().expect("text");
     assert!(last_seen.ends_with('Z') && last_seen.contains('T'), "{last_seen}");
     assert_eq!(cluster.lead().get("/discovery/online").await.body, r#"{"online":["alice"]}"#);
 }
@@ -37,6 +37,7 @@ async fn a_username_with_a_password_cannot_be_registered_without_it() {
         other.expect_error(409, "user_exists");
         assert_eq!(other.json()["error"], "exists");
     }
-    let profile = std::fs::read_to_string(cluster.bucket().join("users/alice/profile.json")).expect("it is stored");
+    let profile =
+        std::fs::read_to_string(cluster.bucket().join("users/alice/profile.json")).expect("the profile is stored");
     assert!(!profile.contains("secret"), "{profile}");
 }

@@ -34,7 +34,7 @@ async fn a_body_is_parsed_as_json_with_any_content_type() {
         let registered =
             ask(&cluster).post("/register", format!(r#"{{"username":"client{n}","addr":"10.0.0.1:9000"}}"#)).await;
         assert_eq!(registered.status, 201, "{content_type:?}: {registered}");
-        let beat = ask(&cluster).post("/heartbeat", format!(r#"{{"username":"client{n}"}}"#)).await;
-        assert_eq!(beat.status, 200, "{content_type:?}: {beat}");
+        let heartbeat = ask(&cluster).post("/heartbeat", format!(r#"{{"username":"client{n}"}}"#)).await;
+        assert_eq!(heartbeat.status, 200, "{content_type:?}: {heartbeat}");
     }
 }

@@ -1,5 +1,4 @@
-//! Requirement 004, the main one. Its step 6, the download script, is tested in
-//! `commands/download.rs`.
+//! Requirement 004, the main one. Its step 6, the download script, is tested in `cli/download.rs`.
 
 use std::time::Duration;
 
@@ -39,7 +38,7 @@ Distributed System: Leader Election + User Registration
 ✓ All systems operational!
 ";
 
-/// All steps in their order, on one cluster with the documented timings.
+/// All steps but step 6, in their order, on one cluster with the documented timings.
 #[tokio::test]
 async fn the_complete_test_flow_gives_the_documented_answers() {
     let mut cluster = Plan::documented().env("HEARTBEAT_TTL_SECONDS", "3").start().await;
@@ -150,17 +149,18 @@ async fn replace_leader(cluster: &mut Cluster, old: usize) -> usize {
     assert!(cluster.sigterm(old).await.success());
     let leader = cluster.leader_after(old).await;
     assert!(started.elapsed() < Duration::from_secs(5), "took {:?}", started.elapsed());
-    let health = cluster.health(leader).await.expect("it answers");
+    let health = cluster.health(leader).await.expect("the node answers");
     assert_eq!((&health["status"], &health["is_leader"]), (&json!("ok"), &json!(true)));
     assert_eq!(health["current_leader"], cluster.name(leader));
     assert_ne!(health["current_leader"], old_name);
     leader
 }
 
-/// Step 8: one of two clients stops its heartbeats. The times are measured, not slept: the silent
-/// client goes offline no earlier than after the TTL, and the other client is online all the time.
+/// Step 8: one of two clients stops its heartbeats. The test measures the times and does not sleep.
+/// The silent client goes offline no earlier than after the TTL, and the other client is online all
+/// the time.
 async fn check_timeout(cluster: &Cluster) {
-    // Taken before the request. The server counts from a moment before its response, in whole
+    // The test starts its clock before the request. The server counts from a later moment, in whole
     // milliseconds.
     let last_beat = Instant::now();
     let soonest = TTL.saturating_sub(Duration::from_millis(1));
@@ -205,8 +205,8 @@ async fn the_banner_has_the_documented_lines_in_their_order() {
     assert!(storage.contains("bucket"), "{storage}");
     let expected =
         BANNER.replace("STORAGE", storage).replace("API\n", &format!("{api}\n")).replace("NODE", &cluster.name(1));
-    // Lines that were added later stand between the documented ones, which are all there in their
-    // order.
+    // Other lines may stand between the documented ones. All documented lines must be there, in
+    // their order.
     let mut lines = printed.lines();
     for line in expected.lines() {
         assert!(lines.any(|printed| printed == line), "{line:?} is not in its place in\n{printed}");

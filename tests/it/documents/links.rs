@@ -1,4 +1,4 @@
-//! Links between pages: the file exists, and so does the heading.
+//! Checks the links between pages: the linked file and the linked heading must exist.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -17,22 +17,22 @@ fn anchor(heading: &str) -> String {
 }
 
 /// The path without `.` and `..`, since a link may leave its folder.
-fn normal(path: &Path) -> PathBuf {
-    let mut normal = PathBuf::new();
+fn normalized(path: &Path) -> PathBuf {
+    let mut normalized = PathBuf::new();
     for part in path.components() {
         match part {
             Component::ParentDir => {
-                normal.pop();
+                normalized.pop();
             }
             Component::CurDir => {}
-            part => normal.push(part),
+            part => normalized.push(part),
         }
     }
-    normal
+    normalized
 }
 
 #[test]
-fn every_link_between_the_pages_leads_somewhere() {
+fn every_link_between_pages_leads_to_an_existing_file_and_heading() {
     let (mut links, mut wrong) = (0, Vec::new());
     for from in pages() {
         let folder = Path::new(&from.path).parent().expect("a file is in a folder");
@@ -40,7 +40,7 @@ fn every_link_between_the_pages_leads_somewhere() {
             for target in targets(line).filter(|target| !target.contains("://")) {
                 links += 1;
                 let (file, heading) = target.split_once('#').unwrap_or((target, ""));
-                let to = if file.is_empty() { PathBuf::from(&from.path) } else { normal(&folder.join(file)) };
+                let to = if file.is_empty() { PathBuf::from(&from.path) } else { normalized(&folder.join(file)) };
                 let found = root().join(&to).exists()
                     && (heading.is_empty() || {
                         let to = page(&to.to_string_lossy());
@@ -57,7 +57,7 @@ fn every_link_between_the_pages_leads_somewhere() {
 }
 
 #[test]
-fn anchors_are_made_as_pages_show_them() {
+fn an_anchor_is_its_heading_in_lower_case_with_hyphens() {
     assert_eq!(anchor("## Error codes"), "error-codes");
     assert_eq!(anchor("### Hello: who (and why) is let in"), "hello-who-and-why-is-let-in");
 }

@@ -1,5 +1,5 @@
-//! Names of source files and of tests on the pages: each exists, so that a reader can find it by
-//! search.
+//! Checks that the source files and tests that the pages name exist, so that a reader can find them
+//! by search.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use super::pages::{page, pages, root};
 /// Folders with sources.
 const SOURCES: &[&str] = &["src", "crates", "tests", "benches", "examples", "tools", ".ci"];
 
-/// Pages for engineers: there a name such as `lists.rs` is a file of ours.
+/// Pages for engineers: in them a name such as `lists.rs` is a file of this repository.
 fn is_for_engineers(path: &str) -> bool {
     ["ARCHITECTURE.md", "CONTRIBUTING.md", "tests/README.md"].contains(&path) || path.starts_with("docs/design/")
 }
@@ -38,8 +38,8 @@ fn files() -> Vec<String> {
     found
 }
 
-/// What stands between backticks.
-fn codes(line: &str) -> impl Iterator<Item = &str> {
+/// The texts between backticks.
+fn code_spans(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
 }
 
@@ -91,7 +91,7 @@ fn every_file_that_a_page_for_engineers_names_exists() {
     let (mut named, mut wrong) = (0, Vec::new());
     for page in pages().into_iter().filter(|page| is_for_engineers(&page.path)) {
         for (number, line) in page.prose() {
-            for word in codes(line).filter(|word| names_a_source(word)) {
+            for word in code_spans(line).filter(|word| names_a_source(word)) {
                 named += 1;
                 if !exists(word) {
                     wrong.push(format!("{}:{number}: {word}", page.path));
@@ -111,10 +111,10 @@ fn every_test_that_a_page_names_exists() {
     for path in ["tests/README.md", "CONTRIBUTING.md", "ARCHITECTURE.md"] {
         for (number, line) in page(path).prose() {
             assert!(
-                !codes(line).any(|word| word.contains('…')),
+                !code_spans(line).any(|word| word.contains('…')),
                 "{path}:{number}: a shortened name cannot be searched"
             );
-            for word in codes(line).filter(|word| names_a_test(word)) {
+            for word in code_spans(line).filter(|word| names_a_test(word)) {
                 let mut modules: Vec<&str> = word.split("::").collect();
                 let name = modules.pop().expect("a word is not empty");
                 named += 1;

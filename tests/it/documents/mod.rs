@@ -1,5 +1,5 @@
-//! Holds the pages for readers against the code: their length, their links, the files and tests
-//! that they name, their tables.
+//! Compares the pages for readers with the code: their length, their links, the files and tests
+//! that they name, and their tables.
 
 mod links;
 mod mentions;

@@ -1,4 +1,4 @@
-//! The pages: which there are, and how long the two first ones may be.
+//! The list of all pages, and the limits on the length of README and ARCHITECTURE.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// A page in Markdown.
 #[derive(Debug)]
 pub(super) struct Page {
-    /// Relative to the root of the checkout.
+    /// The path relative to the root of the repository.
     pub(super) path: String,
     pub(super) text: String,
 }
@@ -80,7 +80,7 @@ impl Page {
         })
     }
 
-    /// The rows of the table below a heading, each as its cells; without the table's own head.
+    /// The rows of the table below a heading, each as its cells, without the header of the table.
     pub(super) fn table(&self, heading: &str) -> Vec<Vec<&str>> {
         let mut rows = self
             .prose()
@@ -95,7 +95,7 @@ impl Page {
     }
 }
 
-/// The one `code` of a table's cell.
+/// The only code span in the cell of a table.
 pub(super) fn code(cell: &str) -> &str {
     cell.trim_matches('`')
 }
@@ -104,7 +104,7 @@ pub(super) fn code(cell: &str) -> &str {
 fn readme_and_architecture_are_short() {
     for (path, most) in [("README.md", 150), ("ARCHITECTURE.md", 200)] {
         let lines = page(path).text.lines().count();
-        assert!(lines <= most, "{path} has {lines} lines, and {most} at most are asked");
+        assert!(lines <= most, "{path} has {lines} lines, but at most {most} are allowed");
     }
 }
 
@@ -118,5 +118,8 @@ fn readme_links_every_page() {
         .filter(|page| page.path.starts_with("docs/") && !FOR_READERS.contains(&page.path.as_str()))
         .map(|page| page.path)
         .collect();
-    assert!(unlisted.is_empty(), "pages that README.md need not link: {unlisted:?}; add them to FOR_READERS");
+    assert!(
+        unlisted.is_empty(),
+        "pages that FOR_READERS lacks: {unlisted:?}; add them, so that README.md must link them"
+    );
 }

@@ -1,4 +1,4 @@
-//! Tables of the pages for users, held against the code: routes, error codes, limits, settings and
+//! Compares tables of the pages for users with the code: routes, error codes, limits, settings and
 //! exit codes.
 
 use std::collections::BTreeSet;
@@ -8,22 +8,23 @@ use rollcall::config::Setting;
 
 use super::pages::{self, code, page};
 
-/// Compares the rows of a page with those of the code, each with what is only on one side.
+/// Compares the rows of a page with those of the code. The error lists the rows that only one side
+/// has.
 fn assert_same<Row: Clone + Debug + Ord>(what: &str, on_the_page: &[Row], in_the_code: &[Row]) {
     let page: BTreeSet<Row> = on_the_page.iter().cloned().collect();
     let code: BTreeSet<Row> = in_the_code.iter().cloned().collect();
     assert_eq!(page.len(), on_the_page.len(), "{what}: a row is on the page twice: {on_the_page:?}");
-    assert!(!code.is_empty(), "{what}: the code lists none");
+    assert!(!code.is_empty(), "{what}: the code lists no rows");
     let missing: Vec<_> = code.difference(&page).collect();
     let unknown: Vec<_> = page.difference(&code).collect();
     assert!(
         missing.is_empty() && unknown.is_empty(),
-        "{what}: the page lacks {missing:#?}, and has what the code does not: {unknown:#?}"
+        "{what}: the page lacks {missing:#?}, and has rows that the code lacks: {unknown:#?}"
     );
 }
 
 #[test]
-fn the_table_of_routes_is_the_codes() {
+fn the_table_of_routes_agrees_with_the_code() {
     let api = page("docs/api.md");
     let page: Vec<_> = api
         .table("## Routes")
@@ -41,7 +42,7 @@ fn the_table_of_routes_is_the_codes() {
 }
 
 #[test]
-fn the_table_of_error_codes_is_the_codes() {
+fn the_table_of_error_codes_agrees_with_the_code() {
     let api = page("docs/api.md");
     let mut page = Vec::new();
     for row in api.table("## Error codes") {
@@ -55,7 +56,7 @@ fn the_table_of_error_codes_is_the_codes() {
 }
 
 #[test]
-fn the_table_of_limits_is_the_codes() {
+fn the_table_of_limits_agrees_with_the_code() {
     let api = page("docs/api.md");
     let rows = api.table("## Limits");
     let page: Vec<_> = rows
@@ -68,8 +69,8 @@ fn the_table_of_limits_is_the_codes() {
     assert_same("limits", &page, &code);
 }
 
-/// The table below a heading is that of these settings. The cell of a default is free if the
-/// setting has none that is fixed.
+/// Checks that the table below a heading lists these settings. If a setting has no fixed default,
+/// its cell may have any text.
 fn assert_settings(heading: &str, settings: &[&Setting]) {
     let configuration = page("docs/configuration.md");
     let page: Vec<_> = configuration
@@ -89,13 +90,13 @@ fn assert_settings(heading: &str, settings: &[&Setting]) {
 }
 
 #[test]
-fn the_tables_of_settings_are_the_codes() {
+fn the_tables_of_settings_agree_with_the_code() {
     assert_settings("## Node settings", &rollcall::config::NODE_SETTINGS);
     assert_settings("## Chat peer settings", &rollcall::config::chat::SETTINGS);
 }
 
 #[test]
-fn the_table_of_exit_codes_is_the_codes() {
+fn the_table_of_exit_codes_agrees_with_the_code() {
     let cli = page("docs/cli.md");
     let page: Vec<_> = cli
         .table("## Exit codes")
@@ -115,7 +116,7 @@ fn metrics(text: &str, quote: char) -> BTreeSet<&str> {
 }
 
 #[test]
-fn the_table_of_metrics_is_the_codes() {
+fn the_table_of_metrics_agrees_with_the_code() {
     let path = pages::root().join("crates/chat/src/metrics/families.rs");
     let code = std::fs::read_to_string(path).expect("the metrics are here");
     let chat = page("docs/chat.md");

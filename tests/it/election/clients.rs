@@ -22,7 +22,7 @@ pub(crate) enum Outcome {
     Taken,
 }
 
-/// A client that knows all nodes from the start.
+/// A client that has the URLs of all nodes.
 #[derive(Clone)]
 pub(crate) struct Client {
     http: reqwest::Client,
@@ -51,7 +51,7 @@ impl Client {
                     return Outcome::Registered(json["user_id"].as_str().unwrap_or_default().to_owned());
                 }
                 409 => return Outcome::Taken,
-                400..=402 | 404..=499 => panic!("a right registration was refused: {json}"),
+                400..=402 | 404..=499 => panic!("a valid registration was refused: {json}"),
                 _ => {}
             }
             let named = self.urls.iter().position(|url| json["leader_url"] == **url);

@@ -13,9 +13,9 @@ use crate::cluster::{Cluster, Plan, until};
 
 const ROUNDS: usize = 5;
 const WRITERS: usize = 2;
-/// Pause between two registrations: at most 100 per second and writer. The test is about the kills
-/// between them, not about their number.
-const PACE: Duration = Duration::from_millis(10);
+/// Pause between two registrations: at most 100 per second and writer. The test needs kills between
+/// registrations, not many registrations.
+const REGISTRATION_INTERVAL: Duration = Duration::from_millis(10);
 /// Number of registrations that each leader acknowledges before it is killed.
 const MIN_REGISTRATIONS: usize = 15;
 
@@ -37,7 +37,7 @@ async fn no_acknowledged_registration_is_lost_when_leaders_are_killed() {
                 let outcome = client.register(&name, "10.0.0.1:9000").await;
                 let Outcome::Registered(id) = outcome else { panic!("{name} was taken by another client") };
                 acknowledged.lock().expect("no panic").insert(name, id);
-                sleep(PACE).await;
+                sleep(REGISTRATION_INTERVAL).await;
             }
         });
     }

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use crate::cluster::{Plan, until};
 
-/// Several times the longest election timeout of the quick timings, which is 900 ms.
+/// How long nodes are observed: several times the longest election timeout of the quick timings,
+/// which is 900 ms.
 const OBSERVATION_TIME: Duration = Duration::from_secs(4);
 
 #[tokio::test]
@@ -18,7 +19,7 @@ async fn one_of_three_nodes_never_serves_and_reports_no_leader() {
     let other = 3 - last - leader;
     cluster.kill9(other);
     cluster.kill9(leader);
-    until("the end of what the last one knew", async || {
+    until("the last node to report no leader", async || {
         cluster.health(last).await.is_some_and(|health| health["current_leader"].is_null())
     })
     .await;

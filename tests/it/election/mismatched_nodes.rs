@@ -12,7 +12,7 @@ async fn assert_rejected(cluster: &mut Cluster, name: &str, value: &str, words: 
     cluster.start(2);
     let has_warning =
         |log: &str| log.lines().any(|line| line.contains("WARN") && words.iter().all(|word| line.contains(word)));
-    until("both ends to log both values", async || {
+    until("both nodes to log both values", async || {
         has_warning(&cluster.stderr(2)) && (has_warning(&cluster.stderr(0)) || has_warning(&cluster.stderr(1)))
     })
     .await;
@@ -33,7 +33,7 @@ async fn a_node_with_another_bucket_is_rejected() {
     let mut cluster = Plan::quick().start().await;
     let other = Plan::quick().nodes(1).start().await;
     let id = |cluster: &Cluster| -> String {
-        let text = std::fs::read(cluster.bucket().join("cluster.json")).expect("it is written at the start");
+        let text = std::fs::read(cluster.bucket().join("cluster.json")).expect("the file is written at the start");
         let json: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
         json["cluster_id"].as_str().expect("text").to_owned()
     };

@@ -1,5 +1,5 @@
-//! Elections as a client sees them: nodes are killed, frozen, reduced to a minority, or configured
-//! differently.
+//! Elections from the view of a client: nodes are killed, frozen, reduced to a minority, or
+//! configured differently.
 
 pub(crate) mod clients;
 mod durability;

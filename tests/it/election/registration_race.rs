@@ -48,7 +48,8 @@ async fn check(cluster: &Cluster, name: &str, outcomes: &[(&str, Outcome)]) {
         .filter_map(|(addr, outcome)| if let Outcome::Registered(id) = outcome { Some((*addr, id)) } else { None })
         .collect();
     let [(addr, id)] = winners[..] else { panic!("{name}: {outcomes:?}") };
-    let profile = std::fs::read(cluster.bucket().join(format!("users/{name}/profile.json"))).expect("it is stored");
+    let profile =
+        std::fs::read(cluster.bucket().join(format!("users/{name}/profile.json"))).expect("the profile is stored");
     let profile: serde_json::Value = serde_json::from_slice(&profile).expect("JSON");
     let text = profile.to_string();
     assert!(text.contains(addr) && text.contains(id), "{name}: {outcomes:?}, but stored is {text}");

@@ -47,12 +47,12 @@ async fn a_killed_leader_is_replaced_at_once_and_returns_as_a_follower() {
     let mut cluster = Plan::documented().start().await;
     let stored = store_data(&cluster).await;
     let old = cluster.leader().await;
-    let term = cluster.health(old).await.expect("it answers")["term"].as_u64();
+    let term = cluster.health(old).await.expect("the node answers")["term"].as_u64();
     let killed_at = Instant::now();
     cluster.kill9(old);
     let new = cluster.leader_after(old).await;
     assert!(killed_at.elapsed() < QUICK_SUCCESSION, "took {:?}", killed_at.elapsed());
-    assert!(cluster.health(new).await.expect("it answers")["term"].as_u64() > term);
+    assert!(cluster.health(new).await.expect("the node answers")["term"].as_u64() > term);
     check_stored(&cluster, &stored).await;
 
     cluster.start(old);
@@ -60,7 +60,7 @@ async fn a_killed_leader_is_replaced_at_once_and_returns_as_a_follower() {
         cluster.health(old).await.is_some_and(|health| health["current_leader"] == cluster.name(new))
     })
     .await;
-    let health = cluster.health(old).await.expect("it answers");
+    let health = cluster.health(old).await.expect("the node answers");
     assert_eq!((&health["is_leader"], &health["role"]), (&json!(false), &json!("follower")));
     assert_eq!(cluster.leader().await, new, "a returning node does not depose the leader");
     check_stored(&cluster, &stored).await;
@@ -71,7 +71,7 @@ async fn a_cluster_that_lost_power_keeps_all_data() {
     let mut cluster = Plan::documented().start().await;
     let stored = store_data(&cluster).await;
     let leader = cluster.leader().await;
-    let term = cluster.health(leader).await.expect("it answers")["term"].as_u64();
+    let term = cluster.health(leader).await.expect("the node answers")["term"].as_u64();
     for index in 0..3 {
         cluster.kill9(index);
     }
@@ -79,7 +79,7 @@ async fn a_cluster_that_lost_power_keeps_all_data() {
         cluster.start(index);
     }
     let leader = cluster.leader().await;
-    assert!(cluster.health(leader).await.expect("it answers")["term"].as_u64() > term, "no term is used twice");
+    assert!(cluster.health(leader).await.expect("the node answers")["term"].as_u64() > term, "no term is used twice");
     check_stored(&cluster, &stored).await;
 }
 
@@ -98,7 +98,8 @@ async fn a_leader_that_is_asked_to_stop_exits_with_0_and_is_replaced_at_once() {
         cluster.start(old);
         until("the old leader to answer", async || cluster.health(old).await.is_some()).await;
     }
-    // All at once: there is no successor, but the nodes exit all the same.
+    // All nodes are asked to stop, one after the other. The last ones have no successor, but they
+    // exit with 0 too.
     for index in 0..3 {
         let status = cluster.sigterm(index).await;
         assert_eq!(status.code(), Some(0), "{status}");
@@ -138,12 +139,12 @@ async fn freeze_and_wake(cluster: &Cluster, username: &str) {
     cluster.freeze(old);
     let new = cluster.leader_after(old).await;
     for (socket, rest) in &mut partial_requests {
-        socket.write_all(rest.as_bytes()).await.expect("the system reads for it");
+        socket.write_all(rest.as_bytes()).await.expect("the operating system receives the bytes");
     }
     cluster.resume(old);
     for (mut socket, _) in partial_requests {
         let mut answer = [0; 12];
-        timeout(SOON, socket.read_exact(&mut answer)).await.expect("it woke").expect("it answers");
+        timeout(SOON, socket.read_exact(&mut answer)).await.expect("an answer in time").expect("the node answers");
         assert!([b"HTTP/1.1 403", b"HTTP/1.1 503"].contains(&&answer), "{}", String::from_utf8_lossy(&answer));
     }
     // No request is answered as the leader until the node follows.
@@ -156,8 +157,8 @@ async fn freeze_and_wake(cluster: &Cluster, username: &str) {
 }
 
 async fn send_partial_request(cluster: &Cluster, node: usize, start: &str) -> TcpStream {
-    let mut socket = TcpStream::connect(cluster.api(node)).await.expect("it listens");
-    socket.write_all(start.as_bytes()).await.expect("it reads");
+    let mut socket = TcpStream::connect(cluster.api(node)).await.expect("the node listens");
+    socket.write_all(start.as_bytes()).await.expect("the node reads");
     socket
 }
 

@@ -7,28 +7,28 @@ use tokio::time::{Instant, sleep_until};
 use super::observed_cluster::{ObservedCluster, V, terms};
 use crate::cluster::Plan;
 
-/// Longer than any timeout, which is 5 s at most.
+/// How long a node is frozen: longer than any timeout, which is 5 s at most.
 const FREEZE_TIME: Duration = Duration::from_secs(10);
-/// 5.5 s, and a margin for a busy machine.
+/// Limit on the time to a successor: 5.5 s, and a margin for a busy machine.
 const SUCCESSOR_LIMIT: Duration = Duration::from_secs(9);
-/// Observation after a node has resumed: again longer than any timeout.
-const OBSERVATION_AFTER: Duration = Duration::from_secs(6);
+/// How long the cluster is observed after a node has resumed: longer than any timeout.
+const OBSERVATION_TIME: Duration = Duration::from_secs(6);
 
 /// Row 5 of the faults in tests/README.md.
 #[tokio::test]
 async fn a_frozen_leader_is_replaced_and_serves_nothing_when_it_resumes() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
     let leader = observed.wait_until_settled().await;
-    let at = Instant::now();
+    let frozen_at = Instant::now();
     observed.cluster.freeze(leader);
-    let took = observed.wait_for_successor(leader).await.received - at;
+    let took = observed.wait_for_successor(leader).await.received - frozen_at;
     assert!(took < SUCCESSOR_LIMIT, "took {took:?}");
-    let seen = observed.observe_for(FREEZE_TIME.saturating_sub(at.elapsed())).await;
+    let seen = observed.observe_for(FREEZE_TIME.saturating_sub(frozen_at.elapsed())).await;
     assert_eq!(terms(&seen).len(), 1, "one successor");
     observed.cluster.resume(leader);
-    // The node first answers the requests that wait in its sockets. Anything that it serves now
-    // belongs to an old term.
-    let seen = observed.observe_for(OBSERVATION_AFTER).await;
+    // The node first answers the requests that wait in its sockets. A request that it serves now is
+    // served in an old term.
+    let seen = observed.observe_for(OBSERVATION_TIME).await;
     assert!(seen.iter().all(|one| one.node != leader || !one.is_served()), "the old leader serves");
     assert_eq!(terms(&seen).len(), 1, "a resuming node does not depose the leader");
     assert_ne!(observed.wait_for_agreement().await, leader);
@@ -44,7 +44,7 @@ async fn a_follower_that_freezes_and_resumes_causes_no_election() {
     observed.cluster.freeze(follower);
     let mut seen = observed.observe_for(FREEZE_TIME).await;
     observed.cluster.resume(follower);
-    seen.extend(observed.observe_for(OBSERVATION_AFTER).await);
+    seen.extend(observed.observe_for(OBSERVATION_TIME).await);
     assert_eq!(terms(&seen), [term]);
     assert_eq!(observed.wait_for_agreement().await, leader);
 }
@@ -77,16 +77,18 @@ async fn followers_that_resume_within_the_lease_start_no_election() {
 async fn followers_that_resume_after_the_lease_elect_only_one_leader() {
     let mut observed = ObservedCluster::start(Plan::documented()).await;
     let leader = observed.wait_until_settled().await;
-    let at = Instant::now();
+    let frozen_at = Instant::now();
     for follower in [(leader + 1) % 3, (leader + 2) % 3] {
         observed.cluster.freeze(follower);
     }
-    observed.wait_for("the end of the lease", |one| one.node == leader && one.status == 503 && one.sent > at).await;
-    assert!(at.elapsed() < V + V, "it served for {:?} without a majority", at.elapsed());
-    sleep_until(at + FREEZE_TIME).await;
+    observed
+        .wait_for("the end of the lease", |one| one.node == leader && one.status == 503 && one.sent > frozen_at)
+        .await;
+    assert!(frozen_at.elapsed() < V + V, "it served for {:?} without a majority", frozen_at.elapsed());
+    sleep_until(frozen_at + FREEZE_TIME).await;
     for follower in [(leader + 1) % 3, (leader + 2) % 3] {
         observed.cluster.resume(follower);
     }
     observed.wait_for_agreement().await;
-    assert!(terms(&observed.observe_for(OBSERVATION_AFTER).await).len() <= 2, "the cluster settles");
+    assert!(terms(&observed.observe_for(OBSERVATION_TIME).await).len() <= 2, "the cluster settles");
 }

@@ -30,7 +30,7 @@ async fn start() -> ObservedCluster {
 fn set_loads(observed: &ObservedCluster, loads: [f64; 3]) {
     for (index, load) in loads.iter().enumerate() {
         let path = observed.cluster.dir().join(format!("load-{index}"));
-        // Written by a rename, because the node may read at any moment.
+        // The file is replaced by a rename, because the node may read it at any moment.
         fs::write(path.with_extension("new"), load.to_string()).expect("the directory is ours");
         fs::rename(path.with_extension("new"), path).expect("the directory is ours");
     }
@@ -69,5 +69,5 @@ async fn a_leader_under_full_load_hands_over_once_to_the_least_loaded_node_witho
     // over in turn.
     let seen = observed.observe_for(QUIET_TIME).await;
     assert!(terms(&seen).len() <= 2, "at most one more change: {:?}", terms(&seen));
-    assert_eq!(observed.wait_for_agreement().await, light, "the lightest leads");
+    assert_eq!(observed.wait_for_agreement().await, light, "the least loaded node leads");
 }

@@ -13,8 +13,8 @@ use crate::cluster::Plan;
 const KILLS: usize = 6;
 const STOPS: usize = 3;
 
-/// No timeout has expired by then. A node that leads this early knew that the old leader was dead
-/// or had resigned.
+/// Limit within which no timeout can expire. A node that leads earlier knew that the old leader was
+/// dead or had resigned.
 const BEFORE_ANY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Row 1 of the faults in tests/README.md.
@@ -24,9 +24,9 @@ async fn a_killed_leader_is_replaced_before_any_timeout() {
     let writers = Writers::start(&observed.cluster);
     for _ in 0..KILLS {
         let leader = observed.wait_until_settled().await;
-        let at = Instant::now();
+        let fault_at = Instant::now();
         observed.cluster.kill9(leader);
-        let took = observed.wait_for_successor(leader).await.received - at;
+        let took = observed.wait_for_successor(leader).await.received - fault_at;
         assert!(took < BEFORE_ANY_TIMEOUT, "took {took:?}");
         observed.restart(leader);
     }
@@ -41,9 +41,9 @@ async fn a_leader_that_is_asked_to_stop_is_replaced_at_once_and_loses_no_acknowl
     let writers = Writers::start(&observed.cluster);
     for _ in 0..STOPS {
         let leader = observed.wait_until_settled().await;
-        let at = Instant::now();
+        let fault_at = Instant::now();
         observed.cluster.terminate(leader);
-        let took = observed.wait_for_successor(leader).await.received - at;
+        let took = observed.wait_for_successor(leader).await.received - fault_at;
         assert!(took < BEFORE_ANY_TIMEOUT, "took {took:?}");
         let status = observed.cluster.end(leader).await;
         assert_eq!(status.code(), Some(0), "{status}");

@@ -19,13 +19,13 @@ pub(super) struct ObservedCluster {
     pub(super) cluster: Cluster,
     probes: Probes,
     /// When the latest process was started.
-    since: Instant,
+    latest_start: Instant,
 }
 
 impl ObservedCluster {
     /// Starts a cluster whose nodes are asked whether they lead.
     pub(super) async fn start(plan: Plan) -> Self {
-        Self::over(plan.start().await, &Request::Leader)
+        Self::with_probes(plan.start().await, &Request::Leader)
     }
 
     /// Starts a cluster whose nodes get heartbeats of a user. So a served request is one that
@@ -33,25 +33,25 @@ impl ObservedCluster {
     pub(super) async fn start_with_heartbeats(plan: Plan) -> Self {
         let cluster = plan.start().await;
         cluster.register("probe", "10.0.0.1:9000").await;
-        Self::over(cluster, &Request::Heartbeat("probe".to_owned()))
+        Self::with_probes(cluster, &Request::Heartbeat("probe".to_owned()))
     }
 
-    fn over(cluster: Cluster, request: &Request) -> Self {
+    fn with_probes(cluster: Cluster, request: &Request) -> Self {
         let urls: Vec<String> = cluster.running().map(|index| cluster.url(index)).collect();
         let probes = Probes::start(&urls, request).expect("it needs no file and no network");
-        Self { cluster, probes, since: Instant::now() }
+        Self { cluster, probes, latest_start: Instant::now() }
     }
 
     /// Starts a node that has ended.
     pub(super) fn restart(&mut self, index: usize) {
         self.cluster.start(index);
-        self.since = Instant::now();
+        self.latest_start = Instant::now();
     }
 
     /// Waits until all nodes are up for longer than V and both followers know the leader. Returns
     /// the leader.
     pub(super) async fn wait_until_settled(&mut self) -> usize {
-        sleep_until(self.since + SETTLE_TIME).await;
+        sleep_until(self.latest_start + SETTLE_TIME).await;
         self.wait_for_agreement().await
     }
 

@@ -1,4 +1,4 @@
-//! Restarts of all nodes, one after the other and at once.
+//! Restarts of all nodes, one after the other and at the same time.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::cluster::{Plan, until};
 const ROUNDS: usize = 3;
 /// Lowest number of registrations in one round.
 const MIN_REGISTRATIONS: usize = 5;
-/// The limit of this row. A node that waited for a whole timeout after its boot window would need
-/// more than 8 s.
+/// Limit on the time to a leader, from the table of faults. A node that waited for a whole timeout
+/// after its boot window would need more than 8 s.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(10);
 
 /// Row 29 of the faults in tests/README.md.
@@ -28,7 +28,7 @@ async fn rolling_restarts_under_load_lose_no_acknowledged_data() {
             let status = observed.cluster.sigterm(index).await;
             assert_eq!(status.code(), Some(0), "{status}");
             observed.restart(index);
-            // As an operator does it: continue when this node is ready, not when it may vote.
+            // Like an operator, the test continues when this node is ready, not when it may vote.
             observed.wait_for_agreement().await;
         }
         until("registrations", async || writers.count() >= before + MIN_REGISTRATIONS).await;
@@ -47,12 +47,12 @@ async fn after_a_power_failure_a_leader_and_all_users_are_back_within_ten_second
     for index in 0..3 {
         observed.cluster.kill9(index);
     }
-    let at = Instant::now();
+    let restarted_at = Instant::now();
     for index in 0..3 {
         observed.restart(index);
     }
     observed.wait_for_agreement().await;
-    assert!(at.elapsed() < RECOVERY_LIMIT, "took {:?}", at.elapsed());
+    assert!(restarted_at.elapsed() < RECOVERY_LIMIT, "took {:?}", restarted_at.elapsed());
     assert!(observed.term().await > term, "no term is used twice");
     writers.check(&observed.cluster).await;
 }

@@ -13,9 +13,9 @@ use crate::election::clients::{Client, Outcome};
 const WRITERS: usize = 3;
 /// Pause between two registrations: at most 20 per second and writer. Each costs a disk sync, and
 /// other tests run at the same time.
-const PACE: Duration = Duration::from_millis(50);
+const REGISTRATION_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The clients. They stop when this is dropped.
+/// The clients. They stop when this value is dropped.
 pub(super) struct Writers {
     acknowledged: Arc<Mutex<BTreeMap<String, String>>>,
     tasks: JoinSet<()>,
@@ -34,7 +34,7 @@ impl Writers {
                     let outcome = client.register(&name, "10.0.0.1:9000").await;
                     let Outcome::Registered(id) = outcome else { panic!("{name} was taken by another client") };
                     acknowledged.lock().expect("no panic").insert(name, id);
-                    sleep(PACE).await;
+                    sleep(REGISTRATION_INTERVAL).await;
                 }
             });
         }

@@ -70,11 +70,11 @@ async fn a_follower_answers_before_the_body_arrives() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let cluster = Plan::documented().start().await;
     let (follower, _) = cluster.follower().await;
-    let mut socket = tokio::net::TcpStream::connect(cluster.api(follower)).await.expect("it listens");
+    let mut socket = tokio::net::TcpStream::connect(cluster.api(follower)).await.expect("the node listens");
     let head = "POST /register HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000000\r\nexpect: 100-continue\r\n\r\n";
-    socket.write_all(head.as_bytes()).await.expect("it reads");
+    socket.write_all(head.as_bytes()).await.expect("the node reads");
     let mut answer = [0; 12];
-    socket.read_exact(&mut answer).await.expect("it answers");
+    socket.read_exact(&mut answer).await.expect("the node answers");
     assert_eq!(&answer, b"HTTP/1.1 403");
 }
 
@@ -85,11 +85,11 @@ async fn a_request_with_redirect_is_redirected_to_the_leader() {
     let ask = async |follower, _| cluster.at(follower).get("/users?redirect&prefix=a").await;
     let (answer, leader) = with_stable_leader(&cluster, ask).await;
     assert_eq!(answer.status, 307, "{answer}");
-    let location = answer.header("location").expect("a place to go to");
+    let location = answer.header("location").expect("the URL of the leader");
     assert_eq!(location, format!("{}/users?prefix=a", leader["leader_url"].as_str().expect("text")));
     let path = location.rsplit_once(|c: char| c.is_ascii_digit()).map(|(_, path)| path).expect("a port");
     assert_eq!(cluster.lead().get(path).await.json()["count"], 1);
-    // There is no redirect on the leader.
+    // The leader does not redirect.
     assert_eq!(cluster.lead().get("/users?redirect").await.status, 200);
 }
 
@@ -104,9 +104,9 @@ async fn every_node_answers_the_routes_that_are_not_leader_only() {
         crate::cluster::until("a ready node", async || cluster.at(index).get("/readyz").await.status == 200).await;
         // The count is that of the whole cluster. A follower receives it with the heartbeats of the
         // leader.
-        crate::cluster::until("the cluster's count", async || {
-            // Sent again and again, as clients do. A new leader need not know the clients of its
-            // predecessor.
+        crate::cluster::until("the count of the whole cluster", async || {
+            // The test repeats the heartbeat, as clients do, because a new leader may not know the
+            // clients of its predecessor.
             cluster.heartbeat("alice").await;
             cluster.health(index).await.is_some_and(|health| health["online_clients_count"] == 1)
         })
@@ -115,8 +115,9 @@ async fn every_node_answers_the_routes_that_are_not_leader_only() {
     let described = cluster.at(0).get("/cluster").await.json();
     assert_eq!(described["count"], 3);
     for (index, node) in described["nodes"].as_array().expect("a list").iter().enumerate() {
-        let ours = (0..3).find(|ours| node["node"] == cluster.name(*ours)).expect("one of ours");
-        assert_eq!(node["api_url"], cluster.url(ours), "{index}: {node}");
+        let node_index =
+            (0..3).find(|node_index| node["node"] == cluster.name(*node_index)).expect("a node of this cluster");
+        assert_eq!(node["api_url"], cluster.url(node_index), "{index}: {node}");
         assert_eq!(node["reachable"], true, "{node}");
     }
 }

@@ -16,7 +16,7 @@ fn check_common_headers(answer: &Response, leader: &str, url: &str) {
 async fn every_response_of_every_node_names_the_leader_and_the_request() {
     let cluster = Plan::documented().start().await;
     let leader = cluster.leader().await;
-    until("all to know the leader", async || all_know(&cluster, leader).await).await;
+    until("all nodes to know the leader", async || all_know(&cluster, leader).await).await;
     let (name, url) = (cluster.name(leader), cluster.url(leader));
     for index in 0..3 {
         for path in ["/", "/status", "/users", "/discover", "/nowhere", "/register", "/image/x/y"] {

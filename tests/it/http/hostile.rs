@@ -8,15 +8,15 @@ use tokio::time::{Instant, timeout};
 
 use crate::cluster::{Cluster, Plan};
 
-/// Hostile clients at once.
+/// Number of hostile clients that are connected at the same time.
 const HOSTILE_CLIENTS: usize = 40;
 
-/// Longest time for a well-behaved request meanwhile. It is long for the server, but not for a busy
-/// machine.
+/// Limit on the time of valid requests meanwhile. The server needs much less, but the machine may
+/// be busy.
 const MAX_REQUEST_TIME: Duration = Duration::from_secs(3);
 
 async fn connect(cluster: &Cluster, node: usize) -> TcpStream {
-    TcpStream::connect(cluster.api(node)).await.expect("it listens")
+    TcpStream::connect(cluster.api(node)).await.expect("the node listens")
 }
 
 async fn check_responsive(cluster: &Cluster) {
@@ -43,11 +43,11 @@ async fn incomplete_requests_do_not_hinder_other_clients() {
             "POST /upload_image/user0 HTTP/1.1\r\nhost: x\r\ncontent-type: multipart/form-data; boundary=b\r\ntransfer-encoding: chunked\r\n\r\n5\r\n--b",
         ];
         let mut socket = connect(&cluster, leader).await;
-        socket.write_all(unfinished[n % unfinished.len()].as_bytes()).await.expect("it listens");
+        socket.write_all(unfinished[n % unfinished.len()].as_bytes()).await.expect("the node listens");
         hostile_sockets.push(socket);
     }
     check_responsive(&cluster).await;
-    // Single bytes now and then are no progress either.
+    // A further byte does not complete a request either.
     for socket in &mut hostile_sockets {
         let _ = socket.write_all(b"x").await;
     }
@@ -62,7 +62,8 @@ async fn a_client_that_reads_nothing_does_not_hinder_other_clients() {
     check_responsive(&cluster).await;
     let leader = cluster.leader().await;
     let mut hostile_sockets = Vec::new();
-    // Only a few, because the server works on all their requests. That load is not under test here.
+    // Only a few clients, because the server works on all their requests. That load is not under
+    // test here.
     for _ in 0..HOSTILE_CLIENTS / 4 {
         let mut socket = connect(&cluster, leader).await;
         let requests = "GET /users HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
@@ -81,12 +82,13 @@ async fn garbage_is_rejected_and_its_connection_closed() {
         (0..1_048_576_u32).map(|n| u8::try_from(n.wrapping_mul(2_654_435_761) >> 24).expect("8 bits")).collect();
     let endless_head = format!("GET / HTTP/1.1\r\nx: {}", "y".repeat(1_048_576));
     let many_headers = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(5000));
-    let lying_length = "POST /register HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999999999999\r\n\r\n".to_owned();
+    let too_large_length =
+        "POST /register HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999999999999\r\n\r\n".to_owned();
     let two_lengths =
         "POST /register HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ncontent-length: 20\r\n\r\n{}".to_owned();
     let tls = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".repeat(100);
     let kinds: [Vec<u8>; 6] =
-        [mebibyte, endless_head.into(), many_headers.into(), lying_length.into(), two_lengths.into(), tls];
+        [mebibyte, endless_head.into(), many_headers.into(), too_large_length.into(), two_lengths.into(), tls];
     for (n, garbage) in kinds.into_iter().enumerate() {
         let socket = connect(&cluster, leader).await;
         let (mut reading, mut writing) = socket.into_split();
@@ -112,13 +114,13 @@ async fn garbage_is_rejected_and_its_connection_closed() {
 async fn garbage_on_the_election_port_does_not_disturb_the_cluster() {
     let cluster = Plan::documented().start().await;
     let leader = cluster.leader().await;
-    let term = cluster.health(leader).await.expect("it answers")["term"].clone();
+    let term = cluster.health(leader).await.expect("the node answers")["term"].clone();
     for index in 0..3 {
         for garbage in
             [vec![0xff; 100_000], vec![0; 100_000], b"GET / HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(), Vec::new()]
         {
             let election = cluster.name(index);
-            let mut socket = TcpStream::connect(election).await.expect("it listens");
+            let mut socket = TcpStream::connect(election).await.expect("the node listens");
             let _ = socket.write_all(&garbage).await;
             if garbage.starts_with(b"GET") {
                 let mut answer = [0; 4096];
@@ -131,6 +133,6 @@ async fn garbage_on_the_election_port_does_not_disturb_the_cluster() {
         }
     }
     check_responsive(&cluster).await;
-    let health = cluster.health(leader).await.expect("it answers");
+    let health = cluster.health(leader).await.expect("the node answers");
     assert_eq!((&health["is_leader"], &health["term"]), (&serde_json::json!(true), &term));
 }

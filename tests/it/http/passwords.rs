@@ -79,17 +79,18 @@ async fn tokens_and_password_changes_survive_a_cold_start() {
 #[tokio::test]
 async fn a_user_with_a_password_cannot_be_impersonated_and_other_users_need_no_credentials() {
     let cluster = Plan::quick().start().await;
-    let carols = token(&cluster.lead().post("/register", CAROL).await);
-    let dans = token(&cluster.lead().post("/register", r#"{"username":"dan","password":"x"}"#).await);
+    let carol_token = token(&cluster.lead().post("/register", CAROL).await);
+    let dan_token = token(&cluster.lead().post("/register", r#"{"username":"dan","password":"x"}"#).await);
     cluster.register("open", "10.0.0.1:9000").await;
     let picture = png(16, 16, 0);
-    for bad in [None, Some(format!("Bearer {dans}")), Some("Bearer rc1.x".to_owned()), Some("Basic x".to_owned())] {
+    for bad in [None, Some(format!("Bearer {dan_token}")), Some("Bearer rc1.x".to_owned()), Some("Basic x".to_owned())]
+    {
         let ask = || match &bad {
             Some(bad) => cluster.lead().header("authorization", bad),
             None => cluster.lead(),
         };
         ask().post("/heartbeat", HEARTBEAT).await.expect_error(401, "unauthorized");
-        // A query sends the heartbeat to the router instead of the fast path.
+        // A heartbeat with a query takes the router instead of the fast path.
         ask().post("/heartbeat?x", HEARTBEAT).await.expect_error(401, "unauthorized");
         ask().upload("carol", &picture).await.expect_error(401, "unauthorized");
         assert_eq!(ask().post("/heartbeat", r#"{"username":"open"}"#).await.status, 200);
@@ -97,8 +98,8 @@ async fn a_user_with_a_password_cannot_be_impersonated_and_other_users_need_no_c
     }
     let online = cluster.lead().get("/discovery/online").await.json();
     assert_eq!(online, json!({"online": ["open"]}));
-    assert_eq!(send_heartbeat(&cluster, &carols).await.status, 200);
-    let bearer = format!("Bearer {carols}");
+    assert_eq!(send_heartbeat(&cluster, &carol_token).await.status, 200);
+    let bearer = format!("Bearer {carol_token}");
     assert_eq!(cluster.lead().header("authorization", &bearer).upload("carol", &picture).await.status, 201);
     let basic =
         cluster.lead().header("authorization", "Basic Y2Fyb2w6c2VzYW1lLTk=").post("/heartbeat", HEARTBEAT).await;
@@ -116,7 +117,7 @@ async fn a_user_with_a_password_cannot_be_impersonated_and_other_users_need_no_c
 #[tokio::test]
 async fn password_guesses_are_rate_limited_and_token_owners_are_not() {
     let cluster = Plan::quick().nodes(1).start().await;
-    let carols = token(&cluster.lead().post("/register", CAROL).await);
+    let carol_token = token(&cluster.lead().post("/register", CAROL).await);
     let wrong = CAROL.replace("sesame-9", "guess");
     for _ in 0..5 {
         cluster.lead().post("/login", wrong.clone()).await.expect_error(401, "wrong_password");
@@ -124,11 +125,11 @@ async fn password_guesses_are_rate_limited_and_token_owners_are_not() {
     let refused = cluster.lead().post("/login", wrong).await;
     refused.expect_error(429, "too_many_attempts");
     assert_eq!(refused.header("retry-after"), Some("1"));
-    assert_eq!(send_heartbeat(&cluster, &carols).await.status, 200);
+    assert_eq!(send_heartbeat(&cluster, &carol_token).await.status, 200);
 }
 
 #[tokio::test]
-async fn where_passwords_are_required_users_without_one_are_rejected() {
+async fn users_without_a_password_are_rejected_if_passwords_are_required() {
     let mut cluster = Plan::quick().nodes(1).start().await;
     cluster.register("open", "10.0.0.1:9000").await;
     cluster.set_env(0, "ROLLCALL_REQUIRE_PASSWORD", "true");
@@ -138,6 +139,6 @@ async fn where_passwords_are_required_users_without_one_are_rejected() {
     cluster.lead().post("/register", r#"{"username":"new"}"#).await.expect_error(400, "password_required");
     cluster.lead().post("/heartbeat", r#"{"username":"open"}"#).await.expect_error(401, "password_required");
     cluster.lead().upload("open", &png(16, 16, 0)).await.expect_error(401, "password_required");
-    let carols = token(&cluster.lead().post("/register", CAROL).await);
-    assert_eq!(send_heartbeat(&cluster, &carols).await.json()["success"], Value::Bool(true));
+    let carol_token = token(&cluster.lead().post("/register", CAROL).await);
+    assert_eq!(send_heartbeat(&cluster, &carol_token).await.json()["success"], Value::Bool(true));
 }

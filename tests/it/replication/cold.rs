@@ -35,15 +35,15 @@ async fn a_cold_start_keeps_profiles_and_online_clients_but_no_user_that_the_buc
     for name in ["alice", "bob", "carol"] {
         cluster.register(name, "10.0.0.1:9000").await;
     }
-    let beat = r#"{"username":"alice","addr":"10.7.7.7:777"}"#;
-    assert_eq!(cluster.lead().post("/heartbeat", beat).await.status, 200);
-    // Each node writes its snapshot when it stops. The first ones to stop may have fewer rows.
+    let heartbeat = r#"{"username":"alice","addr":"10.7.7.7:777"}"#;
+    assert_eq!(cluster.lead().post("/heartbeat", heartbeat).await.status, 200);
+    // Each node writes its snapshot when it stops. The nodes that stop first may have fewer rows.
     stop_all(&mut cluster).await;
     // Alice's profile in the bucket is damaged, so her data can come from snapshots only. Bob is
     // deleted from the bucket.
     let users = cluster.bucket().join("users");
     fs::write(users.join("alice/profile.json"), "torn").expect("writable");
-    fs::remove_dir_all(users.join("bob")).expect("there");
+    fs::remove_dir_all(users.join("bob")).expect("the file exists");
     start_all(&mut cluster).await;
     assert_eq!(usernames(&cluster).await, ["alice", "carol"]);
     let users = cluster.lead().get("/users").await.json();
@@ -64,7 +64,7 @@ async fn damaged_or_missing_snapshots_are_rebuilt_from_the_bucket() {
         let bytes = fs::read(snapshot(&cluster, index)).expect("written at the stop");
         fs::write(snapshot(&cluster, index), &bytes[..bytes.len() / 2]).expect("writable");
     }
-    fs::remove_file(snapshot(&cluster, 2)).expect("there");
+    fs::remove_file(snapshot(&cluster, 2)).expect("the file exists");
     start_all(&mut cluster).await;
     assert_eq!(usernames(&cluster).await, ["alice", "bob"]);
     assert!(cluster.stderr(0).contains("the snapshot is ignored"), "the log names the reason");

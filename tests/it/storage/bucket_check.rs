@@ -84,7 +84,7 @@ async fn an_object_whose_write_responses_were_lost_is_deleted_too() {
 async fn test_firebase(variables: &[(&str, &str)], arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_test_firebase"));
     command.env_clear().envs(variables.iter().copied()).args(arguments).kill_on_drop(true);
-    let Output { status, stdout, stderr } = command.output().await.expect("it starts");
+    let Output { status, stdout, stderr } = command.output().await.expect("the program starts");
     (status.code(), String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap())
 }
 

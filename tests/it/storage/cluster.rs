@@ -5,7 +5,7 @@ use crate::cluster::{Cluster, Plan, is_internal_path, until};
 use crate::sample_images::png;
 
 async fn start(fake: &FakeGcs) -> Cluster {
-    // A short deadline of the bucket keeps the wait for an outage short.
+    // With a short deadline of the bucket, the test does not wait long for an outage.
     Plan::quick()
         .env("FIREBASE_BUCKET", BUCKET)
         .env("STORAGE_EMULATOR_HOST", fake.url().trim_start_matches("http://"))

@@ -1,4 +1,4 @@
-//! Suite for every store with injected failures: how a bucket handles them.
+//! Tests that every kind of store must pass: how a bucket handles injected failures.
 
 use std::time::Duration;
 
@@ -28,7 +28,8 @@ pub(super) trait FailingStore {
     fn calls(&self) -> usize;
 }
 
-/// Generates a test of each behaviour below. `$open()` is a future of an empty [`FailingStore`].
+/// Generates a test of each behaviour below. `$open()` returns a future. Its output is an empty
+/// [`FailingStore`].
 macro_rules! every_failure {
     ($open:path) => {
         crate::storage::failures::every_failure! { $open =>
@@ -57,7 +58,7 @@ pub(super) async fn a_transient_failure_is_retried(store: &impl FailingStore) {
     store.inject(2, Failure::Transient);
     assert!(matches!(bucket.create(&KEY, OURS).await, Ok(CreateOutcome::Created(_))));
     store.inject(2, Failure::Transient);
-    assert_eq!(bucket.get(&KEY).await.unwrap().expect("it is there").bytes, OURS);
+    assert_eq!(bucket.get(&KEY).await.unwrap().expect("the object exists").bytes, OURS);
     store.inject(2, Failure::Transient);
     bucket.delete(&KEY).await.expect("the third attempt succeeds");
     assert_eq!(store.calls(), 9);
@@ -76,40 +77,44 @@ pub(super) async fn a_call_ends_at_its_deadline(store: &impl FailingStore) {
     let bucket = store.bucket().with_retry_policy(RetryPolicy::with_deadline(deadline));
     let start = Instant::now();
     store.inject(1, Failure::Hang);
-    let error = bucket.create(&KEY, OURS).await.expect_err("nothing answers");
+    let error = bucket.create(&KEY, OURS).await.expect_err("the store does not respond");
     assert!(matches!(error, BucketError::TimedOut { deadline_ms: 100, .. }), "{error}");
     // A long limit for a busy machine. Without a deadline the call would never return.
     let took = start.elapsed();
     assert!(took >= deadline && took < Duration::from_secs(5), "{took:?}");
-    assert!(matches!(bucket.create(&KEY, OURS).await, Ok(CreateOutcome::Created(_))), "the next call is not harmed");
+    assert!(matches!(bucket.create(&KEY, OURS).await, Ok(CreateOutcome::Created(_))), "the next call succeeds");
 }
 
 pub(super) async fn a_create_succeeds_although_its_response_was_lost(store: &impl FailingStore) {
     let bucket = store.bucket();
     store.inject(1, Failure::LostResponse);
     let CreateOutcome::Created(version) = bucket.create(&KEY, OURS).await.unwrap() else {
-        panic!("taken by ourselves")
+        panic!("the bucket reports its own object as another's")
     };
-    assert_eq!(store.calls(), 3, "an attempt, a refused attempt, a read-back");
-    let object = bucket.get(&KEY).await.unwrap().expect("it is there");
+    assert_eq!(store.calls(), 3, "one attempt, one refused attempt and one read");
+    let object = bucket.get(&KEY).await.unwrap().expect("the object exists");
     assert_eq!((object.bytes, object.version), (OURS, version));
 }
 
 pub(super) async fn a_replacement_succeeds_although_its_response_was_lost(store: &impl FailingStore) {
     let bucket = store.bucket();
-    let CreateOutcome::Created(first) = bucket.create(&KEY, OTHERS).await.unwrap() else { panic!("taken") };
+    let CreateOutcome::Created(first) = bucket.create(&KEY, OTHERS).await.unwrap() else {
+        panic!("the object exists already")
+    };
     store.inject(1, Failure::LostResponse);
-    let second = bucket.replace_if(&KEY, &first, OURS).await.unwrap().expect("it was current");
-    let object = bucket.get(&KEY).await.unwrap().expect("it is there");
+    let second = bucket.replace_if(&KEY, &first, OURS).await.unwrap().expect("the version was current");
+    let object = bucket.get(&KEY).await.unwrap().expect("the object exists");
     assert_eq!((object.bytes, object.version), (OURS, second));
 }
 
 pub(super) async fn a_refused_write_stays_refused_if_the_response_was_lost(store: &impl FailingStore) {
     let bucket = store.bucket();
-    let CreateOutcome::Created(_) = bucket.create(&KEY, OTHERS).await.unwrap() else { panic!("taken") };
+    let CreateOutcome::Created(_) = bucket.create(&KEY, OTHERS).await.unwrap() else {
+        panic!("the object exists already")
+    };
     store.inject(1, Failure::LostResponse);
     let CreateOutcome::AlreadyExists(found) = bucket.create(&KEY, OURS).await.unwrap() else {
-        panic!("it is another's")
+        panic!("the object of another writer was replaced")
     };
     assert_eq!(found.bytes, OTHERS);
     store.inject(1, Failure::LostResponse);

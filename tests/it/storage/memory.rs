@@ -1,4 +1,4 @@
-//! The store in memory: both suites.
+//! Runs both suites on the store in memory.
 
 use std::future::{Ready, ready};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Tests of the stores: one suite for every kind, and the behaviour that only one kind has.
+//! Tests of the stores: suites that every kind of store must pass, and tests of single kinds.
 
 mod bucket_check;
 mod cluster;

@@ -1,4 +1,4 @@
-//! Suite for every kind of store: its behaviour without faults.
+//! Tests that every kind of store must pass: the behaviour without faults.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 /// Names per page in every store under test, so that a few objects need several pages.
 pub(super) const PAGE_SIZE: usize = 3;
 
-/// Generates a test of each behaviour below. `$open()` is a future of an empty bucket and of a
-/// value that keeps the bucket alive.
+/// Generates a test of each behaviour below. `$open()` returns a future. Its output is an empty
+/// bucket and a value that keeps the bucket alive.
 macro_rules! every_behaviour {
     ($open:path) => {
         crate::storage::suite::every_behaviour! { $open =>
@@ -56,7 +56,7 @@ pub(super) fn image(number: u32) -> ImageName {
 pub(super) async fn put(bucket: &Bucket, key: &Key, bytes: &'static [u8]) -> rollcall::storage::ObjectVersion {
     match bucket.create(key, Bytes::from_static(bytes)).await.expect("the store works") {
         CreateOutcome::Created(version) => version,
-        CreateOutcome::AlreadyExists(other) => panic!("{key} is taken by {other:?}"),
+        CreateOutcome::AlreadyExists(other) => panic!("{key} exists already: {other:?}"),
     }
 }
 
@@ -65,15 +65,15 @@ async fn bytes_of(bucket: &Bucket, key: &Key) -> Option<Bytes> {
 }
 
 pub(super) async fn a_created_object_is_read_back(bucket: &Bucket) {
-    // No bytes, a multipart boundary, and the largest image with every byte value.
+    // No bytes, the text of a multipart boundary, and as many bytes as the largest image has.
     let large: Bytes = (0..512 * 1024).map(|i: u32| i.to_le_bytes()[0] ^ i.to_le_bytes()[1]).collect();
     for (number, bytes) in [Bytes::new(), Bytes::from_static(b"\r\n--x--\r\n\0"), large].into_iter().enumerate() {
         let key = Key::Image(user("alice"), image(u32::try_from(number).unwrap()));
         let CreateOutcome::Created(version) = bucket.create(&key, bytes.clone()).await.unwrap() else {
-            panic!("{key} is taken")
+            panic!("{key} exists already")
         };
-        let object = bucket.get(&key).await.unwrap().expect("it is there");
-        assert!(object.bytes == bytes, "{key} changed on its way");
+        let object = bucket.get(&key).await.unwrap().expect("the object exists");
+        assert!(object.bytes == bytes, "{key} is read back with other bytes");
         assert_eq!(object.version, version);
     }
 }
@@ -81,7 +81,7 @@ pub(super) async fn a_created_object_is_read_back(bucket: &Bucket) {
 pub(super) async fn an_empty_bucket_has_no_objects(bucket: &Bucket) {
     for key in [Key::Cluster, profile("alice"), Key::Image(user("alice"), image(1))] {
         assert_eq!(bucket.get(&key).await.unwrap(), None, "{key}");
-        bucket.delete(&key).await.expect("what is not there is deleted already");
+        bucket.delete(&key).await.expect("the delete of a missing object succeeds");
     }
     for folder in [Folder::Users, Folder::Images(user("alice")), Folder::Checks] {
         assert_eq!(bucket.list(&folder).await.unwrap(), Vec::<String>::new(), "{folder}");
@@ -94,7 +94,7 @@ pub(super) async fn a_second_create_returns_the_existing_object(bucket: &Bucket)
         CreateOutcome::AlreadyExists(found) => {
             assert_eq!((found.bytes, found.version), (Bytes::from_static(b"first"), version));
         }
-        CreateOutcome::Created(_) => panic!("two have created one object"),
+        CreateOutcome::Created(_) => panic!("one object was created twice"),
     }
     assert_eq!(bytes_of(bucket, &Key::Cluster).await.unwrap(), "first");
 }
@@ -133,10 +133,11 @@ pub(super) async fn a_replacement_needs_the_current_version(bucket: &Bucket) {
     assert_eq!(bucket.replace_if(&profile("bob"), &first, Bytes::from_static(b"x")).await.unwrap(), None);
     assert_eq!(bytes_of(bucket, &profile("bob")).await, None);
 
-    let second = bucket.replace_if(&key, &first, Bytes::from_static(b"second")).await.unwrap().expect("it is current");
+    let second =
+        bucket.replace_if(&key, &first, Bytes::from_static(b"second")).await.unwrap().expect("the version is current");
     assert_ne!(first, second);
     assert_eq!(bucket.replace_if(&key, &first, Bytes::from_static(b"stale")).await.unwrap(), None);
-    let object = bucket.get(&key).await.unwrap().expect("it is there");
+    let object = bucket.get(&key).await.unwrap().expect("the object exists");
     assert_eq!((object.bytes, object.version), (Bytes::from_static(b"second"), second));
 }
 
@@ -150,7 +151,7 @@ pub(super) async fn of_concurrent_replacements_one_succeeds_per_version(bucket: 
         tasks.spawn(async move {
             let mut added = 0;
             while added < 10 {
-                let object = bucket.get(&key).await.unwrap().expect("it is there");
+                let object = bucket.get(&key).await.unwrap().expect("the object exists");
                 let text = String::from_utf8(object.bytes.to_vec()).unwrap();
                 let count: u32 = text.split(' ').next().unwrap().parse().unwrap();
                 // The writer's number makes the bytes of two writers different.
@@ -162,7 +163,7 @@ pub(super) async fn of_concurrent_replacements_one_succeeds_per_version(bucket: 
         });
     }
     tasks.join_all().await;
-    let text = bytes_of(bucket, &key).await.expect("it is there");
+    let text = bytes_of(bucket, &key).await.expect("the object exists");
     assert!(text.starts_with(b"40 by "), "an addition was lost: {text:?}");
 }
 
@@ -174,13 +175,16 @@ pub(super) async fn readers_see_complete_objects_during_replacements(bucket: &Bu
     let writer = async {
         for round in 1..=20 {
             let bytes = Bytes::from(vec![round; LENGTH]);
-            version = bucket.replace_if(&key, &version, bytes).await.unwrap().expect("no one else writes");
+            version = bucket.replace_if(&key, &version, bytes).await.unwrap().expect("there is no other writer");
         }
     };
     let reader = async {
         loop {
-            let bytes = bytes_of(bucket, &key).await.expect("it is always there");
-            assert!(bytes.len() == LENGTH && bytes.iter().all(|byte| *byte == bytes[0]), "a torn read");
+            let bytes = bytes_of(bucket, &key).await.expect("the object always exists");
+            assert!(
+                bytes.len() == LENGTH && bytes.iter().all(|byte| *byte == bytes[0]),
+                "a reader got parts of two objects"
+            );
             if bytes[0] == 20 {
                 break;
             }

@@ -14,7 +14,7 @@ use crate::node_client::HEALTH_TIMEOUT;
 use crate::testing::{health, serve};
 use rollcall_core::ImageKind;
 
-fn accepted() -> (u16, String) {
+fn accepted_heartbeat() -> (u16, String) {
     (
         200,
         r#"{"success":true,"status":"ok","message":"m","last_seen":"t","ttl_ms":30000,"next_heartbeat_ms":10000}"#
@@ -34,7 +34,8 @@ fn alice() -> Username {
 async fn a_follower_names_the_leader_and_the_client_follows() {
     let mut tasks = JoinSet::new();
     let leader =
-        serve(&mut tasks, |_, line| if line.starts_with("GET / ") { health(true, None) } else { accepted() }).await;
+        serve(&mut tasks, |_, line| if line.starts_with("GET / ") { health(true, None) } else { accepted_heartbeat() })
+            .await;
     let url = leader.clone();
     let follower = serve(&mut tasks, move |_, line| {
         assert!(line.starts_with("GET / "), "the request must go to the leader only: {line}");
@@ -47,9 +48,9 @@ async fn a_follower_names_the_leader_and_the_client_follows() {
 }
 
 #[tokio::test]
-async fn the_client_goes_from_a_deposed_leader_to_the_one_that_it_names() {
+async fn the_client_goes_from_a_deposed_leader_to_the_leader_that_it_names() {
     let mut tasks = JoinSet::new();
-    let new = serve(&mut tasks, |_, _| accepted()).await;
+    let new = serve(&mut tasks, |_, _| accepted_heartbeat()).await;
     let url = new.clone();
     let old = serve(&mut tasks, move |_, line| {
         if line.starts_with("GET / ") {
@@ -70,14 +71,14 @@ async fn a_request_is_retried_until_the_election_is_over() {
         (0..6, true) => health(false, None),
         (0..6, false) => (503, r#"{"success":false,"message":"no leader","code":"no_leader"}"#.to_owned()),
         (_, true) => health(true, None),
-        (_, false) => accepted(),
+        (_, false) => accepted_heartbeat(),
     })
     .await;
     client(&[&server], Duration::from_secs(10)).heartbeat(&alice(), None).await.unwrap();
 }
 
 #[tokio::test]
-async fn the_retry_timeout_ends_with_the_last_error() {
+async fn after_the_retry_timeout_the_last_error_is_returned() {
     let mut tasks = JoinSet::new();
     let server = serve(&mut tasks, |_, _| health(false, None)).await;
     let error = client(&[&server], Duration::from_millis(200)).heartbeat(&alice(), None).await.unwrap_err();
@@ -114,7 +115,7 @@ async fn the_error_for_a_server_that_is_not_a_node_names_the_server() {
 #[tokio::test]
 async fn a_node_that_hangs_does_not_delay_the_search_for_the_leader() {
     let mut tasks = JoinSet::new();
-    // The system accepts its connections, as for a stopped process, and it never responds.
+    // The operating system accepts the connections, as for a stopped process. No response follows.
     let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let hanging = (format!("http://{}", hanging.local_addr().unwrap()), hanging);
     let leader = serve(&mut tasks, |_, _| health(true, None)).await;
@@ -125,8 +126,7 @@ async fn a_node_that_hangs_does_not_delay_the_search_for_the_leader() {
 
 const STORED: &str = "1733511234-a1b2c3d4.png";
 
-/// A leader whose `script` decides for the n-th upload: the status, and whether the image is
-/// stored.
+/// A leader. `script` returns the status of the n-th upload, and whether the image is stored.
 async fn image_server(
     tasks: &mut JoinSet<()>,
     script: impl Fn(usize) -> (u16, bool) + Send + Sync + 'static,
@@ -211,7 +211,7 @@ async fn protected_server(tasks: &mut JoinSet<()>) -> (String, Arc<AtomicUsize>)
             let body = r#"{"success":true,"status":"ok","message":"m","token":"good","token_expires_at":"t"}"#;
             (200, body.to_owned())
         }
-        Some(("POST /heartbeat", _)) if seen.load(Ordering::SeqCst) == 1 => accepted(),
+        Some(("POST /heartbeat", _)) if seen.load(Ordering::SeqCst) == 1 => accepted_heartbeat(),
         _ => (401, r#"{"success":false,"message":"m","code":"unauthorized"}"#.to_owned()),
     })
     .await;

@@ -1,4 +1,4 @@
-//! Tests of the machine: single, and in a small simulated cluster.
+//! Tests of the machine: alone, and in a small simulated cluster.
 
 mod dead_leaders;
 mod elections;
@@ -14,6 +14,7 @@ use super::*;
 use crate::wire::message::{BallotReport, PreVoteResp};
 use world::{Arrival, World};
 
+/// Report of a node with a sound ballot of term 9.
 const SOUND: BallotReport = BallotReport { missing_at_start: false, sound: true, term: Term(9) };
 
 fn peer(node: u8) -> Process {
@@ -55,7 +56,7 @@ fn leader() -> Machine {
     machine.handle(Event::BallotSaved(Ballot { term: Term(1), voted_for: Some(NodeId(0)) }), BootMs(4900), Entropy(0));
     let granted = |asked_at| Message::VoteResp { term: Term(1), asked_at: BootMs(asked_at), granted: true };
     machine.handle(received(1, granted(4899)), BootMs(4990), Entropy(0));
-    assert!(matches!(machine.role_state(), RoleState::Candidate), "an answer to another request is no vote");
+    assert!(matches!(machine.role_state(), RoleState::Candidate), "a response to another request is no vote");
     machine.handle(received(1, granted(4900)), BootMs(5000), Entropy(0));
     assert!(matches!(machine.role_state(), RoleState::Leader { .. }));
     machine

@@ -1,7 +1,7 @@
 //! Two processes with the same node address.
 //!
-//! The second process is bound to another port. That simulates an address that means another
-//! machine for the nodes that dial it.
+//! The second process is bound to another port. This simulates an address that leads the other
+//! nodes to another machine.
 
 use super::*;
 use rollcall_core::ClusterKey;
@@ -14,7 +14,7 @@ fn keyed(key: bool) -> impl Fn(&mut Options) {
 
 impl Cluster {
     /// Starts another process with `node`'s address. No node reaches it at the configured address.
-    fn double(&self, node: usize, dir: &Path, change: impl Fn(&mut Options)) -> Election {
+    fn start_second_process(&self, node: usize, dir: &Path, change: impl Fn(&mut Options)) -> Election {
         let mut options = options(dir, &self.peers, node, 0);
         change(&mut options);
         Election::start(TcpListener::bind("127.0.0.1:0").unwrap(), options).unwrap().0
@@ -35,8 +35,8 @@ async fn assert_conflict_is_reported(key: bool) {
     let term = cluster.role(leader).borrow().term;
     for node in [leader, (leader + 1) % 3] {
         let dir = tempfile::tempdir().unwrap();
-        let double = cluster.double(node, dir.path(), keyed(key));
-        let mut address_conflict = double.address_conflict();
+        let second_process = cluster.start_second_process(node, dir.path(), keyed(key));
+        let mut address_conflict = second_process.address_conflict();
         let reason = timeout(TIMEOUT, address_conflict.wait_for(Option::is_some))
             .await
             .expect("the conflict is reported")
@@ -47,7 +47,7 @@ async fn assert_conflict_is_reported(key: bool) {
         assert!(
             !captured_logs::lines(&["refused a link", &format!("node={name} "), "another living process"]).is_empty()
         );
-        double.stop().await;
+        second_process.stop().await;
     }
     for node in cluster.nodes.iter().flatten() {
         assert_eq!(*node.address_conflict().borrow(), None, "the first process has no conflict");
@@ -74,18 +74,18 @@ async fn a_new_process_gets_the_address_when_the_old_one_does_not_answer() {
     let stopped = (leader + 1) % 3;
     let others = [leader, (leader + 2) % 3];
     cluster.nodes[stopped].take().unwrap().stop().await;
-    // A program accepts connections there and never sends a byte, like a stopped process.
+    // A program accepts connections at the address and never sends a byte, like a stopped process.
     let silent = TcpListener::bind(cluster.peers[stopped].socket_addr()).unwrap();
-    let newcomer = cluster.double(stopped, cluster.dirs[stopped].path(), |_| {});
-    wait_for_links(&newcomer, &others).await;
-    assert_eq!(*newcomer.address_conflict().borrow(), None);
-    newcomer.stop().await;
+    let new_process = cluster.start_second_process(stopped, cluster.dirs[stopped].path(), |_| {});
+    wait_for_links(&new_process, &others).await;
+    assert_eq!(*new_process.address_conflict().borrow(), None);
+    new_process.stop().await;
     drop(silent);
-    // Now no program listens there.
-    let newcomer = cluster.double(stopped, cluster.dirs[stopped].path(), |_| {});
-    wait_for_links(&newcomer, &others).await;
-    assert_eq!(*newcomer.address_conflict().borrow(), None);
-    newcomer.stop().await;
+    // Now no program listens at the address.
+    let new_process = cluster.start_second_process(stopped, cluster.dirs[stopped].path(), |_| {});
+    wait_for_links(&new_process, &others).await;
+    assert_eq!(*new_process.address_conflict().borrow(), None);
+    new_process.stop().await;
     cluster.stop().await;
 }
 
@@ -96,17 +96,17 @@ async fn the_process_that_answers_at_the_address_gets_it_back() {
     let node = (leader + 1) % 3;
     let others = [leader, (leader + 2) % 3];
     cluster.nodes[node].take().unwrap().stop().await;
-    let double = cluster.double(node, cluster.dirs[node].path(), |_| {});
-    wait_for_links(&double, &others).await;
+    let second_process = cluster.start_second_process(node, cluster.dirs[node].path(), |_| {});
+    wait_for_links(&second_process, &others).await;
     // The configured process starts and answers at the address.
     let listener = TcpListener::bind(cluster.peers[node].socket_addr()).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let real = Election::start(listener, options(dir.path(), &cluster.peers, node, 0)).unwrap().0;
-    wait_for_links(&real, &others).await;
-    let mut address_conflict = double.address_conflict();
+    let configured_process = Election::start(listener, options(dir.path(), &cluster.peers, node, 0)).unwrap().0;
+    wait_for_links(&configured_process, &others).await;
+    let mut address_conflict = second_process.address_conflict();
     timeout(TIMEOUT, address_conflict.wait_for(Option::is_some)).await.expect("the conflict is reported").unwrap();
-    assert_eq!(*real.address_conflict().borrow(), None);
-    double.stop().await;
-    real.stop().await;
+    assert_eq!(*configured_process.address_conflict().borrow(), None);
+    second_process.stop().await;
+    configured_process.stop().await;
     cluster.stop().await;
 }

@@ -18,7 +18,7 @@ impl Visit for Text {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         let written =
             if field.name() == "message" { write!(self.0, "{value:?}") } else { write!(self.0, " {field}={value:?}") };
-        written.expect("a string takes everything");
+        written.expect("writing to a String cannot fail");
     }
 }
 

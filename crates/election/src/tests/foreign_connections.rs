@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::*;
 
-/// How long until the other side ends the connection, and what it sent before.
+/// Returns the time until the other side ends the connection, and the bytes that it sent before.
 fn time_until_closed(mut stream: TcpStream) -> (Duration, Vec<u8>) {
     let start = Instant::now();
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
@@ -23,7 +23,7 @@ fn time_until_closed(mut stream: TcpStream) -> (Duration, Vec<u8>) {
 }
 
 /// Limit for closing a connection: the network timeout and a margin for a busy machine.
-fn bound() -> Duration {
+fn close_limit() -> Duration {
     Duration::from_millis(TIMINGS.net_timeout_ms) + Duration::from_millis(400)
 }
 
@@ -77,7 +77,7 @@ async fn a_connection_without_a_hello_is_closed_in_time() {
             stream.write_all(beginning).unwrap();
             time_until_closed(stream).0
         });
-        assert!(waited.await.unwrap() < bound(), "{beginning:?}");
+        assert!(waited.await.unwrap() < close_limit(), "{beginning:?}");
     }
     cluster.stop().await;
 }
@@ -97,11 +97,11 @@ async fn slow_bytes_do_not_extend_the_handshake_timeout() {
         }
         start.elapsed()
     });
-    assert!(waited.await.unwrap() < bound());
+    assert!(waited.await.unwrap() < close_limit());
     cluster.stop().await;
 }
 
-/// Connects again and again until `stop`, sends nothing and keeps the connections open. Returns
+/// Opens connections until `stop` is set, sends nothing and keeps the connections open. Returns
 /// their number.
 fn flood(addr: SocketAddr, stop: &AtomicBool) -> usize {
     let mut open = std::collections::VecDeque::new();
@@ -114,7 +114,8 @@ fn flood(addr: SocketAddr, stop: &AtomicBool) -> usize {
         if open.len() > 400 {
             open.pop_front();
         }
-        // More than a thousand connections a second, while the nodes still get processor time.
+        // This pause allows more than a thousand connections a second, and the nodes still get
+        // processor time.
         std::thread::sleep(Duration::from_micros(500));
     }
     count
@@ -135,19 +136,19 @@ async fn a_flood_of_silent_connections_does_not_keep_a_member_out() {
         .collect();
     tokio::time::sleep(Duration::from_millis(500)).await;
     // A member returns during the flood and is admitted.
-    let back = (leader + 1) % 3;
-    cluster.nodes[back].take().unwrap().stop().await;
-    let listener = TcpListener::bind(cluster.peers[back].socket_addr()).unwrap();
+    let restarted = (leader + 1) % 3;
+    cluster.nodes[restarted].take().unwrap().stop().await;
+    let listener = TcpListener::bind(cluster.peers[restarted].socket_addr()).unwrap();
     let start = Instant::now();
-    let mut same = options(cluster.dirs[back].path(), &cluster.peers, back, 0);
-    mismatched_nodes::slow_timings(&mut same);
-    let again = Election::start(listener, same).unwrap().0;
-    cluster.nodes[back] = Some(again);
+    let mut restart_options = options(cluster.dirs[restarted].path(), &cluster.peers, restarted, 0);
+    mismatched_nodes::slow_timings(&mut restart_options);
+    let restarted_node = Election::start(listener, restart_options).unwrap().0;
+    cluster.nodes[restarted] = Some(restarted_node);
     assert_eq!(cluster.leader().await, leader);
     let took = start.elapsed();
     stop.store(true, Ordering::Relaxed);
     let count: usize = floods.into_iter().map(|flood| flood.join().unwrap()).sum();
-    assert!(count > 300, "a flood: {count}");
+    assert!(count > 300, "{count} connections are no flood");
     assert!(took < Duration::from_secs(2), "{took:?}");
     assert_eq!(cluster.role(leader).borrow().term, term, "the term did not change");
     cluster.stop().await;

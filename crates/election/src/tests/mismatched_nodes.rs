@@ -1,10 +1,10 @@
-//! Nodes that do not belong to the cluster: no vote passes, and each side logs the reason once.
+//! Nodes that do not belong to the cluster: no vote is exchanged, and each side logs the reason.
 
 use super::*;
 use rollcall_core::ClusterKey;
 
-/// Timings so slow that a busy machine costs no leader its term. Otherwise these tests would blame
-/// the rejected node.
+/// Timings so slow that no leader loses its term because the machine is busy. Such a loss would
+/// look like an effect of the rejected node.
 pub(super) fn slow_timings(options: &mut Options) {
     options.cluster.timings.election_timeout_min_ms = 1500;
     options.cluster.timings.election_timeout_max_ms = 2000;
@@ -17,8 +17,8 @@ fn key(text: &str) -> ClusterKey {
 }
 
 /// Starts two nodes with a leader, and a third member of their `peers` with other options. The
-/// third node gets no link and does not disturb the cluster. Each side logs one line about the
-/// other with all of `words`.
+/// third node gets no link and does not disturb the cluster. Each side logs one or two lines about
+/// the other, with all of `words`.
 async fn assert_rejected(all: impl Fn(&mut Options), non_member: impl Fn(&mut Options), words: &[&str]) {
     captured_logs::open();
     let mut cluster = Cluster::start_with(3, |options| {
@@ -33,15 +33,17 @@ async fn assert_rejected(all: impl Fn(&mut Options), non_member: impl Fn(&mut Op
     let term = cluster.role(leader).borrow().term;
     // Long enough for several attempts in both directions.
     tokio::time::sleep(Duration::from_millis(1200)).await;
-    assert!(rejected_node.members().borrow().iter().filter(|row| row.reachable).count() == 1, "only itself");
+    assert!(
+        rejected_node.members().borrow().iter().filter(|row| row.reachable).count() == 1,
+        "only the node itself is reachable"
+    );
     assert_eq!(rejected_node.role().borrow().leader, None);
-    assert_eq!(rejected_node.role().borrow().term.0, 0, "it never won a pre-vote");
+    assert_eq!(rejected_node.role().borrow().term.0, 0, "the node never won a pre-vote");
     assert_eq!(cluster.leader().await, leader);
     assert_eq!(cluster.role(leader).borrow().term, term, "the term did not change");
     let name = cluster.peers[2].to_string();
     for member in &cluster.peers[..2] {
-        // Each node can notice the difference when it dials and when it is dialled. It logs it
-        // once.
+        // Each node may log the difference once when it dials, and once when it is dialled.
         let seen_by_both = captured_logs::lines(&[&[name.as_str(), "WARN"], words].concat());
         let about_member = captured_logs::lines(&[&[member.to_string().as_str(), "WARN", "link"], words].concat());
         assert!((1..=2).contains(&about_member.len()), "{about_member:#?}");
@@ -114,14 +116,17 @@ async fn a_node_with_other_peers_is_rejected() {
     // Long enough for several attempts in both directions.
     tokio::time::sleep(Duration::from_millis(1200)).await;
     assert_eq!(non_member.role().borrow().leader, None);
-    assert!(non_member.members().borrow().iter().filter(|row| row.reachable).count() == 1, "only itself");
+    assert!(
+        non_member.members().borrow().iter().filter(|row| row.reachable).count() == 1,
+        "only the node itself is reachable"
+    );
     assert_eq!(cluster.leader().await, leader);
     let name = peers[2].to_string();
     for member in &cluster.peers {
-        let here = format!("refused a link node={name} ");
-        assert_eq!(captured_logs::lines(&[&here, "its peers are", &name]).len(), 2, "one of each member");
-        let there = format!("cannot link to the node node={member} ");
-        assert_eq!(captured_logs::lines(&[&there, "refuses this node: its peers are"]).len(), 1);
+        let member_line = format!("refused a link node={name} ");
+        assert_eq!(captured_logs::lines(&[&member_line, "its peers are", &name]).len(), 2, "one line of each member");
+        let rejected_line = format!("cannot link to the node node={member} ");
+        assert_eq!(captured_logs::lines(&[&rejected_line, "refuses this node: its peers are"]).len(), 1);
     }
     non_member.stop().await;
     cluster.stop().await;

@@ -22,13 +22,13 @@ async fn payloads_arrive_with_their_sender_and_do_not_disturb_the_election() {
     assert_eq!((inbound.from.node, &inbound.payload[..]), (NodeId(0), &b"\0hello"[..]));
     assert_eq!(sender.saved_term(), Some(term));
 
-    // Sends as much as fits, for three times the longest election timeout. The receiver takes
-    // nothing out of its queue.
-    let big = Bytes::from(vec![7; MAX_PAYLOAD_BYTES]);
+    // Sends as many payloads as fit, for more than twice the longest election timeout. The receiver
+    // takes nothing out of its queue.
+    let large_payload = Bytes::from(vec![7; MAX_PAYLOAD_BYTES]);
     let (mut sent, mut dropped) = (0, 0);
     let until = Instant::now() + Duration::from_secs(2);
     while Instant::now() < until {
-        if sender.send(NodeId(1), big.clone()) {
+        if sender.send(NodeId(1), large_payload.clone()) {
             sent += 1;
         } else {
             dropped += 1;
@@ -37,7 +37,7 @@ async fn payloads_arrive_with_their_sender_and_do_not_disturb_the_election() {
     }
     assert!(sent > 100 && dropped > 0, "{sent} sent, {dropped} dropped");
     assert_eq!((cluster.leader().await, cluster.role(leader).borrow().term), (leader, term));
-    assert!(!sender.send(NodeId(5), big), "there is no such node");
+    assert!(!sender.send(NodeId(5), large_payload), "there is no such node");
     drop(receiver);
     assert_eq!(cluster.role(to).borrow().term, term);
     cluster.stop().await;

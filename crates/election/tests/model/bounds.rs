@@ -18,8 +18,8 @@ pub(super) const FIRST_BOOT: BootId = BootId(1);
 pub(super) const NOW: BootMs = BootMs(100_000);
 
 /// Length of one step of time. With V = 1200 a lease (1000) lasts one tick and a promise (1201)
-/// two. So they differ by one tick, as the real ones differ by a sixth of V. Handovers (at most
-/// 1000) end within one tick.
+/// two. So they differ by one tick, as real leases and promises differ by a sixth of V. Handovers
+/// (at most 1000) end within one tick.
 pub(super) const TICK_MS: u64 = 1100;
 
 /// The highest term of any run.
@@ -58,15 +58,15 @@ pub(super) enum Start {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum SlowAnswers {
     Never,
-    /// Restarted nodes only, and only this number of first responses. Those can end their boot
-    /// windows and recover their lost ballots.
+    /// Only restarted nodes, and only this many of their first responses. Such responses can end a
+    /// boot window and recover a lost ballot.
     ToRestarted(u8),
     Always,
 }
 
 /// What can happen in one run.
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "independent choices, not a state in disguise")]
+#[expect(clippy::struct_excessive_bools, reason = "independent choices, not one state")]
 pub(super) struct Bounds {
     pub(super) start: Start,
     /// Highest term of the run.
@@ -82,18 +82,18 @@ pub(super) struct Bounds {
     pub(super) restarts: bool,
     /// Number of killed nodes that lose their ballots.
     pub(super) wipes: u8,
-    /// Number of nodes that are asked to stop. A leader hands over or resigns, at whatever time it
-    /// then ends.
+    /// Number of nodes that are asked to stop. A leader that is asked to stop hands over or
+    /// resigns.
     pub(super) stops: u8,
     /// Number of ticks that each node's clock may miss.
     pub(super) clock_skips: u8,
-    /// Number of slow writes. Other steps happen, or the process dies, before or after the ballot
-    /// is on disk.
+    /// Number of slow writes. Other steps may happen, or the process may die, before the ballot is
+    /// on disk.
     pub(super) slow_writes: u8,
     /// Which responses may arrive at any later time. Other responses arrive at once or never.
     pub(super) slow_answers: SlowAnswers,
-    /// Whether the death of a process is seen as an orderly end of its links (rule 5), and not as
-    /// silence.
+    /// Whether a killed process ends its links in order (rule 5). If not, the other nodes only
+    /// receive no more messages.
     pub(super) orderly_ends: bool,
     /// Whether messages of terms that their receiver has passed arrive. If not, they are lost.
     pub(super) stale_messages: bool,
@@ -129,7 +129,7 @@ impl Bounds {
         self.faulty_node.is_none_or(|faulty_node| faulty_node == node)
     }
 
-    /// Whether the next response to `requester` is slow, after `used` slow ones.
+    /// Whether the next response to `requester` is slow, after `used` slow responses.
     pub(super) fn is_slow_to_answer(&self, requester: Process, used: u8) -> bool {
         match self.slow_answers {
             SlowAnswers::Never => false,
@@ -168,7 +168,7 @@ pub(super) enum Bug {
     LeaseAsLongAsPromise,
     /// Node 0 has other timings than the other nodes, and they admit it.
     DifferentTimings,
-    /// A node that starts has no boot window: it is told at once that no node leads.
+    /// A node that starts has no boot window: it receives a report at once that no node leads.
     NoBootWindow,
     /// The lease counts from the receipt of an acknowledgement.
     LeaseFromReceipt,

@@ -76,7 +76,7 @@ fn an_end_that_releases_any_promise_is_found() {
         time_passes: false,
         ..with_bug(Bug::EndReleasesAnyPromise, Start::Idle)
     };
-    expect_violation("end voids any promise", bounds, "I2");
+    expect_violation("end releases any promise", bounds, "I2");
 }
 
 #[test]

@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use super::bounds::Bounds;
 use super::milestones::Milestone;
 
-/// Largest number of states of a run that cannot be explored completely. The queue of states takes
-/// some gigabytes by then.
+/// Largest number of states of a run that cannot be explored completely. At this size the queue of
+/// states takes some gigabytes of memory.
 const MAX_STATES: usize = 3_000_000;
 
 /// Number of steps of one random walk.
@@ -34,7 +34,7 @@ fn explore(name: &str, bounds: Bounds, threads: usize, time: Option<Duration>) -
     // Read the number now. The checker takes steps again when it reconstructs a path.
     let expanded_states = milestones.expanded_states();
     let (states, depth) = (checker.unique_state_count(), checker.max_depth());
-    let end = if expanded_states == states { "" } else { ", not to the end" };
+    let end = if expanded_states == states { "" } else { ", not completely" };
     println!("{name}: {states} states, {depth} steps deep{end}");
     Explored { checker, expanded_states }
 }
@@ -62,14 +62,15 @@ pub(super) fn explore_all(name: &str, bounds: Bounds, served: u64, required: &[M
     }
 }
 
-/// Explores a run that is too large for every test, breadth first, for a limited time.
+/// Explores a run breadth first, for a limited time. It is for runs that are too large to be
+/// explored completely.
 pub(super) fn explore_for(name: &str, bounds: Bounds, time: Duration) {
     // The checker respects the time limit only with more than one thread.
     assert_no_violation(name, &explore(name, bounds, 2, Some(time)).checker);
 }
 
-/// Takes random steps for a limited time. It reaches much greater depths than an exploration, but
-/// not every state.
+/// Takes random walks for a limited time. A walk reaches much greater depths than an exploration,
+/// but walks do not reach every state.
 pub(super) fn random_walk(name: &str, bounds: &Bounds, time: Duration) {
     let properties = bounds.properties();
     let deadline = Instant::now() + time;

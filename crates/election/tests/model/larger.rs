@@ -10,14 +10,14 @@ use tokio::time::Instant;
 use super::bounds::{Bounds, SlowAnswers, Start};
 use super::check::{explore_for, random_walk};
 
-const SECONDS: u64 = 5;
+const DEFAULT_SECONDS: u64 = 5;
 
-fn time() -> Duration {
+fn time_limit() -> Duration {
     let seconds = std::env::var("ROLLCALL_MODEL_SECONDS").ok();
-    Duration::from_secs(seconds.map_or(SECONDS, |seconds| seconds.parse().expect("a number of seconds")))
+    Duration::from_secs(seconds.map_or(DEFAULT_SECONDS, |seconds| seconds.parse().expect("a number of seconds")))
 }
 
-/// Smaller runs come first, so that later ones can use the time that they leave.
+/// Smaller runs come first, so that later runs can use the time that the earlier ones leave.
 fn larger() -> Vec<(&'static str, Bounds)> {
     let serving = || Bounds::quiet(Start::Serving);
     let idle = || Bounds::quiet(Start::Idle);
@@ -52,7 +52,7 @@ fn larger() -> Vec<(&'static str, Bounds)> {
             "restart of a follower, third term",
             Bounds { terms: 3, kills: 1, faulty_node: Some(1), orderly_ends: false, ..serving() },
         ),
-        ("handover, stale words", Bounds { stops: 1, stale_messages: true, ..serving() }),
+        ("handover, stale messages", Bounds { stops: 1, stale_messages: true, ..serving() }),
         (
             "restart of a follower, late answers",
             Bounds { kills: 1, faulty_node: Some(1), orderly_ends: false, slow_answers: to_restarted, ..serving() },
@@ -68,8 +68,8 @@ fn larger() -> Vec<(&'static str, Bounds)> {
 #[test]
 fn larger_runs_break_no_invariant_within_the_time_limit() {
     let larger = larger();
-    let mut left = u32::try_from(larger.len()).expect("a handful");
-    let (deadline, share) = (Instant::now() + time(), time() / left);
+    let mut left = u32::try_from(larger.len()).expect("there are few runs");
+    let (deadline, share) = (Instant::now() + time_limit(), time_limit() / left);
     for (name, bounds) in larger {
         // The time that the earlier runs left, and at least an equal share of the total.
         explore_for(name, bounds, share.max(deadline.saturating_duration_since(Instant::now()) / left));
@@ -90,5 +90,5 @@ fn random_walks_with_all_faults_break_no_invariant() {
         stale_messages: true,
         ..Bounds::quiet(Start::Serving)
     };
-    random_walk("everything", &bounds, time());
+    random_walk("everything", &bounds, time_limit());
 }

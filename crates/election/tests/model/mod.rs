@@ -1,5 +1,5 @@
-//! Model check of the election: every order of events within the bounds of a run, on the state
-//! machine of the product.
+//! Model check of the election: every order of events within the bounds of a run, with the real
+//! state machine.
 //!
 //! A state consists of three machines, their disks, and the packets between them. A packet arrives
 //! at any later time, in any order, or never. The invariants I1 to I4 of docs/design/election.md

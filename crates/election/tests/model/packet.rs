@@ -43,8 +43,9 @@ impl Packet {
     }
 
     /// Whether this packet is lost because of `newer` on the same link: a later heartbeat or
-    /// acknowledgement of the same term. The newer one takes the same promise from the voter and
-    /// gives the leader a longer lease. So a violation is at least as likely with the newer one.
+    /// acknowledgement of the same term. The newer packet takes the same promise from the voter and
+    /// gives the leader a longer lease. So every violation with the older packet is also possible
+    /// with the newer packet.
     pub(super) fn is_superseded_by(&self, newer: &Self) -> bool {
         let (Content::Message(old), Content::Message(new)) = (self.content, newer.content) else { return false };
         let same_kind = match (old, new) {
@@ -55,7 +56,7 @@ impl Packet {
         same_kind && self.from == newer.from && self.to == newer.to
     }
 
-    /// Marks the response to a pre-vote round that is not the latest one. `Machine::normalized`
+    /// Marks a response to an earlier pre-vote round with an even number. `Machine::normalized`
     /// gives the latest round an odd number.
     pub(super) fn expire_round(&mut self, requester: Process) {
         if let Content::Message(Message::PreVoteResp(answer)) = &mut self.content
@@ -81,12 +82,12 @@ impl Packet {
                 true
             }
             Message::Ack { term: acked, .. } => acked != term,
-            Message::Vote { term: of, .. }
-            | Message::VoteResp { term: of, .. }
-            | Message::Heartbeat { term: of, .. }
-            | Message::StandNow { term: of }
-            | Message::Nominate { term: of }
-            | Message::Resign { term: of } => of < term,
+            Message::Vote { term: sent_term, .. }
+            | Message::VoteResp { term: sent_term, .. }
+            | Message::Heartbeat { term: sent_term, .. }
+            | Message::StandNow { term: sent_term }
+            | Message::Nominate { term: sent_term }
+            | Message::Resign { term: sent_term } => sent_term < term,
             Message::PreVote { .. } | Message::PreVoteResp(_) => false,
         }
     }
@@ -111,7 +112,7 @@ impl Packet {
     }
 }
 
-/// The response without the leader's name. No rule uses it: it is only for clients.
+/// The response without the leader's name. No rule uses the name. It is only for clients.
 pub(super) fn without_hint(answer: PreVoteResp) -> Message {
     Message::PreVoteResp(PreVoteResp { leader: None, ..answer })
 }

@@ -112,7 +112,7 @@ fn messages_of_a_past_term_are_ignored() {
     // the third one leads.
     let bounds =
         Bounds { terms: 3, stops: 2, stale_messages: true, time_passes: false, ..Bounds::quiet(Start::Serving) };
-    explore_all("stale words", bounds, 3, &[Milestone::StaleMessageArrived, Milestone::HandedOver]);
+    explore_all("stale messages", bounds, 3, &[Milestone::StaleMessageArrived, Milestone::HandedOver]);
 }
 
 #[test]

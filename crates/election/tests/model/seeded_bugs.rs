@@ -1,5 +1,5 @@
-//! Injection of the seeded bugs around the machine: it gets the events that a buggy machine would
-//! cause.
+//! Injects the seeded bugs around the machine: the machine gets the events that a buggy machine
+//! would cause.
 
 use rollcall_core::{Load, MemberRole, Term};
 use rollcall_election::machine::{Event, Machine};
@@ -10,7 +10,7 @@ use super::packet::Content;
 use super::world::{LiveNode, NO_TIME_PASSED, World, others};
 
 impl World {
-    /// A forged report of `of` that it does not lead.
+    /// A forged pre-vote response of the node `of`, which reports that it does not lead.
     fn forged_answer(&self, of: u8, to: u8) -> Event {
         let answer = PreVoteResp {
             requester: self.process(to).boot,
@@ -25,6 +25,7 @@ impl World {
         Event::MessageReceived { from: self.process(of), message: Message::PreVoteResp(answer) }
     }
 
+    /// Ends the boot window of `node` with forged reports of all other nodes.
     fn end_window(&mut self, bounds: &Bounds, node: u8) {
         for other in others(node) {
             let event = self.forged_answer(other, node);
@@ -56,6 +57,7 @@ impl World {
         }
     }
 
+    /// Applies the bug that happens when a node starts.
     pub(super) fn started(&mut self, bounds: &Bounds, node: u8) {
         if bounds.bug == Some(Bug::NoBootWindow) {
             self.end_window(bounds, node);
@@ -73,7 +75,7 @@ impl World {
         }
     }
 
-    /// A node sees the end of a link.
+    /// Delivers the end of a stream of the process `of` to `node`.
     pub(super) fn deliver_end_of_stream(&mut self, bounds: &Bounds, of: Process, node: u8) {
         let leader = self
             .live_node(node)

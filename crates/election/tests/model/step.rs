@@ -55,11 +55,12 @@ impl Bounds {
     /// All three nodes have started and reported to each other that they do not lead.
     fn idle(&self) -> World {
         let mut world = World::empty(Some(Ballot::default()));
-        // Different timings make no difference at the start.
+        // Two bugs change the timings, which a machine has from its creation. They have no effect
+        // during the start. All other bugs are off until the run begins.
         let bug = self.bug.filter(|bug| matches!(bug, Bug::LeaseAsLongAsPromise | Bug::DifferentTimings));
         let without_bug = Self { bug, slow_answers: SlowAnswers::Never, slow_writes: 0, ..self.clone() };
         for node in 0..NODES {
-            without_bug.boot(&mut world, node, false, all());
+            without_bug.boot(&mut world, node, false, all_nodes());
         }
         world
     }
@@ -69,7 +70,7 @@ impl Bounds {
         let mut world = self.idle();
         let without_bug = Self { bug: None, slow_answers: SlowAnswers::Never, slow_writes: 0, ..self.clone() };
         for _ in 0..2 {
-            world.feed(&without_bug, 0, Event::TimerFired, all());
+            world.feed(&without_bug, 0, Event::TimerFired, all_nodes());
             while let Some(packet) = world.net.pop() {
                 without_bug.deliver(&mut world, packet);
             }
@@ -124,7 +125,7 @@ impl Bounds {
     fn steps_of(&self, world: &World, node: u8, live_node: &LiveNode, steps: &mut Vec<Step>) {
         let index = usize::from(node);
         if live_node.machine.next_timer_at() <= NOW {
-            let receivers = if live_node.leads() { vec![all()] } else { possible_receivers(world, node, false) };
+            let receivers = if live_node.leads() { vec![all_nodes()] } else { possible_receivers(world, node, false) };
             steps.extend(receivers.into_iter().map(|receivers| Step::Wake { node, receivers }));
         }
         if !world.writing[index].is_empty() {
@@ -149,7 +150,7 @@ impl Bounds {
     }
 }
 
-fn all() -> NodeSet {
+fn all_nodes() -> NodeSet {
     (0..NODES).fold(NodeSet::default(), |mut set, node| {
         set.insert(NodeId(node));
         set
@@ -232,8 +233,8 @@ impl Model for Bounds {
             }
             Step::Wake { node, receivers } => {
                 world.feed(self, node, Event::TimerFired, receivers);
-                // If responses arrive at once or never, a request without effect is left out. The
-                // node may ask again at any later time.
+                // If responses arrive at once or never, a step whose requests have no effect is
+                // left out. The node may send them again at any later time.
                 let (before, after) = (last.live_node(node)?, world.live_node(node)?);
                 let waits = after.machine.role_state() == RoleState::Candidate && after.term() == before.term();
                 let slow = self.is_slow_to_answer(world.process(node), last.used.slow_answers);

@@ -59,11 +59,11 @@ fn a_node_that_lost_its_ballot_abstains_until_the_others_have_reported() {
 }
 
 /// Row 35: one of five nodes votes, loses its ballot and restarts, while its candidate is cut off
-/// and still counts the vote. The nodes that it asks before the candidate's time is over do not
-/// know that term.
+/// and still counts the vote. The nodes that the restarted node asks meanwhile do not know the term
+/// of the candidate.
 #[test]
 fn a_vote_that_was_lost_with_its_ballot_is_not_given_again() {
-    let mut tried = 0;
+    let mut wins = 0;
     for seed in 0..300 {
         let mut world = World::settled(5, seed);
         let start = world.now;
@@ -86,8 +86,8 @@ fn a_vote_that_was_lost_with_its_ballot_is_not_given_again() {
         world.cut_both(candidate, voter, Cut::Loses);
         world.start(voter);
         world.run(80 * MS);
-        // The second vote arrives only now. It is in time to count, and its sender receives nothing
-        // from other nodes any more.
+        // The second vote arrives only now. It is in time to count. From now on its sender can
+        // reach only the candidate.
         for node in others.iter().filter(|node| **node != late) {
             world.cut_both(late, *node, Cut::Loses);
         }
@@ -98,7 +98,7 @@ fn a_vote_that_was_lost_with_its_ballot_is_not_given_again() {
                 note.0 > start && usize::from(note.1.0) == candidate && matches!(note.2, LogEvent::ElectionWon { .. })
             })
         });
-        tried += u64::from(led.is_some());
+        wins += u64::from(led.is_some());
         world.run(10 * SECOND);
         world.assert_no_violation();
         world.heal_all();
@@ -106,10 +106,10 @@ fn a_vote_that_was_lost_with_its_ballot_is_not_given_again() {
         world.run_until_served(SECOND);
         world.assert_no_violation();
     }
-    assert!(tried >= 5, "the candidate has to win with the lost vote: {tried}");
+    assert!(wins >= 5, "the candidate has to win with the lost vote: {wins}");
 }
 
-/// Row 19: a cluster that lost all ballots has nothing to contradict, so it starts again.
+/// Row 19: without any ballot no earlier vote is known, so the cluster elects a leader.
 #[test]
 fn a_cluster_that_lost_all_ballots_elects_a_leader() {
     let mut slowest = 0;
@@ -127,7 +127,7 @@ fn a_cluster_that_lost_all_ballots_elects_a_leader() {
     println!("all ballots gone: a leader {} ms after the last start at most", slowest / MS);
 }
 
-/// Row 19: while one node is away, its report is unknown, so no node leads.
+/// Row 19: while one node is down, its report is missing, so no node leads.
 #[test]
 fn a_cluster_that_lost_all_ballots_needs_all_nodes() {
     for seed in 0..60 {
@@ -151,7 +151,7 @@ fn a_node_that_restarts_at_once_does_not_vote_early() {
     for seed in 0..200 {
         let mut world = World::settled(3, seed);
         let (leader, term) = (world.leader(), world.checks.served);
-        let lease = world.hosts[leader].running.as_ref().expect("it runs").serves_until;
+        let lease = world.hosts[leader].running.as_ref().expect("the node runs").serves_until;
         for node in world.others(leader) {
             world.cut_both(leader, node, Cut::Holds);
             world.kill(node);
@@ -183,7 +183,7 @@ fn a_host_that_returns_under_half_open_links_is_admitted() {
         assert_eq!(known_leader.map(|(leader, _)| leader), Some(World::id(leader)), "seed {seed}");
         for other in world.others(node) {
             let boot = world.hosts[node].process().map(|process| process.boot);
-            assert_eq!(world.hosts[other].running.as_ref().expect("it runs").linked[node], boot, "seed {seed}");
+            assert_eq!(world.hosts[other].running.as_ref().expect("the node runs").linked[node], boot, "seed {seed}");
         }
         world.assert_no_violation();
     }

@@ -1,5 +1,5 @@
-//! Time until another node serves, and proof that the old leader has stopped by then. Rows 1
-//! to 4 and 7 to 9 of the faults in tests/README.md.
+//! Time until another node serves, and proof that the old leader has stopped by then. Rows 1 to 5,
+//! 7 to 9, 16 and 17 of the faults in tests/README.md.
 
 use super::world::{Cut, MS, Rule, SECOND, World};
 
@@ -105,9 +105,9 @@ fn a_planned_handover_leaves_a_gap_of_milliseconds() {
         let light = (leader + 1) % 3;
         (0..3).for_each(|node| world.set_load(node, if node == light { 100 } else { 900 }));
         let handed = world.run_until(60 * SECOND, |world| world.serving() != Some(leader));
-        handed.expect("it hands over");
+        handed.expect("the leader hands over");
         let gap = time_to_successor(world, leader);
-        assert_eq!(world.leader(), light, "to the lightest");
+        assert_eq!(world.leader(), light, "the least loaded node leads");
         gap
     });
     assert!(times.p99 <= 50.0);
@@ -120,7 +120,7 @@ fn an_isolated_leader_stops_serving_with_its_lease() {
         let times = measure("isolated", |world, leader| {
             world.isolate(leader, kind);
             let took = world.run_until(10 * SECOND, |world| !world.serves(leader));
-            took.expect("it stops")
+            took.expect("the leader stops serving")
         });
         assert!(times.worst <= 2500.0);
     }
@@ -165,7 +165,7 @@ fn a_frozen_leader_does_not_serve_when_it_resumes() {
                 world.serving().is_some_and(|node| node != leader) || world.checks.served > terms
             });
             world.run_until(20 * SECOND, |world| world.now > end);
-            assert_ne!(waking, Some(true), "it serves its old term on waking");
+            assert_ne!(waking, Some(true), "it serves its old term when it resumes");
             took.unwrap_or(0)
         });
         assert!(duration < 9 * SECOND || times.worst <= 5500.0);

@@ -6,7 +6,7 @@ use super::world::{Cut, MS, NetworkConditions, SECOND, World};
 /// Row 26: old messages arrive again at any time, up to a minute late, and have no effect.
 #[test]
 fn old_messages_are_ignored() {
-    let mut again = 0;
+    let mut repeated = 0;
     for seed in 0..100 {
         let mut world = World::settled(3, seed);
         world.network = NetworkConditions { repeat: 500, ..NetworkConditions::default() };
@@ -29,10 +29,10 @@ fn old_messages_are_ignored() {
         let lapsed = world.run_until(60 * SECOND, |world| world.serving() != Some(leader));
         assert_eq!((lapsed, world.checks.changes), (None, changes), "seed {seed}");
         world.assert_no_violation();
-        again += world.repeated_releases - before;
+        repeated += world.repeated_releases - before;
     }
-    println!("{again} StandNow and Resign messages were repeated");
-    assert!(again > 1000, "{again}");
+    println!("{repeated} StandNow and Resign messages were repeated");
+    assert!(repeated > 1000, "{repeated}");
 }
 
 /// Row 28 of the faults in tests/README.md.
@@ -47,7 +47,7 @@ fn a_leader_under_full_load_hands_over_once() {
             world.set_load(node, [950, 100, 300][(node + 3 - leader) % 3]);
         }
         let took = world.run_until(60 * SECOND, |world| world.serving() == Some(light));
-        slowest = slowest.max(took.expect("it hands over to the lightest"));
+        slowest = slowest.max(took.expect("the leader hands over to the least loaded node"));
         let changes = world.checks.changes;
         world.run(30 * SECOND);
         assert!(world.checks.changes - changes <= 1, "seed {seed}");

@@ -1,6 +1,6 @@
-//! Simulation of the election: clusters with the state machine of the product and with all faults
-//! that can happen to them. Each run is drawn from one seed. `world` is the simulator. The other
-//! files are its tests, one file per kind of fault.
+//! Simulation of the election: clusters that run the real state machine, with all faults that can
+//! happen to them. One seed determines each run. `world` is the simulator. The other files are its
+//! tests, one file per kind of fault.
 //!
 //! A storm that violates a rule prints its seed. `ROLLCALL_SEED=123 cargo test --test it
 //! simulation::storms::nodes_3` replays it, and `cargo run --release --example soak` runs many

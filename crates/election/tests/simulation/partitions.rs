@@ -1,4 +1,4 @@
-//! Partitioned, lossy and slow networks. Rows 10, 11, 12, 14, 15 and 34 of the faults in
+//! Partitioned, lossy and slow networks. Rows 6, 10, 11, 12, 14, 15 and 34 of the faults in
 //! tests/README.md.
 
 use rollcall_election::NodeId;
@@ -12,7 +12,7 @@ fn campaigns_since(world: &World, start: u64) -> usize {
 }
 
 /// Row 10: A and C cannot communicate. The leader continues, and the far end of the chain learns
-/// who leads.
+/// the leader.
 #[test]
 fn in_a_chain_the_leader_is_stable_and_the_far_node_learns_it() {
     for seed in 0..60 {
@@ -157,7 +157,7 @@ fn a_lossy_or_slow_network_rarely_changes_the_leader() {
 
 /// Row 34: B and C are frozen until A's writes time out and A closes its links. Then they resume.
 /// No node campaigns before A's lease has expired: the followers read a reset, and a promise
-/// outlasts it.
+/// outlasts the lease.
 #[test]
 fn frozen_followers_do_not_elect_before_the_lease_has_expired() {
     for seed in 0..200 {
@@ -169,7 +169,7 @@ fn frozen_followers_do_not_elect_before_the_lease_has_expired() {
             world.freeze(node, asleep);
         }
         world.run(2000 * MS);
-        let lease = world.hosts[leader].running.as_ref().expect("it runs").serves_until;
+        let lease = world.hosts[leader].running.as_ref().expect("the node runs").serves_until;
         for node in world.others(leader) {
             world.reset_link(leader, node);
         }

@@ -15,58 +15,58 @@ fn assert_found(bug: Bug, nodes: usize, within: u64, rules: &[Rule]) {
 }
 
 #[test]
-fn a_lease_as_long_as_the_promise() {
+fn a_lease_as_long_as_the_promise_is_found() {
     assert_found(Bug::LeaseAsLongAsPromise, 3, 10000, &[Rule::OneServingNode]);
 }
 #[test]
-fn no_boot_window() {
+fn a_start_without_a_boot_window_is_found() {
     assert_found(Bug::NoBootWindow, 3, 2000, &[Rule::OneServingNode]);
 }
 #[test]
-fn a_boot_window_that_one_peer_ends() {
+fn a_boot_window_that_one_peer_ends_is_found() {
     assert_found(Bug::OnePeerEndsWindow, 3, 2000, &[Rule::OneServingNode]);
 }
 #[test]
-fn a_lease_from_the_receipt() {
+fn a_lease_from_the_receipt_is_found() {
     assert_found(Bug::LeaseFromReceipt, 3, 2000, &[Rule::OneServingNode]);
 }
 #[test]
-fn a_handover_that_keeps_its_lease() {
+fn a_handover_that_keeps_its_lease_is_found() {
     assert_found(Bug::HandoverKeepsLease, 3, 2000, &[Rule::OneServingNode]);
 }
 #[test]
-fn a_vote_that_is_forgotten() {
+fn a_vote_that_is_forgotten_is_found() {
     assert_found(Bug::VolatileVote, 3, 2000, &[Rule::OneLeaderPerTerm]);
 }
 #[test]
-fn a_ballot_that_counts_as_saved_too_early() {
+fn a_ballot_that_counts_as_saved_too_early_is_found() {
     assert_found(Bug::ReportedSavedTooEarly, 3, 2000, &[Rule::Durable]);
 }
 #[test]
-fn a_ballot_that_is_used_before_it_is_synced() {
+fn a_ballot_that_is_used_before_it_is_synced_is_found() {
     assert_found(Bug::LoadsWithoutSync, 3, 2000, &[Rule::Durable]);
 }
 #[test]
-fn a_living_leader_that_ends_its_links_in_order() {
+fn a_living_leader_that_ends_its_links_in_order_is_found() {
     assert_found(Bug::ClosesInOrder, 3, 2000, &[Rule::OneServingNode]);
 }
 #[test]
-fn timings_that_differ() {
+fn timings_that_differ_are_found() {
     assert_found(Bug::DifferentTimings, 3, 2000, &[Rule::OneServingNode]);
 }
 #[test]
-fn a_wiped_node_that_votes_at_once() {
+fn a_wiped_node_that_votes_at_once_is_found() {
     assert_found(Bug::WipedNodeVotes, 3, 2000, &[Rule::OneLeaderPerTerm]);
 }
 #[test]
-fn an_end_that_releases_any_promise() {
+fn an_end_that_releases_any_promise_is_found() {
     assert_found(Bug::EndReleasesAnyPromise, 3, 2000, &[Rule::OneServingNode]);
 }
 #[test]
-fn an_end_that_is_matched_by_address() {
+fn an_end_that_is_matched_by_address_is_found() {
     assert_found(Bug::EndMatchedByAddress, 3, 2000, &[Rule::OneServingNode]);
 }
 #[test]
-fn an_end_that_clears_the_vote() {
+fn an_end_that_clears_the_vote_is_found() {
     assert_found(Bug::EndClearsVote, 3, 2000, &[Rule::OneLeaderPerTerm]);
 }

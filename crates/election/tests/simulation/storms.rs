@@ -3,7 +3,7 @@
 use super::world::storm::{Outcome, Storm};
 
 /// Number of trace lines that are printed, counted from the end.
-const TRACE: usize = 200;
+const TRACE_LINES: usize = 200;
 
 /// Runs a storm. If it violates a rule, panics with its seed and the end of its trace.
 fn run_storm(nodes: usize, seed: u64) -> Outcome {
@@ -11,7 +11,7 @@ fn run_storm(nodes: usize, seed: u64) -> Outcome {
     let outcome = storm.run();
     if let Some(violation) = &outcome.violation {
         let trace = storm.replay().trace;
-        let end = trace[trace.len().saturating_sub(TRACE)..].join("\n");
+        let end = trace[trace.len().saturating_sub(TRACE_LINES)..].join("\n");
         let replay = format!("ROLLCALL_SEED={seed} cargo test --test it simulation::storms::nodes_{nodes}");
         panic!("{end}\nseed {seed}, {nodes} nodes: {violation:?}\nreplay it: {replay}");
     }
@@ -30,7 +30,10 @@ fn storms(nodes: usize, count: u64) {
     }
     let recovered = slowest / 1000;
     println!("{nodes} nodes: {steps} events, {changes} changes, a leader again after {recovered} ms at most");
-    assert!(nodes == 1 || replayed.is_some() || changes > count / 4, "storms that change nothing show nothing");
+    assert!(
+        nodes == 1 || replayed.is_some() || changes > count / 4,
+        "storms without a change of the leader prove nothing"
+    );
 }
 
 #[test]

@@ -19,10 +19,10 @@ async fn send_heartbeat(node: &TestNode, username: &str, addr: &str) {
     assert_eq!(node.post("/heartbeat", body).await.status, 200);
 }
 
-/// Sends a request, and returns when it waits.
+/// Sends a request, and returns when the request waits.
 fn start_request<'n>(node: &'n TestNode, path: String) -> Pin<Box<dyn Future<Output = TestResponse> + 'n>> {
     let mut poll: Pin<Box<dyn Future<Output = TestResponse>>> = Box::pin(async move { node.get(&path).await });
-    assert!(poll.as_mut().now_or_never().is_none(), "it waits");
+    assert!(poll.as_mut().now_or_never().is_none(), "the request waits");
     poll
 }
 
@@ -56,7 +56,7 @@ async fn a_long_poll_is_answered_with_the_changes_when_the_list_changes() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_behind_is_answered_at_once() {
+async fn a_long_poll_with_an_old_cursor_is_answered_at_once() {
     let node = TestNode::with_alice_and_bob().await;
     let start = cursor(&node).await;
     send_heartbeat(&node, "alice", "10.0.0.1:1").await;
@@ -94,8 +94,9 @@ async fn a_cursor_unknown_to_the_leader_gets_the_whole_list_at_once() {
         let answer = node.get(&format!("/discover?since={unknown}&wait=60")).await;
         let alice = json!({"username": "alice", "addr": "10.0.0.1:1"});
         let now = cursor(&node).await;
-        let whole = json!({"reset": true, "cursor": now, "online_clients": [alice], "count": 1, "is_leader": true});
-        assert_eq!(answer.json(), whole, "{unknown}");
+        let whole_list =
+            json!({"reset": true, "cursor": now, "online_clients": [alice], "count": 1, "is_leader": true});
+        assert_eq!(answer.json(), whole_list, "{unknown}");
         assert_ne!(now, old);
     }
 }
@@ -117,14 +118,14 @@ async fn an_invalid_long_poll_is_rejected_at_once() {
 async fn a_long_poll_is_not_in_flight_and_is_answered_with_the_next_leader() {
     let node = TestNode::with_alice_and_bob().await;
     let poll = start_poll(&node, &cursor(&node).await);
-    assert!(node.app.in_flight.is_empty(), "a handover would wait for it");
+    assert!(node.app.in_flight.is_empty(), "a handover would wait for the long poll");
     let started = Instant::now();
     node.role.send_modify(|role| {
         let RoleState::Leader { handing_over, .. } = &mut role.state else { unreachable!() };
         *handing_over = true;
     });
     let mut poll = pin!(poll);
-    assert!(tokio::time::timeout(Duration::from_millis(100), poll.as_mut()).await.is_err(), "it is held");
+    assert!(tokio::time::timeout(Duration::from_millis(100), poll.as_mut()).await.is_err(), "the request is held");
     assert!(node.app.in_flight.is_empty());
     node.role.send_replace(following());
     poll.await.expect_error(403, "not_leader");

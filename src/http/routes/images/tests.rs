@@ -16,7 +16,7 @@ use crate::registry::testing::{encoded_image, png_chunk, png_with};
 use crate::storage::Fault;
 use rollcall_core::Page;
 
-/// A form like that of `curl -F`: one other field, then this one.
+/// A form as `curl -F` sends it, with the field `other` and then the named field.
 fn form(field: &str, content: &[u8]) -> (String, Vec<u8>) {
     let head = format!(
         "--XX\r\nContent-Disposition: form-data; name=\"other\"\r\n\r\nx\r\n--XX\r\nContent-Disposition: form-data; \
@@ -59,7 +59,7 @@ async fn an_uploaded_image_comes_back_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn an_image_is_not_sent_for_a_known_tag_or_a_head_request() {
+async fn an_image_is_not_sent_for_a_known_etag_or_a_head_request() {
     let node = TestNode::with_alice_and_bob().await;
     let bytes = encoded_image(ImageFormat::Png, 5, 5);
     let filename = upload(&node, "alice", &bytes).await.json()["filename"].as_str().unwrap().to_owned();
@@ -94,45 +94,48 @@ async fn an_invalid_image_is_rejected_with_its_error() {
     assert_eq!(large.expect_error(400, "image_dimensions"), message);
     upload(&node, "alice", b"GIF89a....").await.expect_error(415, "image_type");
     upload(&node, "alice", b"").await.expect_error(415, "image_type");
-    let moving = png_with(&png_chunk(*b"acTL", &[0, 0, 0, 2, 0, 0, 0, 0]));
-    let message = upload(&node, "alice", &moving).await.expect_error(415, "image_type");
+    let animated = png_with(&png_chunk(*b"acTL", &[0, 0, 0, 2, 0, 0, 0, 0]));
+    let message = upload(&node, "alice", &animated).await.expect_error(415, "image_type");
     assert!(message.contains("Animated images are not supported"), "{message}");
-    let whole = encoded_image(ImageFormat::Png, 100, 100);
-    upload(&node, "alice", &whole[..whole.len() / 2]).await.expect_error(400, "image_corrupt");
-    let elsewhere = form("picture", &whole);
-    upload_form(&node, "alice", elsewhere).await.expect_error(400, "missing_image");
-    let (_, body) = form("image", &whole);
+    let valid_image = encoded_image(ImageFormat::Png, 100, 100);
+    upload(&node, "alice", &valid_image[..valid_image.len() / 2]).await.expect_error(400, "image_corrupt");
+    let other_field = form("picture", &valid_image);
+    upload_form(&node, "alice", other_field).await.expect_error(400, "missing_image");
+    let (_, body) = form("image", &valid_image);
     upload_form(&node, "alice", ("text/plain".to_owned(), body.clone())).await.expect_error(400, "missing_image");
-    let (content_type, one) = form("image", &whole);
+    let (content_type, one) = form("image", &valid_image);
     let twice = [one.strip_suffix(b"--\r\n").unwrap(), &one[b"--XX".len()..]].concat();
     let message = upload_form(&node, "alice", (content_type, twice)).await.expect_error(400, "invalid_field");
     assert!(message.contains("given twice"), "{message}");
-    let torn = ("multipart/form-data; boundary=XX".to_owned(), body[..body.len() / 2].to_vec());
-    upload_form(&node, "alice", torn).await.expect_error(400, "missing_image");
-    node.post("/upload_image/alice", whole.clone()).await.expect_error(400, "missing_image");
-    upload(&node, "nobody", &whole).await.expect_error(404, "user_not_registered");
-    upload(&node, "%2e%2e%2falice", &whole).await.expect_error(400, "invalid_username");
+    let truncated_form = ("multipart/form-data; boundary=XX".to_owned(), body[..body.len() / 2].to_vec());
+    upload_form(&node, "alice", truncated_form).await.expect_error(400, "missing_image");
+    node.post("/upload_image/alice", valid_image.clone()).await.expect_error(400, "missing_image");
+    upload(&node, "nobody", &valid_image).await.expect_error(404, "user_not_registered");
+    upload(&node, "%2e%2e%2falice", &valid_image).await.expect_error(400, "invalid_username");
     assert_eq!(node.get("/images/alice").await.json()["count"], 0);
 }
 
 #[tokio::test]
 async fn an_image_has_at_most_512_kib() {
     let node = TestNode::with_alice_and_bob().await;
-    // A comment fills the image up to the wanted length.
+    // A text chunk pads the image to the wanted length.
     let bare = png_with(&png_chunk(*b"tEXt", b"c\0")).len();
-    let of = |length: usize| {
+    let image_of_length = |length: usize| {
         let comment = [&b"c\0"[..], &vec![b'x'; length - bare]].concat();
         png_with(&png_chunk(*b"tEXt", &comment))
     };
-    assert_eq!(of(MAX_IMAGE_BYTES).len(), MAX_IMAGE_BYTES);
-    assert_eq!(upload(&node, "alice", &of(MAX_IMAGE_BYTES)).await.status, 201);
-    let message = upload(&node, "alice", &of(MAX_IMAGE_BYTES + 1)).await.expect_error(413, "body_too_large");
+    assert_eq!(image_of_length(MAX_IMAGE_BYTES).len(), MAX_IMAGE_BYTES);
+    assert_eq!(upload(&node, "alice", &image_of_length(MAX_IMAGE_BYTES)).await.status, 201);
+    let message =
+        upload(&node, "alice", &image_of_length(MAX_IMAGE_BYTES + 1)).await.expect_error(413, "body_too_large");
     assert!(message.contains("512 KiB"), "{message}");
-    upload(&node, "alice", &of(MAX_IMAGE_BYTES + MAX_FORM_OVERHEAD_BYTES)).await.expect_error(413, "body_too_large");
+    upload(&node, "alice", &image_of_length(MAX_IMAGE_BYTES + MAX_FORM_OVERHEAD_BYTES))
+        .await
+        .expect_error(413, "body_too_large");
 }
 
 #[tokio::test]
-async fn an_invalid_image_name_is_not_found() {
+async fn an_invalid_image_name_gets_404() {
     let node = TestNode::with_alice_and_bob().await;
     for file in
         ["1733511234-a1b2c3d4.png", "profile.json", "%2e%2e%2fprofile.json", "..%2F..%2Fcluster.json", "%ff", "x"]
@@ -176,7 +179,7 @@ async fn a_response_with_images_is_cut_off_when_the_storage_fails_in_its_middle(
     for body in [r#"{"username":"alice"}"#, r#"{"username":"bob"}"#] {
         node.post("/heartbeat", body).await;
     }
-    // Listing the images of alice succeeds, listing those of bob fails.
+    // Listing the images of alice succeeds. Listing those of bob fails.
     node.memory.faults().inject(1, &Fault::None);
     node.memory.faults().set_outage(Some(Fault::Transient));
     let mut request = request("GET", "/discover_with_images", "");
@@ -207,7 +210,7 @@ async fn slow_uploads_do_not_block_other_uploads() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_download_beyond_the_limit_is_503() {
+async fn a_download_beyond_the_limit_gets_503() {
     let node = TestNode::with_alice_and_bob().await;
     let mut running = Vec::new();
     while let Some(Ok(chunks)) = node.registry.online_with_images(&Page::default(), clock::boot_now()).now_or_never() {
@@ -220,7 +223,7 @@ async fn a_download_beyond_the_limit_is_503() {
 }
 
 #[tokio::test]
-async fn images_are_503_while_the_storage_is_unavailable() {
+async fn routes_of_images_answer_503_while_the_storage_is_unavailable() {
     let node = TestNode::with_alice_and_bob().await;
     node.post("/heartbeat", r#"{"username":"alice"}"#).await;
     node.memory.faults().set_outage(Some(Fault::Transient));

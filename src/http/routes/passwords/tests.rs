@@ -12,7 +12,7 @@ const HEARTBEAT: &str = r#"{"username":"carol"}"#;
 fn token(answer: &TestResponse) -> String {
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     let json = answer.json();
-    let expires_at = json["token_expires_at"].as_str().expect("a moment");
+    let expires_at = json["token_expires_at"].as_str().expect("a time");
     assert!(expires_at.len() == 20 && expires_at.ends_with('Z'), "{expires_at}");
     json["token"].as_str().expect("a token").to_owned()
 }
@@ -39,9 +39,9 @@ async fn a_registration_with_a_password_its_repetition_and_a_login_return_a_toke
     let login = node.post("/login", LOGIN).await;
     assert_eq!((login.status.as_u16(), &login.json()["status"]), (200, &Value::from("ok")));
     for token in [token(&first), token(&again), token(&login)] {
-        let beat =
+        let heartbeat =
             node.send(with_authorization(request("POST", "/heartbeat", HEARTBEAT), &format!("Bearer {token}"))).await;
-        assert_eq!(beat.status, 200);
+        assert_eq!(heartbeat.status, 200);
     }
     let open = node.post("/register", r#"{"username":"open"}"#).await;
     assert_eq!((open.header("cache-control"), open.json().get("token")), (None, None));
@@ -50,11 +50,11 @@ async fn a_registration_with_a_password_its_repetition_and_a_login_return_a_toke
 #[tokio::test]
 async fn heartbeats_and_uploads_for_a_user_with_a_password_need_its_token_or_password() {
     let node = TestNode::with_alice_and_bob().await;
-    let carols = token(&node.post("/register", REGISTRATION).await);
-    let dans = token(&node.post("/register", r#"{"username":"dan","password":"other"}"#).await);
-    let (bearer, other) = (format!("Bearer {carols}"), format!("Bearer {dans}"));
+    let carol_token = token(&node.post("/register", REGISTRATION).await);
+    let dan_token = token(&node.post("/register", r#"{"username":"dan","password":"other"}"#).await);
+    let (bearer, other) = (format!("Bearer {carol_token}"), format!("Bearer {dan_token}"));
     let cut = &bearer[..bearer.len() - 1];
-    // carol:secret and carol:wrong
+    // The two Base64 texts of this test are carol:secret and carol:wrong.
     for good in [bearer.as_str(), "Basic Y2Fyb2w6c2VjcmV0"] {
         assert_eq!(node.send(with_authorization(request("POST", "/heartbeat", HEARTBEAT), good)).await.status, 200);
         assert_eq!(
@@ -86,8 +86,8 @@ async fn heartbeats_and_uploads_for_a_user_with_a_password_need_its_token_or_pas
     node.send(upload()).await.expect_error(401, "unauthorized");
     assert_eq!(node.get("/images/carol").await.json()["count"], 2);
     // A user without a password needs no credentials. Credentials that are sent anyway are ignored.
-    let beat = with_authorization(request("POST", "/heartbeat", r#"{"username":"alice"}"#), &other);
-    assert_eq!(node.send(beat).await.status, 200);
+    let heartbeat = with_authorization(request("POST", "/heartbeat", r#"{"username":"alice"}"#), &other);
+    assert_eq!(node.send(heartbeat).await.status, 200);
 }
 
 #[tokio::test]
@@ -98,16 +98,21 @@ async fn a_password_change_needs_the_old_password() {
     let changed = node.post("/password", change).await;
     assert_eq!(changed.status, 200);
     let second = token(&changed);
-    let beat = |token: &str| with_authorization(request("POST", "/heartbeat", HEARTBEAT), &format!("Bearer {token}"));
-    let message = node.send(beat(&first)).await.expect_error(401, "unauthorized");
+    let heartbeat =
+        |token: &str| with_authorization(request("POST", "/heartbeat", HEARTBEAT), &format!("Bearer {token}"));
+    let message = node.send(heartbeat(&first)).await.expect_error(401, "unauthorized");
     assert!(message.contains("before the password was changed") && message.contains("/login"), "{message}");
-    assert_eq!(node.send(beat(&second)).await.status, 200);
+    assert_eq!(node.send(heartbeat(&second)).await.status, 200);
     node.post("/login", LOGIN).await.expect_error(401, "wrong_password");
     let other = r#"{"username":"carol","password":"secret","new_password":"mine"}"#;
     node.post("/password", other).await.expect_error(401, "wrong_password");
     let again = token(&node.post("/password", change).await);
     for token in [second, again] {
-        assert_eq!(node.send(beat(&token)).await.status, 200, "the very same change again ends nothing");
+        assert_eq!(
+            node.send(heartbeat(&token)).await.status,
+            200,
+            "the same change a second time invalidates no token"
+        );
     }
 }
 

@@ -17,7 +17,7 @@ async fn a_registration_answers_as_documented() {
 }
 
 #[tokio::test]
-async fn a_repeated_registration_is_200_with_the_same_id() {
+async fn a_repeated_registration_gets_200_and_the_same_id() {
     let node = TestNode::new(leading());
     let body = r#"{"username":"alice","addr":"10.40.6.26:9000","metadata":{"x":1.1,"y":[null]}}"#;
     let (first, again) = (node.post("/register", body).await, node.post("/register", body).await);
@@ -26,7 +26,7 @@ async fn a_repeated_registration_is_200_with_the_same_id() {
 }
 
 #[tokio::test]
-async fn a_taken_username_is_409() {
+async fn a_registration_of_a_taken_username_gets_409() {
     let node = TestNode::with_alice_and_bob().await;
     for body in [
         r#"{"username":"alice","addr":"10.40.6.26:9001"}"#,
@@ -73,10 +73,10 @@ async fn an_invalid_registration_is_rejected_with_the_field_and_the_valid_values
 #[tokio::test]
 async fn metadata_beyond_a_limit_is_rejected_with_the_limit_and_the_value() {
     let node = TestNode::new(leading());
-    let deep = |levels: usize| format!("{}{}", "{\"a\":".repeat(levels), "{}".to_owned() + &"}".repeat(levels));
+    let nested = |levels: usize| format!("{}{}", "{\"a\":".repeat(levels), "{}".to_owned() + &"}".repeat(levels));
     for (metadata, parts) in [
-        (deep(16), ["17", "at most 16"]),
-        (deep(100), ["17 or more", "at most 16"]),
+        (nested(16), ["17", "at most 16"]),
+        (nested(100), ["17 or more", "at most 16"]),
         (format!("{{\"a\":\"{}\"}}", "x".repeat(5000)), ["5008 bytes", "at most 4096"]),
         (r#"{"b":{"k":1,"k":2}}"#.to_owned(), ["\"k\"", "twice"]),
     ] {
@@ -85,12 +85,12 @@ async fn metadata_beyond_a_limit_is_rejected_with_the_limit_and_the_value() {
         assert!(parts.iter().all(|part| message.contains(part)), "{message}");
     }
     assert_eq!(node.memory.faults().calls(), 0);
-    let body = format!("{{\"username\":\"a\",\"metadata\":{}}}", deep(15));
+    let body = format!("{{\"username\":\"a\",\"metadata\":{}}}", nested(15));
     assert_eq!(node.post("/register", body).await.status, 201);
 }
 
 #[tokio::test]
-async fn a_registration_is_503_and_without_effect_while_the_storage_is_unavailable() {
+async fn a_registration_gets_503_and_has_no_effect_while_the_storage_is_unavailable() {
     let node = TestNode::new(leading());
     node.memory.faults().set_outage(Some(Fault::Transient));
     node.post("/register", r#"{"username":"alice"}"#).await.expect_error(503, "storage_unavailable");
@@ -149,7 +149,7 @@ async fn a_new_leader_lists_no_users_before_its_index_is_complete() {
 }
 
 #[tokio::test]
-async fn a_list_with_a_known_tag_is_not_sent_again() {
+async fn a_list_with_a_known_etag_is_not_sent_again() {
     let node = TestNode::with_alice_and_bob().await;
     for path in ["/users", "/discover", "/discovery/online"] {
         let first = node.get(path).await;

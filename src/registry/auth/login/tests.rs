@@ -11,21 +11,27 @@ fn password(text: &str) -> Password {
     Password::new(text.to_owned())
 }
 
-fn now() -> Caller {
+fn caller_now() -> Caller {
     caller(BootMs(0))
 }
 
 async fn register(registry: &Registry, username: &str) -> IssuedToken {
     let user = RegisterRequest { password: Some(password("secret")), ..user(username) };
-    registry.register(user, now()).await.unwrap().issued_token.expect("it has a password")
+    registry.register(user, caller_now()).await.unwrap().issued_token.expect("the user has a password")
 }
 
-async fn heartbeat_at(registry: &Registry, username: &str, with: Credentials<'_>, at: Caller) -> Result<(), AuthError> {
-    registry.heartbeat(&name(username), None, with, at).await.map(|_| ())
+async fn heartbeat_at(
+    registry: &Registry,
+    username: &str,
+    credentials: Credentials<'_>,
+    caller: Caller,
+) -> Result<(), AuthError> {
+    registry.heartbeat(&name(username), None, credentials, caller).await.map(|_| ())
 }
 
+/// Sends a heartbeat of alice with a token.
 async fn heartbeat(registry: &Registry, issued_token: &IssuedToken) -> Result<(), AuthError> {
-    heartbeat_at(registry, "alice", Credentials::Bearer(issued_token.token.reveal()), now()).await
+    heartbeat_at(registry, "alice", Credentials::Bearer(issued_token.token.reveal()), caller_now()).await
 }
 
 fn denial_reason(result: Result<(), AuthError>) -> DenialReason {
@@ -35,8 +41,9 @@ fn denial_reason(result: Result<(), AuthError>) -> DenialReason {
     }
 }
 
-async fn change(registry: &Registry, old: &str, new: &str) -> Result<IssuedToken, AuthError> {
-    registry.change_password(&name("alice"), password(old), password(new), now()).await
+/// Changes the password of alice.
+async fn change_password(registry: &Registry, old: &str, new: &str) -> Result<IssuedToken, AuthError> {
+    registry.change_password(&name("alice"), password(old), password(new), caller_now()).await
 }
 
 #[tokio::test]
@@ -44,9 +51,9 @@ async fn only_its_token_or_password_authorizes_a_request_for_a_user_with_a_passw
     let (registry, _) = registry();
     let (alice, bob) = (register(&registry, "alice").await, register(&registry, "bob").await);
     assert!(heartbeat(&registry, &alice).await.is_ok());
-    // The Base64 texts are alice:secret, bob:secret, alice:Secret, `alice:`, a text without a
-    // colon, and no Base64.
-    assert!(heartbeat_at(&registry, "alice", Credentials::Basic("YWxpY2U6c2VjcmV0"), now()).await.is_ok());
+    // The Base64 texts are alice:secret, bob:secret, alice:Secret, `alice:`, `alice`, which has no
+    // colon, and `*`, which is not Base64.
+    assert!(heartbeat_at(&registry, "alice", Credentials::Basic("YWxpY2U6c2VjcmV0"), caller_now()).await.is_ok());
     for (credentials, expected) in [
         (Credentials::None, DenialReason::Missing),
         (Credentials::Other, DenialReason::Malformed),
@@ -58,9 +65,9 @@ async fn only_its_token_or_password_authorizes_a_request_for_a_user_with_a_passw
         (Credentials::Basic("YWxpY2U="), DenialReason::Malformed),
         (Credentials::Basic("*"), DenialReason::Malformed),
     ] {
-        assert_eq!(denial_reason(heartbeat_at(&registry, "alice", credentials, now()).await), expected);
+        assert_eq!(denial_reason(heartbeat_at(&registry, "alice", credentials, caller_now()).await), expected);
     }
-    let later = |ms: i64| Caller { wall: WallMs::new(alice.expires_at.unix_ms() + ms), ..now() };
+    let later = |ms: i64| Caller { wall: WallMs::new(alice.expires_at.unix_ms() + ms), ..caller_now() };
     let bearer = Credentials::Bearer(alice.token.reveal());
     assert!(heartbeat_at(&registry, "alice", bearer, later(-1)).await.is_ok());
     assert_eq!(denial_reason(heartbeat_at(&registry, "alice", bearer, later(0)).await), DenialReason::Expired);
@@ -69,30 +76,30 @@ async fn only_its_token_or_password_authorizes_a_request_for_a_user_with_a_passw
 #[tokio::test]
 async fn credentials_are_ignored_for_a_user_without_a_password() {
     let (registry, memory) = registry();
-    registry.register(user("open"), now()).await.unwrap();
+    registry.register(user("open"), caller_now()).await.unwrap();
     let before = memory.faults().calls();
     for credentials in [Credentials::None, Credentials::Other, Credentials::Bearer("x"), Credentials::Basic("x")] {
-        assert!(heartbeat_at(&registry, "open", credentials, now()).await.is_ok());
+        assert!(heartbeat_at(&registry, "open", credentials, caller_now()).await.is_ok());
     }
     assert_eq!(memory.faults().calls(), before);
-    let login = registry.login(&name("open"), password("x"), now()).await;
+    let login = registry.login(&name("open"), password("x"), caller_now()).await;
     assert!(matches!(login, Err(AuthError::NoPassword(_))));
-    let change = registry.change_password(&name("open"), password("x"), password("y"), now()).await;
+    let change = registry.change_password(&name("open"), password("x"), password("y"), caller_now()).await;
     assert!(matches!(change, Err(AuthError::NoPassword(_))));
-    let result = registry.login(&name("nobody"), password("x"), now()).await;
+    let result = registry.login(&name("nobody"), password("x"), caller_now()).await;
     assert!(matches!(result, Err(AuthError::Lookup(LookupError::NotRegistered(_)))));
 }
 
 #[tokio::test]
 async fn required_passwords_apply_to_registrations_and_heartbeats() {
     let (open, memory) = registry();
-    open.register(user("open"), now()).await.unwrap();
+    open.register(user("open"), caller_now()).await.unwrap();
     let bucket = Bucket::new(std::sync::Arc::new(memory), RetryPolicy::default());
     let settings = RegistrySettings { require_password: true, ..settings() };
     let registry = Registry::new(bucket, settings, &TokenKey::new([7; 32]), BootMs(0));
-    let rejected = registry.register(user("new"), now()).await;
+    let rejected = registry.register(user("new"), caller_now()).await;
     assert!(matches!(rejected, Err(RegisterError::PasswordRequired)));
-    let rejected = heartbeat_at(&registry, "open", Credentials::None, now()).await;
+    let rejected = heartbeat_at(&registry, "open", Credentials::None, caller_now()).await;
     assert!(matches!(rejected, Err(AuthError::PasswordRequired(_))));
     let alice = register(&registry, "alice").await;
     assert!(heartbeat(&registry, &alice).await.is_ok());
@@ -104,18 +111,18 @@ async fn a_password_change_invalidates_every_token_and_can_be_repeated_with_anot
     let first = register(&registry, "alice").await;
     let other = registry_on(&memory);
     assert!(heartbeat(&other, &first).await.is_ok());
-    let second = change(&registry, "secret", "other").await.unwrap();
+    let second = change_password(&registry, "secret", "other").await.unwrap();
     assert_eq!(denial_reason(heartbeat(&registry, &first).await), DenialReason::Outdated);
     assert!(heartbeat(&registry, &second).await.is_ok());
     assert!(matches!(
-        registry.login(&name("alice"), password("secret"), now()).await,
+        registry.login(&name("alice"), password("secret"), caller_now()).await,
         Err(AuthError::WrongPassword(_))
     ));
-    let third = registry.login(&name("alice"), password("other"), now()).await.unwrap();
+    let third = registry.login(&name("alice"), password("other"), caller_now()).await.unwrap();
     assert!(heartbeat(&registry, &third).await.is_ok());
     // Back to the first password. Its first token stays invalid, because the new hash has another
     // salt.
-    change(&registry, "other", "secret").await.unwrap();
+    change_password(&registry, "other", "secret").await.unwrap();
     for ended in [first, second, third] {
         assert_eq!(denial_reason(heartbeat(&registry, &ended).await), DenialReason::Outdated);
     }
@@ -128,13 +135,13 @@ async fn a_password_change_whose_response_was_lost_can_be_repeated() {
         let first = register(&registry, "alice").await;
         memory.faults().inject(1, &Fault::None);
         memory.faults().inject(1, &fault);
-        let lost = change(&registry, "secret", "other").await;
+        let lost = change_password(&registry, "secret", "other").await;
         assert!(matches!(lost, Err(AuthError::Lookup(LookupError::Storage(_)))), "{lost:?}");
-        let second = change(&registry, "secret", "other").await.unwrap();
+        let second = change_password(&registry, "secret", "other").await.unwrap();
         assert_eq!(denial_reason(heartbeat(&registry, &first).await), DenialReason::Outdated);
         assert!(heartbeat(&registry, &second).await.is_ok());
         // A caller with neither password gets nothing.
-        assert!(matches!(change(&registry, "wrong", "third").await, Err(AuthError::WrongPassword(_))));
+        assert!(matches!(change_password(&registry, "wrong", "third").await, Err(AuthError::WrongPassword(_))));
     }
 }
 
@@ -146,14 +153,14 @@ async fn a_login_or_password_change_waits_for_a_majority() {
     let settings = RegistrySettings { replicated: true, ..settings() };
     let registry = Registry::new(bucket, settings, &TokenKey::new([7; 32]), BootMs(0));
     registry.begin_term(Term(1));
-    let login = registry.login(&name("alice"), password("secret"), now()).await;
+    let login = registry.login(&name("alice"), password("secret"), caller_now()).await;
     assert!(matches!(login, Err(AuthError::NotReplicated(_))), "{login:?}");
-    let result = change(&registry, "secret", "other").await;
+    let result = change_password(&registry, "secret", "other").await;
     assert!(matches!(result, Err(AuthError::NotReplicated(_))), "{result:?}");
-    // Rows sent before do not count for new rows.
+    // The confirmation of earlier rows does not confirm later rows.
     let (_, up_to) = registry.take_changes(BootMs(0)).unwrap();
     registry.confirm_majority(up_to.unwrap());
-    let third = change(&registry, "other", "third");
+    let third = change_password(&registry, "other", "third");
     let rows = async {
         loop {
             registry.wait_for_new_users().await;
@@ -164,7 +171,7 @@ async fn a_login_or_password_change_waits_for_a_majority() {
         }
     };
     let (third, rows) = tokio::join!(third, rows);
-    // A node that has only these rows knows which tokens are invalid.
+    // A node that has only these rows detects invalid tokens.
     let next = registry_on(&MemoryBackend::new());
     next.merge(&rows, BootMs(0));
     next.begin_term(Term(2));
@@ -178,29 +185,30 @@ async fn of_two_concurrent_password_changes_one_succeeds_and_one_fails() {
     let (registry, memory) = registry();
     register(&registry, "alice").await;
     let other = registry_on(&memory);
-    let (one, two) = tokio::join!(change(&registry, "secret", "one"), change(&other, "secret", "two"));
+    let (one, two) =
+        tokio::join!(change_password(&registry, "secret", "one"), change_password(&other, "secret", "two"));
     assert_eq!(one.is_ok(), two.is_err(), "{one:?} {two:?}");
     let lost = one.err().or(two.err()).unwrap();
     assert!(matches!(lost, AuthError::WrongPassword(_)), "{lost:?}");
-    let logins = [registry.login(&name("alice"), password("one"), now()).await, {
-        registry.login(&name("alice"), password("two"), now()).await
+    let logins = [registry.login(&name("alice"), password("one"), caller_now()).await, {
+        registry.login(&name("alice"), password("two"), caller_now()).await
     }];
     assert_eq!(logins.iter().filter(|login| login.is_ok()).count(), 1);
 }
 
 #[tokio::test]
-async fn in_a_new_term_a_valid_token_costs_one_read_and_an_invalid_one_none() {
+async fn in_a_new_term_a_valid_token_costs_one_read_and_an_invalid_token_costs_none() {
     let (registry, memory) = registry();
     let (first, bob) = (register(&registry, "alice").await, register(&registry, "bob").await);
     let other = registry_on(&memory);
     other.rebuild_index(Term(0)).await;
     // Another leader changed the password, and this node did not receive the row.
-    let second = change(&registry, "secret", "other").await.unwrap();
+    let second = change_password(&registry, "secret", "other").await.unwrap();
     other.begin_term(Term(1));
     let before = memory.faults().calls();
-    let bad = ["rc1.x", bob.token.reveal()].map(Credentials::Bearer);
-    for credentials in bad.into_iter().chain([Credentials::None, Credentials::Other]) {
-        assert!(heartbeat_at(&other, "alice", credentials, now()).await.is_err());
+    let invalid_tokens = ["rc1.x", bob.token.reveal()].map(Credentials::Bearer);
+    for credentials in invalid_tokens.into_iter().chain([Credentials::None, Credentials::Other]) {
+        assert!(heartbeat_at(&other, "alice", credentials, caller_now()).await.is_err());
     }
     assert_eq!(memory.faults().calls(), before);
     assert_eq!(denial_reason(heartbeat(&other, &first).await), DenialReason::Outdated);
@@ -212,7 +220,7 @@ async fn in_a_new_term_a_valid_token_costs_one_read_and_an_invalid_one_none() {
 }
 
 #[tokio::test]
-async fn a_password_state_certain_by_majority_is_not_read_again() {
+async fn a_password_known_with_certainty_is_not_read_from_the_bucket_again() {
     let (registry, memory) = registry();
     let issued_token = register(&registry, "alice").await;
     registry.begin_term(Term(1));
@@ -231,10 +239,11 @@ async fn a_bucket_listing_invalidates_passwords_not_read_in_this_term() {
     let stale = registry_on(&memory);
     stale.rebuild_index(Term(0)).await;
     let old_rows = stale.users_after(None);
-    change(&registry, "secret", "other").await.unwrap();
+    change_password(&registry, "secret", "other").await.unwrap();
     stale.begin_term(Term(1));
     stale.rebuild_index(Term(1)).await;
-    // A third node that has only the old row, and receives the reconciled rows.
+    // A third node has only the old rows. It receives the reconciled rows, and then the old rows
+    // again.
     let third = registry_on(&memory);
     third.merge(&old_rows, BootMs(0));
     third.merge(&stale.users_after(None), BootMs(0));
@@ -268,16 +277,16 @@ async fn wrong_passwords_are_throttled_before_hashing_and_tokens_are_not_throttl
     let (registry, memory) = registry();
     let issued_token = register(&registry, "alice").await;
     for _ in 0..5 {
-        let wrong = registry.login(&name("alice"), password("wrong"), now()).await;
+        let wrong = registry.login(&name("alice"), password("wrong"), caller_now()).await;
         assert!(matches!(wrong, Err(AuthError::WrongPassword(_))), "{wrong:?}");
     }
     let before = memory.faults().calls();
     let again = RegisterRequest { password: Some(password("wrong")), ..user("alice") };
     for rejected in [
-        registry.login(&name("alice"), password("secret"), now()).await.err(),
-        change(&registry, "secret", "x").await.err(),
-        heartbeat_at(&registry, "alice", Credentials::Basic("YWxpY2U6c2VjcmV0"), now()).await.err(),
-        registry.register(again, now()).await.err().map(|error| match error {
+        registry.login(&name("alice"), password("secret"), caller_now()).await.err(),
+        change_password(&registry, "secret", "x").await.err(),
+        heartbeat_at(&registry, "alice", Credentials::Basic("YWxpY2U6c2VjcmV0"), caller_now()).await.err(),
+        registry.register(again, caller_now()).await.err().map(|error| match error {
             RegisterError::Auth(error) => error,
             other => panic!("{other:?}"),
         }),
@@ -286,11 +295,11 @@ async fn wrong_passwords_are_throttled_before_hashing_and_tokens_are_not_throttl
     }
     assert_eq!(memory.faults().calls(), before + 1, "only the registration reads the profile, to compare it");
     assert!(heartbeat(&registry, &issued_token).await.is_ok());
-    let elsewhere = Caller { from: [10, 0, 0, 10].into(), ..now() };
+    let elsewhere = Caller { from: [10, 0, 0, 10].into(), ..caller_now() };
     assert!(registry.login(&name("alice"), password("secret"), elsewhere).await.is_ok());
     assert!(registry.login(&name("alice"), password("secret"), caller(BootMs(1000))).await.is_ok());
     assert!(
-        registry.login(&name("alice"), password("secret"), now()).await.is_ok(),
+        registry.login(&name("alice"), password("secret"), caller_now()).await.is_ok(),
         "the correct password cleared the count"
     );
 }
@@ -301,11 +310,11 @@ async fn attempts_that_could_not_be_verified_are_not_counted() {
     register(&registry, "alice").await;
     memory.faults().set_outage(Some(Fault::Transient));
     for _ in 0..20 {
-        let away = registry.login(&name("alice"), password("secret"), now()).await;
-        assert!(matches!(away, Err(AuthError::Lookup(LookupError::Storage(_)))), "{away:?}");
+        let unverified = registry.login(&name("alice"), password("secret"), caller_now()).await;
+        assert!(matches!(unverified, Err(AuthError::Lookup(LookupError::Storage(_)))), "{unverified:?}");
     }
     memory.faults().set_outage(None);
-    assert!(registry.login(&name("alice"), password("secret"), now()).await.is_ok());
+    assert!(registry.login(&name("alice"), password("secret"), caller_now()).await.is_ok());
 }
 
 #[tokio::test]
@@ -317,8 +326,8 @@ async fn no_debug_output_error_or_row_contains_a_password_a_hash_or_a_token() {
     let hash = profile.password_hash.clone().unwrap();
     let rows = registry.users_after(None);
     let errors = [
-        change(&registry, "wrong-one", "other-one").await.unwrap_err(),
-        heartbeat_at(&registry, "alice", Credentials::Bearer("rc1.forged"), now()).await.unwrap_err(),
+        change_password(&registry, "wrong-one", "other-one").await.unwrap_err(),
+        heartbeat_at(&registry, "alice", Credentials::Bearer("rc1.forged"), caller_now()).await.unwrap_err(),
     ];
     let shown = format!("{issued_token:?} {profile:?} {rows:?} {errors:?} {} {}", errors[0], errors[1]);
     for secret in ["secret", "wrong-one", "other-one", "rc1.", hash.reveal(), issued_token.token.reveal()] {
@@ -334,10 +343,10 @@ async fn no_debug_output_error_or_row_contains_a_password_a_hash_or_a_token() {
 async fn a_token_is_valid_on_every_node_with_the_same_key_and_on_no_other() {
     let (registry, memory) = registry();
     let issued_token = register(&registry, "alice").await;
-    let on = |memory: &MemoryBackend, key| {
+    let registry_with_key = |memory: &MemoryBackend, key| {
         let bucket = Bucket::new(std::sync::Arc::new(memory.clone()), RetryPolicy::default());
         Registry::new(bucket, settings(), &TokenKey::new([key; 32]), BootMs(0))
     };
-    assert!(heartbeat(&on(&memory, 7), &issued_token).await.is_ok());
-    assert_eq!(denial_reason(heartbeat(&on(&memory, 8), &issued_token).await), DenialReason::Forged);
+    assert!(heartbeat(&registry_with_key(&memory, 7), &issued_token).await.is_ok());
+    assert_eq!(denial_reason(heartbeat(&registry_with_key(&memory, 8), &issued_token).await), DenialReason::Forged);
 }

@@ -1,9 +1,9 @@
 //! Fake of Google Cloud Storage: the part of its JSON API that Rollcall uses, with state and
 //! injected faults.
 //!
-//! It listens on a free port of 127.0.0.1 until it is dropped. Its [`url`](FakeGcs::url) is a value
-//! of `STORAGE_EMULATOR_HOST`, so real node processes can use it too. It must start within a tokio
-//! runtime.
+//! The fake listens on a free port of 127.0.0.1 until it is dropped. Its [`url`](FakeGcs::url) is a
+//! value of `STORAGE_EMULATOR_HOST`, so real node processes can use it too. It must start within a
+//! tokio runtime.
 
 mod objects;
 
@@ -86,11 +86,11 @@ impl Faults {
     }
 }
 
-/// The server.
+/// The fake server.
 pub(crate) struct FakeGcs {
     addr: SocketAddr,
     state: Arc<State>,
-    /// Ends with this value, and all connections with it.
+    /// The task of the server. It ends with this value, and so do all connections.
     _server: JoinSet<()>,
 }
 
@@ -101,7 +101,7 @@ struct State {
 }
 
 impl FakeGcs {
-    /// An empty bucket.
+    /// Starts a server with an empty bucket.
     pub(crate) fn start() -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a listener can be non-blocking");
@@ -147,7 +147,7 @@ async fn serve(stream: TcpStream, state: Arc<State>) {
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-/// The connection is closed by an injected fault.
+/// Error that makes the server close the connection, because of an injected fault.
 #[derive(Debug, thiserror::Error)]
 #[error("cut by an injected fault")]
 struct CutOff;

@@ -1,4 +1,5 @@
-//! Objects of the fake, and the requests of the JSON API. It knows no connections and no faults.
+//! Objects of the fake, and the requests of the JSON API. This module knows no connections and no
+//! faults.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::BUCKET;
 
-/// Most entries that Cloud Storage puts on one page.
+/// Largest number of entries on one page of Cloud Storage.
 const MAX_PAGE: usize = 1000;
 
 #[derive(Default)]
@@ -74,9 +75,9 @@ impl Objects {
         else {
             return error(400, "not a multipart upload");
         };
-        let present = self.by_name.get(name).map_or(0, |object| object.generation);
+        let current_generation = self.by_name.get(name).map_or(0, |object| object.generation);
         let expected = query.get("ifGenerationMatch");
-        if !expected.is_empty() && expected != present.to_string() {
+        if !expected.is_empty() && expected != current_generation.to_string() {
             return error(412, message(412));
         }
         self.writes += 1;
@@ -95,7 +96,7 @@ impl Objects {
         let Some(object) = self.by_name.get(name) else { return no_such_object(name) };
         let mut response = respond(200, object.bytes.clone());
         let headers = response.headers_mut();
-        headers.insert("content-type", object.media_type.parse().expect("it came in a request"));
+        headers.insert("content-type", object.media_type.parse().expect("the value was valid in a request"));
         headers.insert("x-goog-generation", object.generation.into());
         headers.insert("x-goog-metageneration", 1.into());
         let hash = format!("crc32c={}", crc32c_base64(&object.bytes));
@@ -123,7 +124,7 @@ impl Objects {
             page["nextPageToken"] = json!(entries.last());
         }
         let (prefixes, items): (Vec<&str>, Vec<&str>) = entries.into_iter().partition(|entry| entry.ends_with('/'));
-        // Empty lists are left out.
+        // Cloud Storage leaves out empty lists.
         if !prefixes.is_empty() {
             page["prefixes"] = json!(prefixes);
         }
@@ -149,7 +150,7 @@ fn no_such_object(name: &str) -> Response<Bytes> {
     error(404, &format!("No such object: {BUCKET}/{name}"))
 }
 
-/// The texts of Cloud Storage for its most frequent errors.
+/// Error texts of Cloud Storage for its most frequent errors.
 pub(super) fn message(status: u16) -> &'static str {
     match status {
         401 => "Invalid Credentials",

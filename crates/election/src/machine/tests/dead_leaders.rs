@@ -56,7 +56,10 @@ fn an_end_of_stream_releases_only_the_promise_to_that_process_and_never_a_vote()
     let rival = Process { node: NodeId(1), boot: BootId(99) };
     let message = request(Term(4), BootMs(2));
     let actions = machine.handle(Event::MessageReceived { from: rival, message }, BootMs(9010), Entropy(0));
-    assert!(!sends(&actions, |message| matches!(message, Message::VoteResp { granted: true, .. })), "voted already");
+    assert!(
+        !sends(&actions, |message| matches!(message, Message::VoteResp { granted: true, .. })),
+        "a node votes once per term"
+    );
 }
 
 #[test]
@@ -82,7 +85,10 @@ fn messages_of_a_dead_process_are_ignored_until_its_death_is_disproved() {
     machine.handle(heartbeat, BootMs(9300), Entropy(0));
     machine.handle(Event::EndOfStream(peer(1)), BootMs(9400), Entropy(0));
     let actions = machine.handle(received(2, request(Term(2), BootMs(2))), BootMs(9410), Entropy(0));
-    assert!(!actions.iter().any(|action| matches!(action, Action::SaveBallot(_))), "ends are not believed any more");
+    assert!(
+        !actions.iter().any(|action| matches!(action, Action::SaveBallot(_))),
+        "an end of stream proves no death any more"
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use rand::RngExt;
 use super::*;
 
 #[test]
-fn a_single_node_leads_at_once_without_an_end_of_its_lease() {
+fn a_single_node_leads_at_once_and_its_lease_never_ends() {
     let mut world = World::started(1, 1);
     assert!(world.run_until_served(100) < 100);
     assert_eq!(world.nodes[0].machine.as_ref().unwrap().serves_until(), BootMs::NEVER);
@@ -34,26 +34,26 @@ fn a_cluster_that_lost_power_elects_at_once() {
 }
 
 #[test]
-fn two_of_three_elect_after_the_boot_window() {
+fn two_nodes_of_three_elect_a_leader_after_the_boot_window() {
     let mut world = World::new(3, 3);
     world.start(0);
     world.start(1);
     world.run(2990);
-    assert!(world.serving().is_empty(), "the third could be leading");
+    assert!(world.serving().is_empty(), "the third node may be the leader");
     assert!(world.run_until_served(2000) < 1000);
 }
 
 #[test]
-fn one_of_three_never_serves() {
+fn one_node_of_three_never_serves() {
     let mut world = World::new(3, 4);
     world.start(1);
     world.run(120_000);
     assert!(world.leaders.is_empty());
-    assert_eq!(world.nodes[1].highest_term, Term(0), "rule 2: asking does not raise the term");
+    assert_eq!(world.nodes[1].highest_term, Term(0), "rule 2: a pre-vote does not raise the term");
 }
 
 #[test]
-fn a_killed_leader_is_replaced_after_the_promises_are_over() {
+fn a_killed_leader_is_replaced_after_the_promises_have_expired() {
     for seed in 0..100 {
         let mut world = World::started(3, seed);
         world.run_until_served(3000);
@@ -117,7 +117,7 @@ fn the_far_end_of_a_chain_learns_the_leader() {
 
 #[test]
 fn the_least_loaded_node_wins_nearly_always() {
-    let (mut lightest, runs) = (0, 100);
+    let (mut wins, runs) = (0, 100);
     for seed in 0..runs {
         let mut world = World::started(3, seed);
         world.run_until_served(3000);
@@ -129,9 +129,9 @@ fn the_least_loaded_node_wins_nearly_always() {
         world.run(5000);
         world.kill(old);
         world.run_until_served(8000);
-        lightest += u32::from(world.leader() == light);
+        wins += u32::from(world.leader() == light);
     }
-    assert!(lightest >= 98, "{lightest} of {runs}");
+    assert!(wins >= 98, "{wins} of {runs}");
 }
 
 /// All faults at once: kills, restarts, pauses, partitions, losses, and clocks that differ by up to

@@ -17,7 +17,7 @@ fn a_loaded_leader_hands_over_once_to_a_less_loaded_follower() {
         assert_eq!(world.leader(), light, "seed {seed}");
         let term = world.serving_term;
         world.run(60_000);
-        assert_eq!(world.serving_term, term, "seed {seed}: and there it stays");
+        assert_eq!(world.serving_term, term, "seed {seed}: the leader changed again");
     }
 }
 
@@ -69,7 +69,7 @@ fn a_delayed_stand_now_message_is_ignored() {
 
 #[test]
 fn a_handover_releases_only_the_promise_of_that_term() {
-    let free_with = |released_term: u64| {
+    let votes_with_released_term = |released_term: u64| {
         let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
         machine.handle(received(1, Message::Heartbeat { term: Term(5), sent_at: BootMs(1) }), BootMs(9000), Entropy(0));
         machine.handle(
@@ -86,7 +86,7 @@ fn a_handover_releases_only_the_promise_of_that_term() {
         let actions = machine.handle(received(2, message), BootMs(9100), Entropy(0));
         actions.iter().any(|action| matches!(action, Action::SaveBallot(_)))
     };
-    assert!(free_with(5));
-    assert!(!free_with(4));
-    assert!(!free_with(8));
+    assert!(votes_with_released_term(5));
+    assert!(!votes_with_released_term(4));
+    assert!(!votes_with_released_term(8));
 }

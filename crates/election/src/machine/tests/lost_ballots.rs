@@ -36,7 +36,7 @@ fn a_wiped_node_cannot_help_elect_a_second_leader_of_a_term() {
         world.start(wiped);
         world.start(down);
         world.run(30_000);
-        assert!(world.serving().is_empty(), "it abstains while it does not know what it voted for");
+        assert!(world.serving().is_empty(), "a node that lost its ballot abstains");
         world.start(leader);
         world.run_until_served(10_000);
     }
@@ -71,7 +71,7 @@ fn reports_right_after_the_start_do_not_recover_a_lost_ballot() {
     let saves = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::SaveBallot(_)));
     machine.handle(Event::TimerFired, BootMs(2499), Entropy(0));
     machine.handle(report(1, 1, SOUND), BootMs(2510), Entropy(0));
-    assert!(!saves(&machine.handle(report(2, 1, SOUND), BootMs(9000), Entropy(0))), "asked too early");
+    assert!(!saves(&machine.handle(report(2, 1, SOUND), BootMs(9000), Entropy(0))), "the request was sent too early");
     machine.handle(Event::TimerFired, BootMs(9100), Entropy(0));
     machine.handle(report(1, 2, SOUND), BootMs(9101), Entropy(0));
     assert!(!saves(&machine.handle(report(2, 1, SOUND), BootMs(9101), Entropy(0))), "a response to the early request");
@@ -79,7 +79,7 @@ fn reports_right_after_the_start_do_not_recover_a_lost_ballot() {
 }
 
 #[test]
-fn two_nodes_that_lost_their_ballots_do_not_ask_each_other_without_end() {
+fn two_nodes_that_lost_their_ballots_do_not_send_requests_endlessly() {
     let mut world = World::new(3, 1);
     for node in 0..2 {
         world.nodes[node].disk = None;
@@ -101,10 +101,11 @@ fn a_node_grants_pre_votes_only_when_its_recovered_ballot_is_on_disk() {
     let actions = machine.handle(report(2, 1, wiped), later, Entropy(0));
     assert!(actions.contains(&Action::SaveBallot(Ballot::default())), "{actions:?}");
     let pre_vote = || received(2, Message::PreVote { round: 4, term: Term(1), dead_leader: None });
-    let yes = |message: &Message| matches!(message, Message::PreVoteResp(PreVoteResp { granted: true, .. }));
-    assert!(!sends(&machine.handle(pre_vote(), later, Entropy(0)), yes));
+    let grants_pre_vote =
+        |message: &Message| matches!(message, Message::PreVoteResp(PreVoteResp { granted: true, .. }));
+    assert!(!sends(&machine.handle(pre_vote(), later, Entropy(0)), grants_pre_vote));
     machine.handle(Event::BallotSaved(Ballot::default()), later, Entropy(0));
-    assert!(sends(&machine.handle(pre_vote(), later, Entropy(0)), yes));
+    assert!(sends(&machine.handle(pre_vote(), later, Entropy(0)), grants_pre_vote));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! State without absolute time.
+//! `Machine::normalized`: the state without absolute times.
 
 use super::*;
 
@@ -9,12 +9,12 @@ fn a_normalized_machine_keeps_its_promises_and_drops_expired_ones() {
     machine.handle(received(1, Message::Heartbeat { term: Term(5), sent_at: BootMs(1) }), now, Entropy(0));
     machine.handle(Event::BallotSaved(Ballot { term: Term(5), voted_for: None }), now, Entropy(0));
     passed[0] = 3000;
-    let bound = machine.normalized(now, &passed);
-    assert_eq!(bound.node.following.promise.map(|promise| promise.until), Some(now.plus(1)));
+    let with_promise = machine.normalized(now, &passed);
+    assert_eq!(with_promise.node.following.promise.map(|promise| promise.until), Some(now.plus(1)));
     passed[0] = 3001;
     assert_eq!(machine.normalized(now, &passed).node.following.promise, None);
     passed[0] = 5000;
-    let free = machine.normalized(now, &passed);
+    let without_promise = machine.normalized(now, &passed);
     passed[0] = 8000;
-    assert_eq!(machine.normalized(now, &passed), free, "it does not matter how long ago it ended");
+    assert_eq!(machine.normalized(now, &passed), without_promise, "the time since its end makes no difference");
 }

@@ -29,14 +29,14 @@ fn a_leader_steps_down_v_after_its_last_acknowledged_heartbeat() {
 fn a_leader_that_lost_its_majority_resigns_its_term() {
     let mut machine = leader();
     let due = leader::step_down_at(&machine.node);
-    assert!(!machine.is_serving(due), "its lease is over by then");
+    assert!(!machine.is_serving(due), "the lease has ended by then");
     let resigns = |message: &Message| matches!(message, Message::Resign { .. });
     let early = machine.handle(Event::TimerFired, BootMs(due.0 - 1), Entropy(0));
     assert!(!sends(&early, resigns));
-    let mut woken = machine.clone();
-    let actions = woken.handle(Event::TimerFired, due, Entropy(0));
+    let mut timed_out = machine.clone();
+    let actions = timed_out.handle(Event::TimerFired, due, Entropy(0));
     assert!(sends(&actions, |message| *message == Message::Resign { term: Term(1) }));
-    assert_eq!(woken.role_state(), RoleState::Follower);
+    assert_eq!(timed_out.role_state(), RoleState::Follower);
     // Neither a late acknowledgement nor a late vote makes it a leader of that term again.
     let granted = Message::VoteResp { term: Term(1), asked_at: BootMs(4900), granted: true };
     for late in [ack(Term(1), BootMs(5000)), granted] {
@@ -58,7 +58,7 @@ fn an_isolated_leader_stops_serving_before_another_can_start() {
         assert!(world.serving().is_empty());
         world.run_until_served(5000);
         assert_ne!(world.leader(), old);
-        // After the partition it follows and disturbs no node.
+        // After the partition the old leader follows and disturbs no other node.
         world.cut.clear();
         let term = world.serving_term;
         world.run(20_000);
@@ -89,7 +89,7 @@ fn a_promise_holds_until_its_last_millisecond() {
 }
 
 #[test]
-fn an_answer_to_an_earlier_process_is_ignored() {
+fn a_response_to_an_earlier_process_is_ignored() {
     let mut machine = Machine::new(defaults(0, 3), BootId(2), Some(Ballot::default()), BootMs(0));
     for node in [1, 2] {
         let answer = PreVoteResp {
@@ -110,7 +110,7 @@ fn an_answer_to_an_earlier_process_is_ignored() {
 
 #[test]
 fn a_resignation_releases_only_the_promise_of_that_term() {
-    let free_at = |resigned: u64| {
+    let is_released_by_resignation_of = |resigned: u64| {
         let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
         machine.handle(received(1, Message::Heartbeat { term: Term(5), sent_at: BootMs(1) }), BootMs(9000), Entropy(0));
         machine.handle(
@@ -122,9 +122,9 @@ fn a_resignation_releases_only_the_promise_of_that_term() {
         let vote = received(2, request(Term(6), BootMs(1)));
         machine.handle(vote, BootMs(9200), Entropy(0)).iter().any(|action| matches!(action, Action::SaveBallot(_)))
     };
-    assert!(free_at(5));
-    assert!(!free_at(4));
-    assert!(!free_at(6));
+    assert!(is_released_by_resignation_of(5));
+    assert!(!is_released_by_resignation_of(4));
+    assert!(!is_released_by_resignation_of(6));
 }
 
 #[test]

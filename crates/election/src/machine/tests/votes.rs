@@ -24,23 +24,23 @@ fn no_vote_and_no_vote_request_is_sent_before_the_ballot_is_on_disk() {
 #[test]
 fn a_failed_write_gives_no_vote_and_is_retried() {
     let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
-    let asks = Event::MessageReceived {
+    let vote_request = Event::MessageReceived {
         from: Process { node: NodeId(1), boot: BootId(9) },
         message: request(Term(1), BootMs(77)),
     };
     let after_window = BootMs(4000);
     let ballot = Ballot { term: Term(1), voted_for: Some(NodeId(1)) };
-    let actions = machine.handle(asks, after_window, Entropy(0));
+    let actions = machine.handle(vote_request, after_window, Entropy(0));
     assert!(actions.contains(&Action::SaveBallot(ballot)));
     let actions = machine.handle(Event::BallotSaveFailed(ballot), after_window, Entropy(0));
     assert!(!actions.iter().any(|action| matches!(action, Action::Send { .. })), "{actions:?}");
-    // At the next request it writes again, and votes only then.
-    let actions = machine.handle(asks, after_window, Entropy(0));
+    // At the next request the node writes again. It votes only after that write.
+    let actions = machine.handle(vote_request, after_window, Entropy(0));
     assert!(actions.contains(&Action::SaveBallot(ballot)));
     let actions = machine.handle(Event::BallotSaved(ballot), after_window, Entropy(0));
     let granted = Message::VoteResp { term: Term(1), asked_at: BootMs(77), granted: true };
     assert_eq!(actions, vec![Action::Send { to: NodeId(1), message: granted }]);
-    // The vote of a term is given only once.
+    // A node votes only once in a term.
     let rival = Event::MessageReceived {
         from: Process { node: NodeId(2), boot: BootId(9) },
         message: request(Term(1), BootMs(78)),
@@ -95,7 +95,7 @@ fn impossible_terms_and_unknown_nodes_are_ignored() {
         assert_eq!(
             machine.handle(received(1, message), BootMs(5000), Entropy(0)).len(),
             1,
-            "only the window's end is noted"
+            "only the end of the boot window is logged"
         );
         assert_eq!(machine.term(), before.term());
         assert_eq!(machine.leader(), None);

@@ -1,5 +1,5 @@
-//! A small simulated cluster around the real machine: a queue of messages, disks and clocks, all
-//! drawn from one seed.
+//! A small simulated cluster that runs the real machine. One seed determines all random delays and
+//! faults.
 
 use std::collections::BTreeMap;
 
@@ -40,11 +40,11 @@ pub(super) struct World {
     pub(super) rng: SmallRng,
     /// Probability that a message is lost, in thousandths.
     pub(super) loss: u32,
-    /// Probability that the death of a process is seen as an orderly end of its link, in
-    /// thousandths.
+    /// Probability that a killed process ends a link in order, in thousandths.
     pub(super) orderly_ends: u32,
     /// Whether a disk write may take seconds.
     pub(super) stalls: bool,
+    /// Pairs of a sender and a receiver whose messages are lost.
     pub(super) cut: Vec<(u8, u8)>,
     pub(super) leaders: BTreeMap<Term, NodeId>,
     pub(super) serving_term: Term,
@@ -121,7 +121,7 @@ impl World {
         self.at(0, Arrival::TimerFired { at: process });
     }
 
-    /// Kills the process. Writes in progress may reach the disk or not.
+    /// Kills the process. A write in progress may still reach the disk until the next start.
     pub(super) fn kill(&mut self, node: usize) {
         self.nodes[node].machine = None;
         let node_id = self.process(node).node;
@@ -130,7 +130,7 @@ impl World {
                 let delay = self.rng.random_range(1..3);
                 self.at(delay, Arrival::Unlinked { at: self.process(other), from: node_id });
                 if self.rng.random_range(0..1000) < self.orderly_ends {
-                    // Messages that it sent before arrive first on the same link.
+                    // Messages that the process sent earlier on the same link arrive first.
                     let process = self.process(node);
                     self.at(delay + 4, Arrival::Ended { at: self.process(other), process });
                 }
@@ -195,8 +195,8 @@ impl World {
             .collect()
     }
 
-    /// I2 and I4. Paused nodes count too: they would answer by their present state when they
-    /// resume.
+    /// Checks I2 and I4. Paused nodes count too: when they resume, they answer from their current
+    /// state.
     pub(super) fn check(&mut self) {
         let serving = self.serving();
         assert!(serving.len() <= 1, "I2: {serving:?} serve at once at {}", self.now);
@@ -266,7 +266,7 @@ impl World {
         self.now - start
     }
 
-    /// Runs until a stopping leader has a successor, or has told all nodes that the term is free.
+    /// Runs until a stopping leader has a successor, or has sent Resign to all nodes.
     pub(super) fn run_until_over(&mut self, node: usize) {
         while self.nodes[node].machine.as_ref().is_some_and(Machine::awaits_successor) {
             self.run(1);

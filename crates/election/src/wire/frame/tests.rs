@@ -9,7 +9,7 @@ use crate::wire::hello::tests::hello;
 use rollcall_core::BootMs;
 
 #[test]
-fn frames_read_back_as_they_were_written() {
+fn an_encoded_frame_decodes_to_the_same_frame() {
     let envelope = Envelope {
         cluster: Uuid::from_u128(1),
         from: "127.0.0.1:8081".parse().unwrap(),

@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_is_reached_exactly_when_it_is_read() {
+    fn a_clock_first_reads_a_moment_at_the_time_that_when_returns() {
         for rate in [950_000, 999_983, TRUE_RATE, 1_050_000] {
             let mut clock = Clock::new(7, 123_456);
             clock.set_rate(1000, rate);

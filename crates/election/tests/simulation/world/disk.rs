@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use rollcall_election::{Ballot, Peers, decode_ballot, encode_ballot};
 
 /// Number of ballots that may wait for the disk, as in the driver. A further write fails at once.
-const QUEUE: usize = 16;
+const MAX_QUEUED_BALLOTS: usize = 16;
 
 /// Content of a file, and the ballot in it if it is valid.
 #[derive(Clone, Debug, Default)]
@@ -23,10 +23,10 @@ pub(crate) struct Disk {
     /// Content after a power failure. It differs from `visible` between a rename and the sync of
     /// the directory.
     durable: Content,
-    /// Content before the last write, for a seeded bug.
+    /// Ballot before the last write, for a seeded bug.
     older: Option<Ballot>,
     queue: VecDeque<Ballot>,
-    /// Duration of a write, in microseconds.
+    /// Shortest and longest duration of a write, in microseconds.
     pub(crate) latency: (u64, u64),
     /// Probability that a write stalls for five seconds, in thousandths.
     pub(crate) stalls: u64,
@@ -38,7 +38,9 @@ pub(crate) struct Disk {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum WriteOutcome {
     Written,
+    /// The write fails, and a process reads the old ballot.
     FailedAndOld,
+    /// The write fails, but a process reads the new ballot.
     FailedAndNew,
 }
 
@@ -86,7 +88,7 @@ impl Disk {
 
     /// Queues a ballot. `None` if the queue is full, else whether the disk was idle.
     pub(crate) fn accept(&mut self, ballot: Ballot) -> Option<bool> {
-        (self.queue.len() < QUEUE).then(|| {
+        (self.queue.len() < MAX_QUEUED_BALLOTS).then(|| {
             self.queue.push_back(ballot);
             self.queue.len() == 1
         })
@@ -112,7 +114,8 @@ impl Disk {
         self.durable.clone_from(&self.visible);
     }
 
-    /// The process has ended. The write in progress may have reached the rename or not.
+    /// Ends the write in progress, because the process has ended. `renamed` tells whether it had
+    /// reached the rename.
     pub(crate) fn abandon(&mut self, renamed: bool) {
         if renamed {
             self.finish(WriteOutcome::FailedAndNew);
@@ -120,15 +123,15 @@ impl Disk {
         self.queue.clear();
     }
 
-    /// The host lost power: unsynced content is lost.
+    /// Loses the content that was not synced, because the host lost power.
     pub(crate) fn lose_power(&mut self) {
         self.visible.clone_from(&self.durable);
     }
 
-    /// The file is lost, or truncated to `keeps` bytes.
+    /// Deletes the file, or truncates it to `keeps` bytes.
     pub(crate) fn damage(&mut self, keeps: Option<usize>) {
-        let whole = self.visible.bytes.take();
-        let bytes = whole.and_then(|bytes| Some(bytes[..keeps?.min(bytes.len().saturating_sub(1))].to_vec()));
+        let old_bytes = self.visible.bytes.take();
+        let bytes = old_bytes.and_then(|bytes| Some(bytes[..keeps?.min(bytes.len().saturating_sub(1))].to_vec()));
         self.visible = self.content(bytes);
         self.durable.clone_from(&self.visible);
     }

@@ -45,7 +45,8 @@ impl World {
         }
     }
 
-    /// The process dies. Its kernel ends its links, and the connected nodes see that.
+    /// Kills the process. The kernel of the host ends its links, so the connected nodes are
+    /// informed.
     pub(crate) fn kill(&mut self, node: usize) {
         self.trace(|| format!("{node} is killed"));
         self.end(node, true);
@@ -65,6 +66,7 @@ impl World {
         host.frozen_until = 0;
     }
 
+    /// Ends a process. Only if it was `killed`, its links may end without a Bye.
     fn end(&mut self, node: usize, killed: bool) {
         let renamed = self.chance(500);
         let host = &mut self.hosts[node];
@@ -82,7 +84,7 @@ impl World {
         }
     }
 
-    /// Asks the process to stop. It exits when its term has a successor or was given up.
+    /// Asks the process to stop. It exits when its term has a successor, or after it has resigned.
     pub(crate) fn stop(&mut self, node: usize) {
         self.trace(|| format!("{node} is asked to stop"));
         if let Some(running) = &mut self.hosts[node].running {
@@ -117,9 +119,9 @@ impl World {
         self.hosts[node].highest_sent_term = rollcall_core::Term(0);
     }
 
-    /// Whether one more node may lose its ballot. The rules tolerate that while fewer than half of
-    /// the nodes have lost theirs, because the others can report about it. They never tolerate it
-    /// in a cluster of one.
+    /// Whether one more node may lose its ballot. The rules tolerate a lost ballot while fewer than
+    /// half of the nodes have lost their ballots, because the other nodes can report their terms.
+    /// They tolerate no lost ballot in a cluster of one.
     pub(crate) fn can_lose_a_ballot(&self) -> bool {
         let lost = self.hosts.iter().filter(|host| host.disk.durable().is_none()).count();
         let nodes = self.hosts.len();

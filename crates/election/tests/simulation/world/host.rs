@@ -1,4 +1,4 @@
-//! Host of one node: its disk and clock, and the process while there is one.
+//! Host of one node: its disk, its clock, and its process if one runs.
 
 use rollcall_core::{BootMs, Load, MAX_NODES, Term};
 use rollcall_election::machine::{Machine, Rules};
@@ -19,7 +19,7 @@ pub(crate) struct Host {
     pub(crate) running: Option<Running>,
     /// Number of processes started on this host.
     pub(crate) boots: u64,
-    /// Until when the host is frozen. Events that reach it before wait.
+    /// Until when the host is frozen. Earlier events wait until then.
     pub(crate) frozen_until: u64,
     pub(crate) waiting: Vec<SimEvent>,
     /// The highest term that this node has sent. Reset when the disk is damaged.
@@ -31,11 +31,11 @@ pub(crate) struct Host {
 pub(crate) struct Running {
     pub(crate) process: Process,
     pub(crate) machine: Machine,
-    /// The process at the other end of each link that this one dialled.
+    /// The boot id of the process at the other end of each link that this process dialled.
     pub(crate) linked: [Option<BootId>; MAX_NODES],
     /// Number of the latest attempt to dial each node.
     pub(crate) attempts: [u32; MAX_NODES],
-    /// Until when it serves if nothing happens, in the simulation's time.
+    /// Until when the process serves if no event changes that, in the time of the simulation.
     pub(crate) serves_until: u64,
     /// A lease that it gave up, for a seeded bug.
     pub(crate) kept_lease: u64,
@@ -73,7 +73,7 @@ impl Host {
     }
 
     pub(crate) fn machine(&self) -> &Machine {
-        &self.running.as_ref().expect("only asked of a node that runs").machine
+        &self.running.as_ref().expect("the node runs").machine
     }
 }
 
@@ -86,8 +86,8 @@ impl World {
         self.hosts[node].frozen_until > self.now
     }
 
-    /// The serving node. Frozen nodes count too: they would answer by their present state when they
-    /// resume.
+    /// The serving node. Frozen nodes count too: when they resume, they answer from their current
+    /// state.
     pub(crate) fn serving(&self) -> Option<usize> {
         (0..self.hosts.len()).find(|node| self.serves(*node))
     }

@@ -5,7 +5,7 @@ use rollcall_election::{Ballot, Message, RoleState};
 
 use super::{Bug, MS, Rule, SECOND, World};
 
-/// Message rate above which a machine counts as sending without end.
+/// Messages per second above which a machine counts as being in a busy loop.
 const MAX_MESSAGES_PER_SECOND: u32 = 1000;
 
 impl World {
@@ -20,22 +20,23 @@ impl World {
             running.serves_until = if keeps { running.kept_lease } else { 0 };
             return;
         };
-        let more =
+        let extra_ms =
             if stretched && serves_until > BootMs(0) { host.rules.timings.election_timeout_min_ms / 6 } else { 0 };
-        running.serves_until = host.clock.when(serves_until.plus(more), now);
+        running.serves_until = host.clock.when(serves_until.plus(extra_ms), now);
         running.kept_lease = running.serves_until;
         let serves = running.serves_until > now;
         self.checks.leads(me, term);
         if serves {
             self.checks.serves(me, term);
-            let both: Vec<_> = (0..self.hosts.len()).filter(|node| self.serves(*node)).collect();
-            if both.len() > 1 {
-                self.checks.broken(Rule::OneServingNode, format!("nodes {both:?} serve at once at {} ms", now / MS));
+            let serving: Vec<_> = (0..self.hosts.len()).filter(|node| self.serves(*node)).collect();
+            if serving.len() > 1 {
+                self.checks.broken(Rule::OneServingNode, format!("nodes {serving:?} serve at once at {} ms", now / MS));
             }
         }
     }
 
-    /// Two nodes that answer each other's requests with requests would never stop.
+    /// Checks that a node does not send without end. Two nodes that answer requests with requests
+    /// would.
     pub(super) fn check_message_rate(&mut self, node: usize) {
         let now = self.now;
         let Some(running) = &mut self.hosts[node].running else { return };
@@ -63,11 +64,11 @@ impl World {
         if term > Term(0) && (saved.term < term || (voted.is_some() && saved != Ballot { term, voted_for: voted })) {
             self.checks.broken(Rule::Durable, format!("node {node} sends {message:?}, but its disk holds {saved:?}"));
         }
-        // A refusal reports a term only to help, and no term if none is on disk.
-        let claims = !matches!(message, Message::VoteResp { granted: false, .. });
+        // A refusal reports a term only for information. It reports no term if none is on disk.
+        let must_not_decrease = !matches!(message, Message::VoteResp { granted: false, .. });
         let highest_sent = &mut self.hosts[node].highest_sent_term;
-        if claims && term < *highest_sent {
-            let text = format!("node {node} told of term {} after {}", term.0, highest_sent.0);
+        if must_not_decrease && term < *highest_sent {
+            let text = format!("node {node} sent term {} after term {}", term.0, highest_sent.0);
             self.checks.broken(Rule::TermNeverDecreases, text);
         }
         *highest_sent = (*highest_sent).max(term);

@@ -8,9 +8,10 @@ use super::{Bug, MS, SimEvent, World};
 /// Condition of the network.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NetworkConditions {
-    /// Delay of a message.
+    /// Shortest and longest delay of a message, in microseconds.
     pub(crate) delay: (u64, u64),
-    /// Probability of a long extra delay, in thousandths, and its maximum.
+    /// Probability of a long extra delay, in thousandths, and the maximum of that delay, in
+    /// microseconds.
     pub(crate) late: (u64, u64),
     /// Probability of a loss, in thousandths.
     pub(crate) loss: u64,
@@ -39,9 +40,9 @@ pub(crate) struct Path {
 /// Effect of a cut path on its messages.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Cut {
-    /// They are lost.
+    /// Messages are lost.
     Loses,
-    /// They are retransmitted until the path is repaired, as in TCP.
+    /// Messages are retransmitted until the path is repaired, as in TCP.
     Holds,
 }
 
@@ -132,7 +133,7 @@ impl World {
         }
     }
 
-    /// Keeps some messages and delivers one of them again.
+    /// Keeps this message or drops it, and sometimes delivers a kept message again.
     fn keep_and_repeat(&mut self, from: Process, to: Process, message: Message) {
         let is_release = matches!(message, Message::StandNow { .. } | Message::Resign { .. });
         let kept = if is_release { &mut self.term_releases } else { &mut self.kept_messages };
@@ -160,7 +161,8 @@ impl World {
         self.schedule(pause, process, SimEvent::Dial { to, attempt });
     }
 
-    /// Attempts to connect. That needs both directions and a process that answers.
+    /// Attempts to connect. That needs open paths in both directions, and a process that is not
+    /// frozen.
     pub(super) fn dial(&mut self, node: usize, to: NodeId) {
         let other = usize::from(to.0);
         let (me, them) = (self.hosts[node].process(), self.hosts[other].process());
@@ -169,7 +171,7 @@ impl World {
             && open
             && !self.is_frozen(other)
         {
-            // The Hello and its answer.
+            // The Hello arrives after one delay, and its answer after a round trip.
             self.transmit(node, them, SimEvent::Greeted(me));
             let (low, high) = self.network.delay;
             let round_trip = self.between(2 * low, 2 * high);
@@ -180,7 +182,7 @@ impl World {
         }
     }
 
-    /// A link of a living process breaks. The other end sees a reset, which proves nothing.
+    /// A link of a living process breaks. The other end receives a reset, which proves no death.
     pub(crate) fn reset_link(&mut self, from: usize, to: usize) {
         let (Some(me), Some(other)) = (self.hosts[from].process(), self.hosts[to].process()) else { return };
         self.trace(|| format!("the link {from} -> {to} is reset"));

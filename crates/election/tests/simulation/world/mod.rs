@@ -1,5 +1,5 @@
-//! Simulated cluster around the state machine of the product: hosts with clocks and disks, a
-//! network, and all faults, drawn from one seed. Times are microseconds of the simulation.
+//! Simulated cluster that runs the election's state machine on hosts with clocks and disks, and on
+//! a network. One seed determines all faults. Times are in microseconds.
 
 mod checks;
 mod clock;
@@ -47,6 +47,7 @@ pub(crate) enum SimEvent {
     },
     Linked(Process),
     Unlinked(Process),
+    /// Another process has connected to this node and sent its Hello.
     Greeted(Process),
     /// End of the stream of a dead process.
     Ended(Process),
@@ -100,16 +101,15 @@ pub(crate) struct World {
     pub(crate) notes: Vec<(u64, NodeId, LogEvent)>,
     /// The seeded bug that must be found.
     pub(crate) bug: Option<Bug>,
-    /// Probability that the death of a process is seen as an orderly end of its link, in
-    /// thousandths.
+    /// Probability that a killed process ends a link in order, in thousandths.
     pub(crate) orderly_ends: u64,
     /// Probability that the requests in progress at a handover are never finished, in thousandths.
     pub(crate) never_drains: u64,
-    /// How long they take otherwise.
+    /// Shortest and longest time that these requests take otherwise.
     pub(crate) drain: (u64, u64),
     /// Number of events so far.
     pub(crate) steps: u64,
-    /// Readable trace, recorded only if wanted.
+    /// Readable trace. `None` if it is not recorded.
     pub(crate) trace: Option<Vec<String>>,
     paths: Vec<Path>,
     queue: BinaryHeap<Reverse<Scheduled>>,
@@ -117,9 +117,9 @@ pub(crate) struct World {
     rng: SmallRng,
     /// Messages that the network may deliver again much later.
     kept_messages: Vec<(Process, Process, Message)>,
-    /// The same for `StandNow` and `Resign` messages, which are rare.
+    /// Kept `StandNow` and `Resign` messages. They are rare, so they have a list of their own.
     term_releases: Vec<(Process, Process, Message)>,
-    /// How often one of these was delivered again to a living process.
+    /// How often a message of `term_releases` was delivered again to a living process.
     pub(crate) repeated_releases: u64,
 }
 
@@ -180,7 +180,7 @@ impl World {
         self.rng.random_range(0..count)
     }
 
-    /// Random event with this probability, in thousandths.
+    /// Returns true with this probability, in thousandths.
     pub(crate) fn chance(&mut self, permille: u64) -> bool {
         self.rng.random_range(0..1000) < permille
     }

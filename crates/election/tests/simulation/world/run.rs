@@ -9,7 +9,7 @@ use rollcall_election::{Ballot, Message, Process};
 use super::disk::WriteOutcome;
 use super::{Bug, MS, Rule, SECOND, Scheduled, SimEvent, World};
 
-/// Timer rate above which a machine counts as busy without end.
+/// Timers per second above which a machine counts as being in a busy loop.
 const MAX_TIMERS_PER_SECOND: u32 = 300;
 
 impl World {
@@ -18,8 +18,8 @@ impl World {
         self.run_until(duration, |_| false);
     }
 
-    /// Runs until `done` returns true; it is called after every step. Returns the time that took,
-    /// or `None` after `limit`.
+    /// Runs until `done` returns true; it is called after every step. Returns the elapsed time, or
+    /// `None` if `limit` passed first.
     pub(crate) fn run_until(&mut self, limit: u64, mut done: impl FnMut(&Self) -> bool) -> Option<u64> {
         let (start, end) = (self.now, self.now + limit);
         loop {
@@ -45,7 +45,7 @@ impl World {
         }
     }
 
-    /// Runs until a node serves. Returns the time that took.
+    /// Runs until a node serves. Returns the elapsed time.
     pub(crate) fn run_until_served(&mut self, limit: u64) -> u64 {
         let took = self.run_until(limit, |world| world.serving().is_some());
         took.unwrap_or_else(|| panic!("no node serves after {} ms", limit / MS))
@@ -116,8 +116,8 @@ impl World {
                 }
             }
             SimEvent::Greeted(other) => {
-                // A restarted process leaves a link behind that leads nowhere. The other node may
-                // not have been informed.
+                // `other` has restarted. This node may still have the link to the earlier process,
+                // because it did not see the end of that link.
                 let link = running.linked[usize::from(other.node.0)];
                 if let Some(boot) = link.filter(|boot| *boot != other.boot) {
                     self.deliver(node, SimEvent::Unlinked(Process { boot, ..other }));
@@ -151,7 +151,7 @@ impl World {
         }
         running.timer_rate.1 += 1;
         if running.timer_rate.1 > MAX_TIMERS_PER_SECOND {
-            self.checks.broken(Rule::NoBusyLoop, format!("node {node} handles timers without end at {} ms", now / MS));
+            self.checks.broken(Rule::NoBusyLoop, format!("node {node} is in a busy loop of timers at {} ms", now / MS));
         }
         self.feed(node, Event::TimerFired);
     }
@@ -240,14 +240,14 @@ impl World {
                         self.schedule(took, process, SimEvent::Drained);
                     }
                 }
-                Action::Log(words) => self.notes.push((now, process.node, words)),
+                Action::Log(log_event) => self.notes.push((now, process.node, log_event)),
             }
         }
-        self.set_alarm(node);
+        self.schedule_timer(node);
         self.exit_if_done(node);
     }
 
-    fn set_alarm(&mut self, node: usize) {
+    fn schedule_timer(&mut self, node: usize) {
         let jitter = self.between(1, 1500);
         let now = self.now;
         let host = &mut self.hosts[node];

@@ -1,5 +1,5 @@
-//! Seeded bugs in the surroundings of the machine. Each one stands for a possible bug of a driver
-//! or of the machine. The simulation must find all of them.
+//! Seeded bugs around the machine. Each one stands for a possible bug of a driver or of the
+//! machine. The simulation must find all of them.
 
 use rollcall_core::{BootMs, MemberRole};
 use rollcall_election::machine::{Event, Machine};
@@ -52,8 +52,8 @@ impl World {
         let now = self.now;
         let host = &mut self.hosts[node];
         let found = host.disk.load(syncs);
-        let forgetful = if older { host.disk.older_ballot().or(found) } else { found };
-        let ballot = forgetful.or(empty.then(Ballot::default));
+        let loaded = if older { host.disk.older_ballot().or(found) } else { found };
+        let ballot = loaded.or(empty.then(Ballot::default));
         let clock = host.clock.read(now);
         let window = host.rules.timings.election_timeout_min_ms + 1;
         (ballot, if early { BootMs(clock.0.saturating_sub(window)) } else { clock })

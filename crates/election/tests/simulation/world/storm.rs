@@ -21,7 +21,7 @@ pub(crate) struct Outcome {
     pub(crate) steps: u64,
     /// How often another node began to serve.
     pub(crate) changes: u64,
-    /// Readable trace, if wanted.
+    /// Readable trace. Empty unless the storm is replayed.
     pub(crate) trace: Vec<String>,
 }
 
@@ -34,23 +34,23 @@ const FAULTS: usize = 40;
 
 impl Storm {
     pub(crate) fn run(self) -> Outcome {
-        self.go(false)
+        self.simulate(false)
     }
 
     /// Runs the same storm again, with a trace.
     pub(crate) fn replay(self) -> Outcome {
-        self.go(true)
+        self.simulate(true)
     }
 
-    fn go(self, traced: bool) -> Outcome {
+    fn simulate(self, traced: bool) -> Outcome {
         let mut world = World::new(self.nodes, self.seed);
         world.bug = self.bug;
         world.trace = traced.then(Vec::new);
         world.set_conditions();
         for _ in 0..FAULTS {
             world.inject_fault();
-            let calm = if world.chance(300) { SECOND / 10 } else { 4 * SECOND };
-            let pause = world.between(MS, calm);
+            let longest_pause = if world.chance(300) { SECOND / 10 } else { 4 * SECOND };
+            let pause = world.between(MS, longest_pause);
             world.run_until(pause, |world| world.checks.violation.is_some());
         }
         let recovered = world.recover();
@@ -65,7 +65,8 @@ impl Storm {
 }
 
 impl World {
-    /// Draws the conditions of the storm: clocks, network, disks, and how deaths are seen.
+    /// Sets random conditions of the storm: clocks, network, disks, and how often a death ends
+    /// links in order.
     fn set_conditions(&mut self) {
         let nodes = self.hosts.len();
         if self.bug == Some(Bug::DifferentTimings) {
@@ -121,7 +122,7 @@ impl World {
             0..=4 if !up => self.start(node),
             5 if up => {
                 self.kill(node);
-                self.after(20 * MS);
+                self.run_at_most(20 * MS);
                 self.start(node);
             }
             6 if up => {
@@ -142,7 +143,7 @@ impl World {
             16 if up && self.can_lose_a_ballot() => {
                 self.kill(node);
                 self.damage(node);
-                self.after(50 * MS);
+                self.run_at_most(50 * MS);
                 self.start(node);
             }
             17 | 18 if node != other => self.reset_link(node, other),
@@ -157,7 +158,8 @@ impl World {
         }
     }
 
-    fn after(&mut self, longest: u64) {
+    /// Runs for a random time of at most `longest`.
+    fn run_at_most(&mut self, longest: u64) {
         let pause = self.between(0, longest);
         self.run(pause);
     }
@@ -170,11 +172,11 @@ impl World {
                 self.lose_power(node);
             }
         }
-        self.after(20 * MS);
+        self.run_at_most(20 * MS);
         self.start_all();
     }
 
-    /// Some nodes freeze at the same moment and resume at the same moment.
+    /// Freezes some nodes at the same moment. They resume at the same moment.
     fn freeze_some_nodes(&mut self) {
         let duration = self.between(500 * MS, 5 * SECOND);
         for node in 0..self.hosts.len() {
@@ -226,8 +228,8 @@ impl World {
         recovery
     }
 
-    /// Stops a minority for good, half of the time. A node that lost its ballot may need all other
-    /// nodes.
+    /// With probability one half, kills a minority of the nodes for good. Kills none if a node has
+    /// lost its ballot: it may need the reports of all other nodes.
     fn stop_a_minority(&mut self) -> Vec<usize> {
         let nodes = self.hosts.len();
         let all_have_ballots = self.hosts.iter().all(|host| host.disk.durable().is_some());

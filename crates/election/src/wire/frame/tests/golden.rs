@@ -51,11 +51,11 @@ fn message_frame(message: Message) -> Frame {
     Frame::Message(Box::new(envelope(message)))
 }
 
-fn dead() -> Process {
+fn dead_process() -> Process {
     Process { node: NodeId(2), boot: BootId(9) }
 }
 
-fn answer(leader: Option<(NodeId, Term)>) -> PreVoteResp {
+fn pre_vote_response(leader: Option<(NodeId, Term)>) -> PreVoteResp {
     PreVoteResp {
         requester: BootId(7),
         round: 3,
@@ -74,7 +74,7 @@ fn frames() -> Vec<(Frame, &'static str)> {
     let check = Hello { purpose: Purpose::Check, keyed: false, nonce: Nonce::default(), ..hello() };
     let hint = Envelope {
         leader_url: Some("http://127.0.0.1:3000".into()),
-        ..envelope(Message::PreVoteResp(answer(Some((NodeId(1), Term(5))))))
+        ..envelope(Message::PreVoteResp(pre_vote_response(Some((NodeId(1), Term(5))))))
     };
     let report = MemberReport {
         node: NodeId(2),
@@ -105,9 +105,9 @@ fn frames() -> Vec<(Frame, &'static str)> {
             r#"{"Refused":{"reason":"why","kind":"NotYet"}}"#),
         (message_frame(Message::PreVote { round: 3, term: Term(7), dead_leader: None }),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"PreVote","round":3,"term":7,"dead":null}}}"#),
-        (message_frame(Message::PreVote { round: 3, term: Term(7), dead_leader: Some(dead()) }),
+        (message_frame(Message::PreVote { round: 3, term: Term(7), dead_leader: Some(dead_process()) }),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"PreVote","round":3,"term":7,"dead":{"node":2,"boot":9}}}}"#),
-        (message_frame(Message::PreVoteResp(answer(None))),
+        (message_frame(Message::PreVoteResp(pre_vote_response(None))),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"PreVoteResp","asker":7,"round":3,"granted":true,"ready":false,"load":500,"role":"candidate","ballot":{"missing_at_start":false,"sound":true,"term":5},"leader":null}}}"#),
         (Frame::Message(Box::new(hint)),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"PreVoteResp","asker":7,"round":3,"granted":true,"ready":false,"load":500,"role":"candidate","ballot":{"missing_at_start":false,"sound":true,"term":5},"leader":[1,5]},"leader_url":"http://127.0.0.1:3000"}}"#),
@@ -115,7 +115,7 @@ fn frames() -> Vec<(Frame, &'static str)> {
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"Nominate","term":7}}}"#),
         (message_frame(Message::Vote { term: Term(7), asked_at: BootMs(1000), released_term: None, dead_leader: None }),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"Vote","term":7,"asked_at":1000,"voids":null,"dead":null}}}"#),
-        (message_frame(Message::Vote { term: Term(7), asked_at: BootMs(1000), released_term: Some(Term(6)), dead_leader: Some(dead()) }),
+        (message_frame(Message::Vote { term: Term(7), asked_at: BootMs(1000), released_term: Some(Term(6)), dead_leader: Some(dead_process()) }),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"Vote","term":7,"asked_at":1000,"voids":6,"dead":{"node":2,"boot":9}}}}"#),
         (message_frame(Message::VoteResp { term: Term(7), asked_at: BootMs(1000), granted: true }),
             r#"{"Message":{"cluster":"00000000-0000-0000-0000-000000000001","from":"127.0.0.1:8081","boot":18446744073709551615,"term":6,"load":250,"role":"follower","message":{"type":"VoteResp","term":7,"asked_at":1000,"granted":true}}}"#),
@@ -136,10 +136,10 @@ fn frames() -> Vec<(Frame, &'static str)> {
 
 /// The variant names of `T` that serde knows, taken from its error about an unknown variant.
 fn variants<T: DeserializeOwned + std::fmt::Debug>(unknown: &str) -> BTreeSet<String> {
-    let complaint = serde_json::from_str::<T>(unknown).expect_err("no such variant").to_string();
-    let (_, expected) = complaint.split_once("expected ").expect("the names are listed");
+    let error_text = serde_json::from_str::<T>(unknown).expect_err("no such variant").to_string();
+    let (_, expected) = error_text.split_once("expected ").expect("the names are listed");
     let names: BTreeSet<String> = expected.split('`').skip(1).step_by(2).map(str::to_owned).collect();
-    assert!(names.len() > 1, "{complaint}");
+    assert!(names.len() > 1, "{error_text}");
     names
 }
 
@@ -171,7 +171,10 @@ fn every_kind_of_frame_and_message_has_golden_bytes() {
     for name in variants::<MemberRole>(r#""?""#) {
         assert!(text.contains(&format!("\"role\":\"{name}\"")), "role {name}");
     }
-    assert!(frames().iter().any(|(frame, _)| matches!(frame, Frame::Payload(_))), "serde does not know of cargo");
+    assert!(
+        frames().iter().any(|(frame, _)| matches!(frame, Frame::Payload(_))),
+        "serde does not list the payload frame"
+    );
 }
 
 /// The codes that prove the key. They are not frames, but two builds must compute the same codes.
@@ -196,7 +199,7 @@ fn every_claim_has_the_code_of_protocol_4() {
     for (claim, code) in cases {
         let bytes: [u8; 32] = serde_json::from_slice(&serde_json::to_vec(&proof(claim)).unwrap()).unwrap();
         let hex = bytes.iter().fold(String::new(), |mut hex, byte| {
-            write!(hex, "{byte:02x}").expect("a string takes everything");
+            write!(hex, "{byte:02x}").expect("writing to a String cannot fail");
             hex
         });
         assert_eq!(hex, code, "{claim:?}");
