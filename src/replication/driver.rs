@@ -53,7 +53,7 @@ fn random_id() -> Uuid {
 }
 
 impl FlushHandle {
-    /// Waits until the followers have all changes made before the call, [`FLUSH_TIMEOUT`] at most.
+    /// Waits until the followers have all changes made before the call, `FLUSH_TIMEOUT` at most.
     pub async fn flush(&self) {
         let (done, is_done) = oneshot::channel();
         let flushed = async {
