@@ -18,7 +18,7 @@ use crate::{Fault, Plan};
 const SETTLE_TIME: Duration = Duration::from_millis(3200);
 /// Longest wait for a leader.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long a leader is frozen.
+/// Time for which a leader is frozen.
 const FREEZE_TIME: Duration = Duration::from_secs(10);
 /// `heartbeat_interval_ms`.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);

@@ -40,7 +40,7 @@ pub(super) struct LeaderChange {
     pub(super) cause: String,
     /// Load of every node.
     pub(super) loads: String,
-    /// How long this node knew no serving leader before the change, in milliseconds.
+    /// Time without a known serving leader before the change, in milliseconds.
     pub(super) leaderless_ms: u64,
 }
 
@@ -66,7 +66,7 @@ pub(super) struct EventLog {
     won_term: Option<Term>,
     /// Since when this node knows no serving leader; `None` while it knows one.
     leaderless_since: Option<BootMs>,
-    /// How long the last period without a leader was, in milliseconds.
+    /// Length of the last period without a leader, in milliseconds.
     leaderless_ms: u64,
     campaign_logged_at: Option<BootMs>,
     ballot_failure_logged_at: Option<BootMs>,

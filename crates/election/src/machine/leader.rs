@@ -16,7 +16,7 @@ const HANDOVER_LOAD_POINTS: u16 = 25;
 /// Longest time that a leader waits for requests in progress during a handover, in milliseconds.
 const DRAIN_TIMEOUT_MS: u64 = 200;
 
-/// How long a former leader waits for its successor before it sends Resign to all nodes, in
+/// Wait of a former leader for its successor before it sends Resign to all nodes, in
 /// milliseconds.
 const SUCCESSOR_TIMEOUT_MS: u64 = 300;
 

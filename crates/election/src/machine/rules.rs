@@ -44,7 +44,8 @@ impl Rules {
         self.timings.election_timeout_min_ms + 1
     }
 
-    /// How long after a restart a vote of the earlier process can still count, clock skew included.
+    /// Time after a restart in which a vote of the earlier process can still count, clock skew
+    /// included.
     pub(super) fn vote_lifetime_ms(&self) -> u64 {
         self.timings.net_timeout_ms * 5 / 4
     }
@@ -71,7 +72,7 @@ impl Rules {
         (pause / 2 + pause * u64::from(entropy.0) / 1000).max(1)
     }
 
-    /// How long to wait for votes, or for a candidate that got this node's vote: the pause after a
+    /// Wait for votes, or for a candidate that got this node's vote: the pause after a
     /// lost round, plus time for a few disk writes.
     pub(super) fn vote_timeout_ms(&self, lost_rounds: u8, entropy: Entropy) -> u64 {
         3 * self.timings.election_retry_ms + self.backoff_ms(lost_rounds, entropy)

@@ -64,7 +64,7 @@ pub(super) enum SlowAnswers {
     Always,
 }
 
-/// What can happen in one run.
+/// The events that can happen in one run.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent choices, not one state")]
 pub(super) struct Bounds {

@@ -56,7 +56,7 @@ fn hash_of(value: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// How much of its bounds a run has used.
+/// The part of its bounds that a run has used.
 #[derive(Clone, Debug, Default, Hash, PartialEq)]
 pub(super) struct UsedBudget {
     pub(super) kills: u8,
@@ -66,7 +66,7 @@ pub(super) struct UsedBudget {
     pub(super) slow_writes: u8,
     /// Counted only with `SlowAnswers::ToRestarted`, which limits them.
     pub(super) slow_answers: u8,
-    /// How often the seeded bug has happened, if it is a separate event.
+    /// Number of times that the seeded bug has happened, if it is a separate event.
     pub(super) bugs: u8,
 }
 

@@ -40,7 +40,7 @@ pub(crate) struct Checks {
     pub(crate) served: Term,
     /// The node that served last.
     pub(crate) last: Option<NodeId>,
-    /// How often the serving node changed.
+    /// Number of changes of the serving node.
     pub(crate) changes: u64,
     /// The first violation.
     pub(crate) violation: Option<Violation>,

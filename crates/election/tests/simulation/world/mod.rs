@@ -119,7 +119,7 @@ pub(crate) struct World {
     kept_messages: Vec<(Process, Process, Message)>,
     /// Kept `StandNow` and `Resign` messages. They are rare, so they have a list of their own.
     term_releases: Vec<(Process, Process, Message)>,
-    /// How often a message of `term_releases` was delivered again to a living process.
+    /// Number of times that a message of `term_releases` was delivered again to a living process.
     pub(crate) repeated_releases: u64,
 }
 
