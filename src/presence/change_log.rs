@@ -34,7 +34,7 @@ pub enum PresenceEvent {
 pub struct PresenceChange {
     /// The client.
     pub username: Username,
-    /// What happened to it.
+    /// The change itself.
     pub event: PresenceEvent,
 }
 

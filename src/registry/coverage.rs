@@ -36,7 +36,7 @@
 
 use rollcall_core::Term;
 
-/// How much of one table a node has within a term. A greater state includes the smaller ones.
+/// Part of one table that a node has within a term. A greater state includes the smaller ones.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Coverage {
     /// Rows may be missing that other nodes have.

@@ -56,7 +56,7 @@ pub(super) struct LogPosition {
     pub(super) number: u64,
 }
 
-/// What follows a pull response.
+/// The continuation after a pull response.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub(super) enum Continuation {
     /// More rows, after this cursor.

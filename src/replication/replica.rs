@@ -22,7 +22,7 @@ const LEADER_STATUS_INTERVAL_MS: u64 = 300;
 /// that it reads next may have waited for that time.
 const STALL_THRESHOLD_MS: u64 = 1000;
 
-/// What the driver has to do.
+/// An action for the driver.
 #[derive(Debug, PartialEq)]
 pub(super) enum Action {
     /// Send a message to these nodes.

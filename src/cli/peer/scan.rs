@@ -30,7 +30,7 @@ Exit codes:
 #[derive(Args, Debug)]
 #[command(after_long_help = AFTER_HELP)]
 pub(super) struct ScanArgs {
-    /// How long to wait for answers, in seconds, 1 to 120
+    /// Seconds to wait for answers, 1 to 120
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=120))]
     wait: u64,
 

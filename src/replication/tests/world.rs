@@ -121,7 +121,7 @@ pub(super) struct World {
     pub(super) unconfirmed: Vec<(Username, RowNo)>,
     pub(super) acknowledged: BTreeSet<Username>,
     pub(super) leader_has_list: bool,
-    /// How many leaders got the complete list without the bucket.
+    /// Number of leaders that got the complete list without the bucket.
     pub(super) lists_without_bucket: u32,
     /// The leaders whose coverage of the clients was raised, each with its term.
     pub(super) clients_raised: Vec<(usize, Term)>,

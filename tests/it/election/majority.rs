@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use crate::cluster::{Plan, until};
 
-/// How long nodes are observed: several times the longest election timeout of the quick timings,
-/// which is 900 ms.
+/// Time for which nodes are observed: several times the longest election timeout of the quick
+/// timings, which is 900 ms.
 const OBSERVATION_TIME: Duration = Duration::from_secs(4);
 
 #[tokio::test]

@@ -25,7 +25,7 @@ const DAMAGES: [Damage; 3] = [
     ("overwritten", |ballot| fs::write(ballot, [0xa5; 200]).expect("writable"), "the ballot file is corrupt"),
 ];
 
-/// How long the cluster is observed: long enough for two elections.
+/// Time for which the cluster is observed: long enough for two elections.
 const OBSERVATION_TIME: Duration = Duration::from_secs(8);
 
 /// Row 19. The lost vote may have elected a leader that still serves. So a node with a lost ballot

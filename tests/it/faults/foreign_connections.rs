@@ -26,7 +26,7 @@ const MAX_OPEN_FILES: usize = 128 + 40;
 const FRAME_BYTES_SENT: usize = 4 << 20;
 /// Limit on the growth of the node's memory. All endless frames together have 160 MiB.
 const MAX_GROWTH_KIB: u64 = 40 << 10;
-/// How long the test observes the cluster.
+/// Time for which the test observes the cluster.
 const OBSERVATION_TIME: Duration = Duration::from_secs(6);
 /// Pause between two counts of the open files.
 const COUNT_INTERVAL: Duration = Duration::from_millis(20);

@@ -7,11 +7,11 @@ use tokio::time::{Instant, sleep_until};
 use super::observed_cluster::{ObservedCluster, V, terms};
 use crate::cluster::Plan;
 
-/// How long a node is frozen: longer than any timeout, which is 5 s at most.
+/// Time for which a node is frozen: longer than any timeout, which is 5 s at most.
 const FREEZE_TIME: Duration = Duration::from_secs(10);
 /// Limit on the time to a successor: 5.5 s, and a margin for a busy machine.
 const SUCCESSOR_LIMIT: Duration = Duration::from_secs(9);
-/// How long the cluster is observed after a node has resumed: longer than any timeout.
+/// Time for which the cluster is observed after a node has resumed: longer than any timeout.
 const OBSERVATION_TIME: Duration = Duration::from_secs(6);
 
 /// Row 5 of the faults in tests/README.md.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::cluster::{Plan, until};
 
-/// How long the last node is observed: longer than any timeout.
+/// Time for which the last node is observed: longer than any timeout.
 const OBSERVATION_TIME: Duration = Duration::from_secs(6);
 
 /// Row 13 of the faults in tests/README.md.
