@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use rand::RngExt;
 
 use super::exit::{self, CONFIGURATION, CommandError, STORAGE};
-use crate::config::{Flags, StorageConfig};
+use crate::config::{Config, Flags, StorageConfig};
 use crate::node::open_backend;
 use crate::storage::bucket_check::{CheckOutcome, CheckStep, check_bucket};
 use crate::storage::{Backend, RetryPolicy};
@@ -54,7 +54,7 @@ Exit codes:{codes}"
 pub(super) async fn run(command: StorageCommand) -> Result<(), CommandError> {
     let StorageCommand::Check(args) = command;
     let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-    let config = StorageConfig::read(&variable, &args.flags)?;
+    let config = Config::read_storage(&variable, &args.flags)?;
     print(&format!("Checking the {}\n", escape_controls(&config.to_string())));
     let policy = RetryPolicy::with_deadline(Duration::from_secs(args.timeout_seconds));
     let outcome = check_bucket(("open", open(&config)), policy, random_number(), |step| print(&step_lines(step))).await;

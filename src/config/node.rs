@@ -135,23 +135,21 @@ impl Config {
         Ok(config)
     }
 
+    /// Reads the storage alone, from the same file, environment and flags. Other settings may be
+    /// missing.
+    ///
+    /// # Errors
+    /// The first [`ConfigError`] found.
+    pub fn read_storage(env: &dyn Fn(&str) -> Option<String>, flags: &Flags) -> Result<StorageConfig, ConfigError> {
+        let file = read_file(flags)?;
+        let layers = layers(file.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), env, flags)?;
+        read_storage(&layers, &layers.path(&settings::DATA_DIR)?)
+    }
+
     /// The directory that belongs to this node alone.
     #[must_use]
     pub fn node_dir(&self) -> PathBuf {
         self.data_dir.join(self.node.to_string())
-    }
-}
-
-impl StorageConfig {
-    /// Reads the storage alone from the same layers as [`Config::read`]. Other settings need not be
-    /// complete.
-    ///
-    /// # Errors
-    /// The first [`ConfigError`] found.
-    pub fn read(env: &dyn Fn(&str) -> Option<String>, flags: &Flags) -> Result<Self, ConfigError> {
-        let file = read_file(flags)?;
-        let layers = layers(file.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), env, flags)?;
-        read_storage(&layers, &layers.path(&settings::DATA_DIR)?)
     }
 }
 

@@ -114,7 +114,7 @@ impl GcsBackend {
 
     async fn read(&self, key: &Key) -> Result<Object, google_cloud_storage::Error> {
         // Google's crate puts the name into the URL of a read without encoding every character: "%"
-        // and "\\" are missing. It leaves an encoded name as it is. Writes do not need this.
+        // and "\" are missing. It leaves an encoded name as it is. Writes do not need this.
         let name = utf8_percent_encode(&key.path(), NON_ALPHANUMERIC).to_string();
         let mut response = self.client.read_object(&self.resource, name).send().await?;
         let version = version(response.object().generation);
