@@ -120,7 +120,8 @@ impl CommandError {
 impl std::fmt::Display for CommandError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The message of an inner error may contain line breaks and control characters.
-        f.write_str(&escape_controls(&self.message.split_whitespace().collect::<Vec<_>>().join(" ")))
+        let lines = self.message.lines().map(str::trim).filter(|line| !line.is_empty());
+        f.write_str(&escape_controls(&lines.collect::<Vec<_>>().join(" ")))
     }
 }
 

@@ -167,13 +167,28 @@ fn start(filter: Targets, format: LogFormat, open: OpenWriter) {
     }
 }
 
-/// Writes one field of a text line.
+/// Writes one field of a text line. A value that could be read as several fields is quoted.
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     let value = escape_controls(&format!("{value:?}"));
     match field.name() {
         "message" => writer.write_str(&value),
-        name => write!(writer, "{name}={value}"),
+        name if is_one_value(&value) => write!(writer, "{name}={value}"),
+        name => write!(writer, "{name}={value:?}"),
     }
+}
+
+/// Whether the text is one quoted text, or has no character that ends a value.
+fn is_one_value(text: &str) -> bool {
+    let quoted = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let Some(inner) = quoted else { return !text.contains([' ', '"', '=']) };
+    let mut chars = inner.chars();
+    // A backslash escapes the character after it. The last one must not escape the closing quote.
+    while let Some(c) = chars.next() {
+        if c == '"' || (c == '\\' && chars.next().is_none()) {
+            return false;
+        }
+    }
+    true
 }
 
 /// Writer that escapes control characters in JSON lines. Each write is one event that ends with a
@@ -221,6 +236,16 @@ mod tests {
 
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
+        }
+    }
+
+    #[test]
+    fn a_value_that_looks_like_several_fields_is_quoted() {
+        for one in ["alice", "127.0.0.1:8080", "Zoë", "", r#""a b""#, r#""a \"b\" c""#, r#""a\\""#, "[1,2]"] {
+            assert!(is_one_value(one), "{one}");
+        }
+        for several in ["mona ali", "x id=1", "a=b", "\"", r#""a" b="c""#, r#""a\""#, r#"a"b"#] {
+            assert!(!is_one_value(several), "{several}");
         }
     }
 
