@@ -38,6 +38,19 @@ fn error(result: Result<Config, ConfigError>) -> String {
 }
 
 #[test]
+fn a_file_may_begin_with_a_byte_order_mark_and_have_the_line_ends_of_windows() {
+    let file = format!("\u{feff}{FILE}").replace('\n', "\r\n");
+    assert_eq!(load(&file, &[], &Flags::default()).unwrap(), load_with("").unwrap());
+}
+
+#[test]
+fn an_ipv4_address_in_ipv6_form_names_the_same_node() {
+    let flags = Flags { this_node: Some("[::ffff:10.0.0.1]:8080".into()), ..Flags::default() };
+    let config = load("peers = [\"10.0.0.1:8080\"]", &[], &flags).unwrap();
+    assert_eq!((config.node.to_string().as_str(), config.api.url.as_str()), ("10.0.0.1:8080", "http://10.0.0.1:3000"));
+}
+
+#[test]
 fn the_defaults_are_the_documented_ones() {
     let config = load_with("").unwrap();
     assert_eq!(

@@ -241,7 +241,42 @@ mod tests {
         let node = TestNode::with_alice_and_bob().await;
         let answer = node.post("/heartbeat", r#"{"username":"bob"}"#).await;
         assert_eq!(answer.json()["message"], "Heartbeat accepted for 'bob'");
-        assert_eq!(node.get("/discover").await.json()["online_clients"], json!([{"username": "bob", "addr": null}]));
+        let bob = json!([{"username": "bob", "addr": ""}]);
+        assert_eq!(node.get("/discover").await.json()["online_clients"], bob);
+        let changes = node.get("/discover?since=0").await.json();
+        assert_eq!(changes["online_clients"], bob, "{changes}");
+    }
+
+    #[test]
+    fn text_inside_a_json_string_is_escaped() {
+        for text in ["alice", "Zoë 李", "a\"b", "a\\b", "a\u{1}b", "", "a/b'<>"] {
+            let mut json = b"\"".to_vec();
+            append_escaped(&mut json, text);
+            json.push(b'"');
+            assert_eq!(serde_json::from_slice::<String>(&json).unwrap(), text);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_empty_address_in_a_heartbeat_counts_as_absent() {
+        let node = TestNode::with_alice_and_bob().await;
+        node.post("/heartbeat", r#"{"username":"alice","addr":"10.0.0.9:9000"}"#).await;
+        let answer = node.post("/heartbeat", r#"{"username":"alice","addr":""}"#).await;
+        assert_eq!(answer.json()["message"], "Heartbeat accepted for 'alice' at 10.0.0.9:9000");
+        node.post("/heartbeat", r#"{"username":"bob","addr":""}"#).await;
+        let clients = json!([{"username": "alice", "addr": "10.0.0.9:9000"}, {"username": "bob", "addr": ""}]);
+        assert_eq!(node.get("/discover").await.json()["online_clients"], clients);
+    }
+
+    #[tokio::test]
+    async fn an_ipv4_address_in_ipv6_form_does_not_move_a_client() {
+        let node = TestNode::with_alice_and_bob().await;
+        node.post("/heartbeat", r#"{"username":"alice","addr":"10.0.0.9:9000"}"#).await;
+        let cursor = node.get("/discover").await.header("rollcall-cursor").unwrap().to_owned();
+        let answer = node.post("/heartbeat", r#"{"username":"alice","addr":"[::ffff:10.0.0.9]:9000"}"#).await;
+        assert_eq!(answer.json()["message"], "Heartbeat accepted for 'alice' at 10.0.0.9:9000");
+        let changes = node.get(&format!("/discover?since={cursor}")).await.json();
+        assert_eq!(changes["changes"], json!({"joined": [], "left": [], "moved": []}));
     }
 
     #[tokio::test]

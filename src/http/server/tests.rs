@@ -103,6 +103,22 @@ async fn a_request_carries_its_remote_address() {
 #[tokio::test]
 async fn a_body_over_the_limit_gets_a_response_and_no_reset() {
     let server = RunningServer::start(TestNode::new(leading()).router).await;
+#[tokio::test]
+async fn an_ipv4_client_of_an_ipv6_socket_has_its_ipv4_address() {
+    // A machine may have no IPv6.
+    let Ok(listener) = TcpListener::bind("[::]:0").await else { return };
+    let port = listener.local_addr().unwrap().port();
+    let remote_ip = get(|Extension(remote): Extension<RemoteAddr>| async move { remote.ip().to_string() });
+    let service = ApiService { router: Router::new().route("/", remote_ip), fast_path: None };
+    let shutdown = CancellationToken::new();
+    let server = TaskTracker::new().spawn(serve(listener, service, shutdown.clone()));
+    let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let answer = exchange(&mut client, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.ends_with("\r\n127.0.0.1"), "{answer}");
+    shutdown.cancel();
+    server.await.unwrap();
+}
+
     let answer = exchange(&mut server.connect().await, &post_with_body_of(900 * 1024)).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     assert!(answer.contains("body_too_large"), "{answer}");
