@@ -89,7 +89,7 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/images/:username", Leader, "List user's images", || get(images::images)),
     route("GET", "/image/:username/:file", Leader, "Download specific image", || get(images::image)),
     route("GET", ONLINE_NAMES_PATH, LeaderOrStaleRead, "List names of online clients", || get(presence::online_names)),
-    route("GET", "/status", AnyNode, "Liveness for older clients", || get(health::alive)),
+    route("GET", "/status", AnyNode, "Liveness and whether this node leads", || get(health::status)),
     route("GET", "/livez", AnyNode, "Liveness", || get(health::alive)),
     route("GET", "/readyz", AnyNode, "Readiness: leader and storage", || get(health::ready)),
     route("GET", "/leader", Leader, "200 on the leader only", || get(health::leader)),

@@ -54,7 +54,16 @@ pub enum Status {
     Ok,
 }
 
-/// Response of `GET /status`, `/livez` and `/readyz`.
+/// The string `"rollcall"`, by which clients tell this service from others.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Service {
+    /// `"rollcall"`.
+    #[default]
+    Rollcall,
+}
+
+/// Response of `GET /livez` and `/readyz`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct StatusBody {
     /// Always `"ok"`.
@@ -64,11 +73,23 @@ pub struct StatusBody {
 /// Response of `GET /`: health of the node that responds.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Health {
+/// Response of `GET /status`, which older clients use as a health check.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Always `"ok"`.
+    pub status: Status,
+    /// Whether this node is the leader and serves clients now.
+    pub is_leader: bool,
+}
+
     /// Always `"ok"`.
     pub status: Status,
     /// Whether this node is the leader and serves clients now.
     pub is_leader: bool,
     /// Number of online clients in the whole cluster.
+    /// Always `"rollcall"`. The first version did not send it.
+    #[serde(default)]
+    pub service: Service,
     pub online_clients_count: u64,
     /// Node name of the leader; null if this node knows no leader.
     pub current_leader: Option<NodeAddr>,

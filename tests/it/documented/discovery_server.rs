@@ -8,7 +8,8 @@ use crate::cluster::Plan;
 async fn the_routes_of_the_first_discovery_server_answer_as_documented() {
     let cluster = Plan::quick().start().await;
     for index in 0..3 {
-        assert_eq!(cluster.at(index).get("/status").await.body, r#"{"status":"ok"}"#);
+        let status = json!({"status": "ok", "is_leader": index == leader});
+        assert_eq!(cluster.at(index).get("/status").await.json(), status);
     }
     let registered = cluster.lead().post("/register", r#"{"username":"alice","password":"secret"}"#).await;
     assert_eq!((registered.status, &registered.json()["status"]), (201, &json!("ok")), "{registered}");
