@@ -4,6 +4,8 @@
 //! crate](crate) check the text of a field. Requests borrow their text from the received bytes,
 //! because the server reads many heartbeats.
 
+mod addr_or_empty;
+
 use std::borrow::Cow;
 
 use compact_str::CompactString;
@@ -24,7 +26,7 @@ pub struct Registration<'a> {
     /// The name to register.
     #[serde(borrow)]
     pub username: CowStr<'a>,
-    /// `IP:PORT`, or `:PORT` for the source address of the request.
+    /// `IP:PORT`, or `:PORT` for the source address of the request. Empty text counts as absent.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub addr: Option<CowStr<'a>>,
     /// Password of the user. A repeated registration must contain the same one.
@@ -41,7 +43,8 @@ pub struct Heartbeat<'a> {
     /// Name of the user that is online.
     #[serde(borrow)]
     pub username: CowStr<'a>,
-    /// Current address, `IP:PORT` or `:PORT`. Without it, the last known address stays.
+    /// Current address, `IP:PORT` or `:PORT`. Without it, the last known address stays. Empty text
+    /// counts as absent.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub addr: Option<CowStr<'a>>,
 }
@@ -70,9 +73,6 @@ pub struct StatusBody {
     pub status: Status,
 }
 
-/// Response of `GET /`: health of the node that responds.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-pub struct Health {
 /// Response of `GET /status`, which older clients use as a health check.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct NodeStatus {
@@ -82,14 +82,17 @@ pub struct NodeStatus {
     pub is_leader: bool,
 }
 
+/// Response of `GET /`: health of the node that responds.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Health {
     /// Always `"ok"`.
     pub status: Status,
-    /// Whether this node is the leader and serves clients now.
-    pub is_leader: bool,
-    /// Number of online clients in the whole cluster.
     /// Always `"rollcall"`. The first version did not send it.
     #[serde(default)]
     pub service: Service,
+    /// Whether this node is the leader and serves clients now.
+    pub is_leader: bool,
+    /// Number of online clients in the whole cluster.
     pub online_clients_count: u64,
     /// Node name of the leader; null if this node knows no leader.
     pub current_leader: Option<NodeAddr>,
@@ -242,7 +245,9 @@ pub struct User {
     pub id: UserId,
     /// Name of the user.
     pub username: Username,
-    /// Latest address that a heartbeat contained, else the registered address.
+    /// Latest address that a heartbeat contained, else the registered address. In JSON `""` if
+    /// there is none.
+    #[serde(with = "addr_or_empty", default)]
     pub addr: Option<Addr>,
     /// `"online"` or `"offline"`.
     pub status: Presence,
@@ -335,7 +340,8 @@ pub enum LeftReason {
 pub struct OnlineClient {
     /// Name of the user.
     pub username: Username,
-    /// Address of the client; null if it has never given one.
+    /// Address of the client; in JSON `""` if it has never given one.
+    #[serde(with = "addr_or_empty", default)]
     pub addr: Option<Addr>,
 }
 
@@ -360,7 +366,8 @@ pub struct DiscoveredWithImages {
 pub struct ClientWithImages {
     /// Name of the user.
     pub username: Username,
-    /// Address of the client; null if it has never given one.
+    /// Address of the client; in JSON `""` if it has never given one.
+    #[serde(with = "addr_or_empty", default)]
     pub addr: Option<Addr>,
     /// Its newest images, oldest first.
     pub images: Vec<InlineImage>,

@@ -6,7 +6,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use tracing::debug;
 
-use super::fields::{ADDR, USERNAME};
+use super::fields::{ADDR, USERNAME, parse_addr};
 use crate::http::app::SharedApp;
 use crate::http::credentials::{Authorization, caller};
 use crate::http::error::ApiError;
@@ -21,7 +21,7 @@ use crate::http::params::{PageParams, RemoteAddr};
 use crate::registry::{AcceptedHeartbeat, Caller};
 use rollcall_core::api::Heartbeat;
 use rollcall_core::clock;
-use rollcall_core::{Addr, AddrForm, BootMs, Page, Username, WallMs};
+use rollcall_core::{Addr, BootMs, Page, Username, WallMs};
 
 const HEARTBEAT: &[FieldSpec] = &[USERNAME, ADDR];
 
@@ -64,20 +64,16 @@ pub(in crate::http) fn try_heartbeat(
 fn parse_heartbeat(remote: RemoteAddr, body: &JsonBody) -> Result<(Username, Option<Addr>), ApiError> {
     let heartbeat: Heartbeat = body.parse(HEARTBEAT)?;
     let username = Username::parse(&heartbeat.username.0)?;
-    let addr = match &heartbeat.addr {
-        Some(addr) => Some(AddrForm::parse(&addr.0)?.resolve(remote.ip())),
-        None => None,
-    };
-    Ok((username, addr))
+    Ok((username, parse_addr(heartbeat.addr.as_ref(), remote)?))
 }
 
 /// Encodes an [`Accepted`](rollcall_core::api::Accepted). It is written by hand, because it is the
-/// most frequent response. No value in it needs escaping.
+/// most frequent response. Only the username may need escaping.
 fn encode_accepted(username: &Username, beat: AcceptedHeartbeat, wall: WallMs) -> Vec<u8> {
     debug!(user = %username, "heartbeat accepted");
     let mut text = Vec::with_capacity(ACCEPTED_BUFFER_BYTES);
     text.extend_from_slice(b"{\"success\":true,\"status\":\"ok\",\"message\":\"Heartbeat accepted for '");
-    text.extend_from_slice(username.as_str().as_bytes());
+    append_escaped(&mut text, username.as_str());
     text.push(b'\'');
     if let Some(addr) = beat.addr {
         text.extend_from_slice(b" at ");
@@ -92,6 +88,16 @@ fn encode_accepted(username: &Username, beat: AcceptedHeartbeat, wall: WallMs) -
     text.extend_from_slice(digits.format(beat.next_heartbeat_ms).as_bytes());
     text.push(b'}');
     text
+}
+
+/// Appends `part` as a part of a JSON string. Almost no username has a character to escape.
+fn append_escaped(json: &mut Vec<u8>, part: &str) {
+    if part.bytes().all(|byte| byte >= b' ' && !matches!(byte, b'"' | b'\\')) {
+        json.extend_from_slice(part.as_bytes());
+    } else {
+        let quoted = serde_json::to_vec(part).expect("text is valid JSON");
+        json.extend_from_slice(&quoted[1..quoted.len() - 1]);
+    }
 }
 
 /// `GET /discover`.
@@ -185,6 +191,7 @@ pub(super) async fn online_names(
 mod tests {
     use serde_json::json;
 
+    use super::append_escaped;
     use crate::http::testing::{TestNode, leading, request};
     use crate::storage::Fault;
 
@@ -237,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_without_an_address_is_listed_with_null() {
+    async fn a_client_without_an_address_is_listed_with_empty_text() {
         let node = TestNode::with_alice_and_bob().await;
         let answer = node.post("/heartbeat", r#"{"username":"bob"}"#).await;
         assert_eq!(answer.json()["message"], "Heartbeat accepted for 'bob'");

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
-use super::fields::{ADDR, USERNAME};
+use super::fields::{ADDR, USERNAME, parse_addr};
 use crate::http::app::SharedApp;
 use crate::http::credentials::{NO_STORE, caller, to_grant};
 use crate::http::error::ApiError;
@@ -19,7 +19,7 @@ use crate::http::params::{PageParams, RemoteAddr};
 use crate::registry::{RegisterOutcome, RegisterRequest};
 use rollcall_core::api::{Registered, Registration, Status};
 use rollcall_core::clock;
-use rollcall_core::{AddrForm, MetadataInput, Password, Username};
+use rollcall_core::{MetadataInput, Password, Username};
 
 const REGISTRATION: &[FieldSpec] = &[
     USERNAME,
@@ -37,10 +37,7 @@ pub(super) async fn register(
 ) -> Result<impl IntoResponse, ApiError> {
     let registration: Registration = body.parse(REGISTRATION)?;
     let username = Username::parse(&registration.username.0)?;
-    let addr = match &registration.addr {
-        Some(addr) => Some(AddrForm::parse(&addr.0)?.resolve(remote.ip())),
-        None => None,
-    };
+    let addr = parse_addr(registration.addr.as_ref(), remote)?;
     let at_addr = addr.map(|addr| format!(" at {addr}")).unwrap_or_default();
     let message = format!("User '{username}' registered successfully{at_addr}");
     let metadata = registration.metadata.map(MetadataInput::into_result).transpose()?.unwrap_or_default();

@@ -166,7 +166,7 @@ async fn online_clients_are_listed_with_their_newest_images() {
     let answer = node.get("/discover_with_images").await;
     assert_eq!(answer.header("content-type"), Some("application/json"));
     let alice = json!({"username": "alice", "addr": "10.40.6.26:9000", "images": images[2..]});
-    let bob = json!({"username": "bob", "addr": null, "images": []});
+    let bob = json!({"username": "bob", "addr": "", "images": []});
     assert_eq!(answer.json(), json!({"online_clients": [alice, bob], "count": 2}));
     let page = node.get("/discover_with_images?limit=1&after=alice").await.json();
     assert_eq!(page, json!({"online_clients": [bob], "count": 1}));
