@@ -496,5 +496,9 @@ fn probably_unintended_values_give_a_warning() {
     assert!(warnings("127.0.0.1:1,127.0.0.1:2,127.0.0.1:3").is_empty());
     assert!(warnings("127.0.0.1:1,127.0.0.1:2,127.0.0.1:3,127.0.0.1:4")[0].contains("4 nodes survive no more"));
     assert!(warnings("127.0.0.1:1,10.0.0.1:2,10.0.0.1:3")[0].contains("127.0.0.1:1 can be reached"));
+    let compat = load_with("discovery_server_compat = true").unwrap();
+    assert!(compat.discovery_server_compat && compat.warnings[0].contains("discovery_server_compat is on"));
+    assert!(load_with_variable("ROLLCALL_DISCOVERY_SERVER_COMPAT", "true").unwrap().discovery_server_compat);
+    assert!(!load_with("").unwrap().discovery_server_compat);
     assert!(load_with_variable("STORAGE_EMULATOR_HOST", "e:1").unwrap().warnings[0].contains("has no effect"));
 }

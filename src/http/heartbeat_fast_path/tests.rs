@@ -25,6 +25,7 @@ fn bodies() -> Vec<String> {
         r#"{"username":"\u0061lice","addr":"[::1]:7"}"#,
         r#"{"username":"nobody"}"#,
         r#"{"username":"carol"}"#,
+        r#"{"username":"carol","addr":"10.40.6.27:9000"}"#,
         "",
         "nonsense",
         "[\"alice\"]",
@@ -61,9 +62,12 @@ fn handing_over() -> Role {
 #[tokio::test]
 async fn both_paths_answer_every_heartbeat_the_same_in_every_role() {
     let page: HeaderValue = "https://page.example".parse().unwrap();
-    for cors in [CorsPolicy::Any, CorsPolicy::Origins(vec![page]), CorsPolicy::Off] {
+    let with_cors = |cors| {
         let memory = MemoryBackend::new();
-        let node = TestNode::with_backend(leading(), memory.clone(), Arc::new(memory), cors);
+        TestNode::with_backend(leading(), memory.clone(), Arc::new(memory), cors)
+    };
+    let nodes = [CorsPolicy::Any, CorsPolicy::Origins(vec![page]), CorsPolicy::Off].map(with_cors);
+    for node in nodes.into_iter().chain([TestNode::with_discovery_server_compat(CorsPolicy::Any)]) {
         for body in [r#"{"username":"alice","addr":"10.40.6.26:9000"}"#, r#"{"username":"bob"}"#] {
             assert_eq!(node.post("/register", body).await.status, 201);
         }

@@ -16,7 +16,7 @@ use crate::http::leader_gate::LeaderOnly;
 use crate::http::lists::list_response::{EncodedList, ListReader};
 use crate::http::lists::{ListService, encode};
 use crate::http::params::{PageParams, RemoteAddr};
-use crate::registry::{RegisterOutcome, RegisterRequest};
+use crate::registry::{RegisterError, RegisterOutcome, RegisterRequest};
 use rollcall_core::api::{Registered, Registration, Status};
 use rollcall_core::clock;
 use rollcall_core::{MetadataInput, Password, Username};
@@ -43,7 +43,10 @@ pub(super) async fn register(
     let metadata = registration.metadata.map(MetadataInput::into_result).transpose()?.unwrap_or_default();
     let password = registration.password.map(Password::check).transpose()?;
     let user = RegisterRequest { username, addr, password, metadata };
-    let registered = app.registry.register(user, caller(remote)).await?;
+    let registered = app.registry.register(user, caller(remote)).await.map_err(|error| match error {
+        RegisterError::Taken(username) if app.discovery_server_compat => ApiError::UserExistsCompat(username),
+        error => ApiError::Register(error),
+    })?;
     let (status, user_id) = match registered.outcome {
         RegisterOutcome::New(id) => (StatusCode::CREATED, id),
         RegisterOutcome::Repeated(id) => (StatusCode::OK, id),

@@ -1,6 +1,7 @@
 use axum::http::Method;
 use serde_json::json;
 
+use crate::http::CorsPolicy;
 use crate::http::testing::{TestNode, leading, request};
 use crate::storage::Fault;
 
@@ -40,7 +41,6 @@ async fn a_registration_of_a_taken_username_gets_409() {
     }
 }
 
-#[tokio::test]
 #[tokio::test]
 async fn a_taken_username_gets_400_with_the_setting_for_clients_of_the_discovery_server() {
     let node = TestNode::with_discovery_server_compat(CorsPolicy::Any);
@@ -88,6 +88,7 @@ async fn an_ipv4_address_in_ipv6_form_is_registered_as_ipv4() {
     assert_eq!(node.get("/users?prefix=carol").await.json()["users"][0]["addr"], "10.0.0.7:9000");
 }
 
+#[tokio::test]
 async fn a_port_without_an_ip_is_completed_with_the_remote_address() {
     let node = TestNode::new(leading());
     let answer = node.post("/register", r#"{"username":"alice","addr":":9000"}"#).await;
