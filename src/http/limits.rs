@@ -192,6 +192,9 @@ limits! {
     /// its buffer grows.
     MAX_UPLOAD_MEMORY_KIB: usize = 64 * 1024, Kibibytes => "waits, then 503 `overloaded`";
 
+    /// Longest boundary of a form (RFC 2046).
+    MAX_BOUNDARY_BYTES: usize = 70, Bytes => "400 `missing_image`";
+
     /// Images checked and stored at once.
     MAX_CONCURRENT_UPLOADS: usize = 64, Count => "waits, then 503 `overloaded`";
 
