@@ -278,6 +278,14 @@ mod tests {
             if cors == CorsPolicy::Any {
                 assert_eq!(preflight.status, 200);
                 assert_eq!(preflight.header("access-control-allow-methods"), Some("GET,HEAD"));
+                // The preflight does not ask for any header.
+                let accepted = "*,authorization,content-type,if-none-match,x-request-id";
+                assert_eq!(preflight.header("access-control-allow-headers"), Some(accepted));
+            }
+            let exposed = answer.header("access-control-expose-headers").unwrap_or_default();
+            for name in ["rollcall-cursor", "rollcall-leader-url", "rollcall-age-ms", "etag", "retry-after"] {
+                let is_exposed = exposed.split(',').any(|exposed| exposed == name);
+                assert_eq!(is_exposed, cors != CorsPolicy::Off, "{name} {cors:?}");
             }
         }
     }
