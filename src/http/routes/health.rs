@@ -126,7 +126,12 @@ mod tests {
 
     #[tokio::test]
     async fn every_node_is_alive_and_only_the_leader_answers_200_on_its_route() {
-        for role in [leading(), following(), without_leader()] {
+        for (role, leads) in [
+            (leading(), true),
+            (following(), false),
+            (without_leader(), false),
+            (leading_until(clock::boot_now(), TERM), false),
+        ] {
             let node = TestNode::new(role);
             assert_eq!(node.get("/livez").await.json(), json!({"status": "ok"}));
             assert_eq!(node.get("/status").await.json(), json!({"status": "ok", "is_leader": leads}));

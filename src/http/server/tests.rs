@@ -7,7 +7,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::http::CorsPolicy;
 use crate::http::testing::{TestNode, following, leading};
+
+mod error_table;
 
 struct RunningServer {
     connections: ConnectionLimit,
@@ -101,9 +104,6 @@ async fn a_request_carries_its_remote_address() {
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_gets_a_response_and_no_reset() {
-    let server = RunningServer::start(TestNode::new(leading()).router).await;
-#[tokio::test]
 async fn an_ipv4_client_of_an_ipv6_socket_has_its_ipv4_address() {
     // A machine may have no IPv6.
     let Ok(listener) = TcpListener::bind("[::]:0").await else { return };
@@ -119,6 +119,9 @@ async fn an_ipv4_client_of_an_ipv6_socket_has_its_ipv4_address() {
     server.await.unwrap();
 }
 
+#[tokio::test]
+async fn a_body_over_the_limit_gets_a_response_and_no_reset() {
+    let server = RunningServer::start(TestNode::new(leading()).router).await;
     let answer = exchange(&mut server.connect().await, &post_with_body_of(900 * 1024)).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     assert!(answer.contains("body_too_large"), "{answer}");
