@@ -109,6 +109,7 @@ impl ApiError {
             Self::Auth(error) => auth_code(error),
             Self::UserExistsCompat(_) => codes::USER_EXISTS_COMPAT,
             Self::Register(error) => match error {
+                RegisterError::Name(_) => codes::INVALID_USERNAME,
                 RegisterError::Taken(_) => codes::USER_EXISTS,
                 RegisterError::Storage(_) => codes::STORAGE_UNAVAILABLE,
                 RegisterError::NotReplicated(_) => codes::NO_MAJORITY,

@@ -20,6 +20,7 @@ fn bodies() -> Vec<String> {
         r#"{"username":"bob"}"#,
         r#"{"username":"bob","addr":null}"#,
         r#"{"username":"bob","addr":""}"#,
+        r#"{"username":"a\"b\\c"}"#,
         r#"{"username":"alice","addr":""}"#,
         r#"{"username":"alice","addr":"[::ffff:10.40.6.26]:9000"}"#,
         r#"{"username":"\u0061lice","addr":"[::1]:7"}"#,
@@ -35,7 +36,7 @@ fn bodies() -> Vec<String> {
         "{}",
         r#"{"username":7}"#,
         r#"{"username":"alice","username":"bob"}"#,
-        r#"{"username":"a b"}"#,
+        r#"{"username":"a/b"}"#,
         r#"{"username":"alice","addr":"10.0.0.1"}"#,
         r#"{"username":"alice","addr":"10.0.0.1:0"}"#,
         r#"{"username":"alice","addr":[]}"#,
@@ -71,7 +72,9 @@ async fn both_paths_answer_every_heartbeat_the_same_in_every_role() {
     };
     let nodes = [CorsPolicy::Any, CorsPolicy::Origins(vec![page]), CorsPolicy::Off].map(with_cors);
     for node in nodes.into_iter().chain([TestNode::with_discovery_server_compat(CorsPolicy::Any)]) {
-        for body in [r#"{"username":"alice","addr":"10.40.6.26:9000"}"#, r#"{"username":"bob"}"#] {
+        for body in
+            [r#"{"username":"alice","addr":"10.40.6.26:9000"}"#, r#"{"username":"bob"}"#, r#"{"username":"a\"b\\c"}"#]
+        {
             assert_eq!(node.post("/register", body).await.status, 201);
         }
         let carol = node.post("/register", r#"{"username":"carol","password":"secret"}"#).await.json();
@@ -214,7 +217,7 @@ async fn only_a_valid_heartbeat_whose_body_has_arrived_is_accepted_without_waiti
     };
     // The slow path gets every byte, also those that were read.
     for body in
-        [r#"{"username":"nobody"}"#, r#"{"username":"a b"}"#, r#"{"username":"bob","addr":"x"}"#, "nonsense", ""]
+        [r#"{"username":"nobody"}"#, r#"{"username":"a/b"}"#, r#"{"username":"bob","addr":"x"}"#, "nonsense", ""]
     {
         let put_back = not_accepted(Body::from(body));
         assert_eq!(put_back.size_hint().exact(), Some(body.len() as u64));

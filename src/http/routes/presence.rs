@@ -265,6 +265,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_username_with_characters_that_json_escapes_is_sent_as_valid_json() {
+        let node = TestNode::with_alice_and_bob().await;
+        let body = json!({"username": "mona \"m\" \\ali"});
+        assert_eq!(node.post("/register", body.to_string()).await.status, 201);
+        let answer = node.post("/heartbeat", body.to_string()).await;
+        assert_eq!(answer.json()["message"], "Heartbeat accepted for 'mona \"m\" \\ali'");
+        for list in ["/discover", "/discover_with_images", "/discover?since=0"] {
+            assert_eq!(node.get(list).await.json()["online_clients"][0]["username"], body["username"], "{list}");
+        }
+    }
+
+    #[tokio::test]
     async fn an_empty_address_in_a_heartbeat_counts_as_absent() {
         let node = TestNode::with_alice_and_bob().await;
         node.post("/heartbeat", r#"{"username":"alice","addr":"10.0.0.9:9000"}"#).await;
@@ -293,7 +305,7 @@ mod tests {
             (r#"{"username":"nobody"}"#, 404, "user_not_registered"),
             (r#"{"addr":"10.0.0.1:1"}"#, 400, "missing_field"),
             (r#"{"username":["alice"]}"#, 400, "invalid_field"),
-            (r#"{"username":"a b"}"#, 400, "invalid_username"),
+            (r#"{"username":"a/b"}"#, 400, "invalid_username"),
             (r#"{"username":"alice","addr":"10.0.0.1"}"#, 400, "invalid_addr"),
             ("alice", 400, "invalid_json"),
             (r#"["alice"]"#, 400, "invalid_json"),

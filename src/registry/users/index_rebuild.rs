@@ -1,4 +1,5 @@
-//! Index rebuild: lists the bucket and reads the profiles that the index does not have.
+//! Index rebuild: lists the bucket and reads the profiles that the index does not have, once at the
+//! start of a term and then periodically. Another cluster or program may write to the same bucket.
 
 use std::collections::HashSet;
 use std::pin::pin;
@@ -30,6 +31,10 @@ const NAMES_PER_LOCK: usize = 1000;
 /// bucket has its own retries.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
+/// Pause between two searches for new profiles in the bucket. With the time for the listing, a
+/// profile of another program is found within a minute.
+const SEARCH_PAUSE: Duration = Duration::from_secs(45);
+
 /// Maximum number of distinct causes logged per rebuild. More of them would not help an operator.
 const MAX_LOGGED_CAUSES: usize = 8;
 
@@ -44,6 +49,9 @@ impl LoggedCauses {
         self.0.len() < MAX_LOGGED_CAUSES && self.0.insert(cause.to_owned())
     }
 }
+
+/// The bucket has no valid profile of this name.
+struct NoProfile(Username);
 
 /// Completes the index of users at the start of a term.
 pub(crate) struct IndexRebuild {
@@ -63,8 +71,8 @@ impl IndexRebuild {
     pub(crate) async fn run(&self, term: Term) {
         let mut causes = LoggedCauses::default();
         while self.profiles.term() == term {
-            match self.read_unknown_profiles().await {
-                Ok(()) => {
+            match self.read_unknown_profiles(&mut HashSet::new()).await {
+                Ok(_) => {
                     self.profiles.index().drop_unconfirmed();
                     return self.source.raise_users(term, Coverage::Complete);
                 }
@@ -79,7 +87,32 @@ impl IndexRebuild {
         }
     }
 
-    async fn read_unknown_profiles(&self) -> Result<(), StorageUnavailable> {
+    /// Searches the bucket periodically for profiles that another cluster or program has written,
+    /// until a later term begins. The future may be dropped at any time.
+    pub(crate) async fn search_for_new_profiles(&self, term: Term) {
+        let (mut causes, mut without_profile) = (LoggedCauses::default(), HashSet::new());
+        while self.profiles.term() == term {
+            sleep(SEARCH_PAUSE).await;
+            match self.read_unknown_profiles(&mut without_profile).await {
+                Ok(0) => {}
+                Ok(count) => info!(count, "found users in the bucket that another program registered"),
+                Err(why) => {
+                    let cause = why.cause();
+                    if causes.is_new(&cause) {
+                        warn!(cause, "cannot search the bucket for new users");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lists the users in the bucket and reads the profiles that the index does not have, except
+    /// those of `without_profile`. Adds the names without a valid profile to `without_profile`.
+    /// Returns the number of profiles added to the index.
+    async fn read_unknown_profiles(
+        &self,
+        without_profile: &mut HashSet<Username>,
+    ) -> Result<usize, StorageUnavailable> {
         let listed = self.profiles.bucket().list(&Folder::Users).await?;
         let username = |name: &String| {
             Username::parse(name)
@@ -90,16 +123,20 @@ impl IndexRebuild {
         for names in listed.chunks(NAMES_PER_LOCK) {
             unknown.extend(self.profiles.index().reconcile(names.iter().filter_map(username)));
         }
+        unknown.retain(|name| !without_profile.contains(name));
         let total = unknown.len();
         let mut reads =
             pin!(stream::iter(unknown).map(|name| self.read_into_index(name)).buffer_unordered(MAX_CONCURRENT_READS));
         let mut progress = interval_at(Instant::now() + PROGRESS_INTERVAL, PROGRESS_INTERVAL);
-        let mut done = 0;
+        let (mut done, mut added) = (0, 0);
         loop {
             tokio::select! {
-                read = reads.next() => match read {
-                    Some(read) => read?,
-                    None => return Ok(()),
+                read = reads.next() => match read.transpose()? {
+                    Some(Ok(())) => added += 1,
+                    Some(Err(NoProfile(name))) => {
+                        without_profile.insert(name);
+                    }
+                    None => return Ok(added),
                 },
                 _ = progress.tick() => {
                     info!(done, total, "reading new profiles into the index");
@@ -110,18 +147,20 @@ impl IndexRebuild {
         }
     }
 
-    async fn read_into_index(&self, name: Username) -> Result<(), StorageUnavailable> {
+    /// Reads a profile into the index.
+    async fn read_into_index(&self, name: Username) -> Result<Result<(), NoProfile>, StorageUnavailable> {
         let term = self.profiles.term();
         match self.profiles.read_profile(&name).await? {
             StoredProfile::Valid(profile) => {
                 self.profiles.add_to_index(profile, term);
+                return Ok(Ok(()));
             }
             // The folder has images but no profile: no user has this name.
             StoredProfile::Missing => debug!(user = %name, "skipped a folder in the bucket: it has no profile"),
             // An unreadable profile must not stop the rebuild. The failure was logged at the read.
             StoredProfile::Corrupt => {}
         }
-        Ok(())
+        Ok(Err(NoProfile(name)))
     }
 }
 
@@ -173,6 +212,35 @@ mod tests {
         // One listing and one profile.
         assert_eq!(memory.faults().calls() - before, 2);
         assert_eq!(names(&registry), ["alice", "bob", "carol"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_finds_users_that_another_program_registers_within_a_minute() {
+        let (registry, memory) = registry();
+        registry.begin_term(Term(1));
+        registry.rebuild_index(Term(1)).await;
+        let search = registry.search_for_new_profiles(Term(1));
+        let other = async {
+            for (username, calls) in [("alice", 2), ("bob", 2)] {
+                register_all(&memory, &[username]).await;
+                let before = memory.faults().calls();
+                sleep(Duration::from_secs(60)).await;
+                assert!(names(&registry).contains(&username.to_owned()), "{username}");
+                // One listing and one profile.
+                assert_eq!(memory.faults().calls() - before, calls);
+            }
+            let damaged = Key::Profile(name("damaged"));
+            memory.create(&damaged, b"{}".as_slice().into()).await.unwrap();
+            memory.faults().inject(1, &Fault::Permanent);
+            sleep(Duration::from_secs(50)).await;
+            let before = memory.faults().calls();
+            sleep(Duration::from_secs(450)).await;
+            // Ten listings. The damaged profile is read once, after the failed listing.
+            assert_eq!(memory.faults().calls() - before, 10 + 1);
+            registry.begin_term(Term(2));
+        };
+        tokio::join!(search, other);
+        assert_eq!(names(&registry), ["alice", "bob"]);
     }
 
     #[tokio::test(start_paused = true)]

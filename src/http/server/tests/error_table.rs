@@ -216,7 +216,7 @@ const ODD_REQUESTS: &[(&str, &str, u16)] = &[
     ("POST /register HTTP/1.1\r\nContent-Length: 2\r\nExpect: nothing", "{}", 400),
     ("POST /register HTTP/1.1\r\nContent-Length: 4\r\nContent-Encoding: gzip", "\x1f\x0b\x08\x01", 400),
     ("POST /heartbeat HTTP/1.1\r\nTransfer-Encoding: chunked", "2\r\n{}\r\n0\r\n\r\n", 400),
-    ("GET /images/%zz HTTP/1.1", "", 400),
+    ("GET /images/%zz HTTP/1.1", "", 404),
     ("GET /images/%ff HTTP/1.1", "", 400),
     ("GET /images/%00 HTTP/1.1", "", 400),
     ("GET /image/%ff/%ff HTTP/1.1", "", 404),
