@@ -61,6 +61,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
         replicated: config.peers.len() > 1,
         require_password: config.passwords.required,
         token_seconds: config.passwords.token_seconds,
+        heartbeats_need_no_credentials: config.discovery_server_compat,
     };
     let registry = Registry::new(bucket, settings, &token_key, started_at);
     // Stops the presence clock until the first leader serves: no heartbeat can arrive before that.
@@ -85,6 +86,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
             users_complete_at: replication.users_complete_at(),
         },
         cors: cors(&config.api.cors)?,
+        discovery_server_compat: config.discovery_server_compat,
         list_updates,
         in_flight: in_flight.clone(),
     };

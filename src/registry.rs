@@ -79,6 +79,8 @@ pub struct RegistrySettings {
     pub require_password: bool,
     /// Lifetime of a token, in seconds.
     pub token_seconds: u64,
+    /// Whether a heartbeat without credentials renews a client with a password.
+    pub heartbeats_need_no_credentials: bool,
 }
 
 /// The registry. A clone is a cheap handle to the same registry.
@@ -101,7 +103,8 @@ impl Registry {
     /// `now` with no client online.
     #[must_use]
     pub fn new(bucket: Bucket, settings: RegistrySettings, key: &TokenKey, now: BootMs) -> Self {
-        let RegistrySettings { ttl_ms, replicated, require_password, token_seconds } = settings;
+        let RegistrySettings { ttl_ms, replicated, require_password, token_seconds, heartbeats_need_no_credentials } =
+            settings;
         let coverage = Arc::new(CoverageWatch::default());
         let clients = Arc::new(OnlineClients::new(ttl_ms, replicated, now));
         let profiles = Arc::new(ProfileStore::new(bucket.clone()));
@@ -120,7 +123,7 @@ impl Registry {
         let registrar =
             Registrar::new(profiles.clone(), verifier.clone(), tokens.clone(), source.clone(), require_password);
         Self(Arc::new(Components {
-            heartbeats: Heartbeats::new(clients.clone(), profiles.clone(), authorizer),
+            heartbeats: Heartbeats::new(clients.clone(), profiles.clone(), authorizer, heartbeats_need_no_credentials),
             users: UserComponents {
                 list: UserList::new(profiles.clone(), clients.clone(), coverage.clone()),
                 rebuild: IndexRebuild::new(profiles.clone(), source.clone()),

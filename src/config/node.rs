@@ -73,6 +73,9 @@ pub struct Config {
     pub presence: PresenceConfig,
     /// Passwords and tokens of users.
     pub passwords: PasswordConfig,
+    /// Whether the API answers as clients of the discovery server (requirement 000) expect: 400 for
+    /// a taken name, and heartbeats need no credentials.
+    pub discovery_server_compat: bool,
     /// Durable storage.
     pub storage: StorageConfig,
     /// Deadline of one call to the storage, retries included, in milliseconds.
@@ -186,7 +189,8 @@ fn build(layers: &Layers, has_file: bool) -> Result<Config, ConfigError> {
     let (cluster_key, cluster_key_file) = read_cluster_key(layers)?;
     let has_no_key = cluster_key.is_none() && cluster_key_file.is_none();
     let is_unprotected = has_no_key && peers.len() > 1 && !node.value.socket_addr().ip().is_loopback();
-    let warnings = warnings(&peers, is_emulator_unused, is_unprotected);
+    let discovery_server_compat = layers.bool(&settings::DISCOVERY_SERVER_COMPAT)?;
+    let warnings = warnings(&peers, is_emulator_unused, is_unprotected, discovery_server_compat);
     Ok(Config {
         node: node.value,
         cluster_key,
@@ -201,6 +205,7 @@ fn build(layers: &Layers, has_file: bool) -> Result<Config, ConfigError> {
             required: layers.bool(&settings::REQUIRE_PASSWORD)?,
             token_seconds: 24 * 60 * 60 * layers.number(&settings::TOKEN_DAYS, MAX_TOKEN_DAYS)?.value,
         },
+        discovery_server_compat,
         storage,
         storage_timeout_ms: layers.number(&settings::STORAGE_TIMEOUT, MAX_MS)?.value,
         data_dir,

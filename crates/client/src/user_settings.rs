@@ -120,7 +120,10 @@ fn read(path: &Path, username: &Username) -> io::Result<UserSettings> {
     if file.metadata()?.len() > MAX_BYTES {
         return Err(invalid(format!("the file has more than {MAX_BYTES} bytes")));
     }
-    let settings: UserSettings = serde_json::from_reader(file).map_err(|error| invalid(error.to_string()))?;
+    let text = io::read_to_string(file)?;
+    // Some editors write a byte order mark before UTF-8.
+    let json = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let settings: UserSettings = serde_json::from_str(json).map_err(|error| invalid(error.to_string()))?;
     // A file system that ignores case finds the file of Alice for alice.
     if settings.username != *username {
         return Err(invalid(format!("they belong to the user {}", settings.username)));
@@ -170,6 +173,14 @@ mod tests {
         assert_eq!(loaded, alice);
         assert_eq!((loaded.servers().len(), loaded.port()), (1, Some(9000)));
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "nothing else is left");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = alice().save(dir.path()).unwrap();
+        fs::write(&path, format!("\u{feff}{}", fs::read_to_string(&path).unwrap())).unwrap();
+        assert_eq!(UserSettings::load(dir.path(), &alice().username).unwrap(), Some(alice()));
     }
 
     #[test]

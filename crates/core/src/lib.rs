@@ -24,7 +24,7 @@ mod timings;
 mod token_bucket;
 mod username;
 
-pub use addr::{Addr, AddrForm, InvalidAddr};
+pub use addr::{Addr, AddrForm, InvalidAddr, canonical_socket_addr};
 pub use cluster_key::{ClusterKey, InvalidClusterKey, MIN_KEY_CHARS};
 pub use image_name::{ImageKind, ImageName, InvalidImageName};
 pub use load::Load;

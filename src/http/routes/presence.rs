@@ -6,7 +6,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use tracing::debug;
 
-use super::fields::{ADDR, USERNAME};
+use super::fields::{ADDR, USERNAME, parse_addr};
 use crate::http::app::SharedApp;
 use crate::http::credentials::{Authorization, caller};
 use crate::http::error::ApiError;
@@ -21,7 +21,7 @@ use crate::http::params::{PageParams, RemoteAddr};
 use crate::registry::{AcceptedHeartbeat, Caller};
 use rollcall_core::api::Heartbeat;
 use rollcall_core::clock;
-use rollcall_core::{Addr, AddrForm, BootMs, Page, Username, WallMs};
+use rollcall_core::{Addr, BootMs, Page, Username, WallMs};
 
 const HEARTBEAT: &[FieldSpec] = &[USERNAME, ADDR];
 
@@ -64,20 +64,16 @@ pub(in crate::http) fn try_heartbeat(
 fn parse_heartbeat(remote: RemoteAddr, body: &JsonBody) -> Result<(Username, Option<Addr>), ApiError> {
     let heartbeat: Heartbeat = body.parse(HEARTBEAT)?;
     let username = Username::parse(&heartbeat.username.0)?;
-    let addr = match &heartbeat.addr {
-        Some(addr) => Some(AddrForm::parse(&addr.0)?.resolve(remote.ip())),
-        None => None,
-    };
-    Ok((username, addr))
+    Ok((username, parse_addr(heartbeat.addr.as_ref(), remote)?))
 }
 
 /// Encodes an [`Accepted`](rollcall_core::api::Accepted). It is written by hand, because it is the
-/// most frequent response. No value in it needs escaping.
+/// most frequent response. Only the username may need escaping.
 fn encode_accepted(username: &Username, beat: AcceptedHeartbeat, wall: WallMs) -> Vec<u8> {
     debug!(user = %username, "heartbeat accepted");
     let mut text = Vec::with_capacity(ACCEPTED_BUFFER_BYTES);
     text.extend_from_slice(b"{\"success\":true,\"status\":\"ok\",\"message\":\"Heartbeat accepted for '");
-    text.extend_from_slice(username.as_str().as_bytes());
+    append_escaped(&mut text, username.as_str());
     text.push(b'\'');
     if let Some(addr) = beat.addr {
         text.extend_from_slice(b" at ");
@@ -92,6 +88,16 @@ fn encode_accepted(username: &Username, beat: AcceptedHeartbeat, wall: WallMs) -
     text.extend_from_slice(digits.format(beat.next_heartbeat_ms).as_bytes());
     text.push(b'}');
     text
+}
+
+/// Appends `part` as a part of a JSON string. Almost no username has a character to escape.
+fn append_escaped(json: &mut Vec<u8>, part: &str) {
+    if part.bytes().all(|byte| byte >= b' ' && !matches!(byte, b'"' | b'\\')) {
+        json.extend_from_slice(part.as_bytes());
+    } else {
+        let quoted = serde_json::to_vec(part).expect("text is valid JSON");
+        json.extend_from_slice(&quoted[1..quoted.len() - 1]);
+    }
 }
 
 /// `GET /discover`.
@@ -185,6 +191,7 @@ pub(super) async fn online_names(
 mod tests {
     use serde_json::json;
 
+    use super::append_escaped;
     use crate::http::testing::{TestNode, leading, request};
     use crate::storage::Fault;
 
@@ -237,11 +244,58 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_without_an_address_is_listed_with_null() {
+    async fn a_client_without_an_address_is_listed_with_empty_text() {
         let node = TestNode::with_alice_and_bob().await;
         let answer = node.post("/heartbeat", r#"{"username":"bob"}"#).await;
         assert_eq!(answer.json()["message"], "Heartbeat accepted for 'bob'");
-        assert_eq!(node.get("/discover").await.json()["online_clients"], json!([{"username": "bob", "addr": null}]));
+        let bob = json!([{"username": "bob", "addr": ""}]);
+        assert_eq!(node.get("/discover").await.json()["online_clients"], bob);
+        let changes = node.get("/discover?since=0").await.json();
+        assert_eq!(changes["online_clients"], bob, "{changes}");
+    }
+
+    #[test]
+    fn text_inside_a_json_string_is_escaped() {
+        for text in ["alice", "Zoë 李", "a\"b", "a\\b", "a\u{1}b", "", "a/b'<>"] {
+            let mut json = b"\"".to_vec();
+            append_escaped(&mut json, text);
+            json.push(b'"');
+            assert_eq!(serde_json::from_slice::<String>(&json).unwrap(), text);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_username_with_characters_that_json_escapes_is_sent_as_valid_json() {
+        let node = TestNode::with_alice_and_bob().await;
+        let body = json!({"username": "mona \"m\" \\ali"});
+        assert_eq!(node.post("/register", body.to_string()).await.status, 201);
+        let answer = node.post("/heartbeat", body.to_string()).await;
+        assert_eq!(answer.json()["message"], "Heartbeat accepted for 'mona \"m\" \\ali'");
+        for list in ["/discover", "/discover_with_images", "/discover?since=0"] {
+            assert_eq!(node.get(list).await.json()["online_clients"][0]["username"], body["username"], "{list}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_empty_address_in_a_heartbeat_counts_as_absent() {
+        let node = TestNode::with_alice_and_bob().await;
+        node.post("/heartbeat", r#"{"username":"alice","addr":"10.0.0.9:9000"}"#).await;
+        let answer = node.post("/heartbeat", r#"{"username":"alice","addr":""}"#).await;
+        assert_eq!(answer.json()["message"], "Heartbeat accepted for 'alice' at 10.0.0.9:9000");
+        node.post("/heartbeat", r#"{"username":"bob","addr":""}"#).await;
+        let clients = json!([{"username": "alice", "addr": "10.0.0.9:9000"}, {"username": "bob", "addr": ""}]);
+        assert_eq!(node.get("/discover").await.json()["online_clients"], clients);
+    }
+
+    #[tokio::test]
+    async fn an_ipv4_address_in_ipv6_form_does_not_move_a_client() {
+        let node = TestNode::with_alice_and_bob().await;
+        node.post("/heartbeat", r#"{"username":"alice","addr":"10.0.0.9:9000"}"#).await;
+        let cursor = node.get("/discover").await.header("rollcall-cursor").unwrap().to_owned();
+        let answer = node.post("/heartbeat", r#"{"username":"alice","addr":"[::ffff:10.0.0.9]:9000"}"#).await;
+        assert_eq!(answer.json()["message"], "Heartbeat accepted for 'alice' at 10.0.0.9:9000");
+        let changes = node.get(&format!("/discover?since={cursor}")).await.json();
+        assert_eq!(changes["changes"], json!({"joined": [], "left": [], "moved": []}));
     }
 
     #[tokio::test]

@@ -18,6 +18,7 @@ use super::image_store::ImageStore;
 use crate::presence::OnlineRow;
 use crate::registry::error::{ImagesStreamError, StorageUnavailable};
 use crate::registry::online::online_clients::OnlineClients;
+use rollcall_core::api::OnlineClient;
 use rollcall_core::{BootMs, ImageName, Page, Username};
 
 /// Maximum number of images per client.
@@ -182,14 +183,14 @@ struct JsonWriter {
 impl JsonWriter {
     fn write(&mut self, fetched: FetchedItem) -> JsonChunk {
         let ends_client = matches!(fetched, FetchedItem::EndOfClient);
-        // None of these texts has a character that JSON escapes: usernames, image names, addresses,
-        // Base64.
+        // Image names and Base64 have no character that JSON escapes. A username may have one.
         let text = match fetched {
             FetchedItem::Client(OnlineRow { username, addr }) => {
                 self.has_image = false;
                 let comma = comma(&mut self.has_client);
-                let addr = addr.map_or_else(|| "null".to_owned(), |addr| format!("\"{addr}\""));
-                format!("{comma}{{\"username\":\"{username}\",\"addr\":{addr},\"images\":[")
+                let json = serde_json::to_string(&OnlineClient { username, addr }).expect("all keys are strings");
+                let fields = json.strip_suffix('}').expect("an object");
+                format!("{comma}{fields},\"images\":[")
             }
             FetchedItem::Image(image, bytes) => {
                 let comma = comma(&mut self.has_image);

@@ -42,7 +42,9 @@ pub(super) async fn credentials(key_file: Option<&Path>) -> Result<Credentials, 
         return Err(refuse(format!("it is no regular file, or its size is over {MAX_KEY_FILE_BYTES} bytes")));
     }
     let text = tokio::fs::read(path).await.map_err(|error| refuse(error.to_string()))?;
-    let json: Value = serde_json::from_slice(&text).map_err(|error| refuse(format!("it is not JSON: {error}")))?;
+    // Some editors write a byte order mark before UTF-8.
+    let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&text);
+    let json: Value = serde_json::from_slice(text).map_err(|error| refuse(format!("it is not JSON: {error}")))?;
     let kind = json.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
     let built = match kind.as_str() {
         "service_account" => service_account::Builder::new(json).build(),
@@ -94,6 +96,7 @@ mod tests {
         };
         assert!(error_text(None).await.contains("No such file"));
         assert!(error_text(Some("{")).await.contains("not JSON"));
+        assert!(error_text(Some("\u{feff}{}")).await.contains("\"service_account\""));
         assert!(error_text(Some("{}")).await.contains("\"service_account\""));
         assert!(error_text(Some(r#"{"type":"service_account"}"#)).await.contains("missing field"));
         assert!(error_text(Some(&" ".repeat(70_000))).await.contains("size"));

@@ -51,6 +51,7 @@ const PURE: &[&str] = &[
     "rollcall/config/node/",
     "rollcall/config/toml_file.rs",
     "rollcall/config/yaml_file.rs",
+    "rollcall/http/header_parameter.rs",
     "rollcall/presence/",
     "rollcall/registry/auth/credential_state.rs",
     "rollcall/registry/auth/credentials.rs",

@@ -209,7 +209,7 @@ async fn a_client_without_images_and_address_gets_a_folder() {
     let tree = run.tree();
     assert_eq!(tree.keys().collect::<Vec<_>>(), ["alice/info.json"]);
     let info: Value = serde_json::from_slice(&tree["alice/info.json"]).expect("JSON");
-    assert_eq!(info, json!({"username": "alice", "addr": null}));
+    assert_eq!(info, json!({"username": "alice", "addr": ""}));
 }
 
 #[tokio::test]
