@@ -290,6 +290,12 @@ impl Registry {
         self.0.users.rebuild.run(term).await;
     }
 
+    /// Searches the bucket periodically for users that another cluster or program has registered,
+    /// until a later term than `term` begins. The future may be dropped at any time.
+    pub async fn search_for_new_profiles(&self, term: Term) {
+        self.0.users.rebuild.search_for_new_profiles(term).await;
+    }
+
     /// Issues a token for a user's password.
     ///
     /// # Errors

@@ -63,6 +63,8 @@ pub const NODE_CODES: &[u8] =
 pub const CLIENT_CODES: &[u8] = &[SUCCESS, REJECTED, USAGE, NOT_FOUND, UNREACHABLE, PARTIAL, SOFTWARE, SYSTEM];
 /// The codes with which the demo can exit.
 pub const DEMO_CODES: &[u8] = &[SUCCESS, USAGE, SOFTWARE, SYSTEM, HUNG_UP, INTERRUPTED, TERMINATED];
+/// The codes of the check of the storage.
+pub const STORAGE_CHECK_CODES: &[u8] = &[SUCCESS, USAGE, STORAGE, SOFTWARE, SYSTEM, CONFIGURATION];
 /// The codes of a command that contacts no server.
 pub const LOCAL_CODES: &[u8] = &[SUCCESS, REJECTED, USAGE, SOFTWARE, SYSTEM];
 

@@ -105,6 +105,7 @@ impl ApiError {
             Self::Lookup(error) => lookup_code(error),
             Self::Auth(error) => auth_code(error),
             Self::Register(error) => match error {
+                RegisterError::Name(_) => codes::INVALID_USERNAME,
                 RegisterError::Taken(_) => codes::USER_EXISTS,
                 RegisterError::Storage(_) => codes::STORAGE_UNAVAILABLE,
                 RegisterError::NotReplicated(_) => codes::NO_MAJORITY,

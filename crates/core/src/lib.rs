@@ -33,7 +33,7 @@ pub use metadata::{InvalidMetadata, Metadata, MetadataInput};
 pub use node_addr::{InvalidNodeAddr, MAX_NODES, NodeAddr};
 pub use page::Page;
 pub use password::{InvalidPassword, MAX_PASSWORD_BYTES, Password, PasswordHash, Token};
-pub use profile::{Profile, UserId};
+pub use profile::{InvalidProfile, Profile, StoredFields, UserId};
 pub use term::Term;
 pub use time::{BootMs, WallMs};
 pub use timings::Timings;

@@ -251,7 +251,7 @@ mod tests {
             (r#"{"username":"nobody"}"#, 404, "user_not_registered"),
             (r#"{"addr":"10.0.0.1:1"}"#, 400, "missing_field"),
             (r#"{"username":["alice"]}"#, 400, "invalid_field"),
-            (r#"{"username":"a b"}"#, 400, "invalid_username"),
+            (r#"{"username":"a/b"}"#, 400, "invalid_username"),
             (r#"{"username":"alice","addr":"10.0.0.1"}"#, 400, "invalid_addr"),
             ("alice", 400, "invalid_json"),
             (r#"["alice"]"#, 400, "invalid_json"),

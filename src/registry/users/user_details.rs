@@ -16,7 +16,7 @@ pub(crate) struct UserDetails {
 
 impl From<Profile> for UserDetails {
     fn from(profile: Profile) -> Self {
-        let Profile { user_id: id, addr, registered_at, metadata, .. } = profile;
+        let Profile { id, addr, registered_at, metadata, .. } = profile;
         Self { id, addr, registered_at: registered_at.into(), metadata }
     }
 }

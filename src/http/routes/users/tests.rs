@@ -61,6 +61,7 @@ async fn an_invalid_registration_is_rejected_with_the_field_and_the_valid_values
         (r#"{"username":"a","metadata":[]}"#, "invalid_field", "\"metadata\""),
         (r#"{"username":"../x"}"#, "invalid_username", "\"../x\""),
         (r#"{"username":""}"#, "invalid_username", "1 to 64"),
+        (r#"{"username":"a/b"}"#, "invalid_username", "single spaces"),
         (r#"{"username":"a","addr":"localhost:9000"}"#, "invalid_addr", "IP:PORT"),
         (r#"{"username":"a","addr":"10.0.0.1:0"}"#, "invalid_addr", "10.0.0.1:0"),
     ] {
