@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal, Write, stderr};
 use std::panic::set_hook;
 use std::sync::Arc;
 
-use tracing::field::{Field, display};
+use tracing::field::Field;
 use tracing::{error, warn};
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};

@@ -20,7 +20,7 @@ use rollcall_core::escape::escape_controls;
 pub(super) enum StorageCommand {
     /// Check the storage step by step, and list profiles that cannot be read
     ///
-    /// Uses the storage of the configuration: the bucket of FIREBASE_BUCKET, or else the directory
+    /// Uses the storage of the configuration: the bucket of `FIREBASE_BUCKET`, or else the directory
     /// `bucket` in the data directory. Writes one small object below checks/, checks that a second
     /// write of it is refused, reads it, lists it and deletes it. Reads all profiles of users.
     Check(CheckArgs),
@@ -57,8 +57,8 @@ pub(super) async fn run(command: StorageCommand) -> Result<(), CommandError> {
     let config = Config::read_storage(&variable, &args.flags)?;
     print(&format!("Checking the {}\n", escape_controls(&config.to_string())));
     let policy = RetryPolicy::with_deadline(Duration::from_secs(args.timeout_seconds));
-    let outcome = check_bucket(("open", open(&config)), policy, random_number(), |step| print(&step_lines(step))).await;
-    match outcome {
+    let check = check_bucket(("open", open(&config)), policy, random_number(), |step| print(&step_lines(step)));
+    match check.await {
         CheckOutcome::Passed { unreadable_profiles } => {
             print(&format!("The storage works.{}\n", unreadable_note(unreadable_profiles)));
             Ok(())

@@ -62,7 +62,8 @@ pub async fn check_bucket(
 
     let check =
         BucketCheck { bucket, key: Key::Check(number), bytes: Bytes::from(format!("Rollcall check {number:08x}\n")) };
-    let profiles = check.all_steps(&mut report).await;
+    // Boxed, because this future is large.
+    let profiles = Box::pin(check.all_steps(&mut report)).await;
     // Delete even after a failed write: the write may have taken effect, and only its response was
     // lost.
     let deleted = step("delete", check.delete(), &mut report).await;

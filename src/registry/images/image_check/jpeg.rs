@@ -128,7 +128,7 @@ struct Component {
 
 impl Component {
     /// Reads the three bytes of a component in the header; `None` if they are invalid.
-    fn read(&[id, sampling, quantization_table]: &[u8; 3]) -> Option<Self> {
+    fn read([id, sampling, quantization_table]: [u8; 3]) -> Option<Self> {
         let (columns, rows) = (sampling >> 4, sampling & 0x0f);
         let is_valid = (1..=4).contains(&columns) && (1..=4).contains(&rows) && quantization_table <= 3;
         is_valid.then_some(Self { id, blocks_per_unit: columns * rows, quantization_table })
@@ -168,7 +168,7 @@ impl Frame {
             && matches!(count, 1 | 3 | 4)
             && components.len() == usize::from(count)
             && remainder.is_empty();
-        let components: Option<Vec<Component>> = components.iter().map(Component::read).collect();
+        let components: Option<Vec<Component>> = components.iter().copied().map(Component::read).collect();
         match components {
             Some(components) if is_supported => Ok(Self { process, components }),
             _ => Err(invalid("a header that is damaged or not supported")),

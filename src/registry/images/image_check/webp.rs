@@ -42,10 +42,10 @@ fn reduce_extended(header: &[u8], chunks: &[u8]) -> Result<Vec<u8>, ImageRejecti
     let Ok(&[flags, _, _, _, ref canvas @ ..]) = <&[u8; 10]>::try_from(header) else {
         return Err(invalid("a length other than 10 bytes"));
     };
-    let (width, height) = numbers(canvas);
+    let (width, height) = numbers(*canvas);
     check_dimensions(width + 1, height + 1)?;
     if flags & ANIMATED == 0 {
-        return extended_file(flags, canvas, chunks);
+        return extended_file(flags, *canvas, chunks);
     }
     let mut frames = successors(Chunk::read_first(chunks), |chunk| Chunk::read_first(chunk.rest))
         .skip_while(|chunk| chunk.name != b"ANIM")
@@ -55,17 +55,17 @@ fn reduce_extended(header: &[u8], chunks: &[u8]) -> Result<Vec<u8>, ImageRejecti
     let (offset, data) = frame.data.split_first_chunk::<6>().ok_or_else(ImageRejection::cut_off)?;
     let (size, data) = data.split_first_chunk::<6>().ok_or_else(ImageRejection::cut_off)?;
     let chunks = data.get(4..).ok_or_else(ImageRejection::cut_off)?;
-    let ((left, top), (frame_width, frame_height)) = (numbers(offset), numbers(size));
+    let ((left, top), (frame_width, frame_height)) = (numbers(*offset), numbers(*size));
     // Offsets count in steps of two pixels.
     if 2 * left + frame_width > width || 2 * top + frame_height > height {
         return Err(invalid("dimensions that are smaller than its frame"));
     }
-    extended_file(flags, size, chunks)
+    extended_file(flags, *size, chunks)
 }
 
 /// A file of the extended format with the first picture of these chunks. Chunks after the picture
 /// are ignored, even if they are cut off.
-fn extended_file(flags: u8, size: &[u8; 6], chunks: &[u8]) -> Result<Vec<u8>, ImageRejection> {
+fn extended_file(flags: u8, size: [u8; 6], chunks: &[u8]) -> Result<Vec<u8>, ImageRejection> {
     let mut alpha = None;
     for chunk in successors(Chunk::read_first(chunks), |chunk| Chunk::read_first(chunk.rest)) {
         match chunk.name {
@@ -75,7 +75,7 @@ fn extended_file(flags: u8, size: &[u8; 6], chunks: &[u8]) -> Result<Vec<u8>, Im
                 check_frame(&chunk)?;
                 let alpha = alpha.filter(|_| chunk.name == b"VP8 ");
                 let flags = if alpha.is_some() { ALPHA } else { 0 };
-                let header = [b"VP8X\x0a\0\0\0", &[flags, 0, 0, 0][..], size].concat();
+                let header = [b"VP8X\x0a\0\0\0", &[flags, 0, 0, 0][..], &size].concat();
                 return Ok(file(&[&header, alpha.unwrap_or_default(), chunk.whole]));
             }
             _ => {}
@@ -115,7 +115,7 @@ impl<'a> Chunk<'a> {
 }
 
 /// Two numbers of three bytes each.
-fn numbers(&[a0, a1, a2, b0, b1, b2]: &[u8; 6]) -> (u32, u32) {
+fn numbers([a0, a1, a2, b0, b1, b2]: [u8; 6]) -> (u32, u32) {
     (u32::from_le_bytes([a0, a1, a2, 0]), u32::from_le_bytes([b0, b1, b2, 0]))
 }
 
