@@ -74,7 +74,7 @@ async fn main() -> ExitCode {
         let backend = GcsBackend::connect(config).await.map_err(|error| error.to_string())?;
         Ok(Arc::new(backend) as Arc<dyn Backend>)
     };
-    match check_bucket(("credentials", open), policy, random_number(), print_step).await {
+    match check_bucket("credentials", Box::pin(open), policy, random_number(), print_step).await {
         CheckOutcome::Passed { unreadable_profiles } => {
             println!("The bucket works.{}", unreadable_note(unreadable_profiles));
             ExitCode::SUCCESS

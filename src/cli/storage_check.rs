@@ -57,7 +57,7 @@ pub(super) async fn run(command: StorageCommand) -> Result<(), CommandError> {
     let config = Config::read_storage(&variable, &args.flags)?;
     print(&format!("Checking the {}\n", escape_controls(&config.to_string())));
     let policy = RetryPolicy::with_deadline(Duration::from_secs(args.timeout_seconds));
-    let check = check_bucket(("open", open(&config)), policy, random_number(), |step| print(&step_lines(step)));
+    let check = check_bucket("open", Box::pin(open(&config)), policy, random_number(), |step| print(&step_lines(step)));
     match check.await {
         CheckOutcome::Passed { unreadable_profiles } => {
             print(&format!("The storage works.{}\n", unreadable_note(unreadable_profiles)));

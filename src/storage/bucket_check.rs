@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
@@ -43,11 +44,15 @@ pub enum CheckOutcome {
     Failed,
 }
 
-/// Checks the bucket that `open` opens in a step of this name, and passes each finished step to
+/// Opens the store. The error is the cause and the remedy.
+pub type OpenFuture<'a> = BoxFuture<'a, Result<Arc<dyn Backend>, String>>;
+
+/// Checks the bucket that `open` opens in the step `first_step`, and passes each finished step to
 /// `report`. After a failed step only the clean-up follows. `number` names the object that the
 /// check writes and deletes. Concurrent checks need different numbers.
 pub async fn check_bucket(
-    (first_step, open): (&'static str, impl Future<Output = Result<Arc<dyn Backend>, String>>),
+    first_step: &'static str,
+    open: OpenFuture<'_>,
     policy: RetryPolicy,
     number: u32,
     mut report: impl FnMut(&CheckStep),

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::process::Command;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::cluster::{Cluster, Plan, free_port};
@@ -82,12 +83,13 @@ async fn download(url: &str) -> Run {
     download_in_locale(url, "C").await
 }
 
-/// A server that answers like a leader with these online clients.
-async fn fake_leader(clients: Value) -> String {
+/// A server that answers like a leader with these online clients. Dropping the set stops it.
+async fn fake_leader(clients: Value) -> (String, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     let list = json!({"online_clients": clients}).to_string();
-    tokio::spawn(async move {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut request = [0; 4096];
             let read = stream.read(&mut request).await.unwrap_or(0);
@@ -97,7 +99,7 @@ async fn fake_leader(clients: Value) -> String {
             let _ = stream.write_all((head + body).as_bytes()).await;
         }
     });
-    url
+    (url, tasks)
 }
 
 /// Runs the script in this locale.
@@ -307,7 +309,7 @@ async fn every_valid_name_is_saved_in_every_locale() {
         "a..png",
         &longest.1,
     ];
-    let url = fake_leader(users.iter().map(|user| client(*user, &images)).collect()).await;
+    let (url, _server) = fake_leader(users.iter().map(|user| client(*user, &images)).collect()).await;
     for locale in ["C", "C.UTF-8"] {
         let run = download_in_locale(&url, locale).await;
         run.check_code(0);
@@ -350,7 +352,7 @@ async fn a_name_that_is_no_safe_path_segment_is_refused_in_every_locale() {
         client(7, &["1.png"]),
         client("carol", &images),
     ]);
-    let url = fake_leader(clients.collect()).await;
+    let (url, _server) = fake_leader(clients.collect()).await;
     for locale in ["C", "C.UTF-8"] {
         let run = download_in_locale(&url, locale).await;
         run.check_code(1);
@@ -367,7 +369,7 @@ async fn hidden_characters_of_names_and_addresses_are_not_printed() {
     let hostile = "e\u{202e}vil";
     let mut clients = vec![client(hostile, &["1.png"])];
     clients[0]["addr"] = "1.2.3.4\u{1b}[2J".into();
-    let url = fake_leader(clients.into()).await;
+    let (url, _server) = fake_leader(clients.into()).await;
     let run = download(&url).await;
     run.check_code(0);
     assert!(run.stdout().contains("Client: e?vil @ 1.2.3.4?[2J\n"), "{}", run.stdout());
@@ -376,7 +378,7 @@ async fn hidden_characters_of_names_and_addresses_are_not_printed() {
 
 #[tokio::test]
 async fn nothing_is_written_through_a_symbolic_link() {
-    let url = fake_leader(json!([client("alice", &["1.png"]), client("mona ali", &["1.png"])])).await;
+    let (url, _server) = fake_leader(json!([client("alice", &["1.png"]), client("mona ali", &["1.png"])])).await;
     let (dir, elsewhere) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
     let output = dir.path().join("online_clients");
     fs::create_dir_all(output.join("alice")).expect("the directory is ours");

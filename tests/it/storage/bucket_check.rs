@@ -24,7 +24,7 @@ async fn run(fake: &FakeGcs) -> (CheckOutcome, Vec<&'static str>, Vec<(&'static 
     let policy = RetryPolicy { initial_backoff: Duration::from_millis(1), ..RetryPolicy::default() };
     let open =
         async { Ok(Arc::new(GcsBackend::connect(GcsConfig::emulator(BUCKET, &fake.url())).await.unwrap()) as _) };
-    let outcome = check_bucket(("credentials", open), policy, 7, |step| match &step.result {
+    let outcome = check_bucket("credentials", Box::pin(open), policy, 7, |step| match &step.result {
         Ok(_) => succeeded.push(step.name),
         Err(reason) => failed.push((step.name, reason.clone())),
     })
@@ -144,17 +144,17 @@ async fn the_program_lists_profiles_that_cannot_be_read() {
 }
 
 /// Runs `rollcall storage check` in a directory.
-async fn storage_check(dir: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+fn storage_check(dir: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = crate::cluster::rollcall(dir);
     command.args(["storage", "check"]).args(arguments);
     let Output { status, stdout, stderr } = command.output().expect("the program starts");
     (status.code(), String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap())
 }
 
-#[tokio::test]
-async fn the_command_checks_a_local_bucket_and_lists_profiles_that_cannot_be_read() {
+#[test]
+fn the_command_checks_a_local_bucket_and_lists_profiles_that_cannot_be_read() {
     let dir = tempfile::tempdir().unwrap();
-    let (code, text) = storage_check(dir.path(), &["--data-dir", "missing"]).await;
+    let (code, text) = storage_check(dir.path(), &["--data-dir", "missing"]);
     assert_eq!(code, Some(78), "{text}");
     assert!(text.contains("there is no directory missing/bucket") && !dir.path().join("missing").exists(), "{text}");
     for (name, profile) in PROFILES {
@@ -162,7 +162,7 @@ async fn the_command_checks_a_local_bucket_and_lists_profiles_that_cannot_be_rea
         std::fs::create_dir_all(&user).unwrap();
         std::fs::write(user.join("profile.json"), profile).unwrap();
     }
-    let (code, text) = storage_check(dir.path(), &[]).await;
+    let (code, text) = storage_check(dir.path(), &[]);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("Checking the local directory data/bucket"), "{text}");
     assert_eq!(text.matches('✓').count(), 7, "{text}");
