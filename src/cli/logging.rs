@@ -147,7 +147,8 @@ fn warn_of_invalid_variable(invalid: Option<String>) {
 fn log_panics() {
     set_hook(Box::new(|panic| {
         let reason = panic.payload_as_str().unwrap_or("unknown");
-        error!(reason, location = panic.location().map(display), "a thread panicked");
+        let location = panic.location().map(display);
+        error!(reason, location, "a thread panicked");
     }));
 }
 

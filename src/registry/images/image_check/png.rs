@@ -80,10 +80,12 @@ pub(super) fn reduce(bytes: &[u8]) -> Result<Vec<u8>, ImageRejection> {
     bound_metadata(&frame)?;
     check_padding(rest)?;
     let header = header.ok_or_else(ImageRejection::cut_off)?;
-    let limit = header.inflated_len() + header.row_bytes(header.width);
-    // The decoder ignores the checksum of the pixels, and notices an early end itself.
-    match inflate_up_to(&pixels, limit, "its pixels")?.damage {
-        Some(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
+    let pixel_bytes = header.inflated_len();
+    let inflated = inflate_up_to(&pixels, pixel_bytes + header.row_bytes(header.width), "its pixels")?;
+    // The decoder verifies no checksum of the pixels. libpng does, unless more bytes follow them. The
+    // decoder notices an early end itself.
+    match inflated.damage {
+        Some(error) if inflated.bytes <= pixel_bytes && error.kind() != io::ErrorKind::UnexpectedEof => {
             Err(ImageRejection::Corrupt(format!("its pixels cannot be unpacked ({error})")))
         }
         _ => Ok(reduced),
