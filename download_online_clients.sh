@@ -15,8 +15,8 @@ readonly DEFAULT_URL="http://localhost:3000"
 # Longest wait, in seconds, for an election or for a node that is just starting.
 readonly MAX_WAIT_SECONDS=15
 readonly RULE="==================================="
-# The rule of the server for image names. A name that breaks it could be a path outside the directory.
-# split_answer has the rule for usernames.
+# The rule of the server for image names. A name that breaks it could be a path outside the
+# directory. split_answer has the rule for usernames.
 readonly IMAGE='^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$'
 readonly IMAGE_END='\.([Pp][Nn][Gg]|[Jj][Pp][Ee]?[Gg]|[Ww][Ee][Bb][Pp])$'
 readonly BASE_URL='^https?://[][A-Za-z0-9._:/%~-]+$'

@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal, Write, stderr};
 use std::panic::set_hook;
 use std::sync::Arc;
 
-use tracing::field::Field;
+use tracing::field::{Field, display};
 use tracing::{error, warn};
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
@@ -262,8 +262,8 @@ mod tests {
         }
     }
 
-    /// Environment variable that makes the test below panic in another process, because a panic hook
-    /// is one for all tests of a process.
+    /// Environment variable that makes the test below panic in another process, because a panic
+    /// hook is one for all tests of a process.
     const PANIC: &str = "ROLLCALL_TEST_PANIC";
 
     #[test]

@@ -20,9 +20,10 @@ use rollcall_core::escape::escape_controls;
 pub(super) enum StorageCommand {
     /// Check the storage step by step, and list profiles that cannot be read
     ///
-    /// Uses the storage of the configuration: the bucket of `FIREBASE_BUCKET`, or else the directory
-    /// `bucket` in the data directory. Writes one small object below checks/, checks that a second
-    /// write of it is refused, reads it, lists it and deletes it. Reads all profiles of users.
+    /// Uses the storage of the configuration: the bucket of `FIREBASE_BUCKET`, or else the
+    /// directory `bucket` in the data directory. Writes one small object below checks/, checks that
+    /// a second write of it is refused, reads it, lists it and deletes it. Reads all profiles of
+    /// users.
     Check(CheckArgs),
 }
 

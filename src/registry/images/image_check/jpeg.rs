@@ -27,7 +27,7 @@ const MAX_LOSSLESS_SHIFT: u8 = 7;
 pub(super) fn check(bytes: &[u8]) -> Result<(), ImageRejection> {
     let mut rest = bytes.get(START_OF_IMAGE_BYTES..).unwrap_or_default();
     let mut tables = QuantizationTables::default();
-    let mut frame: Option<Frame> = None;
+    let mut frame: Option<JpegFrame> = None;
     let mut has_pixels = false;
     loop {
         let (marker, content) = next_marker(rest).ok_or_else(ImageRejection::cut_off)?;
@@ -44,9 +44,9 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), ImageRejection> {
         rest = behind;
         match (marker, &frame) {
             // SOF0 to SOF3 are Huffman coded, SOF9 and SOF10 arithmetic coded.
-            (0xc0 | 0xc1 | 0xc9, None) => frame = Some(Frame::read(segment, Process::Sequential)?),
-            (0xc2 | 0xca, None) => frame = Some(Frame::read(segment, Process::Progressive)?),
-            (0xc3, None) => frame = Some(Frame::read(segment, Process::Lossless)?),
+            (0xc0 | 0xc1 | 0xc9, None) => frame = Some(JpegFrame::read(segment, CodingProcess::Sequential)?),
+            (0xc2 | 0xca, None) => frame = Some(JpegFrame::read(segment, CodingProcess::Progressive)?),
+            (0xc3, None) => frame = Some(JpegFrame::read(segment, CodingProcess::Lossless)?),
             (0xda, Some(frame)) => {
                 frame.check_scan(segment, tables)?;
                 has_pixels = true;
@@ -120,13 +120,13 @@ impl QuantizationTables {
 }
 
 /// A colour component of the image.
-struct Component {
+struct JpegComponent {
     id: u8,
     blocks_per_unit: u8,
     quantization_table: u8,
 }
 
-impl Component {
+impl JpegComponent {
     /// Reads the three bytes of a component in the header; `None` if they are invalid.
     fn read([id, sampling, quantization_table]: [u8; 3]) -> Option<Self> {
         let (columns, rows) = (sampling >> 4, sampling & 0x0f);
@@ -136,7 +136,7 @@ impl Component {
 }
 
 /// How the pixels are divided into scans.
-enum Process {
+enum CodingProcess {
     /// A scan has all coefficients of its components.
     Sequential,
     /// A scan has some coefficients, or some bits of them.
@@ -146,15 +146,15 @@ enum Process {
 }
 
 /// The header of the pixels.
-struct Frame {
-    process: Process,
-    components: Vec<Component>,
+struct JpegFrame {
+    process: CodingProcess,
+    components: Vec<JpegComponent>,
 }
 
-impl Frame {
+impl JpegFrame {
     /// Reads an SOF segment: the bits per value, height, width, number of components, and the
     /// components.
-    fn read(segment: &[u8], process: Process) -> Result<Self, ImageRejection> {
+    fn read(segment: &[u8], process: CodingProcess) -> Result<Self, ImageRejection> {
         let &[bits, height_high, height_low, width_high, width_low, count, ref rest @ ..] = segment else {
             return Err(invalid("a header that is too short"));
         };
@@ -168,7 +168,7 @@ impl Frame {
             && matches!(count, 1 | 3 | 4)
             && components.len() == usize::from(count)
             && remainder.is_empty();
-        let components: Option<Vec<Component>> = components.iter().copied().map(Component::read).collect();
+        let components: Option<Vec<JpegComponent>> = components.iter().copied().map(JpegComponent::read).collect();
         match components {
             Some(components) if is_supported => Ok(Self { process, components }),
             _ => Err(invalid("a header that is damaged or not supported")),
@@ -183,15 +183,15 @@ impl Frame {
         let (ids, &[first, last, bits]) = rest.split_last_chunk::<3>().ok_or_else(damaged)?;
         let (ids, remainder) = ids.as_chunks::<2>();
         let find = |&[id, _]: &[u8; 2]| self.components.iter().find(|component| component.id == id);
-        let components: Vec<&Component> = ids.iter().map(find).collect::<Option<_>>().ok_or_else(damaged)?;
+        let components: Vec<&JpegComponent> = ids.iter().map(find).collect::<Option<_>>().ok_or_else(damaged)?;
         let blocks: u8 = components.iter().map(|component| component.blocks_per_unit).sum();
         let have_tables = components.iter().all(|component| tables.contains(component.quantization_table));
         let has_valid_range = match self.process {
             // libjpeg ignores the range.
-            Process::Sequential => have_tables,
-            Process::Progressive => have_tables && is_progressive_scan(components.len(), first, last, bits),
+            CodingProcess::Sequential => have_tables,
+            CodingProcess::Progressive => have_tables && is_progressive_scan(components.len(), first, last, bits),
             // The range has the number of the predictor instead.
-            Process::Lossless => (1..=7).contains(&first) && last == 0 && bits <= MAX_LOSSLESS_SHIFT,
+            CodingProcess::Lossless => (1..=7).contains(&first) && last == 0 && bits <= MAX_LOSSLESS_SHIFT,
         };
         let is_valid = (1..=4).contains(&components.len())
             && components.len() == usize::from(count)
