@@ -11,12 +11,20 @@ pub(crate) struct UserDetails {
     pub(crate) addr: Option<Addr>,
     /// RFC 3339, UTC.
     pub(crate) registered_at: CompactString,
+    /// Time of the last heartbeat that another program wrote to the profile. RFC 3339, UTC.
+    pub(crate) last_seen: Option<Box<str>>,
     pub(crate) metadata: Metadata,
 }
 
 impl From<Profile> for UserDetails {
     fn from(profile: Profile) -> Self {
         let Profile { user_id: id, addr, registered_at, metadata, .. } = profile;
-        Self { id, addr, registered_at: registered_at.into(), metadata }
+        Self {
+            id,
+            addr,
+            registered_at: registered_at.into(),
+            last_seen: None, // set from the profile when it has the field
+            metadata,
+        }
     }
 }
