@@ -80,6 +80,8 @@ pub struct RegistrySettings {
     pub require_password: bool,
     /// Lifetime of a token, in seconds.
     pub token_seconds: u64,
+    /// Whether a heartbeat without credentials renews a client with a password.
+    pub heartbeats_need_no_credentials: bool,
 }
 
 /// The registry. A clone is a cheap handle to the same registry.
@@ -102,7 +104,8 @@ impl Registry {
     /// `now`, when the wall clock shows `wall`, with no client online.
     #[must_use]
     pub fn new(bucket: Bucket, settings: RegistrySettings, key: &TokenKey, now: BootMs, wall: WallMs) -> Self {
-        let RegistrySettings { ttl_ms, replicated, require_password, token_seconds } = settings;
+        let RegistrySettings { ttl_ms, replicated, require_password, token_seconds, heartbeats_need_no_credentials } =
+            settings;
         let coverage = Arc::new(CoverageWatch::default());
         let clients = Arc::new(OnlineClients::new(ttl_ms, replicated, now, wall));
         let profiles = Arc::new(ProfileStore::new(bucket.clone()));
@@ -127,7 +130,7 @@ impl Registry {
             require_password,
         );
         Self(Arc::new(Components {
-            heartbeats: Heartbeats::new(clients.clone(), profiles.clone(), authorizer),
+            heartbeats: Heartbeats::new(clients.clone(), profiles.clone(), authorizer, heartbeats_need_no_credentials),
             users: UserComponents {
                 list: UserList::new(profiles.clone(), clients.clone(), coverage.clone()),
                 rebuild: IndexRebuild::new(profiles.clone(), source.clone()),
@@ -313,6 +316,12 @@ impl Registry {
     /// read so far stay in the index.
     pub async fn rebuild_index(&self, term: Term) {
         self.0.users.rebuild.run(term).await;
+    }
+
+    /// Searches the bucket periodically for users that another cluster or program has registered,
+    /// until a later term than `term` begins. The future may be dropped at any time.
+    pub async fn search_for_new_profiles(&self, term: Term) {
+        self.0.users.rebuild.search_for_new_profiles(term).await;
     }
 
     /// Issues a token for a user's password.

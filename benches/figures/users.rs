@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use rollcall::storage::Key;
-use rollcall_core::{Addr, Metadata, Profile, UserId, Username};
+use rollcall_core::{Addr, Profile, UserId, Username};
 
 use crate::http_client::request;
 
@@ -26,17 +26,11 @@ pub(crate) fn fill(bucket: &Path, count: u64) -> anyhow::Result<()> {
     for number in 0..count {
         let username = Username::parse(&name(number))?;
         let path = bucket.join(Key::Profile(username.clone()).path());
-        let profile = Profile {
-            user_id: UserId::from_u128(u128::from(number) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835 + 1),
-            username,
-            addr: Addr::new(addr(number)),
-            registered_at: "2026-01-15T10:30:00Z".to_owned(),
-            metadata: Metadata::default(),
-            password_hash: None,
-            password_version: 0,
-        };
+        let id = UserId::from_u128(u128::from(number) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835 + 1);
+        let profile =
+            Profile { addr: Addr::new(addr(number)), ..Profile::new(id, username, "2026-01-15T10:30:00Z".to_owned()) };
         fs::create_dir_all(path.parent().context("a profile lies in a folder")?)?;
-        fs::write(path, serde_json::to_vec(&profile)?)?;
+        fs::write(path, profile.encode())?;
     }
     Ok(())
 }

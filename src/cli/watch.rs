@@ -114,11 +114,15 @@ fn print_change(change: &OnlineChange, output: CommandOutput) -> Result<(), Comm
     output.line(&format!("{at} {line}"))
 }
 
+/// The change as JSON. As in the lists of the server, a missing address is empty text.
 fn to_json(change: &OnlineChange) -> Value {
+    let addr = |addr: Option<Addr>| addr.map(|addr| addr.to_string()).unwrap_or_default();
     match change {
-        OnlineChange::Joined(client) => json!({"event": "joined", "username": client.username, "addr": client.addr}),
+        OnlineChange::Joined(client) => {
+            json!({"event": "joined", "username": client.username, "addr": addr(client.addr)})
+        }
         OnlineChange::Moved { client, from } => {
-            json!({"event": "moved", "username": client.username, "addr": client.addr, "from": from})
+            json!({"event": "moved", "username": client.username, "addr": addr(client.addr), "from": addr(*from)})
         }
         OnlineChange::Left { username, reason } => json!({"event": "left", "username": username, "reason": reason}),
     }

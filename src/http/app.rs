@@ -25,6 +25,9 @@ pub struct App {
     pub replica: ReplicaFreshness,
     /// Web pages that may read responses.
     pub cors: CorsPolicy,
+    /// Whether a taken username is answered with 400 instead of 409, as clients of the discovery
+    /// server (requirement 000) expect.
+    pub discovery_server_compat: bool,
     /// Published whenever the list of online clients or the leadership changes. Long polls wait on
     /// it.
     pub list_updates: watch::Receiver<ListUpdate>,

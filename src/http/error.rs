@@ -15,7 +15,7 @@ use crate::registry::{
     UploadError, UsersError,
 };
 use rollcall_core::api::ErrorBody;
-use rollcall_core::{InvalidAddr, InvalidMetadata, InvalidPassword, InvalidUsername};
+use rollcall_core::{InvalidAddr, InvalidMetadata, InvalidPassword, InvalidUsername, Username};
 use rollcall_election::Leader;
 
 /// `Retry-After` of a 503, in seconds. An election takes about this long.
@@ -55,6 +55,9 @@ pub(super) enum ApiError {
     Lookup(#[from] LookupError),
     #[error(transparent)]
     Register(#[from] RegisterError),
+    /// The username is taken, and the setting `discovery_server_compat` is on.
+    #[error("{}", RegisterError::Taken(.0.clone()))]
+    UserExistsCompat(Username),
     #[error(transparent)]
     Users(#[from] UsersError),
     #[error(transparent)]
@@ -104,7 +107,9 @@ impl ApiError {
             Self::Storage(_) => codes::STORAGE_UNAVAILABLE,
             Self::Lookup(error) => lookup_code(error),
             Self::Auth(error) => auth_code(error),
+            Self::UserExistsCompat(_) => codes::USER_EXISTS_COMPAT,
             Self::Register(error) => match error {
+                RegisterError::Name(_) => codes::INVALID_USERNAME,
                 RegisterError::Taken(_) => codes::USER_EXISTS,
                 RegisterError::Storage(_) => codes::STORAGE_UNAVAILABLE,
                 RegisterError::NotReplicated(_) => codes::NO_MAJORITY,
@@ -155,7 +160,7 @@ impl ApiError {
 
     fn body(&self, code: &'static str) -> ErrorBody {
         let leader = if let Self::NotLeader(leader) = self { Some(leader) } else { None };
-        let exists = matches!(self, Self::Register(RegisterError::Taken(_)));
+        let exists = matches!(self, Self::Register(RegisterError::Taken(_)) | Self::UserExistsCompat(_));
         ErrorBody {
             success: false,
             message: self.to_string(),

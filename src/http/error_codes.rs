@@ -45,6 +45,7 @@ error_codes! {
     METHOD_NOT_ALLOWED = METHOD_NOT_ALLOWED, "method_not_allowed";
     REQUEST_TIMEOUT = REQUEST_TIMEOUT, "request_timeout";
     USER_EXISTS = CONFLICT, "user_exists";
+    USER_EXISTS_COMPAT = BAD_REQUEST, "user_exists";
     NO_PASSWORD = CONFLICT, "no_password";
     BODY_TOO_LARGE = PAYLOAD_TOO_LARGE, "body_too_large";
     IMAGE_TYPE = UNSUPPORTED_MEDIA_TYPE, "image_type";

@@ -1,4 +1,5 @@
-//! The JSON body of a request. It is parsed as JSON even if the Content-Type says otherwise.
+//! The JSON body of a request. It is parsed as JSON even if the Content-Type says otherwise. A byte
+//! order mark is skipped: some editors and libraries write one before UTF-8.
 //!
 //! A body is parsed directly into its type. If that fails, it is parsed again, to find and describe
 //! the invalid field.
@@ -12,6 +13,7 @@ use serde_json::Value;
 use super::body;
 use super::error::ApiError;
 use super::limits::MAX_JSON_BYTES;
+use rollcall_core::without_byte_order_mark;
 
 /// The body of a request, read within its limit but not parsed. The parsed values borrow from it.
 pub(super) struct JsonBody(Bytes);
@@ -63,12 +65,13 @@ impl JsonBody {
     /// # Errors
     /// `invalid_json`, `missing_field` or `invalid_field`.
     pub(super) fn parse<'a, T: Deserialize<'a>>(&'a self, fields: &[FieldSpec]) -> Result<T, ApiError> {
+        let json = without_byte_order_mark(&self.0);
         // serde would also accept an array, with one element for each field.
-        let is_object = self.0.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
-        match serde_json::from_slice(&self.0) {
+        let is_object = json.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+        match serde_json::from_slice(json) {
             Ok(parsed) if is_object => Ok(parsed),
-            Ok(_) => Err(explain_error(&self.0, "it is not an object", fields)),
-            Err(error) => Err(explain_error(&self.0, &error.to_string(), fields)),
+            Ok(_) => Err(explain_error(json, "it is not an object", fields)),
+            Err(error) => Err(explain_error(json, &error.to_string(), fields)),
         }
     }
 }
@@ -76,6 +79,9 @@ impl JsonBody {
 fn explain_error(body: &[u8], error: &str, fields: &[FieldSpec]) -> ApiError {
     let value: Value = match serde_json::from_slice(body) {
         Ok(value) => value,
+        Err(_) if is_utf16_or_utf32(body) => {
+            return ApiError::InvalidJson("it is encoded in UTF-16 or UTF-32, but must be in UTF-8".to_owned());
+        }
         Err(error) => return ApiError::InvalidJson(error.to_string()),
     };
     let Value::Object(object) = value else {
@@ -95,6 +101,12 @@ fn explain_error(body: &[u8], error: &str, fields: &[FieldSpec]) -> ApiError {
     }
     // Every other error was found above, so this is a duplicate field.
     ApiError::InvalidJson(error.to_owned())
+}
+
+/// Whether text seems to be in UTF-16 or UTF-32: it begins with their byte order mark, or one of
+/// its first two bytes is zero. JSON in UTF-8 begins with neither.
+fn is_utf16_or_utf32(text: &[u8]) -> bool {
+    matches!(text, [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] | [0, _, ..] | [_, 0, ..])
 }
 
 fn type_name(value: &Value) -> &'static str {
@@ -142,6 +154,39 @@ mod tests {
         assert_eq!(error_of(r#"{"username":null}"#), "field: username is null");
         assert_eq!(error_of(r#"{"username":7}"#), "field: username is a number");
         assert_eq!(error_of(r#"{"username":"a","addr":[1]}"#), "field: addr is an array");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped_once() {
+        let marked = |text: &str| JsonBody(Bytes::from(format!("\u{feff}{text}")));
+        let body = marked(" {\"username\":\"a\"}");
+        assert_eq!(body.parse::<Heartbeat>(FIELDS).unwrap().username.0, "a");
+        assert_eq!(error_of("\u{feff}{}"), "missing: username");
+        assert_eq!(error_of("\u{feff}"), "json: EOF while parsing a value at line 1 column 0");
+        for twice in ["\u{feff}\u{feff}{}", " \u{feff}{}", "{\u{feff}}"] {
+            assert!(error_of(twice).starts_with("json: "), "{twice:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_in_utf16_or_utf32_gets_an_error_that_says_so() {
+        let text = r#"{"username":"a"}"#;
+        let utf16 = |to_bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(to_bytes).collect::<Vec<_>>();
+        let (little, big) = (utf16(u16::to_le_bytes), utf16(u16::to_be_bytes));
+        let utf32: Vec<u8> = text.chars().flat_map(|char| u32::from(char).to_be_bytes()).collect();
+        let marked = [&[0xFF, 0xFE], &little[..]].concat();
+        for body in [little, big, utf32, marked, [0xFE, 0xFF].to_vec()] {
+            let error = JsonBody(body.into()).parse::<Heartbeat>(FIELDS).unwrap_err();
+            assert!(error.to_string().contains("must be in UTF-8"), "{error}");
+        }
+    }
+
+    #[test]
+    fn nul_bytes_comments_and_trailing_commas_are_errors_with_their_place() {
+        assert!(error_of("{\"username\":\"a\"}\0").starts_with("json: trailing characters at line 1 column 17"));
+        assert!(error_of("{ // a comment\n\"username\":\"a\"}").contains("at line 1 column 3"));
+        assert!(error_of("{\"username\":\"a\",}").starts_with("json: trailing comma at line 1 column 17"));
+        assert!(error_of("{'username':'a'}").starts_with("json: key must be a string at line 1 column 2"));
     }
 
     #[test]

@@ -192,6 +192,9 @@ limits! {
     /// its buffer grows.
     MAX_UPLOAD_MEMORY_KIB: usize = 64 * 1024, Kibibytes => "waits, then 503 `overloaded`";
 
+    /// Longest boundary of a form (RFC 2046).
+    MAX_BOUNDARY_BYTES: usize = 70, Bytes => "400 `missing_image`";
+
     /// Images checked and stored at once.
     MAX_CONCURRENT_UPLOADS: usize = 64, Count => "waits, then 503 `overloaded`";
 
@@ -246,8 +249,9 @@ limits! {
     /// connections stay free for other requests.
     MAX_LONG_POLLS: usize = 1024, Count => "503 `overloaded`";
 
-    /// Longest wait for changes, even if the request asks for more.
-    MAX_LONG_POLL_WAIT: Duration = Duration::from_mins(1), Milliseconds => "answered with no changes";
+    /// Longest wait for changes, even if the request asks for more. Many proxies close a request
+    /// without a response after 60 s.
+    MAX_LONG_POLL_WAIT: Duration = Duration::from_secs(55), Milliseconds => "answered with no changes";
 
     /// Shortest time between two wake-ups of all waiting requests. The first change after a quiet
     /// time wakes them at once.

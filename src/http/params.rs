@@ -46,7 +46,7 @@ impl<S: Send + Sync> FromRequestParts<S> for UsernamePath {
         match Path::<UsernameSegment>::from_request_parts(parts, state).await {
             Ok(Path(path)) => Ok(Self(Username::parse(&path.username)?)),
             // The percent-encoded bytes are not UTF-8.
-            Err(_) => Err(InvalidUsername { given: parts.uri.path().chars().take(MAX_QUOTED_CHARS).collect() }.into()),
+            Err(_) => Err(InvalidUsername::not_text(parts.uri.path()).into()),
         }
     }
 }

@@ -89,7 +89,7 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/images/:username", Leader, "List user's images", || get(images::images)),
     route("GET", "/image/:username/:file", Leader, "Download specific image", || get(images::image)),
     route("GET", ONLINE_NAMES_PATH, LeaderOrStaleRead, "List names of online clients", || get(presence::online_names)),
-    route("GET", "/status", AnyNode, "Liveness for older clients", || get(health::alive)),
+    route("GET", "/status", AnyNode, "Liveness and whether this node leads", || get(health::status)),
     route("GET", "/livez", AnyNode, "Liveness", || get(health::alive)),
     route("GET", "/readyz", AnyNode, "Readiness: leader and storage", || get(health::ready)),
     route("GET", "/leader", Leader, "200 on the leader only", || get(health::leader)),
@@ -278,6 +278,14 @@ mod tests {
             if cors == CorsPolicy::Any {
                 assert_eq!(preflight.status, 200);
                 assert_eq!(preflight.header("access-control-allow-methods"), Some("GET,HEAD"));
+                // The preflight does not ask for any header.
+                let accepted = "*,authorization,content-type,if-none-match,x-request-id";
+                assert_eq!(preflight.header("access-control-allow-headers"), Some(accepted));
+            }
+            let exposed = answer.header("access-control-expose-headers").unwrap_or_default();
+            for name in ["rollcall-cursor", "rollcall-leader-url", "rollcall-age-ms", "etag", "retry-after"] {
+                let is_exposed = exposed.split(',').any(|exposed| exposed == name);
+                assert_eq!(is_exposed, cors != CorsPolicy::Off, "{name} {cors:?}");
             }
         }
     }

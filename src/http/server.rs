@@ -38,6 +38,7 @@ use super::service::ApiService;
 use super::slow_read_timeout::SlowReadTimeout;
 use connection_limit::{ConnectionLimit, ConnectionSlot};
 use idle_timer::{IdleTimer, TrackedBody};
+use rollcall_core::canonical_socket_addr;
 
 /// Serves `service` on `listener` until `shutdown`. Then it stops accepting, lets running requests
 /// end for up to `DRAIN_TIMEOUT`, and returns. No task outlives it.
@@ -78,7 +79,7 @@ impl HttpServer {
                 () = self.drain.cancelled() => break,
             };
             match accepted {
-                Ok((stream, remote)) => self.admit(stream, remote),
+                Ok((stream, remote)) => self.admit(stream, canonical_socket_addr(remote)),
                 Err(error) if is_transient(&error) => {
                     debug!(%error, "could not accept one connection");
                 }

@@ -22,7 +22,7 @@ use super::params::RemoteAddr;
 use super::routes::router;
 use super::{App, CorsPolicy, change_notifier};
 use crate::registry::testing::settings;
-use crate::registry::{Registry, TokenKey};
+use crate::registry::{Registry, RegistrySettings, TokenKey};
 use crate::storage::{Backend, Bucket, MemoryBackend, RetryPolicy};
 use rollcall_core::clock;
 use rollcall_core::{BootMs, NodeAddr, Term};
@@ -93,6 +93,17 @@ impl TestNode {
         Self::with_backend(role, memory.clone(), Arc::new(memory), CorsPolicy::Any)
     }
 
+    /// A leader with the setting `discovery_server_compat`.
+    pub(super) fn with_discovery_server_compat(cors: CorsPolicy) -> Self {
+        let settings = RegistrySettings { heartbeats_need_no_credentials: true, ..settings() };
+        Self::with_settings(settings, MemoryBackend::new(), cors)
+    }
+
+    /// A leader with these settings.
+    pub(super) fn with_settings(settings: RegistrySettings, memory: MemoryBackend, cors: CorsPolicy) -> Self {
+        Self::build(watch::Sender::new(leading()), memory.clone(), Arc::new(memory), cors, settings)
+    }
+
     /// A node on any backend. `memory` is the store beneath the backend.
     pub(super) fn with_backend(role: Role, memory: MemoryBackend, backend: Arc<dyn Backend>, cors: CorsPolicy) -> Self {
         Self::with_role_sender(watch::Sender::new(role), memory, backend, cors)
@@ -105,11 +116,21 @@ impl TestNode {
         backend: Arc<dyn Backend>,
         cors: CorsPolicy,
     ) -> Self {
+        Self::build(role, memory, backend, cors, settings())
+    }
+
+    fn build(
+        role: watch::Sender<Role>,
+        memory: MemoryBackend,
+        backend: Arc<dyn Backend>,
+        cors: CorsPolicy,
+        settings: RegistrySettings,
+    ) -> Self {
         let pause = Duration::from_millis(1);
         let policy = RetryPolicy { deadline: Duration::from_millis(500), attempts: 1, initial_backoff: pause };
         let now = clock::boot_now();
         let key = TokenKey::new([7; 32]);
-        let registry = Registry::new(Bucket::new(backend, policy), settings(), &key, now, clock::wall_now());
+        let registry = Registry::new(Bucket::new(backend, policy), settings, &key, now, clock::wall_now());
         let role_receiver = role.subscribe();
         let (members, members_receiver) = watch::channel(Vec::new());
         let (cluster_online, cluster_online_receiver) = watch::channel(0);
@@ -126,6 +147,7 @@ impl TestNode {
             },
             replica: ReplicaFreshness { clients_up_to_date_at: clients_receiver, users_complete_at: users_receiver },
             cors,
+            discovery_server_compat: settings.heartbeats_need_no_credentials,
             list_updates,
             in_flight: TaskTracker::new(),
         };

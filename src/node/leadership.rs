@@ -34,13 +34,19 @@ pub(super) async fn rebuild_when_leading(registry: Registry, mut role: watch::Re
         let over = async { role.wait_for(|role| role.term != term).await.is_err() };
         tokio::select! {
             closed = over => if closed { return },
-            () = complete_users(&registry, term) => {
+            () = keep_users_complete(&registry, term) => {
                 if role.wait_for(|role| role.term != term).await.is_err() {
                     return;
                 }
             }
         }
     }
+}
+
+/// Completes the list of users. Then adds users that other programs register in the bucket.
+async fn keep_users_complete(registry: &Registry, term: Term) {
+    complete_users(registry, term).await;
+    registry.search_for_new_profiles(term).await;
 }
 
 /// Completes the list of users. If the reports of the other nodes complete the list within

@@ -47,7 +47,13 @@ pub(crate) fn replicated(now: BootMs) -> Registry {
 
 /// Settings of a single node, with tokens valid for an hour.
 pub(crate) fn settings() -> RegistrySettings {
-    RegistrySettings { ttl_ms: 30_000, replicated: false, require_password: false, token_seconds: 3600 }
+    RegistrySettings {
+        ttl_ms: 30_000,
+        replicated: false,
+        require_password: false,
+        token_seconds: 3600,
+        heartbeats_need_no_credentials: false,
+    }
 }
 
 /// The caller of a request that is received at `now`, always from the same address.

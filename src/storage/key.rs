@@ -84,14 +84,15 @@ impl std::fmt::Display for Folder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rollcall_core::{ImageKind, WallMs};
+    use rollcall_core::ImageKind;
 
     #[test]
     fn the_paths_in_the_bucket_are_those_of_the_documentation() {
         let alice = Username::parse("alice").unwrap();
-        let image = ImageName::new(WallMs::new(1_733_511_234_000), 0xa1b2_c3d4, ImageKind::Png);
+        let image = ImageName::new(1_733_511_234, 0xa1b2_c3d4, ImageKind::Png);
         assert_eq!(Key::Profile(alice.clone()).path(), "users/alice/profile.json");
         assert_eq!(Key::Image(alice.clone(), image.clone()).path(), "users/alice/images/1733511234-a1b2c3d4.png");
         assert_eq!(Folder::Images(alice).path() + image.as_str(), "users/alice/images/1733511234-a1b2c3d4.png");
+        assert_eq!(Key::Profile(Username::parse("mona Zoë").unwrap()).path(), "users/mona Zoë/profile.json");
     }
 }

@@ -9,6 +9,7 @@ mod documents;
 mod election;
 mod faults;
 mod first_version;
+mod foreign_bucket;
 mod http;
 mod peer;
 mod replication;

@@ -29,7 +29,7 @@ pub struct InvalidEndpoint {
 const MAX_HOST_CHARS: usize = 253;
 
 impl PeerEndpoint {
-    /// Parses `host:port`.
+    /// Parses `host:port`. An IPv4 address in IPv6 form becomes the IPv4 address.
     ///
     /// # Errors
     /// [`InvalidEndpoint`] for anything else, including port 0.
@@ -47,7 +47,10 @@ impl PeerEndpoint {
             && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-:%".contains(&b));
         let is_port = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
         match port.parse() {
-            Ok(port) if is_host && is_port && port != 0 => Ok(Self { host: host.into(), port }),
+            Ok(port) if is_host && is_port && port != 0 => match host.parse() {
+                Ok(ip) => Ok(Self::of(SocketAddr::new(ip, port))),
+                Err(_) => Ok(Self { host: host.into(), port }),
+            },
             _ => Err(invalid()),
         }
     }
@@ -121,6 +124,19 @@ mod tests {
         }
         let brackets = PeerEndpoint::of("[::1]:80".parse().unwrap());
         assert_eq!(brackets.to_string(), "[::1]:80");
+    }
+
+    #[test]
+    fn an_ip_address_has_one_text() {
+        for (given, canonical) in [
+            ("[::ffff:10.0.0.7]:9000", "10.0.0.7:9000"),
+            ("[0:0:0:0::1]:9000", "[::1]:9000"),
+            ("[FE80::A]:1", "[fe80::a]:1"),
+        ] {
+            let endpoint = PeerEndpoint::parse(given).unwrap();
+            assert_eq!(endpoint.to_string(), canonical);
+            assert_eq!(PeerEndpoint::of(given.parse().unwrap()), endpoint);
+        }
     }
 
     #[test]

@@ -45,10 +45,12 @@ impl LanUserId {
         self.0.rsplit_once('@').map_or(&*self.0, |(name, _)| name)
     }
 
-    /// The claimed address: the part after the last `@`; `None` if that is not an IP address.
+    /// The claimed address: the part after the last `@`; `None` if that is not an IP address. An
+    /// IPv4 address in IPv6 form is the IPv4 address.
     #[must_use]
     pub fn claimed_ip(&self) -> Option<IpAddr> {
-        self.0.rsplit_once('@').and_then(|(_, ip)| ip.parse().ok())
+        let (_, ip) = self.0.rsplit_once('@')?;
+        ip.parse().ok().map(|ip: IpAddr| ip.to_canonical())
     }
 }
 
@@ -66,6 +68,7 @@ mod tests {
     fn a_user_id_has_a_name_and_claims_an_address() {
         let id = LanUserId::parse("al@ice@10.0.0.7").unwrap();
         assert_eq!((id.name(), id.claimed_ip()), ("al@ice", Some("10.0.0.7".parse().unwrap())));
+        assert_eq!(LanUserId::parse("a@::ffff:10.0.0.7").unwrap().claimed_ip(), id.claimed_ip());
         let without_ip = LanUserId::parse("alice").unwrap();
         assert_eq!((without_ip.name(), without_ip.claimed_ip()), ("alice", None));
         for bad in ["", "a b@1.2.3.4", "a\u{1b}@1.2.3.4", &"x".repeat(129)] {

@@ -212,7 +212,7 @@ impl Client {
 
     /// Requests the changes of the online clients since `cursor` (long poll).
     ///
-    /// If nothing has changed, the node waits up to `wait` for a change.
+    /// If nothing has changed, the node waits up to `wait` for a change, but at most 55 s.
     ///
     /// # Errors
     /// See [`ClientError`].

@@ -124,7 +124,7 @@ impl NodeStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rollcall_core::api::Status;
+    use rollcall_core::api::{Service, Status};
 
     fn name(port: u16) -> NodeAddr {
         format!("127.0.0.1:{port}").parse().unwrap()
@@ -133,6 +133,7 @@ mod tests {
     fn health(port: u16, is_leader: bool) -> Health {
         Health {
             status: Status::Ok,
+            service: Service::Rollcall,
             is_leader,
             online_clients_count: 3,
             current_leader: None,

@@ -45,6 +45,7 @@ mod new_user;
 mod node_client;
 mod node_list;
 mod online_set;
+mod path_segment;
 mod request;
 mod response_kind;
 mod retry;

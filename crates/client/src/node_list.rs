@@ -111,11 +111,12 @@ mod tests {
     use super::*;
     use rollcall_core::MemberRole;
     use rollcall_core::Term;
-    use rollcall_core::api::Status;
+    use rollcall_core::api::{Service, Status};
 
     fn health(is_leader: bool, term: u64, leader_url: Option<&str>) -> Health {
         Health {
             status: Status::Ok,
+            service: Service::Rollcall,
             is_leader,
             online_clients_count: 0,
             current_leader: None,

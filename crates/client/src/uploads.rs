@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::ClientError;
 use super::backoff::Backoff;
 use super::images::{image as stored_image, images};
+use super::path_segment::path_segment;
 use super::request::{Idempotency, RequestOptions};
 use super::retry::LeaderClient;
 use rollcall_core::api::Uploaded;
@@ -82,9 +83,8 @@ impl Uploads {
             Form::new().part("image", file)
         };
         let options = RequestOptions::new(Idempotency::NotIdempotent).authenticated().timeout(UPLOAD_TIMEOUT);
-        let user = &self.user;
-        let request =
-            |http: &reqwest::Client, base: &str| http.post(format!("{base}/upload_image/{user}")).multipart(form());
+        let path = format!("upload_image/{}", path_segment(self.user.as_str()));
+        let request = |http: &reqwest::Client, base: &str| http.post(format!("{base}/{path}")).multipart(form());
         let response = self.leader.send(options, request).await?;
         // After a success status the image is stored, even if the body cannot be parsed.
         response.parse().map_err(|error| ClientError::OutcomeUnknown { cause: Box::new(error) })

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::ServerUrl;
-use rollcall_core::{AddrForm, Token, Username};
+use rollcall_core::{AddrForm, Token, Username, without_byte_order_mark};
 
 /// Permissions of the file. Only its owner may read the token.
 const FILE_MODE: u32 = 0o600;
@@ -120,7 +120,9 @@ fn read(path: &Path, username: &Username) -> io::Result<UserSettings> {
     if file.metadata()?.len() > MAX_BYTES {
         return Err(invalid(format!("the file has more than {MAX_BYTES} bytes")));
     }
-    let settings: UserSettings = serde_json::from_reader(file).map_err(|error| invalid(error.to_string()))?;
+    let text = io::read_to_string(file)?;
+    let json = without_byte_order_mark(text.as_bytes());
+    let settings: UserSettings = serde_json::from_slice(json).map_err(|error| invalid(error.to_string()))?;
     // A file system that ignores case finds the file of Alice for alice.
     if settings.username != *username {
         return Err(invalid(format!("they belong to the user {}", settings.username)));
@@ -170,6 +172,14 @@ mod tests {
         assert_eq!(loaded, alice);
         assert_eq!((loaded.servers().len(), loaded.port()), (1, Some(9000)));
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "nothing else is left");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = alice().save(dir.path()).unwrap();
+        fs::write(&path, format!("\u{feff}{}", fs::read_to_string(&path).unwrap())).unwrap();
+        assert_eq!(UserSettings::load(dir.path(), &alice().username).unwrap(), Some(alice()));
     }
 
     #[test]

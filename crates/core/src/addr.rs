@@ -10,7 +10,8 @@ use thiserror::Error;
 ///
 /// Invariant: the IP address of one machine (not `0.0.0.0`, `::`, multicast or `255.255.255.255`)
 /// and a port that is not 0. It has no IPv6 scope, because a scope is an interface number of one
-/// machine.
+/// machine. An IPv4 address is never in IPv6 form (`::ffff:10.0.0.7`), so that equal addresses have
+/// equal texts.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "SocketAddr", into = "SocketAddr")]
 pub struct Addr {
@@ -45,7 +46,8 @@ impl Addr {
     #[must_use]
     pub fn new(addr: SocketAddr) -> Option<Self> {
         let port = NonZeroU16::new(addr.port())?;
-        is_one_machine(addr.ip()).then_some(Self { ip: addr.ip(), port })
+        let ip = addr.ip().to_canonical();
+        is_one_machine(ip).then_some(Self { ip, port })
     }
 
     /// The address as a socket address.
@@ -113,10 +115,19 @@ impl AddrForm {
     }
 }
 
-/// Whether the IP address belongs to one machine. The unspecified address, multicast and broadcast
-/// do not.
+/// The socket address with an IPv4-mapped IPv6 address (`::ffff:10.0.0.7`) as IPv4. An IPv6 socket
+/// reports IPv4 clients in the mapped form. Keeps the scope of every other IPv6 address.
+#[must_use]
+pub fn canonical_socket_addr(addr: SocketAddr) -> SocketAddr {
+    match addr.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, addr.port()),
+        IpAddr::V6(_) => addr,
+    }
+}
+
+/// Whether a canonical IP address belongs to one machine. The unspecified address, multicast and
+/// broadcast do not.
 fn is_one_machine(ip: IpAddr) -> bool {
-    let ip = ip.to_canonical();
     !(ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST))
 }
 
@@ -170,6 +181,31 @@ mod tests {
         for good in ["10.40.6.26:9000", "127.0.0.1:1", "[::1]:65535"] {
             let AddrForm::Full(addr) = AddrForm::parse(good).expect("valid") else { panic!("{good}") };
             assert_eq!(addr.to_string(), good);
+        }
+    }
+
+    #[test]
+    fn an_ipv4_address_in_ipv6_form_is_the_ipv4_address() {
+        let plain = AddrForm::parse("10.0.0.7:9000").expect("valid");
+        for mapped in ["[::ffff:10.0.0.7]:9000", "[::FFFF:a00:7]:9000", "[0:0:0:0:0:ffff:10.0.0.7]:9000"] {
+            assert_eq!(AddrForm::parse(mapped), Ok(plain), "{mapped}");
+            assert_eq!(serde_json::from_str::<Addr>(&format!("\"{mapped}\"")).unwrap().to_string(), "10.0.0.7:9000");
+        }
+        // Other addresses that contain an IPv4 address are different addresses.
+        for other in ["[::10.0.0.7]:9000", "[64:ff9b::10.0.0.7]:9000", "[::fffe:10.0.0.7]:9000"] {
+            assert_ne!(AddrForm::parse(other), Ok(plain), "{other}");
+        }
+    }
+
+    #[test]
+    fn only_an_ipv4_mapped_socket_address_changes_its_form() {
+        for (given, canonical) in [
+            ("[::ffff:10.0.0.7]:80", "10.0.0.7:80"),
+            ("10.0.0.7:80", "10.0.0.7:80"),
+            ("[fe80::1%3]:80", "[fe80::1%3]:80"),
+            ("[::1]:80", "[::1]:80"),
+        ] {
+            assert_eq!(canonical_socket_addr(given.parse().unwrap()).to_string(), canonical);
         }
     }
 

@@ -4,6 +4,8 @@
 //! crate](crate) check the text of a field. Requests borrow their text from the received bytes,
 //! because the server reads many heartbeats.
 
+mod addr_or_empty;
+
 use std::borrow::Cow;
 
 use compact_str::CompactString;
@@ -24,7 +26,7 @@ pub struct Registration<'a> {
     /// The name to register.
     #[serde(borrow)]
     pub username: CowStr<'a>,
-    /// `IP:PORT`, or `:PORT` for the source address of the request.
+    /// `IP:PORT`, or `:PORT` for the source address of the request. Empty text counts as absent.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub addr: Option<CowStr<'a>>,
     /// Password of the user. A repeated registration must contain the same one.
@@ -41,7 +43,8 @@ pub struct Heartbeat<'a> {
     /// Name of the user that is online.
     #[serde(borrow)]
     pub username: CowStr<'a>,
-    /// Current address, `IP:PORT` or `:PORT`. Without it, the last known address stays.
+    /// Current address, `IP:PORT` or `:PORT`. Without it, the last known address stays. Empty text
+    /// counts as absent.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub addr: Option<CowStr<'a>>,
 }
@@ -54,11 +57,29 @@ pub enum Status {
     Ok,
 }
 
-/// Response of `GET /status`, `/livez` and `/readyz`.
+/// The string `"rollcall"`, by which clients tell this service from others.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Service {
+    /// `"rollcall"`.
+    #[default]
+    Rollcall,
+}
+
+/// Response of `GET /livez` and `/readyz`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct StatusBody {
     /// Always `"ok"`.
     pub status: Status,
+}
+
+/// Response of `GET /status`, which older clients use as a health check.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct LeaderStatus {
+    /// Always `"ok"`.
+    pub status: Status,
+    /// Whether this node is the leader and serves clients now.
+    pub is_leader: bool,
 }
 
 /// Response of `GET /`: health of the node that responds.
@@ -80,6 +101,9 @@ pub struct Health {
     pub node: NodeAddr,
     /// Role of this node.
     pub role: MemberRole,
+    /// Always `"rollcall"`. The first version did not send it.
+    #[serde(default)]
+    pub service: Service,
     /// Version of the program.
     pub version: String,
     /// Whole seconds since this process started.
@@ -221,7 +245,9 @@ pub struct User {
     pub id: UserId,
     /// Name of the user.
     pub username: Username,
-    /// Latest address that a heartbeat contained, else the registered address.
+    /// Latest address that a heartbeat contained, else the registered address. In JSON `""` if
+    /// there is none.
+    #[serde(with = "addr_or_empty", default)]
     pub addr: Option<Addr>,
     /// `"online"` or `"offline"`.
     pub status: Presence,
@@ -314,7 +340,8 @@ pub enum LeftReason {
 pub struct OnlineClient {
     /// Name of the user.
     pub username: Username,
-    /// Address of the client; null if it has never given one.
+    /// Address of the client; in JSON `""` if it has never given one.
+    #[serde(with = "addr_or_empty", default)]
     pub addr: Option<Addr>,
 }
 
@@ -339,7 +366,8 @@ pub struct DiscoveredWithImages {
 pub struct ClientWithImages {
     /// Name of the user.
     pub username: Username,
-    /// Address of the client; null if it has never given one.
+    /// Address of the client; in JSON `""` if it has never given one.
+    #[serde(with = "addr_or_empty", default)]
     pub addr: Option<Addr>,
     /// Its newest images, oldest first.
     pub images: Vec<InlineImage>,

@@ -31,9 +31,9 @@ impl std::str::FromStr for ClusterKey {
     type Err = InvalidClusterKey;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // An editor adds a line feed at the end of a file. The same key in an environment variable
-        // has none.
-        let text = text.trim();
+        // An editor adds a line feed at the end of a file, and some a byte order mark at its start.
+        // The same key in an environment variable has none.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim();
         if text.chars().count() < MIN_KEY_CHARS { Err(InvalidClusterKey) } else { Ok(Self(text.into())) }
     }
 }
@@ -52,7 +52,9 @@ mod tests {
     fn a_cluster_key_has_at_least_sixteen_characters() {
         assert!("0123456789abcde".parse::<ClusterKey>().is_err());
         assert!("             short              ".parse::<ClusterKey>().is_err());
-        assert_eq!("0123456789abcdef\n".parse::<ClusterKey>().expect("long enough").reveal(), b"0123456789abcdef");
+        for file in ["0123456789abcdef\n", "\u{feff}0123456789abcdef\r\n"] {
+            assert_eq!(file.parse::<ClusterKey>().expect("long enough").reveal(), b"0123456789abcdef");
+        }
     }
 
     #[test]

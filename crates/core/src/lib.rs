@@ -7,6 +7,7 @@
 
 mod addr;
 pub mod api;
+mod byte_order_mark;
 pub mod clock;
 mod cluster_key;
 pub mod escape;
@@ -24,7 +25,8 @@ mod timings;
 mod token_bucket;
 mod username;
 
-pub use addr::{Addr, AddrForm, InvalidAddr};
+pub use addr::{Addr, AddrForm, InvalidAddr, canonical_socket_addr};
+pub use byte_order_mark::without_byte_order_mark;
 pub use cluster_key::{ClusterKey, InvalidClusterKey, MIN_KEY_CHARS};
 pub use image_name::{ImageKind, ImageName, InvalidImageName};
 pub use load::Load;
@@ -33,7 +35,7 @@ pub use metadata::{InvalidMetadata, Metadata, MetadataInput};
 pub use node_addr::{InvalidNodeAddr, MAX_NODES, NodeAddr};
 pub use page::Page;
 pub use password::{InvalidPassword, MAX_PASSWORD_BYTES, Password, PasswordHash, Token};
-pub use profile::{Profile, UserId};
+pub use profile::{InvalidProfile, Profile, StoredFields, UserId};
 pub use term::Term;
 pub use time::{BootMs, WallMs};
 pub use timings::Timings;

@@ -3,26 +3,31 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Error as _, MapAccess, Unexpected, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
-use serde_json::{Map, Number, Value};
+use serde_json::value::RawValue;
 use thiserror::Error;
 
 /// Deepest nesting of objects and arrays, the metadata object included. JSON parsers have a depth
 /// limit (64 and 128 are usual), and a list of users adds levels of its own.
 const MAX_LEVELS: usize = 16;
 
-/// Largest metadata as JSON, in bytes. Each list of users contains the metadata of all users.
-const MAX_BYTES: usize = 4096;
+/// Largest metadata of a new user as JSON, in bytes. Each list of users contains the metadata of
+/// all users.
+const MAX_NEW_BYTES: usize = 4096;
+
+/// Largest metadata of a stored profile as JSON, in bytes. Programs of requirement 004 have no
+/// limit. The metadata of one user must fit into one message between nodes, beside other rows.
+const MAX_STORED_BYTES: usize = 16 * 1024;
 
 /// Public JSON object of a user. Cheap to clone.
 ///
-/// Invariant: at most 16 levels deep, at most 4096 bytes as JSON without spaces, and no duplicate
-/// key in an object. An empty object is stored as `None` to save memory, because most users have
-/// none.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Metadata(Option<Arc<Map<String, Value>>>);
+/// Invariant: JSON with sorted keys and without spaces, at most 16 levels deep, at
+/// most 16 KiB, and no duplicate key in an object. An empty object is stored as `None` to save
+/// memory, because most users have none.
+#[derive(Clone, Debug, Default)]
+pub struct Metadata(Option<Arc<RawValue>>);
 
 /// Metadata field of a request: a JSON object that was checked while it was parsed.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,10 +45,12 @@ pub enum InvalidMetadata {
     #[error("Invalid \"metadata\": it has {} or more levels of objects and arrays in each other; at most {MAX_LEVELS} are accepted", MAX_LEVELS + 1)]
     TooDeep,
     /// The JSON is too long for a list of users.
-    #[error("Invalid \"metadata\": it has {bytes} bytes as JSON; at most {MAX_BYTES} are accepted")]
+    #[error("Invalid \"metadata\": it has {bytes} bytes as JSON; at most {limit} are accepted")]
     TooLarge {
         /// Size as JSON without spaces, in bytes.
         bytes: usize,
+        /// The largest size accepted, in bytes.
+        limit: usize,
     },
     /// An object contains one key twice, so its value is ambiguous.
     #[error("Invalid \"metadata\": the key {key:?} comes twice in one object; give each key once")]
@@ -51,6 +58,16 @@ pub enum InvalidMetadata {
         /// The key, cut to 80 characters.
         key: String,
     },
+}
+
+/// The text is no metadata.
+#[derive(Debug, Error)]
+enum MetadataError {
+    #[error(transparent)]
+    Rule(#[from] InvalidMetadata),
+    /// Not an object, or not JSON that a JSON parser can read.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
 }
 
 impl MetadataInput {
@@ -67,31 +84,58 @@ impl MetadataInput {
 }
 
 impl Metadata {
+    /// Reads JSON text of a stored profile or of another node, in which metadata may be longer than
+    /// that of a new user.
+    ///
+    /// # Errors
+    /// The reason in words, if the text is not a JSON object or breaks a rule of [`Metadata`].
+    pub fn from_stored(json: &str) -> Result<Self, String> {
+        Self::parse(json, MAX_STORED_BYTES).map_err(|error| error.to_string())
+    }
+
     /// Whether the object has no keys.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
+
+    /// The object as JSON text without spaces.
+    #[must_use]
+    pub fn as_json(&self) -> &str {
+        self.0.as_ref().map_or("{}", |json| json.get())
+    }
+
+    fn parse(json: &str, limit: usize) -> Result<Self, MetadataError> {
+        let canonical = canonical_object(json)?;
+        let bytes = canonical.len();
+        if bytes > limit {
+            return Err(InvalidMetadata::TooLarge { bytes, limit }.into());
+        }
+        let is_empty = canonical == "{}";
+        Ok(Self(if is_empty { None } else { Some(RawValue::from_string(canonical)?.into()) }))
+    }
+}
+
+impl PartialEq for Metadata {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_json() == other.as_json()
+    }
 }
 
 impl<'de> Deserialize<'de> for MetadataInput {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut error = None;
-        let object = deserializer.deserialize_map(ObjectVisitor(ValueSeed { depth: 1, error: &mut error }))?;
-        if let Some(error) = error {
-            return Ok(Self::Invalid(error));
+        let json = Box::<RawValue>::deserialize(deserializer)?;
+        match Metadata::parse(json.get(), MAX_NEW_BYTES) {
+            Ok(metadata) => Ok(Self::Valid(metadata)),
+            Err(MetadataError::Rule(invalid)) => Ok(Self::Invalid(invalid)),
+            Err(MetadataError::Json(error)) => Err(D::Error::custom(error)),
         }
-        let bytes = serde_json::to_vec(&object).map_err(D::Error::custom)?.len();
-        if bytes > MAX_BYTES {
-            return Ok(Self::Invalid(InvalidMetadata::TooLarge { bytes }));
-        }
-        Ok(Self::Valid(Metadata((!object.is_empty()).then(|| Arc::new(object)))))
     }
 }
 
 impl<'de> Deserialize<'de> for Metadata {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        MetadataInput::deserialize(deserializer)?.into_result().map_err(D::Error::custom)
+        Self::from_stored(Box::<RawValue>::deserialize(deserializer)?.get()).map_err(D::Error::custom)
     }
 }
 
@@ -113,109 +157,85 @@ impl Serialize for MetadataInput {
     }
 }
 
-/// Deserialization seed for one JSON value with depth and duplicate checks.
-///
-/// It stores the first error. Objects and arrays that are nested too deeply are skipped without
-/// recursion.
-struct ValueSeed<'b> {
-    /// Nesting level of this value if it is an object or an array; the metadata object has 1.
-    depth: usize,
-    error: &'b mut Option<InvalidMetadata>,
+/// The canonical form of a JSON object: no spaces, keys sorted, the shortest text for each string
+/// and for each number with a fraction or an exponent. An integer keeps every digit, because a
+/// 64-bit or floating-point type could not hold it.
+fn canonical_object(json: &str) -> Result<String, MetadataError> {
+    if !json.starts_with('{') {
+        let error = serde_json::Error::invalid_type(Unexpected::Other("no object"), &"an object");
+        return Err(error.into());
+    }
+    let mut canonical = String::with_capacity(json.len());
+    append_canonical(json, 1, &mut canonical)?;
+    Ok(canonical)
 }
 
-impl ValueSeed<'_> {
-    fn child(&mut self) -> ValueSeed<'_> {
-        ValueSeed { depth: self.depth + 1, error: self.error }
-    }
-
-    fn is_too_deep(&mut self) -> bool {
-        if self.depth > MAX_LEVELS {
-            self.error.get_or_insert(InvalidMetadata::TooDeep);
-        }
-        self.depth > MAX_LEVELS
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ValueSeed<'_> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut array: A) -> Result<Value, A::Error> {
-        if self.is_too_deep() {
-            while array.next_element::<IgnoredAny>()?.is_some() {}
-            return Ok(Value::Null);
-        }
-        let mut values = Vec::new();
-        while let Some(value) = array.next_element_seed(self.child())? {
-            values.push(value);
-        }
-        Ok(Value::Array(values))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut object: A) -> Result<Value, A::Error> {
-        if self.is_too_deep() {
-            while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-            return Ok(Value::Null);
-        }
-        ObjectVisitor(self).visit_map(object).map(Value::Object)
-    }
-}
-
-/// Visitor that accepts an object only.
-struct ObjectVisitor<'b>(ValueSeed<'b>);
-
-impl<'de> Visitor<'de> for ObjectVisitor<'_> {
-    type Value = Map<String, Value>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut object: A) -> Result<Self::Value, A::Error> {
-        let mut values = Map::new();
-        while let Some(key) = object.next_key::<String>()? {
-            let value = object.next_value_seed(self.0.child())?;
-            if values.contains_key(&key) {
-                self.0.error.get_or_insert(InvalidMetadata::DuplicateKey { key: key.chars().take(80).collect() });
+/// Appends one value. `level` is its nesting level if it is an object or an array; the metadata
+/// object has level 1.
+fn append_canonical(json: &str, level: usize, out: &mut String) -> Result<(), MetadataError> {
+    match json.as_bytes().first() {
+        Some(b'{' | b'[') if level > MAX_LEVELS => return Err(InvalidMetadata::TooDeep.into()),
+        Some(b'{') => {
+            let Members(mut members) = serde_json::from_str(json)?;
+            members.sort_by(|(one, _), (other, _)| one.cmp(other));
+            if let Some([(key, _), _]) = members.array_windows().find(|[(one, _), (other, _)]| one == other) {
+                return Err(InvalidMetadata::DuplicateKey { key: key.chars().take(80).collect() }.into());
             }
-            values.insert(key, value);
+            out.push('{');
+            for (n, (key, value)) in members.iter().enumerate() {
+                out.push_str(if n == 0 { "" } else { "," });
+                out.push_str(&serde_json::to_string(key)?);
+                out.push(':');
+                append_canonical(value.get(), level + 1, out)?;
+            }
+            out.push('}');
         }
-        Ok(values)
+        Some(b'[') => {
+            let values: Vec<&RawValue> = serde_json::from_str(json)?;
+            out.push('[');
+            for (n, value) in values.iter().enumerate() {
+                out.push_str(if n == 0 { "" } else { "," });
+                append_canonical(value.get(), level + 1, out)?;
+            }
+            out.push(']');
+        }
+        Some(b'"') => out.push_str(&serde_json::to_string(&serde_json::from_str::<String>(json)?)?),
+        Some(b'-' | b'0'..=b'9') => {
+            // Fails for a number beyond the range of `f64`, which most JSON parsers cannot read.
+            let number: f64 = serde_json::from_str(json)?;
+            let is_integer = json != "-0" && !json.contains(['.', 'e', 'E']);
+            out.push_str(&if is_integer { json.to_owned() } else { serde_json::to_string(&number)? });
+        }
+        // `true`, `false` or `null`.
+        _ => out.push_str(json),
+    }
+    Ok(())
+}
+
+/// The members of a JSON object in their order, duplicates included.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Vec<(String, &'de RawValue)>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = object.next_entry()? {
+                    members.push(member);
+                }
+                Ok(members)
+            }
+        }
+
+        deserializer.deserialize_map(MembersVisitor).map(Self)
     }
 }
 
@@ -236,7 +256,7 @@ mod tests {
     #[test]
     fn sixteen_levels_are_accepted_and_any_deeper_nesting_is_rejected() {
         assert!(read(&nested(MAX_LEVELS)).is_ok());
-        for levels in [MAX_LEVELS + 1, 100] {
+        for levels in [MAX_LEVELS + 1, 100, 20_000] {
             assert_eq!(read(&nested(levels)), Err(InvalidMetadata::TooDeep), "{levels}");
             let objects = "{\"a\":".repeat(levels - 1) + "{}" + &"}".repeat(levels - 1);
             assert_eq!(read(&objects), Err(InvalidMetadata::TooDeep), "{levels}");
@@ -248,15 +268,17 @@ mod tests {
     #[test]
     fn metadata_of_exactly_the_byte_limit_is_accepted_and_one_more_byte_is_rejected() {
         let of = |bytes: usize| format!("{{ \"a\" : \"{}\" }}", "x".repeat(bytes - 8));
-        assert!(read(&of(MAX_BYTES)).is_ok());
-        let refused = read(&of(MAX_BYTES + 1)).unwrap_err();
-        assert_eq!(refused, InvalidMetadata::TooLarge { bytes: MAX_BYTES + 1 });
+        assert!(read(&of(MAX_NEW_BYTES)).is_ok());
+        let refused = read(&of(MAX_NEW_BYTES + 1)).unwrap_err();
+        assert_eq!(refused, InvalidMetadata::TooLarge { bytes: MAX_NEW_BYTES + 1, limit: MAX_NEW_BYTES });
         assert!(refused.to_string().contains("4097 bytes") && refused.to_string().contains("4096"), "{refused}");
+        assert!(Metadata::from_stored(&of(MAX_STORED_BYTES)).is_ok());
+        assert!(Metadata::from_stored(&of(MAX_STORED_BYTES + 1)).is_err());
     }
 
     #[test]
     fn a_duplicate_key_is_rejected_at_every_level() {
-        for text in [r#"{"k":1,"k":1}"#, r#"{"a":[{"b":{"k":1,"j":2,"k":null}}]}"#] {
+        for text in [r#"{"k":1,"k":1}"#, r#"{"a":[{"b":{"k":1,"j":2,"\u006b":null}}]}"#] {
             assert_eq!(read(text), Err(InvalidMetadata::DuplicateKey { key: "k".into() }), "{text}");
         }
         assert!(read(r#"{"k":{"k":1},"a":{"k":1}}"#).is_ok());
@@ -264,8 +286,36 @@ mod tests {
 
     #[test]
     fn a_value_that_is_not_an_object_is_not_metadata() {
-        for text in ["[]", "1", "\"x\"", "true"] {
+        for text in ["[]", "1", "\"x\"", "true", "null"] {
             assert!(serde_json::from_str::<MetadataInput>(text).is_err(), "{text}");
+            assert!(Metadata::from_stored(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn integers_keep_every_digit_and_other_numbers_keep_their_value() {
+        let text = r#"{"a":18446744073709551616,"b":-9223372036854775809,"c":123456789012345678901234567890,"d":9007199254740993,"e":1e2,"f":1.50,"g":-0,"h":0}"#;
+        let json = r#"{"a":18446744073709551616,"b":-9223372036854775809,"c":123456789012345678901234567890,"d":9007199254740993,"e":100.0,"f":1.5,"g":-0.0,"h":0}"#;
+        assert_eq!(read(text).unwrap().as_json(), json);
+        let stored: Metadata = serde_json::from_str(json).unwrap();
+        assert_eq!(serde_json::to_string(&stored).unwrap(), json);
+        assert_eq!(serde_json::to_string(&read(text).unwrap()).unwrap(), json);
+    }
+
+    #[test]
+    fn a_number_that_most_parsers_cannot_read_is_not_json() {
+        for number in ["1e400", "-1e400", &"9".repeat(400)] {
+            assert!(serde_json::from_str::<MetadataInput>(&format!("{{\"n\":[{number}]}}")).is_err(), "{number}");
+        }
+    }
+
+    #[test]
+    fn equal_objects_are_equal_in_any_order_and_notation() {
+        let one = read(r#"{"a":1,"b":{"c":"é","d":[1.0,true]},"/":null}"#).unwrap();
+        let other = read(r#" { "b" : {"d":[ 1.0e0,true ],"c":"\u00e9"}, "\/":null, "a":1 } "#.trim()).unwrap();
+        assert_eq!(one, other);
+        for different in [r#"{"a":1.0,"b":{"c":"é","d":[1.0,true]},"/":null}"#, "{}"] {
+            assert_ne!(one, read(different).unwrap());
         }
     }
 
@@ -274,6 +324,7 @@ mod tests {
         fn metadata_is_parsed_like_any_other_json(number in any::<f64>(), whole in any::<i64>(), text in "\\PC{0,20}") {
             let object = serde_json::json!({"n": number, "w": [whole, whole.unsigned_abs(), null, true], "t": {"t": text}});
             let read = read(&object.to_string()).unwrap();
+            prop_assert_eq!(read.as_json(), object.to_string());
             prop_assert_eq!(serde_json::to_value(&read).unwrap(), object);
         }
     }

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::addr::canonical_socket_addr;
+
 /// Largest number of nodes in a cluster. Seven nodes survive three failures. More nodes would only
 /// add heartbeats.
 pub const MAX_NODES: usize = 7;
@@ -12,6 +14,7 @@ pub const MAX_NODES: usize = 7;
 /// Election address of a node, as in the setting `peers`. It names the node in responses and logs.
 ///
 /// Invariant: an IP address that other nodes can dial (not unspecified) and a port that is not 0.
+/// An IPv4 address is never in IPv6 form, because the text is the node's name.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct NodeAddr(SocketAddr);
@@ -36,7 +39,7 @@ impl std::str::FromStr for NodeAddr {
     type Err = InvalidNodeAddr;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.parse::<SocketAddr>() {
+        match text.parse().map(canonical_socket_addr) {
             Ok(addr) if addr.port() != 0 && !addr.ip().is_unspecified() => Ok(Self(addr)),
             _ => Err(InvalidNodeAddr { given: text.chars().take(80).collect() }),
         }
@@ -70,7 +73,18 @@ mod tests {
     #[test]
     fn only_an_address_that_can_be_dialled_is_a_node_address() {
         assert_eq!("127.0.0.1:8080".parse::<NodeAddr>().expect("valid").to_string(), "127.0.0.1:8080");
-        for bad in ["", "8080", "0.0.0.0:8080", "[::]:8080", "127.0.0.1:0", "localhost:8080", "127.0.0.1"] {
+        let mapped: NodeAddr = "[::ffff:127.0.0.1]:8080".parse().expect("valid");
+        assert_eq!(mapped.to_string(), "127.0.0.1:8080");
+        for bad in [
+            "",
+            "8080",
+            "0.0.0.0:8080",
+            "[::]:8080",
+            "[::ffff:0.0.0.0]:8080",
+            "127.0.0.1:0",
+            "localhost:8080",
+            "127.0.0.1",
+        ] {
             assert!(bad.parse::<NodeAddr>().is_err(), "{bad:?}");
         }
     }

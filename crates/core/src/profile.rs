@@ -1,88 +1,220 @@
 //! Profile: the permanent record of one user in the bucket.
+//!
+//! Three forms are read: that of programs of requirement 004, the same with more fields (written
+//! today), and an older form of ours, with `user_id` instead of `id`.
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use thiserror::Error;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
-use super::{Addr, Metadata, PasswordHash, Username};
+use super::{Addr, Metadata, PasswordHash, Username, without_byte_order_mark};
 
 /// Unique id of a registration.
 pub type UserId = Uuid;
 
 /// A registration as the bucket stores it. After the registration, only `password_hash` and
 /// `password_version` change.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
     /// Id of this registration.
-    pub user_id: UserId,
+    pub id: UserId,
     /// Name of the user.
     pub username: Username,
     /// Address given at registration; `None` if none was given.
-    #[serde(default)]
     pub addr: Option<Addr>,
-    /// Time of the registration: RFC 3339, UTC.
+    /// Time of the registration: RFC 3339.
     pub registered_at: String,
+    /// Time of the last heartbeat that another program has stored: RFC 3339. Rollcall stores none.
+    pub last_seen: Option<String>,
     /// Public metadata given at registration; empty if none was given.
-    #[serde(default)]
     pub metadata: Metadata,
     /// Hash of the password; `None` for a user without a password.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_hash: Option<PasswordHash>,
     /// Number of password changes since the registration. A token names the version and is valid
     /// only for it.
-    #[serde(default, skip_serializing_if = "is_zero")]
     pub password_version: u32,
+    /// The fields of the object from which this profile was read. They are written again.
+    pub stored_fields: StoredFields,
+}
+
+/// Fields of a stored profile as JSON texts, by name, without the id and the password. Empty for a
+/// new profile.
+///
+/// A profile that is replaced keeps them: other programs may use fields or values that Rollcall
+/// does not know.
+#[derive(Clone, Default)]
+pub struct StoredFields(BTreeMap<String, Box<RawValue>>);
+
+/// Fields that [`StoredFields`] never contains. Their values are always those of [`Profile`].
+const OWN_FIELDS: [&str; 4] = ["id", "user_id", "password_hash", "password_version"];
+
+/// The other fields that a new profile has.
+const DEFAULT_FIELDS: [&str; 6] = ["username", "addr", "status", "registered_at", "last_seen", "metadata"];
+
+/// The bytes are not a profile. The text is the reason, for the operator.
+#[derive(Clone, Debug, Error, Eq, PartialEq)]
+#[error("{0}")]
+pub struct InvalidProfile(String);
+
+/// Shows the names only, because the values may contain secrets of other programs.
+impl fmt::Debug for StoredFields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl PartialEq for StoredFields {
+    fn eq(&self, other: &Self) -> bool {
+        fn texts(fields: &StoredFields) -> impl Iterator<Item = (&String, &str)> {
+            fields.0.iter().map(|(name, json)| (name, json.get()))
+        }
+        texts(self).eq(texts(other))
+    }
+}
+
+impl StoredFields {
+    /// The value of a field; `None` if it is absent or null.
+    fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, InvalidProfile> {
+        let Some(json) = self.0.get(name) else { return Ok(None) };
+        serde_json::from_str(json.get()).map_err(|error| InvalidProfile(format!("field {name:?}: {error}")))
+    }
+
+    /// Like [`Self::get`], for a field that must have a value.
+    fn require<T: DeserializeOwned>(&self, name: &str) -> Result<T, InvalidProfile> {
+        self.get(name)?.ok_or_else(|| InvalidProfile(format!("field {name:?} is missing")))
+    }
+
+    /// Like [`Self::get`], but a value of another type counts as absent.
+    fn get_if_valid<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        self.get(name).ok().flatten()
+    }
 }
 
 impl Profile {
-    /// Format version of a profile in the bucket. The bytes of version 1 contain no version number.
+    /// Format version of a profile in the bucket. The bytes contain no version number. Version 1
+    /// had `user_id` instead of `id`, and neither `status` nor `last_seen`.
     ///
-    /// Readers ignore unknown fields, so a later version may add fields. A version that must not be
-    /// read as version 1 needs another object name in the bucket.
-    pub const VERSION: u32 = 1;
-}
+    /// Readers keep unknown fields, so a later version may add fields. A version that must not be
+    /// read as version 2 needs another object name in the bucket.
+    pub const VERSION: u32 = 2;
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
-fn is_zero(version: &u32) -> bool {
-    *version == 0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Golden bytes of version 1: one profile with all fields, one with the required fields only.
-    const FULL: &str = r#"{"user_id":"00112233-4455-6677-8899-aabbccddeeff","username":"alice","addr":"10.0.0.1:9000","registered_at":"2026-11-30T06:07:29Z","metadata":{"device":"laptop","tags":["a",1,2.5,true,null]},"password_hash":"$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA","password_version":2}"#;
-    const REQUIRED_ONLY: &str = r#"{"user_id":"00112233-4455-6677-8899-aabbccddeeff","username":"bob","addr":null,"registered_at":"2026-11-30T06:07:29Z","metadata":{}}"#;
-
-    fn full() -> Profile {
-        Profile {
-            user_id: UserId::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff),
-            username: Username::parse("alice").unwrap(),
-            addr: Addr::new("10.0.0.1:9000".parse().unwrap()),
-            registered_at: "2026-11-30T06:07:29Z".to_owned(),
-            metadata: serde_json::from_str(r#"{"device":"laptop","tags":["a",1,2.5,true,null]}"#).unwrap(),
-            password_hash: Some(PasswordHash::new("$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA".to_owned())),
-            password_version: 2,
-        }
-    }
-
-    fn required_only() -> Profile {
-        Profile {
-            username: Username::parse("bob").unwrap(),
+    /// The profile of a new user without an address, metadata and a password.
+    #[must_use]
+    pub fn new(id: UserId, username: Username, registered_at: String) -> Self {
+        Self {
+            id,
+            username,
             addr: None,
+            registered_at,
+            last_seen: None,
             metadata: Metadata::default(),
             password_hash: None,
             password_version: 0,
-            ..full()
+            stored_fields: StoredFields::default(),
         }
     }
 
-    #[test]
-    fn profiles_have_their_golden_bytes() {
-        assert_eq!(Profile::VERSION, 1, "another version has other golden bytes");
-        for (profile, golden) in [(full(), FULL), (required_only(), REQUIRED_ONLY)] {
-            assert_eq!(serde_json::to_string(&profile).unwrap(), golden);
-            assert_eq!(serde_json::from_str::<Profile>(golden).unwrap(), profile);
+    /// Reads a stored profile.
+    ///
+    /// `id` (or `user_id`), `username` and `registered_at` are required. Any `status` is accepted
+    /// and has no effect. An `addr` or `last_seen` of another form counts as absent, and so does
+    /// `metadata` that breaks a rule of [`Metadata`]: programs of requirement 004 do not check
+    /// them.
+    ///
+    /// # Errors
+    /// [`InvalidProfile`] if the bytes are not JSON, or if a required field is missing or invalid.
+    pub fn decode(bytes: &[u8]) -> Result<Self, InvalidProfile> {
+        let fields = serde_json::from_slice(without_byte_order_mark(bytes))
+            .map_err(|error| InvalidProfile(error.to_string()))?;
+        let mut fields = StoredFields(fields);
+        let id = match fields.get("id")? {
+            Some(id) => id,
+            None => fields.get("user_id")?.ok_or_else(|| InvalidProfile("field \"id\" is missing".to_owned()))?,
+        };
+        let registered_at: String = fields.require("registered_at")?;
+        if !is_rfc3339(&registered_at) {
+            return Err(InvalidProfile(format!("field \"registered_at\": {registered_at:?} is no time of RFC 3339")));
+        }
+        let metadata = fields.0.get("metadata").and_then(|json| Metadata::from_stored(json.get()).ok());
+        let (password_hash, password_version) = (fields.get("password_hash")?, fields.get("password_version")?);
+        fields.0.retain(|name, _| !OWN_FIELDS.contains(&name.as_str()));
+        Ok(Self {
+            id,
+            username: fields.require("username")?,
+            addr: fields.get_if_valid("addr"),
+            registered_at,
+            last_seen: fields.get_if_valid("last_seen").filter(|time: &String| is_rfc3339(time)),
+            metadata: metadata.unwrap_or_default(),
+            password_hash,
+            password_version: password_version.unwrap_or_default(),
+            stored_fields: fields,
+        })
+    }
+
+    /// Like [`Self::decode`], for the profile stored under `username`.
+    ///
+    /// # Errors
+    /// [`InvalidProfile`] also if it is the profile of another user.
+    pub fn decode_of(username: &Username, bytes: &[u8]) -> Result<Self, InvalidProfile> {
+        match Self::decode(bytes)? {
+            profile if profile.username == *username => Ok(profile),
+            other => Err(InvalidProfile(format!("it is the profile of {:?}", other.username.as_str()))),
         }
     }
+
+    /// The JSON to store. Fields of [`Self::stored_fields`] are written unchanged, except the id,
+    /// the password and fields that are null.
+    ///
+    /// # Panics
+    /// Never: the values have JSON forms.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a profile has only text keys")
+    }
 }
+
+impl Serialize for Profile {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("id", &self.id)?;
+        for name in DEFAULT_FIELDS {
+            // A typed program of requirement 004 cannot read null in most of these fields.
+            match (self.stored_fields.0.get(name).filter(|json| json.get() != "null"), name) {
+                (Some(stored), _) => map.serialize_entry(name, stored)?,
+                (None, "username") => map.serialize_entry(name, &self.username)?,
+                (None, "addr") => map.serialize_entry(name, &self.addr.map_or_else(String::new, |a| a.to_string()))?,
+                (None, "status") => map.serialize_entry(name, "active")?,
+                (None, "registered_at") => map.serialize_entry(name, &self.registered_at)?,
+                (None, "last_seen") => map.serialize_entry(name, &self.last_seen)?,
+                (None, _) => map.serialize_entry(name, &self.metadata)?,
+            }
+        }
+        if let Some(hash) = &self.password_hash {
+            map.serialize_entry("password_hash", hash)?;
+        }
+        if self.password_version != 0 {
+            map.serialize_entry("password_version", &self.password_version)?;
+        }
+        for (name, json) in &self.stored_fields.0 {
+            if !DEFAULT_FIELDS.contains(&name.as_str()) {
+                map.serialize_entry(name, json)?;
+            }
+        }
+        map.end()
+    }
+}
+
+fn is_rfc3339(text: &str) -> bool {
+    OffsetDateTime::parse(text, &Rfc3339).is_ok()
+}
+
+#[cfg(test)]
+mod tests;

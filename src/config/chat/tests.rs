@@ -33,6 +33,11 @@ fn the_documented_file_is_read_as_yaml_and_as_json() {
     assert_eq!(settings.connect_timeout, Duration::from_secs(10));
     let json = r#"{"listen_addr":"localhost:8080","peers":["localhost:8081","localhost:8082"],"connect_timeout":"10s","log_level":"info"}"#;
     assert_eq!(read(json, &[], &[]).unwrap(), settings, "all other settings have their defaults");
+    for file in [EXAMPLE, json] {
+        let with_byte_order_mark = format!("\u{feff}{file}");
+        assert_eq!(read(&with_byte_order_mark, &[], &[]).unwrap(), settings);
+        assert_eq!(read(&with_byte_order_mark.replace('\n', "\r\n"), &[], &[]).unwrap(), settings);
+    }
 }
 
 #[test]

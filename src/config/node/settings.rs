@@ -35,6 +35,8 @@ pub(super) const HEARTBEAT_TTL: Setting =
     Setting::new("heartbeat_ttl_seconds", "HEARTBEAT_TTL_SECONDS").with_default("30");
 pub(super) const REQUIRE_PASSWORD: Setting =
     Setting::new("require_password", "ROLLCALL_REQUIRE_PASSWORD").with_default("false");
+pub(super) const DISCOVERY_SERVER_COMPAT: Setting =
+    Setting::new("discovery_server_compat", "ROLLCALL_DISCOVERY_SERVER_COMPAT").with_default("false");
 pub(super) const TOKEN_DAYS: Setting = Setting::new("token_days", "ROLLCALL_TOKEN_DAYS").with_default("30");
 pub(super) const DATA_DIR: Setting =
     Setting::new("data_dir", "ROLLCALL_DATA_DIR").with_flag("--data-dir").with_default("data");
@@ -46,7 +48,7 @@ pub(super) const STORAGE_TIMEOUT: Setting =
     Setting::new("storage_timeout_ms", "ROLLCALL_STORAGE_TIMEOUT_MS").with_default("5000");
 
 /// All settings of a node. Any other key in the configuration file is an error.
-pub const SETTINGS: [&Setting; 25] = [
+pub const SETTINGS: [&Setting; 26] = [
     &THIS_NODE,
     &PEERS,
     &HEARTBEAT_INTERVAL,
@@ -67,6 +69,7 @@ pub const SETTINGS: [&Setting; 25] = [
     &HEARTBEAT_TTL,
     &REQUIRE_PASSWORD,
     &TOKEN_DAYS,
+    &DISCOVERY_SERVER_COMPAT,
     &DATA_DIR,
     &BUCKET,
     &CREDENTIALS,

@@ -38,6 +38,19 @@ fn error(result: Result<Config, ConfigError>) -> String {
 }
 
 #[test]
+fn a_file_may_begin_with_a_byte_order_mark_and_have_the_line_ends_of_windows() {
+    let file = format!("\u{feff}{FILE}").replace('\n', "\r\n");
+    assert_eq!(load(&file, &[], &Flags::default()).unwrap(), load_with("").unwrap());
+}
+
+#[test]
+fn an_ipv4_address_in_ipv6_form_names_the_same_node() {
+    let flags = Flags { this_node: Some("[::ffff:10.0.0.1]:8080".into()), ..Flags::default() };
+    let config = load("peers = [\"10.0.0.1:8080\"]", &[], &flags).unwrap();
+    assert_eq!((config.node.to_string().as_str(), config.api.url.as_str()), ("10.0.0.1:8080", "http://10.0.0.1:3000"));
+}
+
+#[test]
 fn the_defaults_are_the_documented_ones() {
     let config = load_with("").unwrap();
     assert_eq!(
@@ -483,5 +496,9 @@ fn probably_unintended_values_give_a_warning() {
     assert!(warnings("127.0.0.1:1,127.0.0.1:2,127.0.0.1:3").is_empty());
     assert!(warnings("127.0.0.1:1,127.0.0.1:2,127.0.0.1:3,127.0.0.1:4")[0].contains("4 nodes survive no more"));
     assert!(warnings("127.0.0.1:1,10.0.0.1:2,10.0.0.1:3")[0].contains("127.0.0.1:1 can be reached"));
+    let compat = load_with("discovery_server_compat = true").unwrap();
+    assert!(compat.discovery_server_compat && compat.warnings[0].contains("discovery_server_compat is on"));
+    assert!(load_with_variable("ROLLCALL_DISCOVERY_SERVER_COMPAT", "true").unwrap().discovery_server_compat);
+    assert!(!load_with("").unwrap().discovery_server_compat);
     assert!(load_with_variable("STORAGE_EMULATOR_HOST", "e:1").unwrap().warnings[0].contains("has no effect"));
 }

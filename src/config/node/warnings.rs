@@ -5,9 +5,17 @@ use rollcall_core::NodeAddr;
 const NO_CLUSTER_KEY: &str = "there is no cluster_key, so any program that reaches the election port can pose as a node; set the same \
      cluster_key on all nodes (ROLLCALL_CLUSTER_KEY or cluster_key_file)";
 
+const DISCOVERY_SERVER_COMPAT: &str = "discovery_server_compat is on: anybody can keep a name with a password online without its password; set it \
+     to false if no old client needs it";
+
 /// The warnings, one line each. `is_emulator_unused`: an emulator is set, but no bucket.
 /// `is_unprotected`: there is no cluster key although other hosts can reach the election port.
-pub(super) fn warnings(peers: &[NodeAddr], is_emulator_unused: bool, is_unprotected: bool) -> Vec<String> {
+pub(super) fn warnings(
+    peers: &[NodeAddr],
+    is_emulator_unused: bool,
+    is_unprotected: bool,
+    discovery_server_compat: bool,
+) -> Vec<String> {
     let mut warnings = Vec::new();
     match peers.len() {
         2 => warnings
@@ -25,6 +33,9 @@ pub(super) fn warnings(peers: &[NodeAddr], is_emulator_unused: bool, is_unprotec
     }
     if is_unprotected {
         warnings.push(NO_CLUSTER_KEY.to_owned());
+    }
+    if discovery_server_compat {
+        warnings.push(DISCOVERY_SERVER_COMPAT.to_owned());
     }
     warnings
 }

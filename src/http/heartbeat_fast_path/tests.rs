@@ -19,16 +19,24 @@ fn bodies() -> Vec<String> {
         r#" { "addr" : ":9001", "username" : "bob", "more" : [1, {}] } "#,
         r#"{"username":"bob"}"#,
         r#"{"username":"bob","addr":null}"#,
+        r#"{"username":"bob","addr":""}"#,
+        r#"{"username":"a\"b\\c"}"#,
+        r#"{"username":"alice","addr":""}"#,
+        r#"{"username":"alice","addr":"[::ffff:10.40.6.26]:9000"}"#,
         r#"{"username":"\u0061lice","addr":"[::1]:7"}"#,
         r#"{"username":"nobody"}"#,
         r#"{"username":"carol"}"#,
+        r#"{"username":"carol","addr":"10.40.6.27:9000"}"#,
         "",
+        "\u{feff}{\"username\":\"alice\"}",
+        "\u{feff}",
+        "{\0\"\0",
         "nonsense",
         "[\"alice\"]",
         "{}",
         r#"{"username":7}"#,
         r#"{"username":"alice","username":"bob"}"#,
-        r#"{"username":"a b"}"#,
+        r#"{"username":"a/b"}"#,
         r#"{"username":"alice","addr":"10.0.0.1"}"#,
         r#"{"username":"alice","addr":"10.0.0.1:0"}"#,
         r#"{"username":"alice","addr":[]}"#,
@@ -58,10 +66,15 @@ fn handing_over() -> Role {
 #[tokio::test]
 async fn both_paths_answer_every_heartbeat_the_same_in_every_role() {
     let page: HeaderValue = "https://page.example".parse().unwrap();
-    for cors in [CorsPolicy::Any, CorsPolicy::Origins(vec![page]), CorsPolicy::Off] {
+    let with_cors = |cors| {
         let memory = MemoryBackend::new();
-        let node = TestNode::with_backend(leading(), memory.clone(), Arc::new(memory), cors);
-        for body in [r#"{"username":"alice","addr":"10.40.6.26:9000"}"#, r#"{"username":"bob"}"#] {
+        TestNode::with_backend(leading(), memory.clone(), Arc::new(memory), cors)
+    };
+    let nodes = [CorsPolicy::Any, CorsPolicy::Origins(vec![page]), CorsPolicy::Off].map(with_cors);
+    for node in nodes.into_iter().chain([TestNode::with_discovery_server_compat(CorsPolicy::Any)]) {
+        for body in
+            [r#"{"username":"alice","addr":"10.40.6.26:9000"}"#, r#"{"username":"bob"}"#, r#"{"username":"a\"b\\c"}"#]
+        {
             assert_eq!(node.post("/register", body).await.status, 201);
         }
         let carol = node.post("/register", r#"{"username":"carol","password":"secret"}"#).await.json();
@@ -204,7 +217,7 @@ async fn only_a_valid_heartbeat_whose_body_has_arrived_is_accepted_without_waiti
     };
     // The slow path gets every byte, also those that were read.
     for body in
-        [r#"{"username":"nobody"}"#, r#"{"username":"a b"}"#, r#"{"username":"bob","addr":"x"}"#, "nonsense", ""]
+        [r#"{"username":"nobody"}"#, r#"{"username":"a/b"}"#, r#"{"username":"bob","addr":"x"}"#, "nonsense", ""]
     {
         let put_back = not_accepted(Body::from(body));
         assert_eq!(put_back.size_hint().exact(), Some(body.len() as u64));

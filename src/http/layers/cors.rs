@@ -1,7 +1,7 @@
 //! Cross-origin resource sharing (CORS): the web pages that may read responses.
 
 use axum::http::{HeaderName, Method, header};
-use tower_http::cors::{self, AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::response_headers;
 use crate::http::app::CorsPolicy;
@@ -27,10 +27,19 @@ pub(in crate::http) fn layer(cors: &CorsPolicy) -> Option<CorsLayer> {
         header::ETAG,
         header::RETRY_AFTER,
     ];
+    // Browsers do not count `authorization` in `*`. The other names are for proxies and libraries
+    // that do not know `*`.
+    let accepted: [HeaderName; 5] = [
+        HeaderName::from_static("*"),
+        header::AUTHORIZATION,
+        header::CONTENT_TYPE,
+        header::IF_NONE_MATCH,
+        response_headers::REQUEST_ID,
+    ];
     let layer = CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::GET, Method::HEAD])
-        .allow_headers(cors::Any)
+        .allow_headers(accepted)
         .expose_headers(readable)
         .max_age(PREFLIGHT_MAX_AGE);
     Some(layer)

@@ -25,7 +25,8 @@ use rollcall_election::{Leader, Role};
 const LEADER: HeaderName = HeaderName::from_static("rollcall-leader");
 const LEADER_URL: HeaderName = HeaderName::from_static("rollcall-leader-url");
 const TERM: HeaderName = HeaderName::from_static("rollcall-term");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Header with the id of a request, in requests and responses.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The headers on every response.
 pub(in crate::http) const HEADERS: [HeaderName; 4] = [LEADER, LEADER_URL, TERM, REQUEST_ID];

@@ -45,7 +45,7 @@ impl<S: Send + Sync> FromRequestParts<S> for SinceParam {
             return Err(ApiError::InvalidField {
                 field: "wait",
                 found: quoted(&wait),
-                expected: "whole seconds, up to 60",
+                expected: "whole seconds, up to 55",
             });
         }
         let expected = "a cursor of an earlier answer, or 0 for none";
@@ -71,9 +71,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wait_is_in_whole_seconds_and_at_most_a_minute() {
+    fn a_wait_is_in_whole_seconds_and_ends_before_a_proxy_cuts_it_after_a_minute() {
         let seconds = |text| parse_wait(text).map(|wait| wait.as_secs());
-        assert_eq!(["0", "7", "60", "61", "99999999999999999999"].map(seconds), [0, 7, 60, 60, 60].map(Some));
+        assert_eq!(["0", "7", "55", "56", "60", "99999999999999999999"].map(seconds), [0, 7, 55, 55, 55, 55].map(Some));
         assert_eq!(["", "-1", "+1", "1.5", "x"].map(seconds), [None; 5]);
     }
 }

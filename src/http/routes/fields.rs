@@ -2,7 +2,11 @@
 
 use serde_json::Value;
 
+use crate::http::error::ApiError;
 use crate::http::json_body::FieldSpec;
+use crate::http::params::RemoteAddr;
+use rollcall_core::api::CowStr;
+use rollcall_core::{Addr, AddrForm};
 
 /// The field `username`.
 pub(super) const USERNAME: FieldSpec = FieldSpec {
@@ -19,3 +23,12 @@ pub(super) const ADDR: FieldSpec = FieldSpec {
     required: false,
     has_valid_type: Value::is_string,
 };
+
+/// Parses the field `addr`. Empty text counts as absent, because lists have it for a client without
+/// an address, and typed clients send back what they read.
+pub(super) fn parse_addr(addr: Option<&CowStr>, remote: RemoteAddr) -> Result<Option<Addr>, ApiError> {
+    match addr {
+        Some(text) if !text.0.is_empty() => Ok(Some(AddrForm::parse(&text.0)?.resolve(remote.ip()))),
+        Some(_) | None => Ok(None),
+    }
+}

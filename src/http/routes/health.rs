@@ -7,7 +7,7 @@ use crate::http::app::SharedApp;
 use crate::http::error::ApiError;
 use crate::http::json::Json;
 use crate::http::leader_gate::LeaderOnly;
-use rollcall_core::api::{Cluster, ClusterNode, Health, LeaderInfo, Status, StatusBody};
+use rollcall_core::api::{Cluster, ClusterNode, Health, LeaderInfo, LeaderStatus, Service, Status, StatusBody};
 use rollcall_core::clock;
 
 const ALIVE: StatusBody = StatusBody { status: Status::Ok };
@@ -29,12 +29,18 @@ pub(super) async fn health(State(app): State<SharedApp>) -> Json<Health> {
         term: role.term,
         node: app.this_node.addr,
         role: role.member_role(),
+        service: Service::Rollcall,
         version: app.this_node.version.to_owned(),
         uptime_seconds: now.since(app.this_node.started_at) / 1000,
     })
 }
 
-/// `GET /status` and `GET /livez`: the process is alive.
+/// `GET /status`: the process is alive, and whether this node leads.
+pub(super) async fn status(State(app): State<SharedApp>) -> Json<LeaderStatus> {
+    Json(LeaderStatus { status: Status::Ok, is_leader: app.serving_term().is_ok() })
+}
+
+/// `GET /livez`: the process is alive.
 pub(super) async fn alive() -> Json<StatusBody> {
     Json(ALIVE)
 }
@@ -94,7 +100,7 @@ mod tests {
         assert_eq!(
             json,
             json!({
-                "status": "ok", "is_leader": true, "online_clients_count": 1, "current_leader": "127.0.0.1:8080",
+                "status": "ok", "service": "rollcall", "is_leader": true, "online_clients_count": 1, "current_leader": "127.0.0.1:8080",
                 "leader_url": "http://127.0.0.1:3000", "term": 7, "node": "127.0.0.1:8080", "role": "leader",
                 "version": "1.2.3", "uptime_seconds": 0,
             })
@@ -120,11 +126,15 @@ mod tests {
 
     #[tokio::test]
     async fn every_node_is_alive_and_only_the_leader_answers_200_on_its_route() {
-        for role in [leading(), following(), without_leader()] {
+        for (role, leads) in [
+            (leading(), true),
+            (following(), false),
+            (without_leader(), false),
+            (leading_until(clock::boot_now(), TERM), false),
+        ] {
             let node = TestNode::new(role);
-            for path in ["/status", "/livez"] {
-                assert_eq!(node.get(path).await.json(), json!({"status": "ok"}));
-            }
+            assert_eq!(node.get("/livez").await.json(), json!({"status": "ok"}));
+            assert_eq!(node.get("/status").await.json(), json!({"status": "ok", "is_leader": leads}));
             assert_eq!(node.send(request("HEAD", "/", "")).await.status, 200);
         }
         assert_eq!(TestNode::new(leading()).get("/leader").await.status, 200);

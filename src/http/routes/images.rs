@@ -2,7 +2,7 @@
 
 use axum::Extension;
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, FromRequestParts, Multipart, Path, Request, State};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -12,6 +12,7 @@ use tracing::warn;
 use crate::http::app::SharedApp;
 use crate::http::credentials::{Authorization, caller};
 use crate::http::error::ApiError;
+use crate::http::image_form::image_field;
 use crate::http::json::{APPLICATION_JSON, Json};
 use crate::http::leader_gate::LeaderOnly;
 use crate::http::limits::{MAX_FORM_OVERHEAD_BYTES, MAX_IMAGE_BYTES};
@@ -99,12 +100,12 @@ pub(super) async fn discover_with_images(
     Ok(([(header::CONTENT_TYPE, APPLICATION_JSON)], Body::from_stream(slow_read.watch(chunks))).into_response())
 }
 
-impl<S: Send + Sync> FromRequest<S> for UploadedImage {
+impl<S: Sync> FromRequest<S> for UploadedImage {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let too_large = || ApiError::BodyTooLarge { limit: MAX_IMAGE_BYTES };
-        let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
+        let headers = request.headers().clone();
         // The extension is missing only if the route was built without it. Then every upload test
         // fails.
         let no_limit = || ApiError::Internal("the upload route has no upload limit".to_owned());
@@ -113,28 +114,10 @@ impl<S: Send + Sync> FromRequest<S> for UploadedImage {
             Err(ApiError::BodyTooLarge { .. }) => return Err(too_large()),
             form_body => form_body?,
         };
-        let mut form = Request::new(Body::from(form_body.bytes.clone()));
-        if let Some(content_type) = content_type {
-            form.headers_mut().insert(header::CONTENT_TYPE, content_type);
+        let bytes = image_field(&headers, form_body.bytes.clone()).await?;
+        if bytes.len() > MAX_IMAGE_BYTES {
+            return Err(too_large());
         }
-        let missing = |why: String| ApiError::MissingImage(why);
-        let mut fields = Multipart::from_request(form, state).await.map_err(|why| missing(why.body_text()))?;
-        let mut image_file = None;
-        while let Some(field) = fields.next_field().await.map_err(|why| missing(why.body_text()))? {
-            if field.name() != Some("image") {
-                continue;
-            }
-            if image_file.is_some() {
-                let (found, expected) = ("given twice".to_owned(), "one file; send each image in a request of its own");
-                return Err(ApiError::InvalidField { field: "image", found, expected });
-            }
-            let bytes = field.bytes().await.map_err(|why| missing(why.body_text()))?;
-            if bytes.len() > MAX_IMAGE_BYTES {
-                return Err(too_large());
-            }
-            image_file = Some(bytes);
-        }
-        let bytes = image_file.ok_or_else(|| missing("the form has no such field".to_owned()))?;
         Ok(Self { bytes, _form: form_body })
     }
 }

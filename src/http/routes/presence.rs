@@ -6,7 +6,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use tracing::debug;
 
-use super::fields::{ADDR, USERNAME};
+use super::fields::{ADDR, USERNAME, parse_addr};
 use crate::http::app::SharedApp;
 use crate::http::credentials::{Authorization, caller};
 use crate::http::error::ApiError;
@@ -21,7 +21,7 @@ use crate::http::params::{PageParams, RemoteAddr};
 use crate::registry::{AcceptedHeartbeat, Caller};
 use rollcall_core::api::Heartbeat;
 use rollcall_core::clock;
-use rollcall_core::{Addr, AddrForm, BootMs, Page, Username};
+use rollcall_core::{Addr, BootMs, Page, Username};
 
 const HEARTBEAT: &[FieldSpec] = &[USERNAME, ADDR];
 
@@ -62,20 +62,16 @@ pub(in crate::http) fn try_heartbeat(
 fn parse_heartbeat(remote: RemoteAddr, body: &JsonBody) -> Result<(Username, Option<Addr>), ApiError> {
     let heartbeat: Heartbeat = body.parse(HEARTBEAT)?;
     let username = Username::parse(&heartbeat.username.0)?;
-    let addr = match &heartbeat.addr {
-        Some(addr) => Some(AddrForm::parse(&addr.0)?.resolve(remote.ip())),
-        None => None,
-    };
-    Ok((username, addr))
+    Ok((username, parse_addr(heartbeat.addr.as_ref(), remote)?))
 }
 
 /// Encodes an [`Accepted`](rollcall_core::api::Accepted). It is written by hand, because it is the
-/// most frequent response. No value in it needs escaping.
+/// most frequent response. Only the username may need escaping.
 fn encode_accepted(username: &Username, beat: AcceptedHeartbeat) -> Vec<u8> {
     debug!(user = %username, "heartbeat accepted");
     let mut text = Vec::with_capacity(ACCEPTED_BUFFER_BYTES);
     text.extend_from_slice(b"{\"success\":true,\"status\":\"ok\",\"message\":\"Heartbeat accepted for '");
-    text.extend_from_slice(username.as_str().as_bytes());
+    append_escaped(&mut text, username.as_str());
     text.push(b'\'');
     if let Some(addr) = beat.addr {
         text.extend_from_slice(b" at ");
@@ -90,6 +86,16 @@ fn encode_accepted(username: &Username, beat: AcceptedHeartbeat) -> Vec<u8> {
     text.extend_from_slice(digits.format(beat.next_heartbeat_ms).as_bytes());
     text.push(b'}');
     text
+}
+
+/// Appends `part` as a part of a JSON string. Almost no username has a character to escape.
+fn append_escaped(json: &mut Vec<u8>, part: &str) {
+    if part.bytes().all(|byte| byte >= b' ' && !matches!(byte, b'"' | b'\\')) {
+        json.extend_from_slice(part.as_bytes());
+    } else {
+        let quoted = serde_json::to_vec(part).expect("text is valid JSON");
+        json.extend_from_slice(&quoted[1..quoted.len() - 1]);
+    }
 }
 
 /// `GET /discover`.
@@ -180,115 +186,4 @@ pub(super) async fn online_names(
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use crate::http::testing::{TestNode, leading, request};
-    use crate::storage::Fault;
-
-    #[tokio::test]
-    async fn a_heartbeat_answers_as_documented() {
-        let node = TestNode::with_alice_and_bob().await;
-        let answer = node.post("/heartbeat", r#"{"username":"alice","addr":"10.40.6.26:9000"}"#).await;
-        let json = answer.json();
-        assert_eq!(answer.status, 200);
-        let message = "Heartbeat accepted for 'alice' at 10.40.6.26:9000";
-        assert_eq!(
-            json,
-            json!({
-                "success": true, "status": "ok", "message": message, "last_seen": json["last_seen"],
-                "ttl_ms": 30_000, "next_heartbeat_ms": 10_000,
-            })
-        );
-        assert!(json["last_seen"].as_str().unwrap().ends_with('Z'));
-    }
-
-    #[tokio::test]
-    async fn a_heartbeat_of_a_known_user_does_not_read_the_bucket() {
-        let node = TestNode::with_alice_and_bob().await;
-        node.memory.faults().set_outage(Some(Fault::Permanent));
-        assert_eq!(node.post("/heartbeat", r#"{"username":"alice"}"#).await.status, 200);
-        assert_eq!(node.get("/discover").await.json()["count"], 1);
-    }
-
-    #[tokio::test]
-    async fn online_clients_are_listed_with_their_current_addresses() {
-        let node = TestNode::with_alice_and_bob().await;
-        let empty = json!({"online_clients": [], "count": 0, "is_leader": true});
-        assert_eq!(node.get("/discover").await.json(), empty);
-        // This request has no Content-Type. The next one has the Content-Type that `curl -d` sends.
-        node.post("/heartbeat", r#"{"username":"bob","addr":":9001"}"#).await;
-        let mut form = request("POST", "/heartbeat", r#"{"username":"alice"}"#);
-        form.headers_mut().insert("content-type", "application/x-www-form-urlencoded".parse().unwrap());
-        assert_eq!(node.send(form).await.status, 200);
-        let clients = json!([
-            {"username": "alice", "addr": "10.40.6.26:9000"},
-            {"username": "bob", "addr": "10.0.0.9:9001"},
-        ]);
-        let found = json!({"online_clients": clients, "count": 2, "is_leader": true});
-        assert_eq!(node.get("/discover").await.json(), found);
-        assert_eq!(node.get("/discovery/online").await.json(), json!({"online": ["alice", "bob"]}));
-        assert_eq!(node.get("/discovery/online?after=alice&limit=1").await.json(), json!({"online": ["bob"]}));
-        assert_eq!(node.get("/discover?limit=1").await.json()["online_clients"], json!([clients[0]]));
-        assert_eq!(node.get("/discover?after=alice").await.json()["online_clients"], json!([clients[1]]));
-        assert_eq!(node.get("/discover?prefix=al").await.json()["count"], 1);
-    }
-
-    #[tokio::test]
-    async fn a_client_without_an_address_is_listed_with_null() {
-        let node = TestNode::with_alice_and_bob().await;
-        let answer = node.post("/heartbeat", r#"{"username":"bob"}"#).await;
-        assert_eq!(answer.json()["message"], "Heartbeat accepted for 'bob'");
-        assert_eq!(node.get("/discover").await.json()["online_clients"], json!([{"username": "bob", "addr": null}]));
-    }
-
-    #[tokio::test]
-    async fn invalid_heartbeats_are_rejected() {
-        let node = TestNode::with_alice_and_bob().await;
-        for (body, status, code) in [
-            (r#"{"username":"nobody"}"#, 404, "user_not_registered"),
-            (r#"{"addr":"10.0.0.1:1"}"#, 400, "missing_field"),
-            (r#"{"username":["alice"]}"#, 400, "invalid_field"),
-            (r#"{"username":"a b"}"#, 400, "invalid_username"),
-            (r#"{"username":"alice","addr":"10.0.0.1"}"#, 400, "invalid_addr"),
-            ("alice", 400, "invalid_json"),
-            (r#"["alice"]"#, 400, "invalid_json"),
-        ] {
-            node.post("/heartbeat", body).await.expect_error(status, code);
-        }
-        assert_eq!(node.get("/discover").await.json()["count"], 0);
-    }
-
-    #[tokio::test]
-    async fn a_user_that_another_leader_registered_is_read_from_the_bucket() {
-        let node = TestNode::with_alice_and_bob().await;
-        let other = TestNode::with_backend(
-            leading(),
-            node.memory.clone(),
-            std::sync::Arc::new(node.memory.clone()),
-            crate::http::CorsPolicy::Off,
-        );
-        let answer = other.post("/heartbeat", r#"{"username":"alice"}"#).await;
-        assert_eq!(answer.json()["message"], "Heartbeat accepted for 'alice' at 10.40.6.26:9000");
-        node.memory.faults().set_outage(Some(Fault::Transient));
-        other.post("/heartbeat", r#"{"username":"bob"}"#).await.expect_error(503, "storage_unavailable");
-    }
-
-    #[tokio::test]
-    async fn invalid_query_parameters_are_rejected() {
-        let node = TestNode::with_alice_and_bob().await;
-        for query in [
-            "limit=abc",
-            "limit=0",
-            "limit=-1",
-            "limit=%2B1",
-            "limit=",
-            "limit=1&limit=2",
-            "limit=99999999999999999999",
-        ] {
-            for list in ["discover", "discovery/online", "users"] {
-                node.get(&format!("/{list}?{query}")).await.expect_error(400, "invalid_field");
-            }
-        }
-    }
-}
+mod tests;

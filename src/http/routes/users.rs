@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
-use super::fields::{ADDR, USERNAME};
+use super::fields::{ADDR, USERNAME, parse_addr};
 use crate::http::app::SharedApp;
 use crate::http::credentials::{NO_STORE, caller, to_grant};
 use crate::http::error::ApiError;
@@ -16,10 +16,10 @@ use crate::http::leader_gate::LeaderOnly;
 use crate::http::lists::list_response::{EncodedList, ListReader};
 use crate::http::lists::{ListService, encode};
 use crate::http::params::{PageParams, RemoteAddr};
-use crate::registry::{RegisterOutcome, RegisterRequest};
+use crate::registry::{RegisterError, RegisterOutcome, RegisterRequest};
 use rollcall_core::api::{Registered, Registration, Status};
 use rollcall_core::clock;
-use rollcall_core::{AddrForm, MetadataInput, Password, Username};
+use rollcall_core::{MetadataInput, Password, Username};
 
 const REGISTRATION: &[FieldSpec] = &[
     USERNAME,
@@ -37,16 +37,16 @@ pub(super) async fn register(
 ) -> Result<impl IntoResponse, ApiError> {
     let registration: Registration = body.parse(REGISTRATION)?;
     let username = Username::parse(&registration.username.0)?;
-    let addr = match &registration.addr {
-        Some(addr) => Some(AddrForm::parse(&addr.0)?.resolve(remote.ip())),
-        None => None,
-    };
+    let addr = parse_addr(registration.addr.as_ref(), remote)?;
     let at_addr = addr.map(|addr| format!(" at {addr}")).unwrap_or_default();
     let message = format!("User '{username}' registered successfully{at_addr}");
     let metadata = registration.metadata.map(MetadataInput::into_result).transpose()?.unwrap_or_default();
     let password = registration.password.map(Password::check).transpose()?;
     let user = RegisterRequest { username, addr, password, metadata };
-    let registered = app.registry.register(user, caller(remote)).await?;
+    let registered = app.registry.register(user, caller(remote)).await.map_err(|error| match error {
+        RegisterError::Taken(username) if app.discovery_server_compat => ApiError::UserExistsCompat(username),
+        error => ApiError::Register(error),
+    })?;
     let (status, user_id) = match registered.outcome {
         RegisterOutcome::New(id) => (StatusCode::CREATED, id),
         RegisterOutcome::Repeated(id) => (StatusCode::OK, id),

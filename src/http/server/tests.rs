@@ -7,7 +7,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::http::CorsPolicy;
 use crate::http::testing::{TestNode, following, leading};
+
+mod error_table;
 
 struct RunningServer {
     connections: ConnectionLimit,
@@ -98,6 +101,22 @@ async fn a_request_carries_its_remote_address() {
     assert!(answer.starts_with("HTTP/1.1 201 Created\r\n"), "{answer}");
     assert!(answer.contains("registered successfully at 127.0.0.1:9000"), "{answer}");
     server.stop().await;
+}
+
+#[tokio::test]
+async fn an_ipv4_client_of_an_ipv6_socket_has_its_ipv4_address() {
+    // A machine may have no IPv6.
+    let Ok(listener) = TcpListener::bind("[::]:0").await else { return };
+    let port = listener.local_addr().unwrap().port();
+    let remote_ip = get(|Extension(remote): Extension<RemoteAddr>| async move { remote.ip().to_string() });
+    let service = ApiService { router: Router::new().route("/", remote_ip), fast_path: None };
+    let shutdown = CancellationToken::new();
+    let server = TaskTracker::new().spawn(serve(listener, service, shutdown.clone()));
+    let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let answer = exchange(&mut client, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.ends_with("\r\n127.0.0.1"), "{answer}");
+    shutdown.cancel();
+    server.await.unwrap();
 }
 
 #[tokio::test]

@@ -71,7 +71,7 @@ impl CredentialState {
     /// The state of a profile that was read or written in `term`.
     pub(crate) fn from_profile(profile: &Profile, term: Term) -> Self {
         profile.password_hash.as_ref().map_or(Self::Open, |hash| {
-            let fingerprint = PasswordFingerprint::new(profile.user_id, hash.reveal());
+            let fingerprint = PasswordFingerprint::new(profile.id, hash.reveal());
             Self::Known { term, version: profile.password_version, fingerprint }
         })
     }
@@ -125,17 +125,12 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::registry::testing::{hex, name};
-    use rollcall_core::{Metadata, PasswordHash};
+    use rollcall_core::PasswordHash;
 
     fn profile(hash: Option<&str>) -> Profile {
         Profile {
-            user_id: UserId::from_u128(7),
-            username: name("alice"),
-            addr: None,
-            registered_at: String::new(),
-            metadata: Metadata::default(),
             password_hash: hash.map(|hash| PasswordHash::new(hash.to_owned())),
-            password_version: 0,
+            ..Profile::new(UserId::from_u128(7), name("alice"), String::new())
         }
     }
 
@@ -163,7 +158,7 @@ pub(crate) mod tests {
     fn fingerprints_differ_by_hash_and_by_user_and_debug_output_hides_them() {
         let fingerprint = |profile: &Profile| CredentialState::from_profile(profile, Term(1)).fingerprint().unwrap();
         let alice = profile(Some("$argon2id$a"));
-        let bob = Profile { user_id: UserId::from_u128(8), ..alice.clone() };
+        let bob = Profile { id: UserId::from_u128(8), ..alice.clone() };
         assert_ne!(fingerprint(&alice), fingerprint(&profile(Some("$argon2id$b"))));
         assert_ne!(fingerprint(&alice), fingerprint(&bob));
         assert_eq!(fingerprint(&alice), fingerprint(&alice));

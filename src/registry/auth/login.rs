@@ -9,7 +9,7 @@ use super::password_verifier::{PasswordVerifier, ProtectedProfile};
 use super::token_signer::{IssuedToken, TokenSigner};
 use crate::registry::error::{AuthError, StorageUnavailable};
 use crate::registry::replication_source::ReplicationSource;
-use crate::registry::users::profile_store::{ProfileStore, encode_profile};
+use crate::registry::users::profile_store::ProfileStore;
 use crate::storage::Key;
 use rollcall_core::{Password, PasswordHash, Profile, Username, WallMs};
 
@@ -100,7 +100,7 @@ impl LoginService {
             let replaced = self
                 .profiles
                 .bucket()
-                .replace_if(&key, &version, encode_profile(&profile))
+                .replace_if(&key, &version, profile.encode().into())
                 .await
                 .map_err(StorageUnavailable::from)?;
             if replaced.is_some() {

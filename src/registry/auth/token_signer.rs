@@ -103,7 +103,7 @@ impl TokenSigner {
     /// Issues a token for the password in `profile`; `None` if the user has no password.
     pub(crate) fn issue_for_profile(&self, profile: &Profile, now: WallMs) -> Option<IssuedToken> {
         let fingerprint = CredentialState::from_profile(profile, Term::default()).fingerprint()?;
-        Some(self.issue(profile.user_id, fingerprint, now))
+        Some(self.issue(profile.id, fingerprint, now))
     }
 
     /// The claims of a token; `None` if its MAC is invalid. MACs are compared in constant time.

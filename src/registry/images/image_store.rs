@@ -1,5 +1,6 @@
 //! Images of users: stored byte for byte under unique names, and never changed.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -16,9 +17,32 @@ use crate::registry::users::profile_store::ProfileStore;
 use crate::storage::{CreateOutcome, Folder, Key};
 use rollcall_core::{BootMs, ImageName, Username, WallMs};
 
-/// Maximum number of names tried for one image. Two images of the same millisecond get the same
-/// name with a chance of one in four million.
-const MAX_NAME_ATTEMPTS: usize = 8;
+/// Maximum number of names tried for one image. Two images get the same name only if two leaders
+/// store them at the same time, with a chance of one in four billion.
+const MAX_NAME_ATTEMPTS: usize = 3;
+
+/// Maximum number of users whose last image number is remembered. Forgetting one is harmless,
+/// unless two uploads of one user run at the same time.
+const MAX_REMEMBERED_USERS: usize = 4096;
+
+/// The last image numbers that this node has assigned, by user. So concurrent uploads of one user
+/// get different numbers.
+#[derive(Debug, Default)]
+struct LastNumbers(HashMap<Username, u128>);
+
+impl LastNumbers {
+    /// The number of the next image of `user`, which is stored at `now`. It exceeds `greatest`, the
+    /// greatest number in the bucket.
+    fn next(&mut self, user: &Username, now: WallMs, greatest: Option<u128>) -> u128 {
+        let greatest = self.0.get(user).copied().max(greatest);
+        let number = ImageName::next_number(now, greatest);
+        if self.0.len() == MAX_REMEMBERED_USERS {
+            self.0.clear();
+        }
+        self.0.insert(user.clone(), number);
+        number
+    }
+}
 
 /// Stores and reads images of users.
 pub(crate) struct ImageStore {
@@ -26,15 +50,14 @@ pub(crate) struct ImageStore {
     authorizer: Arc<Authorizer>,
     checker: ImageChecker,
     cache: Mutex<ImageCache>,
-    /// Unix time in seconds and suffix of the last image name.
-    last_suffix: Mutex<(i64, u32)>,
+    last_numbers: Mutex<LastNumbers>,
 }
 
 impl ImageStore {
     /// The images of the users in `profiles`, with an empty cache.
     pub(crate) fn new(profiles: Arc<ProfileStore>, authorizer: Arc<Authorizer>) -> Self {
         let checker = ImageChecker::default();
-        Self { profiles, authorizer, checker, cache: Mutex::default(), last_suffix: Mutex::default() }
+        Self { profiles, authorizer, checker, cache: Mutex::default(), last_numbers: Mutex::default() }
     }
 
     /// Stores an image of a registered user. When this returns `Ok`, the image is durable.
@@ -48,8 +71,12 @@ impl ImageStore {
         let entry = self.profiles.entry(user, caller.now).await.map_err(AuthError::from)?;
         self.authorizer.authorize(user, &entry, credentials, caller).await?;
         let kind = self.checker.check(bytes.clone()).await?;
+        // The bucket is listed for each upload: another leader may have stored images since the
+        // last.
+        let greatest = self.image_names(user).await?.last().and_then(ImageName::number);
         for _ in 0..MAX_NAME_ATTEMPTS {
-            let image = ImageName::new(caller.wall, self.image_suffix(caller.wall), kind);
+            let number = lock(&self.last_numbers).next(user, caller.wall, greatest);
+            let image = ImageName::new(number, random::image_suffix(), kind);
             let key = Key::Image(user.clone(), image.clone());
             match self.profiles.bucket().create(&key, bytes.clone()).await.map_err(StorageUnavailable::from)? {
                 CreateOutcome::Created(_) => {
@@ -74,16 +101,6 @@ impl ImageStore {
         self.read_image(user, image, now).await?.ok_or(ImageError::NotFound)
     }
 
-    /// The suffix of the name of an image stored now. It increases within a second, so that images
-    /// sort by age even within a millisecond.
-    fn image_suffix(&self, wall: WallMs) -> u32 {
-        let mut last = lock(&self.last_suffix);
-        let (second, random_suffix) = (wall.unix_seconds(), random::image_suffix(wall));
-        let suffix = if last.0 == second { random_suffix.max(last.1.saturating_add(1)) } else { random_suffix };
-        *last = (second, suffix);
-        suffix
-    }
-
     /// The names of the images in a user's folder, oldest first.
     pub(super) async fn image_names(&self, user: &Username) -> Result<Vec<ImageName>, StorageUnavailable> {
         let listed = self.profiles.bucket().list(&Folder::Images(user.clone())).await?;
@@ -94,7 +111,7 @@ impl ImageStore {
                 .ok()
         });
         let mut names: Vec<ImageName> = names.collect();
-        // An image name begins with the time of the upload, so names sort by age.
+        // By the numbers at their start.
         names.sort_unstable();
         Ok(names)
     }
@@ -125,40 +142,71 @@ impl ImageStore {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
+    use futures_util::future::join_all;
     use image::ImageFormat;
 
     use super::*;
-    use crate::registry::testing::{caller, encoded_image, name, registry, user, wall};
-    use crate::storage::Backend;
+    use crate::registry::Registry;
+    use crate::registry::testing::{caller, encoded_image, name, registry, registry_on, user};
+    use crate::storage::{Backend, Fault};
+
+    /// An image that differs from those of other widths.
+    async fn upload(registry: &Registry, user: &str, width: u32) -> ImageName {
+        let bytes = encoded_image(ImageFormat::Png, width, 1);
+        registry.upload(&name(user), bytes, Credentials::None, caller(BootMs(0))).await.unwrap()
+    }
+
+    async fn images(registry: &Registry, user: &str) -> Vec<String> {
+        registry.images(&name(user), BootMs(0)).await.unwrap().iter().map(ToString::to_string).collect()
+    }
 
     #[tokio::test]
-    async fn images_of_the_same_millisecond_have_unique_names_that_sort_by_age() {
+    async fn images_of_the_same_millisecond_have_ascending_numbers() {
         let (registry, _) = registry();
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         let mut names = Vec::new();
         for side in 1..=10 {
-            let bytes = encoded_image(ImageFormat::Png, side, 1);
-            names.push(registry.upload(&name("alice"), bytes, Credentials::None, caller(BootMs(0))).await.unwrap());
+            names.push(upload(&registry, "alice", side).await);
         }
         assert_eq!(registry.images(&name("alice"), BootMs(0)).await.unwrap(), names);
+        let numbers: Vec<u128> = names.iter().filter_map(ImageName::number).collect();
+        assert_eq!(numbers, (1_733_511_234..1_733_511_244).collect::<Vec<_>>());
+        // The next leader has not assigned these numbers itself.
+        let all = join_all((11..=20).map(|side| upload(&registry, "alice", side))).await;
+        let numbers: HashSet<Option<u128>> = all.iter().map(ImageName::number).collect();
+        assert_eq!(numbers, (1_733_511_244..1_733_511_254).map(Some).collect());
     }
 
     #[tokio::test]
-    async fn a_taken_image_name_is_replaced_by_another() {
+    async fn a_new_image_comes_after_all_images_of_its_user_whatever_the_clock_says() {
         let (registry, memory) = registry();
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
-        // Two suffixes are left in this second, and the first of them is taken.
-        *lock(&registry.0.images.store.last_suffix) = (wall().unix_seconds(), u32::MAX - 2);
-        let taken = ImageName::new(wall(), u32::MAX - 1, rollcall_core::ImageKind::Png);
-        memory.create(&Key::Image(name("alice"), taken), b"x".as_slice().into()).await.unwrap();
+        // The clock of these tests says 1733511234.
+        let stored = ["avatar.png", "999-a.png", "1733511234-a1b2.png", "1765045165-e1c0e532.png", "01.jpeg", "x.txt"];
+        for text in stored {
+            if let Ok(image) = ImageName::parse(text) {
+                memory.create(&Key::Image(name("alice"), image), b"x".as_slice().into()).await.unwrap();
+            }
+        }
+        let first = upload(&registry, "alice", 1).await;
+        assert_eq!(first.number(), Some(1_765_045_166));
+        let second = upload(&registry_on(&memory), "alice", 2).await;
+        assert_eq!(second.number(), Some(1_765_045_167));
+        let expected = ["avatar.png", "01.jpeg", "999-a.png", "1733511234-a1b2.png", "1765045165-e1c0e532.png"];
+        assert_eq!(images(&registry, "alice").await, [&expected[..], &[first.as_str(), second.as_str()]].concat());
+    }
+
+    #[tokio::test]
+    async fn an_upload_fails_if_the_users_images_cannot_be_listed() {
+        let (registry, memory) = registry();
+        registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
+        memory.faults().inject(1, &Fault::Permanent);
         let bytes = encoded_image(ImageFormat::Png, 1, 1);
-        let image = registry.upload(&name("alice"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
-        assert_eq!(image.as_str(), "1733511234-ffffffff.png");
-        // No name is left in this second.
-        let other = encoded_image(ImageFormat::Png, 2, 2);
-        let rejected = registry.upload(&name("alice"), other, Credentials::None, caller(BootMs(0))).await;
-        assert!(matches!(rejected, Err(UploadError::NoFreeName)));
-        assert_eq!(registry.image(&name("alice"), &image, BootMs(0)).await.unwrap(), bytes);
+        let uploaded = registry.upload(&name("alice"), bytes, Credentials::None, caller(BootMs(0))).await;
+        assert!(matches!(uploaded, Err(UploadError::Storage(_))), "{uploaded:?}");
+        assert_eq!(images(&registry, "alice").await, Vec::<String>::new());
     }
 
     #[tokio::test]
@@ -167,7 +215,7 @@ mod tests {
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         let bytes = encoded_image(ImageFormat::Png, 1, 1);
         let image = registry.upload(&name("alice"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
-        let other = ImageName::new(wall(), 1, rollcall_core::ImageKind::Png);
+        let other = ImageName::new(1_733_511_234, 1, rollcall_core::ImageKind::Png);
         let before = memory.faults().calls();
         for (asked, at, calls) in
             [(&image, 0, 1), (&image, 59_999, 1), (&image, 60_000, 2), (&other, 60_000, 3), (&other, 60_000, 4)]
@@ -185,7 +233,7 @@ mod tests {
         let (registry, memory) = registry();
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         assert_eq!(registry.images(&name("alice"), BootMs(0)).await.unwrap(), []);
-        let image = ImageName::new(wall(), 1, rollcall_core::ImageKind::Png);
+        let image = ImageName::new(1_733_511_234, 1, rollcall_core::ImageKind::Png);
         memory.create(&Key::Image(name("alice"), image.clone()), b"x".as_slice().into()).await.unwrap();
         assert_eq!(registry.images(&name("alice"), BootMs(0)).await.unwrap(), [image]);
         let unknown = registry.images(&name("bob"), BootMs(0)).await;

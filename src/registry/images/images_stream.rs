@@ -18,6 +18,7 @@ use super::image_store::ImageStore;
 use crate::presence::OnlineRow;
 use crate::registry::error::{ImagesStreamError, StorageUnavailable};
 use crate::registry::online::online_clients::OnlineClients;
+use rollcall_core::api::OnlineClient;
 use rollcall_core::{BootMs, ImageName, Page, Username};
 
 /// Maximum number of images per client.
@@ -26,11 +27,13 @@ const MAX_IMAGES_PER_CLIENT: usize = 20;
 /// Number of clients whose images are listed ahead.
 const LISTS_AHEAD: usize = 4;
 
-/// Number of items fetched ahead. An item is at most one image, of up to 512 KiB.
+/// Number of items fetched ahead. An item is at most one image: of up to 512 KiB, or of up to 4 MiB
+/// if another program has stored it in the bucket.
 const ITEMS_AHEAD: usize = 8;
 
 /// Maximum number of concurrent downloads; others wait for up to [`MAX_WAIT`]. With the limits
-/// above, downloads take at most about 300 MiB, and a tenth of that with typical images.
+/// above, downloads take at most about 300 MiB, and a tenth of that with typical images. Images of
+/// other programs may take more.
 const MAX_CONCURRENT_DOWNLOADS: usize = 64;
 
 /// Longest wait of a download for a permit.
@@ -182,14 +185,14 @@ struct JsonWriter {
 impl JsonWriter {
     fn write(&mut self, fetched: FetchedItem) -> JsonChunk {
         let ends_client = matches!(fetched, FetchedItem::EndOfClient);
-        // None of these texts has a character that JSON escapes: usernames, image names, addresses,
-        // Base64.
+        // Image names and Base64 have no character that JSON escapes. A username may have one.
         let text = match fetched {
             FetchedItem::Client(OnlineRow { username, addr }) => {
                 self.has_image = false;
                 let comma = comma(&mut self.has_client);
-                let addr = addr.map_or_else(|| "null".to_owned(), |addr| format!("\"{addr}\""));
-                format!("{comma}{{\"username\":\"{username}\",\"addr\":{addr},\"images\":[")
+                let json = serde_json::to_string(&OnlineClient { username, addr }).expect("all keys are strings");
+                let fields = json.strip_suffix('}').expect("an object");
+                format!("{comma}{fields},\"images\":[")
             }
             FetchedItem::Image(image, bytes) => {
                 let comma = comma(&mut self.has_image);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::online_clients::OnlineClients;
 use crate::registry::auth::authorizer::{AuthDecision, Authorizer};
-use crate::registry::auth::credentials::{Caller, Credentials};
+use crate::registry::auth::credentials::{Caller, Credentials, DenialReason};
 use crate::registry::error::AuthError;
 use crate::registry::users::profile_store::ProfileStore;
 use crate::registry::users::user_index::IndexEntry;
@@ -32,12 +32,20 @@ pub(crate) struct Heartbeats {
     clients: Arc<OnlineClients>,
     profiles: Arc<ProfileStore>,
     authorizer: Arc<Authorizer>,
+    need_no_credentials: bool,
 }
 
 impl Heartbeats {
-    /// Each heartbeat that `authorizer` permits marks its client in `clients` as online.
-    pub(crate) fn new(clients: Arc<OnlineClients>, profiles: Arc<ProfileStore>, authorizer: Arc<Authorizer>) -> Self {
-        Self { clients, profiles, authorizer }
+    /// Each heartbeat that `authorizer` permits marks its client in `clients` as online. With
+    /// `need_no_credentials`, a heartbeat without credentials for a name with a password does the
+    /// same, but never changes the client's address.
+    pub(crate) fn new(
+        clients: Arc<OnlineClients>,
+        profiles: Arc<ProfileStore>,
+        authorizer: Arc<Authorizer>,
+        need_no_credentials: bool,
+    ) -> Self {
+        Self { clients, profiles, authorizer, need_no_credentials }
     }
 
     /// Records a heartbeat: the registered user is online from now on, at `addr` if one is given.
@@ -54,8 +62,13 @@ impl Heartbeats {
         caller: Caller,
     ) -> Result<AcceptedHeartbeat, AuthError> {
         let entry = self.profiles.entry(name, caller.now).await?;
-        self.authorizer.authorize(name, &entry, credentials, caller).await?;
-        Ok(self.record(name, addr, &entry, caller.now))
+        match self.authorizer.authorize(name, &entry, credentials, caller).await {
+            Ok(()) => Ok(self.record(name, addr, &entry, caller.now)),
+            Err(AuthError::Unauthorized(_, DenialReason::Missing)) if self.need_no_credentials => {
+                Ok(self.record(name, None, &entry, caller.now))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Like [`Self::heartbeat`], for a client that is online already and has no password. This is
@@ -76,9 +89,13 @@ impl Heartbeats {
         caller: Caller,
     ) -> Option<AcceptedHeartbeat> {
         let entry = self.profiles.index().entry(name)?;
-        let is_allowed =
-            self.authorizer.authorize_from_memory(&entry, credentials, caller.wall) == AuthDecision::Allowed;
-        is_allowed.then(|| self.record(name, addr, &entry, caller.now))
+        match self.authorizer.authorize_from_memory(&entry, credentials, caller.wall) {
+            AuthDecision::Allowed => Some(self.record(name, addr, &entry, caller.now)),
+            AuthDecision::Denied(DenialReason::Missing) if self.need_no_credentials => {
+                Some(self.record(name, None, &entry, caller.now))
+            }
+            AuthDecision::Denied(_) | AuthDecision::Undecided => None,
+        }
     }
 
     fn record(&self, name: &Username, reported: Option<Addr>, entry: &IndexEntry, now: BootMs) -> AcceptedHeartbeat {
@@ -104,9 +121,9 @@ impl Heartbeats {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::testing::{caller, name, registry, registry_on, user};
-    use crate::registry::{LookupError, RegisterRequest};
-    use crate::storage::Fault;
+    use crate::registry::testing::{caller, name, registry, registry_on, settings, user, wall};
+    use crate::registry::{LookupError, RegisterRequest, Registry, RegistrySettings, TokenKey};
+    use crate::storage::{Bucket, Fault, MemoryBackend, RetryPolicy};
     use rollcall_core::{Page, Password, Term};
 
     #[tokio::test]
@@ -135,6 +152,34 @@ mod tests {
             let renewed = registry.renew(&name(username), None, BootMs(1));
             let expected = AcceptedHeartbeat { seen_at: registry.wall_time(BootMs(1)), ..accepted };
             assert_eq!(renewed, (username == "alice").then_some(expected), "{username}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_setting_lets_heartbeats_without_credentials_renew_a_client_but_not_move_it() {
+        let addr = |text: &str| Addr::new(text.parse().unwrap());
+        for need_no_credentials in [false, true] {
+            let settings = RegistrySettings { heartbeats_need_no_credentials: need_no_credentials, ..settings() };
+            let bucket = Bucket::new(Arc::new(MemoryBackend::new()), RetryPolicy::default());
+            let registry = Registry::new(bucket, settings, &TokenKey::new([7; 32]), BootMs(0), wall());
+            let password = Some(Password::new("secret".to_owned()));
+            let carol = RegisterRequest { password, addr: addr("10.0.0.1:1"), ..user("carol") };
+            let token = registry.register(carol, caller(BootMs(0))).await.unwrap().issued_token.unwrap().token;
+            let (carol, elsewhere) = (name("carol"), addr("10.0.0.2:2"));
+            let wrong = Credentials::Bearer("rc1.forged");
+            assert!(registry.heartbeat(&carol, elsewhere, wrong, caller(BootMs(0))).await.is_err());
+            assert_eq!(registry.try_heartbeat(&carol, elsewhere, wrong, caller(BootMs(0))), None);
+            assert_eq!(registry.online_count(BootMs(0)), 0);
+            let without = registry.heartbeat(&carol, elsewhere, Credentials::None, caller(BootMs(0))).await;
+            let at = without.ok().map(|accepted| accepted.addr);
+            assert_eq!(at, need_no_credentials.then_some(addr("10.0.0.1:1")), "the registered address");
+            let owner = Credentials::Bearer(token.reveal());
+            let moved = registry.heartbeat(&carol, addr("10.0.0.3:3"), owner, caller(BootMs(1))).await.unwrap();
+            assert_eq!(moved.addr, addr("10.0.0.3:3"));
+            let without = registry.try_heartbeat(&carol, elsewhere, Credentials::None, caller(BootMs(2)));
+            assert_eq!(without.map(|accepted| accepted.addr), need_no_credentials.then_some(addr("10.0.0.3:3")));
+            // The name is never marked as one whose heartbeats may move it.
+            assert_eq!(registry.renew(&carol, elsewhere, BootMs(3)), None);
         }
     }
 

@@ -1,4 +1,5 @@
-//! Index rebuild: lists the bucket and reads the profiles that the index does not have.
+//! Index rebuild: lists the bucket and reads the profiles that the index does not have, once at the
+//! start of a term and then periodically. Another cluster or program may write to the same bucket.
 
 use std::collections::HashSet;
 use std::pin::pin;
@@ -30,6 +31,10 @@ const NAMES_PER_LOCK: usize = 1000;
 /// bucket has its own retries.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
+/// Pause between two searches for new profiles in the bucket. With the time for the listing, a
+/// profile of another program is found within a minute.
+const SEARCH_PAUSE: Duration = Duration::from_secs(45);
+
 /// Maximum number of distinct causes logged per rebuild. More of them would not help an operator.
 const MAX_LOGGED_CAUSES: usize = 8;
 
@@ -44,6 +49,9 @@ impl LoggedCauses {
         self.0.len() < MAX_LOGGED_CAUSES && self.0.insert(cause.to_owned())
     }
 }
+
+/// The bucket has no valid profile of this name.
+struct NoProfile(Username);
 
 /// Completes the index of users at the start of a term.
 pub(crate) struct IndexRebuild {
@@ -63,8 +71,8 @@ impl IndexRebuild {
     pub(crate) async fn run(&self, term: Term) {
         let mut causes = LoggedCauses::default();
         while self.profiles.term() == term {
-            match self.read_unknown_profiles().await {
-                Ok(()) => {
+            match self.read_unknown_profiles(&mut HashSet::new()).await {
+                Ok(_) => {
                     self.profiles.index().drop_unconfirmed();
                     return self.source.raise_users(term, Coverage::Complete);
                 }
@@ -79,7 +87,32 @@ impl IndexRebuild {
         }
     }
 
-    async fn read_unknown_profiles(&self) -> Result<(), StorageUnavailable> {
+    /// Searches the bucket periodically for profiles that another cluster or program has written,
+    /// until a later term begins. The future may be dropped at any time.
+    pub(crate) async fn search_for_new_profiles(&self, term: Term) {
+        let (mut causes, mut without_profile) = (LoggedCauses::default(), HashSet::new());
+        while self.profiles.term() == term {
+            sleep(SEARCH_PAUSE).await;
+            match self.read_unknown_profiles(&mut without_profile).await {
+                Ok(0) => {}
+                Ok(count) => info!(count, "found users in the bucket that another program registered"),
+                Err(why) => {
+                    let cause = why.cause();
+                    if causes.is_new(&cause) {
+                        warn!(cause, "cannot search the bucket for new users");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lists the users in the bucket and reads the profiles that the index does not have, except
+    /// those of `without_profile`. Adds the names without a valid profile to `without_profile`.
+    /// Returns the number of profiles added to the index.
+    async fn read_unknown_profiles(
+        &self,
+        without_profile: &mut HashSet<Username>,
+    ) -> Result<usize, StorageUnavailable> {
         let listed = self.profiles.bucket().list(&Folder::Users).await?;
         let username = |name: &String| {
             Username::parse(name)
@@ -90,16 +123,20 @@ impl IndexRebuild {
         for names in listed.chunks(NAMES_PER_LOCK) {
             unknown.extend(self.profiles.index().reconcile(names.iter().filter_map(username)));
         }
+        unknown.retain(|name| !without_profile.contains(name));
         let total = unknown.len();
         let mut reads =
             pin!(stream::iter(unknown).map(|name| self.read_into_index(name)).buffer_unordered(MAX_CONCURRENT_READS));
         let mut progress = interval_at(Instant::now() + PROGRESS_INTERVAL, PROGRESS_INTERVAL);
-        let mut done = 0;
+        let (mut done, mut added) = (0, 0);
         loop {
             tokio::select! {
-                read = reads.next() => match read {
-                    Some(read) => read?,
-                    None => return Ok(()),
+                read = reads.next() => match read.transpose()? {
+                    Some(Ok(())) => added += 1,
+                    Some(Err(NoProfile(name))) => {
+                        without_profile.insert(name);
+                    }
+                    None => return Ok(added),
                 },
                 _ = progress.tick() => {
                     info!(done, total, "reading new profiles into the index");
@@ -110,146 +147,22 @@ impl IndexRebuild {
         }
     }
 
-    async fn read_into_index(&self, name: Username) -> Result<(), StorageUnavailable> {
+    /// Reads a profile into the index.
+    async fn read_into_index(&self, name: Username) -> Result<Result<(), NoProfile>, StorageUnavailable> {
         let term = self.profiles.term();
         match self.profiles.read_profile(&name).await? {
             StoredProfile::Valid(profile) => {
                 self.profiles.add_to_index(profile, term);
+                return Ok(Ok(()));
             }
             // The folder has images but no profile: no user has this name.
             StoredProfile::Missing => debug!(user = %name, "skipped a folder in the bucket: it has no profile"),
             // An unreadable profile must not stop the rebuild. The failure was logged at the read.
             StoredProfile::Corrupt => {}
         }
-        Ok(())
+        Ok(Err(NoProfile(name)))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::registry::testing::{caller, name, registry, registry_in, registry_on, user};
-    use crate::registry::{AuthError, Credentials, LookupError, RegisterError, Registry, UsersError};
-    use crate::storage::{Backend, Fault, Key, MemoryBackend};
-    use rollcall_core::{BootMs, Page};
-
-    fn names(registry: &Registry) -> Vec<String> {
-        registry.users(&Page::default(), BootMs(0)).into_iter().map(|user| user.username.to_string()).collect()
-    }
-
-    async fn register_all(memory: &MemoryBackend, usernames: &[&str]) {
-        let registry = registry_on(memory);
-        for username in usernames {
-            registry.register(user(username), caller(BootMs(0))).await.unwrap();
-        }
-    }
-
-    #[tokio::test]
-    async fn a_rebuilt_index_has_every_profile_and_skips_other_objects() {
-        let (registry, memory) = registry();
-        register_all(&memory, &["alice", "bob", "carol"]).await;
-        let damaged = Key::Profile(name("damaged"));
-        memory.create(&damaged, b"{}".as_slice().into()).await.unwrap();
-        let other = memory.get(&Key::Profile(name("bob"))).await.unwrap().unwrap();
-        memory.create(&Key::Profile(name("not-bob")), other.bytes).await.unwrap();
-        let image = rollcall_core::ImageName::parse("1733511234-a1b2c3d4.png").unwrap();
-        memory.create(&Key::Image(name("only-images"), image), b"x".as_slice().into()).await.unwrap();
-        registry.begin_term(Term(3));
-        registry.rebuild_index(Term(3)).await;
-        assert_eq!(registry.wait_for_users(Term(3)).await, Ok(()));
-        assert_eq!(names(&registry), ["alice", "bob", "carol"]);
-    }
-
-    #[tokio::test]
-    async fn a_rebuild_reads_only_unknown_profiles() {
-        let (registry, memory) = registry();
-        register_all(&memory, &["alice", "bob"]).await;
-        registry.begin_term(Term(1));
-        registry.rebuild_index(Term(1)).await;
-        register_all(&memory, &["carol"]).await;
-        let before = memory.faults().calls();
-        registry.begin_term(Term(2));
-        registry.rebuild_index(Term(2)).await;
-        // One listing and one profile.
-        assert_eq!(memory.faults().calls() - before, 2);
-        assert_eq!(names(&registry), ["alice", "bob", "carol"]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_index_is_complete_only_in_the_term_in_which_it_was_rebuilt() {
-        let (registry, _) = registry();
-        registry.begin_term(Term(1));
-        assert_eq!(registry.wait_for_users(Term(1)).await, Err(UsersError::IndexRebuilding));
-        registry.rebuild_index(Term(1)).await;
-        assert_eq!(registry.wait_for_users(Term(1)).await, Ok(()));
-        // A request may arrive before the node begins the term.
-        assert_eq!(registry.wait_for_users(Term(2)).await, Err(UsersError::IndexRebuilding));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_listing_that_began_in_an_earlier_term_does_not_complete_a_later_term() {
-        let (registry, memory) = registry();
-        registry.begin_term(Term(1));
-        memory.faults().inject(1, &Fault::Delay(Duration::from_secs(2)));
-        let late = registry.rebuild_index(Term(1));
-        let next = async {
-            sleep(Duration::from_secs(1)).await;
-            registry.begin_term(Term(2));
-        };
-        tokio::join!(late, next);
-        for term in [1, 2] {
-            assert_eq!(registry.wait_for_users(Term(term)).await, Err(UsersError::IndexRebuilding));
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_query_waits_for_the_index_and_a_rebuild_waits_for_the_bucket() {
-        let (registry, memory) = registry();
-        register_all(&memory, &["alice"]).await;
-        registry.begin_term(Term(1));
-        memory.faults().inject(3, &Fault::Transient);
-        let (result, ()) = tokio::join!(registry.wait_for_users(Term(1)), registry.rebuild_index(Term(1)));
-        assert_eq!(result, Ok(()));
-        assert_eq!(names(&registry), ["alice"]);
-    }
-
-    #[tokio::test]
-    async fn an_unreadable_object_does_not_hide_the_other_users() {
-        let dir = tempfile::tempdir().unwrap();
-        registry_in(dir.path()).register(user("alice"), caller(BootMs(0))).await.unwrap();
-        let profile = |username| dir.path().join(Key::Profile(name(username)).path());
-        std::fs::create_dir_all(profile("dan")).unwrap();
-        std::fs::create_dir_all(profile("eve").parent().unwrap()).unwrap();
-        std::fs::write(profile("eve"), vec![b' '; crate::storage::MAX_OBJECT_BYTES + 1]).unwrap();
-        let registry = registry_in(dir.path());
-        registry.begin_term(Term(1));
-        registry.rebuild_index(Term(1)).await;
-        assert_eq!(names(&registry), ["alice"]);
-        for broken in ["dan", "eve"] {
-            let heartbeat = registry.heartbeat(&name(broken), None, Credentials::None, caller(BootMs(0))).await;
-            assert!(matches!(heartbeat, Err(AuthError::Lookup(LookupError::Corrupt(_)))), "{heartbeat:?}");
-            let registered = registry.register(user(broken), caller(BootMs(0))).await;
-            assert!(matches!(registered, Err(RegisterError::Taken(_))), "{registered:?}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_unavailable_bucket_is_not_mistaken_for_corrupt_profiles() {
-        let (registry, memory) = registry();
-        register_all(&memory, &["alice"]).await;
-        registry.begin_term(Term(1));
-        memory.faults().inject(1, &Fault::None);
-        memory.faults().inject(1, &Fault::Permanent);
-        registry.rebuild_index(Term(1)).await;
-        assert_eq!(names(&registry), ["alice"], "the read was retried");
-    }
-
-    #[test]
-    fn each_cause_is_logged_once_and_the_number_of_causes_is_limited() {
-        let mut causes = LoggedCauses::default();
-        assert!(causes.is_new("away"));
-        assert!(!causes.is_new("away"));
-        let logged = (0..100).filter(|n| causes.is_new(&format!("cause {n}"))).count();
-        assert_eq!(logged, MAX_LOGGED_CAUSES - 1);
-    }
-}
+mod tests;

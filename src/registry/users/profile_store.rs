@@ -3,7 +3,6 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use bytes::Bytes;
 use compact_str::CompactString;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::error;
@@ -146,10 +145,9 @@ impl ProfileStore {
     /// Parses the bytes of a profile. Invalid bytes and the profile of another user are `Corrupt`,
     /// and are logged.
     pub(crate) fn parse_profile(&self, name: &Username, bytes: &[u8]) -> StoredProfile {
-        let why = match serde_json::from_slice::<Profile>(bytes) {
-            Ok(profile) if profile.username == *name => return StoredProfile::Valid(profile),
-            Ok(profile) => format!("it is the profile of '{}'", profile.username),
-            Err(why) => why.to_string(),
+        let why = match Profile::decode_of(name, bytes) {
+            Ok(profile) => return StoredProfile::Valid(profile),
+            Err(why) => why,
         };
         self.report_unreadable(name, &format!("{}: {why}", Key::Profile(name.clone())));
         StoredProfile::Corrupt
@@ -162,9 +160,4 @@ impl ProfileStore {
             error!(user = %name, cause = why, "a stored object of the user is unreadable; restore it or move it away");
         }
     }
-}
-
-/// The bytes of a profile, as stored in the bucket.
-pub(crate) fn encode_profile(profile: &Profile) -> Bytes {
-    serde_json::to_vec(profile).expect("a profile has only text keys").into()
 }

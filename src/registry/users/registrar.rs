@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use tracing::info;
 
-use super::profile_store::{ProfileStore, StoredProfile, encode_profile};
+use super::profile_store::{ProfileStore, StoredProfile};
 use crate::registry::auth::credentials::Caller;
 use crate::registry::auth::password_verifier::PasswordVerifier;
 use crate::registry::auth::token_signer::{IssuedToken, TokenSigner};
-use crate::registry::error::{AuthError, RegisterError, StorageUnavailable};
+use crate::registry::error::{AuthError, LookupError, RegisterError, StorageUnavailable};
 use crate::registry::online::online_clients::OnlineClients;
 use crate::registry::random;
 use crate::registry::replication_source::ReplicationSource;
@@ -82,6 +82,15 @@ impl Registrar {
         if user.password.is_none() && self.require_password {
             return Err(RegisterError::PasswordRequired);
         }
+        if let Err(invalid) = user.username.check_new() {
+            // Another program may have registered this name.
+            match self.profiles.look_up(&user.username, caller.now).await {
+                Ok(_) => {}
+                Err(LookupError::NotRegistered(_)) => return Err(invalid.into()),
+                Err(LookupError::Corrupt(name)) => return Err(RegisterError::Taken(name)),
+                Err(LookupError::Storage(unavailable)) => return Err(unavailable.into()),
+            }
+        }
         let term = self.profiles.term();
         // A name in the index is taken, so neither a hash nor a write is needed.
         if self.profiles.index().get(&user.username).is_some() {
@@ -96,31 +105,33 @@ impl Registrar {
             Some(password) => Some(self.verifier.hash(password).await?),
             None => None,
         };
+        let registered_at = self.clients.wall_time(caller.now);
         let profile = Profile {
-            user_id: random::user_id(),
-            username: user.username.clone(),
             addr: user.addr,
-            registered_at: self.clients.wall_time(caller.now).to_rfc3339(),
             metadata: user.metadata.clone(),
             password_hash,
-            password_version: 0,
+            ..Profile::new(random::user_id(), user.username.clone(), registered_at.to_rfc3339())
         };
         let key = Key::Profile(user.username.clone());
-        let created =
-            match self.profiles.bucket().create(&key, encode_profile(&profile)).await.map_err(StorageUnavailable::from)
-            {
-                // The object exists but cannot be read, so the name is taken. A profile that cannot
-                // be parsed also takes its name.
-                Err(error) if error.concerns_one_object() => {
-                    self.profiles.report_unreadable(&user.username, &error.cause());
-                    return Err(RegisterError::Taken(user.username));
-                }
-                created => created?,
-            };
+        let created = match self
+            .profiles
+            .bucket()
+            .create(&key, profile.encode().into())
+            .await
+            .map_err(StorageUnavailable::from)
+        {
+            // The object exists but cannot be read, so the name is taken. A profile that cannot
+            // be parsed also takes its name.
+            Err(error) if error.concerns_one_object() => {
+                self.profiles.report_unreadable(&user.username, &error.cause());
+                return Err(RegisterError::Taken(user.username));
+            }
+            created => created?,
+        };
         match created {
             CreateOutcome::Created(_) => {
-                info!(user = %user.username, id = %profile.user_id, "user registered");
-                self.acknowledge(RegisterOutcome::New(profile.user_id), profile, term, caller).await
+                info!(user = %user.username, id = %profile.id, "user registered");
+                self.acknowledge(RegisterOutcome::New(profile.id), profile, term, caller).await
             }
             CreateOutcome::AlreadyExists(object) => {
                 let stored = self.profiles.parse_profile(&user.username, &object.bytes);
@@ -157,7 +168,7 @@ impl Registrar {
             self.profiles.add_to_index(profile, term);
             return Err(taken());
         }
-        self.acknowledge(RegisterOutcome::Repeated(profile.user_id), profile, term, caller).await
+        self.acknowledge(RegisterOutcome::Repeated(profile.id), profile, term, caller).await
     }
 
     /// Adds a durable registration to the index, waits for a majority, and issues a token if there

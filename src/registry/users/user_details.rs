@@ -18,12 +18,12 @@ pub(crate) struct UserDetails {
 
 impl From<Profile> for UserDetails {
     fn from(profile: Profile) -> Self {
-        let Profile { user_id: id, addr, registered_at, metadata, .. } = profile;
+        let Profile { id, addr, registered_at, last_seen, metadata, .. } = profile;
         Self {
             id,
             addr,
             registered_at: registered_at.into(),
-            last_seen: None, // set from the profile when it has the field
+            last_seen: last_seen.map(String::into_boxed_str),
             metadata,
         }
     }

@@ -26,7 +26,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "node",
         &["rollcall_core", "rollcall_election", "config", "storage", "registry", "replication", "snapshot", "http"],
     ),
-    ("cli", &["rollcall_core", "rollcall_client", "rollcall_chat", "config", "node"]),
+    ("cli", &["rollcall_core", "rollcall_client", "rollcall_chat", "config", "storage", "node"]),
     ("main", &["cli"]),
     ("bin", &["rollcall_core", "config", "storage", "cli"]),
 ];
@@ -51,6 +51,7 @@ const PURE: &[&str] = &[
     "rollcall/config/node/",
     "rollcall/config/toml_file.rs",
     "rollcall/config/yaml_file.rs",
+    "rollcall/http/header_parameter.rs",
     "rollcall/presence/",
     "rollcall/registry/auth/credential_state.rs",
     "rollcall/registry/auth/credentials.rs",

@@ -2,13 +2,16 @@
 
 use serde_json::json;
 
-use crate::cluster::Plan;
+use crate::cluster::{Plan, until};
+use crate::sample_images::png;
 
 #[tokio::test]
 async fn the_routes_of_the_first_discovery_server_answer_as_documented() {
     let cluster = Plan::quick().start().await;
+    let leader = cluster.leader().await;
     for index in 0..3 {
-        assert_eq!(cluster.at(index).get("/status").await.body, r#"{"status":"ok"}"#);
+        let status = json!({"status": "ok", "is_leader": index == leader});
+        assert_eq!(cluster.at(index).get("/status").await.json(), status);
     }
     let registered = cluster.lead().post("/register", r#"{"username":"alice","password":"secret"}"#).await;
     assert_eq!((registered.status, &registered.json()["status"]), (201, &json!("ok")), "{registered}");
@@ -23,6 +26,30 @@ async fn the_routes_of_the_first_discovery_server_answer_as_documented() {
     let last_seen = heartbeat["last_seen"].as_str().expect("text");
     assert!(last_seen.ends_with('Z') && last_seen.contains('T'), "{last_seen}");
     assert_eq!(cluster.lead().get("/discovery/online").await.body, r#"{"online":["alice"]}"#);
+}
+
+#[tokio::test]
+async fn the_client_of_the_first_discovery_server_works_with_its_setting() {
+    let plan = Plan::quick().nodes(1).env("ROLLCALL_DISCOVERY_SERVER_COMPAT", "true");
+    let cluster = plan.env("HEARTBEAT_TTL_SECONDS", "3").start().await;
+    let json_type = || cluster.lead().header("content-type", "application/json");
+    assert!(cluster.stderr(0).contains("discovery_server_compat is on"), "{}", cluster.stderr(0));
+    let registered = json_type().post("/register", r#"{"username":"alice","password":"secret123"}"#).await;
+    assert!(registered.status == 201 && registered.json()["status"] == "ok", "{registered}");
+    let taken = json_type().post("/register", r#"{"username":"alice","password":"other"}"#).await;
+    taken.expect_error(400, "user_exists");
+    assert_eq!(taken.json()["error"], "exists");
+    let heartbeat = json_type().post("/heartbeat", r#"{"username":"alice"}"#).await;
+    assert!(heartbeat.status == 200 && heartbeat.json()["status"] == "ok", "{heartbeat}");
+    assert!(heartbeat.json()["last_seen"].as_str().is_some_and(|time| time.ends_with('Z')), "{heartbeat}");
+    assert_eq!(cluster.lead().get("/discovery/online").await.json(), json!({"online": ["alice"]}));
+    until("the client to go offline", async || {
+        cluster.lead().get("/discovery/online").await.json() == json!({"online": []})
+    })
+    .await;
+    let forged = json_type().header("authorization", "Bearer forged");
+    forged.post("/heartbeat", r#"{"username":"alice"}"#).await.expect_error(401, "unauthorized");
+    cluster.lead().upload("alice", &png(8, 8, 0)).await.expect_error(401, "unauthorized");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rollcall::storage::{Backend, Bucket, CreateOutcome, Folder, Key, RetryPolicy};
-use rollcall_core::{ImageKind, ImageName, Username, WallMs};
+use rollcall_core::{ImageKind, ImageName, Username};
 use tokio::task::JoinSet;
 
 /// Names per page in every store under test, so that a few objects need several pages.
@@ -21,6 +21,7 @@ macro_rules! every_behaviour {
             a_replacement_needs_the_current_version, of_concurrent_replacements_one_succeeds_per_version,
             readers_see_complete_objects_during_replacements, listings_are_complete_at_page_boundaries,
             users_are_listed_once_and_in_order, images_are_listed_per_user, a_deleted_object_does_not_exist,
+            names_of_any_characters_are_stored_unchanged,
         }
     };
     ($open:path => $($behaviour:ident),* $(,)?) => {
@@ -49,7 +50,7 @@ pub(super) fn profile(name: &str) -> Key {
 }
 
 pub(super) fn image(number: u32) -> ImageName {
-    ImageName::new(WallMs::new(1_733_511_234_000), number, ImageKind::Png)
+    ImageName::new(1_733_511_234, number, ImageKind::Png)
 }
 
 /// Creates an object that must not exist yet.
@@ -75,6 +76,52 @@ pub(super) async fn a_created_object_is_read_back(bucket: &Bucket) {
         let object = bucket.get(&key).await.unwrap().expect("the object exists");
         assert!(object.bytes == bytes, "{key} is read back with other bytes");
         assert_eq!(object.version, version);
+    }
+}
+
+pub(super) async fn names_of_any_characters_are_stored_unchanged(bucket: &Bucket) {
+    let longest = "x".repeat(255);
+    let mut names = [
+        "Zoë",
+        "Zoe\u{308}",
+        "mona ali",
+        "😀",
+        "a?b=c&d",
+        "100%",
+        "%2e%2e",
+        "a#b",
+        "a+b",
+        "a\\b",
+        "\"q\"",
+        "'q'",
+        "<b>",
+        "*",
+        "[x]",
+        "~",
+        "...",
+        ".hidden",
+        "-rf",
+        "a:b",
+        "王小明",
+        " ",
+        "a  b",
+        &longest,
+    ];
+    for name in names {
+        let version = put(bucket, &profile(name), b"first").await;
+        let replaced = bucket.replace_if(&profile(name), &version, Bytes::from(name.to_owned())).await.unwrap();
+        assert!(replaced.is_some(), "{name:?}");
+        put(bucket, &Key::Image(user(name), image(1)), b"x").await;
+    }
+    for name in names {
+        assert_eq!(bytes_of(bucket, &profile(name)).await.as_deref(), Some(name.as_bytes()), "{name:?}");
+        assert_eq!(bucket.list(&Folder::Images(user(name))).await.unwrap(), [image(1).as_str()], "{name:?}");
+    }
+    names.sort_unstable();
+    assert_eq!(bucket.list(&Folder::Users).await.unwrap(), names);
+    for name in names {
+        bucket.delete(&profile(name)).await.unwrap();
+        assert_eq!(bytes_of(bucket, &profile(name)).await, None, "{name:?}");
     }
 }
 

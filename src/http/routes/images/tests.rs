@@ -36,6 +36,21 @@ async fn upload(node: &TestNode, user: &str, content: &[u8]) -> TestResponse {
 }
 
 #[tokio::test]
+async fn a_username_in_a_path_is_percent_encoded_and_a_plus_is_a_plus() {
+    let node = TestNode::with_alice_and_bob().await;
+    for name in ["mona ali", "Zoë", "a+b", "50%"] {
+        let body = serde_json::json!({"username": name}).to_string();
+        assert_eq!(node.post("/register", body).await.status, 201, "{name}");
+    }
+    for segment in ["mona%20ali", "Zo%C3%AB", "Zo%c3%ab", "Zoë", "a+b", "a%2Bb", "50%25", "%61lice"] {
+        assert_eq!(node.get(&format!("/images/{segment}")).await.status, 200, "{segment}");
+    }
+    for segment in ["mona+ali", "a%20b", "zo%C3%AB", "Zoe%CC%88"] {
+        node.get(&format!("/images/{segment}")).await.expect_error(404, "user_not_registered");
+    }
+}
+
+#[tokio::test]
 async fn an_uploaded_image_comes_back_byte_for_byte() {
     let node = TestNode::with_alice_and_bob().await;
     for (format, ending, media_type) in [
@@ -166,7 +181,7 @@ async fn online_clients_are_listed_with_their_newest_images() {
     let answer = node.get("/discover_with_images").await;
     assert_eq!(answer.header("content-type"), Some("application/json"));
     let alice = json!({"username": "alice", "addr": "10.40.6.26:9000", "images": images[2..]});
-    let bob = json!({"username": "bob", "addr": null, "images": []});
+    let bob = json!({"username": "bob", "addr": "", "images": []});
     assert_eq!(answer.json(), json!({"online_clients": [alice, bob], "count": 2}));
     let page = node.get("/discover_with_images?limit=1&after=alice").await.json();
     assert_eq!(page, json!({"online_clients": [bob], "count": 1}));

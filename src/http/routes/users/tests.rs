@@ -1,6 +1,7 @@
 use axum::http::Method;
 use serde_json::json;
 
+use crate::http::CorsPolicy;
 use crate::http::testing::{TestNode, leading, request};
 use crate::storage::Fault;
 
@@ -41,6 +42,53 @@ async fn a_registration_of_a_taken_username_gets_409() {
 }
 
 #[tokio::test]
+async fn a_taken_username_gets_400_with_the_setting_for_clients_of_the_discovery_server() {
+    let node = TestNode::with_discovery_server_compat(CorsPolicy::Any);
+    let carol = r#"{"username":"carol","password":"secret"}"#;
+    assert_eq!(node.post("/register", carol).await.status, 201);
+    assert_eq!(node.post("/register", carol).await.status, 200);
+    let answer = node.post("/register", r#"{"username":"carol","password":"guess"}"#).await;
+    assert!(answer.expect_error(400, "user_exists").contains("'carol'"));
+    assert_eq!(answer.json()["error"], "exists");
+}
+
+#[tokio::test]
+async fn the_setting_for_clients_of_the_discovery_server_opens_nothing_but_heartbeats() {
+    let node = TestNode::with_discovery_server_compat(CorsPolicy::Any);
+    node.post("/register", r#"{"username":"carol","password":"secret","addr":"10.0.0.1:1"}"#).await;
+    let answer = node.post("/heartbeat", r#"{"username":"carol","addr":"10.0.0.2:2"}"#).await;
+    assert_eq!(answer.json()["message"], "Heartbeat accepted for 'carol' at 10.0.0.1:1");
+    for authorization in ["Bearer x", "Basic x", "x"] {
+        let mut heartbeat = request("POST", "/heartbeat", r#"{"username":"carol"}"#);
+        heartbeat.headers_mut().insert("authorization", authorization.parse().unwrap());
+        node.send(heartbeat).await.expect_error(401, "unauthorized");
+    }
+    let form = "--x\r\nContent-Disposition: form-data; name=image\r\n\r\nbytes\r\n--x--\r\n";
+    let mut upload = request("POST", "/upload_image/carol", form);
+    upload.headers_mut().insert("content-type", "multipart/form-data; boundary=x".parse().unwrap());
+    node.send(upload).await.expect_error(401, "unauthorized");
+    node.post("/login", r#"{"username":"carol","password":"guess"}"#).await.expect_error(401, "wrong_password");
+}
+
+#[tokio::test]
+async fn an_empty_address_in_a_registration_counts_as_absent() {
+    let node = TestNode::with_alice_and_bob().await;
+    assert_eq!(node.post("/register", r#"{"username":"carol","addr":""}"#).await.status, 201);
+    for same in [r#"{"username":"carol"}"#, r#"{"username":"carol","addr":null}"#] {
+        assert_eq!(node.post("/register", same).await.status, 200, "{same}");
+    }
+    assert_eq!(node.get("/users?prefix=carol").await.json()["users"][0]["addr"], "");
+}
+
+#[tokio::test]
+async fn an_ipv4_address_in_ipv6_form_is_registered_as_ipv4() {
+    let node = TestNode::with_alice_and_bob().await;
+    assert_eq!(node.post("/register", r#"{"username":"carol","addr":"[::ffff:10.0.0.7]:9000"}"#).await.status, 201);
+    assert_eq!(node.post("/register", r#"{"username":"carol","addr":"10.0.0.7:9000"}"#).await.status, 200);
+    assert_eq!(node.get("/users?prefix=carol").await.json()["users"][0]["addr"], "10.0.0.7:9000");
+}
+
+#[tokio::test]
 async fn a_port_without_an_ip_is_completed_with_the_remote_address() {
     let node = TestNode::new(leading());
     let answer = node.post("/register", r#"{"username":"alice","addr":":9000"}"#).await;
@@ -61,6 +109,7 @@ async fn an_invalid_registration_is_rejected_with_the_field_and_the_valid_values
         (r#"{"username":"a","metadata":[]}"#, "invalid_field", "\"metadata\""),
         (r#"{"username":"../x"}"#, "invalid_username", "\"../x\""),
         (r#"{"username":""}"#, "invalid_username", "1 to 64"),
+        (r#"{"username":"a/b"}"#, "invalid_username", "single spaces"),
         (r#"{"username":"a","addr":"localhost:9000"}"#, "invalid_addr", "IP:PORT"),
         (r#"{"username":"a","addr":"10.0.0.1:0"}"#, "invalid_addr", "10.0.0.1:0"),
     ] {
@@ -122,7 +171,7 @@ async fn users_are_listed_with_their_presence_and_without_their_passwords() {
         let moment = moment.as_str().unwrap();
         assert!(moment.len() == 20 && moment.ends_with('Z'), "{moment}");
     }
-    assert_eq!((&carol["metadata"], &carol["addr"]), (&json!({"room": 5}), &json!(null)));
+    assert_eq!((&carol["metadata"], &carol["addr"]), (&json!({"room": 5}), &json!("")));
 }
 
 #[tokio::test]

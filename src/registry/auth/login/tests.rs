@@ -322,7 +322,7 @@ async fn no_debug_output_error_or_row_contains_a_password_a_hash_or_a_token() {
     let (registry, memory) = registry();
     let issued_token = register(&registry, "alice").await;
     let stored = memory.get(&Key::Profile(name("alice"))).await.unwrap().unwrap();
-    let profile: Profile = serde_json::from_slice(&stored.bytes).unwrap();
+    let profile = Profile::decode(&stored.bytes).unwrap();
     let hash = profile.password_hash.clone().unwrap();
     let rows = registry.users_after(None);
     let errors = [
