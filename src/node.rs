@@ -31,7 +31,7 @@ use crate::storage::{Bucket, RetryPolicy};
 use banner::{banner, print};
 use identity::{is_first_start, load_or_create_cluster_id, load_token_key};
 use leadership::{drain, rebuild_when_leading, refresh_presence};
-use rollcall_core::clock::boot_now;
+use rollcall_core::clock::{boot_now, wall_now};
 use rollcall_election::{
     ApiOptions, BallotOptions, ClusterOptions, Election, LoadOptions, LoadSource, Options, Peers, Transport,
 };
@@ -63,9 +63,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
         token_seconds: config.passwords.token_seconds,
         heartbeats_need_no_credentials: config.discovery_server_compat,
     };
-    let registry = Registry::new(bucket, settings, &token_key, started_at);
+    let now = boot_now();
+    let registry = Registry::new(bucket, settings, &token_key, now, wall_now());
     // Stops the presence clock until the first leader serves: no heartbeat can arrive before that.
-    registry.note_active_leader(started_at);
+    registry.note_active_leader(now);
     let snapshots = Snapshotter::new(registry.clone(), config.node_dir(), cluster);
     snapshots.load().await;
     let (online_tx, online) = watch::channel(0);

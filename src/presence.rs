@@ -14,8 +14,9 @@ mod presence_clock;
 mod retention;
 mod table;
 mod types;
+mod wall_offset;
 
 pub use change_log::{NetChanges, OfflineReason, PresenceChange, PresenceEvent};
 pub use presence_clock::{AwakeMs, AwakeTime, ClockMs, Moment, PresenceClock, PresenceMs, PresenceTime};
 pub use table::PresenceTable;
-pub use types::{HeartbeatId, LastSeen, OnlineRow, Renewal, ReplicatedClient};
+pub use types::{HeartbeatId, LastSeen, OnlineRow, Renewal, ReplicatedClient, SeenAt};

@@ -40,6 +40,7 @@ pub use error::{
 pub use images::image_check::rejection::ImageRejection;
 pub use online::heartbeat::AcceptedHeartbeat;
 pub use online::online_clients::OnlineChanges;
+pub(crate) use replicated_rows::version_1::decode as decode_rows_of_version_1;
 pub use replicated_rows::{ReplicatedUser, RowNo, Rows};
 pub use users::registrar::{CompletedRegistration, RegisterOutcome, RegisterRequest};
 pub use users::user_list::{UserRow, UsersVersion};
@@ -59,7 +60,7 @@ use images::images_stream::ImagesStream;
 use online::heartbeat::Heartbeats;
 use online::online_clients::OnlineClients;
 use replication_source::ReplicationSource;
-use rollcall_core::{Addr, BootMs, ImageName, Page, Password, Term, Username};
+use rollcall_core::{Addr, BootMs, ImageName, Page, Password, Term, Username, WallMs};
 use storage_probe::StorageProbe;
 use users::UserComponents;
 use users::index_rebuild::IndexRebuild;
@@ -100,13 +101,13 @@ struct Components {
 
 impl Registry {
     /// A registry that stores durable data in `bucket` and signs tokens with `key`. It starts at
-    /// `now` with no client online.
+    /// `now`, when the wall clock shows `wall`, with no client online.
     #[must_use]
-    pub fn new(bucket: Bucket, settings: RegistrySettings, key: &TokenKey, now: BootMs) -> Self {
+    pub fn new(bucket: Bucket, settings: RegistrySettings, key: &TokenKey, now: BootMs, wall: WallMs) -> Self {
         let RegistrySettings { ttl_ms, replicated, require_password, token_seconds, heartbeats_need_no_credentials } =
             settings;
         let coverage = Arc::new(CoverageWatch::default());
-        let clients = Arc::new(OnlineClients::new(ttl_ms, replicated, now));
+        let clients = Arc::new(OnlineClients::new(ttl_ms, replicated, now, wall));
         let profiles = Arc::new(ProfileStore::new(bucket.clone()));
         let tokens = Arc::new(TokenSigner::new(key, token_seconds));
         let verifier = Arc::new(PasswordVerifier::new(profiles.clone()));
@@ -120,8 +121,14 @@ impl Registry {
             replicated,
         ));
         let store = Arc::new(ImageStore::new(profiles.clone(), authorizer.clone()));
-        let registrar =
-            Registrar::new(profiles.clone(), verifier.clone(), tokens.clone(), source.clone(), require_password);
+        let registrar = Registrar::new(
+            profiles.clone(),
+            verifier.clone(),
+            tokens.clone(),
+            source.clone(),
+            clients.clone(),
+            require_password,
+        );
         Self(Arc::new(Components {
             heartbeats: Heartbeats::new(clients.clone(), profiles.clone(), authorizer, heartbeats_need_no_credentials),
             users: UserComponents {
@@ -149,6 +156,24 @@ impl Registry {
     /// of this process, and clients do not age during a pause.
     pub fn tick(&self, now: BootMs) {
         self.0.clients.with_table(now, PresenceTable::sweep);
+    }
+
+    /// Compares the displayed wall time with the machine's wall clock, which shows `wall` at `now`.
+    /// Displayed times change only when the clock was set. Call it several times a second.
+    pub fn update_wall_time(&self, now: BootMs, wall: WallMs) {
+        self.0.clients.update_wall_time(now, wall);
+    }
+
+    /// Records that `now` is not earlier than `wall`, a time read from a file. While the machine's
+    /// clock is not set, the displayed wall time continues from there.
+    pub fn note_earlier_time(&self, now: BootMs, wall: WallMs) {
+        self.0.clients.note_earlier_time(now, wall);
+    }
+
+    /// The displayed wall time at `now`.
+    #[must_use]
+    pub fn wall_time(&self, now: BootMs) -> WallMs {
+        self.0.clients.wall_time(now)
     }
 
     /// Checks whether the bucket is available at `now`. Concurrent callers share one request.
@@ -466,10 +491,10 @@ impl Registry {
         self.0.source.merge(rows, now);
     }
 
-    /// Loads the rows of a snapshot written `away_ms` ago. A user from it is added to the index
-    /// only when its name is found in the bucket.
-    pub fn load_snapshot(&self, rows: Rows, away_ms: u64, now: BootMs) {
-        self.0.source.load_snapshot(rows, away_ms, now);
+    /// Loads the rows of a snapshot of the time `written_at`, written `away_ms` ago. A user from it
+    /// is added to the index only when its name is found in the bucket.
+    pub fn load_snapshot(&self, rows: Rows, written_at: WallMs, away_ms: u64, now: BootMs) {
+        self.0.source.load_snapshot(rows, written_at, away_ms, now);
     }
 
     /// Records that a majority of the nodes has the new user rows up to number `up_to`.

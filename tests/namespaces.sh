@@ -152,6 +152,15 @@ end_processes() {
     PIDS=()
 }
 
+# end_process NAME: ends one process in PIDS.
+end_process() {
+    {
+        kill -KILL "${PIDS[$1]}" || true
+        wait "${PIDS[$1]}" || true
+    } 2>/dev/null
+    unset "PIDS[$1]"
+}
+
 # row NUMBER PASSED DESCRIPTION [FIGURE]: prints the line of a row.
 row() {
     local verdict=PASS name

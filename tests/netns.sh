@@ -21,7 +21,7 @@ cd "$(dirname "$0")/.."
 # shellcheck source=tests/namespaces.sh
 source tests/namespaces.sh
 
-readonly ROWS=(2 7 8 9 10 15 27)
+readonly ROWS=(2 7 8 9 10 15 27 36)
 readonly NODES=(0 1 2)
 readonly PORT=8080 API_PORT=3000 SLOW_PORT=8090
 # A node may not vote before it has run for `election_timeout_min_ms`.
@@ -97,6 +97,8 @@ rule() {
 # --- The nodes, and their observation -------------------------------------------------------------
 
 STARTED=0
+# Uptimes of the hosts, in s. Without them, that of this machine.
+UPTIMES=()
 
 # node-N.log has the log of a node. `served` has a line for each request that a node served (see
 # `failover watch`).
@@ -108,9 +110,18 @@ start_cluster() {
     # busy node would also delay its candidacy.
     printf 'peers = [%s]\nload_source = "file:%s/load"\n' "$peers" "$FOLDER" >"$FOLDER/config.toml"
     printf '0.1' >"$FOLDER/load"
+    start_nodes
+}
+
+start_nodes() {
+    local node uptime
+    local -a with_uptime=()
+    read -r uptime _ </proc/uptime
     STARTED=$(now)
     for node in "${NODES[@]}"; do
-        ip netns exec "node-$node" "$BINARIES/rollcall" --config "$FOLDER/config.toml" \
+        [ "${#UPTIMES[@]}" -eq 0 ] ||
+            with_uptime=(unshare --time --boottime "$((UPTIMES[node] - ${uptime%.*}))" --fork --kill-child)
+        ip netns exec "node-$node" "${with_uptime[@]}" "$BINARIES/rollcall" --config "$FOLDER/config.toml" \
             --this-node "$(addr "$node"):$PORT" --api-port "$API_PORT" --api-url "$(url "$node")" \
             --data-dir "$FOLDER/data" >"$FOLDER/node-$node.out" 2>"$FOLDER/node-$node.log" &
         PIDS[node-$node]=$!
@@ -310,6 +321,72 @@ row_27() {
     row 27 "$(within "$TOOK" 6500 2500)" \
         "a firewall goes on resetting them: it served for $(last_served "$LEADER" "$BEAT") ms more, a successor serves after $TOOK ms (2500 to 6500)" \
         "$TOOK ms"
+}
+
+# Whatever happens to the nodes of hosts with different uptimes, the list of users has the same times
+# of the last heartbeats. In the end all hosts have booted after these heartbeats.
+row_36() {
+    local user times before ok=yes
+    end_processes
+    UPTIMES=(9000000 400000 60)
+    start_cluster
+    settle 36 || return 0
+    for user in alice bob; do
+        post "$LEADER" register "{\"username\":\"$user\"}"
+        post "$LEADER" heartbeat "{\"username\":\"$user\"}"
+        sleep 1.3
+    done
+    before=$(last_seen)
+    kill_leader
+    times=$(last_seen)
+    stop_nodes
+    UPTIMES=(3 2 1)
+    start_nodes
+    settle 36 || return 0
+    times+=", $(last_seen)"
+    kill_leader
+    times+=", $(last_seen)"
+    UPTIMES=()
+    [[ $before == 20*Z\ 20*Z && $times = "$before, $before, $before" ]] || ok=no
+    row 36 "$ok" "users last seen at $before, on hosts of other uptimes and after a reboot of all: $times"
+}
+
+post() { curl --silent --fail --max-time 5 --header 'content-type: application/json' --data "$3" "$(url "$1")/$2" >"$FOLDER/posted"; }
+
+# last_seen: the times in the list of users of the leader.
+last_seen() {
+    local node deadline=$(($(now) + SETTLE_MS))
+    while [ "$(now)" -lt "$deadline" ]; do
+        for node in "${NODES[@]}"; do
+            if curl --silent --fail --max-time 5 "$(url "$node")/users" >"$FOLDER/users" 2>&1; then
+                grep -o '"last_seen":[^,]*' "$FOLDER/users" | cut -d '"' -f 4 | paste -s -d ' '
+                return
+            fi
+        done
+        sleep 0.1
+    done
+    echo none
+}
+
+# kill_leader: kills the node that leads and waits until another one does.
+kill_leader() {
+    local at
+    at=$(now)
+    end_process "node-$LEADER"
+    first_served_by_others "$LEADER" "$at"
+}
+
+# stop_nodes: asks all nodes to end, and ends the watcher.
+stop_nodes() {
+    local name child
+    end_process watch
+    for name in "${!PIDS[@]}"; do
+        # The file has no line ending, so `read` fails.
+        read -r child _ <"/proc/${PIDS[$name]}/task/${PIDS[$name]}/children" || true
+        kill -TERM "$child"
+    done
+    for name in "${!PIDS[@]}"; do wait "${PIDS[$name]}" || true; done
+    PIDS=()
 }
 
 # --------------------------------------------------------------------------------------------------

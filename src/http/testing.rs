@@ -129,7 +129,8 @@ impl TestNode {
         let pause = Duration::from_millis(1);
         let policy = RetryPolicy { deadline: Duration::from_millis(500), attempts: 1, initial_backoff: pause };
         let now = clock::boot_now();
-        let registry = Registry::new(Bucket::new(backend, policy), settings, &TokenKey::new([7; 32]), now);
+        let key = TokenKey::new([7; 32]);
+        let registry = Registry::new(Bucket::new(backend, policy), settings, &key, now, clock::wall_now());
         let role_receiver = role.subscribe();
         let (members, members_receiver) = watch::channel(Vec::new());
         let (cluster_online, cluster_online_receiver) = watch::channel(0);

@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::registry::Registry;
 use crate::replication::FlushHandle;
 use rollcall_core::Term;
-use rollcall_core::clock::boot_now;
+use rollcall_core::clock::{boot_now, wall_now};
 use rollcall_election::Role;
 
 /// Interval at which the presence clock is observed, and the number of online clients is given to
@@ -90,9 +90,9 @@ pub(super) async fn drain(
     }
 }
 
-/// Ticks the presence clock, notes this node as the active leader while it serves, and publishes
-/// the number of online clients to the election. Without requests, the timeout of a client is
-/// detected here, at most [`PRESENCE_INTERVAL`] late.
+/// Ticks the presence clock, compares it with the wall clock, notes this node as the active leader
+/// while it serves, and publishes the number of online clients to the election. Without requests,
+/// the timeout of a client is detected here, at most [`PRESENCE_INTERVAL`] late.
 pub(super) async fn refresh_presence(registry: Registry, role: watch::Receiver<Role>, online: watch::Sender<u64>) {
     let mut ticks = interval(PRESENCE_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -102,6 +102,7 @@ pub(super) async fn refresh_presence(registry: Registry, role: watch::Receiver<R
         if serves {
             registry.note_active_leader(boot_now());
         }
+        registry.update_wall_time(boot_now(), wall_now());
         registry.tick(boot_now());
         let count = u64::try_from(registry.online_count(boot_now())).unwrap_or(u64::MAX);
         online.send_replace(count);

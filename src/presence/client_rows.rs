@@ -6,9 +6,25 @@
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 
-use super::presence_clock::{AwakeMs, Moment};
+use super::presence_clock::{AwakeMs, Moment, PresenceMs};
 use super::types::HeartbeatId;
-use rollcall_core::{Addr, Username};
+use rollcall_core::{Addr, Username, WallMs};
+
+/// When a heartbeat arrived, on the two clocks that decide whether its client is online.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct HeartbeatTime {
+    pub(super) presence: PresenceMs,
+    pub(super) awake: AwakeMs,
+}
+
+/// Where a row comes from. A row from a snapshot is replaced by any other row.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum RowOrigin {
+    /// A snapshot, of this node or of another one.
+    Snapshot,
+    /// A heartbeat since the start of the node that reports the row.
+    Heartbeat,
+}
 
 /// The state of one client.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +32,13 @@ pub(super) struct ClientRow {
     /// The client's address; `None` if it never reported one.
     pub(super) addr: Option<Addr>,
     /// When the last heartbeat arrived.
-    pub(super) last_heartbeat: Moment,
+    pub(super) last_heartbeat: HeartbeatTime,
+    /// When it arrived, for display, in milliseconds. On the boot clock of this machine, negative
+    /// before the boot: so a clock that is set later corrects the displayed time. In a row from a
+    /// snapshot it is Unix time, which no machine changes. (An enum of both would take eight more
+    /// bytes.)
+    pub(super) seen_ms: i64,
+    pub(super) origin: RowOrigin,
     /// Id of the last heartbeat.
     pub(super) heartbeat_id: HeartbeatId,
     pub(super) is_online: bool,
@@ -27,6 +49,22 @@ pub(super) struct ClientRow {
     /// Whether the client's heartbeats need no credentials; see
     /// [`PresenceTable::mark_open`](super::PresenceTable::mark_open).
     pub(super) is_open: bool,
+}
+
+impl ClientRow {
+    /// The wall time of the last heartbeat.
+    pub(super) fn seen_at(&self, now: Moment) -> WallMs {
+        match self.origin {
+            RowOrigin::Snapshot => WallMs::new(self.seen_ms),
+            RowOrigin::Heartbeat => now.wall_at(self.seen_ms),
+        }
+    }
+}
+
+impl From<Moment> for HeartbeatTime {
+    fn from(moment: Moment) -> Self {
+        Self { presence: moment.presence, awake: moment.awake }
+    }
 }
 
 /// All rows, by name.

@@ -8,7 +8,8 @@
 
 use std::marker::PhantomData;
 
-use rollcall_core::BootMs;
+use super::wall_offset::{WallOffset, difference, signed};
+use rollcall_core::{BootMs, WallMs};
 
 /// Longest time between two observations that does not count as a pause of the process, in
 /// milliseconds. The owner of the clock observes it several times a second. A sign of an active
@@ -57,21 +58,42 @@ impl<C: Copy> ClockMs<C> {
     }
 }
 
-/// One instant, read on the three clocks.
+/// One instant, read on the four clocks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Moment {
     /// Decides whether a client is online.
     pub presence: PresenceMs,
     /// Limits how long a client stays online while there is no leader.
     pub awake: AwakeMs,
-    /// Reported as the time at which a client was last seen.
+    /// The time on the machine's boot clock.
     pub boot: BootMs,
+    /// Displayed as the time at which a client was last seen.
+    pub wall: WallMs,
+    /// Whether the machine's wall clock is set.
+    pub is_wall_set: bool,
 }
 
-/// Derives presence time and awake time from the boot clock.
+impl Moment {
+    /// Wall time at `boot_ms` on the boot clock. `boot_ms` is negative before the boot.
+    pub(super) fn wall_at(self, boot_ms: i64) -> WallMs {
+        WallMs::new(boot_ms.saturating_add(difference(self.boot, self.wall)))
+    }
+
+    /// Milliseconds on the boot clock at `wall`; negative before the boot.
+    pub(super) fn boot_at(self, wall: WallMs) -> i64 {
+        wall.unix_ms().saturating_sub(difference(self.boot, self.wall))
+    }
+
+    /// Milliseconds on the boot clock `ms` milliseconds ago; negative before the boot.
+    pub(super) fn boot_ago(self, ms: u64) -> i64 {
+        signed(self.boot).saturating_sub_unsigned(ms)
+    }
+}
+
+/// Derives presence time, awake time and wall time from the boot clock.
 ///
-/// Invariant: no clock goes back. Presence time never runs faster than awake time, and awake time
-/// never runs faster than the boot clock.
+/// Invariant: presence time, awake time and the boot clock never go back. Presence time never runs
+/// faster than awake time, and awake time never runs faster than the boot clock.
 #[derive(Debug)]
 pub struct PresenceClock {
     /// No other node receives heartbeats while this process is paused.
@@ -81,6 +103,7 @@ pub struct PresenceClock {
     /// The last sign of an active leader is valid until this time.
     leader_active_until: BootMs,
     leaderless_ms: u64,
+    wall_offset: WallOffset,
 }
 
 /// Start value of the derived clocks, in milliseconds. Heartbeats from before the start of this
@@ -88,15 +111,23 @@ pub struct PresenceClock {
 const CLOCK_ORIGIN_MS: u64 = 1 << 40;
 
 impl PresenceClock {
-    /// A clock that starts at `now`. It assumes an active leader until the first call of
-    /// [`Self::note_active_leader`]. `is_single_node`: no other node receives heartbeats while this
-    /// process is paused.
+    /// A clock that starts at `now`, when the machine's wall clock shows `wall`. It assumes an
+    /// active leader until the first call of [`Self::note_active_leader`]. `is_single_node`: no
+    /// other node receives heartbeats while this process is paused.
     #[must_use]
-    pub fn new(is_single_node: bool, now: BootMs) -> Self {
-        Self { is_single_node, last: now, paused_ms: 0, leader_active_until: BootMs::NEVER, leaderless_ms: 0 }
+    pub fn new(is_single_node: bool, now: BootMs, wall: WallMs) -> Self {
+        let wall_offset = WallOffset::new(now, wall);
+        Self {
+            is_single_node,
+            last: now,
+            paused_ms: 0,
+            leader_active_until: BootMs::NEVER,
+            leaderless_ms: 0,
+            wall_offset,
+        }
     }
 
-    /// Reads the three clocks at `now`. On a single node, awake time counts at most one second
+    /// Reads the four clocks at `now`. On a single node, awake time counts at most one second
     /// since the last observation. Presence time counts at most one second since the last sign of a
     /// leader.
     pub fn observe(&mut self, now: BootMs) -> Moment {
@@ -110,7 +141,13 @@ impl PresenceClock {
         self.leaderless_ms += leaderless;
         self.last = now;
         let awake = CLOCK_ORIGIN_MS + now.0 - self.paused_ms;
-        Moment { presence: PresenceMs::new(awake - self.leaderless_ms), awake: AwakeMs::new(awake), boot: now }
+        Moment {
+            presence: PresenceMs::new(awake - self.leaderless_ms),
+            awake: AwakeMs::new(awake),
+            boot: now,
+            wall: self.wall_offset.at(now),
+            is_wall_set: self.wall_offset.is_set(),
+        }
     }
 
     /// Records that a leader was active at `now`: this node, or another one just heard from. After
@@ -118,6 +155,18 @@ impl PresenceClock {
     pub fn note_active_leader(&mut self, now: BootMs) {
         self.observe(now);
         self.leader_active_until = now.plus(MAX_GAP_MS);
+    }
+
+    /// Compares the displayed wall time with the machine's wall clock, which shows `wall` at `now`.
+    /// Returns whether the clock was set, so that displayed times change.
+    pub fn update_wall_time(&mut self, now: BootMs, wall: WallMs) -> bool {
+        self.wall_offset.update(now, wall)
+    }
+
+    /// Records that `now` is not earlier than `wall`, a time read from a file. While the machine's
+    /// clock is not set, the displayed wall time continues from there.
+    pub fn note_earlier_time(&mut self, now: BootMs, wall: WallMs) {
+        self.wall_offset.note_earlier_time(now, wall);
     }
 }
 
@@ -129,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_gap_counts_for_at_most_one_second_on_a_single_node() {
-        let mut clock = PresenceClock::new(true, BootMs(0));
+        let mut clock = PresenceClock::new(true, BootMs(0), WallMs::new(0));
         let at = |clock: &mut PresenceClock, ms| clock.observe(BootMs(ms)).presence.0 - CLOCK_ORIGIN_MS;
         assert_eq!(at(&mut clock, 1000), 1000);
         assert_eq!(at(&mut clock, 2001), 2000);
@@ -139,7 +188,7 @@ mod tests {
 
     #[test]
     fn an_observation_of_an_earlier_time_changes_nothing() {
-        let mut clock = PresenceClock::new(true, BootMs(100));
+        let mut clock = PresenceClock::new(true, BootMs(100), WallMs::new(0));
         let first = clock.observe(BootMs(900));
         assert_eq!(clock.observe(BootMs(850)), first);
         assert_eq!(clock.observe(BootMs(950)).presence.since(first.presence), 50);
@@ -147,7 +196,7 @@ mod tests {
 
     #[test]
     fn presence_time_stops_without_a_leader_and_awake_time_does_not() {
-        let mut clock = PresenceClock::new(true, BootMs(0));
+        let mut clock = PresenceClock::new(true, BootMs(0), WallMs::new(0));
         clock.note_active_leader(BootMs(500));
         let ages = |clock: &mut PresenceClock, ms| {
             let moment = clock.observe(BootMs(ms));
@@ -162,7 +211,7 @@ mod tests {
 
     #[test]
     fn with_other_nodes_a_pause_counts_except_for_leaderless_time() {
-        let mut clock = PresenceClock::new(false, BootMs(0));
+        let mut clock = PresenceClock::new(false, BootMs(0), WallMs::new(0));
         clock.note_active_leader(BootMs(0));
         let moment = clock.observe(BootMs(60_000));
         assert_eq!((moment.presence.0 - CLOCK_ORIGIN_MS, moment.awake.0 - CLOCK_ORIGIN_MS), (1000, 60_000));
@@ -170,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_pause_without_a_leader_is_subtracted_once() {
-        let mut clock = PresenceClock::new(true, BootMs(0));
+        let mut clock = PresenceClock::new(true, BootMs(0), WallMs::new(0));
         clock.note_active_leader(BootMs(0));
         let moment = clock.observe(BootMs(60_000));
         assert_eq!(moment.awake.0 - CLOCK_ORIGIN_MS, 1000);
@@ -180,7 +229,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_clock_goes_back_or_runs_ahead_of_the_boot_clock(steps in proptest::collection::vec((0_u64..5000, any::<bool>()), 1..50)) {
-            let mut clock = PresenceClock::new(true, BootMs(7));
+            let mut clock = PresenceClock::new(true, BootMs(7), WallMs::new(0));
             clock.note_active_leader(BootMs(7));
             let (mut now, mut before) = (BootMs(7), clock.observe(BootMs(7)));
             for (step, leader_active) in steps {
@@ -198,7 +247,7 @@ mod tests {
 
         #[test]
         fn with_a_permanent_leader_only_pauses_stop_presence_time(steps in proptest::collection::vec(0_u64..5000, 1..50)) {
-            let mut clock = PresenceClock::new(true, BootMs(7));
+            let mut clock = PresenceClock::new(true, BootMs(7), WallMs::new(0));
             let (mut now, mut before) = (BootMs(7), clock.observe(BootMs(7)));
             for step in steps {
                 now = now.plus(step);

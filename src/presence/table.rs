@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::change_log::{ChangeLog, OfflineReason, PresenceChange, PresenceEvent};
-use super::client_rows::{ClientRow, ClientRows};
+use super::client_rows::{ClientRow, ClientRows, HeartbeatTime, RowOrigin};
 use super::merge;
 use super::presence_clock::{AwakeMs, Moment};
 use super::retention::RetentionSweep;
@@ -83,7 +83,9 @@ impl PresenceTable {
         let replicate = self.unreplicated.is_some();
         let row = ClientRow {
             addr,
-            last_heartbeat: now,
+            last_heartbeat: now.into(),
+            seen_ms: now.boot_ago(0),
+            origin: RowOrigin::Heartbeat,
             heartbeat_id: self.last_heartbeat_id,
             is_online: true,
             check_at: now.awake,
@@ -144,11 +146,7 @@ impl PresenceTable {
     /// removes rows whose last heartbeat is a day old.
     pub fn last_seen(&mut self, name: &Username, now: Moment) -> Option<LastSeen> {
         self.expire_due(now);
-        self.rows.get(name).map(|row| LastSeen {
-            is_online: row.is_online,
-            addr: row.addr,
-            ago_ms: now.boot.since(row.last_heartbeat.boot),
-        })
+        self.rows.get(name).map(|row| LastSeen { is_online: row.is_online, addr: row.addr, at: row.seen_at(now) })
     }
 
     /// The version of the list of online clients. It changes whenever that list changes.
@@ -163,10 +161,16 @@ impl PresenceTable {
         self.change_log.version()
     }
 
-    /// A version that changes with every heartbeat, even if no list changes.
+    /// A version that changes with every displayed time of a heartbeat, even if no list of online
+    /// clients changes.
     #[must_use]
     pub fn activity_version(&self) -> u64 {
         self.activity_version
+    }
+
+    /// Records that the machine's clock was set, so that displayed times change.
+    pub fn note_clock_set(&mut self) {
+        self.activity_version += 1;
     }
 
     /// Up to `limit` visible changes after `version`, oldest first. `None` if some of them were
@@ -277,7 +281,9 @@ impl PresenceTable {
         (self.activity_version, self.last_heartbeat_id) = (self.activity_version + 1, self.last_heartbeat_id.next());
         *row = ClientRow {
             addr,
-            last_heartbeat: now,
+            last_heartbeat: now.into(),
+            seen_ms: now.boot_ago(0),
+            origin: RowOrigin::Heartbeat,
             heartbeat_id: self.last_heartbeat_id,
             is_unreplicated: replicate,
             ..*row
@@ -345,7 +351,7 @@ impl PresenceTable {
 
 /// Milliseconds for which a client with this last heartbeat stays online after `now`, if a leader
 /// is active throughout.
-fn remaining_ms(ttl_ms: u64, last: &Moment, now: Moment) -> u64 {
+fn remaining_ms(ttl_ms: u64, last: &HeartbeatTime, now: Moment) -> u64 {
     let by_ttl = last.presence.plus(ttl_ms).since(now.presence);
     let at_most = last.awake.plus(ttl_ms + MAX_LEADERLESS_MS).since(now.awake);
     by_ttl.min(at_most)

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use rollcall_core::{Addr, Username};
+use rollcall_core::{Addr, Username, WallMs};
 
 /// An online client, as a row of a list.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -27,9 +27,8 @@ pub struct LastSeen {
     pub is_online: bool,
     /// Its last address; `None` if it never reported one.
     pub addr: Option<Addr>,
-    /// Milliseconds on the boot clock since its last heartbeat. They include pauses of this
-    /// process.
-    pub ago_ms: u64,
+    /// The wall time of its last heartbeat.
+    pub at: WallMs,
 }
 
 /// Identifies a heartbeat and orders all heartbeats of the cluster. There is one leader per term,
@@ -41,8 +40,8 @@ pub struct HeartbeatId {
     pub(super) seq: u64,
 }
 
-/// A client's last heartbeat, as one node sends it to another. Times are ages, because the clocks
-/// of the nodes differ.
+/// A client's last heartbeat, as one node sends it to another or writes it to a snapshot. Times
+/// that decide are ages, because the clocks of the nodes differ.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct ReplicatedClient {
     /// The name.
@@ -56,15 +55,30 @@ pub struct ReplicatedClient {
     /// The part of the age in which there was no leader, in milliseconds. Clients do not age in
     /// that time.
     pub leaderless_ms: u64,
+    /// The wall time of that heartbeat, for display only.
+    pub seen_at: SeenAt,
+}
+
+/// Wall time of a heartbeat in a row that nodes send to each other.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub enum SeenAt {
+    /// The clock of the sender is not set. Only the age is known.
+    Unknown,
+    /// By the clock of the sender.
+    Heard(WallMs),
+    /// The row comes from a snapshot: any row that does not replaces it.
+    Restored(WallMs),
 }
 
 impl ReplicatedClient {
-    /// The row as restored from a snapshot, `ms` milliseconds after it was written. The client does
-    /// not age in that time. The row loses its heartbeat id, so any row of another node replaces
-    /// it.
+    /// The row as restored from a snapshot of the time `written_at`, `ms` milliseconds later. The
+    /// client does not age in that time.
     #[must_use]
-    pub fn restored_after(mut self, ms: u64) -> Self {
-        self.heartbeat_id = HeartbeatId::default();
+    pub fn restored_after(mut self, ms: u64, written_at: WallMs) -> Self {
+        self.seen_at = SeenAt::Restored(match self.seen_at {
+            SeenAt::Unknown => written_at.minus(self.age_ms),
+            SeenAt::Heard(seen_at) | SeenAt::Restored(seen_at) => seen_at,
+        });
         self.age_ms = self.age_ms.saturating_add(ms);
         self.leaderless_ms = self.leaderless_ms.saturating_add(ms);
         self

@@ -13,7 +13,7 @@ use super::coverage_watch::CoverageWatch;
 use super::online::online_clients::OnlineClients;
 use super::replicated_rows::{RowNo, Rows};
 use super::users::profile_store::ProfileStore;
-use rollcall_core::{BootMs, Term, Username};
+use rollcall_core::{BootMs, Term, Username, WallMs};
 
 /// Longest wait of a registration for a majority. A link that breaks for a moment recovers within
 /// this time. Shorter than the request timeout of clients.
@@ -148,13 +148,13 @@ impl ReplicationSource {
         }
     }
 
-    /// Loads the rows of a snapshot written `downtime_ms` ago. Its users stay unlisted until their
-    /// names are found in the bucket.
-    pub(super) fn load_snapshot(&self, rows: Rows, downtime_ms: u64, now: BootMs) {
+    /// Loads the rows of a snapshot of the time `written_at`, written `downtime_ms` ago. Its users
+    /// stay unlisted until their names are found in the bucket.
+    pub(super) fn load_snapshot(&self, rows: Rows, written_at: WallMs, downtime_ms: u64, now: BootMs) {
         let Rows { clients, users } = rows;
         self.online.with_table(now, |table, now| {
             for client in clients {
-                table.merge(&client.restored_after(downtime_ms), now);
+                table.merge(&client.restored_after(downtime_ms, written_at), now);
             }
         });
         let index = &mut *self.profiles.index();

@@ -36,13 +36,13 @@ pub(super) fn registry_in(dir: &std::path::Path) -> Registry {
 fn registry_with(backend: Arc<dyn Backend>) -> Registry {
     let pause = Duration::from_millis(1);
     let policy = RetryPolicy { deadline: Duration::from_secs(5), attempts: 1, initial_backoff: pause };
-    Registry::new(Bucket::new(backend, policy), settings(), &TokenKey::new([7; 32]), BootMs(0))
+    Registry::new(Bucket::new(backend, policy), settings(), &TokenKey::new([7; 32]), BootMs(0), wall())
 }
 
 /// The registry of one of several nodes, started at `now`.
 pub(crate) fn replicated(now: BootMs) -> Registry {
     let bucket = Bucket::new(Arc::new(MemoryBackend::new()), RetryPolicy::default());
-    Registry::new(bucket, RegistrySettings { replicated: true, ..settings() }, &TokenKey::new([7; 32]), now)
+    Registry::new(bucket, RegistrySettings { replicated: true, ..settings() }, &TokenKey::new([7; 32]), now, wall())
 }
 
 /// Settings of a single node, with tokens valid for an hour.
@@ -57,7 +57,7 @@ pub(crate) fn settings() -> RegistrySettings {
 }
 
 /// The caller of a request that is received at `now`, always from the same address.
-pub(super) fn caller(now: BootMs) -> Caller {
+pub(crate) fn caller(now: BootMs) -> Caller {
     Caller { from: [10, 0, 0, 9].into(), now, wall: wall() }
 }
 

@@ -10,10 +10,10 @@ use rollcall_election::PROTOCOL;
 /// Protocol version of the election links to which the bytes of this file belong. The messages
 /// carry no version of their own: nodes with different protocols reject each other's links. A
 /// change of the bytes needs a higher `PROTOCOL`, and the same number here.
-const BYTES_OF_PROTOCOL: u32 = 4;
+const BYTES_OF_PROTOCOL: u32 = 5;
 
 const _: () = assert!(BYTES_OF_PROTOCOL == PROTOCOL, "check whether the bytes of messages changed as well");
-const _: () = assert!(Rows::VERSION == 1, "a change of the rows needs another protocol of the links");
+const _: () = assert!(Rows::VERSION == 2, "a change of the rows needs another protocol of the links");
 
 /// A message from one replica to another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -106,7 +106,7 @@ mod tests {
         }
     }
 
-    /// Messages of protocol 4 and their bytes.
+    /// Messages of protocol 5 and their bytes.
     fn goldens() -> Vec<(ReplicaMessage, String)> {
         let (term, rows) = (Term(3), Rows::samples());
         let since = PullCursor::Since(LogPosition { term, number: 500 });

@@ -1,7 +1,7 @@
 //! Binary format of a snapshot: a header, rows in chunks, and a checksum over all of it. Pure.
 //!
 //! ```text
-//! "ROLLCALL SNAPSHOT 2\n"  16 bytes: the bucket's id  8 bytes: Unix milliseconds
+//! "ROLLCALL SNAPSHOT 3\n"  16 bytes: the bucket's id  8 bytes: Unix milliseconds
 //! then for each chunk:     4 bytes: length            that many bytes: rows, in postcard
 //! at the end:              4 bytes: zero              32 bytes: SHA-256 of everything before
 //! ```
@@ -10,13 +10,17 @@
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::registry::Rows;
+use crate::registry::{Rows, decode_rows_of_version_1};
+use rollcall_core::WallMs;
 
-/// Version of the format, in the first line of the file. A node ignores a snapshot of another
+/// Version of the format, in the first line of the file. A node ignores a snapshot of an unknown
 /// version.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
-const _: () = assert!(VERSION == 2 && Rows::VERSION == 1, "a change of the rows needs another version of the snapshot");
+/// The version before. It has rows of version 1 and is still read.
+const VERSION_WITH_ROWS_1: u32 = 2;
+
+const _: () = assert!(VERSION == 3 && Rows::VERSION == 2, "a change of the rows needs another version of the snapshot");
 
 const ID_BYTES: usize = 16;
 const TIME_BYTES: usize = 8;
@@ -24,15 +28,15 @@ const LENGTH_BYTES: usize = 4;
 const CHECKSUM_BYTES: usize = 32;
 
 /// The first line of the file: the format's name and version.
-fn first_line() -> Vec<u8> {
-    format!("ROLLCALL SNAPSHOT {VERSION}\n").into_bytes()
+fn first_line(version: u32) -> Vec<u8> {
+    format!("ROLLCALL SNAPSHOT {version}\n").into_bytes()
 }
 
 /// The content of a snapshot.
 #[derive(Debug, PartialEq)]
 pub(super) struct Snapshot {
-    /// The time at which it was created, in Unix milliseconds.
-    pub(super) created_at_ms: i64,
+    /// The time at which it was created.
+    pub(super) created_at: WallMs,
     pub(super) rows: Vec<Rows>,
 }
 
@@ -43,9 +47,10 @@ pub(super) struct SnapshotEncoder {
 
 impl SnapshotEncoder {
     /// Starts a snapshot, and returns its header.
-    pub(super) fn start(bucket: Uuid, created_at_ms: i64) -> (Self, Vec<u8>) {
+    pub(super) fn start(bucket: Uuid, created_at: WallMs) -> (Self, Vec<u8>) {
         let mut this = Self { checksum: Sha256::new() };
-        let head = this.hash([&first_line(), &bucket.as_bytes()[..], &created_at_ms.to_le_bytes()].concat());
+        let created_at = created_at.unix_ms().to_le_bytes();
+        let head = this.hash([&first_line(VERSION), &bucket.as_bytes()[..], &created_at].concat());
         (this, head)
     }
 
@@ -76,25 +81,32 @@ impl SnapshotEncoder {
 pub(super) fn decode(bytes: &[u8], bucket: Uuid) -> Result<Snapshot, String> {
     let (content, checksum) =
         bytes.split_at_checked(bytes.len().saturating_sub(CHECKSUM_BYTES)).ok_or("it is too short")?;
-    let mut rest = content.strip_prefix(&first_line()[..]).ok_or("it is no snapshot of this version")?;
+    let (version, mut rest) = [VERSION, VERSION_WITH_ROWS_1]
+        .into_iter()
+        .find_map(|version| Some((version, content.strip_prefix(&first_line(version)[..])?)))
+        .ok_or("it is no snapshot of a known version")?;
     if Sha256::digest(content)[..] != *checksum {
         return Err("its checksum is wrong".to_owned());
     }
     if take_bytes(&mut rest, ID_BYTES)? != bucket.as_bytes() {
         return Err("it belongs to another bucket".to_owned());
     }
-    let created_at_ms =
-        i64::from_le_bytes(take_bytes(&mut rest, TIME_BYTES)?.try_into().expect("take_bytes returns this many bytes"));
+    let created_at = take_bytes(&mut rest, TIME_BYTES)?.try_into().expect("take_bytes returns this many bytes");
+    let created_at = WallMs::new(i64::from_le_bytes(created_at));
     let mut rows = Vec::new();
     loop {
         let length = u32::from_le_bytes(
             take_bytes(&mut rest, LENGTH_BYTES)?.try_into().expect("take_bytes returns this many bytes"),
         );
         if length == 0 {
-            return Ok(Snapshot { created_at_ms, rows });
+            return Ok(Snapshot { created_at, rows });
         }
         let chunk = take_bytes(&mut rest, usize::try_from(length).unwrap_or(usize::MAX))?;
-        rows.push(postcard::from_bytes(chunk).map_err(|error| format!("a row cannot be read: {error}"))?);
+        let decoded = match version {
+            VERSION_WITH_ROWS_1 => decode_rows_of_version_1(chunk),
+            _ => postcard::from_bytes(chunk),
+        };
+        rows.push(decoded.map_err(|error| format!("a row cannot be read: {error}"))?);
     }
 }
 
@@ -109,11 +121,31 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::presence::SeenAt;
     use crate::registry::testing::{hex, unhex};
     use rollcall_core::Username;
 
-    /// A snapshot of version 2 that holds [`Rows::samples`].
+    /// A snapshot of version 3 that holds [`Rows::samples`].
     const GOLDEN: &str = "\
+        524f4c4c43414c4c20534e415053484f5420330a\
+        00112233445566778899aabbccddeeff63c5102ba2010000\
+        52010000\
+        0305616c69636501000a000001a84603c801dc0bf0a204018efe85b1c568\
+        03626f62010120010db8000000000000000000000003aa46ffffffffffffffffff0100ffffffffffffffffff\
+        010002ffffffffffffffffff01\
+        056361726f6c000001000100\
+        0305616c6963651000112233445566778899aabbccddeeff01000a000001a84614323032362d31312d333054\
+        30363a30373a32395a011e323032352d31322d30365431383a32303a32352e3132333435363738395a137b22\
+        646576696365223a226c6170746f70227d00\
+        03626f621000112233445566778899aabbccddeeff0014323032362d31312d33305430363a30373a32395a00\
+        000103\
+        056361726f6c1000112233445566778899aabbccddeeff010120010db8000000000000000000000003aa4614\
+        323032362d31312d33305430363a30373a32395a00000203ac02a00102030405060708090a0b0c0d0e0f\
+        00000000\
+        b656019f73dc3b16dfa097309e73583bc25f02e23e2cf5500d1aaec7f0d2595e";
+
+    /// A snapshot of version 2 that holds [`Rows::samples`] in version 1.
+    const GOLDEN_2: &str = "\
         524f4c4c43414c4c20534e415053484f5420320a\
         00112233445566778899aabbccddeeff63c5102ba2010000\
         1d010000\
@@ -131,7 +163,7 @@ mod tests {
         151ef8c29c1e8e2a50bc7de559ad92be7f7a2b2cb4b1a9d2abf5f3062fd39e60";
 
     fn encode(names: &[&str]) -> Vec<u8> {
-        let (mut encoder, mut bytes) = SnapshotEncoder::start(Uuid::from_u128(7), 99);
+        let (mut encoder, mut bytes) = SnapshotEncoder::start(Uuid::from_u128(7), WallMs::new(99));
         for name in names {
             bytes.extend(encoder.encode_rows(&Rows::of_user(Username::parse(name).unwrap())));
         }
@@ -142,7 +174,7 @@ mod tests {
     #[test]
     fn a_snapshot_is_decoded_as_it_was_encoded() {
         let snapshot = decode(&encode(&["alice", "bob"]), Uuid::from_u128(7)).unwrap();
-        assert_eq!(snapshot.created_at_ms, 99);
+        assert_eq!(snapshot.created_at, WallMs::new(99));
         let names: Vec<&str> =
             snapshot.rows.iter().flat_map(|rows| &rows.users).map(|row| row.username.as_str()).collect();
         assert_eq!(names, ["alice", "bob"]);
@@ -150,14 +182,17 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_has_its_golden_bytes() {
+    fn a_snapshot_has_its_golden_bytes_and_those_of_version_2_are_read() {
         let bucket = Uuid::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
-        let (mut encoder, mut bytes) = SnapshotEncoder::start(bucket, 1_796_018_849_123);
+        let created_at = WallMs::new(1_796_018_849_123);
+        let (mut encoder, mut bytes) = SnapshotEncoder::start(bucket, created_at);
         bytes.extend(encoder.encode_rows(&Rows::samples()));
         bytes.extend(encoder.finish());
         assert_eq!(hex(&bytes), GOLDEN);
         let rows = vec![Rows::samples()];
-        assert_eq!(decode(&unhex(GOLDEN), bucket), Ok(Snapshot { created_at_ms: 1_796_018_849_123, rows }));
+        assert_eq!(decode(&unhex(GOLDEN), bucket), Ok(Snapshot { created_at, rows: rows.clone() }));
+        let rows_1: Vec<Rows> = rows.into_iter().map(Rows::reduced_to_version_1).collect();
+        assert_eq!(decode(&unhex(GOLDEN_2), bucket), Ok(Snapshot { created_at, rows: rows_1 }));
     }
 
     #[test]
@@ -165,7 +200,7 @@ mod tests {
         let bucket = Uuid::from_u128(0x9069_a20a_a002_49b5_847b_79b7_867d_ed09);
         let bytes = include_bytes!("../../tests/fixtures/first-version/node-0/snapshot");
         let snapshot = decode(bytes, bucket).unwrap();
-        assert_eq!(snapshot.created_at_ms, 1_796_018_853_598);
+        assert_eq!(snapshot.created_at, WallMs::new(1_796_018_853_598));
         let names = |rows: &Rows| {
             let beats = rows.clients.iter().map(|row| format!("beat of {}", row.username));
             beats.chain(rows.users.iter().map(|row| format!("user {}", row.username))).collect::<Vec<_>>()
@@ -174,6 +209,21 @@ mod tests {
         let beats = ["alice", "bob", "carol", "erin"].map(|name| format!("beat of {name}"));
         let users = ["alice", "bob", "carol", "dave", "erin"].map(|name| format!("user {name}"));
         assert_eq!(names, [&beats[..], &users[..]].concat());
+    }
+
+    #[test]
+    fn snapshots_of_the_first_version_agree_on_the_times_of_the_last_heartbeats() {
+        let bucket = Uuid::from_u128(0x9069_a20a_a002_49b5_847b_79b7_867d_ed09);
+        let snapshots = [
+            &include_bytes!("../../tests/fixtures/first-version/node-0/snapshot")[..],
+            &include_bytes!("../../tests/fixtures/first-version/node-1/snapshot")[..],
+            &include_bytes!("../../tests/fixtures/first-version/node-2/snapshot")[..],
+        ];
+        for bytes in snapshots {
+            let Snapshot { created_at, rows } = decode(bytes, bucket).unwrap();
+            let client = rows[0].clients[0].clone().restored_after(60_000, created_at);
+            assert_eq!(client.seen_at, SeenAt::Restored(WallMs::new(1_796_018_851_766)), "{created_at:?}");
+        }
     }
 
     #[test]
@@ -195,7 +245,7 @@ mod tests {
         #[test]
         fn no_bytes_make_the_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = decode(&bytes, Uuid::nil());
-            let _ = decode(&[first_line(), bytes].concat(), Uuid::nil());
+            let _ = decode(&[first_line(VERSION), bytes].concat(), Uuid::nil());
         }
     }
 }

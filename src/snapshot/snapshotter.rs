@@ -95,11 +95,14 @@ impl Snapshotter {
         };
         match decode(&bytes, self.bucket) {
             Ok(snapshot) => {
-                // If the wall clock was set back, the age is unknown.
-                let age_ms = u64::try_from(wall_now().unix_ms() - snapshot.created_at_ms).unwrap_or(UNKNOWN_AGE_MS);
+                let created_at = snapshot.created_at;
+                self.registry.note_earlier_time(boot_now(), created_at);
+                // If the wall clock is not set or was set back, the age is unknown.
+                let age_ms = wall_now().unix_ms().saturating_sub(created_at.unix_ms());
+                let age_ms = u64::try_from(age_ms).unwrap_or(UNKNOWN_AGE_MS);
                 let users: usize = snapshot.rows.iter().map(|rows| rows.users.len()).sum();
                 for rows in snapshot.rows {
-                    self.registry.load_snapshot(rows, age_ms, boot_now());
+                    self.registry.load_snapshot(rows, created_at, age_ms, boot_now());
                 }
                 info!(users, took_ms = boot_now().since(started), "snapshot loaded");
             }
@@ -115,7 +118,7 @@ impl Snapshotter {
         let _guard = self.write_lock.lock().unwrap_or_else(PoisonError::into_inner);
         let temp_file = self.dir.join(TEMP_FILE_NAME);
         let mut out = BufWriter::new(File::create(&temp_file)?);
-        let (mut encoder, head) = SnapshotEncoder::start(self.bucket, wall_now().unix_ms());
+        let (mut encoder, head) = SnapshotEncoder::start(self.bucket, self.registry.wall_time(boot_now()));
         out.write_all(&head)?;
         let mut write = |rows: &Rows| out.write_all(&encoder.encode_rows(rows));
         let mut last = None;
@@ -152,8 +155,9 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::registry::testing::replicated;
-    use rollcall_core::Username;
+    use crate::registry::Credentials;
+    use crate::registry::testing::{caller, replicated};
+    use rollcall_core::{Page, Username, WallMs};
 
     fn snapshotter(dir: &Path) -> Snapshotter {
         Snapshotter::new(replicated(boot_now()), dir.to_owned(), Uuid::from_u128(7))
@@ -162,6 +166,53 @@ mod tests {
     fn saved(dir: &Path) -> Vec<String> {
         let snapshot = decode(&fs::read(dir.join(FILE_NAME)).unwrap(), Uuid::from_u128(7)).unwrap();
         snapshot.rows.iter().flat_map(|rows| &rows.users).map(|row| row.username.to_string()).collect()
+    }
+
+    /// A node that starts from the snapshot in `dir`, with `alice` and `bob`. The clock of its
+    /// machine shows `wall`.
+    async fn start(dir: &Path, wall: WallMs) -> Snapshotter {
+        let snapshotter = snapshotter(dir);
+        snapshotter.registry.update_wall_time(boot_now(), wall);
+        for username in ["alice", "bob"] {
+            snapshotter.registry.merge(&Rows::of_user(Username::parse(username).unwrap()), boot_now());
+        }
+        snapshotter.load().await;
+        snapshotter
+    }
+
+    async fn heartbeat(node: &Snapshotter, username: &str) {
+        let username = Username::parse(username).unwrap();
+        node.registry.heartbeat(&username, None, Credentials::None, caller(boot_now())).await.unwrap();
+    }
+
+    /// The displayed times of the last heartbeats of `alice` and `bob`.
+    fn last_seen(node: &Snapshotter) -> [Option<String>; 2] {
+        let rows = node.registry.users(&Page::default(), boot_now());
+        rows.into_iter().map(|row| row.last_seen).collect::<Vec<_>>().try_into().unwrap()
+    }
+
+    #[tokio::test]
+    async fn times_of_heartbeats_are_restored_and_keep_their_order_whatever_the_clock_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let set = 1_796_000_000_000;
+        let node = start(dir.path(), WallMs::new(set)).await;
+        heartbeat(&node, "alice").await;
+        let [alice, _] = last_seen(&node);
+        assert!(alice.as_deref().unwrap().starts_with("2026-11-30T00:53:2"), "{alice:?}");
+        node.save().await;
+        // The clock of the machine is not set.
+        let node = start(dir.path(), WallMs::new(5000)).await;
+        assert_eq!(last_seen(&node), [alice.clone(), None]);
+        heartbeat(&node, "bob").await;
+        let [_, bob] = last_seen(&node);
+        assert!(bob >= alice, "{bob:?}");
+        node.save().await;
+        // It is set, and then it is set back to before the first heartbeat.
+        for wall in [set + 86_400_000, set - 86_400_000] {
+            let node = start(dir.path(), WallMs::new(wall)).await;
+            assert_eq!(last_seen(&node), [alice.clone(), bob.clone()]);
+            node.save().await;
+        }
     }
 
     /// This happens when a node stops during a periodic write.

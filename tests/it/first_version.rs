@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
 
+use rollcall_core::clock::wall_now;
 use rollcall_core::{NodeAddr, Term};
 use rollcall_election::{NodeId, Peers, decode_ballot, encode_ballot};
 use serde_json::{Value, json};
@@ -97,6 +98,7 @@ fn a_ballot_of_the_first_version_is_read_and_written_the_same() {
 
 #[tokio::test]
 async fn the_term_the_users_and_the_online_clients_of_the_first_version_are_kept() {
+    let started = wall_now();
     let cluster = start_cluster().await;
     let leader = cluster.leader().await;
     let health = cluster.health(leader).await.expect("the node answers");
@@ -118,6 +120,12 @@ async fn the_term_the_users_and_the_online_clients_of_the_first_version_are_kept
     ];
     assert_eq!(listed, expected);
     assert!(users.iter().all(|user| user["registered_at"] == "2026-11-30T06:07:29Z"), "{users:?}");
+    // The last heartbeats were less than two seconds before the snapshots.
+    let (earliest, latest) = (started.minus(2000).to_rfc3339(), wall_now().to_rfc3339());
+    for user in users.iter().filter(|user| user["username"] != "dave") {
+        let last_seen = user["last_seen"].as_str().expect("a time");
+        assert!((earliest.as_str()..=latest.as_str()).contains(&last_seen), "{user}");
+    }
     let online = cluster.lead().get("/discovery/online").await;
     assert_eq!(online.json(), json!({"online": ["alice", "bob", "carol", "erin"]}), "{online}");
     for index in 0..3 {

@@ -33,13 +33,13 @@ const RFC3339_LEN: usize = "2026-01-15T10:30:00Z".len();
 /// Time of the wall clock, in milliseconds since 1970-01-01 UTC.
 ///
 /// It is for display and files, never for decisions, because the wall clock can jump.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct WallMs(i64);
 
 impl WallMs {
     /// Creates a time from Unix milliseconds.
     #[must_use]
-    pub fn new(unix_ms: i64) -> Self {
+    pub const fn new(unix_ms: i64) -> Self {
         Self(unix_ms)
     }
 

@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use crate::registry::{OnlineRow, Registry, UserRow};
+use rollcall_core::Page;
 use rollcall_core::api::{OnlineClient, Presence, User};
 use rollcall_core::clock;
-use rollcall_core::{Page, WallMs};
 
 /// Path of the list of online clients.
 pub(in crate::http) const DISCOVER_PATH: &str = "/discover";
@@ -38,23 +38,22 @@ pub(in crate::http) fn online_names(registry: &Registry, page: Page) -> Vec<u8> 
 
 /// Encodes the list of users.
 pub(in crate::http) fn users(registry: &Registry, page: Page) -> Vec<u8> {
-    let now = clock::wall_now();
     let parts = registry.users_parts(page, clock::boot_now());
-    let parts = parts.map(|part| part.into_iter().map(|row| to_user(row, now)));
+    let parts = parts.map(|part| part.into_iter().map(to_user));
     let mut json = Vec::new();
     let count = write_rows(&mut json, "users", parts);
     json.extend_from_slice(format!(",\"count\":{count}}}").as_bytes());
     json
 }
 
-fn to_user(row: UserRow, now: WallMs) -> User {
+fn to_user(row: UserRow) -> User {
     User {
         id: row.id,
         username: row.username,
         addr: row.addr,
         status: if row.online { Presence::Online } else { Presence::Offline },
         registered_at: row.registered_at,
-        last_seen: row.seen_ago_ms.map(|ago_ms| now.minus(ago_ms).to_rfc3339()),
+        last_seen: row.last_seen,
         metadata: row.metadata,
         online: row.online,
     }

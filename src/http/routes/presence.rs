@@ -21,7 +21,7 @@ use crate::http::params::{PageParams, RemoteAddr};
 use crate::registry::{AcceptedHeartbeat, Caller};
 use rollcall_core::api::Heartbeat;
 use rollcall_core::clock;
-use rollcall_core::{Addr, BootMs, Page, Username, WallMs};
+use rollcall_core::{Addr, BootMs, Page, Username};
 
 const HEARTBEAT: &[FieldSpec] = &[USERNAME, ADDR];
 
@@ -38,9 +38,8 @@ pub(in crate::http) async fn heartbeat(
     body: JsonBody,
 ) -> Result<RawJson, ApiError> {
     let (username, addr) = parse_heartbeat(remote, &body)?;
-    let caller = caller(remote);
-    let beat = app.registry.heartbeat(&username, addr, authorization.credentials(), caller).await?;
-    Ok(RawJson(encode_accepted(&username, beat, caller.wall)))
+    let beat = app.registry.heartbeat(&username, addr, authorization.credentials(), caller(remote)).await?;
+    Ok(RawJson(encode_accepted(&username, beat)))
 }
 
 /// `POST /heartbeat` without waiting, for the fast path. Returns the body of the response, or
@@ -53,12 +52,11 @@ pub(in crate::http) fn try_heartbeat(
     body: &JsonBody,
 ) -> Option<Vec<u8>> {
     let (username, addr) = parse_heartbeat(remote, body).ok()?;
-    let wall = clock::wall_now();
     let beat = app.registry.renew(&username, addr, now).or_else(|| {
-        let caller = Caller { from: remote.ip(), now, wall };
+        let caller = Caller { from: remote.ip(), now, wall: clock::wall_now() };
         app.registry.try_heartbeat(&username, addr, Authorization::from_headers(headers).credentials(), caller)
     })?;
-    Some(encode_accepted(&username, beat, wall))
+    Some(encode_accepted(&username, beat))
 }
 
 fn parse_heartbeat(remote: RemoteAddr, body: &JsonBody) -> Result<(Username, Option<Addr>), ApiError> {
@@ -69,7 +67,7 @@ fn parse_heartbeat(remote: RemoteAddr, body: &JsonBody) -> Result<(Username, Opt
 
 /// Encodes an [`Accepted`](rollcall_core::api::Accepted). It is written by hand, because it is the
 /// most frequent response. Only the username may need escaping.
-fn encode_accepted(username: &Username, beat: AcceptedHeartbeat, wall: WallMs) -> Vec<u8> {
+fn encode_accepted(username: &Username, beat: AcceptedHeartbeat) -> Vec<u8> {
     debug!(user = %username, "heartbeat accepted");
     let mut text = Vec::with_capacity(ACCEPTED_BUFFER_BYTES);
     text.extend_from_slice(b"{\"success\":true,\"status\":\"ok\",\"message\":\"Heartbeat accepted for '");
@@ -80,7 +78,7 @@ fn encode_accepted(username: &Username, beat: AcceptedHeartbeat, wall: WallMs) -
         addr.append_to(&mut text);
     }
     text.extend_from_slice(b"\",\"last_seen\":\"");
-    text.extend_from_slice(&wall.rfc3339_bytes());
+    text.extend_from_slice(&beat.seen_at.rfc3339_bytes());
     let mut digits = itoa::Buffer::new();
     text.extend_from_slice(b"\",\"ttl_ms\":");
     text.extend_from_slice(digits.format(beat.ttl_ms).as_bytes());

@@ -1,10 +1,13 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::presence::{PresenceClock, PresenceTable};
-use rollcall_core::{Addr, Page};
+use crate::presence::{HeartbeatId, PresenceClock, PresenceTable};
+use rollcall_core::{Addr, BootMs, Page, WallMs};
 
 const TTL_MS: u64 = 30_000;
+
+/// Wall time at the start of the nodes, in Unix milliseconds.
+const WALL: i64 = 1_796_000_000_000;
 
 /// A node with its presence table and its presence clock. The clocks of two nodes start at
 /// different times.
@@ -15,10 +18,46 @@ struct Node {
 }
 
 impl Node {
+    /// A node that starts when its machine has run for `boot` ms.
     fn new(boot: u64) -> Self {
-        let mut clock = PresenceClock::new(false, BootMs(boot));
+        Self::with_wall(boot, WALL)
+    }
+
+    /// Like [`Self::new`]. At the start, the machine's wall clock shows `wall`.
+    fn with_wall(boot: u64, wall: i64) -> Self {
+        let mut clock = PresenceClock::new(false, BootMs(boot), WallMs::new(wall));
         clock.note_active_leader(BootMs(boot));
         Self { clock, table: PresenceTable::new(TTL_MS), boot }
+    }
+
+    /// Sets the machine's wall clock at `ms`.
+    fn set_clock(&mut self, ms: u64, wall: i64) {
+        self.clock.update_wall_time(BootMs(self.boot + ms), WallMs::new(wall));
+    }
+
+    fn heartbeat(&mut self, client: &str, ms: u64) {
+        let now = self.at(ms);
+        self.table.heartbeat(&name(client), None, None, now);
+    }
+
+    /// The displayed time of the last heartbeat at `ms`, in Unix milliseconds.
+    fn last_seen(&mut self, client: &str, ms: u64) -> i64 {
+        let now = self.at(ms);
+        self.table.last_seen(&name(client), now).expect("the client is in the table").at.unix_ms()
+    }
+
+    /// The rows at `ms`, as restored from a snapshot `downtime_ms` later.
+    fn restored(&mut self, ms: u64, downtime_ms: u64) -> Vec<ReplicatedClient> {
+        let now = self.at(ms);
+        let rows = self.table.rows_after(None, usize::MAX, now);
+        rows.into_iter().map(|row| row.restored_after(downtime_ms, now.wall)).collect()
+    }
+
+    fn merge(&mut self, rows: &[ReplicatedClient], ms: u64) {
+        let now = self.at(ms);
+        for row in rows {
+            self.table.merge(row, now);
+        }
     }
 
     /// The moment `ms` milliseconds after the start of the node.
@@ -122,7 +161,7 @@ fn a_row_from_a_snapshot_is_replaced_by_any_row_of_another_node() {
     one.table.begin_term(9, true);
     let now = one.at(0);
     one.table.heartbeat(&name("alice"), addr(1), None, now);
-    let restored = one.table.rows_after(None, 9, now)[0].clone().restored_after(5000);
+    let restored = one.table.rows_after(None, 9, now)[0].clone().restored_after(5000, now.wall);
     let now = two.at(0);
     two.table.merge(&restored, now);
     assert_eq!(two.online(0), ["alice"]);
@@ -190,19 +229,126 @@ fn no_client_goes_offline_because_there_was_no_leader() {
     assert_eq!(node.online(43_000), Vec::<String>::new());
 }
 
+#[test]
+fn the_time_of_a_heartbeat_is_the_same_on_machines_of_any_uptime() {
+    // The second and third machine were booted after the heartbeat.
+    let mut nodes = [(90_000_000, 0), (7, 0), (0, 3000)].map(|(boot, ahead)| Node::with_wall(boot, WALL + ahead));
+    nodes[0].heartbeat("alice", 999);
+    for node in &mut nodes {
+        node.pass(1000, 40_000, true);
+    }
+    for from in 0..2 {
+        let (before, after) = nodes.split_at_mut(from + 1);
+        before[from].replicate_to(&mut after[0], 40_000);
+    }
+    for node in &mut nodes {
+        assert_eq!([40_000, 41_500].map(|ms| node.last_seen("alice", ms)), [WALL + 999; 2]);
+    }
+}
+
+#[test]
+fn the_time_of_a_heartbeat_survives_snapshots_on_machines_with_a_shorter_uptime() {
+    let mut node = Node::new(90_000_000);
+    node.heartbeat("alice", 999);
+    for (boot, downtime_ms) in [(40_000, 60_000), (3, 500), (700, 0)] {
+        let rows = node.restored(20_000, downtime_ms);
+        // The clock is not set.
+        node = Node::with_wall(boot, 8000);
+        node.merge(&rows, 0);
+        assert_eq!(node.last_seen("alice", 100), WALL + 999);
+        node.set_clock(200, WALL + 3_600_000);
+        assert_eq!(node.last_seen("alice", 300), WALL + 999);
+        let mut other = Node::new(1);
+        node.replicate_to(&mut other, 300);
+        assert_eq!(other.last_seen("alice", 300), WALL + 999);
+    }
+    node.heartbeat("alice", 20_000);
+    assert_eq!(node.last_seen("alice", 20_000), WALL + 3_600_000 + 19_800, "a heartbeat replaces the row");
+}
+
+#[test]
+fn a_pause_of_a_single_node_does_not_move_the_time_of_a_heartbeat() {
+    let mut clock = PresenceClock::new(true, BootMs(50), WallMs::new(WALL));
+    let mut table = PresenceTable::new(TTL_MS);
+    table.heartbeat(&name("alice"), None, None, clock.observe(BootMs(50)));
+    let now = clock.observe(BootMs(60_050));
+    let row = &table.rows_after(None, 1, now)[0];
+    assert_eq!((row.age_ms, row.seen_at), (1000, SeenAt::Heard(WallMs::new(WALL))), "a pause counts for one second");
+}
+
+#[test]
+fn a_clock_that_is_set_later_corrects_the_times_on_every_node() {
+    // The clock of the first node is not set; the second node's is, the third's is not.
+    let mut nodes = [(5000, 5000), (90_000, WALL), (100, 4000)].map(|(boot, wall)| Node::with_wall(boot, wall));
+    nodes[0].heartbeat("alice", 2000);
+    let [leader, set, unset] = &mut nodes;
+    leader.replicate_to(set, 4000);
+    leader.replicate_to(unset, 4000);
+    assert_eq!(leader.last_seen("alice", 4000), 7000);
+    assert_eq!(set.last_seen("alice", 4000), WALL + 2000, "its own clock is set");
+    for node in [leader, unset] {
+        node.set_clock(5000, WALL + 5000);
+    }
+    for node in &mut nodes {
+        assert_eq!(node.last_seen("alice", 6000), WALL + 2000);
+        node.set_clock(7000, WALL + 7000 - 3_600_000);
+        assert_eq!(node.last_seen("alice", 8000), WALL + 2000 - 3_600_000, "set back by an hour");
+    }
+}
+
+#[test]
+fn the_wall_time_of_the_receiving_node_is_kept_if_the_clocks_are_at_most_a_minute_apart() {
+    for (ahead, shown) in [(60_000, WALL + 60_000), (60_001, WALL), (-60_000, WALL - 60_000), (-60_001, WALL)] {
+        let (mut leader, mut other) = (Node::with_wall(9000, WALL + ahead), Node::new(0));
+        leader.heartbeat("alice", 0);
+        leader.replicate_to(&mut other, 3000);
+        assert_eq!(other.last_seen("alice", 5000), shown, "a clock {ahead} ms ahead");
+    }
+}
+
+#[test]
+fn of_two_rows_from_snapshots_the_newest_heartbeat_wins_whatever_the_clocks_say() {
+    let (mut old, mut new) = (Node::new(90_000), Node::with_wall(0, 5000));
+    old.table.begin_term(1, true);
+    let now = old.at(0);
+    old.table.heartbeat(&name("alice"), addr(1), None, now);
+    new.table.begin_term(2, true);
+    let now = new.at(0);
+    new.table.heartbeat(&name("alice"), addr(2), None, now);
+    // The node with the wrong clock does not know for how long it was down.
+    let (old, new) = (old.restored(2000, 3000), new.restored(1000, 86_400_000));
+    for rows in [[&old[..], &new].concat(), [&new[..], &old].concat()] {
+        let mut node = Node::new(7);
+        node.merge(&rows, 0);
+        let now = node.at(0);
+        assert_eq!(node.table.online(&Page::default(), now)[0].addr, addr(2));
+        assert_eq!(node.last_seen("alice", 0), WALL, "not seen earlier than at the older heartbeat");
+        let merged = node.table.rows_after(None, 1, now);
+        assert_eq!(merged[0].age_ms, 5000, "the smaller age is right");
+        node.merge(&rows, 0);
+        assert_eq!(node.table.rows_after(None, 1, now), merged);
+    }
+}
+
 proptest! {
     #[test]
     fn merging_is_idempotent_and_commutative(
         // There are few ids, so many rows describe the same heartbeat and differ only in their age.
-        generated in proptest::collection::vec((0_u8..4, 0_u64..3, 1_u64..4, 0_u64..60_000, 0_u64..20_000), 0..24),
+        generated in proptest::collection::vec((0_u8..4, (0_u64..3, 1_u64..4), 0_u64..60_000, 0_u64..20_000, any::<bool>()), 0..24),
         order in any::<u64>(),
     ) {
-        let reported: Vec<ReplicatedClient> = generated.iter().map(|&(client, term, seq, age_ms, leaderless_ms)| ReplicatedClient {
+        let reported: Vec<ReplicatedClient> = generated.iter().map(|&(client, (term, seq), age_ms, leaderless_ms, is_restored)| ReplicatedClient {
             username: name(&format!("c{client}")),
             addr: addr(u16::try_from(term * 10 + seq).unwrap()),
-            heartbeat_id: HeartbeatId { term, seq },
+            heartbeat_id: HeartbeatId::of(term, seq),
             age_ms,
             leaderless_ms: leaderless_ms.min(age_ms),
+            // The clock of the leader of term 0 is not set. A snapshot may have any time.
+            seen_at: match (is_restored, term) {
+                (true, _) => SeenAt::Restored(WallMs::new(WALL).minus(leaderless_ms)),
+                (false, 0) => SeenAt::Unknown,
+                (false, _) => SeenAt::Heard(WallMs::new(WALL).minus(30_000)),
+            },
         }).collect();
         let mut shuffled: Vec<(u64, ReplicatedClient)> = reported.iter().chain(&reported).enumerate().map(|(place, report)| {
             ((place as u64 + 1).wrapping_mul(order | 1).rotate_left(17), report.clone())
@@ -220,15 +366,31 @@ proptest! {
         let merged = rows(&mut one);
         prop_assert_eq!(&merged, &rows(&mut two));
         for row in &merged {
-            // The merged row has the newest heartbeat. Its age, and its age without the leaderless
-            // time, are the greatest that were reported for this heartbeat.
-            let reports = || reported.iter().filter(|report| report.username == row.username && report.heartbeat_id == row.heartbeat_id);
-            prop_assert!(reported.iter().all(|report| report.username != row.username || report.heartbeat_id <= row.heartbeat_id));
-            prop_assert_eq!(Some(row.age_ms), reports().map(|report| report.age_ms).max());
-            let counted_ms = reports().map(|report| report.age_ms - report.leaderless_ms).max();
-            prop_assert_eq!(Some(row.age_ms - row.leaderless_ms), counted_ms);
-            let seen = one.table.last_seen(&row.username, now).expect("the client is in the table");
-            prop_assert_eq!(seen.ago_ms, row.age_ms);
+            // The merged row has the newest heartbeat, without those from snapshots if there is
+            // another row.
+            let reports = || reported.iter().filter(|report| report.username == row.username);
+            let restored_at = |row: &ReplicatedClient| match row.seen_at {
+                SeenAt::Restored(seen_at) => Some(seen_at),
+                SeenAt::Heard(_) | SeenAt::Unknown => None,
+            };
+            let rank = |row: &ReplicatedClient| (restored_at(row).is_none(), row.heartbeat_id);
+            prop_assert_eq!(Some(rank(row)), reports().map(rank).max());
+            let same = || reports().filter(|report| rank(report) == rank(row));
+            let counted = |row: &ReplicatedClient| row.age_ms - row.leaderless_ms;
+            let seen = one.table.last_seen(&row.username, now).expect("the client is in the table").at;
+            if restored_at(row).is_some() {
+                // Its ages are the smallest, and its wall time is the latest, of all its rows.
+                prop_assert_eq!(Some(row.age_ms), reports().map(|report| report.age_ms).min());
+                prop_assert_eq!(Some(counted(row)), reports().map(counted).min());
+                prop_assert_eq!(Some(seen), reports().filter_map(restored_at).max());
+            } else {
+                // Its age, and its age without the leaderless time, are the greatest that were
+                // reported for this heartbeat.
+                prop_assert_eq!(Some(row.age_ms), same().map(|report| report.age_ms).max());
+                prop_assert_eq!(Some(counted(row)), same().map(counted).max());
+                let age_ms = if row.heartbeat_id.term == 0 { row.age_ms } else { 30_000 };
+                prop_assert_eq!(seen, WallMs::new(WALL).minus(age_ms));
+            }
         }
         prop_assert_eq!(one.table.online_count(now), one.online(0).len());
         prop_assert_eq!(two.table.online_count(now), two.online(0).len());

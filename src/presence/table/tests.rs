@@ -6,13 +6,16 @@ use proptest::prelude::*;
 use super::super::retention::ROWS_PER_STEP;
 use super::*;
 use crate::presence::PresenceClock;
-use rollcall_core::BootMs;
+use rollcall_core::{BootMs, WallMs};
 
 const TTL_MS: u64 = 30_000;
 
+/// Wall time when the boot clock is at 0, in Unix milliseconds.
+const WALL: i64 = 1_796_000_000_000;
+
 fn at(ms: u64) -> Moment {
     // The clock is observed every second, so that it detects no pause.
-    let mut clock = PresenceClock::new(true, BootMs(0));
+    let mut clock = PresenceClock::new(true, BootMs(0), WallMs::new(WALL));
     (0..ms).step_by(1000).for_each(|ms| {
         clock.observe(BootMs(ms));
     });
@@ -132,7 +135,7 @@ fn a_sweep_removes_exactly_the_clients_last_seen_a_day_ago() {
     table.sweep(at(RETENTION_MS));
     assert_eq!(table.last_seen(&name("gone"), at(RETENTION_MS)), None);
     let seen = table.last_seen(&name("fresh"), at(RETENTION_MS)).unwrap();
-    assert_eq!((seen.is_online, seen.ago_ms), (false, RETENTION_MS - 1));
+    assert_eq!((seen.is_online, seen.at), (false, WallMs::new(WALL + 1)));
 }
 
 #[test]
@@ -196,7 +199,7 @@ proptest! {
     fn the_table_agrees_with_a_list_of_last_heartbeats(steps in steps(), limit in 1_usize..4) {
         let ttl_ms = 2000;
         let mut table = PresenceTable::new(ttl_ms);
-        let mut clock = PresenceClock::new(true, BootMs(0));
+        let mut clock = PresenceClock::new(true, BootMs(0), WallMs::new(WALL));
         let mut model: BTreeMap<String, u64> = BTreeMap::new();
         let mut now = 0;
         for step in steps {
@@ -227,7 +230,7 @@ proptest! {
         heartbeats in proptest::collection::vec((0_u8..20, 0_u64..3000), 0..40), max in 1_usize..6, limit in 1_usize..9,
     ) {
         let mut table = PresenceTable::new(2000);
-        let mut clock = PresenceClock::new(true, BootMs(0));
+        let mut clock = PresenceClock::new(true, BootMs(0), WallMs::new(WALL));
         let mut now = clock.observe(BootMs(0));
         for (client, wait) in heartbeats {
             now = clock.observe(now.boot.plus(wait));

@@ -8,7 +8,7 @@ use crate::registry::auth::credentials::{Caller, Credentials, DenialReason};
 use crate::registry::error::AuthError;
 use crate::registry::users::profile_store::ProfileStore;
 use crate::registry::users::user_index::IndexEntry;
-use rollcall_core::{Addr, BootMs, Username};
+use rollcall_core::{Addr, BootMs, Username, WallMs};
 
 /// Number of heartbeats per TTL for a client that follows the suggested interval. One lost
 /// heartbeat does no harm.
@@ -19,6 +19,8 @@ const HEARTBEATS_PER_TTL: u64 = 3;
 pub struct AcceptedHeartbeat {
     /// The address that other clients now see; `None` if the client never reported one.
     pub addr: Option<Addr>,
+    /// The time of the heartbeat, as the list of users displays it.
+    pub seen_at: WallMs,
     /// Time for which the client stays online, in milliseconds.
     pub ttl_ms: u64,
     /// Suggested time until the next heartbeat, in milliseconds.
@@ -72,8 +74,9 @@ impl Heartbeats {
     /// Like [`Self::heartbeat`], for a client that is online already and has no password. This is
     /// the common case. Otherwise returns `None` and changes nothing.
     pub(crate) fn renew(&self, name: &Username, addr: Option<Addr>, now: BootMs) -> Option<AcceptedHeartbeat> {
-        let renewed = self.clients.with_table_without_expiry(now, |table, now| table.renew(name, addr, now))?;
-        Some(self.accepted(renewed.addr))
+        let (renewed, seen_at) =
+            self.clients.with_table_without_expiry(now, |table, now| (table.renew(name, addr, now), now.wall));
+        renewed.map(|renewed| self.accepted(renewed.addr, seen_at))
     }
 
     /// Like [`Self::heartbeat`], if the heartbeat can be accepted without waiting. Otherwise
@@ -99,26 +102,26 @@ impl Heartbeats {
         // A user without a password never gets one. So further heartbeats need no check while the
         // client is online.
         let is_open = entry.credential.is_open();
-        let addr = self.clients.with_table_without_expiry(now, |table, now| {
+        let (addr, seen_at) = self.clients.with_table_without_expiry(now, |table, now| {
             let addr = table.heartbeat(name, reported, entry.addr, now);
             if is_open {
                 table.mark_open(name);
             }
-            addr
+            (addr, now.wall)
         });
-        self.accepted(addr)
+        self.accepted(addr, seen_at)
     }
 
-    fn accepted(&self, addr: Option<Addr>) -> AcceptedHeartbeat {
+    fn accepted(&self, addr: Option<Addr>, seen_at: WallMs) -> AcceptedHeartbeat {
         let ttl_ms = self.clients.ttl_ms();
-        AcceptedHeartbeat { addr, ttl_ms, next_heartbeat_ms: (ttl_ms / HEARTBEATS_PER_TTL).max(1) }
+        AcceptedHeartbeat { addr, seen_at, ttl_ms, next_heartbeat_ms: (ttl_ms / HEARTBEATS_PER_TTL).max(1) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::testing::{caller, name, registry, registry_on, settings, user};
+    use crate::registry::testing::{caller, name, registry, registry_on, settings, user, wall};
     use crate::registry::{LookupError, RegisterRequest, Registry, RegistrySettings, TokenKey};
     use crate::storage::{Bucket, Fault, MemoryBackend, RetryPolicy};
     use rollcall_core::{Page, Password, Term};
@@ -147,7 +150,8 @@ mod tests {
             assert_eq!(registry.renew(&name(username), None, BootMs(0)), None, "not online yet");
             let accepted = registry.heartbeat(&name(username), None, credentials, caller(BootMs(0))).await.unwrap();
             let renewed = registry.renew(&name(username), None, BootMs(1));
-            assert_eq!(renewed, (username == "alice").then_some(accepted), "{username}");
+            let expected = AcceptedHeartbeat { seen_at: registry.wall_time(BootMs(1)), ..accepted };
+            assert_eq!(renewed, (username == "alice").then_some(expected), "{username}");
         }
     }
 
@@ -157,7 +161,7 @@ mod tests {
         for need_no_credentials in [false, true] {
             let settings = RegistrySettings { heartbeats_need_no_credentials: need_no_credentials, ..settings() };
             let bucket = Bucket::new(Arc::new(MemoryBackend::new()), RetryPolicy::default());
-            let registry = Registry::new(bucket, settings, &TokenKey::new([7; 32]), BootMs(0));
+            let registry = Registry::new(bucket, settings, &TokenKey::new([7; 32]), BootMs(0), wall());
             let password = Some(Password::new("secret".to_owned()));
             let carol = RegisterRequest { password, addr: addr("10.0.0.1:1"), ..user("carol") };
             let token = registry.register(carol, caller(BootMs(0))).await.unwrap().issued_token.unwrap().token;

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use crate::presence::{Moment, NetChanges, OnlineRow, PresenceClock, PresenceTable};
 use crate::registry::lock::lock;
-use rollcall_core::{BootMs, Page, Term};
+use rollcall_core::{BootMs, Page, Term, WallMs};
 
 /// Maximum number of rows visited under one lock, about 0.1 ms, so that heartbeats do not wait for
 /// a long list.
@@ -43,10 +43,10 @@ struct PresenceState {
 }
 
 impl OnlineClients {
-    /// Starts at `now` without clients. `replicated`: there are other nodes, which also receive
-    /// heartbeats.
-    pub(crate) fn new(ttl_ms: u64, replicated: bool, now: BootMs) -> Self {
-        let (clock, table) = (PresenceClock::new(!replicated, now), PresenceTable::new(ttl_ms));
+    /// Starts at `now`, when the wall clock shows `wall`, without clients. `replicated`: there are
+    /// other nodes, which also receive heartbeats.
+    pub(crate) fn new(ttl_ms: u64, replicated: bool, now: BootMs, wall: WallMs) -> Self {
+        let (clock, table) = (PresenceClock::new(!replicated, now, wall), PresenceTable::new(ttl_ms));
         Self {
             presence: Mutex::new(PresenceState { clock, table, notified_version: 0 }),
             visible_change: Notify::new(),
@@ -62,6 +62,24 @@ impl OnlineClients {
     /// Records that a leader was active at `now`.
     pub(crate) fn note_active_leader(&self, now: BootMs) {
         lock(&self.presence).clock.note_active_leader(now);
+    }
+
+    /// Compares the displayed wall time with the machine's wall clock, which shows `wall` at `now`.
+    pub(crate) fn update_wall_time(&self, now: BootMs, wall: WallMs) {
+        let PresenceState { clock, table, .. } = &mut *lock(&self.presence);
+        if clock.update_wall_time(now, wall) {
+            table.note_clock_set();
+        }
+    }
+
+    /// Records that `now` is not earlier than `wall`, a time read from a file.
+    pub(crate) fn note_earlier_time(&self, now: BootMs, wall: WallMs) {
+        lock(&self.presence).clock.note_earlier_time(now, wall);
+    }
+
+    /// The displayed wall time at `now`.
+    pub(crate) fn wall_time(&self, now: BootMs) -> WallMs {
+        lock(&self.presence).clock.observe(now).wall
     }
 
     /// Begins `term` in the table. `replicate`: from now on, changes are queued for other nodes.

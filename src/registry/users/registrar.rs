@@ -11,6 +11,7 @@ use crate::registry::auth::credentials::Caller;
 use crate::registry::auth::password_verifier::PasswordVerifier;
 use crate::registry::auth::token_signer::{IssuedToken, TokenSigner};
 use crate::registry::error::{AuthError, LookupError, RegisterError, StorageUnavailable};
+use crate::registry::online::online_clients::OnlineClients;
 use crate::registry::random;
 use crate::registry::replication_source::ReplicationSource;
 use crate::storage::{CreateOutcome, Key};
@@ -53,20 +54,22 @@ pub(crate) struct Registrar {
     verifier: Arc<PasswordVerifier>,
     tokens: Arc<TokenSigner>,
     source: Arc<ReplicationSource>,
+    clients: Arc<OnlineClients>,
     require_password: bool,
 }
 
 impl Registrar {
-    /// A registrar for the users in `profiles`. With `require_password`, it rejects users without a
-    /// password.
+    /// A registrar for the users in `profiles`. The time of a registration is the wall time that
+    /// `clients` displays. With `require_password`, it rejects users without a password.
     pub(crate) fn new(
         profiles: Arc<ProfileStore>,
         verifier: Arc<PasswordVerifier>,
         tokens: Arc<TokenSigner>,
         source: Arc<ReplicationSource>,
+        clients: Arc<OnlineClients>,
         require_password: bool,
     ) -> Self {
-        Self { profiles, verifier, tokens, source, require_password }
+        Self { profiles, verifier, tokens, source, clients, require_password }
     }
 
     /// Registers a user. When this returns `Ok`, the registration is durable and known to a
@@ -102,11 +105,12 @@ impl Registrar {
             Some(password) => Some(self.verifier.hash(password).await?),
             None => None,
         };
+        let registered_at = self.clients.wall_time(caller.now);
         let profile = Profile {
             addr: user.addr,
             metadata: user.metadata.clone(),
             password_hash,
-            ..Profile::new(random::user_id(), user.username.clone(), caller.wall.to_rfc3339())
+            ..Profile::new(random::user_id(), user.username.clone(), registered_at.to_rfc3339())
         };
         let key = Key::Profile(user.username.clone());
         let created = match self

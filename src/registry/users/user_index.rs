@@ -282,7 +282,7 @@ mod tests {
         let (id, metadata) = (UserId::nil(), Metadata::default());
         ReplicatedUser::new(
             name("alice"),
-            &UserDetails { id, addr: None, registered_at: "".into(), metadata },
+            &UserDetails { id, addr: None, registered_at: "".into(), last_seen: None, metadata },
             credential,
         )
     }

@@ -34,8 +34,9 @@ pub struct UserRow {
     pub metadata: Metadata,
     /// Whether the user is online.
     pub online: bool,
-    /// Milliseconds since the last heartbeat; `None` if there was none in the last day.
-    pub seen_ago_ms: Option<u64>,
+    /// The time of the last heartbeat, else the time in the profile. RFC 3339, UTC; `None` if there
+    /// is neither.
+    pub last_seen: Option<String>,
 }
 
 /// Version of the list of users. Equal versions mean equal lists.
@@ -105,7 +106,9 @@ impl UserList {
             registered_at: details.registered_at.clone(),
             metadata: details.metadata.clone(),
             online: seen.is_some_and(|seen| seen.is_online),
-            seen_ago_ms: seen.map(|seen| seen.ago_ms),
+            last_seen: seen
+                .map(|seen| seen.at.to_rfc3339())
+                .or_else(|| details.last_seen.as_deref().map(str::to_owned)),
             username,
         };
         rows.into_iter().zip(seen).map(row).collect()
@@ -117,7 +120,9 @@ mod tests {
     use super::*;
     use crate::registry::Credentials;
     use crate::registry::auth::credential_state::CredentialState;
-    use crate::registry::testing::{caller, name, registry, user};
+    use crate::registry::testing::{caller, name, registry, user, wall};
+    use crate::registry::{ReplicatedUser, Rows};
+    use rollcall_core::WallMs;
 
     #[tokio::test]
     async fn a_list_read_in_several_parts_is_complete_and_each_row_has_its_own_presence() {
@@ -128,6 +133,7 @@ mod tests {
                 id: rollcall_core::UserId::nil(),
                 addr: None,
                 registered_at: "".into(),
+                last_seen: None,
                 metadata: Metadata::default(),
             };
             index.insert(name(&format!("u{number:05}")), profile, CredentialState::Open);
@@ -140,6 +146,60 @@ mod tests {
         assert_eq!(online_rows, [online.as_str()]);
         registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
         assert_eq!(registry.users(&Page::default(), BootMs(0))[0].username, name("alice"));
+    }
+
+    #[tokio::test]
+    async fn last_seen_is_the_time_of_the_last_heartbeat_else_the_time_in_the_profile() {
+        let (registry, _) = registry();
+        let stored = "2025-12-06T18:20:25.123456789Z";
+        for (username, last_seen) in [("alice", Some(stored)), ("bob", None)] {
+            let details = UserDetails {
+                id: rollcall_core::UserId::nil(),
+                addr: None,
+                registered_at: "".into(),
+                last_seen: last_seen.map(Into::into),
+                metadata: Metadata::default(),
+            };
+            // As another node receives it.
+            let row = ReplicatedUser::new(name(username), &details, CredentialState::Open);
+            registry.merge(&Rows { users: vec![row], ..Rows::default() }, BootMs(0));
+        }
+        let seen = || {
+            let rows = registry.users(&Page::default(), BootMs(2000));
+            rows.into_iter().map(|row| row.last_seen).collect::<Vec<_>>()
+        };
+        assert_eq!(seen(), [Some(stored.to_owned()), None]);
+        let beat = registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(2000))).await.unwrap();
+        assert_eq!(beat.seen_at, WallMs::new(wall().unix_ms() + 2000));
+        assert_eq!(seen(), [Some(beat.seen_at.to_rfc3339()), None]);
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_changes_the_times_of_heartbeats_and_the_version_of_the_list() {
+        let (registry, _) = registry();
+        registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
+        registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(0))).await.unwrap();
+        let at = |ms: i64| WallMs::new(wall().unix_ms() + ms);
+        for (set_to, last_seen, is_changed) in [(1999, 0, false), (2000, 1000, true), (-3_600_000, -3_601_000, true)] {
+            let before = registry.users_version(BootMs(1000));
+            registry.update_wall_time(BootMs(1000), at(set_to));
+            assert_eq!(registry.users_version(BootMs(1000)) != before, is_changed, "{set_to}");
+            let rows = registry.users(&Page::default(), BootMs(1000));
+            assert_eq!(rows[0].last_seen, Some(at(last_seen).to_rfc3339()), "{set_to}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_registration_while_the_clock_is_not_set_is_not_earlier_than_the_snapshot() {
+        let (registry, _) = registry();
+        registry.update_wall_time(BootMs(1000), WallMs::new(7000));
+        let snapshot = WallMs::new(1_796_000_000_000);
+        for (username, registered_at) in [("alice", WallMs::new(7000)), ("bob", snapshot)] {
+            registry.register(user(username), caller(BootMs(1000))).await.unwrap();
+            let rows = registry.users(&Page::default(), BootMs(1000));
+            assert_eq!(rows.last().unwrap().registered_at, registered_at.to_rfc3339());
+            registry.note_earlier_time(BootMs(1000), snapshot);
+        }
     }
 
     #[tokio::test]

@@ -59,7 +59,7 @@ const PURE: &[&str] = &[
     "rollcall/registry/auth/token_signer.rs",
     "rollcall/registry/coverage.rs",
     "rollcall/registry/images/image_cache.rs",
-    "rollcall/registry/replicated_rows.rs",
+    "rollcall/registry/replicated_rows",
     "rollcall/registry/users/negative_cache.rs",
     "rollcall/registry/users/replication_queue.rs",
     "rollcall/registry/users/user_details.rs",

@@ -16,7 +16,7 @@ use crate::process::{BootId, NodeId};
 use rollcall_core::{Load, MemberRole, NodeAddr, Term};
 
 /// Version of the protocol between nodes. Nodes of different versions refuse each other.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 /// Largest frame after the handshake, in bytes: 16 times the largest payload.
 pub(crate) const MAX_FRAME_BYTES: usize = 1 << 20;

@@ -96,7 +96,7 @@ async fn required_passwords_apply_to_registrations_and_heartbeats() {
     open.register(user("open"), caller_now()).await.unwrap();
     let bucket = Bucket::new(std::sync::Arc::new(memory), RetryPolicy::default());
     let settings = RegistrySettings { require_password: true, ..settings() };
-    let registry = Registry::new(bucket, settings, &TokenKey::new([7; 32]), BootMs(0));
+    let registry = Registry::new(bucket, settings, &TokenKey::new([7; 32]), BootMs(0), wall());
     let rejected = registry.register(user("new"), caller_now()).await;
     assert!(matches!(rejected, Err(RegisterError::PasswordRequired)));
     let rejected = heartbeat_at(&registry, "open", Credentials::None, caller_now()).await;
@@ -151,7 +151,7 @@ async fn a_login_or_password_change_waits_for_a_majority() {
     let first = register(&alone, "alice").await;
     let bucket = Bucket::new(std::sync::Arc::new(memory), RetryPolicy::default());
     let settings = RegistrySettings { replicated: true, ..settings() };
-    let registry = Registry::new(bucket, settings, &TokenKey::new([7; 32]), BootMs(0));
+    let registry = Registry::new(bucket, settings, &TokenKey::new([7; 32]), BootMs(0), wall());
     registry.begin_term(Term(1));
     let login = registry.login(&name("alice"), password("secret"), caller_now()).await;
     assert!(matches!(login, Err(AuthError::NotReplicated(_))), "{login:?}");
@@ -261,7 +261,7 @@ async fn a_snapshot_states_that_a_password_exists_without_its_fingerprint() {
     assert_ne!(rows.clone().without_fingerprints(), rows);
     for rows in [rows.clone().without_fingerprints(), rows] {
         let started = registry_on(&memory);
-        started.load_snapshot(rows, 0, BootMs(0));
+        started.load_snapshot(rows, wall(), 0, BootMs(0));
         started.begin_term(Term(1));
         started.rebuild_index(Term(1)).await;
         let before = memory.faults().calls();
@@ -345,7 +345,7 @@ async fn a_token_is_valid_on_every_node_with_the_same_key_and_on_no_other() {
     let issued_token = register(&registry, "alice").await;
     let registry_with_key = |memory: &MemoryBackend, key| {
         let bucket = Bucket::new(std::sync::Arc::new(memory.clone()), RetryPolicy::default());
-        Registry::new(bucket, settings(), &TokenKey::new([key; 32]), BootMs(0))
+        Registry::new(bucket, settings(), &TokenKey::new([key; 32]), BootMs(0), wall())
     };
     assert!(heartbeat(&registry_with_key(&memory, 7), &issued_token).await.is_ok());
     assert_eq!(denial_reason(heartbeat(&registry_with_key(&memory, 8), &issued_token).await), DenialReason::Forged);
