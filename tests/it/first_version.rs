@@ -113,8 +113,8 @@ async fn the_term_the_users_and_the_online_clients_of_the_first_version_are_kept
         json!(["271ad16e-ce46-4d4f-bba4-4a75eb30e189", "alice", "10.0.0.1:9000", true, alice]),
         json!(["cb95117a-234c-4ea6-894f-b86da3acac77", "bob", "10.0.0.22:9011", true, {}]),
         json!(["34890dbf-6e40-4dd1-ac73-b71052b392d2", "carol", "[2001:db8::3]:9002", true, {}]),
-        json!(["56f55cd3-6508-4bdb-9d66-1914e1bbbdc5", "dave", null, false, {}]),
-        json!(["22f18580-d020-4fcc-9cb9-d3151825b4de", "erin", null, true, {"n": 1}]),
+        json!(["56f55cd3-6508-4bdb-9d66-1914e1bbbdc5", "dave", "", false, {}]),
+        json!(["22f18580-d020-4fcc-9cb9-d3151825b4de", "erin", "", true, {"n": 1}]),
     ];
     assert_eq!(listed, expected);
     assert!(users.iter().all(|user| user["registered_at"] == "2026-11-30T06:07:29Z"), "{users:?}");

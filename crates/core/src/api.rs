@@ -75,7 +75,7 @@ pub struct StatusBody {
 
 /// Response of `GET /status`, which older clients use as a health check.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
-pub struct NodeStatus {
+pub struct LeadershipStatus {
     /// Always `"ok"`.
     pub status: Status,
     /// Whether this node is the leader and serves clients now.
@@ -87,9 +87,6 @@ pub struct NodeStatus {
 pub struct Health {
     /// Always `"ok"`.
     pub status: Status,
-    /// Always `"rollcall"`. The first version did not send it.
-    #[serde(default)]
-    pub service: Service,
     /// Whether this node is the leader and serves clients now.
     pub is_leader: bool,
     /// Number of online clients in the whole cluster.
@@ -104,6 +101,9 @@ pub struct Health {
     pub node: NodeAddr,
     /// Role of this node.
     pub role: MemberRole,
+    /// Always `"rollcall"`. The first version did not send it.
+    #[serde(default)]
+    pub service: Service,
     /// Version of the program.
     pub version: String,
     /// Whole seconds since this process started.

@@ -7,7 +7,7 @@ use crate::http::app::SharedApp;
 use crate::http::error::ApiError;
 use crate::http::json::Json;
 use crate::http::leader_gate::LeaderOnly;
-use rollcall_core::api::{Cluster, ClusterNode, Health, LeaderInfo, NodeStatus, Service, Status, StatusBody};
+use rollcall_core::api::{Cluster, ClusterNode, Health, LeaderInfo, LeadershipStatus, Service, Status, StatusBody};
 use rollcall_core::clock;
 
 const ALIVE: StatusBody = StatusBody { status: Status::Ok };
@@ -22,7 +22,6 @@ pub(super) async fn health(State(app): State<SharedApp>) -> Json<Health> {
     let leader = app.known_leader(&role, now);
     Json(Health {
         status: Status::Ok,
-        service: Service::Rollcall,
         is_leader,
         online_clients_count: if is_leader { own_count() } else { *app.cluster.online_count.borrow() },
         current_leader: leader.map(|leader| leader.node),
@@ -30,14 +29,15 @@ pub(super) async fn health(State(app): State<SharedApp>) -> Json<Health> {
         term: role.term,
         node: app.this_node.addr,
         role: role.member_role(),
+        service: Service::Rollcall,
         version: app.this_node.version.to_owned(),
         uptime_seconds: now.since(app.this_node.started_at) / 1000,
     })
 }
 
 /// `GET /status`: the process is alive, and whether this node leads.
-pub(super) async fn status(State(app): State<SharedApp>) -> Json<NodeStatus> {
-    Json(NodeStatus { status: Status::Ok, is_leader: app.serving_term().is_ok() })
+pub(super) async fn status(State(app): State<SharedApp>) -> Json<LeadershipStatus> {
+    Json(LeadershipStatus { status: Status::Ok, is_leader: app.serving_term().is_ok() })
 }
 
 /// `GET /livez`: the process is alive.
