@@ -15,9 +15,10 @@ readonly DEFAULT_URL="http://localhost:3000"
 # Longest wait, in seconds, for an election or for a node that is just starting.
 readonly MAX_WAIT_SECONDS=15
 readonly RULE="==================================="
-# The rules of the server for names. A name that breaks them could be a path outside the directory.
-readonly USERNAME='^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'
-readonly IMAGE='^[0-9]{1,12}-[A-Za-z0-9-]{1,64}\.(png|jpg|jpeg|webp)$'
+# The rule of the server for image names. A name that breaks it could be a path outside the
+# directory. split_answer has the rule for usernames.
+readonly IMAGE='^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$'
+readonly IMAGE_END='\.([Pp][Nn][Gg]|[Jj][Pp][Ee]?[Gg]|[Ww][Ee][Bb][Pp])$'
 readonly BASE_URL='^https?://[][A-Za-z0-9._:/%~-]+$'
 readonly SEPARATOR=$'\037'
 
@@ -176,14 +177,20 @@ fetch() {
 # line for each client (C) and image (I), in order. $work/info.N is the info.json of the N-th
 # client, and $work/data.N is the N-th image in base64.
 split_answer() {
-    # A control character could break a line or control the terminal. No valid name or address
-    # contains one.
+    # A control character could break a line, and that or another hidden character could deceive the
+    # reader of the terminal. A username is one safe path segment of 1 to 255 bytes; the last field
+    # of its line is empty if it is not.
     jq -r '
-        def text: if type == "string" then gsub("[[:cntrl:]]"; "?") else "" end;
+        def is_control: . < 32 or (. >= 127 and . < 160);
+        def is_hidden: is_control or . == 1564 or (. >= 8206 and . <= 8207) or (. >= 8232 and . <= 8238)
+            or (. >= 8294 and . <= 8297);
+        def text: if type == "string" then explode | map(if is_hidden then 63 else . end) | implode else "" end;
+        def is_segment: type == "string" and utf8bytelength <= 255 and . != "." and . != ".."
+            and (explode | all((is_control or . == 47) | not));
         def base64: if type == "string" and (test("[^A-Za-z0-9+/=]") | not) then . else "" end;
         if type == "object" and (.online_clients | type) == "array" then .online_clients[] else error("no list") end
         | (.images // []) as $images
-        | "C\u001f\(.username | text)\u001f\(.addr | text)\u001f\($images | length)",
+        | "C\u001f\(.username | text)\u001f\(.addr | text)\u001f\($images | length)\u001f\(.username | if is_segment then . else "" end)",
           "J\({username, addr} | tojson)",
           ($images[] | "I\u001f\(.filename | text)", "D\(.data | base64)")
     ' "$work/body" >"$work/lines" 2>/dev/null || fail "$leader does not answer with a list of clients"
@@ -225,26 +232,33 @@ failed() {
     failures=$((failures + 1))
 }
 
+# count NUMBER NOUN: prints the number with the noun, such as "1 image" or "2 images".
+count() {
+    if [ "$1" -eq 1 ]; then printf '%s %s' "$1" "$2"; else printf '%s %ss' "$1" "$2"; fi
+}
+
 # Creates the folder of one client. Sets $folder, which is empty if the client's files cannot be
 # saved.
 save_client() {
-    local name="$1" addr="$2" images="$3" info="$4"
+    local shown="$1" addr="$2" images="$3" name="$4" info="$5"
     folder=""
-    printf '\nClient: %s @ %s\n' "$name" "${addr:-(no address)}"
-    if ! [[ "$name" =~ $USERNAME ]]; then
+    printf '\nClient: %s @ %s\n' "$shown" "${addr:-(no address)}"
+    if [ -z "$name" ]; then
         failed "  ✗ refused: this is no username"
         return
     fi
     printf '  Images: %s\n' "$images"
+    if [ "$images" -eq 0 ]; then printf '    (no images)\n'; fi
     if [ -L "$output/$name" ]; then
-        failed "  ✗ refused: $output/$name is a symbolic link"
+        failed "  ✗ refused: $output/$shown is a symbolic link"
         return
     fi
     if ! mkdir -p "$output/$name" 2>/dev/null; then
-        failed "  ✗ cannot make the folder $output/$name"
+        failed "  ✗ cannot make the folder $output/$shown"
         return
     fi
     folder="$output/$name"
+    saved_clients=$((saved_clients + 1))
     if ! save "$folder/info.json" cat "$info"; then failed "    ✗ info.json (cannot be saved)"; fi
 }
 
@@ -252,27 +266,28 @@ save_image() {
     local name="$1" data="$2"
     if [ -z "$folder" ]; then
         failures=$((failures + 1))
-    elif ! [[ "$name" =~ $IMAGE ]]; then
+    elif ! [[ "$name" =~ $IMAGE && "$name" =~ $IMAGE_END ]]; then
         failed "    ✗ $name (refused: this is no image name)"
     elif save "$folder/$name" decode "$data"; then
         printf '    ✓ %s\n' "$name"
+        saved_images=$((saved_images + 1))
     else
         failed "    ✗ $name (cannot be decoded or saved)"
     fi
 }
 
 save_all() {
-    local kind name addr images client=0 image=0
+    local kind shown addr images name client=0 image=0
     folder=""
-    while IFS="$SEPARATOR" read -r kind name addr images; do
+    while IFS="$SEPARATOR" read -r kind shown addr images name; do
         case "$kind" in
         C)
             client=$((client + 1))
-            save_client "$name" "$addr" "$images" "$work/info.$client"
+            save_client "$shown" "$addr" "$images" "$name" "$work/info.$client"
             ;;
         I)
             image=$((image + 1))
-            save_image "$name" "$work/data.$image"
+            save_image "$shown" "$work/data.$image"
             ;;
         esac
     done <"$work/index"
@@ -309,6 +324,8 @@ decode_flag=$(find_decode_flag)
 file_mode=$(printf '%o' $((0666 & ~$(umask))))
 work=$(mktemp -d "${TMPDIR:-/tmp}/rollcall.XXXXXX") || fail "cannot make a temporary folder in ${TMPDIR:-/tmp}"
 failures=0
+saved_clients=0
+saved_images=0
 leader=""
 is_waiting=""
 SECONDS=0
@@ -332,4 +349,5 @@ else
     printf 'Download incomplete: %s failed\n' "$failures"
 fi
 printf 'Files saved to: %s/\n%s\n' "$output" "$RULE"
+printf 'Total: %s, %s\n' "$(count "$saved_clients" client)" "$(count "$saved_images" image)"
 if [ "$failures" -gt 0 ]; then fail "$failures of the files could not be saved; see the lines with ✗"; fi

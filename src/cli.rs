@@ -22,6 +22,7 @@ mod progress;
 mod register;
 mod signals;
 mod status;
+pub mod storage_check;
 mod text_table;
 mod upload;
 mod watch;
@@ -135,6 +136,10 @@ enum CliCommand {
     /// Chat with other peers: on this LAN, over a mesh, found through the registry
     Peer(peer::PeerArgs),
 
+    /// Check the storage of a node
+    #[command(subcommand)]
+    Storage(storage_check::StorageCommand),
+
     /// Print a shell completion script
     Completions(completions::CompletionsArgs),
 
@@ -209,6 +214,7 @@ async fn run(cli: Cli) -> Result<(), CommandError> {
         Some(CliCommand::Status(args)) => status::run(args).await,
         Some(CliCommand::Watch(args)) => watch::run(args).await,
         Some(CliCommand::Peer(args)) => peer::run(args).await,
+        Some(CliCommand::Storage(command)) => storage_check::run(command).await,
         Some(CliCommand::Completions(args)) => completions::completions(&args, Cli::command()),
         Some(CliCommand::Man(args)) => completions::man(&args, Cli::command()),
     };

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 pub use error::NodeError;
 pub use identity::BUCKET_FILES_VERSION;
+pub use startup::open_backend;
 
 use crate::config::{Config, CorsConfig, LoadSourceConfig};
 use crate::http::{ApiService, App, ClusterView, CorsPolicy, ReplicaFreshness, ThisNode, change_notifier, serve};
@@ -34,7 +35,7 @@ use rollcall_core::clock::boot_now;
 use rollcall_election::{
     ApiOptions, BallotOptions, ClusterOptions, Election, LoadOptions, LoadSource, Options, Peers, Transport,
 };
-use startup::{bind, into_async_listener, lock_node_dir, open_backend};
+use startup::{bind, into_async_listener, lock_node_dir};
 
 /// Runs a node until `shutdown` is cancelled. Then gives up the lease, finishes the requests in
 /// flight, and closes the links to the other nodes, in this order.
@@ -46,7 +47,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let lock = Arc::new(lock_node_dir(&config.node_dir())?);
     let election_port = bind(config.node.socket_addr(), "election port", "--this-node")?;
     let api_port = bind(config.api.socket_addr(), "HTTP API", "API_PORT")?;
-    let backend = open_backend(&config).await?;
+    let backend = open_backend(&config.storage).await?;
     let bucket = Bucket::new(backend, RetryPolicy::with_deadline(Duration::from_millis(config.storage_timeout_ms)));
     let cluster = load_or_create_cluster_id(&bucket).await?;
     let token_key = load_token_key(&bucket).await?;

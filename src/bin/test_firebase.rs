@@ -3,20 +3,23 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
 use rand::RngExt;
 use rollcall::cli::exit;
+use rollcall::cli::storage_check::{step_lines, unreadable_note};
 use rollcall::config::DEFAULT_CREDENTIALS;
 use rollcall::storage::bucket_check::{CheckOutcome, CheckStep, check_bucket};
-use rollcall::storage::{GcsConfig, RetryPolicy};
+use rollcall::storage::{Backend, GcsBackend, GcsConfig, RetryPolicy};
 
 /// Checks whether Rollcall can use a Firebase (Google Cloud Storage) bucket
 ///
 /// Writes one small object below checks/, checks that a second write of it is refused, reads it,
-/// lists it and deletes it. Each step prints its duration. A failed step prints the cause and the
-/// remedy. The object is deleted even after a failed step.
+/// lists it and deletes it. Reads all profiles of users and lists those that cannot be read. Each
+/// step prints its duration. A failed step prints the cause and the remedy. The object is deleted
+/// even after a failed step.
 #[derive(Parser)]
 #[command(version, after_long_help = after_help())]
 struct Args {
@@ -67,9 +70,13 @@ async fn main() -> ExitCode {
         GcsConfig::google(&bucket, key_file)
     };
     let policy = RetryPolicy::with_deadline(Duration::from_secs(arguments.timeout_seconds));
-    match check_bucket(config, policy, random_number(), print_step).await {
-        CheckOutcome::Passed => {
-            println!("The bucket works.");
+    let open = async {
+        let backend = GcsBackend::connect(config).await.map_err(|error| error.to_string())?;
+        Ok(Arc::new(backend) as Arc<dyn Backend>)
+    };
+    match check_bucket("credentials", Box::pin(open), policy, random_number(), print_step).await {
+        CheckOutcome::Passed { unreadable_profiles } => {
+            println!("The bucket works.{}", unreadable_note(unreadable_profiles));
             ExitCode::SUCCESS
         }
         CheckOutcome::Misconfigured => ExitCode::from(exit::CONFIGURATION),
@@ -78,11 +85,7 @@ async fn main() -> ExitCode {
 }
 
 fn print_step(step: &CheckStep) {
-    let duration_ms = step.duration.as_millis();
-    match &step.result {
-        Ok(()) => println!("  ✓ {:<24}{duration_ms:>6} ms", step.name),
-        Err(reason) => println!("  ✗ {:<24}{duration_ms:>6} ms\n      {reason}", step.name),
-    }
+    print!("{}", step_lines(step));
 }
 
 /// An environment variable. An empty one counts as unset.

@@ -63,6 +63,8 @@ pub const NODE_CODES: &[u8] =
 pub const CLIENT_CODES: &[u8] = &[SUCCESS, REJECTED, USAGE, NOT_FOUND, UNREACHABLE, PARTIAL, SOFTWARE, SYSTEM];
 /// The codes with which the demo can exit.
 pub const DEMO_CODES: &[u8] = &[SUCCESS, USAGE, SOFTWARE, SYSTEM, HUNG_UP, INTERRUPTED, TERMINATED];
+/// The codes of the check of the storage.
+pub const STORAGE_CHECK_CODES: &[u8] = &[SUCCESS, USAGE, STORAGE, SOFTWARE, SYSTEM, CONFIGURATION];
 /// The codes of a command that contacts no server.
 pub const LOCAL_CODES: &[u8] = &[SUCCESS, REJECTED, USAGE, SOFTWARE, SYSTEM];
 
@@ -118,7 +120,8 @@ impl CommandError {
 impl std::fmt::Display for CommandError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The message of an inner error may contain line breaks and control characters.
-        f.write_str(&escape_controls(&self.message.split_whitespace().collect::<Vec<_>>().join(" ")))
+        let lines = self.message.lines().map(str::trim).filter(|line| !line.is_empty());
+        f.write_str(&escape_controls(&lines.collect::<Vec<_>>().join(" ")))
     }
 }
 

@@ -5,10 +5,11 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write, stderr};
+use std::panic::set_hook;
 use std::sync::Arc;
 
-use tracing::field::Field;
-use tracing::warn;
+use tracing::field::{Field, display};
+use tracing::{error, warn};
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
@@ -140,7 +141,19 @@ fn warn_of_invalid_variable(invalid: Option<String>) {
     }
 }
 
+/// Logs each panic as one event. The standard hook writes several lines, and a backtrace if
+/// `RUST_BACKTRACE` is set. Input of other users that makes a library panic would fill the log with
+/// them.
+fn log_panics() {
+    set_hook(Box::new(|panic| {
+        let reason = panic.payload_as_str().unwrap_or("unknown");
+        let location = panic.location().map(display);
+        error!(reason, location, "a thread panicked");
+    }));
+}
+
 fn start(filter: Targets, format: LogFormat, open: OpenWriter) {
+    log_panics();
     // A line that cannot be written is dropped. Reporting the error on standard error would panic.
     let lines = layer().log_internal_errors(false);
     match format {
@@ -167,13 +180,28 @@ fn start(filter: Targets, format: LogFormat, open: OpenWriter) {
     }
 }
 
-/// Writes one field of a text line.
+/// Writes one field of a text line. A value that could be read as several fields is quoted.
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     let value = escape_controls(&format!("{value:?}"));
     match field.name() {
         "message" => writer.write_str(&value),
-        name => write!(writer, "{name}={value}"),
+        name if is_one_value(&value) => write!(writer, "{name}={value}"),
+        name => write!(writer, "{name}={value:?}"),
     }
+}
+
+/// Whether the text is one quoted text, or has no character that ends a value.
+fn is_one_value(text: &str) -> bool {
+    let quoted = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let Some(inner) = quoted else { return !text.contains([' ', '"', '=']) };
+    let mut chars = inner.chars();
+    // A backslash escapes the character after it. The last one must not escape the closing quote.
+    while let Some(c) = chars.next() {
+        if c == '"' || (c == '\\' && chars.next().is_none()) {
+            return false;
+        }
+    }
+    true
 }
 
 /// Writer that escapes control characters in JSON lines. Each write is one event that ends with a
@@ -222,6 +250,38 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn a_value_that_looks_like_several_fields_is_quoted() {
+        for one in ["alice", "127.0.0.1:8080", "Zoë", "", r#""a b""#, r#""a \"b\" c""#, r#""a\\""#, "[1,2]"] {
+            assert!(is_one_value(one), "{one}");
+        }
+        for several in ["mona ali", "x id=1", "a=b", "\"", r#""a" b="c""#, r#""a\""#, r#"a"b"#] {
+            assert!(!is_one_value(several), "{several}");
+        }
+    }
+
+    /// Environment variable that makes the test below panic in another process, because a panic
+    /// hook is one for all tests of a process.
+    const PANIC: &str = "ROLLCALL_TEST_PANIC";
+
+    #[test]
+    fn a_panic_is_one_line_of_the_log() {
+        if is_set(PANIC) {
+            start_logging();
+            let _ = std::thread::spawn(|| panic!("{HOSTILE}")).join();
+            return;
+        }
+        let name = "cli::logging::tests::a_panic_is_one_line_of_the_log";
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", name, "--nocapture"]).env(PANIC, "1").env("RUST_BACKTRACE", "full");
+        let output = command.env_remove(LOG_VARIABLE).output().unwrap();
+        let log = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{log}");
+        assert_eq!(log.lines().count(), 1, "{log}");
+        assert!(log.contains("ERROR rollcall::cli::logging: a thread panicked reason=\"eve\\u{1b}[2J"), "{log}");
+        assert!(log.contains(" location=src/cli/logging.rs:"), "{log}");
     }
 
     fn log_hostile_texts() {

@@ -1,4 +1,7 @@
-//! Text tables with aligned columns. Colour codes do not count as width. Pure.
+//! Text tables with aligned columns. Colour codes do not count as width, and wide characters count
+//! twice. Pure.
+
+use unicode_width::UnicodeWidthStr;
 
 use rollcall_core::escape::escape_controls;
 
@@ -47,7 +50,7 @@ impl TextTable {
     pub(super) fn render(&self, is_coloured: bool) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
-            self.rows.iter().filter_map(|row| row.get(column)).map(|(text, _)| text.chars().count()).max().unwrap_or(0)
+            self.rows.iter().filter_map(|row| row.get(column)).map(|(text, _)| text.width()).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
         let mut lines = String::new();
@@ -58,7 +61,7 @@ impl TextTable {
                     Some(_) | None => lines.push_str(text),
                 }
                 if column + 1 < row.len() {
-                    lines.push_str(&" ".repeat(widths[column] - text.chars().count() + 2));
+                    lines.push_str(&" ".repeat(widths[column] - text.width() + 2));
                 }
             }
             lines.push('\n');
@@ -81,7 +84,8 @@ mod tests {
         let mut table = TextTable::new(&["NAME", "ROLE"]);
         table.row([("a", None), ("leader", Some(Colour::Green))]);
         table.row([("böb\u{1b}", None), ("x", None)]);
-        assert_eq!(table.render(false), "NAME       ROLE\na          leader\nböb\\u{1b}  x\n");
+        table.row([("王小明", None), ("y", None)]);
+        assert_eq!(table.render(false), "NAME       ROLE\na          leader\nböb\\u{1b}  x\n王小明     y\n");
         assert!(table.render(true).contains("a          \u{1b}[32mleader\u{1b}[0m\n"));
     }
 

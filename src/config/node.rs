@@ -113,18 +113,7 @@ impl Config {
         env: &dyn Fn(&str) -> Option<String>,
         flags: &Flags,
     ) -> Result<Self, ConfigError> {
-        let (name, text) = file.unzip();
-        let file = text.map(|text| toml_file::parse(&SETTINGS, name.unwrap_or_default(), text)).transpose()?;
-        let has_file = file.is_some();
-        let environment = environment(&SETTINGS, env, |setting| Origin::EnvVar(setting.env));
-        let layers = Layers::new(
-            &SETTINGS,
-            ValidationScope::Winner,
-            command_line(flags.values()),
-            environment,
-            file.unwrap_or_default(),
-        );
-        build(&layers, has_file)
+        build(&layers(file, env, flags)?, file.is_some())
     }
 
     /// Reads the file that the flags name, or `config.toml` if it exists, and loads the
@@ -134,17 +123,8 @@ impl Config {
     /// # Errors
     /// The first [`ConfigError`] found.
     pub fn read(env: &dyn Fn(&str) -> Option<String>, flags: &Flags) -> Result<Self, ConfigError> {
-        let path = flags.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
-        let text = match fs::read_to_string(path) {
-            Ok(text) => Some(text),
-            // The default file need not exist: the environment and the flags may be enough.
-            Err(cause) if flags.config.is_none() && cause.kind() == std::io::ErrorKind::NotFound => None,
-            Err(cause) => {
-                return Err(ConfigError::Unreadable { path: path.to_owned(), remedy: UNREADABLE_FILE_REMEDY, cause });
-            }
-        };
-        let name = path.display().to_string();
-        let mut config = Self::load(text.as_deref().map(|text| (name.as_str(), text)), env, flags)?;
+        let file = read_file(flags)?;
+        let mut config = Self::load(file.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), env, flags)?;
         if let Some(path) = &config.cluster_key_file {
             let text = fs::read_to_string(path)
                 .map_err(|cause| ConfigError::UnreadableClusterKey { path: path.clone(), cause })?;
@@ -158,11 +138,45 @@ impl Config {
         Ok(config)
     }
 
+    /// Reads the storage alone, from the same file, environment and flags. Other settings may be
+    /// missing.
+    ///
+    /// # Errors
+    /// The first [`ConfigError`] found.
+    pub fn read_storage(env: &dyn Fn(&str) -> Option<String>, flags: &Flags) -> Result<StorageConfig, ConfigError> {
+        let file = read_file(flags)?;
+        let layers = layers(file.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), env, flags)?;
+        read_storage(&layers, &layers.path(&settings::DATA_DIR)?)
+    }
+
     /// The directory that belongs to this node alone.
     #[must_use]
     pub fn node_dir(&self) -> PathBuf {
         self.data_dir.join(self.node.to_string())
     }
+}
+
+/// Reads the file that the flags name, or the default file. Returns its name and text. `None` if
+/// the default file does not exist: the environment and the flags may be enough.
+fn read_file(flags: &Flags) -> Result<Option<(String, String)>, ConfigError> {
+    let path = flags.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some((path.display().to_string(), text))),
+        Err(cause) if flags.config.is_none() && cause.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(ConfigError::Unreadable { path: path.to_owned(), remedy: UNREADABLE_FILE_REMEDY, cause }),
+    }
+}
+
+/// The layers of the configuration. `file` is the name and text of the configuration file.
+fn layers(
+    file: Option<(&str, &str)>,
+    env: &dyn Fn(&str) -> Option<String>,
+    flags: &Flags,
+) -> Result<Layers, ConfigError> {
+    let file = file.map(|(name, text)| toml_file::parse(&SETTINGS, name, text)).transpose()?;
+    let environment = environment(&SETTINGS, env, |setting| Origin::EnvVar(setting.env));
+    let command_line = command_line(flags.values());
+    Ok(Layers::new(&SETTINGS, ValidationScope::Winner, command_line, environment, file.unwrap_or_default()))
 }
 
 /// Builds and validates the configuration. `has_file` changes only the error of a missing setting.

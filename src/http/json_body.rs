@@ -13,9 +13,7 @@ use serde_json::Value;
 use super::body;
 use super::error::ApiError;
 use super::limits::MAX_JSON_BYTES;
-
-/// U+FEFF in UTF-8, with which some programs begin a text.
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+use rollcall_core::without_byte_order_mark;
 
 /// The body of a request, read within its limit but not parsed. The parsed values borrow from it.
 pub(super) struct JsonBody(Bytes);
@@ -67,7 +65,7 @@ impl JsonBody {
     /// # Errors
     /// `invalid_json`, `missing_field` or `invalid_field`.
     pub(super) fn parse<'a, T: Deserialize<'a>>(&'a self, fields: &[FieldSpec]) -> Result<T, ApiError> {
-        let json = self.0.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&self.0);
+        let json = without_byte_order_mark(&self.0);
         // serde would also accept an array, with one element for each field.
         let is_object = json.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
         match serde_json::from_slice(json) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::error::NodeError;
 use super::identity::random_id;
-use crate::config::{Config, StorageConfig};
+use crate::config::StorageConfig;
 use crate::storage::{Backend, BackendError, GcsBackend, GcsConfig, LocalBackend};
 
 /// File whose lock prevents two processes from running as the same node.
@@ -63,11 +63,15 @@ pub(super) fn into_async_listener(port: TcpListener) -> Result<tokio::net::TcpLi
 }
 
 /// Opens the configured store.
-pub(super) async fn open_backend(config: &Config) -> Result<Arc<dyn Backend>, NodeError> {
+///
+/// # Errors
+/// [`NodeError::Storage`] if a local directory cannot be used. [`NodeError::Configuration`] if the
+/// name or the key file of a bucket is invalid; no request is sent.
+pub async fn open_backend(storage: &StorageConfig) -> Result<Arc<dyn Backend>, NodeError> {
     let store_error = |error: BackendError| NodeError::Storage(format!("the storage cannot be used: {error}"));
     // No request is sent to Google yet, so the error concerns the key file or the bucket's name.
     let misconfigured = |error: BackendError| NodeError::Configuration(error.to_string());
-    Ok(match &config.storage {
+    Ok(match storage {
         StorageConfig::Local { dir } => {
             let tag = random_id().simple().to_string();
             Arc::new(LocalBackend::open(dir.clone(), &tag, LocalBackend::DEFAULT_PAGE_SIZE).map_err(store_error)?)

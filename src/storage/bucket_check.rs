@@ -1,4 +1,5 @@
-//! Check of a real bucket: one step for each operation that Rollcall needs.
+//! Check of a real bucket: one step for each operation that Rollcall needs, and a search for
+//! profiles that cannot be read.
 //!
 //! It decides the steps and their order. It prints nothing: it reports each step to its caller.
 
@@ -6,9 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
-use super::{Bucket, BucketError, CreateOutcome, Folder, GcsBackend, GcsConfig, Key, RetryPolicy};
+use super::{Backend, Bucket, BucketError, CreateOutcome, Folder, Key, RetryPolicy};
+use rollcall_core::{Profile, Username};
+
+/// Number of profiles read at the same time.
+const MAX_CONCURRENT_READS: usize = 16;
 
 /// A finished step of a check.
 #[derive(Clone, Debug)]
@@ -17,62 +24,71 @@ pub struct CheckStep {
     pub name: &'static str,
     /// Duration of the step.
     pub duration: Duration,
-    /// Success, or the cause of the failure and the remedy.
-    pub result: Result<(), String>,
+    /// Objects that only their users miss, each with its path and the reason; or the cause why the
+    /// step failed, and the remedy.
+    pub result: Result<Vec<String>, String>,
 }
 
 /// Outcome of a check.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum CheckOutcome {
     /// All steps succeeded.
-    Passed,
-    /// The bucket's name or the credentials file is invalid. No request was sent.
+    Passed {
+        /// Number of profiles that cannot be read. The registry works without their users.
+        unreadable_profiles: usize,
+    },
+    /// The store could not be opened: its name, its directory or its credentials are invalid. No
+    /// request was sent.
     Misconfigured,
     /// The bucket could not be reached, refused a request, or behaved incorrectly.
     Failed,
 }
 
-/// Checks the bucket of `config`, and passes each finished step to `report`. After a failed step
-/// only the clean-up follows. `number` names the object that the check writes and deletes.
-/// Concurrent checks need different numbers.
+/// Opens the store. The error is the cause and the remedy.
+pub type OpenFuture<'a> = BoxFuture<'a, Result<Arc<dyn Backend>, String>>;
+
+/// Checks the bucket that `open` opens in the step `first_step`, and passes each finished step to
+/// `report`. After a failed step only the clean-up follows. `number` names the object that the
+/// check writes and deletes. Concurrent checks need different numbers.
 pub async fn check_bucket(
-    config: GcsConfig,
+    first_step: &'static str,
+    open: OpenFuture<'_>,
     policy: RetryPolicy,
     number: u32,
     mut report: impl FnMut(&CheckStep),
 ) -> CheckOutcome {
-    let mut connected = None;
-    let connect = async {
-        let gcs = GcsBackend::connect(config).await.map_err(|error| error.to_string())?;
-        connected = Some(Bucket::new(Arc::new(gcs), policy));
-        Ok(())
+    let mut opened = None;
+    let open = async {
+        opened = Some(Bucket::new(open.await?, policy));
+        Ok(Vec::new())
     };
-    let has_credentials = step("credentials", connect, &mut report).await;
-    let Some(bucket) = connected.filter(|_| has_credentials) else { return CheckOutcome::Misconfigured };
+    let is_open = step(first_step, open, &mut report).await.is_some();
+    let Some(bucket) = opened.filter(|_| is_open) else { return CheckOutcome::Misconfigured };
 
     let check =
         BucketCheck { bucket, key: Key::Check(number), bytes: Bytes::from(format!("Rollcall check {number:08x}\n")) };
-    let all_succeeded = step("write", check.write(), &mut report).await
-        && step("refuse a second write", check.second_write(), &mut report).await
-        && step("read", check.read(), &mut report).await
-        && step("list", check.list(), &mut report).await;
+    // Boxed, because this future is large.
+    let profiles = Box::pin(check.all_steps(&mut report)).await;
     // Delete even after a failed write: the write may have taken effect, and only its response was
     // lost.
-    let is_cleaned_up = step("delete", check.delete(), &mut report).await;
-    if all_succeeded && is_cleaned_up { CheckOutcome::Passed } else { CheckOutcome::Failed }
+    let deleted = step("delete", check.delete(), &mut report).await;
+    match (profiles, deleted) {
+        (Some(unreadable), Some(_)) => CheckOutcome::Passed { unreadable_profiles: unreadable.len() },
+        _ => CheckOutcome::Failed,
+    }
 }
 
-/// Runs and reports one step. Returns whether it succeeded.
+/// Runs and reports one step. Returns its findings; `None` if it failed.
 async fn step(
     name: &'static str,
-    work: impl Future<Output = Result<(), String>>,
+    work: impl Future<Output = Result<Vec<String>, String>>,
     report: &mut impl FnMut(&CheckStep),
-) -> bool {
+) -> Option<Vec<String>> {
     let start = Instant::now();
     let result = work.await;
     let step = CheckStep { name, duration: start.elapsed(), result };
     report(&step);
-    step.result.is_ok()
+    step.result.ok()
 }
 
 struct BucketCheck {
@@ -82,9 +98,19 @@ struct BucketCheck {
 }
 
 impl BucketCheck {
-    async fn write(&self) -> Result<(), String> {
+    /// Runs the steps up to the first failure. Returns the unreadable profiles; `None` if a step
+    /// failed.
+    async fn all_steps(&self, report: &mut impl FnMut(&CheckStep)) -> Option<Vec<String>> {
+        step("write", self.write(), report).await?;
+        step("refuse a second write", self.second_write(), report).await?;
+        step("read", self.read(), report).await?;
+        step("list", self.list(), report).await?;
+        step("profiles", self.profiles(), report).await
+    }
+
+    async fn write(&self) -> Result<Vec<String>, String> {
         match self.bucket.create(&self.key, self.bytes.clone()).await.map_err(explain)? {
-            CreateOutcome::Created(_) => Ok(()),
+            CreateOutcome::Created(_) => Ok(Vec::new()),
             CreateOutcome::AlreadyExists(_) => {
                 Err(format!("{} already exists with other bytes; run the check again", self.key))
             }
@@ -92,9 +118,9 @@ impl BucketCheck {
     }
 
     /// The property on which all registrations depend: only one create of an object succeeds.
-    async fn second_write(&self) -> Result<(), String> {
+    async fn second_write(&self) -> Result<Vec<String>, String> {
         match self.bucket.create(&self.key, Bytes::from_static(b"another")).await.map_err(explain)? {
-            CreateOutcome::AlreadyExists(found) if found.bytes == self.bytes => Ok(()),
+            CreateOutcome::AlreadyExists(found) if found.bytes == self.bytes => Ok(Vec::new()),
             CreateOutcome::AlreadyExists(_) | CreateOutcome::Created(_) => Err(format!(
                 "{} was overwritten by a write that must only create; do not use this server, it ignores \
                  ifGenerationMatch",
@@ -103,28 +129,49 @@ impl BucketCheck {
         }
     }
 
-    async fn read(&self) -> Result<(), String> {
+    async fn read(&self) -> Result<Vec<String>, String> {
         match self.bucket.get(&self.key).await.map_err(explain)? {
-            Some(found) if found.bytes == self.bytes => Ok(()),
+            Some(found) if found.bytes == self.bytes => Ok(Vec::new()),
             Some(_) => Err(format!("{} came back with other bytes; look for a proxy that changes responses", self.key)),
             None => Err(self.not_found()),
         }
     }
 
-    async fn list(&self) -> Result<(), String> {
+    async fn list(&self) -> Result<Vec<String>, String> {
         let path = self.key.path();
         let names = self.bucket.list(&Folder::Checks).await.map_err(explain)?;
         let listed = names.iter().any(|name| Folder::Checks.path() + name == path);
-        if listed { Ok(()) } else { Err(self.not_found()) }
+        if listed { Ok(Vec::new()) } else { Err(self.not_found()) }
     }
 
-    async fn delete(&self) -> Result<(), String> {
+    /// Reads the profile of every user. The findings are the profiles that cannot be read.
+    async fn profiles(&self) -> Result<Vec<String>, String> {
+        let names = self.bucket.list(&Folder::Users).await.map_err(explain)?;
+        let reads = stream::iter(names).map(async |name| {
+            let Ok(username) = Username::parse(&name) else {
+                return Ok(Some(format!("{}{name:?}: the name is no username", Folder::Users)));
+            };
+            let key = Key::Profile(username.clone());
+            match self.bucket.get(&key).await {
+                Ok(None) => Ok(None),
+                Ok(Some(object)) => {
+                    Ok(Profile::decode_of(&username, &object.bytes).err().map(|why| format!("{key}: {why}")))
+                }
+                Err(BucketError::Unreadable { cause, .. }) => Ok(Some(format!("{key}: {cause}"))),
+                Err(error) => Err(explain(error)),
+            }
+        });
+        let findings = reads.buffered(MAX_CONCURRENT_READS).try_filter_map(async |finding| Ok(finding));
+        findings.try_collect().await
+    }
+
+    async fn delete(&self) -> Result<Vec<String>, String> {
         let delete = async {
             self.bucket.delete(&self.key).await?;
             self.bucket.get(&self.key).await
         };
         match delete.await {
-            Ok(None) => Ok(()),
+            Ok(None) => Ok(Vec::new()),
             Ok(Some(_)) => Err(format!("{} is still there; delete it by hand", self.key)),
             Err(error) => Err(format!("{}; then delete {} by hand if it is there", explain(error), self.key)),
         }

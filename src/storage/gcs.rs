@@ -18,6 +18,7 @@ use compact_str::format_compact;
 use google_cloud_gax::retry_policy::NeverRetry;
 use google_cloud_storage::client::Storage;
 use google_cloud_storage::read_resume_policy::NeverResume;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use self::json_api::JsonApi;
 use self::request_failure::RequestFailure;
@@ -112,7 +113,10 @@ impl GcsBackend {
     }
 
     async fn read(&self, key: &Key) -> Result<Object, google_cloud_storage::Error> {
-        let mut response = self.client.read_object(&self.resource, key.path()).send().await?;
+        // Google's crate puts the name into the URL of a read without encoding every character: "%"
+        // and "\" are missing. It leaves an encoded name as it is. Writes do not need this.
+        let name = utf8_percent_encode(&key.path(), NON_ALPHANUMERIC).to_string();
+        let mut response = self.client.read_object(&self.resource, name).send().await?;
         let version = version(response.object().generation);
         let mut bytes = BytesMut::new();
         while let Some(chunk) = response.next().await.transpose()? {

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -78,7 +79,7 @@ async fn heartbeat(cluster: &Cluster, username: &str) -> u16 {
 
 /// A name as a segment of a path.
 fn encoded(username: &str) -> String {
-    username.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    percent_encode(username.as_bytes(), NON_ALPHANUMERIC).to_string()
 }
 
 #[tokio::test]

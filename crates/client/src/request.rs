@@ -14,9 +14,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// Largest response body with a list, in bytes. Enough for about 100,000 users with metadata.
 pub(super) const MAX_LIST_BYTES: usize = 256 * 1024 * 1024;
-/// Largest response body with an image, in bytes. Twice the largest image that the registry
-/// accepts.
-pub(super) const MAX_IMAGE_BYTES: usize = 1024 * 1024;
+/// Largest response body with an image, in bytes. The registry accepts images of 512 KiB, and
+/// serves images of 4 MiB that other programs have stored in its bucket.
+pub(super) const MAX_IMAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Whether a request may be executed twice.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

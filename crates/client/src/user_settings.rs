@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::ServerUrl;
-use rollcall_core::{AddrForm, Token, Username};
+use rollcall_core::{AddrForm, Token, Username, without_byte_order_mark};
 
 /// Permissions of the file. Only its owner may read the token.
 const FILE_MODE: u32 = 0o600;
@@ -121,9 +121,8 @@ fn read(path: &Path, username: &Username) -> io::Result<UserSettings> {
         return Err(invalid(format!("the file has more than {MAX_BYTES} bytes")));
     }
     let text = io::read_to_string(file)?;
-    // Some editors write a byte order mark before UTF-8.
-    let json = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let settings: UserSettings = serde_json::from_str(json).map_err(|error| invalid(error.to_string()))?;
+    let json = without_byte_order_mark(text.as_bytes());
+    let settings: UserSettings = serde_json::from_slice(json).map_err(|error| invalid(error.to_string()))?;
     // A file system that ignores case finds the file of Alice for alice.
     if settings.username != *username {
         return Err(invalid(format!("they belong to the user {}", settings.username)));

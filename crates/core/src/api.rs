@@ -75,7 +75,7 @@ pub struct StatusBody {
 
 /// Response of `GET /status`, which older clients use as a health check.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
-pub struct LeadershipStatus {
+pub struct LeaderStatus {
     /// Always `"ok"`.
     pub status: Status,
     /// Whether this node is the leader and serves clients now.

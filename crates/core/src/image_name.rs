@@ -61,7 +61,11 @@ impl ImageKind {
 /// Invariant: 1 to 128 of the characters `A-Za-z0-9._-`, not starting with a dot, ending with the
 /// extension of an [`ImageKind`]. So a name is always one safe path segment.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct ImageName(CompactString);
+pub struct ImageName {
+    text: CompactString,
+    /// The format of the extension of `text`.
+    kind: ImageKind,
+}
 
 /// The text does not have the form of an [`ImageName`].
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
@@ -73,7 +77,7 @@ impl ImageName {
     /// of one number.
     #[must_use]
     pub fn new(number: u128, unique: u32, kind: ImageKind) -> Self {
-        Self(format_compact!("{number:010}-{unique:08x}.{}", kind.extension()))
+        Self { text: format_compact!("{number:010}-{unique:08x}.{}", kind.extension()), kind }
     }
 
     /// The number of a new image that is stored at `now`: the Unix time in seconds, or the number
@@ -92,19 +96,21 @@ impl ImageName {
     pub fn parse(text: &str) -> Result<Self, InvalidImageName> {
         let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         let is_segment = text.len() <= MAX_CHARS && !text.starts_with('.') && text.bytes().all(is_allowed);
-        if is_segment && kind_of(text).is_some() { Ok(Self(CompactString::from(text))) } else { Err(InvalidImageName) }
+        let (_, extension) = text.rsplit_once('.').filter(|_| is_segment).ok_or(InvalidImageName)?;
+        let kind = ImageKind::from_extension(extension).ok_or(InvalidImageName)?;
+        Ok(Self { text: CompactString::from(text), kind })
     }
 
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// The format, from the extension.
     #[must_use]
     pub fn kind(&self) -> ImageKind {
-        kind_of(&self.0).expect("a name is parsed only if its extension is known")
+        self.kind
     }
 
     /// The number at the start of the name; `None` if there is none. A number that is too large
@@ -117,13 +123,9 @@ impl ImageName {
 
     /// The digits at the start of the name.
     fn digits(&self) -> &str {
-        let end = self.0.find(|c: char| !c.is_ascii_digit()).unwrap_or(self.0.len());
-        &self.0[..end]
+        let end = self.text.find(|c: char| !c.is_ascii_digit()).unwrap_or(self.text.len());
+        &self.text[..end]
     }
-}
-
-fn kind_of(name: &str) -> Option<ImageKind> {
-    ImageKind::from_extension(name.rsplit_once('.')?.1)
 }
 
 impl Ord for ImageName {
@@ -134,7 +136,7 @@ impl Ord for ImageName {
             let significant = digits.trim_start_matches('0');
             (!digits.is_empty()).then_some((significant.len(), significant))
         }
-        key(self).cmp(&key(other)).then_with(|| self.0.cmp(&other.0))
+        key(self).cmp(&key(other)).then_with(|| self.text.cmp(&other.text))
     }
 }
 
@@ -146,7 +148,7 @@ impl PartialOrd for ImageName {
 
 impl std::fmt::Display for ImageName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 

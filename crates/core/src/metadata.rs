@@ -23,7 +23,7 @@ const MAX_STORED_BYTES: usize = 16 * 1024;
 
 /// Public JSON object of a user. Cheap to clone.
 ///
-/// Invariant: JSON in its canonical form (see [`canonical_object`]), at most 16 levels deep, at
+/// Invariant: JSON with sorted keys and without spaces, at most 16 levels deep, at
 /// most 16 KiB, and no duplicate key in an object. An empty object is stored as `None` to save
 /// memory, because most users have none.
 #[derive(Clone, Debug, Default)]

@@ -15,13 +15,10 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
-use super::{Addr, Metadata, PasswordHash, Username};
+use super::{Addr, Metadata, PasswordHash, Username, without_byte_order_mark};
 
 /// Unique id of a registration.
 pub type UserId = Uuid;
-
-/// Byte order mark, which some editors write at the start of a file.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A registration as the bucket stores it. After the registration, only `password_hash` and
 /// `password_version` change.
@@ -135,8 +132,8 @@ impl Profile {
     /// # Errors
     /// [`InvalidProfile`] if the bytes are not JSON, or if a required field is missing or invalid.
     pub fn decode(bytes: &[u8]) -> Result<Self, InvalidProfile> {
-        let json = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
-        let fields = serde_json::from_slice(json).map_err(|error| InvalidProfile(error.to_string()))?;
+        let fields = serde_json::from_slice(without_byte_order_mark(bytes))
+            .map_err(|error| InvalidProfile(error.to_string()))?;
         let mut fields = StoredFields(fields);
         let id = match fields.get("id")? {
             Some(id) => id,

@@ -1,5 +1,6 @@
 //! Storage in a node's configuration: a local directory, or a bucket of Google Cloud Storage.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::base_url::parse_base_url;
@@ -27,6 +28,21 @@ pub enum StorageConfig {
         /// The URL of an emulator, without a trailing slash. It needs no credentials.
         endpoint: Option<String>,
     },
+}
+
+/// Kind and place, for messages.
+impl fmt::Display for StorageConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local { dir } => write!(f, "local directory {}", dir.display()),
+            Self::Gcs { bucket, endpoint: Some(endpoint), .. } => {
+                write!(f, "bucket {bucket} of the emulator at {endpoint}")
+            }
+            Self::Gcs { bucket, credentials, endpoint: None } => {
+                write!(f, "bucket {bucket} with the credentials in {}", credentials.display())
+            }
+        }
+    }
 }
 
 /// Reads the storage. A local bucket is in the data directory.

@@ -7,7 +7,7 @@ use crate::http::app::SharedApp;
 use crate::http::error::ApiError;
 use crate::http::json::Json;
 use crate::http::leader_gate::LeaderOnly;
-use rollcall_core::api::{Cluster, ClusterNode, Health, LeaderInfo, LeadershipStatus, Service, Status, StatusBody};
+use rollcall_core::api::{Cluster, ClusterNode, Health, LeaderInfo, LeaderStatus, Service, Status, StatusBody};
 use rollcall_core::clock;
 
 const ALIVE: StatusBody = StatusBody { status: Status::Ok };
@@ -36,8 +36,8 @@ pub(super) async fn health(State(app): State<SharedApp>) -> Json<Health> {
 }
 
 /// `GET /status`: the process is alive, and whether this node leads.
-pub(super) async fn status(State(app): State<SharedApp>) -> Json<LeadershipStatus> {
-    Json(LeadershipStatus { status: Status::Ok, is_leader: app.serving_term().is_ok() })
+pub(super) async fn status(State(app): State<SharedApp>) -> Json<LeaderStatus> {
+    Json(LeaderStatus { status: Status::Ok, is_leader: app.serving_term().is_ok() })
 }
 
 /// `GET /livez`: the process is alive.

@@ -1,8 +1,11 @@
-//! Image check before storing: the content must be a small and complete PNG, JPEG or WebP.
+//! Image check before storing: the content must be a small and complete PNG, JPEG or WebP, and a
+//! still picture.
 //!
-//! The image is decoded within limits, on a blocking thread. So no stored image is a decompression
-//! bomb. A decoder stops when it has the pixels, and ignores other chunks. Other programs may
-//! decompress those chunks, so all chunks are checked before decoding.
+//! Rule: an image is accepted if libpng, libjpeg or libwebp decodes it. Those libraries ignore
+//! damaged metadata and unknown chunks. The decoders of the `image` crate do not always, so they
+//! get a reduced file with the pixels alone. They decode it within limits, on a blocking thread.
+//! Other programs may decompress metadata, so its decompressed size is bounded as well. So no
+//! stored image is a decompression bomb.
 
 mod jpeg;
 mod png;
@@ -69,13 +72,17 @@ fn detect_kind(bytes: &[u8]) -> Result<ImageKind, ImageRejection> {
 
 /// Checks the structure of the file and the dimensions of the image, and decodes the pixels.
 fn check_and_decode(bytes: &[u8], kind: ImageKind) -> Result<(), ImageRejection> {
-    let format = match kind {
-        ImageKind::Png => png::check(bytes).map(|()| ImageFormat::Png)?,
-        ImageKind::Jpeg => jpeg::check(bytes).map(|()| ImageFormat::Jpeg)?,
-        ImageKind::WebP => webp::check(bytes).map(|()| ImageFormat::WebP)?,
-    };
+    match kind {
+        ImageKind::Png => decode(&png::reduce(bytes)?, ImageFormat::Png),
+        ImageKind::Jpeg => jpeg::check(bytes),
+        ImageKind::WebP => decode(&webp::reduce(bytes)?, ImageFormat::WebP),
+    }
+}
+
+/// Decodes the pixels of a reduced file.
+fn decode(reduced: &[u8], format: ImageFormat) -> Result<(), ImageRejection> {
     let corrupt = |error: image::ImageError| ImageRejection::Corrupt(error.to_string());
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut reader = ImageReader::with_format(Cursor::new(reduced), format);
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_DECODER_BYTES);
     reader.limits(limits);
@@ -88,6 +95,10 @@ fn check_and_decode(bytes: &[u8], kind: ImageKind) -> Result<(), ImageRejection>
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
     use super::*;
     use crate::registry::testing::encoded_image;
 
@@ -135,14 +146,83 @@ mod tests {
     }
 
     #[test]
-    fn an_image_with_trailing_bytes_is_rejected() {
+    fn only_padding_may_follow_the_end_of_an_image() {
         for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP] {
-            let followed = [&encoded_image(format, 8, 8)[..], b"<script>"].concat();
-            assert_eq!(
-                check(&followed),
-                Err(ImageRejection::Corrupt("8 bytes follow its end".to_owned())),
-                "{format:?}"
-            );
+            let image = encoded_image(format, 8, 8);
+            for padding in [&b"\n"[..], b"\r\n", b"\0", &[0; 100], b" \0\t\n"] {
+                assert!(check(&[&image[..], padding].concat()).is_ok(), "{format:?} {padding:?}");
+            }
+            for (rest, why) in [(&b"<script>"[..], "8 bytes follow its end"), (b"\0\n.", "3 bytes follow its end")] {
+                let rejected = Err(ImageRejection::Corrupt(why.to_owned()));
+                assert_eq!(check(&[&image[..], rest].concat()), rejected, "{format:?}");
+            }
+        }
+    }
+
+    macro_rules! fixture {
+        ($name:literal) => {
+            include_bytes!(concat!("../../../tests/fixtures/pictures/", $name)).as_slice()
+        };
+    }
+
+    /// Pictures that libpng, libjpeg or libwebp decodes.
+    const DECODED: [&[u8]; 14] = [
+        fixture!("adobe-segment-cut-off.jpg"),
+        fixture!("all-flags-without-chunks.webp"),
+        fixture!("animation-one-frame.webp"),
+        fixture!("apng-one-frame-besides-the-picture.png"),
+        fixture!("apng-one-frame.png"),
+        fixture!("arithmetic.jpg"),
+        fixture!("exif-flag-without-chunk.webp"),
+        fixture!("line-end-after-the-end.png"),
+        fixture!("profile-empty.png"),
+        fixture!("profile-not-deflated.png"),
+        fixture!("text-cut-off.png"),
+        fixture!("three-to-one-sampling.jpg"),
+        fixture!("unknown-critical-chunk.png"),
+        fixture!("xmp-flag-without-chunk.webp"),
+    ];
+
+    #[test]
+    fn a_still_picture_is_accepted_whatever_its_metadata() {
+        for (index, bytes) in DECODED.iter().enumerate() {
+            assert!(check(bytes).is_ok(), "picture {index}: {:?}", check(bytes));
+        }
+    }
+
+    #[test]
+    fn animations_and_malformed_palettes_are_rejected() {
+        for animation in [fixture!("apng-two-frames.png"), fixture!("animation-two-frames.webp")] {
+            assert_eq!(check(animation), Err(ImageRejection::Animated));
+        }
+        let corrupt = |why: &str| Err(ImageRejection::Corrupt(why.to_owned()));
+        assert_eq!(check(fixture!("palette-47-bytes.png")), corrupt("its palette has 47 bytes"));
+        assert!(matches!(check(fixture!("palette-missing.png")), Err(ImageRejection::Corrupt(_))));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4096, ..ProptestConfig::default() })]
+
+        /// A panic of a decoder would fail this test.
+        #[test]
+        fn no_damage_to_a_picture_makes_the_check_panic(
+            picture in any::<Index>(),
+            edits in vec((any::<Index>(), vec(any::<u8>(), 0..4), 0..4_usize), 1..6),
+        ) {
+            let mut bytes = picture.get(&DECODED).to_vec();
+            for (at, new, removed) in edits {
+                let start = at.index(bytes.len() + 1);
+                let end = bytes.len().min(start + removed);
+                bytes.splice(start..end, new);
+            }
+            let _ = check(&bytes);
+        }
+
+        #[test]
+        fn no_bytes_make_the_check_panic(rest in vec(any::<u8>(), 0..200)) {
+            for start in [&b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR"[..], b"\xff\xd8\xff", b"RIFF\x40\0\0\0WEBPVP8X\x0a\0\0\0"] {
+                let _ = check(&[start, &rest].concat());
+            }
         }
     }
 }

@@ -21,8 +21,8 @@ use rollcall_core::{BootMs, ImageName, Username, WallMs};
 /// store them at the same time, with a chance of one in four billion.
 const MAX_NAME_ATTEMPTS: usize = 3;
 
-/// Maximum number of users whose last image number is remembered. Forgetting one is harmless, unless
-/// two uploads of one user run at the same time.
+/// Maximum number of users whose last image number is remembered. Forgetting one is harmless,
+/// unless two uploads of one user run at the same time.
 const MAX_REMEMBERED_USERS: usize = 4096;
 
 /// The last image numbers that this node has assigned, by user. So concurrent uploads of one user
@@ -71,7 +71,8 @@ impl ImageStore {
         let entry = self.profiles.entry(user, caller.now).await.map_err(AuthError::from)?;
         self.authorizer.authorize(user, &entry, credentials, caller).await?;
         let kind = self.checker.check(bytes.clone()).await?;
-        // The bucket is listed for each upload: another leader may have stored images since the last.
+        // The bucket is listed for each upload: another leader may have stored images since the
+        // last.
         let greatest = self.image_names(user).await?.last().and_then(ImageName::number);
         for _ in 0..MAX_NAME_ATTEMPTS {
             let number = lock(&self.last_numbers).next(user, caller.wall, greatest);

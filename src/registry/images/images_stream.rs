@@ -27,11 +27,13 @@ const MAX_IMAGES_PER_CLIENT: usize = 20;
 /// Number of clients whose images are listed ahead.
 const LISTS_AHEAD: usize = 4;
 
-/// Number of items fetched ahead. An item is at most one image, of up to 512 KiB.
+/// Number of items fetched ahead. An item is at most one image: of up to 512 KiB, or of up to 4 MiB
+/// if another program has stored it in the bucket.
 const ITEMS_AHEAD: usize = 8;
 
 /// Maximum number of concurrent downloads; others wait for up to [`MAX_WAIT`]. With the limits
-/// above, downloads take at most about 300 MiB, and a tenth of that with typical images.
+/// above, downloads take at most about 300 MiB, and a tenth of that with typical images. Images of
+/// other programs may take more.
 const MAX_CONCURRENT_DOWNLOADS: usize = 64;
 
 /// Longest wait of a download for a permit.

@@ -6,6 +6,7 @@ use google_cloud_auth::credentials::{Credentials, anonymous, external_account, s
 use serde_json::Value;
 
 use super::super::BackendError;
+use rollcall_core::without_byte_order_mark;
 
 /// Largest key file accepted, in bytes. Real key files have about 2400.
 const MAX_KEY_FILE_BYTES: u64 = 64 * 1024;
@@ -42,8 +43,7 @@ pub(super) async fn credentials(key_file: Option<&Path>) -> Result<Credentials, 
         return Err(refuse(format!("it is no regular file, or its size is over {MAX_KEY_FILE_BYTES} bytes")));
     }
     let text = tokio::fs::read(path).await.map_err(|error| refuse(error.to_string()))?;
-    // Some editors write a byte order mark before UTF-8.
-    let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&text);
+    let text = without_byte_order_mark(&text);
     let json: Value = serde_json::from_slice(text).map_err(|error| refuse(format!("it is not JSON: {error}")))?;
     let kind = json.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
     let built = match kind.as_str() {

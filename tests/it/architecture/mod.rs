@@ -26,7 +26,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "node",
         &["rollcall_core", "rollcall_election", "config", "storage", "registry", "replication", "snapshot", "http"],
     ),
-    ("cli", &["rollcall_core", "rollcall_client", "rollcall_chat", "config", "node"]),
+    ("cli", &["rollcall_core", "rollcall_client", "rollcall_chat", "config", "storage", "node"]),
     ("main", &["cli"]),
     ("bin", &["rollcall_core", "config", "storage", "cli"]),
 ];

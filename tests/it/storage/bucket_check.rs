@@ -1,25 +1,31 @@
 //! The check of a bucket: its steps, and `test_firebase` as a process.
 
+use std::path::Path;
 use std::process::Output;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rollcall::storage::bucket_check::{CheckOutcome, check_bucket};
-use rollcall::storage::{GcsConfig, RetryPolicy};
+use rollcall::storage::{Backend, GcsBackend, GcsConfig, Key, RetryPolicy};
+use rollcall_core::Username;
 use tokio::process::Command;
 
 use super::fake_gcs::{BUCKET, FakeGcs, Fault};
 
-/// Requests of each successful step: create; create and read-back; get; list; delete and get.
-const REQUESTS: [(&str, usize); 5] =
-    [("write", 1), ("refuse a second write", 2), ("read", 1), ("list", 1), ("delete", 2)];
+/// Requests of each successful step on an empty bucket: create; create and read-back; get; list;
+/// list; delete and get.
+const REQUESTS: [(&str, usize); 6] =
+    [("write", 1), ("refuse a second write", 2), ("read", 1), ("list", 1), ("profiles", 1), ("delete", 2)];
 
 /// Runs the check with short backoffs. Returns the outcome, the steps that succeeded, and the steps
 /// that failed with their reasons.
 async fn run(fake: &FakeGcs) -> (CheckOutcome, Vec<&'static str>, Vec<(&'static str, String)>) {
     let (mut succeeded, mut failed) = (Vec::new(), Vec::new());
     let policy = RetryPolicy { initial_backoff: Duration::from_millis(1), ..RetryPolicy::default() };
-    let outcome = check_bucket(GcsConfig::emulator(BUCKET, &fake.url()), policy, 7, |step| match &step.result {
-        Ok(()) => succeeded.push(step.name),
+    let open =
+        async { Ok(Arc::new(GcsBackend::connect(GcsConfig::emulator(BUCKET, &fake.url())).await.unwrap()) as _) };
+    let outcome = check_bucket("credentials", Box::pin(open), policy, 7, |step| match &step.result {
+        Ok(_) => succeeded.push(step.name),
         Err(reason) => failed.push((step.name, reason.clone())),
     })
     .await;
@@ -30,8 +36,8 @@ async fn run(fake: &FakeGcs) -> (CheckOutcome, Vec<&'static str>, Vec<(&'static 
 async fn a_working_bucket_passes_every_step_and_is_left_empty() {
     let fake = FakeGcs::start();
     let (outcome, succeeded, failed) = run(&fake).await;
-    assert_eq!((outcome, failed), (CheckOutcome::Passed, vec![]));
-    assert_eq!(succeeded, ["credentials", "write", "refuse a second write", "read", "list", "delete"]);
+    assert_eq!((outcome, failed), (CheckOutcome::Passed { unreadable_profiles: 0 }, vec![]));
+    assert_eq!(succeeded, ["credentials", "write", "refuse a second write", "read", "list", "profiles", "delete"]);
     assert_eq!(fake.paths(), Vec::<String>::new());
     assert_eq!(fake.faults().requests(), REQUESTS.iter().map(|(_, requests)| requests).sum::<usize>());
 }
@@ -93,9 +99,75 @@ async fn the_program_reports_a_working_bucket() {
     let fake = FakeGcs::start();
     let (code, text) = test_firebase(&[("FIREBASE_BUCKET", BUCKET), ("STORAGE_EMULATOR_HOST", &fake.url())], &[]).await;
     assert_eq!(code, Some(0), "{text}");
-    assert_eq!(text.matches('✓').count(), 6, "{text}");
+    assert_eq!(text.matches('✓').count(), 7, "{text}");
     assert!(text.contains(" ms\n") && text.ends_with("The bucket works.\n"), "{text}");
     assert_eq!(fake.paths(), Vec::<String>::new());
+}
+
+/// Profiles that cannot be read, and two that can.
+const PROFILES: [(&str, &str); 5] = [
+    (
+        "alice",
+        r#"{"user_id":"0f5b8a52-1111-4222-8333-444455556666","username":"alice","registered_at":"2025-12-06T18:19:25Z"}"#,
+    ),
+    (
+        "mona ali",
+        r#"{"id":"0f5b8a52-1111-4222-8333-444455556666","username":"mona ali","registered_at":"2025-12-06T18:19:25Z"}"#,
+    ),
+    ("no-id", r#"{"username":"no-id","registered_at":"2025-12-06T18:19:25Z"}"#),
+    (
+        "other",
+        r#"{"id":"0f5b8a52-1111-4222-8333-444455556666","username":"alice","registered_at":"2025-12-06T18:19:25Z"}"#,
+    ),
+    ("torn", "{"),
+];
+
+fn assert_lists_unreadable_profiles(text: &str) {
+    let findings: Vec<&str> = text.lines().filter_map(|line| line.trim_start().strip_prefix("! ")).collect();
+    let [no_id, other, torn] = findings.as_slice() else { panic!("{text}") };
+    assert_eq!(*no_id, "users/no-id/profile.json: field \"id\" is missing");
+    assert_eq!(*other, "users/other/profile.json: it is the profile of \"alice\"");
+    assert!(torn.starts_with("users/torn/profile.json: EOF while parsing"), "{torn}");
+    assert!(text.contains("works. Restore the 3 listed with !"), "{text}");
+}
+
+#[tokio::test]
+async fn the_program_lists_profiles_that_cannot_be_read() {
+    let fake = FakeGcs::start();
+    let gcs = GcsBackend::connect(GcsConfig::emulator(BUCKET, &fake.url())).await.unwrap();
+    for (name, profile) in PROFILES {
+        gcs.create(&Key::Profile(Username::parse(name).unwrap()), profile.into()).await.unwrap();
+    }
+    let (code, text) = test_firebase(&[("FIREBASE_BUCKET", BUCKET), ("STORAGE_EMULATOR_HOST", &fake.url())], &[]).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert_lists_unreadable_profiles(&text);
+}
+
+/// Runs `rollcall storage check` in a directory.
+fn storage_check(dir: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = crate::cluster::rollcall(dir);
+    command.args(["storage", "check"]).args(arguments);
+    let Output { status, stdout, stderr } = command.output().expect("the program starts");
+    (status.code(), String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap())
+}
+
+#[test]
+fn the_command_checks_a_local_bucket_and_lists_profiles_that_cannot_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (code, text) = storage_check(dir.path(), &["--data-dir", "missing"]);
+    assert_eq!(code, Some(78), "{text}");
+    assert!(text.contains("there is no directory missing/bucket") && !dir.path().join("missing").exists(), "{text}");
+    for (name, profile) in PROFILES {
+        let user = dir.path().join("data/bucket/users").join(name);
+        std::fs::create_dir_all(&user).unwrap();
+        std::fs::write(user.join("profile.json"), profile).unwrap();
+    }
+    let (code, text) = storage_check(dir.path(), &[]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("Checking the local directory data/bucket"), "{text}");
+    assert_eq!(text.matches('✓').count(), 7, "{text}");
+    assert_lists_unreadable_profiles(&text);
+    std::fs::write(dir.path().join("data/bucket/checks/x"), "").expect("the directory is left");
 }
 
 #[tokio::test]

@@ -32,11 +32,15 @@ impl ImageRejection {
     pub(super) fn cut_off() -> Self {
         Self::Corrupt("it is cut off".to_owned())
     }
+}
 
-    /// Bytes follow the end of the image. They do not belong to it and could hide a script.
-    pub(super) fn followed_by(bytes: &[u8]) -> Self {
-        Self::Corrupt(format!("{} bytes follow its end", bytes.len()))
+/// Rejects bytes after the end of the image. They do not belong to it and could hide a script.
+/// Padding is allowed: some programs append zeros, and some append a line end.
+pub(super) fn check_padding(rest: &[u8]) -> Result<(), ImageRejection> {
+    if rest.iter().all(|byte| *byte == 0 || byte.is_ascii_whitespace()) {
+        return Ok(());
     }
+    Err(ImageRejection::Corrupt(format!("{} bytes follow its end", rest.len())))
 }
 
 /// Rejects an image with more than [`MAX_SIDE`] pixels in width or height.

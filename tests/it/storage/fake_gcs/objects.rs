@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{Method, Response};
+use percent_encoding::percent_decode_str;
 use reqwest::Url;
 use serde_json::{Value, json};
 
@@ -52,9 +53,10 @@ impl Objects {
         let Some((before, name)) = url.path().split_once(&bucket) else {
             return error(404, message(404));
         };
-        // Names of Rollcall contain no other escaped character.
-        let name = name.trim_start_matches('/').replace("%2F", "/");
-        match (&request.method, before, name.as_str()) {
+        let Ok(name) = percent_decode_str(name.trim_start_matches('/')).decode_utf8() else {
+            return error(400, "the object's name is not UTF-8");
+        };
+        match (&request.method, before, name.as_ref()) {
             (&Method::POST, "/upload", "") => {
                 let content_type = request.headers.get("content-type").and_then(|value| value.to_str().ok());
                 self.upload(&query, content_type.unwrap_or_default(), body)
