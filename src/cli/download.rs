@@ -18,6 +18,7 @@ use super::progress::Progress;
 use super::text_table::{Colour, pluralize};
 use rollcall_client::{Client, ClientError};
 use rollcall_core::api::OnlineClient;
+use rollcall_core::escape::escape_controls;
 use rollcall_core::{ImageName, Username};
 use target_dir::TargetDir;
 
@@ -157,16 +158,17 @@ impl Download {
         let mut fetched = fetched.buffer_unordered(CONCURRENT_REQUESTS);
         while let Some((done, ImageToFetch { user, image })) = fetched.next().await {
             progress.advance();
-            // Both names were parsed, so they contain no control characters.
+            // A name of a bucket of another program may contain direction marks.
+            let shown = escape_controls(&format!("{user}/{image}"));
             let line = match done {
                 Ok(FetchResult::Saved(bytes)) => {
                     summary.saved += 1;
                     summary.bytes += bytes;
-                    format!("{} {user}/{image}", output.paint(Colour::Green, "✓"))
+                    format!("{} {shown}", output.paint(Colour::Green, "✓"))
                 }
                 Ok(FetchResult::Unchanged) => {
                     summary.already_there += 1;
-                    format!("= {user}/{image}")
+                    format!("= {shown}")
                 }
                 Err(error) => {
                     summary.add_failure(&user, Some(image.to_string()), error);

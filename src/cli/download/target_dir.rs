@@ -125,6 +125,22 @@ mod tests {
     }
 
     #[test]
+    fn every_valid_name_is_one_folder_and_one_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let downloads = TargetDir::open(dir.path()).unwrap();
+        let users = ["mona ali", "Zoë", "日本語", "-rf", "...", ".ssh", "a'b\"c", "*", &"é".repeat(127)];
+        let images = ["1733511235-e5f6g7h8.PNG", "-x.webp", &("a".repeat(124) + ".png")];
+        for user in users.map(|user| Username::parse(user).unwrap()) {
+            downloads.prepare_client(&user, "{}").unwrap();
+            for image in images {
+                downloads.save(&user, ImageName::parse(image).unwrap().as_str(), b"image").unwrap();
+            }
+            assert_eq!(fs::read_dir(dir.path().join(user.as_str())).unwrap().count(), images.len() + 1, "{user}");
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), users.len());
+    }
+
+    #[test]
     fn nothing_is_written_through_a_symbolic_link() {
         let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let downloads = TargetDir::open(dir.path()).unwrap();

@@ -3,9 +3,9 @@
 //!
 //! Rule: an image is accepted if libpng, libjpeg or libwebp decodes it. Those libraries ignore
 //! damaged metadata and unknown chunks. The decoders of the `image` crate do not always, so they
-//! get a reduced file with the pixels alone. They decode it within limits, on a blocking thread.
-//! Other programs may decompress metadata, so its decompressed size is bounded as well. So no
-//! stored image is a decompression bomb.
+//! get a reduced file with the pixels alone. They decode it within limits, on a blocking thread. A
+//! JPEG is checked by its structure instead. Other programs may decompress metadata, so its
+//! decompressed size is bounded as well. So no stored image is a decompression bomb.
 
 mod jpeg;
 mod png;

@@ -3,7 +3,8 @@
 //!
 //! libpng ignores an ancillary chunk that is damaged, unknown, repeated or misplaced, so none of
 //! this is a reason to reject an image. The decoder of the `image` crate rejects some of these
-//! files, and panics on others. It gets a file without such chunks.
+//! files, and panics on others. It gets a file without such chunks. Unknown critical chunks are
+//! left out, too: libpng stops at them, but other programs show the image.
 
 use std::io::{self, Read};
 use std::mem;
@@ -82,8 +83,8 @@ pub(super) fn reduce(bytes: &[u8]) -> Result<Vec<u8>, ImageRejection> {
     let header = header.ok_or_else(ImageRejection::cut_off)?;
     let pixel_bytes = header.inflated_len();
     let inflated = inflate_up_to(&pixels, pixel_bytes + header.row_bytes(header.width), "its pixels")?;
-    // The decoder verifies no checksum of the pixels. libpng does, unless more bytes follow them. The
-    // decoder notices an early end itself.
+    // The decoder verifies no checksum of the pixels. libpng does, unless more bytes follow them.
+    // The decoder notices an early end itself.
     match inflated.damage {
         Some(error) if inflated.bytes <= pixel_bytes && error.kind() != io::ErrorKind::UnexpectedEof => {
             Err(ImageRejection::Corrupt(format!("its pixels cannot be unpacked ({error})")))
