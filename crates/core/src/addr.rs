@@ -87,7 +87,8 @@ impl AddrForm {
         if let Some(port) = text.strip_prefix(':') {
             return parse_port(port).map(Self::PortOnly).ok_or_else(invalid);
         }
-        let addr = text.parse().ok().and_then(Addr::new);
+        // The standard parser also accepts a scope, which `Addr` cannot hold.
+        let addr = text.parse().ok().and_then(Addr::new).filter(|_| !text.contains('%'));
         // The standard parser accepts a port with leading zeros. The digits at the end of the text
         // are the port.
         let digits = text.bytes().rev().take_while(u8::is_ascii_digit).count();
@@ -252,6 +253,7 @@ mod tests {
             "1.2.3.4:09",
             ":09",
             "[::1]:00009",
+            "[fe80::1%2]:9000",
         ] {
             assert!(AddrForm::parse(bad).is_err(), "{bad:?}");
         }
