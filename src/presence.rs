@@ -7,6 +7,7 @@
 //! All of it is pure: nothing here reads a clock or knows which names are registered. Presence is
 //! held in memory only. [`ReplicatedClient`] is the row that nodes send to each other.
 
+mod batch_limit;
 mod change_log;
 mod client_rows;
 mod merge;
@@ -16,6 +17,7 @@ mod table;
 mod types;
 mod wall_offset;
 
+pub use batch_limit::BatchLimit;
 pub use change_log::{NetChanges, OfflineReason, PresenceChange, PresenceEvent};
 pub use presence_clock::{AwakeMs, AwakeTime, ClockMs, Moment, PresenceClock, PresenceMs, PresenceTime};
 pub use table::PresenceTable;

@@ -323,8 +323,8 @@ row_27() {
         "$TOOK ms"
 }
 
-# Whatever happens to the nodes of hosts with different uptimes, the list of users has the same times
-# of the last heartbeats. In the end all hosts have booted after these heartbeats.
+# Whatever happens to the nodes of hosts with different uptimes, the list of users has the same
+# times of the last heartbeats. In the end all hosts have booted after these heartbeats.
 row_36() {
     local user times before ok=yes
     end_processes

@@ -111,8 +111,8 @@ impl ClientRows {
         }
     }
 
-    /// Up to `max` rows with names after `after`, sorted by name.
-    pub(super) fn after(&self, after: Option<&Username>, max: usize) -> impl Iterator<Item = (&Username, &ClientRow)> {
+    /// The rows with names after `after`, sorted by name.
+    pub(super) fn after(&self, after: Option<&Username>) -> impl Iterator<Item = (&Username, &ClientRow)> {
         let range = (after.map_or(Unbounded, Excluded), Unbounded);
         let mut online = self.online.range::<Username, _>(range).peekable();
         let mut offline = self.offline.range::<Username, _>(range).peekable();
@@ -121,7 +121,7 @@ impl ClientRows {
             (None, _) => offline.next(),
             (Some(_), _) => online.next(),
         };
-        std::iter::from_fn(next).take(max)
+        std::iter::from_fn(next)
     }
 
     /// Visits up to `max` offline rows with names after `after`, and removes those for which `keep`

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use super::batch_limit::BatchLimit;
 use super::change_log::{ChangeLog, OfflineReason, PresenceChange, PresenceEvent};
 use super::client_rows::{ClientRow, ClientRows, HeartbeatTime, RowOrigin};
 use super::merge;
@@ -210,11 +211,13 @@ impl PresenceTable {
         self.unreplicated = enabled.then(Vec::new);
     }
 
-    /// Removes up to `max` rows from the queue of changed rows and returns them.
-    pub fn take_unreplicated(&mut self, max: usize, now: Moment) -> Vec<ReplicatedClient> {
+    /// Removes a batch of rows from the queue of changed rows and returns them.
+    pub fn take_unreplicated(&mut self, limit: impl Into<BatchLimit>, now: Moment) -> Vec<ReplicatedClient> {
         self.expire_due(now);
         let Some(unreplicated) = &mut self.unreplicated else { return Vec::new() };
-        let names = unreplicated.split_off(unreplicated.len().saturating_sub(max));
+        let mut limit = limit.into();
+        let count = unreplicated.iter().rev().take_while(|name| limit.admit(name)).count();
+        let names = unreplicated.split_off(unreplicated.len() - count);
         let take = |name: Username| {
             let row = self.rows.get_mut(&name)?;
             row.is_unreplicated = false;
@@ -223,10 +226,17 @@ impl PresenceTable {
         names.into_iter().filter_map(take).collect()
     }
 
-    /// Up to `max` rows with names after `after`, sorted by name.
-    pub fn rows_after(&mut self, after: Option<&Username>, max: usize, now: Moment) -> Vec<ReplicatedClient> {
+    /// A batch of rows with names after `after`, sorted by name.
+    pub fn rows_after(
+        &mut self,
+        after: Option<&Username>,
+        limit: impl Into<BatchLimit>,
+        now: Moment,
+    ) -> Vec<ReplicatedClient> {
         self.expire_due(now);
-        self.rows.after(after, max).map(|(name, row)| merge::to_replicated(name, row, now)).collect()
+        let mut limit = limit.into();
+        let rows = self.rows.after(after).take_while(|(name, _)| limit.admit(name));
+        rows.map(|(name, row)| merge::to_replicated(name, row, now)).collect()
     }
 
     /// Merges a row received from another node at `now`. An older row is ignored.

@@ -8,9 +8,9 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use super::users::user_details::UserDetails;
-use crate::presence::ReplicatedClient;
+use crate::presence::{BatchLimit, ReplicatedClient};
 use crate::registry::auth::credential_state::CredentialState;
-use rollcall_core::{Addr, Metadata, Term, UserId, Username};
+use rollcall_core::{Addr, Metadata, Profile, Term, UserId, Username};
 
 /// A batch of client rows and user rows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -47,6 +47,9 @@ const CLIENT_ROW_BYTES: usize = 64;
 /// Approximate upper limit of an encoded user row without its texts, in bytes.
 const USER_ROW_BYTES: usize = 80;
 
+/// Maximum number of clients in one batch.
+const MAX_CLIENTS: usize = 400;
+
 impl RowNo {
     /// The next number.
     pub(crate) fn next(self) -> Self {
@@ -70,8 +73,13 @@ impl Rows {
     /// fits into a frame.
     pub const MAX_BYTES: usize = 40 * 1024;
 
-    /// Maximum number of clients in one batch.
-    pub(crate) const MAX_CLIENTS: usize = 400;
+    /// Upper limit of one row, in bytes: a user with the longest texts.
+    pub const MAX_ROW_BYTES: usize =
+        USER_ROW_BYTES + Username::MAX_BYTES + 2 * Profile::MAX_TIME_BYTES + Metadata::MAX_BYTES;
+
+    /// Limit of the clients in one batch. Names of usual length do not reach the limit of bytes.
+    pub(crate) const CLIENTS: BatchLimit =
+        BatchLimit { rows: MAX_CLIENTS, name_bytes: Self::MAX_BYTES - MAX_CLIENTS * CLIENT_ROW_BYTES };
 
     /// A user row for tests that use only the username.
     #[cfg(test)]

@@ -121,14 +121,14 @@ impl ReplicationSource {
         if let Some((users, up_to)) = self.profiles.index().take_pending(Rows::MAX_BYTES) {
             return Some((Rows { users, clients: Vec::new() }, Some(up_to)));
         }
-        let clients = self.online.with_table(now, |table, now| table.take_unreplicated(Rows::MAX_CLIENTS, now));
+        let clients = self.online.with_table(now, |table, now| table.take_unreplicated(Rows::CLIENTS, now));
         (!clients.is_empty()).then(|| (Rows { clients, users: Vec::new() }, None))
     }
 
     /// The next batch of clients with names after `after`, or from the start. Empty only at the
     /// end.
     pub(super) fn clients_after(&self, after: Option<&Username>, now: BootMs) -> Rows {
-        let clients = self.online.with_table(now, |table, now| table.rows_after(after, Rows::MAX_CLIENTS, now));
+        let clients = self.online.with_table(now, |table, now| table.rows_after(after, Rows::CLIENTS, now));
         Rows { clients, users: Vec::new() }
     }
 

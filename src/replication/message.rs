@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::registry::Rows;
 use rollcall_core::{Term, Username};
-use rollcall_election::PROTOCOL;
+use rollcall_election::{MAX_PAYLOAD_BYTES, PROTOCOL};
 
 /// Protocol version of the election links to which the bytes of this file belong. The messages
 /// carry no version of their own: nodes with different protocols reject each other's links. A
@@ -13,6 +13,7 @@ use rollcall_election::PROTOCOL;
 const BYTES_OF_PROTOCOL: u32 = 5;
 
 const _: () = assert!(BYTES_OF_PROTOCOL == PROTOCOL, "check whether the bytes of messages changed as well");
+const _: () = assert!(Rows::MAX_BYTES + Rows::MAX_ROW_BYTES <= MAX_PAYLOAD_BYTES, "a batch must fit into a payload");
 const _: () = assert!(Rows::VERSION == 2, "a change of the rows needs another protocol of the links");
 
 /// A message from one replica to another.
@@ -88,7 +89,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::registry::testing::{hex, tags, unhex};
+    use crate::presence::{HeartbeatId, ReplicatedClient, SeenAt};
+    use crate::registry::testing::{hex, replicated, tags, unhex};
+    use rollcall_core::{Addr, BootMs};
 
     fn name(text: &str) -> Username {
         Username::parse(text).unwrap()
@@ -136,6 +139,30 @@ mod tests {
             (end(false, None), "04ac020000010000".to_owned()),
         ];
         goldens.into()
+    }
+
+    #[test]
+    fn a_batch_of_clients_with_the_longest_names_fits_into_a_payload() {
+        let registry = replicated(BootMs(0));
+        let longest = |number: usize| name(&format!("{number:0>width$}", width = Username::MAX_BYTES));
+        let clients = (0..1000).map(|number| ReplicatedClient {
+            username: longest(number),
+            addr: Addr::new(([0xffff; 8], u16::MAX).into()),
+            heartbeat_id: HeartbeatId::of(u64::MAX, u64::MAX),
+            age_ms: u64::MAX >> 20,
+            leaderless_ms: u64::MAX >> 20,
+            seen_at: SeenAt::Unknown,
+        });
+        registry.merge(&Rows { clients: clients.collect(), users: Vec::new() }, BootMs(0));
+        let (mut after, mut count) = (None, 0);
+        loop {
+            let rows = registry.clients_after(after.as_ref(), BootMs(0));
+            let Some(last) = rows.clients.last() else { break };
+            (after, count) = (Some(last.username.clone()), count + rows.len());
+            let batch = ReplicaMessage::Batch { term: Term(u64::MAX), number: u64::MAX, rows };
+            assert!(batch.encode().len() <= MAX_PAYLOAD_BYTES, "{} bytes", batch.encode().len());
+        }
+        assert_eq!(count, 1000);
     }
 
     #[test]

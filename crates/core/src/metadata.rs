@@ -17,10 +17,6 @@ const MAX_LEVELS: usize = 16;
 /// all users.
 const MAX_NEW_BYTES: usize = 4096;
 
-/// Largest metadata of a stored profile as JSON, in bytes. Programs of requirement 004 have no
-/// limit. The metadata of one user must fit into one message between nodes, beside other rows.
-const MAX_STORED_BYTES: usize = 16 * 1024;
-
 /// Public JSON object of a user. Cheap to clone.
 ///
 /// Invariant: JSON with sorted keys and without spaces, at most 16 levels deep, at
@@ -84,13 +80,17 @@ impl MetadataInput {
 }
 
 impl Metadata {
+    /// Largest metadata of a stored profile as JSON, in bytes. Programs of requirement 004 have no
+    /// limit. The metadata of one user must fit into one message between nodes, beside other rows.
+    pub const MAX_BYTES: usize = 16 * 1024;
+
     /// Reads JSON text of a stored profile or of another node, in which metadata may be longer than
     /// that of a new user.
     ///
     /// # Errors
     /// The reason in words, if the text is not a JSON object or breaks a rule of [`Metadata`].
     pub fn from_stored(json: &str) -> Result<Self, String> {
-        Self::parse(json, MAX_STORED_BYTES).map_err(|error| error.to_string())
+        Self::parse(json, Self::MAX_BYTES).map_err(|error| error.to_string())
     }
 
     /// Whether the object has no keys.
@@ -272,8 +272,8 @@ mod tests {
         let refused = read(&of(MAX_NEW_BYTES + 1)).unwrap_err();
         assert_eq!(refused, InvalidMetadata::TooLarge { bytes: MAX_NEW_BYTES + 1, limit: MAX_NEW_BYTES });
         assert!(refused.to_string().contains("4097 bytes") && refused.to_string().contains("4096"), "{refused}");
-        assert!(Metadata::from_stored(&of(MAX_STORED_BYTES)).is_ok());
-        assert!(Metadata::from_stored(&of(MAX_STORED_BYTES + 1)).is_err());
+        assert!(Metadata::from_stored(&of(Metadata::MAX_BYTES)).is_ok());
+        assert!(Metadata::from_stored(&of(Metadata::MAX_BYTES + 1)).is_err());
     }
 
     #[test]

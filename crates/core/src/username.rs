@@ -9,10 +9,6 @@ use thiserror::Error;
 /// Longest name of a new user, in characters.
 const MAX_NEW_CHARS: usize = 64;
 
-/// Longest name, in bytes. Local stores use the name as the name of a directory, and file systems
-/// limit such a name to 255 bytes.
-const MAX_BYTES: usize = 255;
-
 /// Name of a user.
 ///
 /// Invariant: one safe path segment. It has 1 to 255 bytes, no `/` and no control characters, and
@@ -34,7 +30,8 @@ pub struct InvalidUsername {
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
 enum Remedy {
     #[error(
-        "a username has 1 to {MAX_NEW_CHARS} characters and at most {MAX_BYTES} bytes: letters and digits of any script and ASCII punctuation except \"/\", in words separated by single spaces; \".\" and \"..\" are not usernames"
+        "a username has 1 to {MAX_NEW_CHARS} characters and at most {max} bytes: letters and digits of any script and ASCII punctuation except \"/\", in words separated by single spaces; \".\" and \"..\" are not usernames",
+        max = Username::MAX_BYTES
     )]
     FollowRule,
     #[error("write it as {0:?}, the form that Unicode defines for identifiers (RFC 8265)")]
@@ -42,12 +39,16 @@ enum Remedy {
 }
 
 impl Username {
+    /// Longest name, in bytes. Local stores use the name as the name of a directory, and file
+    /// systems limit such a name to 255 bytes.
+    pub const MAX_BYTES: usize = 255;
+
     /// Parses a username.
     ///
     /// # Errors
     /// [`InvalidUsername`] if the text breaks the invariant of the type.
     pub fn parse(text: &str) -> Result<Self, InvalidUsername> {
-        let is_segment = (1..=MAX_BYTES).contains(&text.len()) && !matches!(text, "." | "..");
+        let is_segment = (1..=Self::MAX_BYTES).contains(&text.len()) && !matches!(text, "." | "..");
         if is_segment && text.chars().all(|c| c != '/' && !c.is_control()) {
             Ok(Self(CompactString::from(text)))
         } else {

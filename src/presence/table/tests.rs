@@ -149,7 +149,7 @@ fn a_sweep_continues_where_it_stopped_and_visits_every_row() {
     let later = at(RETENTION_MS);
     for left in [count - ROWS_PER_STEP, count - 2 * ROWS_PER_STEP, 0, 0] {
         table.sweep(later);
-        assert_eq!(table.rows.after(None, usize::MAX).count(), left);
+        assert_eq!(table.rows.after(None).count(), left);
     }
 }
 

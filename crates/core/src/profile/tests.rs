@@ -162,6 +162,7 @@ fn bytes_that_are_no_profile_are_rejected_with_the_reason() {
         ("registered_at", None, "field \"registered_at\" is missing"),
         ("registered_at", Some("\"2025-12-06 18:19\""), "no time of RFC 3339"),
         ("registered_at", Some("1765045165"), "field \"registered_at\""),
+        ("registered_at", Some("\"2025-12-06T18:19:25.1234567890123456789012345Z\""), "no time of RFC 3339"),
         ("password_hash", Some("7"), "field \"password_hash\""),
     ] {
         let error = Profile::decode(vera_with(field, json).as_bytes()).expect_err(reason).to_string();
