@@ -140,7 +140,7 @@ pub(crate) mod tests {
         assert_eq!(hello().difference_from(&own), None);
         let other: NodeAddr = "127.0.0.1:9999".parse().unwrap();
         let cases: [(Change, &[&str]); 6] = [
-            (|h, _| h.protocol = 9, &["protocol 9", "4"]),
+            (|h, _| h.protocol = 9, &["protocol 9", "this node 5"]),
             (|h, _| h.keyed = false, &["the cluster_key differs", "this node has one, it has none"]),
             (|h, other| h.to = other, &["127.0.0.1:9999", "127.0.0.1:8080"]),
             (|h, other| h.peers.push(other), &["127.0.0.1:9999", "`peers`"]),
