@@ -6,7 +6,8 @@ use std::path::Path;
 
 use anyhow::Context;
 use rollcall::storage::Key;
-use rollcall_core::{Addr, Profile, UserId, Username};
+use rollcall_core::{Addr, UserId, Username};
+use serde_json::json;
 
 use crate::http_client::request;
 
@@ -27,10 +28,16 @@ pub(crate) fn fill(bucket: &Path, count: u64) -> anyhow::Result<()> {
         let username = Username::parse(&name(number))?;
         let path = bucket.join(Key::Profile(username.clone()).path());
         let id = UserId::from_u128(u128::from(number) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835 + 1);
-        let profile =
-            Profile { addr: Addr::new(addr(number)), ..Profile::new(id, username, "2026-01-15T10:30:00Z".to_owned()) };
+        // The oldest form, which every build reads: so builds can be compared.
+        let profile = json!({
+            "user_id": id,
+            "username": username,
+            "addr": Addr::new(addr(number)),
+            "registered_at": "2026-01-15T10:30:00Z",
+            "metadata": {},
+        });
         fs::create_dir_all(path.parent().context("a profile lies in a folder")?)?;
-        fs::write(path, profile.encode())?;
+        fs::write(path, profile.to_string())?;
     }
     Ok(())
 }
