@@ -44,7 +44,7 @@ answers the requests; the others reply with the leader's address.
 
 Without a command, rollcall starts a node. To see a whole cluster on this machine, run: rollcall demo
 
-All other commands are clients of a cluster. Give them the address of any node; they find the leader themselves. \
+The command `storage check` checks the storage of a node. All other commands are clients of a cluster. Give them the address of any node; they find the leader themselves. \
 For the help of one command, run: rollcall help COMMAND";
 
 /// The end of the node's help, without the exit codes.

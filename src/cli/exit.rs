@@ -47,7 +47,7 @@ pub const CODES: &[(u8, &str)] = &[
     (NOT_FOUND, "no such user or image"),
     (UNREACHABLE, "no server can be reached, or no node leads"),
     (PARTIAL, "partly done, or it is not known whether it was done"),
-    (STORAGE, "the storage cannot be reached"),
+    (STORAGE, "the storage cannot be reached, or fails a check"),
     (SOFTWARE, "internal error"),
     (SYSTEM, "an address cannot be bound, or the system denies another resource"),
     (CONFIGURATION, "wrong configuration"),

@@ -193,7 +193,7 @@ fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -
 /// Whether the text is one quoted text, or has no character that ends a value.
 fn is_one_value(text: &str) -> bool {
     let quoted = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    let Some(inner) = quoted else { return !text.contains([' ', '"', '=']) };
+    let Some(inner) = quoted else { return !text.contains([' ', '"', '=', '\\']) };
     let mut chars = inner.chars();
     // A backslash escapes the character after it. The last one must not escape the closing quote.
     while let Some(c) = chars.next() {
@@ -257,7 +257,7 @@ mod tests {
         for one in ["alice", "127.0.0.1:8080", "Zoë", "", r#""a b""#, r#""a \"b\" c""#, r#""a\\""#, "[1,2]"] {
             assert!(is_one_value(one), "{one}");
         }
-        for several in ["mona ali", "x id=1", "a=b", "\"", r#""a" b="c""#, r#""a\""#, r#"a"b"#] {
+        for several in ["mona ali", "x id=1", "a=b", "\"", r#""a" b="c""#, r#""a\""#, r#"a"b"#, r"a\u{1b}"] {
             assert!(!is_one_value(several), "{several}");
         }
     }

@@ -11,7 +11,7 @@ use rand::RngExt;
 use super::exit::{self, CONFIGURATION, CommandError, STORAGE};
 use crate::config::{Config, Flags, StorageConfig};
 use crate::node::open_backend;
-use crate::storage::bucket_check::{CheckOutcome, CheckStep, check_bucket};
+use crate::storage::bucket_check::{CheckOutcome, CheckStep, Findings, check_bucket};
 use crate::storage::{Backend, RetryPolicy};
 use rollcall_core::escape::escape_controls;
 
@@ -99,7 +99,11 @@ pub fn step_lines(step: &CheckStep) -> String {
     let mut lines = format!("  {mark} {:<24}{duration_ms:>6} ms\n", step.name);
     // Writing to a string does not fail.
     let _ = match &step.result {
-        Ok(findings) => findings.iter().try_for_each(|finding| writeln!(lines, "      ! {}", escape_controls(finding))),
+        Ok(Findings { unreadable, ignored }) => {
+            let marked =
+                unreadable.iter().map(|finding| ('!', finding)).chain(ignored.iter().map(|field| ('-', field)));
+            marked.into_iter().try_for_each(|(mark, text)| writeln!(lines, "      {mark} {}", escape_controls(text)))
+        }
         Err(reason) => writeln!(lines, "      {reason}"),
     };
     lines
@@ -110,6 +114,6 @@ pub fn step_lines(step: &CheckStep) -> String {
 pub fn unreadable_note(count: usize) -> String {
     match count {
         0 => String::new(),
-        count => format!(" Restore the {count} listed with !, or move them away: their users are not served."),
+        count => format!(" Repair the {count} listed with !, or move them away: their users are not served."),
     }
 }

@@ -13,8 +13,9 @@ use super::output::{CommandOutput, OutputArgs, print_note};
 use super::signals::ShutdownSignals;
 use super::text_table::{Colour, pluralize};
 use rollcall_client::{Client, ClientError, OnlineChange, OnlineSet};
-use rollcall_core::Addr;
 use rollcall_core::clock::wall_now;
+use rollcall_core::escape::escape_controls;
+use rollcall_core::{Addr, Username};
 
 /// Longest time that a node waits for a change before it responds. If the leader hangs, the client
 /// searches for another leader shortly after this time.
@@ -100,16 +101,21 @@ fn print_change(change: &OnlineChange, output: CommandOutput) -> Result<(), Comm
         json["at"] = at.into();
         return output.json(&json);
     }
-    // Names and addresses were parsed, so they contain no control characters.
+    let name = |username: &Username| escape_controls(username.as_str());
     let line = match change {
         OnlineChange::Joined(client) => {
-            format!("{} {} joined at {}", output.paint(Colour::Green, "+"), client.username, addr_text(client.addr))
+            format!(
+                "{} {} joined at {}",
+                output.paint(Colour::Green, "+"),
+                name(&client.username),
+                addr_text(client.addr)
+            )
         }
         OnlineChange::Moved { client, from } => {
             let mark = output.paint(Colour::Yellow, "~");
-            format!("{mark} {} moved from {} to {}", client.username, addr_text(*from), addr_text(client.addr))
+            format!("{mark} {} moved from {} to {}", name(&client.username), addr_text(*from), addr_text(client.addr))
         }
-        OnlineChange::Left { username, .. } => format!("{} {username} left", output.paint(Colour::Red, "-")),
+        OnlineChange::Left { username, .. } => format!("{} {} left", output.paint(Colour::Red, "-"), name(username)),
     };
     output.line(&format!("{at} {line}"))
 }

@@ -110,6 +110,7 @@ impl ApiError {
             Self::UserExistsCompat(_) => codes::USER_EXISTS_COMPAT,
             Self::Register(error) => match error {
                 RegisterError::Name(_) => codes::INVALID_USERNAME,
+                RegisterError::Metadata(_) => codes::INVALID_FIELD,
                 RegisterError::Taken(_) => codes::USER_EXISTS,
                 RegisterError::Storage(_) => codes::STORAGE_UNAVAILABLE,
                 RegisterError::NotReplicated(_) => codes::NO_MAJORITY,

@@ -5,7 +5,7 @@ use thiserror::Error;
 use super::auth::credentials::DenialReason;
 use super::images::image_check::rejection::ImageRejection;
 use crate::storage::BucketError;
-use rollcall_core::{InvalidUsername, Username};
+use rollcall_core::{InvalidMetadata, InvalidUsername, Username};
 
 /// The bucket did not reply, or replied with an error. A write may have taken effect, and it is
 /// safe to repeat it. The source is the error of the bucket, for the log only.
@@ -52,6 +52,9 @@ pub enum RegisterError {
     /// The name is not registered, and it breaks the rule for names of new users.
     #[error(transparent)]
     Name(#[from] InvalidUsername),
+    /// The name is not registered, and the metadata breaks the rule for new users.
+    #[error(transparent)]
+    Metadata(#[from] InvalidMetadata),
     /// The name is registered with other data.
     #[error("User '{0}' is already registered with other data; choose another name")]
     Taken(Username),

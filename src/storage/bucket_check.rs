@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use tokio::time::Instant;
 
 use super::{Backend, Bucket, BucketError, CreateOutcome, Folder, Key, RetryPolicy};
@@ -24,9 +24,17 @@ pub struct CheckStep {
     pub name: &'static str,
     /// Duration of the step.
     pub duration: Duration,
-    /// Objects that only their users miss, each with its path and the reason; or the cause why the
-    /// step failed, and the remedy.
-    pub result: Result<Vec<String>, String>,
+    /// What the step found; or the cause why the step failed, and the remedy.
+    pub result: Result<Findings, String>,
+}
+
+/// Objects that do not fail a step, each with its path and the reason.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Findings {
+    /// Profiles that cannot be read. The registry works without their users.
+    pub unreadable: Vec<String>,
+    /// Fields of profiles that are not shown to clients.
+    pub ignored: Vec<String>,
 }
 
 /// Outcome of a check.
@@ -60,7 +68,7 @@ pub async fn check_bucket(
     let mut opened = None;
     let open = async {
         opened = Some(Bucket::new(open.await?, policy));
-        Ok(Vec::new())
+        Ok(Findings::default())
     };
     let is_open = step(first_step, open, &mut report).await.is_some();
     let Some(bucket) = opened.filter(|_| is_open) else { return CheckOutcome::Misconfigured };
@@ -73,7 +81,7 @@ pub async fn check_bucket(
     // lost.
     let deleted = step("delete", check.delete(), &mut report).await;
     match (profiles, deleted) {
-        (Some(unreadable), Some(_)) => CheckOutcome::Passed { unreadable_profiles: unreadable.len() },
+        (Some(findings), Some(_)) => CheckOutcome::Passed { unreadable_profiles: findings.unreadable.len() },
         _ => CheckOutcome::Failed,
     }
 }
@@ -81,9 +89,9 @@ pub async fn check_bucket(
 /// Runs and reports one step. Returns its findings; `None` if it failed.
 async fn step(
     name: &'static str,
-    work: impl Future<Output = Result<Vec<String>, String>>,
+    work: impl Future<Output = Result<Findings, String>>,
     report: &mut impl FnMut(&CheckStep),
-) -> Option<Vec<String>> {
+) -> Option<Findings> {
     let start = Instant::now();
     let result = work.await;
     let step = CheckStep { name, duration: start.elapsed(), result };
@@ -100,7 +108,7 @@ struct BucketCheck {
 impl BucketCheck {
     /// Runs the steps up to the first failure. Returns the unreadable profiles; `None` if a step
     /// failed.
-    async fn all_steps(&self, report: &mut impl FnMut(&CheckStep)) -> Option<Vec<String>> {
+    async fn all_steps(&self, report: &mut impl FnMut(&CheckStep)) -> Option<Findings> {
         step("write", self.write(), report).await?;
         step("refuse a second write", self.second_write(), report).await?;
         step("read", self.read(), report).await?;
@@ -108,9 +116,9 @@ impl BucketCheck {
         step("profiles", self.profiles(), report).await
     }
 
-    async fn write(&self) -> Result<Vec<String>, String> {
+    async fn write(&self) -> Result<Findings, String> {
         match self.bucket.create(&self.key, self.bytes.clone()).await.map_err(explain)? {
-            CreateOutcome::Created(_) => Ok(Vec::new()),
+            CreateOutcome::Created(_) => Ok(Findings::default()),
             CreateOutcome::AlreadyExists(_) => {
                 Err(format!("{} already exists with other bytes; run the check again", self.key))
             }
@@ -118,9 +126,9 @@ impl BucketCheck {
     }
 
     /// The property on which all registrations depend: only one create of an object succeeds.
-    async fn second_write(&self) -> Result<Vec<String>, String> {
+    async fn second_write(&self) -> Result<Findings, String> {
         match self.bucket.create(&self.key, Bytes::from_static(b"another")).await.map_err(explain)? {
-            CreateOutcome::AlreadyExists(found) if found.bytes == self.bytes => Ok(Vec::new()),
+            CreateOutcome::AlreadyExists(found) if found.bytes == self.bytes => Ok(Findings::default()),
             CreateOutcome::AlreadyExists(_) | CreateOutcome::Created(_) => Err(format!(
                 "{} was overwritten by a write that must only create; do not use this server, it ignores \
                  ifGenerationMatch",
@@ -129,49 +137,60 @@ impl BucketCheck {
         }
     }
 
-    async fn read(&self) -> Result<Vec<String>, String> {
+    async fn read(&self) -> Result<Findings, String> {
         match self.bucket.get(&self.key).await.map_err(explain)? {
-            Some(found) if found.bytes == self.bytes => Ok(Vec::new()),
+            Some(found) if found.bytes == self.bytes => Ok(Findings::default()),
             Some(_) => Err(format!("{} came back with other bytes; look for a proxy that changes responses", self.key)),
             None => Err(self.not_found()),
         }
     }
 
-    async fn list(&self) -> Result<Vec<String>, String> {
+    async fn list(&self) -> Result<Findings, String> {
         let path = self.key.path();
         let names = self.bucket.list(&Folder::Checks).await.map_err(explain)?;
         let listed = names.iter().any(|name| Folder::Checks.path() + name == path);
-        if listed { Ok(Vec::new()) } else { Err(self.not_found()) }
+        if listed { Ok(Findings::default()) } else { Err(self.not_found()) }
     }
 
-    /// Reads the profile of every user. The findings are the profiles that cannot be read.
-    async fn profiles(&self) -> Result<Vec<String>, String> {
+    /// Reads the profile of every user.
+    async fn profiles(&self) -> Result<Findings, String> {
         let names = self.bucket.list(&Folder::Users).await.map_err(explain)?;
-        let reads = stream::iter(names).map(async |name| {
-            let Ok(username) = Username::parse(&name) else {
-                return Ok(Some(format!("{}{name:?}: the name is no username", Folder::Users)));
-            };
-            let key = Key::Profile(username.clone());
-            match self.bucket.get(&key).await {
-                Ok(None) => Ok(None),
-                Ok(Some(object)) => {
-                    Ok(Profile::decode_of(&username, &object.bytes).err().map(|why| format!("{key}: {why}")))
-                }
-                Err(BucketError::Unreadable { cause, .. }) => Ok(Some(format!("{key}: {cause}"))),
-                Err(error) => Err(explain(error)),
-            }
-        });
-        let findings = reads.buffered(MAX_CONCURRENT_READS).try_filter_map(async |finding| Ok(finding));
-        findings.try_collect().await
+        let mut reads = stream::iter(names).map(|name| self.profile(name)).buffered(MAX_CONCURRENT_READS);
+        let mut findings = Findings::default();
+        while let Some(found) = reads.next().await.transpose()? {
+            findings.unreadable.extend(found.unreadable);
+            findings.ignored.extend(found.ignored);
+        }
+        Ok(findings)
     }
 
-    async fn delete(&self) -> Result<Vec<String>, String> {
+    async fn profile(&self, name: String) -> Result<Findings, String> {
+        let unreadable = |finding: String| Ok(Findings { unreadable: vec![finding], ..Findings::default() });
+        let Ok(username) = Username::parse(&name) else {
+            return unreadable(format!("{}{name:?}: the name is no username", Folder::Users));
+        };
+        let key = Key::Profile(username.clone());
+        match self.bucket.get(&key).await {
+            Ok(None) => Ok(Findings::default()),
+            Ok(Some(object)) => match Profile::decode_of(&username, &object.bytes) {
+                Ok(profile) => {
+                    let ignored = profile.ignored_fields().into_iter().map(|field| format!("{key}: {field}"));
+                    Ok(Findings { ignored: ignored.collect(), ..Findings::default() })
+                }
+                Err(why) => unreadable(format!("{key}: {why}")),
+            },
+            Err(BucketError::Unreadable { cause, .. }) => unreadable(format!("{key}: {cause}")),
+            Err(error) => Err(explain(error)),
+        }
+    }
+
+    async fn delete(&self) -> Result<Findings, String> {
         let delete = async {
             self.bucket.delete(&self.key).await?;
             self.bucket.get(&self.key).await
         };
         match delete.await {
-            Ok(None) => Ok(Vec::new()),
+            Ok(None) => Ok(Findings::default()),
             Ok(Some(_)) => Err(format!("{} is still there; delete it by hand", self.key)),
             Err(error) => Err(format!("{}; then delete {} by hand if it is there", explain(error), self.key)),
         }

@@ -17,6 +17,10 @@ const FILE_MODE: u32 = 0o600;
 /// Largest settings file that is read, in bytes. Files that the program writes are far smaller.
 const MAX_BYTES: u64 = 64 * 1024;
 
+/// Longest part of a file name that is a username, in bytes. The rest is for `.client_`, a process
+/// id and `.tmp`.
+const MAX_NAME_BYTES: usize = 230;
+
 /// Settings of one user.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UserSettings {
@@ -66,7 +70,7 @@ impl UserSettings {
     /// Path of a user's settings file in `dir`.
     #[must_use]
     pub fn path(dir: &Path, username: &Username) -> PathBuf {
-        dir.join(format!("client_{username}.json"))
+        dir.join(format!("client_{}.json", short(username)))
     }
 
     /// The servers with a valid URL.
@@ -102,7 +106,7 @@ impl UserSettings {
         let path = Self::path(dir, &self.username);
         // Two processes of one user may save at the same time, so each writes its own temporary
         // file.
-        let temp_path = dir.join(format!(".client_{}.{}.tmp", self.username, std::process::id()));
+        let temp_path = dir.join(format!(".client_{}.{}.tmp", short(&self.username), std::process::id()));
         let written = write(dir, &temp_path, self).and_then(|()| fs::rename(&temp_path, &path));
         match written {
             Ok(()) => Ok(path),
@@ -112,6 +116,13 @@ impl UserSettings {
             }
         }
     }
+}
+
+/// The username as part of a file name. File systems limit a name to 255 bytes, so the longest
+/// usernames are cut. A file of another user with the same beginning is an error, not a mistake.
+fn short(username: &Username) -> &str {
+    let name = username.as_str();
+    &name[..name.floor_char_boundary(MAX_NAME_BYTES)]
 }
 
 fn read(path: &Path, username: &Username) -> io::Result<UserSettings> {
@@ -180,6 +191,16 @@ mod tests {
         let path = alice().save(dir.path()).unwrap();
         fs::write(&path, format!("\u{feff}{}", fs::read_to_string(&path).unwrap())).unwrap();
         assert_eq!(UserSettings::load(dir.path(), &alice().username).unwrap(), Some(alice()));
+    }
+
+    #[test]
+    fn the_settings_of_a_user_with_the_longest_name_can_be_saved() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["x".repeat(255), "𐍈".repeat(63)] {
+            let settings = UserSettings::new(Username::parse(&name).unwrap(), vec!["http://127.0.0.1:3000".into()]);
+            settings.save(dir.path()).unwrap();
+            assert_eq!(UserSettings::load(dir.path(), &settings.username).unwrap(), Some(settings));
+        }
     }
 
     #[test]

@@ -50,6 +50,17 @@ impl Addr {
         is_one_machine(ip).then_some(Self { ip, port })
     }
 
+    /// Parses `IP:PORT`.
+    ///
+    /// # Errors
+    /// [`InvalidAddr`] for any other text.
+    pub fn parse(text: &str) -> Result<Self, InvalidAddr> {
+        match AddrForm::parse(text)? {
+            AddrForm::Full(addr) => Ok(addr),
+            AddrForm::PortOnly(_) => Err(InvalidAddr { given: text.chars().take(80).collect() }),
+        }
+    }
+
     /// The address as a socket address.
     #[must_use]
     pub fn socket_addr(self) -> SocketAddr {

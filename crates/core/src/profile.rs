@@ -11,8 +11,8 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use thiserror::Error;
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 use uuid::Uuid;
 
 use super::{Addr, Metadata, PasswordHash, Username, without_byte_order_mark};
@@ -30,9 +30,10 @@ pub struct Profile {
     pub username: Username,
     /// Address given at registration; `None` if none was given.
     pub addr: Option<Addr>,
-    /// Time of the registration: RFC 3339.
+    /// Time of the registration: RFC 3339, UTC.
     pub registered_at: String,
-    /// Time of the last heartbeat that another program has stored: RFC 3339. Rollcall stores none.
+    /// Time of the last heartbeat that another program has stored: RFC 3339, UTC. Rollcall stores
+    /// none.
     pub last_seen: Option<String>,
     /// Public metadata given at registration; empty if none was given.
     pub metadata: Metadata,
@@ -52,6 +53,10 @@ pub struct Profile {
 /// does not know.
 #[derive(Clone, Default)]
 pub struct StoredFields(BTreeMap<String, Box<RawValue>>);
+
+/// Largest profile that is read, in bytes. Many times the largest that Rollcall writes. A profile
+/// is parsed between heartbeats, so this must not take long.
+const MAX_PROFILE_BYTES: usize = 1024 * 1024;
 
 /// Fields that [`StoredFields`] never contains. Their values are always those of [`Profile`].
 const OWN_FIELDS: [&str; 4] = ["id", "user_id", "password_hash", "password_version"];
@@ -106,9 +111,8 @@ impl Profile {
     /// read as version 2 needs another object name in the bucket.
     pub const VERSION: u32 = 2;
 
-    /// Longest text of a time, in bytes: nanoseconds and an offset take 35. RFC 3339 itself has no
-    /// bound on the digits of a fraction.
-    pub const MAX_TIME_BYTES: usize = 40;
+    /// Longest text of a time in UTC with nanoseconds, in bytes.
+    pub const MAX_TIME_BYTES: usize = "2025-12-06T18:19:25.123456789Z".len();
 
     /// The profile of a new user without an address, metadata and a password.
     #[must_use]
@@ -134,8 +138,13 @@ impl Profile {
     /// them.
     ///
     /// # Errors
-    /// [`InvalidProfile`] if the bytes are not JSON, or if a required field is missing or invalid.
+    /// [`InvalidProfile`] if the bytes are too many or not JSON, or if a required field is missing
+    /// or invalid.
     pub fn decode(bytes: &[u8]) -> Result<Self, InvalidProfile> {
+        if bytes.len() > MAX_PROFILE_BYTES {
+            let reason = format!("it has {} bytes; at most {MAX_PROFILE_BYTES} are read", bytes.len());
+            return Err(InvalidProfile(reason));
+        }
         let fields = serde_json::from_slice(without_byte_order_mark(bytes))
             .map_err(|error| InvalidProfile(error.to_string()))?;
         let mut fields = StoredFields(fields);
@@ -143,19 +152,19 @@ impl Profile {
             Some(id) => id,
             None => fields.get("user_id")?.ok_or_else(|| InvalidProfile("field \"id\" is missing".to_owned()))?,
         };
-        let registered_at: String = fields.require("registered_at")?;
-        if !is_rfc3339(&registered_at) {
-            return Err(InvalidProfile(format!("field \"registered_at\": {registered_at:?} is no time of RFC 3339")));
-        }
+        let stored_time: String = fields.require("registered_at")?;
+        let registered_at = to_utc(&stored_time).ok_or_else(|| {
+            InvalidProfile(format!("field \"registered_at\": {stored_time:?} is no time of RFC 3339"))
+        })?;
         let metadata = fields.0.get("metadata").and_then(|json| Metadata::from_stored(json.get()).ok());
         let (password_hash, password_version) = (fields.get("password_hash")?, fields.get("password_version")?);
         fields.0.retain(|name, _| !OWN_FIELDS.contains(&name.as_str()));
         Ok(Self {
             id,
             username: fields.require("username")?,
-            addr: fields.get_if_valid("addr"),
+            addr: fields.get_if_valid("addr").and_then(|text: String| Addr::parse(&text).ok()),
             registered_at,
-            last_seen: fields.get_if_valid("last_seen").filter(|time: &String| is_rfc3339(time)),
+            last_seen: fields.get_if_valid("last_seen").and_then(|time: String| to_utc(&time)),
             metadata: metadata.unwrap_or_default(),
             password_hash,
             password_version: password_version.unwrap_or_default(),
@@ -172,6 +181,23 @@ impl Profile {
             profile if profile.username == *username => Ok(profile),
             other => Err(InvalidProfile(format!("it is the profile of {:?}", other.username.as_str()))),
         }
+    }
+
+    /// Stored fields whose values break a rule and count as absent, each with the reason.
+    #[must_use]
+    pub fn ignored_fields(&self) -> Vec<String> {
+        let mut ignored = Vec::new();
+        let stored = |name: &str| self.stored_fields.0.get(name).map(|json| json.get()).filter(|json| *json != "null");
+        if let Some(addr) = stored("addr").filter(|addr| self.addr.is_none() && *addr != "\"\"") {
+            ignored.push(format!("\"addr\" is not shown: {addr} is not IP:PORT"));
+        }
+        if let Some(last_seen) = stored("last_seen").filter(|_| self.last_seen.is_none()) {
+            ignored.push(format!("\"last_seen\" is not shown: {last_seen} is no time of RFC 3339"));
+        }
+        if let Some(Err(reason)) = stored("metadata").map(Metadata::from_stored) {
+            ignored.push(format!("\"metadata\" is not shown: {reason}"));
+        }
+        ignored
     }
 
     /// The JSON to store. Fields of [`Self::stored_fields`] are written unchanged, except the id,
@@ -216,8 +242,17 @@ impl Serialize for Profile {
     }
 }
 
-fn is_rfc3339(text: &str) -> bool {
-    text.len() <= Profile::MAX_TIME_BYTES && OffsetDateTime::parse(text, &Rfc3339).is_ok()
+/// The time as RFC 3339 in UTC, up to nanoseconds. `None` if the text is not RFC 3339.
+fn to_utc(text: &str) -> Option<String> {
+    // The parser accepts every separator between date and time. RFC 3339 allows these.
+    let separator = *text.as_bytes().get(10).filter(|byte| matches!(byte, b'T' | b't' | b' '))?;
+    let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    let is_canonical = separator == b'T' && text.ends_with('Z') && text.len() <= Profile::MAX_TIME_BYTES;
+    // Not every parser knows leap seconds.
+    if is_canonical && !text.contains(":60") {
+        return Some(text.to_owned());
+    }
+    time.to_offset(UtcOffset::UTC).format(&Rfc3339).ok()
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ impl Username {
     /// Checks the rule for the name of a new user: at most 64 characters, in parts that are
     /// separated by single spaces. Each part is a name of the profile `UsernameCasePreserved`
     /// ([RFC 8265](https://www.rfc-editor.org/rfc/rfc8265#section-3.4)), in its normal form. So
-    /// there are no two names that Unicode defines as equal.
+    /// no two new names are equal by the rules of Unicode.
     ///
     /// # Errors
     /// [`InvalidUsername`] if the name breaks this rule.

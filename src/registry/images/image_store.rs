@@ -98,12 +98,28 @@ impl ImageStore {
     /// The bytes of an image, as they were stored. An image deleted from the bucket may still be
     /// returned for a minute.
     pub(crate) async fn image(&self, user: &Username, image: &ImageName, now: BootMs) -> Result<Bytes, ImageError> {
-        self.read_image(user, image, now).await?.ok_or(ImageError::NotFound)
+        match self.read_image(user, image, now).await {
+            Ok(bytes) => bytes.ok_or(ImageError::NotFound),
+            // Only this object cannot be read. A client must not wait for the storage.
+            Err(error) if error.concerns_one_object() => {
+                self.report_unreadable(user, &error.cause());
+                Err(ImageError::NotFound)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
-    /// The names of the images in a user's folder, oldest first.
+    /// The names of the images in a user's folder, oldest first. None if only this folder cannot be
+    /// read.
     pub(super) async fn image_names(&self, user: &Username) -> Result<Vec<ImageName>, StorageUnavailable> {
-        let listed = self.profiles.bucket().list(&Folder::Images(user.clone())).await?;
+        let listed = self.profiles.bucket().list(&Folder::Images(user.clone())).await;
+        let listed = match listed.map_err(StorageUnavailable::from) {
+            Err(error) if error.concerns_one_object() => {
+                self.report_unreadable(user, &error.cause());
+                return Ok(Vec::new());
+            }
+            listed => listed?,
+        };
         let names = listed.iter().filter_map(|name| {
             let parsed = ImageName::parse(name);
             parsed

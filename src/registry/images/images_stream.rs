@@ -138,10 +138,7 @@ fn chunks(
 
 /// The items of one client. Lists the names of its images, but reads no image.
 async fn items(images: Arc<ImageStore>, client: OnlineRow) -> Result<Vec<StreamItem>, StorageUnavailable> {
-    let mut names = match images.image_names(&client.username).await {
-        Err(error) if error.concerns_one_object() => log_and_skip(&images, &client.username, &error, Vec::new()),
-        names => names?,
-    };
+    let mut names = images.image_names(&client.username).await?;
     let newest = names.split_off(names.len().saturating_sub(MAX_IMAGES_PER_CLIENT));
     let user = client.username.clone();
     let newest = newest.into_iter().map(|image| StreamItem::Image(user.clone(), image));

@@ -35,6 +35,10 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// profile of another program is found within a minute.
 const SEARCH_PAUSE: Duration = Duration::from_secs(45);
 
+/// Maximum number of names without a valid profile that one search reads again: their profiles may
+/// have been written or repaired since. More of them are read in turn.
+const MAX_REREADS: usize = 256;
+
 /// Maximum number of distinct causes logged per rebuild. More of them would not help an operator.
 const MAX_LOGGED_CAUSES: usize = 8;
 
@@ -53,6 +57,31 @@ impl LoggedCauses {
 /// The bucket has no valid profile of this name.
 struct NoProfile(Username);
 
+/// Names in the bucket without a valid profile, when they were last read.
+///
+/// Invariant: of these names, at most [`MAX_REREADS`] are read in each search.
+#[derive(Debug, Default)]
+struct WithoutProfile {
+    names: HashSet<Username>,
+    /// The last name that was read again.
+    cursor: Option<Username>,
+}
+
+impl WithoutProfile {
+    /// The names to read of `unknown`, which are sorted: all that were not read before, and the
+    /// next ones that were.
+    fn select(&mut self, unknown: Vec<Username>) -> Vec<Username> {
+        let (mut known, mut selected): (Vec<_>, Vec<_>) =
+            unknown.into_iter().partition(|name| self.names.contains(name));
+        let next = self.cursor.as_ref().map_or(0, |cursor| known.partition_point(|name| name <= cursor));
+        known.rotate_left(next);
+        known.truncate(MAX_REREADS);
+        self.cursor = known.last().cloned();
+        selected.append(&mut known);
+        selected
+    }
+}
+
 /// Completes the index of users at the start of a term.
 pub(crate) struct IndexRebuild {
     profiles: Arc<ProfileStore>,
@@ -69,9 +98,9 @@ impl IndexRebuild {
     /// Retries while the bucket is unavailable. The future may be dropped at any time; profiles
     /// read so far stay in the index.
     pub(crate) async fn run(&self, term: Term) {
-        let mut causes = LoggedCauses::default();
+        let (mut causes, mut without_profile) = (LoggedCauses::default(), WithoutProfile::default());
         while self.profiles.term() == term {
-            match self.read_unknown_profiles(&mut HashSet::new()).await {
+            match self.read_unknown_profiles(&mut without_profile).await {
                 Ok(_) => {
                     self.profiles.index().drop_unconfirmed();
                     return self.source.raise_users(term, Coverage::Complete);
@@ -90,7 +119,7 @@ impl IndexRebuild {
     /// Searches the bucket periodically for profiles that another cluster or program has written,
     /// until a later term begins. The future may be dropped at any time.
     pub(crate) async fn search_for_new_profiles(&self, term: Term) {
-        let (mut causes, mut without_profile) = (LoggedCauses::default(), HashSet::new());
+        let (mut causes, mut without_profile) = (LoggedCauses::default(), WithoutProfile::default());
         while self.profiles.term() == term {
             sleep(SEARCH_PAUSE).await;
             match self.read_unknown_profiles(&mut without_profile).await {
@@ -106,13 +135,10 @@ impl IndexRebuild {
         }
     }
 
-    /// Lists the users in the bucket and reads the profiles that the index does not have, except
-    /// those of `without_profile`. Adds the names without a valid profile to `without_profile`.
-    /// Returns the number of profiles added to the index.
-    async fn read_unknown_profiles(
-        &self,
-        without_profile: &mut HashSet<Username>,
-    ) -> Result<usize, StorageUnavailable> {
+    /// Lists the users in the bucket and reads the profiles that the index does not have. Of those
+    /// in `without_profile`, a bounded number is read again. Returns the number of profiles added
+    /// to the index.
+    async fn read_unknown_profiles(&self, without_profile: &mut WithoutProfile) -> Result<usize, StorageUnavailable> {
         let listed = self.profiles.bucket().list(&Folder::Users).await?;
         let username = |name: &String| {
             Username::parse(name)
@@ -123,7 +149,7 @@ impl IndexRebuild {
         for names in listed.chunks(NAMES_PER_LOCK) {
             unknown.extend(self.profiles.index().reconcile(names.iter().filter_map(username)));
         }
-        unknown.retain(|name| !without_profile.contains(name));
+        let unknown = without_profile.select(unknown);
         let total = unknown.len();
         let mut reads =
             pin!(stream::iter(unknown).map(|name| self.read_into_index(name)).buffer_unordered(MAX_CONCURRENT_READS));
@@ -134,7 +160,7 @@ impl IndexRebuild {
                 read = reads.next() => match read.transpose()? {
                     Some(Ok(())) => added += 1,
                     Some(Err(NoProfile(name))) => {
-                        without_profile.insert(name);
+                        without_profile.names.insert(name);
                     }
                     None => return Ok(added),
                 },

@@ -82,11 +82,11 @@ impl Registrar {
         if user.password.is_none() && self.require_password {
             return Err(RegisterError::PasswordRequired);
         }
-        if let Err(invalid) = user.username.check_new() {
-            // Another program may have registered this name.
+        if let Err(invalid) = check_new(&user) {
+            // Another program may have registered this user.
             match self.profiles.look_up(&user.username, caller.now).await {
                 Ok(_) => {}
-                Err(LookupError::NotRegistered(_)) => return Err(invalid.into()),
+                Err(LookupError::NotRegistered(_)) => return Err(invalid),
                 Err(LookupError::Corrupt(name)) => return Err(RegisterError::Taken(name)),
                 Err(LookupError::Storage(unavailable)) => return Err(unavailable.into()),
             }
@@ -186,6 +186,12 @@ impl Registrar {
         self.source.wait_for_majority(&name).await.map_err(|_| RegisterError::NotReplicated(name))?;
         Ok(CompletedRegistration { outcome, issued_token })
     }
+}
+
+/// Checks the rules for new users. Users of other programs may break them.
+fn check_new(user: &RegisterRequest) -> Result<(), RegisterError> {
+    user.username.check_new()?;
+    Ok(user.metadata.check_new()?)
 }
 
 #[cfg(test)]

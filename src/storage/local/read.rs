@@ -30,7 +30,10 @@ pub(super) fn read_error(operation: &str, root: &Path, target: &Path, error: &Er
     let concerns_one_object = match error.kind() {
         ErrorKind::IsADirectory | ErrorKind::NotADirectory => true,
         ErrorKind::PermissionDenied => is_top_folder_readable(root, target),
-        _ => error.raw_os_error() == Some(Errno::LOOP.raw_os_error()),
+        // A symbolic link; a socket; no regular file (see `read_bytes`).
+        _ => {
+            [Errno::LOOP, Errno::NXIO, Errno::INVAL].iter().any(|one| error.raw_os_error() == Some(one.raw_os_error()))
+        }
     };
     if concerns_one_object {
         return BackendError::Unreadable(explain(operation, target, error).0);
@@ -44,6 +47,11 @@ fn read_bytes(target: &Path) -> io::Result<Vec<u8>> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let flags = i32::try_from(flags.bits()).map_err(|_| ErrorKind::InvalidInput)?;
     let file: File = OpenOptions::new().read(true).custom_flags(flags).open(target)?;
+    // A read of a named pipe would wait for its writer.
+    let kind = file.metadata()?.file_type();
+    if !kind.is_file() && !kind.is_dir() {
+        return Err(Errno::INVAL.into());
+    }
     let mut bytes = Vec::new();
     let limit = u64::try_from(MAX_OBJECT_BYTES).unwrap_or(u64::MAX);
     file.take(limit + 1).read_to_end(&mut bytes)?;

@@ -104,8 +104,8 @@ async fn the_program_reports_a_working_bucket() {
     assert_eq!(fake.paths(), Vec::<String>::new());
 }
 
-/// Profiles that cannot be read, and two that can.
-const PROFILES: [(&str, &str); 5] = [
+/// Profiles that cannot be read, two that can, and one whose address is not shown.
+const PROFILES: [(&str, &str); 6] = [
     (
         "alice",
         r#"{"user_id":"0f5b8a52-1111-4222-8333-444455556666","username":"alice","registered_at":"2025-12-06T18:19:25Z"}"#,
@@ -113,6 +113,10 @@ const PROFILES: [(&str, &str); 5] = [
     (
         "mona ali",
         r#"{"id":"0f5b8a52-1111-4222-8333-444455556666","username":"mona ali","registered_at":"2025-12-06T18:19:25Z"}"#,
+    ),
+    (
+        "hidden",
+        r#"{"id":"0f5b8a52-1111-4222-8333-444455556666","username":"hidden","registered_at":"2025-12-06T18:19:25Z","addr":"myhost:9000"}"#,
     ),
     ("no-id", r#"{"username":"no-id","registered_at":"2025-12-06T18:19:25Z"}"#),
     (
@@ -124,11 +128,15 @@ const PROFILES: [(&str, &str); 5] = [
 
 fn assert_lists_unreadable_profiles(text: &str) {
     let findings: Vec<&str> = text.lines().filter_map(|line| line.trim_start().strip_prefix("! ")).collect();
+    assert!(
+        text.contains("      - users/hidden/profile.json: \"addr\" is not shown: \"myhost:9000\" is not IP:PORT\n"),
+        "{text}"
+    );
     let [no_id, other, torn] = findings.as_slice() else { panic!("{text}") };
     assert_eq!(*no_id, "users/no-id/profile.json: field \"id\" is missing");
     assert_eq!(*other, "users/other/profile.json: it is the profile of \"alice\"");
     assert!(torn.starts_with("users/torn/profile.json: EOF while parsing"), "{torn}");
-    assert!(text.contains("works. Restore the 3 listed with !"), "{text}");
+    assert!(text.contains("works. Repair the 3 listed with !"), "{text}");
 }
 
 #[tokio::test]

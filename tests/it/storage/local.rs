@@ -213,7 +213,7 @@ async fn an_unreadable_object_is_not_an_error_of_the_whole_store() {
     let dir = tempfile::tempdir().unwrap();
     let bucket = open_in(dir.path(), "boot");
     let path = |username: &str| dir.path().join(profile(username).path());
-    for username in ["folder", "large", "link", "dangling"] {
+    for username in ["folder", "large", "link", "dangling", "socket", "pipe"] {
         fs::create_dir_all(path(username).parent().unwrap()).unwrap();
     }
     fs::create_dir(path("folder")).unwrap();
@@ -223,11 +223,14 @@ async fn an_unreadable_object_is_not_an_error_of_the_whole_store() {
     std::os::unix::fs::symlink(&secret, path("link")).unwrap();
     std::os::unix::fs::symlink("nowhere", path("dangling")).unwrap();
     fs::write(dir.path().join("users/file"), "").unwrap();
-    for username in ["folder", "large", "link", "dangling", "file"] {
+    let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, path("pipe"), rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+    let _writer = fs::File::options().read(true).write(true).open(path("pipe")).unwrap();
+    for username in ["folder", "large", "link", "dangling", "file", "socket", "pipe"] {
         let read = bucket.get(&profile(username)).await;
         assert!(matches!(read, Err(BucketError::Unreadable { .. })), "{username}: {read:?}");
     }
-    for username in ["folder", "large", "link", "dangling"] {
+    for username in ["folder", "large", "link", "dangling", "socket", "pipe"] {
         let created = bucket.create(&profile(username), Bytes::new()).await;
         assert!(matches!(created, Err(BucketError::Unreadable { .. })), "{username}: {created:?}");
     }

@@ -101,6 +101,7 @@ fn optional_fields_have_defaults_and_their_stored_values_are_kept() {
         ("addr", Some("\"\"")),
         ("addr", Some("\"localhost:9000\"")),
         ("addr", Some("\":9000\"")),
+        ("addr", Some("\"[fe80::1%2]:9000\"")),
         ("addr", Some("[]")),
         ("last_seen", None),
         ("last_seen", Some("null")),
@@ -126,6 +127,10 @@ fn optional_fields_have_defaults_and_their_stored_values_are_kept() {
             ..without_stored_fields(vera.clone())
         };
         assert_eq!(without_stored_fields(read.clone()), expected, "{json_text}");
+        let is_valid = matches!(field, "status" | "avatar") || matches!(json, None | Some("null" | "\"\""));
+        let ignored = read.ignored_fields();
+        assert_eq!(ignored.len(), usize::from(!is_valid), "{json_text}: {ignored:?}");
+        assert!(ignored.iter().all(|reason| reason.starts_with(&format!("\"{field}\" is not shown: "))), "{ignored:?}");
         if let Some(json) = json {
             let changed = Profile { password_version: 1, ..read };
             let written: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&encode(&changed)).unwrap();
@@ -144,8 +149,22 @@ fn optional_fields_have_defaults_and_their_stored_values_are_kept() {
 
 #[test]
 fn a_time_zone_an_upper_case_id_and_a_byte_order_mark_are_accepted() {
-    let read = decode(&vera_with("registered_at", Some("\"2025-12-06T20:19:25.5+02:00\"")));
-    assert_eq!(read.registered_at, "2025-12-06T20:19:25.5+02:00");
+    for (stored, utc) in [
+        ("2025-12-06T20:19:25.5+02:00", "2025-12-06T18:19:25.5Z"),
+        ("2025-12-06T18:19:25.123456789Z", "2025-12-06T18:19:25.123456789Z"),
+        ("2025-12-06T18:19:25.120000000Z", "2025-12-06T18:19:25.120000000Z"),
+        ("2025-12-06T18:19:25.120000000+00:00", "2025-12-06T18:19:25.12Z"),
+        ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59.999999999Z"),
+        ("2025-12-06t18:19:25z", "2025-12-06T18:19:25Z"),
+        ("2025-12-06 09:49:25-08:30", "2025-12-06T18:19:25Z"),
+    ] {
+        let json = format!("\"{stored}\"");
+        let read = decode(&vera_with("registered_at", Some(&json)));
+        assert_eq!(read.registered_at, utc);
+        assert!(encode(&read).contains(stored), "it is written as it was");
+        assert_eq!(decode(&vera_with("last_seen", Some(&json))).last_seen.as_deref(), Some(utc));
+        assert!(utc.len() <= Profile::MAX_TIME_BYTES);
+    }
     let read = decode(&vera_with("id", Some("\"0F5B8A52-1111-4222-8333-444455556666\"")));
     assert_eq!(read.id, decode(VERA).id);
     assert_eq!(Profile::decode(format!("\u{feff}{VERA}").as_bytes()), Ok(decode(VERA)));
@@ -162,12 +181,17 @@ fn bytes_that_are_no_profile_are_rejected_with_the_reason() {
         ("registered_at", None, "field \"registered_at\" is missing"),
         ("registered_at", Some("\"2025-12-06 18:19\""), "no time of RFC 3339"),
         ("registered_at", Some("1765045165"), "field \"registered_at\""),
-        ("registered_at", Some("\"2025-12-06T18:19:25.1234567890123456789012345Z\""), "no time of RFC 3339"),
+        ("registered_at", Some("\"2025-12-06x18:19:25Z\""), "no time of RFC 3339"),
+        ("registered_at", Some("\"2025-12-06\\n18:19:25Z\""), "no time of RFC 3339"),
         ("password_hash", Some("7"), "field \"password_hash\""),
     ] {
         let error = Profile::decode(vera_with(field, json).as_bytes()).expect_err(reason).to_string();
         assert!(error.contains(reason), "{error}");
     }
+    let padded = |bytes: usize| VERA.to_owned() + &" ".repeat(bytes - VERA.len());
+    assert!(Profile::decode(padded(MAX_PROFILE_BYTES).as_bytes()).is_ok());
+    let error = Profile::decode(padded(MAX_PROFILE_BYTES + 1).as_bytes()).unwrap_err();
+    assert!(error.to_string().contains("1048577 bytes"), "{error}");
     for bytes in [&b""[..], b"{", b"[]", b"null", b"\xff\xfe{\0}\0", &VERA.as_bytes()[..100]] {
         assert!(Profile::decode(bytes).is_err(), "{bytes:?}");
     }

@@ -11,6 +11,8 @@ use super::rejection::{ImageRejection, check_dimensions, check_padding};
 const HEADER_BYTES: usize = 12;
 /// Number of bytes at the start of the file that the length in the header does not include.
 const UNCOUNTED_BYTES: usize = 8;
+/// Longest lossless data, in bytes. Twice the pixels of the largest image without compression.
+const MAX_LOSSLESS_BYTES: usize = 2 * 4 * 128 * 128;
 /// Flags in the first byte of the VP8X chunk.
 const ANIMATED: u8 = 0x02;
 const ALPHA: u8 = 0x10;
@@ -70,7 +72,10 @@ fn extended_file(flags: u8, size: [u8; 6], chunks: &[u8]) -> Result<Vec<u8>, Ima
     for chunk in successors(Chunk::read_first(chunks), |chunk| Chunk::read_first(chunk.rest)) {
         match chunk.name {
             // Decoders ignore transparency without the flag.
-            b"ALPH" if flags & ALPHA != 0 => alpha = alpha.or(Some(chunk.whole)),
+            b"ALPH" if flags & ALPHA != 0 => {
+                check_lossless_length(chunk.data)?;
+                alpha = alpha.or(Some(chunk.whole));
+            }
             b"VP8 " | b"VP8L" => {
                 check_frame(&chunk)?;
                 let alpha = alpha.filter(|_| chunk.name == b"VP8 ");
@@ -134,8 +139,18 @@ fn check_lossy(data: &[u8]) -> Result<(), ImageRejection> {
     check_dimensions(dimension(width_low, width_high), dimension(height_low, height_high))
 }
 
+/// Bounds the memory of the decoder: tables of codes take hundreds of times their length in the
+/// file.
+fn check_lossless_length(data: &[u8]) -> Result<(), ImageRejection> {
+    if data.len() > MAX_LOSSLESS_BYTES {
+        return Err(ImageRejection::Corrupt(format!("its lossless data has more than {MAX_LOSSLESS_BYTES} bytes")));
+    }
+    Ok(())
+}
+
 /// A lossless frame: one constant byte, then width - 1 and height - 1 of 14 bits each.
 fn check_lossless(data: &[u8]) -> Result<(), ImageRejection> {
+    check_lossless_length(data)?;
     let numbers = data.get(1..).and_then(|data| data.first_chunk()).ok_or_else(ImageRejection::cut_off)?;
     let numbers = u32::from_le_bytes(*numbers);
     check_dimensions((numbers & 0x3fff) + 1, (numbers >> 14 & 0x3fff) + 1)
@@ -232,6 +247,16 @@ mod tests {
         }
         // Without the flag, frames are ignored like unknown chunks.
         assert_eq!(decode(&[&extended(0), &still(), &frame(0), &frame(0)]), Ok(()));
+    }
+
+    #[test]
+    fn lossless_data_has_at_most_twice_the_bytes_of_the_largest_pixels() {
+        let image = encoded_image(ImageFormat::WebP, 128, 128);
+        let data = &image[HEADER_BYTES + 8..];
+        let padded = |bytes: usize| webp(&[&chunk(*b"VP8L", &[data, &vec![0; bytes - data.len()]].concat())]);
+        assert!(reduce(&padded(MAX_LOSSLESS_BYTES)).is_ok());
+        let rejected = reduce(&padded(MAX_LOSSLESS_BYTES + 2)).unwrap_err();
+        assert!(rejected.to_string().contains("131072 bytes"), "{rejected}");
     }
 
     #[test]

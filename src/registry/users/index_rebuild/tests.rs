@@ -61,18 +61,38 @@ async fn a_leader_finds_users_that_another_program_registers_within_a_minute() {
             // One listing and one profile.
             assert_eq!(memory.faults().calls() - before, calls);
         }
-        let damaged = Key::Profile(name("damaged"));
-        memory.create(&damaged, b"{}".as_slice().into()).await.unwrap();
+        // A profile is found although its user had images before.
+        let image = rollcall_core::ImageName::parse("1733511234-a1b2c3d4.png").unwrap();
+        memory.create(&Key::Image(name("carol"), image), b"x".as_slice().into()).await.unwrap();
+        sleep(Duration::from_mins(1)).await;
+        register_all(&memory, &["carol"]).await;
+        sleep(Duration::from_mins(1)).await;
+        assert!(names(&registry).contains(&"carol".to_owned()));
+        // A failed search is not the last one.
+        register_all(&memory, &["dave"]).await;
         memory.faults().inject(1, &Fault::Permanent);
-        sleep(Duration::from_secs(50)).await;
-        let before = memory.faults().calls();
-        sleep(Duration::from_secs(450)).await;
-        // Ten listings. The damaged profile is read once, after the failed listing.
-        assert_eq!(memory.faults().calls() - before, 10 + 1);
+        sleep(Duration::from_mins(2)).await;
         registry.begin_term(Term(2));
     };
     tokio::join!(search, other);
-    assert_eq!(names(&registry), ["alice", "bob"]);
+    assert_eq!(names(&registry), ["alice", "bob", "carol", "dave"]);
+}
+
+#[test]
+fn a_search_reads_all_new_names_and_a_bounded_number_of_those_without_a_profile() {
+    let all: Vec<Username> = (0..600).map(|number| name(&format!("u{number:03}"))).collect();
+    let mut without_profile = WithoutProfile::default();
+    assert_eq!(without_profile.select(all.clone()).len(), 600);
+    without_profile.names.extend(all.iter().cloned());
+    let unknown: Vec<Username> = all.iter().cloned().chain([name("v")]).collect();
+    let mut reread = Vec::new();
+    for _ in 0..3 {
+        let selected = without_profile.select(unknown.clone());
+        assert_eq!((selected.len(), &selected[0]), (1 + MAX_REREADS, &name("v")));
+        reread.extend(selected.into_iter().skip(1));
+    }
+    let once: HashSet<&Username> = reread.iter().collect();
+    assert_eq!((reread.len(), once.len()), (3 * MAX_REREADS, 600));
 }
 
 #[tokio::test(start_paused = true)]
