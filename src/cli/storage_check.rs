@@ -109,7 +109,7 @@ pub fn step_lines(step: &CheckStep) -> String {
     lines
 }
 
-/// What to do about unreadable profiles, as the end of the result. Empty if there are none.
+/// Remedy for unreadable profiles, as the end of the result. Empty if there are none.
 #[must_use]
 pub fn unreadable_note(count: usize) -> String {
     match count {

@@ -24,7 +24,7 @@ pub struct CheckStep {
     pub name: &'static str,
     /// Duration of the step.
     pub duration: Duration,
-    /// What the step found; or the cause why the step failed, and the remedy.
+    /// Findings of the step; or the cause of its failure, and the remedy.
     pub result: Result<Findings, String>,
 }
 

@@ -11,7 +11,7 @@ use rollcall_election::{NodeId, Peers, decode_ballot, encode_ballot};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::cluster::{Cluster, Plan, Response};
+use crate::cluster::{Cluster, Plan, Response, copy_dir};
 
 const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/first-version");
 
@@ -31,10 +31,10 @@ const CHECKSUM_BYTES: usize = 32;
 /// vote. Snapshots get the present time: otherwise every client would be offline.
 fn copy_fixture(data: &Path, names: &[String]) {
     let fixture = Path::new(FIXTURE);
-    copy(&fixture.join("bucket"), &data.join("bucket"));
+    copy_dir(&fixture.join("bucket"), &data.join("bucket"));
     let traces = data.join("bucket/nodes");
     for (index, name) in names.iter().enumerate() {
-        copy(&fixture.join(format!("node-{index}")), &data.join(name));
+        copy_dir(&fixture.join(format!("node-{index}")), &data.join(name));
         set_created_now(&data.join(name).join("snapshot"));
         fs::rename(traces.join(format!("node-{index}.json")), traces.join(format!("{name}.json")))
             .expect("the file exists");
@@ -50,19 +50,6 @@ fn set_created_now(snapshot: &Path) {
     let sum = Sha256::digest(&bytes[..content]);
     bytes[content..].copy_from_slice(&sum);
     fs::write(snapshot, bytes).expect("the directory is ours");
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("the directory is ours");
-    for entry in fs::read_dir(from).expect("the fixture is there") {
-        let entry = entry.expect("readable");
-        let to = to.join(entry.file_name());
-        if entry.file_type().expect("readable").is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), to).expect("the directory is ours");
-        }
-    }
 }
 
 async fn start_cluster() -> Cluster {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::cluster::{Cluster, Plan};
+use crate::cluster::{Cluster, Plan, copy_dir};
 use crate::sample_images::png;
 
 const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/bucket-004/users");
@@ -32,20 +32,7 @@ struct User004 {
 }
 
 fn seed_fixture(data: &Path, _: &[String]) {
-    copy(Path::new(FIXTURE), &data.join("bucket/users"));
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("the directory is ours");
-    for entry in fs::read_dir(from).expect("the fixture is there") {
-        let entry = entry.expect("readable");
-        let to = to.join(entry.file_name());
-        if entry.file_type().expect("readable").is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            fs::write(to, fs::read(entry.path()).expect("readable")).expect("the directory is ours");
-        }
-    }
+    copy_dir(Path::new(FIXTURE), &data.join("bucket/users"));
 }
 
 fn put_profile(bucket: &Path, username: &str, profile: impl AsRef<[u8]>) {

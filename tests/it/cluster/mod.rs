@@ -11,6 +11,7 @@ mod process;
 mod request;
 mod response;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::thread;
@@ -274,6 +275,21 @@ impl Drop for Cluster {
             for index in 0..self.nodes.len() {
                 log::print_tail(&format!("node {index}, {}", self.name(index)), &self.log(index, "err"));
             }
+        }
+    }
+}
+
+/// Copies a directory of fixtures. Files get the usual permissions, also if the fixtures are
+/// read-only.
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("the directory is ours");
+    for entry in fs::read_dir(from).expect("the fixtures are there") {
+        let entry = entry.expect("readable");
+        let to = to.join(entry.file_name());
+        if entry.file_type().expect("readable").is_dir() {
+            copy_dir(&entry.path(), &to);
+        } else {
+            fs::write(to, fs::read(entry.path()).expect("readable")).expect("the directory is ours");
         }
     }
 }

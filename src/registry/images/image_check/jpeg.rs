@@ -135,7 +135,7 @@ impl JpegComponent {
     }
 }
 
-/// How the pixels are divided into scans.
+/// Division of the pixels into scans.
 enum CodingProcess {
     /// A scan has all coefficients of its components.
     Sequential,
