@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use super::cross_transport::LanAnnouncement;
-use super::limits::MAX_RECENT_IDS;
+use super::limits::{LAN_PORT, MAX_RECENT_IDS};
 use super::notice::Contact;
 use crate::lan::{DatagramBody, Dialect};
 use crate::lan_user_id::LanUserId;
@@ -15,15 +15,19 @@ use rollcall_core::BootMs;
 /// State of one LAN peer.
 #[derive(Clone, Debug)]
 pub(super) struct LanPeer {
-    /// The address to which messages for the peer are sent.
+    /// The address to which messages for the peer are sent: the IP address of its datagrams and
+    /// the port that it announced, or the shared port. The source port is never used, because some
+    /// programs send from sockets on which they do not listen.
     pub(super) addr: SocketAddr,
-    /// Whether the port of `addr` comes from an announcement, not from the source of a datagram.
+    /// Whether the port of `addr` comes from an announcement.
     pub(super) has_announced_port: bool,
     pub(super) last_seen_at: BootMs,
     pub(super) dialect: Dialect,
     /// Whether the peer claims an address that differs from the source of its datagrams.
     pub(super) is_mismatched: bool,
     pub(super) profile: Option<PeerProfile>,
+    /// Whether the peer follows this peer.
+    pub(super) is_follower: bool,
     /// The latest message ids of the peer, for deduplication.
     recent_ids: VecDeque<u64>,
     pub(super) mesh_identity: MeshIdentity,
@@ -42,12 +46,13 @@ impl LanPeer {
     /// A peer whose first datagram came from `source`.
     pub(super) fn new(source: SocketAddr, dialect: Dialect, is_mismatched: bool, now: BootMs) -> Self {
         Self {
-            addr: source,
+            addr: SocketAddr::new(source.ip(), LAN_PORT),
             has_announced_port: false,
             last_seen_at: now,
             dialect,
             is_mismatched,
             profile: None,
+            is_follower: false,
             recent_ids: VecDeque::new(),
             mesh_identity: MeshIdentity::default(),
         }
@@ -71,12 +76,10 @@ impl LanPeer {
         self.last_seen_at = now;
         self.dialect = dialect;
         self.is_mismatched = is_mismatched;
+        self.addr.set_ip(source.ip());
         if let DatagramBody::Discovery { port } = body {
-            self.addr = SocketAddr::new(source.ip(), *port);
+            self.addr.set_port(*port);
             self.has_announced_port = true;
-        } else if !self.has_announced_port || self.addr.ip() != source.ip() {
-            self.addr = source;
-            self.has_announced_port = false;
         }
     }
 
