@@ -56,7 +56,7 @@ pub(super) fn list_peers(mesh: &MeshPeers, lan: Option<&LanPeers>, now: BootMs) 
     let lan_peers = lan.into_iter().flat_map(|lan| lan.peers.iter().map(move |peer| (lan, peer)));
     let lan_peers = lan_peers.map(|(lan, (user, peer))| PeerInfo {
         contact: peer.contact(user),
-        at: peer.addr.to_string(),
+        at: peer.addr.to_socket_addr().to_string(),
         mismatched: peer.is_mismatched,
         seen_seconds_ago: now.since(peer.last_seen_at) / 1000,
         follows_you: peer.is_follower,

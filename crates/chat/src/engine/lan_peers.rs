@@ -104,7 +104,7 @@ impl LanPeers {
         cx.counters.datagrams_sent += 1;
         cx.actions.push(Action::Broadcast(announcement.clone()));
         for peer in self.peers.values().filter(|peer| peer.dialect == Dialect::Spaced) {
-            send(peer.addr, announcement.clone(), Dialect::Spaced, cx);
+            send(peer.addr.to_socket_addr(), announcement.clone(), Dialect::Spaced, cx);
         }
     }
 
@@ -164,15 +164,15 @@ impl LanPeers {
         }
         let port = if let DatagramBody::Discovery { port } = body { *port } else { source.port() };
         let is_same = |(known, peer): &(&LanUserId, &LanPeer)| {
-            let is_here = self.config.is_own(peer.addr.ip()) && !peer.is_mismatched;
-            is_here && peer.has_announced_port && peer.addr.port() == port && known.name() == user.name()
+            let is_here = self.config.is_own(peer.addr.ip) && !peer.is_mismatched;
+            is_here && peer.addr.announced_port == Some(port) && known.name() == user.name()
         };
         self.peers.iter().find(is_same).map(|(known, _)| known.clone())
     }
 
     /// Removes a peer that announced its leave. A leave from another host does not count.
     fn handle_leave(&mut self, user: &LanUserId, source: IpAddr, cx: &mut Context) {
-        let is_here = |peer: &LanPeer| self.config.is_same_host(peer.addr.ip(), source);
+        let is_here = |peer: &LanPeer| self.config.is_same_host(peer.addr.ip, source);
         if !self.peers.get(user).is_some_and(is_here) {
             return;
         }
@@ -186,8 +186,7 @@ impl LanPeers {
     /// count.
     fn has_restarted(&self, user: &LanUserId, source: IpAddr, body: &DatagramBody) -> bool {
         let (DatagramBody::Discovery { port }, Some(peer)) = (body, self.peers.get(user)) else { return false };
-        peer.has_announced_port
-            && peer.addr.port() != *port
+        peer.addr.announced_port.is_some_and(|announced| announced != *port)
             && (peer.is_mismatched || self.config.is_valid_claim(user, source))
     }
 
@@ -210,7 +209,7 @@ impl LanPeers {
         }
         peer.refresh(source, body, dialect, is_mismatched, cx.now.boot);
         if is_new {
-            let at = Some(peer.addr.to_string());
+            let at = Some(peer.addr.to_socket_addr().to_string());
             cx.notify(Notice::PeerFound { peer: peer.contact(user), at });
         }
     }
@@ -221,8 +220,8 @@ impl LanPeers {
         self.datagram(DatagramBody::Discovery { port: self.config.port }, id, cx.now)
     }
 
-    /// Sends an announcement to a new peer; in the draft dialect also the profile, and to a followed
-    /// user the wish to follow it.
+    /// Sends an announcement to a new peer; in the draft dialect also the profile, and to a
+    /// followed user the wish to follow it.
     fn reply_to_new_peer(&mut self, user: &LanUserId, cx: &mut Context) {
         let Some((to, dialect)) = self.take_reply_target(user, cx) else { return };
         send(to, self.announcement(cx), dialect, cx);
@@ -243,8 +242,8 @@ impl LanPeers {
     /// limit of the address is reached.
     fn take_reply_target(&mut self, user: &LanUserId, cx: &mut Context) -> Option<(SocketAddr, Dialect)> {
         let peer = self.peers.get(user)?;
-        if self.reply_limit.allows(peer.addr.ip(), cx.now.boot) {
-            return Some((peer.addr, peer.dialect));
+        if self.reply_limit.allows(peer.addr.ip, cx.now.boot) {
+            return Some((peer.addr.to_socket_addr(), peer.dialect));
         }
         cx.counters.limited_replies += 1;
         None
@@ -301,7 +300,8 @@ impl LanPeers {
     /// The address for the reply to a request: the address of a peer that announced no port,
     /// otherwise the source. A program that is not a peer, such as a scan, listens at the source.
     fn reply_addr(&self, user: &LanUserId, source: SocketAddr) -> SocketAddr {
-        self.peers.get(user).filter(|peer| !peer.has_announced_port).map_or(source, |peer| peer.addr)
+        let without_port = self.peers.get(user).filter(|peer| peer.addr.announced_port.is_none());
+        without_port.map_or(source, |peer| peer.addr.to_socket_addr())
     }
 
     /// Replies to a request, unless the limit of its address is reached.
@@ -390,7 +390,7 @@ impl LanPeers {
         recent.sort_by_key(|peer| Reverse(peer.last_seen_at));
         let request = Datagram { id: None, ..self.datagram(DatagramBody::ListRequest, 0, cx.now) };
         for peer in recent.into_iter().take(MAX_LIST_REQUESTS) {
-            send(peer.addr, request.clone(), peer.dialect, cx);
+            send(peer.addr.to_socket_addr(), request.clone(), peer.dialect, cx);
         }
     }
 
@@ -398,7 +398,7 @@ impl LanPeers {
     pub(super) fn send_to_all(&self, body: DatagramBody, id: u64, cx: &mut Context) -> usize {
         let datagram = self.datagram(body, id, cx.now);
         for peer in self.peers.values() {
-            send(peer.addr, datagram.clone(), peer.dialect, cx);
+            send(peer.addr.to_socket_addr(), datagram.clone(), peer.dialect, cx);
         }
         self.peers.len()
     }
@@ -408,7 +408,12 @@ impl LanPeers {
         let id = cx.local.next_lan_message_id();
         let Some(peer) = self.peers.get(&to) else { return };
         let contact = peer.contact(&to);
-        send(peer.addr, self.datagram(DatagramBody::Direct { to, text }, id, cx.now), peer.dialect, cx);
+        send(
+            peer.addr.to_socket_addr(),
+            self.datagram(DatagramBody::Direct { to, text }, id, cx.now),
+            peer.dialect,
+            cx,
+        );
         cx.notify(Notice::DirectSent { to: contact });
     }
 
@@ -423,7 +428,7 @@ impl LanPeers {
         let id = cx.local.next_lan_message_id();
         let to = user.clone();
         let body = if is_followed { DatagramBody::Follow { to } } else { DatagramBody::Unfollow { to } };
-        send(peer.addr, self.datagram(body, id, cx.now), peer.dialect, cx);
+        send(peer.addr.to_socket_addr(), self.datagram(body, id, cx.now), peer.dialect, cx);
         cx.notify(Notice::Following { to: peer.contact(&user), follows: is_followed });
     }
 
@@ -455,7 +460,7 @@ impl LanPeers {
     /// from the same host as the datagrams.
     pub(super) fn linked_mesh_peer(&self, peer: &LanPeer, links: &MeshLinks) -> Option<PeerId> {
         let id = peer.mesh_identity.peer?;
-        let is_linked = !peer.is_mismatched && self.is_linked_from(id, peer.addr.ip(), links);
+        let is_linked = !peer.is_mismatched && self.is_linked_from(id, peer.addr.ip, links);
         is_linked.then_some(id)
     }
 
