@@ -122,8 +122,8 @@ class Peer:
         if kind == "REVOKE":
             self.known.pop(sender, None)
         elif sender:
-            # Such a peer sends to the shared port. On one machine that reaches only one of the peers, so there it
-            # sends to the announced port.
+            # Such a peer sends to the shared port. On one machine that reaches only one of the
+            # peers, so there it sends to the announced port.
             port = self.known.get(sender, (None, LAN_PORT))[1]
             if kind == "PEER_DISCOVERY" and source[0].startswith("127."):
                 port = int(fields["PORT"])
