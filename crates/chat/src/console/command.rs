@@ -122,12 +122,11 @@ impl CommandParser {
     #[must_use]
     pub fn peer_name<'l>(&self, line: &'l str) -> Option<&'l str> {
         let line = line.trim();
-        let name = match self.question() {
-            Some(question) => asks_for_name(question).then_some(line)?,
-            None => {
-                let (word, rest) = split_word(line);
-                takes_name(word).then(|| split_word(rest).0)?
-            }
+        let name = if let Some(question) = self.question() {
+            asks_for_name(question).then_some(line)?
+        } else {
+            let (word, rest) = split_word(line);
+            takes_name(word).then(|| split_word(rest).0)?
         };
         (!name.is_empty()).then_some(name)
     }

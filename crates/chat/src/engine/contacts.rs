@@ -94,7 +94,7 @@ pub(super) fn follow(to: &str, follows: bool, mesh: &MeshPeers, lan: Option<&mut
         }
     };
     match (user, lan) {
-        (Some(user), Some(lan)) => lan.follow(user, follows, cx),
+        (Some(user), Some(lan)) => lan.follow(&user, follows, cx),
         _ => cx.reject(
             "this peer is on the mesh only, where everybody gets all posts; only peers of the LAN are followed",
         ),

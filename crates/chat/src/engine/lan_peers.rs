@@ -418,18 +418,17 @@ impl LanPeers {
     }
 
     /// Follows a peer, or no longer follows it.
-    pub(super) fn follow(&mut self, user: LanUserId, is_followed: bool, cx: &mut Context) {
-        let Some(peer) = self.peers.get(&user) else { return };
+    pub(super) fn follow(&mut self, user: &LanUserId, is_followed: bool, cx: &mut Context) {
+        let Some(peer) = self.peers.get(user) else { return };
         if !is_followed {
-            self.followed.remove(&user);
+            self.followed.remove(user);
         } else if self.followed.len() < MAX_LAN_PEERS {
             self.followed.insert(user.clone());
         }
-        let id = cx.local.next_lan_message_id();
-        let to = user.clone();
+        let (id, to) = (cx.local.next_lan_message_id(), user.clone());
         let body = if is_followed { DatagramBody::Follow { to } } else { DatagramBody::Unfollow { to } };
         send(peer.addr.to_socket_addr(), self.datagram(body, id, cx.now), peer.dialect, cx);
-        cx.notify(Notice::Following { to: peer.contact(&user), follows: is_followed });
+        cx.notify(Notice::Following { to: peer.contact(user), follows: is_followed });
     }
 
     /// Whether this peer follows the user.
