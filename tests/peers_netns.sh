@@ -499,16 +499,24 @@ row_mixed() {
     row mixed "$ok" "$report" "$report"
 }
 
-# start_mixed HOST: starts the peer of this host in the row `mixed`.
+# start_mixed HOST: starts the peer of this host in the row `mixed`, and waits until it is ready.
 start_mixed() {
+    local before
+    before=$(starts "$1")
     case $1 in
         3) start_foreign 3 compact.py --newest --storm h ;;
         4) start_foreign 4 compact.py --storm h ;;
         5) start_foreign 5 draft.py ;;
         *) start_peer "$1" ;;
     esac
+    await "the start of h$1" more_starts "$1" "$before"
     printf '%s %s up\n' "$(now)" "$1" >>"$FOLDER/lives"
 }
+
+# starts HOST: prints how often the peer of this host has become ready.
+starts() { grep -cE '"event": ?"ready"' "$FOLDER/h$1.out" 2>/dev/null || true; }
+
+more_starts() { [ "$(starts "$1")" -gt "${2:-0}" ]; }
 
 # --------------------------------------------------------------------------------------------------
 
