@@ -159,7 +159,8 @@ impl LanPeers {
     /// address of this host in its id. It has the same name and the same port. Two programs cannot
     /// have the same port, except for the shared port.
     fn other_id_of(&self, user: &LanUserId, source: SocketAddr, body: &DatagramBody) -> Option<LanUserId> {
-        if self.peers.contains_key(user) || !self.config.is_own(source.ip()) {
+        let is_here = self.config.is_own(source.ip()) && self.config.is_valid_claim(user, source.ip());
+        if self.peers.contains_key(user) || !is_here {
             return None;
         }
         let port = if let DatagramBody::Discovery { port } = body { *port } else { source.port() };

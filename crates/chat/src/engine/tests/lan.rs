@@ -174,8 +174,9 @@ fn a_peer_heard_at_two_addresses_of_this_host_is_listed_once() {
     assert_eq!(feed("bob@10.0.0.1", "127.0.0.1:8300", discovery()), (0, bob.clone()));
     assert_eq!(feed("bob@127.0.0.1", "127.0.0.1:8300", discovery()), (0, bob.clone()));
     assert_eq!(feed("bob@127.0.0.1", "127.0.0.1:8300", lan::DatagramBody::Ping), (0, bob));
-    // Another name, another port or another host is another peer.
+    // Another name, another port, another host or a false address is another peer.
     for (user, source, port) in [
+        ("bob@10.9.9.9", "127.0.0.1:8300", 8300),
         ("cat@127.0.0.1", "127.0.0.1:8300", 8300),
         ("bob@127.0.0.1", "127.0.0.1:8301", 8301),
         ("bob@10.0.0.2", "10.0.0.2:8300", 8300),
