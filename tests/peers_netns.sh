@@ -472,6 +472,8 @@ all_lists() {
 row_mixed() {
     local host victim round=0 ok=no end report
     for host in 0 1 2 3 4 5; do start_mixed "$host"; done
+    await "all others" all_found lan 5 0 1 2
+    for host in 0 1 2; do type_line "$host" "FOLLOW f3"; done
     end=$(($(now) + MIXED_SECONDS * 1000))
     while [ "$(now)" -lt "$end" ]; do
         round=$((round + 1))
