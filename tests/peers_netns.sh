@@ -7,6 +7,8 @@
 #   tests/peers_netns.sh                  # all rows, about two minutes
 #   tests/peers_netns.sh find storm       # only these rows
 #   tests/peers_netns.sh --release        # an optimised build
+#   tests/peers_netns.sh mixed            # ten minutes beside other programs, kills and restarts
+#   tests/peers_netns.sh --mixed 60 mixed # one minute of it
 #
 # Needs root, iproute2, nftables, jq and python3. Prints one line per row and a last line with all
 # figures. Fails if a row fails.
@@ -18,7 +20,9 @@ cd "$(dirname "$0")/.."
 # shellcheck source=tests/namespaces.sh
 source tests/namespaces.sh
 
-readonly ROWS=(find cut halves settle registry loss storm)
+readonly ROWS=(find cut halves settle registry loss storm draft addresses)
+# Options with a number: the seconds of the row `mixed`, which runs only on request.
+NUMBERS[--mixed]=600
 readonly HOSTS=(0 1 2 3)
 readonly ALL_HOSTS=(0 1 2 3 4 5 6 7 8 9)
 readonly PORT=8080
@@ -37,7 +41,7 @@ outside() {
     check_tools jq:jq python3:python3
     end_with_this
     build --bin rollcall
-    isolate PYTHON="$(python3 -c 'import sys; print(sys.executable)')" -- "${ASKED[@]}"
+    isolate PYTHON="$(python3 -c 'import sys; print(sys.executable)')" MIXED_SECONDS="${NUMBERS[--mixed]}" -- "${ASKED[@]}"
 }
 
 # --- Network --------------------------------------------------------------------------------------
@@ -95,14 +99,37 @@ datagrams() {
 # Descriptors of the input pipes of the peers. A pipe stays open until this script closes it.
 declare -A INPUTS=()
 
-# start_at HOST COMMAND…: starts a process on host N. Its output is hN.out, its log hN.log.
-start_at() {
+# Hosts with a peer of another program. Its command for a post is `post`.
+declare -A FOREIGN=()
+
+# start_as NAME HOST COMMAND…: starts a process on a host. Its output is hNAME.out, its log
+# hNAME.log. The other functions take NAME in place of the host.
+start_as() {
     local name="h$1" fd
+    rm -f "$FOLDER/$name.in"
     mkfifo "$FOLDER/$name.in"
     exec {fd}<>"$FOLDER/$name.in"
     INPUTS[$name]=$fd
-    ip netns exec "host-$1" "${@:2}" <"$FOLDER/$name.in" >"$FOLDER/$name.out" 2>"$FOLDER/$name.log" &
+    ip netns exec "host-$2" "${@:3}" <"$FOLDER/$name.in" >>"$FOLDER/$name.out" 2>>"$FOLDER/$name.log" &
     PIDS[$name]=$!
+}
+
+# start_at HOST COMMAND…: starts a process on host N with the name N.
+start_at() { start_as "$1" "$@"; }
+
+# start_foreign HOST SCRIPT FLAG…: starts a peer of another program with the name fN.
+start_foreign() {
+    FOREIGN[$1]=yes
+    start_at "$1" env PYTHONDONTWRITEBYTECODE=1 "$PYTHON" "tests/peers/$2" --name "f$1" --claim "$(addr "$1")" "${@:3}"
+}
+
+# kill_peer HOST: kills the peer of a host.
+kill_peer() {
+    local name="h$1" fd="${INPUTS[h$1]}"
+    kill -KILL "${PIDS[$name]}"
+    wait "${PIDS[$name]}" 2>/dev/null || true
+    unset "PIDS[$name]" "INPUTS[$name]"
+    exec {fd}>&-
 }
 
 # start_peer HOST FLAG…: starts a peer of this program with the name hN and short timeouts.
@@ -115,7 +142,7 @@ end_peers() {
     local fd
     end_processes
     for fd in "${INPUTS[@]}"; do exec {fd}>&-; done
-    INPUTS=()
+    INPUTS=() FOREIGN=()
     rm -rf "${FOLDER:?}"/*
 }
 
@@ -168,14 +195,20 @@ post_all() {
     local host number
     for number in $(seq "$TEXTS"); do
         for host in "${@:2}"; do
-            type_line "$host" "$1 $number of h$host"
+            type_line "$host" "${FOREIGN[$host]+post }$1 $number of h$host"
             POSTED+="$1 $number of h$host"$'\n'
         done
         sleep 0.02
     done
 }
 
-posts() { events "$1" 'select(.event == "post").text' | sort; }
+# The texts that a peer has received. Those of other programs print each datagram.
+readonly RECEIVED='if .event == "post" then .text elif .event == "heard" and .type == "POST" then .fields.CONTENT else empty end'
+
+posts() { events "$1" "$RECEIVED" | sort; }
+
+# count HOST FILTER: prints the number of events that a jq filter selects.
+count() { events "$1" "select($2) | 1" | wc -l; }
 
 # missing HOST: prints the number of texts of others that the host has not shown.
 missing() { comm -23 <(grep -v "of h$1\$" <<<"$POSTED" | sed '/^$/d' | sort) <(posts "$1" | uniq) | wc -l; }
@@ -362,6 +395,130 @@ row_storm() {
     if [ "$(within "$COUNT" "$STORM_MOST" 1)" = yes ] && [ "$others" -gt 1000 ]; then ok=yes; fi
     row storm "$ok" "beside two peers that answer every answer (they sent $others), ours gave $COUNT answers to a thousand new names (1 to $STORM_MOST)" "$COUNT answers"
 }
+
+# Two peers of the draft, which listen at port 50999 only and send each datagram from another port.
+row_draft() {
+    local host ok=no direct
+    POSTED=
+    for host in 0 1; do start_peer "$host"; done
+    for host in 2 3; do start_foreign "$host" draft.py; done
+    await "four peers" all_found lan 3 0 1
+    # Such a peer knows another one of its kind only from a broadcast of that one.
+    type_line 2 announce
+    await "two peers of the draft" all_counted 1 3 '.event == "heard" and .type == "PROFILE" and .fields.DISPLAY_NAME == "f2"'
+    post_all draft "${HOSTS[@]}"
+    wait_delivered "${HOSTS[@]}"
+    type_line 0 "dm f2 psst"
+    type_line 3 "dm h1@$(addr 1) psst"
+    await "two direct messages" all_counted 1 2 '.event == "heard" and .type == "DM"' 1 '.event == "direct"'
+    direct=$TOOK
+    await "an ACK" all_counted 1 3 '.event == "heard" and .type == "ACK"'
+    if [ "$LACKING $TWICE" = "0 0" ] && [ "$direct" != never ] && [ "$TOOK" != never ]; then ok=yes; fi
+    row draft "$ok" "beside two peers that listen at the shared port only: of $((4 * TEXTS * 3)) posts $LACKING are missing, $TWICE came twice; a direct message in each direction and its ACK arrived" "$LACKING missing"
+}
+
+# all_counted COUNT [HOST FILTER]…: succeeds if each host has this number of events.
+all_counted() {
+    local wanted=$1
+    shift
+    while [ "$#" -gt 0 ]; do
+        [ "$(count "$1" "$2")" -eq "$wanted" ] || return 1
+        shift 2
+    done
+}
+
+# One peer that is heard at two addresses of a host; and a host whose route for broadcasts has no
+# source address, so that its datagrams come from 0.0.0.0.
+row_addresses() {
+    local ok=no rows scanned missed reports
+    POSTED=
+    replace_address 1 scope host
+    start_peer 0
+    start_peer 1 --lan-addresses 255.255.255.255
+    start_peer 2
+    start_as 0b 0 env PYTHONDONTWRITEBYTECODE=1 "$PYTHON" tests/peers/compact.py --name h0b --claim "$(addr 0)" \
+        --broadcast 255.255.255.255 --broadcast 127.255.255.255
+    await "all of them" all_found lan 3 0 1 2
+    post_all addresses 0 1 2
+    wait_delivered 0 1 2
+    missed=$LACKING
+    await "one row for each peer" all_lists 3 0 1 2
+    rows=$TOOK
+    scanned=$(ip netns exec host-0 "$BINARIES/rollcall" peer scan --wait 2 --json | jq -r '[.peers[].user_id] | sort | join(" ")')
+    reports=$(($(count 0 '.event == "mismatch" or .event == "doubled"') + $(count 1 '.event == "mismatch" or .event == "doubled"') + $(count 2 '.event == "mismatch" or .event == "doubled"')))
+    replace_address 1
+    if [ "$missed $TWICE $reports" = "0 0 0" ] && [ "$rows" != never ] &&
+        [ "$scanned" = "h0@$(addr 0) h0b@$(addr 0) h1@$(addr 1) h2@$(addr 2)" ]; then ok=yes; fi
+    row addresses "$ok" "a peer heard at two addresses of its host, and one whose broadcasts have no source address: each is listed once, the scan found $scanned, $reports reports of a wrong address, $missed posts are missing" "$reports reports"
+}
+
+# replace_address HOST OPTION…: sets the address of a host again, with these options, and its
+# default route.
+replace_address() {
+    ip -n "host-$1" address flush dev lan
+    ip -n "host-$1" address add "$(addr "$1")/24" dev lan "${@:2}"
+    ip -n "host-$1" route add default via "$HUB"
+}
+
+# all_lists COUNT HOST…: succeeds if each host lists COUNT different peers, each once.
+all_lists() {
+    local host
+    for host in "${@:2}"; do [ "$(listed "$host")" = "[$1,$1]" ] || return 1; done
+}
+
+# Three peers of this program (0 to 2) beside a newest and an older one of the compact dialect (3
+# and 4) and one of the draft (5). Every second each of them posts; every few seconds one of them is
+# killed, and started again.
+row_mixed() {
+    local host victim round=0 ok=no end report
+    for host in 0 1 2 3 4 5; do start_mixed "$host"; done
+    await "all others" all_found lan 5 0 1 2
+    for host in 0 1 2; do type_line "$host" "FOLLOW f3"; done
+    end=$(($(now) + MIXED_SECONDS * 1000))
+    while [ "$(now)" -lt "$end" ]; do
+        round=$((round + 1))
+        for host in "${!INPUTS[@]}"; do
+            host=${host#h}
+            printf '%s %s %s\n' "$(now)" "$host" "mixed $round of h$host" >>"$FOLDER/posted"
+            type_line "$host" "${FOREIGN[$host]+post }mixed $round of h$host"
+        done
+        # In turn: one of ours, one of theirs. It is away for four rounds of fifteen.
+        case $((round % 15)) in
+            5)
+                victim=$(((round / 15 % 2) * 3 + round / 30 % 3))
+                kill_peer "$victim"
+                printf '%s %s down\n' "$(now)" "$victim" >>"$FOLDER/lives"
+                ;;
+            9) start_mixed "$victim" ;;
+            # The posts of the newest program come on request only, also after a restart of ours.
+            2 | 12) for host in 0 1 2; do type_line "$host" "FOLLOW f3"; done ;;
+        esac
+        sleep 1
+    done
+    sleep 2
+    report=$("$PYTHON" tests/peers/delivery.py "$FOLDER")
+    if [[ $report == *" 0 missing, 0 twice, "* ]]; then ok=yes; fi
+    row mixed "$ok" "$report" "$report"
+}
+
+# start_mixed HOST: starts the peer of this host in the row `mixed`, and waits until it is ready.
+start_mixed() {
+    local before
+    before=$(starts "$1")
+    case $1 in
+        3) start_foreign 3 compact.py --newest --storm h ;;
+        4) start_foreign 4 compact.py --storm h ;;
+        5) start_foreign 5 draft.py ;;
+        *) start_peer "$1" ;;
+    esac
+    await "the start of h$1" more_starts "$1" "$before"
+    printf '%s %s up\n' "$(now)" "$1" >>"$FOLDER/lives"
+}
+
+# starts HOST: prints how often the peer of this host has become ready.
+starts() { grep -cE '"event": ?"ready"' "$FOLDER/h$1.out" 2>/dev/null || true; }
+
+more_starts() { [ "$(starts "$1")" -gt "${2:-0}" ]; }
 
 # --------------------------------------------------------------------------------------------------
 

@@ -1,11 +1,13 @@
 """Small LAN peer written from requirement 002: each message is one UDP datagram with `KEY:VALUE` lines.
 
-It rejects any other format. A space after the colon is an error, as for the existing peers that it represents.
+It rejects any other format. A space after the colon is an error, as for the existing peers that it represents. It ignores
+unknown keys, so also tokens, as the older ones do. With --newest it represents the newest ones: it rejects a POST or DM
+without a token, sends its posts to followers only, and announces its leave.
 
-    python3 tests/peers/compact.py --name al [--storm NAME] [--broadcast ADDRESS]...
+    python3 tests/peers/compact.py --name al [--newest] [--storm NAME] [--broadcast ADDRESS]...
 
-Commands, one per line: announce | post TEXT | dm USER TEXT | profile NAME|STATUS|FILE | ask USER | raw USER JSON-TEXT |
-flood COUNT own|shared same|new USER | counts | peers | quit
+Commands in any case, one per line: announce | post TEXT | dm USER TEXT | profile NAME|STATUS|FILE | ask USER |
+follow USER | unfollow USER | raw USER JSON-TEXT | flood COUNT own|shared same|new USER | counts | peers | quit
 """
 
 import base64
@@ -13,7 +15,7 @@ import json
 import secrets
 import time
 
-from wires import LAN_PORT, MAX_DATAGRAM, Lan, Loop, emit, lan_flags
+from wires import LAN_PORT, MAX_DATAGRAM, SCOPES, Lan, Loop, check_token, emit, lan_flags, token
 
 ANNOUNCE_EVERY = 30
 # Fields of each type in order, from the table of the requirement.
@@ -25,6 +27,12 @@ FIELDS = {
     "PEER_LIST_REQUEST": ["FROM"],
     "PEER_LIST_RESPONSE": ["FROM", "PEERS", "COUNT", "TIMESTAMP", "MESSAGE_ID"],
 }
+# Types of the newest programs; older ones ignore them.
+NEWEST_FIELDS = {
+    "FOLLOW": ["FROM", "TO", "TIMESTAMP", "MESSAGE_ID"],
+    "UNFOLLOW": ["FROM", "TO", "TIMESTAMP", "MESSAGE_ID"],
+    "REVOKE": [],
+}
 AVATAR = ["AVATAR_TYPE", "AVATAR_ENCODING", "AVATAR_DATA"]
 
 
@@ -32,7 +40,8 @@ class InvalidDatagram(Exception):
     """Error: such a peer rejects the datagram."""
 
 
-def decode(data):
+def decode(data, newest):
+    """Returns the type, the sender and the fields."""
     text = data.decode("utf-8")
     if not text.endswith("\n\n"):
         raise InvalidDatagram("it does not end with an empty line")
@@ -46,22 +55,31 @@ def decode(data):
             raise InvalidDatagram(f"a space after {key}:")
         fields[key] = value  # The last value of a repeated key counts.
     kind = fields.pop("TYPE", None)
-    if kind not in FIELDS:
+    if kind in NEWEST_FIELDS and not newest:
+        return None, None, fields
+    known = FIELDS | NEWEST_FIELDS
+    if kind not in known:
         raise InvalidDatagram(f"type {kind}")
-    keys = list(fields)
-    if keys != FIELDS[kind] and not (kind == "PROFILE" and keys == FIELDS[kind] + AVATAR):
+    sender = fields.get("USER_ID") or fields.get("FROM")
+    if newest and kind in SCOPES:
+        given = fields.get("TOKEN", "")
+        sender = sender or given.split("|")[0]
+        check_token(given, sender, kind)
+    # Unknown keys are ignored.
+    keys = [key for key in fields if key in known[kind] + AVATAR]
+    if keys != known[kind] and not (kind == "PROFILE" and keys == known[kind] + AVATAR):
         raise InvalidDatagram(f"the fields of {kind} are {keys}")
     number = fields.get("MESSAGE_ID")
     if number is not None and (len(number) != 16 or set(number) - set("0123456789abcdef")):
         raise InvalidDatagram(f"MESSAGE_ID {number}")
     if "TIMESTAMP" in fields and abs(int(fields["TIMESTAMP"]) - time.time()) > 86400:
         raise InvalidDatagram(f"TIMESTAMP {fields['TIMESTAMP']}")
-    return kind, fields
+    return kind, sender, fields
 
 
 def encode(kind, **fields):
     lines = [f"TYPE:{kind}"]
-    for key in FIELDS[kind] + AVATAR:
+    for key in (FIELDS | NEWEST_FIELDS)[kind] + AVATAR + ["TOKEN"]:
         if key == "TIMESTAMP":
             fields[key] = int(time.time())
         if key == "MESSAGE_ID":
@@ -75,6 +93,8 @@ class Peer:
     def __init__(self, flags):
         self.user = f"{flags.name}@{flags.claim}"
         self.storm = flags.storm
+        self.newest = flags.newest
+        self.followers = set()
         self.lan = Lan(flags.broadcast)
         self.known = {}
         self.heard = 0
@@ -94,15 +114,18 @@ class Peer:
     def receive(self, socket, shared):
         data, source = socket.recvfrom(MAX_DATAGRAM)
         try:
-            kind, fields = decode(data)
+            kind, sender, fields = decode(data, self.newest)
         except (InvalidDatagram, ValueError) as why:
             emit("rejected", why=str(why), source=source, shared=shared, text=data.decode("utf-8", "replace"))
             return
-        sender = fields.get("USER_ID") or fields.get("FROM")
-        if sender == self.user:
+        if kind is None or sender == self.user:
             return
         self.heard += 1
         emit("heard", type=kind, fields=fields, source=source, shared=shared)
+        if kind == "REVOKE":
+            self.known.pop(sender, None)
+            self.followers.discard(sender)
+            return
         is_new = sender not in self.known
         self.known[sender] = source
         if kind == "PEER_DISCOVERY":
@@ -111,6 +134,10 @@ class Peer:
             # Existing peers answer every announcement. Without --storm, only new peers get one.
             if is_new if self.storm is None else sender.startswith(self.storm):
                 self.lan.send(self.discovery(), where)
+        if kind == "FOLLOW" and fields["TO"] == self.user:
+            self.followers.add(sender)
+        if kind == "UNFOLLOW" and fields["TO"] == self.user:
+            self.followers.discard(sender)
         if kind == "PEER_LIST_REQUEST":
             names = json.dumps(sorted(self.known))
             answer = encode("PEER_LIST_RESPONSE", FROM=self.user, PEERS=names, COUNT=len(self.known))
@@ -120,14 +147,29 @@ class Peer:
         for where in self.known.values():
             self.lan.send(data, where)
 
+    def sealed(self, kind, **fields):
+        """Encodes a datagram; with the token of the newest programs if this is one."""
+        more = {"TOKEN": token(self.user, kind)} if self.newest else {}
+        return encode(kind, **fields, **more)
+
+    def leave(self):
+        if self.newest:
+            self.send_to_all(self.sealed("REVOKE"))
+
     def command(self, verb, rest):
+        verb = verb.lower()
         if verb == "announce":
             self.announce()
         elif verb == "post":
-            self.send_to_all(encode("POST", USER_ID=self.user, CONTENT=rest))
+            post = self.sealed("POST", USER_ID=self.user, CONTENT=rest)
+            for user, where in self.known.items():
+                if user in self.followers or not self.newest:
+                    self.lan.send(post, where)
         elif verb == "dm":
             to, _, text = rest.partition(" ")
-            self.lan.send(encode("DM", FROM=self.user, TO=to, CONTENT=text), self.known[to])
+            self.lan.send(self.sealed("DM", FROM=self.user, TO=to, CONTENT=text), self.known[to])
+        elif verb in ("follow", "unfollow"):
+            self.lan.send(self.sealed(verb.upper(), FROM=self.user, TO=rest), self.known[rest])
         elif verb == "profile":
             self.profile(*rest.split("|"))
         elif verb == "ask":
@@ -171,7 +213,12 @@ def main():
     parser = lan_flags(__doc__)
     parser.add_argument("--claim", default="127.0.0.1", help="address in the user id")
     parser.add_argument("--storm", help="answer every announcement of users whose names have this prefix")
-    Peer(parser.parse_args()).loop.run()
+    parser.add_argument("--newest", action="store_true", help="require tokens, and post to followers only")
+    peer = Peer(parser.parse_args())
+    try:
+        peer.loop.run()
+    finally:
+        peer.leave()
 
 
 if __name__ == "__main__":

@@ -1,18 +1,24 @@
 """Small LAN peer of the LSNP draft: `KEY: VALUE` lines, profiles without time and id, PING and ACK, TTL and TOKEN.
 
-It rejects any other format. It announces itself with its profile; it understands PEER_DISCOVERY but does not send it.
+It rejects any other format. It announces itself with its profile; it understands PEER_DISCOVERY but does not send it. It
+listens at the shared port only, and sends to the shared port only: each datagram is sent from a socket of its own, which is
+closed at once.
 
-    python3 tests/peers/draft.py --name di [--silent] [--broadcast ADDRESS]...
+    python3 tests/peers/draft.py --name di [--silent] [--claim ADDRESS] [--broadcast ADDRESS]...
 
-Commands, one per line: announce | ping | post TEXT | dm USER TEXT | profile NAME|STATUS|FILE | ask USER | peers | quit
+Commands in any case, one per line: announce | ping | post TEXT | dm USER TEXT | profile NAME|STATUS|FILE | ask USER |
+peers | quit
 """
 
 import base64
 import json
 import secrets
+import socket
 import time
 
-from wires import MAX_DATAGRAM, Lan, Loop, emit, lan_flags
+from wires import (
+    BROADCAST_ADDRESSES, LAN_PORT, MAX_DATAGRAM, SCOPES, Lan, Loop, check_token, emit, lan_flags, token,
+)
 
 ANNOUNCE_EVERY = 30
 TTL = 3600
@@ -22,22 +28,15 @@ REQUIRED = {
     "ACK": {"MESSAGE_ID", "STATUS"},
     "POST": {"USER_ID", "CONTENT", "TTL", "MESSAGE_ID", "TOKEN"},
     "DM": {"FROM", "TO", "CONTENT", "TIMESTAMP", "MESSAGE_ID", "TOKEN"},
+    "FOLLOW": {"FROM", "TO", "TIMESTAMP", "MESSAGE_ID", "TOKEN"},
+    "UNFOLLOW": {"FROM", "TO", "TIMESTAMP", "MESSAGE_ID", "TOKEN"},
+    "REVOKE": {"TOKEN"},
     "PEER_DISCOVERY": {"USER_ID", "PORT"},
     "PEER_LIST_REQUEST": {"FROM"},
     "PEER_LIST_RESPONSE": {"FROM", "PEERS", "COUNT"},
 }
 # Profiles of the draft do not have these fields; a strict reader would reject them.
 FORBIDDEN = {"PROFILE": {"TIMESTAMP", "MESSAGE_ID"}}
-SCOPES = {"POST": "broadcast", "DM": "chat"}
-
-
-def check_token(token, sender, scope):
-    parts = token.split("|")
-    if len(parts) != 3:
-        raise ValueError(f"TOKEN {token}")
-    user, end, granted = parts
-    if user != sender or granted != scope or int(end) < time.time():
-        raise ValueError(f"TOKEN {token} is not {sender}'s for {scope}")
 
 
 def decode(data):
@@ -61,7 +60,8 @@ def decode(data):
         raise ValueError(f"{kind} lacks {sorted(missing)} and must not have {sorted(surplus)}")
     sender = fields.get("USER_ID") or fields.get("FROM")
     if kind in SCOPES:
-        check_token(fields["TOKEN"], sender, SCOPES[kind])
+        sender = sender or fields["TOKEN"].split("|")[0]
+        check_token(fields["TOKEN"], sender, kind)
     return kind, sender, fields
 
 
@@ -70,10 +70,32 @@ def encode(kind, **fields):
     return ("".join(f"{key}: {value}\n" for key, value in lines) + "\n").encode()
 
 
+class SharedPortOnly(Lan):
+    """Sockets of a peer that listens at the shared port only: `own` receives what is sent to its address alone."""
+
+    def __init__(self, address, broadcast):
+        self.address = address
+        self.broadcast = broadcast or BROADCAST_ADDRESSES
+        self.port = LAN_PORT
+        self.own, self.shared = self._listen(address), self._listen("0.0.0.0")
+
+    def _listen(self, address):
+        listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address, LAN_PORT))
+        return listener
+
+    def send(self, data, where):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            sender.bind((self.address, 0))
+            sender.sendto(data, where)
+
+
 class Peer:
     def __init__(self, flags):
-        self.user = f"{flags.name}@127.0.0.1"
-        self.lan = Lan(flags.broadcast)
+        self.user = f"{flags.name}@{flags.claim}"
+        self.lan = SharedPortOnly(flags.claim, flags.broadcast)
         self.own_profile = {"DISPLAY_NAME": flags.name, "STATUS": "here"}
         self.known = {}
         self.loop = Loop(self.command)
@@ -87,9 +109,6 @@ class Peer:
     def announce(self):
         self.lan.broadcast_to_all(encode("PROFILE", USER_ID=self.user, **self.own_profile))
 
-    def token(self, scope):
-        return f"{self.user}|{int(time.time()) + TTL}|{scope}"
-
     def receive(self, socket, shared):
         data, source = socket.recvfrom(MAX_DATAGRAM)
         try:
@@ -100,14 +119,20 @@ class Peer:
         if sender == self.user:
             return
         emit("heard", type=kind, fields=fields, source=source, shared=shared)
-        if sender:
-            port = int(fields["PORT"]) if kind == "PEER_DISCOVERY" else source[1]
+        if kind == "REVOKE":
+            self.known.pop(sender, None)
+        elif sender:
+            # Such a peer sends to the shared port. On one machine that reaches only one of the
+            # peers, so there it sends to the announced port.
+            port = self.known.get(sender, (None, LAN_PORT))[1]
+            if kind == "PEER_DISCOVERY" and source[0].startswith("127."):
+                port = int(fields["PORT"])
             self.known[sender] = (source[0], port)
         if kind == "DM" and fields["TO"] == self.user:
-            self.lan.send(encode("ACK", MESSAGE_ID=fields["MESSAGE_ID"], STATUS="RECEIVED"), source)
+            self.lan.send(encode("ACK", MESSAGE_ID=fields["MESSAGE_ID"], STATUS="RECEIVED"), self.known[sender])
         if kind == "PEER_LIST_REQUEST":
             names = json.dumps(sorted(self.known))
-            self.lan.send(encode("PEER_LIST_RESPONSE", FROM=self.user, PEERS=names, COUNT=len(self.known)), source)
+            self.lan.send(encode("PEER_LIST_RESPONSE", FROM=self.user, PEERS=names, COUNT=len(self.known)), self.known[sender])
 
     def send_to_all(self, data):
         for where in self.known.values():
@@ -115,17 +140,18 @@ class Peer:
 
     def command(self, verb, rest):
         number = secrets.token_hex(8)
+        verb = verb.lower()
         if verb == "announce":
             self.announce()
         elif verb == "ping":
             self.lan.broadcast_to_all(encode("PING", USER_ID=self.user))
         elif verb == "post":
             post = {"USER_ID": self.user, "CONTENT": rest, "TTL": TTL, "MESSAGE_ID": number}
-            self.send_to_all(encode("POST", **post, TOKEN=self.token("broadcast")))
+            self.send_to_all(encode("POST", **post, TOKEN=token(self.user, "POST")))
         elif verb == "dm":
             to, _, text = rest.partition(" ")
             words = {"FROM": self.user, "TO": to, "CONTENT": text, "TIMESTAMP": int(time.time()), "MESSAGE_ID": number}
-            self.lan.send(encode("DM", **words, TOKEN=self.token("chat")), self.known[to])
+            self.lan.send(encode("DM", **words, TOKEN=token(self.user, "DM")), self.known[to])
             emit("sent", type="DM", id=number)
         elif verb == "profile":
             self.profile(*rest.split("|"))
@@ -147,6 +173,7 @@ class Peer:
 
 def main():
     parser = lan_flags(__doc__)
+    parser.add_argument("--claim", default="127.0.0.1", help="own address: the one in the user id")
     parser.add_argument("--silent", action="store_true", help="announce only on command")
     Peer(parser.parse_args()).loop.run()
 

@@ -33,6 +33,23 @@ def lan_flags(description):
     return parser
 
 
+TOKEN_SECONDS = 3600
+# Scope of the token of each type.
+SCOPES = {"POST": "broadcast", "DM": "chat", "FOLLOW": "follow", "UNFOLLOW": "follow", "REVOKE": "broadcast"}
+
+
+def token(user, kind):
+    """The token of a datagram of this type."""
+    return f"{user}|{int(time.time()) + TOKEN_SECONDS}|{SCOPES[kind]}"
+
+
+def check_token(text, sender, kind):
+    """Raises ValueError unless the text is a token of the sender for this type that has not expired."""
+    user, end, scope = text.split("|")
+    if user != sender or int(end) < time.time() or (scope != SCOPES[kind] and kind != "REVOKE"):
+        raise ValueError(f"TOKEN {text} is not {sender}'s for {kind}")
+
+
 class Loop:
     """Event loop for sockets, commands and timers. It ends when standard input is closed."""
 

@@ -15,6 +15,8 @@ pub use log_line::log_line;
 pub const HELP: &str = "\
 POST text               send a message to all peers; a line without a command does the same
 DM name text            send a message to one peer
+FOLLOW name             ask a LAN peer for its posts; some programs send them to followers only
+UNFOLLOW name           no longer follow it
 PROFILE name | status | picture file
                         set your profile; status and picture file are optional
 LIST                    show the known peers
@@ -22,4 +24,4 @@ HISTORY                 show the messages so far
 VERBOSE                 show more details, or fewer again
 HELP                    show this text
 QUIT                    leave the chat
-A command without its arguments asks for them.";
+A command without its arguments asks for them. A single word can be in any case.";

@@ -45,6 +45,21 @@ pub enum PeerRequest {
         /// Text of the message.
         text: String,
     },
+    /// Follow a LAN peer, or no longer follow it.
+    Follow {
+        /// Name of the LAN peer, as the user typed it.
+        to: String,
+        /// Whether this peer shall follow it.
+        follows: bool,
+    },
+    /// Check that a name, as the user typed it, means one peer. The error is the reason for the
+    /// user.
+    CheckPeerName {
+        /// The name.
+        name: String,
+        /// The channel for the result.
+        reply: oneshot::Sender<Result<(), String>>,
+    },
     /// Set the profile of this peer and send it to all peers.
     SetProfile(PeerProfile),
     /// Return the known peers. Also sends a list request to the LAN.
@@ -203,15 +218,19 @@ impl PeerDriver {
         match request {
             PeerRequest::Post(text) => self.feed(Event::PostRequested(text)),
             PeerRequest::SendDirect { to, text } => self.feed(Event::DirectRequested { to, text }),
+            PeerRequest::Follow { to, follows } => self.feed(Event::FollowRequested { to, follows }),
+            PeerRequest::CheckPeerName { name, reply } => {
+                let _ = reply.send(self.engine.check_peer_name(&name));
+            }
             PeerRequest::SetProfile(profile) => self.feed(Event::ProfileSet(profile)),
             PeerRequest::ListPeers(reply) => {
                 // The send fails if the requester has dropped the receiver. Then nobody needs the
                 // reply.
-                let _ = reply.send(self.engine.peers());
+                let _ = reply.send(self.engine.peers(boot_now()));
                 self.feed(Event::ListRequested);
             }
             PeerRequest::PeerNames(reply) => {
-                let names = self.engine.peers().into_iter().map(|known| known.contact.uid).collect();
+                let names = self.engine.peers(boot_now()).into_iter().map(|known| known.contact.uid).collect();
                 let _ = reply.send(names);
             }
             PeerRequest::History(reply) => {

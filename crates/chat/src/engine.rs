@@ -133,13 +133,19 @@ impl Engine {
             }
             Event::PostRequested(text) => chat.post(text, mesh, lan.as_mut(), cx),
             Event::DirectRequested { to, text } => contacts::send_direct(&to, text, mesh, lan.as_ref(), cx),
+            Event::FollowRequested { to, follows } => contacts::follow(&to, follows, mesh, lan.as_mut(), cx),
             Event::ProfileSet(profile) => set_profile(profile, mesh, lan.as_ref(), cx),
             Event::ListRequested => {
                 if let Some(lan) = lan {
                     lan.request_lists(cx);
                 }
             }
-            Event::ShuttingDown => mesh.tree.push_pending(chat.history(), &mut mesh.links, cx),
+            Event::ShuttingDown => {
+                mesh.tree.push_pending(chat.history(), &mut mesh.links, cx);
+                if let Some(lan) = &*lan {
+                    lan.leave(cx);
+                }
+            }
         }
         *wake_at = mesh.tree.next_deadline().min(*wake_at);
         // Of all deadlines, a chat message can make only that of the broadcast tree earlier. It
@@ -190,8 +196,16 @@ impl Engine {
 
     /// The reachable peers: first the peers of the mesh, then the peers of the LAN.
     #[must_use]
-    pub fn peers(&self) -> Vec<PeerInfo> {
-        contacts::list_peers(&self.mesh, self.lan.as_ref())
+    pub fn peers(&self, now: BootMs) -> Vec<PeerInfo> {
+        contacts::list_peers(&self.mesh, self.lan.as_ref(), now)
+    }
+
+    /// Checks that a name, as the user typed it, means one of the peers.
+    ///
+    /// # Errors
+    /// The reason for the user: no peer or several peers have the name, with a list of peers.
+    pub fn check_peer_name(&self, name: &str) -> Result<(), String> {
+        contacts::check_name(name, &self.mesh, self.lan.as_ref())
     }
 
     /// The author of a message as shown to the user. `name` is the author's name at the time of the

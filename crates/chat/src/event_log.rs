@@ -107,6 +107,8 @@ pub(super) fn lan_notice(notice: &Notice) {
         | Notice::Direct { .. }
         | Notice::Profile { .. }
         | Notice::NamesReceived { .. }
+        | Notice::Follower { .. }
+        | Notice::Following { .. }
         | Notice::Unreachable { .. }
         | Notice::Sent { .. }
         | Notice::DirectSent { .. }

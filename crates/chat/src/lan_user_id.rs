@@ -1,6 +1,6 @@
 //! Identifier of a LAN peer.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use compact_str::{CompactString, format_compact};
 use serde::Serialize;
@@ -52,6 +52,19 @@ impl LanUserId {
         let (_, ip) = self.0.rsplit_once('@')?;
         ip.parse().ok().map(|ip: IpAddr| ip.to_canonical())
     }
+
+    /// The source of a datagram of this user; `None` if it is not known.
+    ///
+    /// If the route for broadcasts has no source address, the system sends from 0.0.0.0. Such a
+    /// datagram counts as sent from the claimed address.
+    #[must_use]
+    pub fn source(&self, received_from: SocketAddr) -> Option<SocketAddr> {
+        if !received_from.ip().is_unspecified() {
+            return Some(received_from);
+        }
+        let claimed = self.claimed_ip().filter(|ip| !ip.is_unspecified())?;
+        Some(SocketAddr::new(claimed, received_from.port()))
+    }
 }
 
 impl std::fmt::Display for LanUserId {
@@ -71,6 +84,10 @@ mod tests {
         assert_eq!(LanUserId::parse("a@::ffff:10.0.0.7").unwrap().claimed_ip(), id.claimed_ip());
         let without_ip = LanUserId::parse("alice").unwrap();
         assert_eq!((without_ip.name(), without_ip.claimed_ip()), ("alice", None));
+        let source = |id: &str, from: &str| LanUserId::parse(id).unwrap().source(from.parse().unwrap());
+        assert_eq!(source("a@10.0.0.7", "10.0.0.8:9"), Some("10.0.0.8:9".parse().unwrap()));
+        assert_eq!(source("a@10.0.0.7", "0.0.0.0:9"), Some("10.0.0.7:9".parse().unwrap()));
+        assert_eq!((source("a", "0.0.0.0:9"), source("a@0.0.0.0", "0.0.0.0:9")), (None, None));
         for bad in ["", "a b@1.2.3.4", "a\u{1b}@1.2.3.4", &"x".repeat(129)] {
             assert_eq!(LanUserId::parse(bad), None, "{bad:?}");
         }

@@ -43,27 +43,45 @@ impl ChatSession {
 
     /// Executes one line. Returns whether the session continues.
     async fn handle_line(&mut self, line: &str) -> bool {
-        let command = self.parser.parse_line(line);
+        if let Some(name) = self.parser.peer_name(line)
+            && let Err(reason) = self.check_peer_name(name).await
+        {
+            self.parser.cancel();
+            self.display.show_notices(&[Notice::Rejected { reason }]);
+            return true;
+        }
+        let goes_on = match self.parser.parse_line(line) {
+            Some(command) => self.execute(command).await,
+            None => true,
+        };
         if let Some(question) = self.parser.question() {
             self.display.show_question(question);
         }
+        goes_on
+    }
+
+    /// Executes a command. Returns whether the session continues.
+    async fn execute(&mut self, command: ChatCommand) -> bool {
         match command {
-            None => {}
-            Some(ChatCommand::Post(text)) => self.send_request(PeerRequest::Post(text)).await,
-            Some(ChatCommand::Direct { to, text }) => self.send_request(PeerRequest::SendDirect { to, text }).await,
-            Some(ChatCommand::Profile { name, status, avatar }) => match read_avatar(&avatar).await {
+            ChatCommand::Post(text) => self.send_request(PeerRequest::Post(text)).await,
+            ChatCommand::Direct { to, text } => self.send_request(PeerRequest::SendDirect { to, text }).await,
+            ChatCommand::Follow { to, follows } => self.send_request(PeerRequest::Follow { to, follows }).await,
+            ChatCommand::Profile { name, status, avatar } => match read_avatar(&avatar).await {
                 Ok(avatar) => {
                     self.send_request(PeerRequest::SetProfile(PeerProfile::new(&name, &status, avatar))).await;
                 }
-                Err(why) => self.display.show_notices(&[Notice::Rejected { reason: why }]),
+                Err(why) => {
+                    self.display.show_notices(&[Notice::Rejected { reason: why }]);
+                    self.parser.ask_for_picture_again();
+                }
             },
-            Some(ChatCommand::List) => {
+            ChatCommand::List => {
                 let (reply_tx, reply_rx) = oneshot::channel();
                 self.send_request(PeerRequest::ListPeers(reply_tx)).await;
                 let known = reply_rx.await.unwrap_or_default();
                 self.display.show_reply(&json!({"event": "list", "peers": &known}), || peer_list_lines(&known));
             }
-            Some(ChatCommand::History) => {
+            ChatCommand::History => {
                 let (reply_tx, reply_rx) = oneshot::channel();
                 self.send_request(PeerRequest::History(reply_tx)).await;
                 let messages = reply_rx.await.unwrap_or_default();
@@ -73,18 +91,26 @@ impl ChatSession {
                     .collect();
                 self.display.show_reply(&json!({"event": "history", "messages": entries}), || history_lines(&messages));
             }
-            Some(ChatCommand::Verbose) => {
+            ChatCommand::Verbose => {
                 let is_on = self.display.toggle_verbose();
                 let line = format!("Verbose mode is {}", if is_on { "on" } else { "off" });
                 self.display.show_reply(&json!({"event": "verbose", "on": is_on}), || vec![line]);
             }
-            Some(ChatCommand::Help) => {
+            ChatCommand::Help => {
                 let lines = || HELP.lines().map(str::to_owned).collect();
                 self.display.show_reply(&json!({"event": "help", "text": HELP}), lines);
             }
-            Some(ChatCommand::Quit) => return false,
+            ChatCommand::Quit => return false,
         }
         true
+    }
+
+    /// Checks that a peer has this name. The error is the reason for the user.
+    async fn check_peer_name(&self, name: &str) -> Result<(), String> {
+        let (reply, result) = oneshot::channel();
+        self.send_request(PeerRequest::CheckPeerName { name: name.to_owned(), reply }).await;
+        // Without a result the peer has ended, and the session ends, too.
+        result.await.unwrap_or(Ok(()))
     }
 
     async fn send_request(&self, request: PeerRequest) {

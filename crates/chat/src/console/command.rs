@@ -2,9 +2,11 @@
 //! them, one per line.
 
 /// Command words. The flag is true if the command takes arguments.
-pub(super) const COMMANDS: [(&str, bool); 8] = [
+pub(super) const COMMANDS: [(&str, bool); 10] = [
     ("POST", true),
     ("DM", true),
+    ("FOLLOW", true),
+    ("UNFOLLOW", true),
     ("PROFILE", true),
     ("LIST", false),
     ("HISTORY", false),
@@ -12,8 +14,24 @@ pub(super) const COMMANDS: [(&str, bool); 8] = [
     ("HELP", false),
     ("QUIT", false),
 ];
-/// Prompt for the name of a peer. At this prompt, Tab completes names.
-pub(super) const NAME_QUESTION: &str = "To: ";
+/// Commands whose first argument is the name of a peer.
+const NAME_COMMANDS: [&str; 3] = ["DM", "FOLLOW", "UNFOLLOW"];
+/// Prompt for the recipient of a direct message. At this prompt, Tab completes names.
+const RECIPIENT_QUESTION: &str = "To: ";
+/// Prompt for the peer to follow. At this prompt, Tab completes names.
+const FOLLOW_QUESTION: &str = "Peer: ";
+/// Prompt for the picture of a profile.
+const PICTURE_QUESTION: &str = "Picture (y, n or a file): ";
+
+/// Whether the answer to the question is the name of a peer.
+pub(super) fn asks_for_name(question: &str) -> bool {
+    [RECIPIENT_QUESTION, FOLLOW_QUESTION].contains(&question)
+}
+
+/// Whether the word is a command whose first argument is the name of a peer, in any case.
+pub(super) fn takes_name(word: &str) -> bool {
+    NAME_COMMANDS.iter().any(|command| command.eq_ignore_ascii_case(word))
+}
 
 /// Complete command of the user.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -26,6 +44,13 @@ pub enum ChatCommand {
         to: String,
         /// Text of the message.
         text: String,
+    },
+    /// Follow a peer, or no longer follow it.
+    Follow {
+        /// Name of the peer.
+        to: String,
+        /// Whether to follow it.
+        follows: bool,
     },
     /// Set the profile.
     Profile {
@@ -49,12 +74,19 @@ pub enum ChatCommand {
 }
 
 /// Line parser. Holds the arguments of a command that is not complete yet.
+///
+/// A message may begin with a command word. So a line is a command only if it is exactly a command
+/// word, in any case; if it begins with `POST` or `PROFILE` in capitals; or if it begins with a
+/// command that takes the name of a peer. For the last kind, the caller checks the name first
+/// ([`Self::peer_name`]).
 #[derive(Clone, Debug, Default)]
 pub struct CommandParser {
     /// Command that still lacks arguments.
     verb: Option<Verb>,
     /// Arguments of `verb` so far.
     answers: Vec<String>,
+    /// Display name and status of the latest profile, if its picture was the answer to a question.
+    answered_profile: Option<[String; 2]>,
 }
 
 /// Command that takes arguments.
@@ -62,58 +94,98 @@ pub struct CommandParser {
 enum Verb {
     Post,
     Direct,
+    Follow,
+    Unfollow,
     Profile,
 }
 
 impl Verb {
-    fn questions(self) -> &'static [&'static str] {
-        match self {
+    /// The question for the argument after these answers; `None` if there are enough.
+    fn next_question(self, answers: &[String]) -> Option<&'static str> {
+        let questions: &[&str] = match self {
             Self::Post => &["Message: "],
-            Self::Direct => &[NAME_QUESTION, "Message: "],
-            Self::Profile => &["Display name: ", "Status: ", "Picture file (none if empty): "],
-        }
+            Self::Direct => &[RECIPIENT_QUESTION, "Message: "],
+            Self::Follow | Self::Unfollow => &[FOLLOW_QUESTION],
+            Self::Profile if answers.get(2).is_some_and(|picture| is_word(picture, &["y", "yes"])) => {
+                &["Display name: ", "Status: ", PICTURE_QUESTION, "Picture file: "]
+            }
+            Self::Profile => &["Display name: ", "Status: ", PICTURE_QUESTION],
+        };
+        questions.get(answers.len()).copied()
     }
 }
 
 impl CommandParser {
+    /// The name that the line gives as the name of a peer. If no peer has this name, the caller
+    /// must reject the line, because it may be a message to everybody that begins with a command
+    /// word.
+    #[must_use]
+    pub fn peer_name<'l>(&self, line: &'l str) -> Option<&'l str> {
+        let line = line.trim();
+        let name = if let Some(question) = self.question() {
+            asks_for_name(question).then_some(line)?
+        } else {
+            let (word, rest) = split_word(line);
+            takes_name(word).then(|| split_word(rest).0)?
+        };
+        (!name.is_empty()).then_some(name)
+    }
+
     /// Parses a line: a command, or an answer to the current question. Returns the command if this
     /// line completes it.
     pub fn parse_line(&mut self, line: &str) -> Option<ChatCommand> {
-        let line = line.trim_end_matches(['\r', '\n']);
+        let line = line.trim();
+        self.answered_profile = None;
         if let Some(verb) = self.verb {
-            self.answers.push(line.trim().to_owned());
-            if self.answers.len() < verb.questions().len() {
-                return None;
+            self.answers.push(line.to_owned());
+            let command = self.finish_if_complete(verb);
+            if let Some(ChatCommand::Profile { name, status, .. }) = &command {
+                self.answered_profile = Some([name.clone(), status.clone()]);
             }
-            self.verb = None;
-            return complete_command(verb, std::mem::take(&mut self.answers));
+            return command;
         }
-        let (word, rest) = line.trim().split_once(char::is_whitespace).unwrap_or((line.trim(), ""));
-        let rest = rest.trim();
-        // Commands are recognised only in capitals, because a message may begin with "list" or
-        // "post".
+        let (word, rest) = split_word(line);
+        let is_command = |command: &str| word.eq_ignore_ascii_case(command) && rest.is_empty();
+        if line.is_empty() {
+            return None;
+        } else if let Some(command) = simple_command(word).filter(|_| rest.is_empty()) {
+            return Some(command);
+        }
         let verb = match word {
-            "" => return None,
             "POST" => Verb::Post,
-            "DM" => Verb::Direct,
             "PROFILE" => Verb::Profile,
-            "LIST" | "HISTORY" | "VERBOSE" | "HELP" | "QUIT" if rest.is_empty() => return Some(simple_command(word)),
-            _ => return Some(ChatCommand::Post(line.trim().to_owned())),
+            _ if is_command("POST") => Verb::Post,
+            _ if is_command("PROFILE") => Verb::Profile,
+            _ if word.eq_ignore_ascii_case("DM") => Verb::Direct,
+            // "follow bob to the door" is a message to everybody.
+            _ if takes_name(word) && split_word(rest).1.is_empty() => {
+                if word.eq_ignore_ascii_case("FOLLOW") {
+                    Verb::Follow
+                } else {
+                    Verb::Unfollow
+                }
+            }
+            _ => return Some(ChatCommand::Post(line.to_owned())),
         };
-        let answers: Vec<String> = match (verb, rest) {
+        self.answers = match (verb, rest) {
             (_, "") => Vec::new(),
-            (Verb::Post, text) => vec![text.to_owned()],
             (Verb::Direct, rest) => rest.splitn(2, char::is_whitespace).map(|part| part.trim().to_owned()).collect(),
             (Verb::Profile, rest) => rest.splitn(3, '|').map(|part| part.trim().to_owned()).collect(),
+            (Verb::Post | Verb::Follow | Verb::Unfollow, rest) => vec![rest.to_owned()],
         };
         // A profile on one line needs only the display name.
-        let is_complete = answers.len() >= verb.questions().len() || (verb == Verb::Profile && !answers.is_empty());
-        if is_complete {
-            return complete_command(verb, answers);
+        if verb == Verb::Profile && !rest.is_empty() {
+            self.answers.resize(self.answers.len().max(3), String::new());
         }
-        self.verb = Some(verb);
-        self.answers = answers;
-        None
+        self.finish_if_complete(verb)
+    }
+
+    /// Asks for the picture of the latest profile again, because its file cannot be used. Returns
+    /// false if the user gave the profile on one line. Then the whole line must be repeated.
+    pub fn ask_for_picture_again(&mut self) -> bool {
+        let Some(answers) = self.answered_profile.take() else { return false };
+        (self.verb, self.answers) = (Some(Verb::Profile), answers.to_vec());
+        true
     }
 
     /// Drops the incomplete command. Returns false if there was none.
@@ -125,18 +197,42 @@ impl CommandParser {
     /// The question for the next argument; `None` if no command is incomplete.
     #[must_use]
     pub fn question(&self) -> Option<&'static str> {
-        self.verb.and_then(|verb| verb.questions().get(self.answers.len()).copied())
+        self.verb.and_then(|verb| verb.next_question(&self.answers))
+    }
+
+    /// Builds the command if it has all arguments. Otherwise the next line is its next argument.
+    fn finish_if_complete(&mut self, verb: Verb) -> Option<ChatCommand> {
+        if verb.next_question(&self.answers).is_some() {
+            self.verb = Some(verb);
+            return None;
+        }
+        self.verb = None;
+        complete_command(verb, std::mem::take(&mut self.answers))
     }
 }
 
-fn simple_command(word: &str) -> ChatCommand {
-    match word {
+/// Splits off the first word. Both parts are trimmed.
+fn split_word(line: &str) -> (&str, &str) {
+    let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    (word, rest.trim())
+}
+
+/// Whether the text is one of the words, in any case.
+fn is_word(text: &str, words: &[&str]) -> bool {
+    words.iter().any(|word| word.eq_ignore_ascii_case(text))
+}
+
+/// The command without arguments that this word is, in any case.
+fn simple_command(word: &str) -> Option<ChatCommand> {
+    let command = match word.to_ascii_uppercase().as_str() {
         "LIST" => ChatCommand::List,
         "HISTORY" => ChatCommand::History,
         "VERBOSE" => ChatCommand::Verbose,
         "HELP" => ChatCommand::Help,
-        _ => ChatCommand::Quit,
-    }
+        "QUIT" => ChatCommand::Quit,
+        _ => return None,
+    };
+    Some(command)
 }
 
 /// Builds the command from its arguments; `None` if a required one is empty.
@@ -146,11 +242,21 @@ fn complete_command(verb: Verb, answers: Vec<String>) -> Option<ChatCommand> {
     let command = match verb {
         Verb::Post => ChatCommand::Post(next()),
         Verb::Direct => ChatCommand::Direct { to: next(), text: next() },
-        Verb::Profile => ChatCommand::Profile { name: next(), status: next(), avatar: next() },
+        Verb::Follow | Verb::Unfollow => ChatCommand::Follow { to: next(), follows: verb == Verb::Follow },
+        Verb::Profile => {
+            let (name, status, picture, file) = (next(), next(), next(), next());
+            let avatar = match &picture {
+                answer if is_word(answer, &["y", "yes"]) => file,
+                answer if is_word(answer, &["n", "no"]) => String::new(),
+                _ => picture,
+            };
+            ChatCommand::Profile { name, status, avatar }
+        }
     };
     let is_empty = match &command {
         ChatCommand::Post(text) => text.is_empty(),
         ChatCommand::Direct { to, text } => to.is_empty() || text.is_empty(),
+        ChatCommand::Follow { to, .. } => to.is_empty(),
         ChatCommand::Profile { name, .. } => name.is_empty(),
         _ => false,
     };
@@ -168,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_a_command_posts_and_a_word_in_capitals_is_a_command() {
+    fn a_line_that_is_exactly_a_command_in_any_case_is_that_command_and_a_sentence_is_chat() {
         assert_eq!(parse("hello there\n"), Some(ChatCommand::Post("hello there".into())));
         assert_eq!(parse("POST  hello there"), Some(ChatCommand::Post("hello there".into())));
         assert_eq!(parse("post office"), Some(ChatCommand::Post("post office".into())));
@@ -181,6 +287,28 @@ mod tests {
             (parse(" LIST \r\n"), parse("QUIT"), parse(" ")),
             (Some(ChatCommand::List), Some(ChatCommand::Quit), None)
         );
+        for line in ["list", "List", " lIsT\r\n"] {
+            assert_eq!(parse(line), Some(ChatCommand::List), "{line:?}");
+        }
+        for (line, question) in
+            [("post", "Message: "), ("Dm", "To: "), ("unfollow", "Peer: "), ("Profile", "Display name: ")]
+        {
+            let mut parser = CommandParser::default();
+            assert_eq!((parser.parse_line(line), parser.question()), (None, Some(question)));
+        }
+        for line in [
+            "list the files please",
+            "Post hello",
+            "profile of a peer",
+            "quit it",
+            "lists",
+            "FOLLOWER",
+            "follow bob to the door",
+            "UNFOLLOW bob now",
+            "dms are open",
+        ] {
+            assert_eq!(parse(line), Some(ChatCommand::Post(line.into())));
+        }
         let profile = ChatCommand::Profile { name: "Al B".into(), status: "here".into(), avatar: "a.png".into() };
         assert_eq!(parse("PROFILE Al B | here|a.png"), Some(profile));
     }
@@ -199,10 +327,61 @@ mod tests {
     }
 
     #[test]
-    fn every_listed_command_word_is_parsed_as_a_command() {
-        for (verb, has_arguments) in COMMANDS {
+    fn the_name_after_dm_and_follow_must_be_checked_whatever_the_case_of_the_command() {
+        let name = |line| CommandParser::default().peer_name(line);
+        for line in ["DM bob hi", "dm  bob", "Follow bob", "unfollow bob", "follow bob to the door"] {
+            assert_eq!(name(line), Some("bob"), "{line}");
+        }
+        for line in ["dm", "post bob", "hello bob", "", "dms bob"] {
+            assert_eq!(name(line), None, "{line}");
+        }
+        let mut parser = CommandParser::default();
+        assert_eq!(parser.parse_line("follow bob"), Some(ChatCommand::Follow { to: "bob".into(), follows: true }));
+        assert_eq!(parser.parse_line("UNFOLLOW bob"), Some(ChatCommand::Follow { to: "bob".into(), follows: false }));
+        assert_eq!(
+            parser.parse_line("dm bob hi you"),
+            Some(ChatCommand::Direct { to: "bob".into(), text: "hi you".into() })
+        );
+        parser.parse_line("dm");
+        assert_eq!(parser.peer_name(" Bob the Builder "), Some("Bob the Builder"));
+        parser.parse_line("Bob the Builder");
+        assert_eq!((parser.question(), parser.peer_name("dm bob")), (Some("Message: "), None), "a text is no name");
+    }
+
+    #[test]
+    fn the_question_for_a_picture_takes_y_n_or_a_file_and_can_be_asked_again() {
+        let profile = |avatar: &str| {
+            Some(ChatCommand::Profile { name: "Al".into(), status: "here".into(), avatar: avatar.into() })
+        };
+        for (answers, avatar) in
+            [(&["n"][..], ""), (&["No"], ""), (&[""], ""), (&["a.png"], "a.png"), (&["Y", "a.png"], "a.png")]
+        {
             let mut parser = CommandParser::default();
-            let command = parser.parse_line(verb);
+            for line in ["profile", "Al", "here"] {
+                assert_eq!(parser.parse_line(line), None);
+            }
+            assert_eq!(parser.question(), Some("Picture (y, n or a file): "));
+            let commands: Vec<_> = answers.iter().map(|line| parser.parse_line(line)).collect();
+            assert_eq!((commands.last().cloned().flatten(), parser.question()), (profile(avatar), None), "{answers:?}");
+            // The file cannot be used.
+            assert!(parser.ask_for_picture_again());
+            assert_eq!(parser.question(), Some("Picture (y, n or a file): "));
+            assert_eq!((parser.parse_line("y"), parser.question()), (None, Some("Picture file: ")));
+            assert_eq!(parser.parse_line("b.png"), profile("b.png"), "the other answers are kept");
+            parser.parse_line("hello");
+            assert!(!parser.ask_for_picture_again());
+        }
+        let mut parser = CommandParser::default();
+        assert_eq!(parser.parse_line("PROFILE Al | here | a.png"), profile("a.png"));
+        assert!(!parser.ask_for_picture_again(), "the next line of a script is not an answer");
+    }
+
+    #[test]
+    fn every_listed_command_word_is_parsed_as_a_command() {
+        for (verb, has_arguments) in COMMANDS.iter().map(|(verb, has_arguments)| (verb.to_lowercase(), *has_arguments))
+        {
+            let mut parser = CommandParser::default();
+            let command = parser.parse_line(&verb);
             assert_eq!((command.is_none(), parser.question().is_some()), (has_arguments, has_arguments), "{verb}");
             assert!(!matches!(command, Some(ChatCommand::Post(_))), "{verb}");
         }
@@ -210,10 +389,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_line_panics(lines in prop::collection::vec("(POST|DM|PROFILE|LIST)?[ |a]{0,5}\\PC{0,9}", 0..9)) {
+        fn no_line_panics(lines in prop::collection::vec("(POST|dm|PROFILE|LIST|Follow|y)?[ |a]{0,5}\\PC{0,9}", 0..9)) {
             let mut parser = CommandParser::default();
             for line in lines {
-                let _ = (parser.parse_line(&line), parser.question());
+                let _ = (parser.peer_name(&line), parser.parse_line(&line), parser.question());
+                let _ = line.len().is_multiple_of(2) && parser.ask_for_picture_again();
             }
         }
     }

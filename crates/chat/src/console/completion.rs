@@ -1,9 +1,9 @@
-//! Tab completion: commands at the beginning of a line; names of peers after `DM` and at the prompt
-//! for a name.
+//! Tab completion: commands at the beginning of a line; names of peers after `DM`, `FOLLOW`
+//! and `UNFOLLOW`, and at the prompts for a name.
 
 use std::collections::BTreeMap;
 
-use super::command::{COMMANDS, NAME_QUESTION};
+use super::command::{COMMANDS, asks_for_name, takes_name};
 use crate::text::is_hidden;
 
 /// Largest number of candidates of one completion.
@@ -24,7 +24,7 @@ pub struct Completions {
 #[must_use]
 pub fn needs_names(typed: &str, question: Option<&str>) -> bool {
     match question {
-        Some(question) => question == NAME_QUESTION,
+        Some(question) => asks_for_name(question),
         None => name_begins_at(typed).is_some(),
     }
 }
@@ -34,7 +34,7 @@ pub fn needs_names(typed: &str, question: Option<&str>) -> bool {
 #[must_use]
 pub fn completions(typed: &str, question: Option<&str>, uids: &[String]) -> Completions {
     if let Some(question) = question {
-        let texts = if question == NAME_QUESTION { matching_names(typed.trim_start(), uids) } else { Vec::new() };
+        let texts = if asks_for_name(question) { matching_names(typed.trim_start(), uids) } else { Vec::new() };
         return Completions { from: typed.len() - typed.trim_start().len(), texts };
     }
     if let Some(from) = name_begins_at(typed) {
@@ -50,11 +50,11 @@ pub fn completions(typed: &str, question: Option<&str>, uids: &[String]) -> Comp
     Completions { from: 0, texts }
 }
 
-/// Byte offset of the name, if the cursor is in the name of a `DM` command.
+/// Byte offset of the name, if the cursor is in the name of a command that takes one.
 fn name_begins_at(typed: &str) -> Option<usize> {
-    let rest = typed.strip_prefix("DM")?;
+    let (word, rest) = typed.split_once(char::is_whitespace)?;
     let name = rest.trim_start();
-    (name.len() < rest.len() && !name.contains(char::is_whitespace)).then(|| typed.len() - name.len())
+    (takes_name(word) && !name.contains(char::is_whitespace)).then(|| typed.len() - name.len())
 }
 
 /// Names that begin with `prefix`. A name is the part of the id before the `@` if only one peer has
@@ -104,7 +104,7 @@ mod tests {
     fn a_command_is_completed_at_the_beginning_of_a_line() {
         assert_eq!(candidates_for("P", None, &[]), (0, vec!["POST ".into(), "PROFILE ".into()]));
         assert_eq!(candidates_for("LI", None, &[]), (0, vec!["LIST".into()]));
-        assert_eq!(candidates_for("", None, &[]).1.len(), 8);
+        assert_eq!(candidates_for("", None, &[]).1.len(), 10);
         // The text of a message is not completed.
         assert!(candidates_for("p", None, &[]).1.is_empty() && candidates_for("hello P", None, &[]).1.is_empty());
     }
@@ -125,6 +125,8 @@ mod tests {
             candidates_for("DM alice al", None, &uids).1.is_empty()
                 && candidates_for("al", Some("Message: "), &uids).1.is_empty()
         );
+        assert_eq!(candidates_for("follow al", None, &uids), (7, vec!["albert ".into(), "alice ".into()]));
+        assert_eq!(candidates_for("bo", Some("Peer: "), &uids).1.len(), 2);
         assert!(needs_names("DM a", None) && needs_names("", Some("To: ")));
         assert!(!needs_names("DM", None) && !needs_names("DM a b", None) && !needs_names("", Some("Message: ")));
     }
@@ -139,9 +141,9 @@ mod tests {
     proptest! {
         #[test]
         fn candidates_are_printable_and_bounded_for_any_text_and_any_peers(
-            typed in "(DM ?)?\\PC{0,9}", asked in any::<bool>(), uids in prop::collection::vec(any::<String>(), 0..99)
+            typed in "((DM|unfollow) ?)?\\PC{0,9}", asked in any::<bool>(), uids in prop::collection::vec(any::<String>(), 0..99)
         ) {
-            let Completions { from, texts } = completions(&typed, asked.then_some(NAME_QUESTION), &uids);
+            let Completions { from, texts } = completions(&typed, asked.then_some("To: "), &uids);
             prop_assert!(typed.is_char_boundary(from) && texts.len() <= MAX_CANDIDATES);
             prop_assert!(texts.iter().all(|text| text.starts_with(&typed[from..]) && !text.chars().any(is_hidden)));
         }

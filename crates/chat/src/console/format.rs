@@ -68,6 +68,14 @@ pub fn notice_lines(notice: &Notice, is_verbose: bool) -> Vec<String> {
             let names: Vec<String> = uids.iter().map(|uid| sanitized_name(uid)).collect();
             vec![format!("[PEER LIST] From {}: {}", sanitized_uid(from), names.join(", "))]
         }
+        Notice::Follower { from, follows } => {
+            let change = if *follows { "follows you" } else { "no longer follows you" };
+            vec![format!("[FOLLOW] {} {change}", sanitized_uid(from))]
+        }
+        Notice::Following { to, follows } => {
+            let change = if *follows { "You follow" } else { "You no longer follow" };
+            vec![format!("[FOLLOW] {change} {}", sanitized_uid(to))]
+        }
         // The user may have named the recipient by its display name, which is not unique. So the id
         // is shown.
         Notice::DirectSent { to } if to.display_name.is_some() => {
@@ -93,7 +101,11 @@ pub fn peer_list_lines(known: &[PeerInfo]) -> Vec<String> {
         let display_name = known.contact.display_name.as_ref();
         let display_name = display_name.map_or_else(String::new, |name| format!(" ({})", sanitized_name(name)));
         let warning = if known.mismatched { ", which is not the address it claims" } else { "" };
-        format!("  {}{display_name} at {} [{via}]{warning}", sanitized_uid(&known.contact), sanitized_name(&known.at))
+        let follows_you = if known.follows_you { ", follows you" } else { "" };
+        let you_follow = if known.you_follow { ", you follow it" } else { "" };
+        let (uid, at) = (sanitized_uid(&known.contact), sanitized_name(&known.at));
+        let seen = known.seen_seconds_ago;
+        format!("  {uid}{display_name} at {at} [{via}]{warning}, seen {seen} s ago{follows_you}{you_follow}")
     });
     [header].into_iter().chain(rows).collect()
 }
@@ -136,6 +148,11 @@ mod tests {
         Contact { uid: "alice@192.168.1.11".into(), display_name: Some("Al".into()), via: ChatTransport::Lan }
     }
 
+    fn peer_info(contact: Contact) -> PeerInfo {
+        let (follows_you, you_follow) = (false, false);
+        PeerInfo { contact, at: String::new(), mismatched: false, seen_seconds_ago: 12, follows_you, you_follow }
+    }
+
     #[test]
     fn each_notice_is_shown_as_documented() {
         let post = Notice::Post { from: al(), text: "hi".into(), said_at: 0, number: "1".into() };
@@ -155,11 +172,26 @@ mod tests {
         assert_eq!(notice_lines(&post, false), ["Al: hi"]);
         assert_eq!(notice_lines(&direct, false), ["alice@192.168.1.11: psst"]);
         assert_eq!(notice_lines(&profile, false), ["Al: here [image/jpeg]"]);
-        let known = PeerInfo { contact: al(), at: "192.168.1.11:8500".into(), mismatched: false };
+        let known = PeerInfo { at: "192.168.1.11:8500".into(), ..peer_info(al()) };
+        let followed = PeerInfo { follows_you: true, you_follow: true, ..known.clone() };
+        let row = "  alice@192.168.1.11 (Al) at 192.168.1.11:8500 [LAN], seen 12 s ago";
         assert_eq!(
-            peer_list_lines(&[known]),
-            ["[KNOWN PEERS] (1 peers):", "  alice@192.168.1.11 (Al) at 192.168.1.11:8500 [LAN]"]
+            peer_list_lines(&[known, followed]),
+            ["[KNOWN PEERS] (2 peers):".to_owned(), row.to_owned(), format!("{row}, follows you, you follow it")]
         );
+        for (follows, lines) in [
+            (true, ["[FOLLOW] alice@192.168.1.11 follows you", "[FOLLOW] You follow alice@192.168.1.11"]),
+            (
+                false,
+                [
+                    "[FOLLOW] alice@192.168.1.11 no longer follows you",
+                    "[FOLLOW] You no longer follow alice@192.168.1.11",
+                ],
+            ),
+        ] {
+            assert_eq!(notice_lines(&Notice::Follower { from: al(), follows }, false), lines[..1]);
+            assert_eq!(notice_lines(&Notice::Following { to: al(), follows }, false), lines[1..]);
+        }
     }
 
     #[test]
@@ -185,7 +217,7 @@ mod tests {
         let evil = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{202e}\r\n[POST] bob: forged".repeat(999);
         let from = Contact { uid: evil.clone(), display_name: Some(evil.clone()), via: ChatTransport::Mesh };
         let profile = PeerProfile::new(&evil, &evil, None);
-        let known = PeerInfo { contact: from.clone(), at: evil.clone(), mismatched: true };
+        let known = PeerInfo { at: evil.clone(), mismatched: true, ..peer_info(from.clone()) };
         for is_verbose in [true, false] {
             let notices = [
                 Notice::Post { from: from.clone(), text: evil.clone(), said_at: 0, number: "1".into() },
@@ -196,6 +228,8 @@ mod tests {
                 Notice::AddressMismatch { uid: evil.clone(), source: "1.2.3.4".parse().unwrap() },
                 Notice::NamesReceived { from: from.clone(), uids: vec![evil.clone()] },
                 Notice::DirectSent { to: from.clone() },
+                Notice::Follower { from: from.clone(), follows: true },
+                Notice::Following { to: from.clone(), follows: true },
                 Notice::Rejected { reason: evil.clone() },
             ];
             let lines = notices.iter().flat_map(|notice| notice_lines(notice, is_verbose));

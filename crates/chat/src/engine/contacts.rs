@@ -7,6 +7,7 @@ use super::notice::Contact;
 use crate::lan_user_id::LanUserId;
 use crate::peer_id::PeerId;
 use crate::text::{MAX_TEXT_BYTES, replace_line_breaks, sanitize_line};
+use rollcall_core::BootMs;
 
 /// One row of the peer list.
 #[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
@@ -19,7 +20,18 @@ pub struct PeerInfo {
     /// Whether the peer claims an address that differs from the source of its datagrams.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub mismatched: bool,
+    /// Time since the latest message or datagram of the peer, in seconds.
+    pub seen_seconds_ago: u64,
+    /// Whether the peer follows this peer. Only LAN peers do.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub follows_you: bool,
+    /// Whether this peer follows the peer.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub you_follow: bool,
 }
+
+/// Largest number of peers that the reason of a rejected name lists.
+const MAX_SUGGESTED: usize = 16;
 
 /// Recipient of a direct message.
 enum Recipient {
@@ -28,15 +40,27 @@ enum Recipient {
 }
 
 /// The reachable peers: first the peers of the mesh, then the peers of the LAN.
-pub(super) fn list_peers(mesh: &MeshPeers, lan: Option<&LanPeers>) -> Vec<PeerInfo> {
+pub(super) fn list_peers(mesh: &MeshPeers, lan: Option<&LanPeers>, now: BootMs) -> Vec<PeerInfo> {
     let linked = mesh.links.peers().map(|peer| {
         let at = mesh.links.addresses.address_of(peer).map_or_else(|| "linked".to_owned(), ToString::to_string);
-        PeerInfo { contact: mesh.contact(peer), at, mismatched: false }
+        let link = mesh.links.link_to(peer).and_then(|link| mesh.links.get(link));
+        PeerInfo {
+            contact: mesh.contact(peer),
+            at,
+            mismatched: false,
+            seen_seconds_ago: link.map_or(0, |link| now.since(link.heartbeats.last_seen_at) / 1000),
+            follows_you: false,
+            you_follow: false,
+        }
     });
-    let lan_peers = lan.into_iter().flat_map(|lan| &lan.peers).map(|(user, peer)| PeerInfo {
+    let lan_peers = lan.into_iter().flat_map(|lan| lan.peers.iter().map(move |peer| (lan, peer)));
+    let lan_peers = lan_peers.map(|(lan, (user, peer))| PeerInfo {
         contact: peer.contact(user),
-        at: peer.addr.to_string(),
+        at: peer.addr.to_socket_addr().to_string(),
         mismatched: peer.is_mismatched,
+        seen_seconds_ago: now.since(peer.last_seen_at) / 1000,
+        follows_you: peer.is_follower,
+        you_follow: lan.is_followed(user),
     });
     linked.chain(lan_peers).collect()
 }
@@ -56,6 +80,30 @@ pub(super) fn send_direct(to: &str, text: String, mesh: &MeshPeers, lan: Option<
         }
         Err(reason) => cx.reject(reason),
     }
+}
+
+/// Follows a LAN peer, or no longer follows it. `to` is its name as the user typed it.
+pub(super) fn follow(to: &str, follows: bool, mesh: &MeshPeers, lan: Option<&mut LanPeers>, cx: &mut Context) {
+    let user = match find_recipient(to, mesh, lan.as_deref()) {
+        Ok(Recipient::Lan(user)) => Some(user),
+        // The peer may be on the LAN, too.
+        Ok(Recipient::Mesh(peer)) => lan.as_deref().and_then(|lan| lan.user_of(peer, &mesh.links)),
+        Err(reason) => {
+            cx.reject(reason);
+            return;
+        }
+    };
+    match (user, lan) {
+        (Some(user), Some(lan)) => lan.follow(&user, follows, cx),
+        _ => cx.reject(
+            "this peer is on the mesh only, where everybody gets all posts; only peers of the LAN are followed",
+        ),
+    }
+}
+
+/// Checks that a name means one peer. The reason of an error lists peers.
+pub(super) fn check_name(wanted: &str, mesh: &MeshPeers, lan: Option<&LanPeers>) -> Result<(), String> {
+    find_recipient(wanted, mesh, lan).map(|_| ())
 }
 
 /// Finds a peer by its full name, then by the part before the `@`, then by its display name.
@@ -92,12 +140,29 @@ fn find_recipient(wanted: &str, mesh: &MeshPeers, lan: Option<&LanPeers>) -> Res
         found = displayed;
     }
     match found.len() {
-        0 => Err(format!("no peer is called {:?}; LIST shows all peers", replace_line_breaks(wanted))),
+        0 => Err(format!(
+            "no peer is called {:?}, so nothing was sent; {}; POST sends any text to everybody",
+            replace_line_breaks(wanted),
+            describe_peers(mesh, lan)
+        )),
         1 => Ok(found.remove(0).1),
         _ => {
             let uids: Vec<String> = found.into_iter().map(|(uid, _)| uid).collect();
             Err(format!("several peers have this name: {}; give the full name", uids.join(", ")))
         }
+    }
+}
+
+/// Lists the first peers, for a user who typed a name that no peer has.
+fn describe_peers(mesh: &MeshPeers, lan: Option<&LanPeers>) -> String {
+    let linked = mesh.links.peers().map(|peer| mesh.contact(peer).uid);
+    let uids: Vec<String> =
+        linked.chain(lan.into_iter().flat_map(|lan| lan.peers.keys()).map(ToString::to_string)).collect();
+    let shown = uids.iter().take(MAX_SUGGESTED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match uids.len() {
+        0 => "no peers are known yet".to_owned(),
+        count if count > MAX_SUGGESTED => format!("the peers are {shown} and {} more", count - MAX_SUGGESTED),
+        _ => format!("the peers are {shown}"),
     }
 }
 

@@ -88,11 +88,19 @@ pub enum Event {
         /// The text.
         text: String,
     },
+    /// The user wants to follow a LAN peer, or no longer wants to.
+    FollowRequested {
+        /// The name of the LAN peer as the user typed it.
+        to: String,
+        /// Whether this peer shall follow it.
+        follows: bool,
+    },
     /// The user set the profile of this peer.
     ProfileSet(PeerProfile),
     /// The user wants to see the list of peers. The engine also asks LAN peers for their lists.
     ListRequested,
-    /// This peer is about to stop. The engine sends the messages that it has only announced so far.
+    /// This peer is about to stop. The engine sends the messages that it has only announced so far,
+    /// and announces the leave on the LAN.
     ShuttingDown,
 }
 

@@ -1,10 +1,10 @@
 //! One peer of the LAN: its address, its dialect, and its identity on the mesh.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::cross_transport::LanAnnouncement;
-use super::limits::MAX_RECENT_IDS;
+use super::limits::{LAN_PORT, MAX_RECENT_IDS};
 use super::notice::Contact;
 use crate::lan::{DatagramBody, Dialect};
 use crate::lan_user_id::LanUserId;
@@ -15,18 +15,32 @@ use rollcall_core::BootMs;
 /// State of one LAN peer.
 #[derive(Clone, Debug)]
 pub(super) struct LanPeer {
-    /// The address to which messages for the peer are sent.
-    pub(super) addr: SocketAddr,
-    /// Whether the port of `addr` comes from an announcement, not from the source of a datagram.
-    pub(super) has_announced_port: bool,
+    pub(super) addr: LanAddr,
     pub(super) last_seen_at: BootMs,
     pub(super) dialect: Dialect,
     /// Whether the peer claims an address that differs from the source of its datagrams.
     pub(super) is_mismatched: bool,
     pub(super) profile: Option<PeerProfile>,
+    /// Whether the peer follows this peer.
+    pub(super) is_follower: bool,
     /// The latest message ids of the peer, for deduplication.
     recent_ids: VecDeque<u64>,
     pub(super) mesh_identity: MeshIdentity,
+}
+
+/// The address to which messages for a peer are sent: the IP address of its datagrams, and the port
+/// that it announced, or else the shared port. The source port is never used, because some programs
+/// send from sockets on which they do not listen.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LanAddr {
+    pub(super) ip: IpAddr,
+    pub(super) announced_port: Option<u16>,
+}
+
+impl LanAddr {
+    pub(super) fn to_socket_addr(self) -> SocketAddr {
+        SocketAddr::new(self.ip, self.announced_port.unwrap_or(LAN_PORT))
+    }
 }
 
 /// The identity of a LAN peer on the mesh.
@@ -42,12 +56,12 @@ impl LanPeer {
     /// A peer whose first datagram came from `source`.
     pub(super) fn new(source: SocketAddr, dialect: Dialect, is_mismatched: bool, now: BootMs) -> Self {
         Self {
-            addr: source,
-            has_announced_port: false,
+            addr: LanAddr { ip: source.ip(), announced_port: None },
             last_seen_at: now,
             dialect,
             is_mismatched,
             profile: None,
+            is_follower: false,
             recent_ids: VecDeque::new(),
             mesh_identity: MeshIdentity::default(),
         }
@@ -71,12 +85,9 @@ impl LanPeer {
         self.last_seen_at = now;
         self.dialect = dialect;
         self.is_mismatched = is_mismatched;
+        self.addr.ip = source.ip();
         if let DatagramBody::Discovery { port } = body {
-            self.addr = SocketAddr::new(source.ip(), *port);
-            self.has_announced_port = true;
-        } else if !self.has_announced_port || self.addr.ip() != source.ip() {
-            self.addr = source;
-            self.has_announced_port = false;
+            self.addr.announced_port = Some(*port);
         }
     }
 

@@ -6,7 +6,7 @@
 //! own port was sent by a peer that already knows it.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::config::LanConfig;
@@ -37,7 +37,8 @@ const MAX_NAMES_PROBED: usize = 16;
 
 /// The table of LAN peers.
 ///
-/// Invariant: at most [`MAX_LAN_PEERS`] peers. This peer is not one of them.
+/// Invariant: at most [`MAX_LAN_PEERS`] peers, and at most as many followed users. This peer is
+/// none of them.
 #[derive(Clone, Debug)]
 pub(super) struct LanPeers {
     config: LanConfig,
@@ -45,6 +46,9 @@ pub(super) struct LanPeers {
     /// Time of the next announcement.
     next_announcement: BootMs,
     reply_limit: ReplyLimit,
+    /// The users whose posts this peer has asked for. They are asked again when they come back,
+    /// because a restarted program has forgotten its followers.
+    followed: BTreeSet<LanUserId>,
     /// Time of the latest list request.
     lists_requested_at: Option<BootMs>,
     /// Whether the user was notified that another program uses this peer's user id.
@@ -69,6 +73,7 @@ impl LanPeers {
             peers: BTreeMap::new(),
             next_announcement: now,
             reply_limit: ReplyLimit::default(),
+            followed: BTreeSet::new(),
             lists_requested_at: None,
             duplicate_name_reported: false,
         }
@@ -99,7 +104,7 @@ impl LanPeers {
         cx.counters.datagrams_sent += 1;
         cx.actions.push(Action::Broadcast(announcement.clone()));
         for peer in self.peers.values().filter(|peer| peer.dialect == Dialect::Spaced) {
-            send(peer.addr, announcement.clone(), Dialect::Spaced, cx);
+            send(peer.addr.to_socket_addr(), announcement.clone(), Dialect::Spaced, cx);
         }
     }
 
@@ -116,6 +121,7 @@ impl LanPeers {
         cx.counters.datagrams_received += 1;
         // An ACK names no sender and needs no answer.
         let user = datagram.from.clone()?;
+        let source = user.source(source)?;
         if user == self.config.user {
             // Either this peer's own broadcast, or a datagram of another program with the same user
             // id.
@@ -123,6 +129,11 @@ impl LanPeers {
             if !is_own && !std::mem::replace(&mut self.duplicate_name_reported, true) {
                 cx.notify(Notice::DuplicateName { uid: user.to_string(), source: source.ip() });
             }
+            return None;
+        }
+        let user = self.other_id_of(&user, source, &datagram.body).unwrap_or(user);
+        if datagram.body == DatagramBody::Revoke {
+            self.handle_leave(&user, source.ip(), cx);
             return None;
         }
         let is_new = !self.peers.contains_key(&user);
@@ -144,13 +155,39 @@ impl LanPeers {
         self.handle_body(user, source, datagram, dialect, mesh, cx)
     }
 
+    /// The user id under which a peer of this host is known already, if it now sends with another
+    /// address of this host in its id. It has the same name and the same port. Two programs cannot
+    /// have the same port, except for the shared port.
+    fn other_id_of(&self, user: &LanUserId, source: SocketAddr, body: &DatagramBody) -> Option<LanUserId> {
+        let is_here = self.config.is_own(source.ip()) && self.config.is_valid_claim(user, source.ip());
+        if self.peers.contains_key(user) || !is_here {
+            return None;
+        }
+        let port = if let DatagramBody::Discovery { port } = body { *port } else { source.port() };
+        let is_same = |(known, peer): &(&LanUserId, &LanPeer)| {
+            let is_here = self.config.is_own(peer.addr.ip) && !peer.is_mismatched;
+            is_here && peer.addr.announced_port == Some(port) && known.name() == user.name()
+        };
+        self.peers.iter().find(is_same).map(|(known, _)| known.clone())
+    }
+
+    /// Removes a peer that announced its leave. A leave from another host does not count.
+    fn handle_leave(&mut self, user: &LanUserId, source: IpAddr, cx: &mut Context) {
+        let is_here = |peer: &LanPeer| self.config.is_same_host(peer.addr.ip, source);
+        if !self.peers.get(user).is_some_and(is_here) {
+            return;
+        }
+        if let Some(peer) = self.peers.remove(user) {
+            cx.notify(Notice::PeerLost { peer: peer.contact(user), reason: "it left the chat".to_owned() });
+        }
+    }
+
     /// Whether a known peer announces another port. Then its program was restarted and has an empty
     /// table. If the address of the peer is valid, an announcement with a false address does not
     /// count.
     fn has_restarted(&self, user: &LanUserId, source: IpAddr, body: &DatagramBody) -> bool {
         let (DatagramBody::Discovery { port }, Some(peer)) = (body, self.peers.get(user)) else { return false };
-        peer.has_announced_port
-            && peer.addr.port() != *port
+        peer.addr.announced_port.is_some_and(|announced| announced != *port)
             && (peer.is_mismatched || self.config.is_valid_claim(user, source))
     }
 
@@ -173,7 +210,7 @@ impl LanPeers {
         }
         peer.refresh(source, body, dialect, is_mismatched, cx.now.boot);
         if is_new {
-            let at = Some(peer.addr.to_string());
+            let at = Some(peer.addr.to_socket_addr().to_string());
             cx.notify(Notice::PeerFound { peer: peer.contact(user), at });
         }
     }
@@ -184,7 +221,8 @@ impl LanPeers {
         self.datagram(DatagramBody::Discovery { port: self.config.port }, id, cx.now)
     }
 
-    /// Sends an announcement to a new peer; in the draft dialect also the profile.
+    /// Sends an announcement to a new peer; in the draft dialect also the profile, and to a
+    /// followed user the wish to follow it.
     fn reply_to_new_peer(&mut self, user: &LanUserId, cx: &mut Context) {
         let Some((to, dialect)) = self.take_reply_target(user, cx) else { return };
         send(to, self.announcement(cx), dialect, cx);
@@ -195,14 +233,18 @@ impl LanPeers {
             let id = cx.local.next_lan_message_id();
             send(to, self.datagram(DatagramBody::Profile { profile, refused: None }, id, cx.now), dialect, cx);
         }
+        if self.followed.contains(user) {
+            let id = cx.local.next_lan_message_id();
+            send(to, self.datagram(DatagramBody::Follow { to: user.clone() }, id, cx.now), dialect, cx);
+        }
     }
 
     /// Takes a token for a reply to a peer. Returns the address and the dialect; `None` if the
     /// limit of the address is reached.
     fn take_reply_target(&mut self, user: &LanUserId, cx: &mut Context) -> Option<(SocketAddr, Dialect)> {
         let peer = self.peers.get(user)?;
-        if self.reply_limit.allows(peer.addr.ip(), cx.now.boot) {
-            return Some((peer.addr, peer.dialect));
+        if self.reply_limit.allows(peer.addr.ip, cx.now.boot) {
+            return Some((peer.addr.to_socket_addr(), peer.dialect));
         }
         cx.counters.limited_replies += 1;
         None
@@ -238,23 +280,32 @@ impl LanPeers {
                 // lost.
                 if dialect == Dialect::Spaced && id.is_some() {
                     let ack = Datagram { from: None, id, sent_at: 0, body: DatagramBody::Ack };
-                    self.reply_to(source, ack, dialect, cx);
+                    self.reply_to(self.reply_addr(&user, source), ack, dialect, cx);
                 }
             }
+            DatagramBody::Follow { to } => self.handle_follow(&user, &to, true, id, cx),
+            DatagramBody::Unfollow { to } => self.handle_follow(&user, &to, false, id, cx),
             DatagramBody::Profile { profile, refused } => self.handle_profile(&user, profile, refused, mesh, cx),
             DatagramBody::ListRequest => {
                 let id = cx.local.next_lan_message_id();
                 let reply = self.datagram(DatagramBody::ListResponse(self.names_for(&user)), id, cx.now);
-                self.reply_to(source, reply, dialect, cx);
+                self.reply_to(self.reply_addr(&user, source), reply, dialect, cx);
             }
             DatagramBody::ListResponse(users) => self.handle_list(&user, &users, cx),
             DatagramBody::Discovery { .. } => self.handle_announcement(&user, source.ip(), id, sent_at, &mesh.links),
-            DatagramBody::Post(_) | DatagramBody::Ping | DatagramBody::Ack => {}
+            DatagramBody::Post(_) | DatagramBody::Revoke | DatagramBody::Ping | DatagramBody::Ack => {}
         }
         None
     }
 
-    /// Replies to the source of a request, unless the limit of its address is reached.
+    /// The address for the reply to a request: the address of a peer that announced no port,
+    /// otherwise the source. A program that is not a peer, such as a scan, listens at the source.
+    fn reply_addr(&self, user: &LanUserId, source: SocketAddr) -> SocketAddr {
+        let without_port = self.peers.get(user).filter(|peer| peer.addr.announced_port.is_none());
+        without_port.map_or(source, |peer| peer.addr.to_socket_addr())
+    }
+
+    /// Replies to a request, unless the limit of its address is reached.
     fn reply_to(&mut self, to: SocketAddr, reply: Datagram, dialect: Dialect, cx: &mut Context) {
         if self.reply_limit.allows(to.ip(), cx.now.boot) {
             send(to, reply, dialect, cx);
@@ -270,6 +321,24 @@ impl LanPeers {
         let is_new = peer.insert_id(id);
         cx.counters.duplicates += u64::from(!is_new);
         is_new
+    }
+
+    /// Records that a peer follows this peer, or no longer does. Notifies the user of the change.
+    fn handle_follow(
+        &mut self,
+        user: &LanUserId,
+        to: &LanUserId,
+        is_follower: bool,
+        id: Option<u64>,
+        cx: &mut Context,
+    ) {
+        if *to != self.config.user || !self.record_id(user, id, cx) {
+            return;
+        }
+        let Some(peer) = self.peers.get_mut(user) else { return };
+        if std::mem::replace(&mut peer.is_follower, is_follower) != is_follower {
+            cx.notify(Notice::Follower { from: peer.contact(user), follows: is_follower });
+        }
     }
 
     /// Stores the profile of a peer, and notifies the user unless the same complete profile is
@@ -322,7 +391,7 @@ impl LanPeers {
         recent.sort_by_key(|peer| Reverse(peer.last_seen_at));
         let request = Datagram { id: None, ..self.datagram(DatagramBody::ListRequest, 0, cx.now) };
         for peer in recent.into_iter().take(MAX_LIST_REQUESTS) {
-            send(peer.addr, request.clone(), peer.dialect, cx);
+            send(peer.addr.to_socket_addr(), request.clone(), peer.dialect, cx);
         }
     }
 
@@ -330,7 +399,7 @@ impl LanPeers {
     pub(super) fn send_to_all(&self, body: DatagramBody, id: u64, cx: &mut Context) -> usize {
         let datagram = self.datagram(body, id, cx.now);
         for peer in self.peers.values() {
-            send(peer.addr, datagram.clone(), peer.dialect, cx);
+            send(peer.addr.to_socket_addr(), datagram.clone(), peer.dialect, cx);
         }
         self.peers.len()
     }
@@ -340,8 +409,38 @@ impl LanPeers {
         let id = cx.local.next_lan_message_id();
         let Some(peer) = self.peers.get(&to) else { return };
         let contact = peer.contact(&to);
-        send(peer.addr, self.datagram(DatagramBody::Direct { to, text }, id, cx.now), peer.dialect, cx);
+        send(
+            peer.addr.to_socket_addr(),
+            self.datagram(DatagramBody::Direct { to, text }, id, cx.now),
+            peer.dialect,
+            cx,
+        );
         cx.notify(Notice::DirectSent { to: contact });
+    }
+
+    /// Follows a peer, or no longer follows it.
+    pub(super) fn follow(&mut self, user: &LanUserId, is_followed: bool, cx: &mut Context) {
+        let Some(peer) = self.peers.get(user) else { return };
+        if !is_followed {
+            self.followed.remove(user);
+        } else if self.followed.len() < MAX_LAN_PEERS {
+            self.followed.insert(user.clone());
+        }
+        let (id, to) = (cx.local.next_lan_message_id(), user.clone());
+        let body = if is_followed { DatagramBody::Follow { to } } else { DatagramBody::Unfollow { to } };
+        send(peer.addr.to_socket_addr(), self.datagram(body, id, cx.now), peer.dialect, cx);
+        cx.notify(Notice::Following { to: peer.contact(user), follows: is_followed });
+    }
+
+    /// Whether this peer follows the user.
+    pub(super) fn is_followed(&self, user: &LanUserId) -> bool {
+        self.followed.contains(user)
+    }
+
+    /// Announces to all peers that this peer leaves.
+    pub(super) fn leave(&self, cx: &mut Context) {
+        let id = cx.local.next_lan_message_id();
+        self.send_to_all(DatagramBody::Revoke, id, cx);
     }
 
     /// A peer as shown to the user, if it is in the table.
@@ -361,8 +460,14 @@ impl LanPeers {
     /// from the same host as the datagrams.
     pub(super) fn linked_mesh_peer(&self, peer: &LanPeer, links: &MeshLinks) -> Option<PeerId> {
         let id = peer.mesh_identity.peer?;
-        let is_linked = !peer.is_mismatched && self.is_linked_from(id, peer.addr.ip(), links);
+        let is_linked = !peer.is_mismatched && self.is_linked_from(id, peer.addr.ip, links);
         is_linked.then_some(id)
+    }
+
+    /// The LAN user id of a linked mesh peer, if the peer is on the LAN, too.
+    pub(super) fn user_of(&self, id: PeerId, links: &MeshLinks) -> Option<LanUserId> {
+        let is_same = |(_, peer): &(&LanUserId, &LanPeer)| self.linked_mesh_peer(peer, links) == Some(id);
+        self.peers.iter().find(is_same).map(|(user, _)| user.clone())
     }
 
     /// Whether the mesh peer is linked, and the link comes from `host`.

@@ -128,6 +128,20 @@ pub enum Notice {
         /// The user ids.
         uids: Vec<String>,
     },
+    /// A LAN peer follows this peer, or no longer does.
+    Follower {
+        /// The LAN peer.
+        from: Contact,
+        /// Whether it follows this peer now.
+        follows: bool,
+    },
+    /// This peer follows a LAN peer, or no longer does.
+    Following {
+        /// The LAN peer.
+        to: Contact,
+        /// Whether this peer follows it now.
+        follows: bool,
+    },
     /// A configured address cannot be reached. It will be dialled again.
     Unreachable {
         /// The address.
@@ -207,6 +221,14 @@ mod tests {
             (
                 Notice::NamesReceived { from: al(), uids: vec!["x".into()] },
                 json!({"event": "listed", "from": from_al, "uids": ["x"]}),
+            ),
+            (
+                Notice::Follower { from: al(), follows: true },
+                json!({"event": "follower", "from": from_al, "follows": true}),
+            ),
+            (
+                Notice::Following { to: al(), follows: false },
+                json!({"event": "following", "to": from_al, "follows": false}),
             ),
             (
                 Notice::Unreachable { endpoint, reason: "refused".into() },

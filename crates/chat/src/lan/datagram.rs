@@ -11,13 +11,13 @@ use crate::text::MAX_TEXT_BYTES;
 pub const MAX_DATAGRAM_BYTES: usize = 65_507;
 /// Largest number of names read from one peer list. Further names are ignored.
 const MAX_LISTED: usize = 256;
-/// Lifetime of tokens and posts in the draft dialect ([`Dialect::Spaced`]), in seconds.
+/// Lifetime of tokens, and of posts in the draft dialect ([`Dialect::Spaced`]), in seconds.
 const TTL_SECONDS: i64 = 3600;
 
 /// Datagram of the LAN.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Datagram {
-    /// Sender as the datagram claims it; `None` for an ACK.
+    /// Sender as the datagram claims it; `None` for an ACK. A REVOKE names it in its token.
     pub from: Option<LanUserId>,
     /// Message id, if there is one. In an ACK, the id of the acknowledged message.
     pub id: Option<u64>,
@@ -55,6 +55,19 @@ pub enum DatagramBody {
     ListRequest,
     /// List of known peers.
     ListResponse(Vec<LanUserId>),
+    /// The sender wants the posts of the recipient. Some programs send their posts to followers
+    /// only.
+    Follow {
+        /// Recipient.
+        to: LanUserId,
+    },
+    /// The sender no longer wants the posts of the recipient.
+    Unfollow {
+        /// Recipient.
+        to: LanUserId,
+    },
+    /// The sender leaves the chat.
+    Revoke,
     /// Liveness message of the draft dialect.
     Ping,
     /// Acknowledgement of a message in the draft dialect.
@@ -82,6 +95,9 @@ impl Datagram {
                 let users = names.iter().take(MAX_LISTED).filter_map(|name| LanUserId::parse(name)).collect();
                 (user("FROM")?, DatagramBody::ListResponse(users))
             }
+            "FOLLOW" => (user("FROM")?, DatagramBody::Follow { to: user("TO")? }),
+            "UNFOLLOW" => (user("FROM")?, DatagramBody::Unfollow { to: user("TO")? }),
+            "REVOKE" => (token_user(fields.get("TOKEN")?)?, DatagramBody::Revoke),
             "PING" => (user("USER_ID")?, DatagramBody::Ping),
             "ACK" => {
                 let datagram = Self { from: None, id: message_id(&fields), sent_at: 0, body: DatagramBody::Ack };
@@ -98,7 +114,6 @@ impl Datagram {
     pub fn write(&self, dialect: Dialect) -> Option<Bytes> {
         let mut writer = FieldWriter::new(dialect);
         let is_draft = dialect == Dialect::Spaced;
-        let token = |scope: &str| Some(format!("{}|{}|{scope}", self.from.as_ref()?, self.sent_at + TTL_SECONDS));
         writer.add("TYPE", self.body.kind());
         match &self.body {
             DatagramBody::Discovery { port } => {
@@ -111,16 +126,12 @@ impl Datagram {
                     writer.add("TTL", TTL_SECONDS);
                 }
                 self.write_timestamp_and_id(&mut writer);
-                if is_draft {
-                    writer.add("TOKEN", token("broadcast")?);
-                }
+                writer.add("TOKEN", self.token("broadcast")?);
             }
             DatagramBody::Direct { to, text } => {
                 writer.add("FROM", self.from.as_ref()?).add("TO", to).add("CONTENT", text);
                 self.write_timestamp_and_id(&mut writer);
-                if is_draft {
-                    writer.add("TOKEN", token("chat")?);
-                }
+                writer.add("TOKEN", self.token("chat")?);
             }
             DatagramBody::Profile { profile, .. } => {
                 writer.add("USER_ID", self.from.as_ref()?);
@@ -146,6 +157,14 @@ impl Datagram {
                 writer.add("COUNT", users.len());
                 self.write_timestamp_and_id(&mut writer);
             }
+            DatagramBody::Follow { to } | DatagramBody::Unfollow { to } => {
+                writer.add("FROM", self.from.as_ref()?).add("TO", to);
+                self.write_timestamp_and_id(&mut writer);
+                writer.add("TOKEN", self.token("follow")?);
+            }
+            DatagramBody::Revoke => {
+                writer.add("TOKEN", self.token("broadcast")?);
+            }
             DatagramBody::Ping => {
                 writer.add("USER_ID", self.from.as_ref()?);
             }
@@ -155,6 +174,14 @@ impl Datagram {
         }
         let text = writer.finish();
         (text.len() <= MAX_DATAGRAM_BYTES).then(|| text.into())
+    }
+
+    /// Token of the sender for a scope: `user_id|expiry|scope`, the expiry in Unix seconds.
+    ///
+    /// Some programs reject messages without a token. A token proves nothing, because everybody
+    /// can write one, so this program does not check the tokens that it receives.
+    fn token(&self, scope: &str) -> Option<String> {
+        Some(format!("{}|{}|{scope}", self.from.as_ref()?, self.sent_at.saturating_add(TTL_SECONDS)))
     }
 
     fn write_timestamp_and_id(&self, writer: &mut FieldWriter) {
@@ -174,10 +201,21 @@ impl DatagramBody {
             Self::Profile { .. } => "PROFILE",
             Self::ListRequest => "PEER_LIST_REQUEST",
             Self::ListResponse(_) => "PEER_LIST_RESPONSE",
+            Self::Follow { .. } => "FOLLOW",
+            Self::Unfollow { .. } => "UNFOLLOW",
+            Self::Revoke => "REVOKE",
             Self::Ping => "PING",
             Self::Ack => "ACK",
         }
     }
+}
+
+/// The user of a token. It is read from the right, because a user id can contain `|`.
+fn token_user(token: &str) -> Option<LanUserId> {
+    let mut parts = token.rsplitn(3, '|');
+    let (_scope, expiry) = (parts.next()?, parts.next()?);
+    expiry.parse::<i64>().ok()?;
+    LanUserId::parse(parts.next()?)
 }
 
 fn hex_id(id: u64) -> String {

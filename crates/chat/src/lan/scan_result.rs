@@ -109,6 +109,7 @@ pub struct ScanResult {
     pub probed: Vec<ProbedAddress>,
     /// Whether `probed` has all networks of this machine.
     pub(super) covers_all_networks: bool,
+    /// The key is the user id and the host, see [`Self::host_of`].
     pub(super) peers: BTreeMap<(LanUserId, IpAddr), FoundPeer>,
     /// Users named in received lists. The value is the first peer that listed the user.
     pub(super) mentioned: BTreeMap<LanUserId, LanUserId>,
@@ -142,6 +143,7 @@ impl ScanResult {
     pub fn record(&mut self, source: SocketAddr, shared: bool, datagram: &Datagram, dialect: Dialect) {
         // An ACK does not name its sender.
         let Some(user) = &datagram.from else { return };
+        let Some(source) = user.source(source) else { return };
         if user == &self.own_user {
             let index = datagram.id.and_then(|id| usize::try_from(id).ok());
             let probed = index.and_then(|index| self.probed.get_mut(index));
@@ -169,7 +171,7 @@ impl ScanResult {
             DatagramBody::Discovery { port } => (FoundBy::Announcement, Some(*port)),
             _ => (FoundBy::Message, None),
         };
-        let key = (user.clone(), source.ip());
+        let key = (user.clone(), self.host_of(source.ip()));
         if self.peers.len() >= MAX_PEERS && !self.peers.contains_key(&key) {
             return;
         }
@@ -199,8 +201,14 @@ impl ScanResult {
     /// Whether the claimed address matches the source address. All addresses of this machine match
     /// each other.
     fn is_claim_plausible(&self, user: &LanUserId, source: IpAddr) -> bool {
-        let is_own = |ip: IpAddr| ip.is_loopback() || self.own_ips.contains(&ip);
-        user.claimed_ip().is_some_and(|claimed| claimed == source || (is_own(claimed) && is_own(source)))
+        user.claimed_ip().is_some_and(|claimed| self.host_of(claimed) == self.host_of(source))
+    }
+
+    /// The address that stands for the host of an address. All addresses of this machine are one
+    /// host, so a peer of this machine is one peer at whichever of them it is heard.
+    fn host_of(&self, ip: IpAddr) -> IpAddr {
+        let is_own = ip.is_loopback() || self.own_ips.contains(&ip);
+        if is_own { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { ip }
     }
 
     /// The peers, in the order of their user ids.
@@ -270,6 +278,26 @@ pub(super) mod tests {
         scan.record(source, false, &answered, Dialect::Spaced);
         let bob = scan.peers().next().unwrap();
         assert_eq!((bob.found_by, bob.address.port(), bob.dialect), (FoundBy::Answer, 8002, SpokenDialects::Both));
+    }
+
+    #[test]
+    fn a_peer_heard_at_two_addresses_of_this_machine_is_one_peer() {
+        let mut scan = healthy();
+        for source in ["10.0.0.1:8004", "127.0.0.1:8004"] {
+            receive(&mut scan, "me@10.0.0.1", source, DatagramBody::ListResponse(vec![]));
+        }
+        assert_eq!(scan.peers().map(|peer| peer.mismatched).collect::<Vec<_>>(), [false]);
+    }
+
+    #[test]
+    fn a_datagram_without_a_source_address_comes_from_the_claimed_address() {
+        let mut scan = healthy();
+        for source in ["0.0.0.0:8002", "10.0.0.2:8002"] {
+            receive(&mut scan, "bob@10.0.0.2", source, DatagramBody::ListResponse(vec![]));
+        }
+        receive(&mut scan, "nobody", "0.0.0.0:8002", DatagramBody::ListResponse(vec![]));
+        let found: Vec<_> = scan.peers().map(|peer| (peer.address.to_string(), peer.mismatched)).collect();
+        assert_eq!(found, [("10.0.0.2:8002".to_owned(), false)]);
     }
 
     #[test]

@@ -63,12 +63,16 @@ pub(super) fn round(
         for _ in 0..copies {
             fuzzed.feed(&event, rng);
         }
-        match rng.random_range(0..12) {
+        match rng.random_range(0..13) {
             0 => fuzzed.link(rng),
             1 => fuzzed.feed(&Event::PostRequested(samples::text(rng)), rng),
             2 => fuzzed
                 .feed(&Event::DirectRequested { to: samples::user(rng).to_string(), text: samples::text(rng) }, rng),
             3 => fuzzed.feed(&Event::ListRequested, rng),
+            12 => {
+                let to = samples::user(rng).to_string();
+                fuzzed.feed(&Event::FollowRequested { to, follows: rng.random() }, rng);
+            }
             4 => {
                 fuzzed.now += rng.random_range(0..100_000);
                 fuzzed.feed(&Event::TimerFired, rng);
@@ -130,14 +134,14 @@ impl FuzzedEngine {
 
     fn feed(&mut self, event: &Event, rng: &mut SmallRng) {
         let (now, event_rng) = (at(self.now), EventRng(rng.random()));
-        let peers = self.engine.peers().len();
+        let peers = self.engine.peers(now.boot).len();
         let actions = self.engine.handle(event.clone(), now, event_rng);
         assert!(actions.len() <= MAX_ACTIONS + 2 * peers, "{} actions for {event:?}", actions.len());
         for action in actions {
             self.check(action);
         }
         assert!(self.engine.link_count() <= MAX_CONNECTIONS);
-        assert!(self.engine.peers().len() <= MAX_CONNECTIONS + MAX_LAN_PEERS);
+        assert!(self.engine.peers(now.boot).len() <= MAX_CONNECTIONS + MAX_LAN_PEERS);
         let again = self.engine.handle(Event::TimerFired, now, event_rng);
         assert!(
             again.is_empty() && self.engine.wake_at().0 > self.now,

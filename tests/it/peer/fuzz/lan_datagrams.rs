@@ -51,12 +51,13 @@ fn check_forged_sender(datagram: &Datagram, bytes: &[u8], dialect: Dialect, rng:
     let text = std::str::from_utf8(bytes).expect("text");
     let mut lines: Vec<&str> = text.trim_end_matches('\n').split('\n').collect();
     let colon = if dialect == Dialect::Spaced { ": " } else { ":" };
-    let forged = ["USER_ID", "FROM"].map(|key| format!("{key}{colon}evil@6.6.6.6"));
+    let forged = [("USER_ID", "evil@6.6.6.6"), ("FROM", "evil@6.6.6.6"), ("TOKEN", "evil@6.6.6.6|9|chat")]
+        .map(|(key, value)| format!("{key}{colon}{value}"));
     // The first line is the type, the second the sender.
     let at = rng.random_range(2..=lines.len());
     if datagram.from.is_some() {
         let key = lines[1].split(':').next().unwrap_or_default();
-        let same = forged.iter().find(|line| line.starts_with(key)).expect("either key");
+        let same = forged.iter().find(|line| line.starts_with(key)).expect("one of the keys");
         lines.insert(at, same);
         let (read, _) = Datagram::read(format!("{}\n\n", lines.join("\n")).as_bytes()).expect("still a datagram");
         assert_eq!(read.from, datagram.from, "forged: {lines:?}");
@@ -86,7 +87,8 @@ fn check_bounds(datagram: &Datagram, length: usize) {
             assert!(profile.avatar.as_ref().is_none_or(|avatar| avatar.size() <= MAX_AVATAR_BYTES));
         }
         DatagramBody::ListResponse(users) => assert!(users.len() <= MAX_LISTED),
-        DatagramBody::ListRequest | DatagramBody::Ping | DatagramBody::Ack => {}
+        DatagramBody::Follow { to } | DatagramBody::Unfollow { to } => assert!(to.as_str().len() <= MAX_USER_ID),
+        DatagramBody::ListRequest | DatagramBody::Revoke | DatagramBody::Ping | DatagramBody::Ack => {}
     }
     assert_eq!(datagram.from.is_none(), datagram.body == DatagramBody::Ack, "everything but an ACK has a sender");
 }
@@ -117,9 +119,11 @@ fn keys(datagram: &Datagram, dialect: Dialect) -> Vec<&'static str> {
     let parts: Vec<&[&str]> = match &datagram.body {
         DatagramBody::Discovery { .. } => vec![&["USER_ID", "PORT"], stamp],
         DatagramBody::Post(_) => {
-            vec![&["USER_ID", "CONTENT"], keys_if(is_draft, &["TTL"]), stamp, keys_if(is_draft, &["TOKEN"])]
+            vec![&["USER_ID", "CONTENT"], keys_if(is_draft, &["TTL"]), stamp, &["TOKEN"]]
         }
-        DatagramBody::Direct { .. } => vec![&["FROM", "TO", "CONTENT"], stamp, keys_if(is_draft, &["TOKEN"])],
+        DatagramBody::Direct { .. } => vec![&["FROM", "TO", "CONTENT"], stamp, &["TOKEN"]],
+        DatagramBody::Follow { .. } | DatagramBody::Unfollow { .. } => vec![&["FROM", "TO"], stamp, &["TOKEN"]],
+        DatagramBody::Revoke => vec![&["TOKEN"]],
         DatagramBody::Profile { profile, .. } => {
             let avatar = keys_if(profile.avatar.is_some(), &["AVATAR_TYPE", "AVATAR_ENCODING", "AVATAR_DATA"]);
             vec![&["USER_ID", "DISPLAY_NAME", "STATUS"], if is_draft { &[] } else { stamp }, avatar]
@@ -145,10 +149,16 @@ fn as_read(datagram: &Datagram, dialect: Dialect) -> Datagram {
             *refused = None;
         }
         DatagramBody::ListResponse(users) => users.truncate(MAX_LISTED),
-        DatagramBody::Discovery { .. } | DatagramBody::ListRequest | DatagramBody::Ping | DatagramBody::Ack => {}
+        DatagramBody::Discovery { .. }
+        | DatagramBody::ListRequest
+        | DatagramBody::Follow { .. }
+        | DatagramBody::Unfollow { .. }
+        | DatagramBody::Revoke
+        | DatagramBody::Ping
+        | DatagramBody::Ack => {}
     }
     let is_draft_profile = dialect == Dialect::Spaced && matches!(read.body, DatagramBody::Profile { .. });
-    if is_draft_profile || read.body == DatagramBody::Ping {
+    if is_draft_profile || matches!(read.body, DatagramBody::Ping | DatagramBody::Revoke) {
         (read.id, read.sent_at) = (None, 0);
     }
     if matches!(read.body, DatagramBody::Ack | DatagramBody::ListRequest) {

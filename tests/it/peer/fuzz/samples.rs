@@ -47,8 +47,12 @@ pub(super) fn peer(rng: &mut SmallRng) -> PeerId {
 
 pub(super) fn user(rng: &mut SmallRng) -> LanUserId {
     let number = rng.random_range(1..=PEERS);
-    let names =
-        [format!("u{number}@10.0.0.{number}"), format!("a:b\"@10.0.0.{number}"), format!("ü@{number}"), "plain".into()];
+    let names = [
+        format!("u{number}@10.0.0.{number}"),
+        format!("a:b\"@10.0.0.{number}"),
+        format!("ü@{number}"),
+        "pl|ain".into(),
+    ];
     LanUserId::parse(&names[rng.random_range(0..names.len())]).expect("a name")
 }
 
@@ -73,7 +77,7 @@ pub(super) fn profile(rng: &mut SmallRng) -> PeerProfile {
 }
 
 pub(super) fn datagram(rng: &mut SmallRng) -> Datagram {
-    let body = match rng.random_range(0..8) {
+    let body = match rng.random_range(0..11) {
         0 => lan::DatagramBody::Discovery { port: rng.random_range(1..=u16::MAX) },
         1 => lan::DatagramBody::Post(text(rng)),
         2 => lan::DatagramBody::Direct { to: user(rng), text: text(rng) },
@@ -81,6 +85,9 @@ pub(super) fn datagram(rng: &mut SmallRng) -> Datagram {
         4 => lan::DatagramBody::ListRequest,
         5 => lan::DatagramBody::ListResponse((0..rng.random_range(0..300)).map(|_| user(rng)).collect()),
         6 => lan::DatagramBody::Ping,
+        7 => lan::DatagramBody::Follow { to: user(rng) },
+        8 => lan::DatagramBody::Unfollow { to: user(rng) },
+        9 => lan::DatagramBody::Revoke,
         _ => lan::DatagramBody::Ack,
     };
     let from = (body != lan::DatagramBody::Ack).then(|| user(rng));

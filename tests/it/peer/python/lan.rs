@@ -45,17 +45,28 @@ impl LocalPeer {
 
     /// Waits until our peer lists this user. Returns the entry.
     async fn wait_until_listed(&mut self, uid: &str) -> Value {
+        self.wait_until_listed_as(uid, |_| true).await
+    }
+
+    /// Waits until our peer lists this user with an entry that matches. Returns the entry.
+    async fn wait_until_listed_as(&mut self, uid: &str, is_wanted: impl Fn(&Value) -> bool) -> Value {
         let mut found = None;
         until(&format!("{uid} to be found"), async || {
             self.peer.type_line("LIST");
             let lists = self.peer.events();
             let listed = lists.iter().rev().filter(|event| event["event"] == "list");
             let mut peers = listed.filter_map(|list| list["peers"].as_array()).flatten();
-            found = peers.find(|peer| peer["uid"] == uid).cloned();
+            found = peers.find(|peer| peer["uid"] == uid && is_wanted(peer)).cloned();
             found.is_some()
         })
         .await;
         found.expect("waited for")
+    }
+
+    /// Number of notices that this user follows our peer, or no longer does.
+    fn follower_count(&self, uid: &str, follows: bool) -> usize {
+        let is_follower = |event: &Value| event["event"] == "follower" && event["from"]["uid"] == *uid;
+        self.peer.count(|event| is_follower(event) && event["follows"] == follows)
     }
 
     /// Writes an image of this size. Returns its path and its base64.
@@ -66,6 +77,14 @@ impl LocalPeer {
         fs::write(&path, &data).expect("room for it");
         (path, STANDARD.encode(data))
     }
+}
+
+/// Starts a peer of the draft at a loopback address of its own. It listens at the shared port of
+/// that address, so other tests do not receive what is sent to it alone.
+async fn draft_peer(name: &str, more: &[&str]) -> JsonProcess {
+    let [one, two, three] = [(); 3].map(|()| rand::random_range(1..=254_u8));
+    let address = format!("127.{one}.{two}.{three}");
+    foreign_peer("draft.py", name, &[&["--claim", &address], more].concat()).await
 }
 
 async fn foreign_peer(script: &'static str, name: &str, more: &[&str]) -> JsonProcess {
@@ -163,9 +182,86 @@ async fn a_peer_of_the_compact_dialect_and_ours_understand_each_other() {
 }
 
 #[tokio::test]
+async fn a_newest_peer_of_the_compact_dialect_accepts_our_tokens_and_its_posts_come_on_request() {
+    let mut ours = LocalPeer::start("al").await;
+    let mut other = foreign_peer("compact.py", "co", &["--newest"]).await;
+    let uid = other.ready_field("user");
+    assert_eq!(ours.wait_until_listed(&uid).await["follows_you"], Value::Null);
+    let hello = other.wait_for_event("an announcement", |event| ours.is_datagram(event, "PEER_DISCOVERY")).await;
+    let our_user_id = hello["fields"]["USER_ID"].as_str().expect("a name").to_owned();
+    // We follow nobody unasked, and such a peer posts to its followers only.
+    let [unheard, heard, late] = ["unheard ", "heard ", "late "].map(unique);
+    other.type_line(&format!("post {unheard}"));
+    ours.peer.type_line(&format!("follow {uid}"));
+    other.wait_for_event("a follow", |event| ours.is_datagram(event, "FOLLOW")).await;
+    other.type_line(&format!("post {heard}"));
+    ours.peer.wait_for_post(&heard).await;
+    assert_eq!(ours.peer.post_count(&unheard), 0);
+    let listed = ours.wait_until_listed_as(&uid, |peer| peer["you_follow"] == true).await;
+    assert!(listed["seen_seconds_ago"].is_u64(), "{listed}");
+
+    exchange_all_types(&mut ours, &mut other).await;
+    ours.peer.type_line(&format!("UNFOLLOW {uid}"));
+    other.wait_for_event("an unfollow", |event| ours.is_datagram(event, "UNFOLLOW")).await;
+    other.type_line(&format!("post {late}"));
+
+    // Our posts go to everybody. A follower is shown as one.
+    other.type_line(&format!("FOLLOW {our_user_id}"));
+    until("a follower", async || ours.follower_count(&uid, true) == 1).await;
+    ours.wait_until_listed_as(&uid, |peer| peer["follows_you"] == true).await;
+    other.type_line(&format!("unfollow {our_user_id}"));
+    until("a former follower", async || ours.follower_count(&uid, false) == 1).await;
+    assert_eq!(ours.peer.post_count(&late), 0);
+    let is_refused = |event: &Value| event["event"] == "rejected" && ours.is_from_us(event);
+    assert_eq!(other.count(is_refused), 0, "it accepts all datagrams of our peer");
+}
+
+#[tokio::test]
+async fn a_leave_is_announced_and_understood() {
+    let mut ours = LocalPeer::start("al").await;
+    let mut leaver = foreign_peer("compact.py", "co", &["--newest"]).await;
+    let other = foreign_peer("compact.py", "co", &["--newest"]).await;
+    let draft = draft_peer("di", &[]).await;
+    let uid = leaver.ready_field("user");
+    for peer in [&leaver, &other, &draft] {
+        ours.wait_until_listed(&peer.ready_field("user")).await;
+    }
+    leaver.wait_for_event("an announcement", |event| ours.is_datagram(event, "PEER_DISCOVERY")).await;
+    leaver.type_line("quit");
+    let is_lost = |event: &Value| event["event"] == "lost" && event["peer"]["uid"] == *uid;
+    until("its leave", async || ours.peer.count(is_lost) == 1).await;
+    ours.peer.type_line("quit");
+    for peer in [&other, &draft] {
+        peer.wait_for_event("our leave", |event| ours.is_datagram(event, "REVOKE")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_line_that_may_be_meant_for_one_peer_is_not_sent_to_all_and_the_answer_lists_the_peers() {
+    let mut ours = LocalPeer::start("al").await;
+    let other = foreign_peer("compact.py", "co", &[]).await;
+    let uid = other.ready_field("user");
+    ours.wait_until_listed(&uid).await;
+    let texts = ["dm me ", "DM nobody ", "Follow my lead ", "unfollow nobody"].map(unique);
+    for text in &texts {
+        ours.peer.type_line(text);
+    }
+    let chat = unique("list the files please ");
+    ours.peer.type_line(&chat);
+    other.wait_for_event("the chat", |event| event["fields"]["CONTENT"] == *chat).await;
+    let is_refusal = |event: &Value| {
+        event["event"] == "refused"
+            && event["why"].as_str().is_some_and(|why| why.contains("no peer is called") && why.contains(&uid))
+    };
+    assert_eq!(ours.peer.count(is_refusal), texts.len());
+    let is_sent = |event: &Value| texts.iter().any(|text| event["fields"]["CONTENT"] == **text);
+    assert_eq!(other.count(is_sent), 0);
+}
+
+#[tokio::test]
 async fn a_peer_of_the_draft_dialect_is_found_by_a_ping_and_answered_in_its_dialect() {
     let mut ours = LocalPeer::start("al").await;
-    let mut other = foreign_peer("draft.py", "di", &["--silent"]).await;
+    let mut other = draft_peer("di", &["--silent"]).await;
     other.type_line("ping");
     let our_user_id = exchange_all_types(&mut ours, &mut other).await;
     // Our broadcasts are in the compact dialect. The datagrams to this peer alone are in the draft
@@ -185,7 +281,7 @@ async fn a_peer_of_the_draft_dialect_is_found_by_a_ping_and_answered_in_its_dial
 #[tokio::test]
 async fn each_peer_is_sent_datagrams_in_its_own_dialect() {
     let mut ours = LocalPeer::start("al").await;
-    let (compact, draft) = (foreign_peer("compact.py", "co", &[]).await, foreign_peer("draft.py", "di", &[]).await);
+    let (compact, draft) = (foreign_peer("compact.py", "co", &[]).await, draft_peer("di", &[]).await);
     for other in [&compact, &draft] {
         ours.wait_until_listed(&other.ready_field("user")).await;
     }

@@ -118,6 +118,50 @@ async fn keys_edit_the_line_and_tab_completes_commands_and_names() {
 }
 
 #[tokio::test]
+async fn commands_are_taken_in_any_case_and_a_wrong_picture_is_asked_for_again() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut al = TerminalUser::start(dir.path(), "al", &MESH).await;
+    let bob = bob(dir.path(), &al).await;
+    al.press_keys("list\r");
+    al.wait_for_screen("the list", |screen| screen.has("[KNOWN PEERS] (1 peers):") && screen.has("s ago")).await;
+    al.press_keys("dm me later\r");
+    al.wait_for_screen("the peers", |screen| screen.has("no peer is called \"me\"") && screen.has("bob@")).await;
+    al.press_keys("dm bob psst\r");
+    until("a direct message", async || bob.count(|event| event["event"] == "direct" && event["text"] == "psst") == 1)
+        .await;
+    let picture = dir.path().join("al.png");
+    std::fs::write(&picture, b"\x89PNG\r\n\x1a\n").expect("room for it");
+    al.press_keys("profile\r");
+    for (question, answer, reply) in [
+        ("Display name: ", "Al", ""),
+        ("Status: ", "here", ""),
+        ("Picture (y, n or a file): ", "maybe", "! cannot read maybe"),
+        ("Picture (y, n or a file): ", "y", ""),
+        ("Picture file: ", "none.png", "! cannot read none.png"),
+        ("Picture (y, n or a file): ", picture.to_str().expect("a path"), ""),
+    ] {
+        al.wait_for_line(question).await;
+        al.press_keys(&format!("{answer}\r"));
+        al.wait_for_screen(reply, |screen| screen.has(reply)).await;
+    }
+    al.wait_for_line("> ").await;
+    until("the profile", async || {
+        bob.count(|event| {
+            let profile = &event["profile"];
+            event["event"] == "profile"
+                && profile["display_name"] == "Al"
+                && profile["status"] == "here"
+                && profile["avatar"].is_object()
+        }) == 1
+    })
+    .await;
+    al.press_keys("quit it\r");
+    bob.wait_for_post("quit it").await;
+    al.press_keys("Quit\r");
+    assert_eq!(al.wait_for_exit().await.code(), Some(0));
+}
+
+#[tokio::test]
 async fn the_input_history_survives_a_restart_and_only_the_owner_can_read_it() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let data_dir = dir.path().join("al");

@@ -137,6 +137,11 @@ impl World {
         self.hosts[host].engine.as_ref().expect("the host is up")
     }
 
+    /// Number of peers that a host lists.
+    pub(crate) fn peer_count(&self, host: usize) -> usize {
+        self.engine(host).peers(self.now().boot).len()
+    }
+
     /// Starts a host that is down, with its stored entries.
     pub(crate) fn start(&mut self, host: usize) {
         let engine = Engine::new(self.config(host), self.hosts[host].stored.clone(), self.now());

@@ -34,6 +34,169 @@ fn each_peer_is_answered_in_its_dialect_at_the_port_it_announced() {
     }
 }
 
+/// The addresses to which these datagrams go, with their types.
+fn sent(actions: &Actions) -> Vec<(String, &lan::DatagramBody)> {
+    let sent = actions.iter().filter_map(|action| match action {
+        Action::SendDatagram { to, datagram, .. } => Some((to.to_string(), &datagram.body)),
+        _ => None,
+    });
+    sent.collect()
+}
+
+#[test]
+fn a_peer_that_announced_no_port_is_reached_at_the_shared_port_never_at_a_source_port() {
+    let mut harness = Harness::new(lan_config());
+    harness.feed(Event::TimerFired);
+    let me = LanUserId::parse("me@10.0.0.1").unwrap();
+    let direct = lan::DatagramBody::Direct { to: me, text: "psst".into() };
+    let mut actions = Actions::new();
+    // Each datagram comes from another socket.
+    for (port, body) in [(40_001, lan::DatagramBody::Ping), (40_002, direct), (40_003, lan::DatagramBody::ListRequest)]
+    {
+        actions.extend(harness.feed(datagram("di@10.0.0.3", &format!("10.0.0.3:{port}"), body, Dialect::Spaced)));
+    }
+    actions.extend(harness.feed(Event::PostRequested("hi".into())));
+    actions.extend(harness.feed(Event::DirectRequested { to: "di".into(), text: "psst".into() }));
+    let sent = sent(&actions);
+    assert!(sent.len() >= 6 && sent.iter().all(|(to, _)| to == "10.0.0.3:50999"), "{sent:?}");
+    assert_eq!(harness.engine.peers(BootMs(0))[0].at, "10.0.0.3:50999");
+    // A peer that announced its port keeps it, even if it sends from another address or socket.
+    let discovery = lan::DatagramBody::Discovery { port: 8300 };
+    harness.feed(datagram("di", "10.0.0.4:40004", discovery, Dialect::Spaced));
+    harness.feed(datagram("di", "10.0.0.5:40005", lan::DatagramBody::Ping, Dialect::Spaced));
+    assert_eq!(harness.engine.peers(BootMs(0))[0].at, "10.0.0.5:8300");
+}
+
+#[test]
+fn a_peer_that_follows_this_peer_is_shown_as_a_follower_until_it_unfollows() {
+    let mut harness = Harness::new(lan_config());
+    let me = LanUserId::parse("me@10.0.0.1").unwrap();
+    let mut number = 0;
+    let mut feed = |body| {
+        number += 1;
+        let datagram = Datagram { from: LanUserId::parse("bob@10.0.0.2"), id: Some(number), sent_at: 5, body };
+        let actions = harness.feed(datagram_from("10.0.0.2:8200", datagram));
+        let follows: Vec<bool> = notices(&actions)
+            .iter()
+            .filter_map(|notice| match notice {
+                Notice::Follower { follows, .. } => Some(*follows),
+                _ => None,
+            })
+            .collect();
+        (follows, harness.engine.peers(BootMs(0))[0].follows_you)
+    };
+    let (follow, unfollow) = (lan::DatagramBody::Follow { to: me.clone() }, lan::DatagramBody::Unfollow { to: me });
+    let other = LanUserId::parse("carol@10.0.0.3").unwrap();
+    assert_eq!(feed(unfollow.clone()), (vec![], false), "a stranger");
+    assert_eq!(feed(lan::DatagramBody::Follow { to: other }), (vec![], false), "it follows somebody else");
+    assert_eq!(feed(follow.clone()), (vec![true], true));
+    assert_eq!(feed(follow), (vec![], true));
+    assert_eq!(feed(unfollow), (vec![false], false));
+}
+
+#[test]
+fn this_peer_follows_only_on_request_and_again_when_a_followed_peer_was_restarted() {
+    let mut harness = Harness::new(lan_config());
+    harness.feed(Event::TimerFired);
+    let announce =
+        |port| datagram("bob@10.0.0.2", "10.0.0.2:9", lan::DatagramBody::Discovery { port }, Dialect::Compact);
+    let bob = || LanUserId::parse("bob@10.0.0.2").unwrap();
+    let follows = |actions: &Actions| {
+        let is_follow = |(_, body): &&(String, &lan::DatagramBody)| **body == lan::DatagramBody::Follow { to: bob() };
+        sent(actions).iter().filter(is_follow).map(|(to, _)| to.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(follows(&harness.feed(announce(8200))), Vec::<String>::new(), "nobody is followed unasked");
+    let request = |to: &str, follows| Event::FollowRequested { to: to.into(), follows };
+    let actions = harness.feed(request("bob", true));
+    assert_eq!(follows(&actions), ["10.0.0.2:8200"]);
+    assert!(matches!(notices(&actions)[..], [Notice::Following { follows: true, .. }]));
+    assert!(harness.engine.peers(BootMs(0))[0].you_follow);
+    assert_eq!(follows(&harness.feed(announce(8200))), Vec::<String>::new());
+    assert_eq!(follows(&harness.feed(announce(8300))), ["10.0.0.2:8300"], "it was restarted");
+    harness.now += 301_000;
+    harness.feed(Event::TimerFired);
+    assert_eq!(follows(&harness.feed(announce(8400))), ["10.0.0.2:8400"], "it was away");
+    let actions = harness.feed(request("bob", false));
+    assert_eq!(sent(&actions), [("10.0.0.2:8400".to_owned(), &lan::DatagramBody::Unfollow { to: bob() })]);
+    assert_eq!(follows(&harness.feed(announce(8500))), Vec::<String>::new());
+    let unknown = harness.feed(request("me", true));
+    let [Notice::Rejected { reason }] = notices(&unknown)[..] else { panic!("{unknown:?}") };
+    assert!(reason.contains("bob@10.0.0.2"), "the answer lists the peers: {reason}");
+    harness.link(1, 60, None);
+    harness.receive_heartbeat(1, 60);
+    let on_mesh = harness.feed(request(&PeerId(60).to_string(), true));
+    assert!(matches!(notices(&on_mesh)[..], [Notice::Rejected { .. }]) && sent(&on_mesh).is_empty());
+}
+
+#[test]
+fn a_peer_that_announces_its_leave_is_removed_and_this_peer_announces_its_own() {
+    let mut harness = Harness::new(lan_config());
+    for user in ["bob@10.0.0.2", "di@10.0.0.3"] {
+        let source = format!("{}:8200", &user[user.len() - 8..]);
+        harness.feed(datagram(user, &source, lan::DatagramBody::Discovery { port: 8200 }, Dialect::Compact));
+    }
+    let leave = |source| datagram("bob@10.0.0.2", source, lan::DatagramBody::Revoke, Dialect::Compact);
+    assert_eq!(harness.feed(leave("10.0.0.66:8200")), [], "another host cannot send a peer away");
+    let actions = harness.feed(leave("10.0.0.2:40001"));
+    assert!(matches!(notices(&actions)[..], [Notice::PeerLost { peer, .. }] if peer.uid == "bob@10.0.0.2"));
+    assert_eq!(harness.feed(leave("10.0.0.2:8200")), [], "a stranger");
+    let actions = harness.feed(Event::ShuttingDown);
+    assert_eq!(sent(&actions), [("10.0.0.3:8200".to_owned(), &lan::DatagramBody::Revoke)]);
+}
+
+#[test]
+fn a_datagram_without_a_source_address_comes_from_the_claimed_address_and_is_no_mismatch() {
+    let mut harness = Harness::new(lan_config());
+    harness.feed(Event::TimerFired);
+    let discovery = || lan::DatagramBody::Discovery { port: 8200 };
+    let actions = harness.feed(datagram("bob@10.0.0.2", "0.0.0.0:8200", discovery(), Dialect::Compact));
+    assert!(matches!(notices(&actions)[..], [Notice::PeerFound { .. }]), "{actions:?}");
+    assert_eq!(sent(&actions)[0].0, "10.0.0.2:8200");
+    let peers = harness.engine.peers(BootMs(0));
+    assert_eq!((peers.len(), peers[0].at.as_str(), peers[0].mismatched), (1, "10.0.0.2:8200", false));
+    // Its own broadcasts return to this peer in this way, too.
+    assert_eq!(harness.feed(datagram("me@10.0.0.1", "0.0.0.0:8100", discovery(), Dialect::Compact)), []);
+    assert_eq!(harness.feed(datagram("nobody", "0.0.0.0:8100", discovery(), Dialect::Compact)), []);
+}
+
+#[test]
+fn a_peer_heard_at_two_addresses_of_this_host_is_listed_once() {
+    let mut harness = Harness::new(lan_config());
+    harness.feed(Event::TimerFired);
+    let discovery = || lan::DatagramBody::Discovery { port: 8300 };
+    let mut feed = |user: &str, source: &str, body| {
+        let actions = harness.feed(datagram(user, source, body, Dialect::Compact));
+        let found = notices(&actions).iter().filter(|notice| matches!(notice, Notice::PeerFound { .. })).count();
+        (found, harness.engine.peers(BootMs(0)).into_iter().map(|peer| peer.contact.uid).collect::<Vec<_>>())
+    };
+    let bob = vec!["bob@10.0.0.1".to_owned()];
+    assert_eq!(feed("bob@10.0.0.1", "10.0.0.1:8300", discovery()), (1, bob.clone()));
+    assert_eq!(feed("bob@10.0.0.1", "127.0.0.1:8300", discovery()), (0, bob.clone()));
+    assert_eq!(feed("bob@127.0.0.1", "127.0.0.1:8300", discovery()), (0, bob.clone()));
+    assert_eq!(feed("bob@127.0.0.1", "127.0.0.1:8300", lan::DatagramBody::Ping), (0, bob));
+    // Another name, another port, another host or a false address is another peer.
+    for (user, source, port) in [
+        ("bob@10.9.9.9", "127.0.0.1:8300", 8300),
+        ("cat@127.0.0.1", "127.0.0.1:8300", 8300),
+        ("bob@127.0.0.1", "127.0.0.1:8301", 8301),
+        ("bob@10.0.0.2", "10.0.0.2:8300", 8300),
+    ] {
+        assert_eq!(feed(user, source, lan::DatagramBody::Discovery { port }).0, 1, "{user} {port}");
+    }
+}
+
+#[test]
+fn the_list_shows_when_each_peer_was_last_seen() {
+    let mut harness = Harness::new(lan_config());
+    harness.link(1, 60, None);
+    harness.receive_heartbeat(1, 60);
+    harness.feed(datagram("bob@10.0.0.2", "10.0.0.2:8200", lan::DatagramBody::Ping, Dialect::Compact));
+    harness.now = 4_999;
+    harness.receive_heartbeat(1, 60);
+    let seen = |now| harness.engine.peers(BootMs(now)).iter().map(|peer| peer.seen_seconds_ago).collect::<Vec<_>>();
+    assert_eq!((seen(4_999), seen(65_000)), (vec![0, 4], vec![60, 65]));
+}
+
 #[test]
 fn a_peer_that_changes_its_dialect_is_answered_in_the_latest_one() {
     let mut harness = Harness::new(lan_config());
@@ -84,11 +247,11 @@ fn a_list_request_of_an_unannounced_peer_is_answered_but_the_peer_is_not_added()
             if to.port() == 8009 && matches!(datagram.body, lan::DatagramBody::ListResponse(_))),
         "{answers:?}"
     );
-    assert!(notices(&actions).is_empty() && peer.engine.peers().is_empty());
+    assert!(notices(&actions).is_empty() && peer.engine.peers(BootMs(0)).is_empty());
     // After an announcement the peer is added to the table, and may request the list too.
     peer.feed(list_request(lan::DatagramBody::Discovery { port: 8009 }));
     peer.feed(list_request(lan::DatagramBody::ListRequest));
-    assert_eq!(peer.engine.peers().len(), 1);
+    assert_eq!(peer.engine.peers(BootMs(0)).len(), 1);
 }
 
 #[test]
@@ -119,7 +282,7 @@ fn a_claimed_address_that_differs_from_the_source_is_reported_and_changes_no_add
         datagram("bob@10.0.0.2", "10.0.0.66:8200", lan::DatagramBody::Discovery { port: 8266 }, Dialect::Compact);
     let actions = harness.feed(event);
     assert!(notices(&actions).iter().any(|notice| matches!(notice, Notice::AddressMismatch { .. })));
-    assert_eq!(harness.engine.peers()[0].at, "10.0.0.2:8200");
+    assert_eq!(harness.engine.peers(BootMs(0))[0].at, "10.0.0.2:8200");
     // Loopback and the other addresses of this host count as one address.
     let mine =
         datagram("eve@10.0.0.1", "127.0.0.1:8300", lan::DatagramBody::Discovery { port: 8300 }, Dialect::Compact);

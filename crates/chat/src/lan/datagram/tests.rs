@@ -20,6 +20,7 @@ fn written(datagram: &Datagram, dialect: Dialect) -> String {
 #[test]
 fn each_type_has_its_documented_fields_in_order() {
     let stamp = "TIMESTAMP:1728938500\nMESSAGE_ID:0000000000abc123\n";
+    let token = "alice@192.168.1.11|1728942100";
     let bob = LanUserId::parse("bob@192.168.1.12").unwrap();
     let avatar = Avatar::new(b"\xff\xd8\xff\xe0").unwrap();
     let profile = PeerProfile::new("Al", "here", Some(avatar));
@@ -30,12 +31,25 @@ fn each_type_has_its_documented_fields_in_order() {
         ),
         (
             DatagramBody::Post("Hello P2P network!".into()),
-            format!("TYPE:POST\nUSER_ID:alice@192.168.1.11\nCONTENT:Hello P2P network!\n{stamp}\n"),
+            format!(
+                "TYPE:POST\nUSER_ID:alice@192.168.1.11\nCONTENT:Hello P2P network!\n{stamp}TOKEN:{token}|broadcast\n\n"
+            ),
         ),
         (
             DatagramBody::Direct { to: bob.clone(), text: "psst".into() },
-            format!("TYPE:DM\nFROM:alice@192.168.1.11\nTO:bob@192.168.1.12\nCONTENT:psst\n{stamp}\n"),
+            format!(
+                "TYPE:DM\nFROM:alice@192.168.1.11\nTO:bob@192.168.1.12\nCONTENT:psst\n{stamp}TOKEN:{token}|chat\n\n"
+            ),
         ),
+        (
+            DatagramBody::Follow { to: bob.clone() },
+            format!("TYPE:FOLLOW\nFROM:alice@192.168.1.11\nTO:bob@192.168.1.12\n{stamp}TOKEN:{token}|follow\n\n"),
+        ),
+        (
+            DatagramBody::Unfollow { to: bob.clone() },
+            format!("TYPE:UNFOLLOW\nFROM:alice@192.168.1.11\nTO:bob@192.168.1.12\n{stamp}TOKEN:{token}|follow\n\n"),
+        ),
+        (DatagramBody::Revoke, format!("TYPE:REVOKE\nTOKEN:{token}|broadcast\n\n")),
         (
             DatagramBody::Profile { profile, refused: None },
             format!(
@@ -65,6 +79,19 @@ fn the_draft_dialect_has_spaces_and_tokens() {
     assert_eq!(
         text,
         "TYPE: POST\nUSER_ID: alice@192.168.1.11\nCONTENT: hi\nTTL: 3600\nTIMESTAMP: 1728938500\nMESSAGE_ID: 0000000000abc123\nTOKEN: alice@192.168.1.11|1728942100|broadcast\n\n"
+    );
+    let bob = LanUserId::parse("bob@192.168.1.12").unwrap();
+    assert_eq!(
+        written(&from_alice(DatagramBody::Direct { to: bob.clone(), text: "psst".into() }), Dialect::Spaced),
+        "TYPE: DM\nFROM: alice@192.168.1.11\nTO: bob@192.168.1.12\nCONTENT: psst\nTIMESTAMP: 1728938500\nMESSAGE_ID: 0000000000abc123\nTOKEN: alice@192.168.1.11|1728942100|chat\n\n"
+    );
+    assert_eq!(
+        written(&from_alice(DatagramBody::Follow { to: bob }), Dialect::Spaced),
+        "TYPE: FOLLOW\nFROM: alice@192.168.1.11\nTO: bob@192.168.1.12\nTIMESTAMP: 1728938500\nMESSAGE_ID: 0000000000abc123\nTOKEN: alice@192.168.1.11|1728942100|follow\n\n"
+    );
+    assert_eq!(
+        written(&from_alice(DatagramBody::Revoke), Dialect::Spaced),
+        "TYPE: REVOKE\nTOKEN: alice@192.168.1.11|1728942100|broadcast\n\n"
     );
     let ack = Datagram { from: None, id: Some(5), sent_at: 0, body: DatagramBody::Ack };
     assert_eq!(written(&ack, Dialect::Spaced), "TYPE: ACK\nMESSAGE_ID: 0000000000000005\nSTATUS: RECEIVED\n\n");
@@ -98,6 +125,34 @@ fn a_line_break_in_a_text_cannot_forge_the_sender() {
 }
 
 #[test]
+fn the_token_of_a_message_is_not_checked_and_that_of_a_leave_names_the_sender() {
+    for token in ["", "TOKEN:alice@192.168.1.11|1|broadcast\n", "TOKEN:eve@6.6.6.6|x|y|z\n", "TOKEN:\n"] {
+        let post = format!("TYPE:POST\nUSER_ID:alice@192.168.1.11\nCONTENT:hi\n{token}\n");
+        let (read, _) = Datagram::read(post.as_bytes()).unwrap();
+        assert_eq!((read.from, read.body), (Some(alice()), DatagramBody::Post("hi".into())), "{token:?}");
+    }
+    let leaver = |token: &str| Datagram::read(format!("TYPE:REVOKE\nTOKEN:{token}\n\n").as_bytes());
+    let user = |token: &str| leaver(token).and_then(|(datagram, _)| datagram.from);
+    assert_eq!(user("alice@192.168.1.11|1|anything"), Some(alice()), "an old token announces a leave, too");
+    // A name can contain bars.
+    let barred = LanUserId::parse("a|1|b@10.0.0.1").unwrap();
+    let leave = Datagram { from: Some(barred.clone()), ..from_alice(DatagramBody::Revoke) };
+    let (read, _) = Datagram::read(&leave.write(Dialect::Compact).unwrap()).unwrap();
+    assert_eq!((read.from, read.body), (Some(barred), DatagramBody::Revoke));
+    for bad in [
+        "",
+        "alice@192.168.1.11",
+        "1|chat",
+        "alice@192.168.1.11|soon|chat",
+        "a b@10.0.0.1|1|chat",
+        "|1|chat",
+        "a@1.2.3.4\n|1|chat",
+    ] {
+        assert_eq!(leaver(bad), None, "{bad:?}");
+    }
+}
+
+#[test]
 fn an_invalid_avatar_is_left_out_and_reported() {
     let text =
         "TYPE:PROFILE\nUSER_ID:a@1.2.3.4\nDISPLAY_NAME:A\nSTATUS:s\nAVATAR_TYPE:image/png\nAVATAR_DATA:R0lGODlh\n\n";
@@ -117,6 +172,9 @@ fn an_invalid_datagram_is_not_parsed() {
         "TYPE:PEER_DISCOVERY\nUSER_ID:a@1.2.3.4\nPORT:65536\n\n",
         "TYPE:POST\nCONTENT:hi\n\n",
         "TYPE:POST\nUSER_ID:a b\nCONTENT:hi\n\n",
+        "TYPE:FOLLOW\nFROM:a@1.2.3.4\n\n",
+        "TYPE:FOLLOW\nTO:a@1.2.3.4\n\n",
+        "TYPE:REVOKE\nUSER_ID:a@1.2.3.4\n\n",
         "TYPE:POST\n\nUSER_ID:a@1.2.3.4\nCONTENT:behind the end\n\n",
     ] {
         assert_eq!(Datagram::read(bad.as_bytes()), None, "{bad:?}");
