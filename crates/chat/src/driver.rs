@@ -189,9 +189,9 @@ impl PeerDriver {
         {
             return;
         }
-        let fast = header.and_then(|header| MeshMessage::read_chat_fast(bytes, header)).map(|message| (message, false));
-        if let Some((message, text_times)) = fast.or_else(|| MeshMessage::read(bytes)) {
-            self.feed_at(Event::MessageReceived { link, message, text_times }, now);
+        let fast = header.and_then(|header| MeshMessage::read_chat_fast(bytes, header));
+        if let Some(message) = fast.or_else(|| MeshMessage::read(bytes)) {
+            self.feed_at(Event::MessageReceived { link, message }, now);
         } else {
             // The framing is intact, so an invalid message does not end the connection.
             event_log::invalid_message(link, bytes.len());

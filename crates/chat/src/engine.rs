@@ -114,8 +114,8 @@ impl Engine {
             }
             Event::DialFailed { endpoint, reason } => mesh.links.handle_dial_failure(endpoint, reason, cx),
             Event::LinkClosed { link, reason } => mesh.handle_link_closed(link, &reason, cx),
-            Event::MessageReceived { link, message, text_times } => {
-                if let Some(entry) = mesh.handle_message(link, message, text_times, chat.history(), cx) {
+            Event::MessageReceived { link, message } => {
+                if let Some(entry) = mesh.handle_message(link, message, chat.history(), cx) {
                     chat.handle_mesh_chat(link, entry, mesh, lan.as_mut(), cx);
                 }
             }

@@ -62,9 +62,6 @@ pub enum Event {
         link: LinkId,
         /// The message.
         message: MeshMessage,
-        /// Whether its timestamp was RFC 3339 text instead of a number. The answers to this peer
-        /// then use text, too.
-        text_times: bool,
     },
     /// The registry reported addresses of peers.
     AddressesFound(Vec<PeerEndpoint>),

@@ -128,7 +128,6 @@ impl MeshPeers {
         &mut self,
         link: LinkId,
         message: MeshMessage,
-        text_times: bool,
         history: &History,
         cx: &mut Context,
     ) -> Option<ChatEntry> {
@@ -140,7 +139,6 @@ impl MeshPeers {
         let (peer, remote) = (state.peer, state.remote);
         let is_from_linked_peer = message.sender == peer;
         if is_from_linked_peer {
-            state.format.text_times |= text_times;
             let is_first = !std::mem::replace(&mut state.is_confirmed, true);
             // For chat, the author's name is updated when the entry is handled.
             if message.name.is_some() && (is_first || !matches!(message.body, MessageBody::Chat(_))) {

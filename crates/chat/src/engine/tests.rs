@@ -61,7 +61,7 @@ impl Harness {
 
     fn receive(&mut self, link: u64, sender: u128, number: u64, body: MessageBody) -> Actions {
         let message = MeshMessage { sender: PeerId(sender), number, said_at: 5, name: None, body };
-        self.feed(Event::MessageReceived { link: LinkId(link), message, text_times: false })
+        self.feed(Event::MessageReceived { link: LinkId(link), message })
     }
 
     fn receive_heartbeat(&mut self, link: u64, peer: u128) -> Actions {
@@ -355,7 +355,7 @@ fn a_duplicate_detected_from_its_header_leaves_the_same_state_as_a_fully_read_on
         assert_eq!(is_known, duplicates.contains(&(link, sender, number)), "{sender}/{number} on {link}");
         if is_known {
             let message = MeshMessage { sender: PeerId(sender), number, said_at: 5, name: None, body: chat("hi") };
-            let event = Event::MessageReceived { link: LinkId(link), message, text_times: false };
+            let event = Event::MessageReceived { link: LinkId(link), message };
             assert_eq!(read.handle(event, at(5), EventRng(5)), []);
         }
         assert_eq!(format!("{detected:?}"), format!("{read:?}"), "{sender}/{number} on {link}");

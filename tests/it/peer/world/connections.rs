@@ -69,8 +69,8 @@ impl World {
         let other = 1 - end;
         connection.last_at[other] = connection.last_at[other].max(self.now_ms + delay_ms);
         let (at, to) = (connection.last_at[other], connection.hosts[other]);
-        let (message, text_times) = MeshMessage::read(bytes).expect("a written message is valid");
-        self.deliver_at(at, to, Event::MessageReceived { link: Self::link(index, other), message, text_times });
+        let message = MeshMessage::read(bytes).expect("a written message is valid");
+        self.deliver_at(at, to, Event::MessageReceived { link: Self::link(index, other), message });
     }
 
     /// Closes one end. Messages that it sent still arrive, then the close.
