@@ -21,6 +21,7 @@ use super::lan::Dialect;
 use super::lan::socket::{LanSockets, ReceivedDatagram};
 use super::mesh::connection_event::ConnectionEvent;
 use super::mesh::network::MeshNetwork;
+use super::mesh::send_queue::SendMode;
 use super::mesh::{ChatHeader, MeshMessage};
 use super::metrics::{DropCounters, PeerStats};
 use super::profile::PeerProfile;
@@ -185,6 +186,9 @@ impl PeerDriver {
         let now = now();
         let header = MeshMessage::read_chat_header(bytes);
         if let Some(ChatHeader { sender, number, .. }) = header
+        if let Some(header) = &header {
+            self.queues.withdraw(link, header);
+        }
             && self.engine.handle_if_duplicate(link, sender, number, now.boot)
         {
             return;
@@ -252,7 +256,7 @@ impl PeerDriver {
                     self.drops.too_long += links.len() as u64;
                     return;
                 };
-                self.queues.push(links, &bytes, !format.extended);
+                self.queues.push(links, &bytes, SendMode::of(&message.body, format));
             }
             Action::Close { link, reason } => {
                 if let Some(link_queue) = self.queues.remove(link) {

@@ -179,7 +179,7 @@ mod tests {
     async fn writes_to_a_peer_that_parses_each_read_as_one_message_are_spaced() {
         let queue = SendQueue::new(1);
         for text in ["one", "two", "three"] {
-            queue.push(Bytes::from(text), true).unwrap();
+            queue.push(Bytes::from(text), SendMode::OnePerWrite).unwrap();
         }
         let (writer, mut reader) = tokio::io::duplex(4096);
         let start = Instant::now();
@@ -195,10 +195,38 @@ mod tests {
             }
             // Now the peer is known to parse a stream: no more pauses.
             for text in ["four", "five"] {
-                queue.push(Bytes::from(text), false).unwrap();
+                queue.push(Bytes::from(text), SendMode::Stream).unwrap();
             }
+    use super::super::send_queue::SendMode;
             let before = Instant::now();
             let length = reader.read(&mut buffer).await.unwrap();
+    #[tokio::test(start_paused = true)]
+    async fn a_heartbeat_is_written_before_the_messages_in_the_queue() {
+        let queue = SendQueue::new(1);
+        for number in 0..200 {
+            queue.push(Bytes::from(format!("{number}")), SendMode::OnePerWrite).unwrap();
+        }
+        let (writer, mut reader) = tokio::io::duplex(4096);
+        let io_counters = IoCounters::default();
+        let written = write_queue(writer, &queue, &io_counters);
+        let reading = async {
+            let mut buffer = [0; 4096];
+            let mut next = async || {
+                let length = reader.read(&mut buffer).await.unwrap();
+                String::from_utf8_lossy(&buffer[..length]).into_owned()
+            };
+            assert_eq!(next().await, "0");
+            // Message 1 already waits for the end of its pause.
+            queue.push(Bytes::from("beat"), SendMode::Ahead).unwrap();
+            let pushed_at = Instant::now();
+            assert_eq!([next().await, next().await, next().await], ["1", "beat", "2"]);
+            assert_eq!(pushed_at.elapsed(), SINGLE_MESSAGE_INTERVAL * 3, "each is a write of its own");
+            queue.discard();
+        };
+        let (written, ()) = tokio::join!(written, reading);
+        assert!(written.is_err());
+    }
+
             assert_eq!((&buffer[..length], before.elapsed()), (&b"fourfive"[..], Duration::ZERO));
             queue.close();
         };
