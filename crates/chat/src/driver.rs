@@ -164,6 +164,7 @@ impl PeerDriver {
                 self.queues.insert(link, peer, queue);
                 self.feed(Event::LinkOpened { link, peer, dialled, remote });
             }
+            ConnectionEvent::DialAvoided { endpoint, peer } => self.feed(Event::DialAvoided { endpoint, peer }),
             ConnectionEvent::DialFailed { endpoint, reason } => {
                 event_log::dial_failed(&endpoint, &reason, self.engine.is_peer_expected_at(&endpoint));
                 self.feed(Event::DialFailed { endpoint, reason });
@@ -185,10 +186,10 @@ impl PeerDriver {
     fn handle_message(&mut self, link: LinkId, bytes: &[u8]) {
         let now = now();
         let header = MeshMessage::read_chat_header(bytes);
-        if let Some(ChatHeader { sender, number, .. }) = header
         if let Some(header) = &header {
             self.queues.withdraw(link, header);
         }
+        if let Some(ChatHeader { sender, number, .. }) = header
             && self.engine.handle_if_duplicate(link, sender, number, now.boot)
         {
             return;
@@ -247,9 +248,9 @@ impl PeerDriver {
 
     fn perform(&mut self, action: Action) {
         match action {
-            Action::Dial(endpoint) => {
+            Action::Dial { endpoint, unless } => {
                 event_log::dialling(&endpoint);
-                self.network.dial(endpoint);
+                self.network.dial(endpoint, unless);
             }
             Action::Send { links, message, format } => {
                 let Some(bytes) = message.write(format) else {

@@ -184,7 +184,7 @@ impl FuzzedEngine {
                 let is_new = self.shown.insert((from.uid, number, text));
                 assert!(is_new || !is_numbered, "shown twice");
             }
-            Action::Dial(endpoint) => self.dialled.push(endpoint),
+            Action::Dial { endpoint, .. } => self.dialled.push(endpoint),
             Action::Notify(_) => {}
         }
     }

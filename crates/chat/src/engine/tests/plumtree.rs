@@ -418,6 +418,7 @@ fn peers_without_lazy_push_get_all_chat_at_once() {
     for (link, extension) in [(1, Some(2)), (2, None), (3, Some(1))] {
         harness.link(link, 60 + u128::from(link), None);
         harness.receive_control(link, MessageBody::Heartbeat { extension, listen: None });
+        harness.receive_control(link, MessageBody::HistoryEnd { more: false });
     }
     for number in 1..=3 {
         assert_eq!(chat_links(&harness.receive_from_70(1, number)), [2, 3]);
