@@ -85,7 +85,7 @@ pub(crate) struct Deliveries {
 pub(crate) fn run(name: &str, peers: &str) -> anyhow::Result<()> {
     let values = [("name", name), ("listen_addr", "127.0.0.1:0"), ("peers", peers), ("lan", "false")];
     let values = values.map(|(key, value)| (key, value.to_owned()));
-    let settings = config::chat::load(None, &|_| None, &values)?;
+    let settings = config::chat::load(None, &|_| None, &values)?.settings;
     let name = name.to_owned();
     // One thread and a spawned task, as in `rollcall peer`.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

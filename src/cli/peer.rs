@@ -20,7 +20,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::exit::{CONFIGURATION, CommandError, SOFTWARE, SYSTEM, USAGE};
 use super::logging::{start_logging, start_peer_logging};
@@ -58,7 +58,7 @@ value is an error, even if it is overridden):
   P2P_METRICS_ADDR, P2P_LAN_ADDRESSES, P2P_LOG_LEVEL, P2P_LOG_FORMAT       as --metrics and the flags
   P2P_MAX_CONNECTIONS       largest number of mesh connections, dialled and accepted together [50]
   P2P_CONNECT_TIMEOUT       timeout for connecting, and again for the exchange of greetings [10s]
-  P2P_HEARTBEAT_INTERVAL    time between two heartbeats [30s]
+  P2P_HEARTBEAT_INTERVAL    time between two heartbeats [30s]; at most 1.5s to a peer of another program
   P2P_HEARTBEAT_TIMEOUT     how late a heartbeat may be [5s]
   P2P_MESSAGE_BUFFER_SIZE   capacity of the send queue to each peer, in messages of the largest size (64 KiB) [16]
   P2P_DEDUP_CACHE_SIZE      ranges of message numbers remembered for each sender, each of at least one message [100]
@@ -70,7 +70,7 @@ The file of --config has the same keys in lower case without P2P_, in YAML or JS
 /// Flags of `rollcall peer`. A flag overrides its environment variable, and a variable overrides
 /// the file.
 #[derive(Args, Debug)]
-#[command(after_long_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
+#[command(version, after_long_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct PeerArgs {
     #[command(subcommand)]
@@ -92,13 +92,18 @@ pub(super) struct PeerArgs {
     #[arg(long, value_name = "LIST")]
     lan_addresses: Option<String>,
 
-    /// Address at which other peers of the mesh can connect, HOST:PORT; port 0 means any free port
+    /// Address at which other peers of the mesh can connect, HOST:PORT; :PORT means all addresses
+    /// of this machine, and port 0 any free port
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
 
     /// Peers of the mesh to connect to, HOST:PORT, separated by commas
     #[arg(long, value_name = "LIST")]
     peers: Option<String>,
+
+    /// Peer of the mesh to connect to, HOST:PORT, in addition to --peers; may be repeated
+    #[arg(long, value_name = "HOST:PORT")]
+    peer: Vec<String>,
 
     /// Find other peers, and be found, through the registry nodes at these URLs, separated by
     /// commas
@@ -177,9 +182,13 @@ pub(super) async fn run(args: PeerArgs) -> Result<(), CommandError> {
 /// Reads the settings, starts the log, and runs the chat until it ends.
 async fn run_chat(args: PeerArgs) -> Result<(), CommandError> {
     let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-    let mut settings = config::chat::read(args.config.as_deref(), &variable, &flags(&args))?;
+    let config::chat::ChatConfig { mut settings, warnings } =
+        config::chat::read(args.config.as_deref(), &variable, &flags(&args))?;
     settings.password = password(&args.password, &settings)?;
     let log = start_peer_logging(&settings).map_err(thread_error)?;
+    for warning in warnings {
+        warn!("{warning}");
+    }
     let mut signals = ShutdownSignals::listen()
         .map_err(|error| CommandError::new(SYSTEM, format!("cannot listen for signals: {error}")))?;
     let result = run_session(args, settings, &mut signals).await;
@@ -302,12 +311,14 @@ fn input_error(error: io::Error) -> CommandError {
 /// The given flags, as pairs of the key of a setting and its value.
 fn flags(args: &PeerArgs) -> Vec<(&'static str, String)> {
     let lan = if args.no_lan { Some("false".to_owned()) } else { args.lan.then(|| "true".to_owned()) };
+    let all_peers: Vec<String> = args.peers.iter().chain(&args.peer).cloned().collect();
+    let peers = (!all_peers.is_empty()).then(|| all_peers.join(","));
     let given = [
         ("name", args.name.clone()),
         ("lan", lan),
         ("lan_addresses", args.lan_addresses.clone()),
         ("listen_addr", args.listen.clone()),
-        ("peers", args.peers.clone()),
+        ("peers", peers),
         ("registry", args.registry.clone()),
         ("dir", args.dir.clone()),
         ("metrics_addr", args.metrics.clone()),

@@ -13,6 +13,8 @@ use rollcall_chat::{Nickname, PeerEndpoint};
 
 pub use settings::{SETTINGS, env_vars};
 
+use settings::is_foreign_key;
+
 use super::error::ConfigError;
 use super::layers::{Layer, Layers, ValidationScope, command_line, environment, with_default};
 use super::origin::Origin;
@@ -24,6 +26,15 @@ const NAME_RULE: &str = "1 to 32 characters without spaces and @";
 const COUNT_RULE: &str = "a whole number from 1 to 1000000";
 const DURATION_RULE: &str = "a time such as 500ms, 5s or 1m30s";
 
+/// Settings of a chat peer, and the warnings about its file.
+#[derive(Debug)]
+pub struct ChatConfig {
+    /// The settings.
+    pub settings: PeerSettings,
+    /// Keys of the file that have no effect, one line each.
+    pub warnings: Vec<String>,
+}
+
 /// Reads the file, if one is given, and loads the settings. `flags` are pairs of setting key and
 /// value.
 ///
@@ -33,7 +44,7 @@ pub fn read(
     file: Option<&Path>,
     env: &dyn Fn(&str) -> Option<String>,
     flags: &[(&'static str, String)],
-) -> Result<PeerSettings, ConfigError> {
+) -> Result<ChatConfig, ConfigError> {
     let Some(path) = file else { return load(None, env, flags) };
     let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable {
         path: path.to_owned(),
@@ -52,20 +63,20 @@ pub fn load(
     file: Option<(&str, &str)>,
     env: &dyn Fn(&str) -> Option<String>,
     flags: &[(&'static str, String)],
-) -> Result<PeerSettings, ConfigError> {
+) -> Result<ChatConfig, ConfigError> {
     let flags = flags.iter().map(|(name, text)| (*name, text.clone(), Origin::CommandLine));
     let environment = environment(&SETTINGS, env, |_| Origin::Environment);
-    let file = file.map_or(Ok(Layer::new()), |(name, text)| yaml_file::parse(&SETTINGS, name, text))?;
-    build(&Layers::new(&SETTINGS, ValidationScope::All, command_line(flags), environment, file), env)
+    let parsed = file.map(|(name, text)| yaml_file::parse(&SETTINGS, is_foreign_key, name, text));
+    let (file, unknown_keys) = parsed.unwrap_or_else(|| Ok((Layer::new(), Vec::new())))?;
+    let settings = build(&Layers::new(&SETTINGS, ValidationScope::All, command_line(flags), environment, file), env)?;
+    Ok(ChatConfig { settings, warnings: unknown_keys.into_iter().map(|unknown| unknown.to_string()).collect() })
 }
 
 fn build(layers: &Layers, env: &dyn Fn(&str) -> Option<String>) -> Result<PeerSettings, ConfigError> {
     let user = || env("USER").and_then(|user| Nickname::parse(&user).ok());
     let anonymous = || Nickname::parse("peer").expect("the rule allows it");
     let name = parsed(layers, &settings::NAME, NAME_RULE, |text| Nickname::parse(text).ok())?;
-    let listen_addr = parsed_with_default(layers, &settings::LISTEN_ADDR, "host:port", |text| {
-        is_host_and_port(text).then(|| text.to_owned())
-    })?;
+    let listen_addr = parsed_with_default(layers, &settings::LISTEN_ADDR, "host:port or :port", parse_listen_addr)?;
     let log_format = parsed_with_default(layers, &settings::LOG_FORMAT, "text or json", |text| match text {
         "text" => Some(LogFormat::Text),
         "json" => Some(LogFormat::Json),
@@ -135,11 +146,27 @@ fn duration(layers: &Layers, setting: &Setting) -> Result<Duration, ConfigError>
 /// Reads the log level. A level in the file is ignored if `RUST_LOG` is set, because the
 /// environment overrides the file.
 fn log_level(layers: &Layers, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<LogLevel>, ConfigError> {
-    let parse = |text: &str| LogLevel::ALL.into_iter().find(|level| level.name() == text.trim());
-    let found = layers.parsed_by(&settings::LOG_LEVEL, "error, warn, info, debug or trace", parse)?;
+    let expected = "error, warn, info, debug or trace";
+    let found = layers.parsed_by(&settings::LOG_LEVEL, expected, |text| parse_log_level(text.trim()))?;
     let is_rust_log_set = env("RUST_LOG").is_some_and(|text| !text.is_empty());
     let effective = found.filter(|given| !(is_rust_log_set && matches!(given.origin, Origin::File { .. })));
     Ok(effective.map(|given| given.value))
+}
+
+/// Parses a log level in any case of letters, as programs of requirement 003 do.
+fn parse_log_level(text: &str) -> Option<LogLevel> {
+    let text = text.to_ascii_lowercase();
+    let name = if text == "warning" { "warn" } else { text.as_str() };
+    LogLevel::ALL.into_iter().find(|level| level.name() == name)
+}
+
+/// Parses the address of the mesh. A port without a host means all addresses of this machine, as in
+/// programs of requirement 003.
+fn parse_listen_addr(text: &str) -> Option<String> {
+    match text.strip_prefix(':').map(u16::from_str) {
+        Some(Ok(port)) => Some(format!("0.0.0.0:{port}")),
+        _ => is_host_and_port(text).then(|| text.to_owned()),
+    }
 }
 
 fn parse_base_url(text: &str) -> Option<String> {

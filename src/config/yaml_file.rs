@@ -9,19 +9,42 @@ use serde_saphyr::{Location, Spanned, UserMessageFormatter, with_deserializer_fr
 use super::error::ConfigError;
 use super::layers::{Layer, RawValue, WithOrigin, truncate};
 use super::origin::Origin;
-use super::setting::Setting;
+use super::setting::{Setting, nearest_key};
 use rollcall_core::escape::sanitize_line;
 
 /// Largest part of the parser's message that an error repeats, in characters.
 const MAX_MESSAGE_CHARS: usize = 400;
 
-/// The values in the text of a file. `name` is the file's name in errors. An unknown key is an
-/// error: a misspelt setting must not be ignored.
-pub(super) fn parse(settings: &[&'static Setting], name: &str, text: &str) -> Result<Layer, ConfigError> {
-    if text.trim().is_empty() {
-        return Ok(Layer::new());
+/// Key of a file that has no effect, because no setting has this name.
+#[derive(Debug)]
+pub(super) struct IgnoredKey {
+    origin: Origin,
+    key: String,
+    /// The known key with the most similar spelling, if any is similar.
+    nearest: Option<&'static str>,
+}
+
+impl fmt::Display for IgnoredKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { origin, key, nearest } = self;
+        write!(f, "{origin}: there is no setting {key:?}, so it has no effect")?;
+        nearest.map_or(Ok(()), |nearest| write!(f, "; did you mean {nearest}?"))
     }
-    let visitor = SettingsVisitor { settings, name };
+}
+
+/// The values in the text of a file, and the keys that have no effect. `name` is the file's name in
+/// errors. An unknown key is an error, because a misspelt setting must not be ignored, unless
+/// `may_ignore` says that it belongs to another program.
+pub(super) fn parse(
+    settings: &[&'static Setting],
+    may_ignore: fn(&str) -> bool,
+    name: &str,
+    text: &str,
+) -> Result<(Layer, Vec<IgnoredKey>), ConfigError> {
+    if text.trim().is_empty() {
+        return Ok((Layer::new(), Vec::new()));
+    }
+    let visitor = SettingsVisitor { settings, may_ignore, name };
     with_deserializer_from_str(text, |yaml| yaml.deserialize_map(visitor)).unwrap_or_else(|error| {
         // The parser's message can contain any amount of text from the file.
         let message = error.without_snippet().render_with_formatter(&UserMessageFormatter);
@@ -31,6 +54,7 @@ pub(super) fn parse(settings: &[&'static Setting], name: &str, text: &str) -> Re
 
 struct SettingsVisitor<'a> {
     settings: &'a [&'static Setting],
+    may_ignore: fn(&str) -> bool,
     name: &'a str,
 }
 
@@ -43,6 +67,14 @@ impl SettingsVisitor<'_> {
         let keys: Vec<_> = self.settings.iter().map(|setting| setting.key).collect();
         let origin = self.origin(key.referenced);
         ConfigError::UnknownSetting { origin, key: truncate(&key.value), all: keys.join(", ") }
+    }
+
+    fn ignored(&self, key: &Spanned<String>) -> IgnoredKey {
+        IgnoredKey {
+            origin: self.origin(key.referenced),
+            key: truncate(&key.value),
+            nearest: nearest_key(self.settings, &key.value),
+        }
     }
 
     /// The value of a setting. `None` for YAML's `null`.
@@ -74,18 +106,22 @@ impl SettingsVisitor<'_> {
 impl<'de> Visitor<'de> for SettingsVisitor<'_> {
     /// The inner error is an unknown key. It is returned only after the whole file was read, so
     /// that invalid YAML is reported first.
-    type Value = Result<Layer, ConfigError>;
+    type Value = Result<(Layer, Vec<IgnoredKey>), ConfigError>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("settings, each as `key: value`")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let (mut values, mut unknown) = (Layer::new(), None);
+        let (mut values, mut ignored, mut unknown) = (Layer::new(), Vec::new(), None);
         while let Some(key) = map.next_key::<Spanned<String>>()? {
             let Some(setting) = self.settings.iter().find(|setting| setting.key == key.value) else {
                 map.next_value::<IgnoredAny>()?;
-                unknown.get_or_insert_with(|| self.unknown(&key));
+                if (self.may_ignore)(&key.value) {
+                    ignored.push(self.ignored(&key));
+                } else {
+                    unknown.get_or_insert_with(|| self.unknown(&key));
+                }
                 continue;
             };
             // The parser's message names the line, but not the key.
@@ -93,7 +129,7 @@ impl<'de> Visitor<'de> for SettingsVisitor<'_> {
             let value = value.map_err(|error| A::Error::custom(format!("{}: {error}", setting.key)))?;
             values.extend(value.map(|value| (setting.key, value)));
         }
-        Ok(unknown.map_or(Ok(values), Err))
+        Ok(unknown.map_or(Ok((values, ignored)), Err))
     }
 }
 

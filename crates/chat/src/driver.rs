@@ -21,6 +21,7 @@ use super::lan::Dialect;
 use super::lan::socket::{LanSockets, ReceivedDatagram};
 use super::mesh::connection_event::ConnectionEvent;
 use super::mesh::network::MeshNetwork;
+use super::mesh::send_queue::SendMode;
 use super::mesh::{ChatHeader, MeshMessage};
 use super::metrics::{DropCounters, PeerStats};
 use super::profile::PeerProfile;
@@ -178,6 +179,7 @@ impl PeerDriver {
                 self.queues.insert(link, peer, queue);
                 self.feed(Event::LinkOpened { link, peer, dialled, remote });
             }
+            ConnectionEvent::DialAvoided { endpoint, peer } => self.feed(Event::DialAvoided { endpoint, peer }),
             ConnectionEvent::DialFailed { endpoint, reason } => {
                 event_log::dial_failed(&endpoint, &reason, self.engine.is_peer_expected_at(&endpoint));
                 self.feed(Event::DialFailed { endpoint, reason });
@@ -199,14 +201,17 @@ impl PeerDriver {
     fn handle_message(&mut self, link: LinkId, bytes: &[u8]) {
         let now = now();
         let header = MeshMessage::read_chat_header(bytes);
+        if let Some(header) = &header {
+            self.queues.withdraw(link, header);
+        }
         if let Some(ChatHeader { sender, number, .. }) = header
             && self.engine.handle_if_duplicate(link, sender, number, now.boot)
         {
             return;
         }
-        let fast = header.and_then(|header| MeshMessage::read_chat_fast(bytes, header)).map(|message| (message, false));
-        if let Some((message, text_times)) = fast.or_else(|| MeshMessage::read(bytes)) {
-            self.feed_at(Event::MessageReceived { link, message, text_times }, now);
+        let fast = header.and_then(|header| MeshMessage::read_chat_fast(bytes, header));
+        if let Some(message) = fast.or_else(|| MeshMessage::read(bytes)) {
+            self.feed_at(Event::MessageReceived { link, message }, now);
         } else {
             // The framing is intact, so an invalid message does not end the connection.
             event_log::invalid_message(link, bytes.len());
@@ -262,16 +267,16 @@ impl PeerDriver {
 
     fn perform(&mut self, action: Action) {
         match action {
-            Action::Dial(endpoint) => {
+            Action::Dial { endpoint, unless } => {
                 event_log::dialling(&endpoint);
-                self.network.dial(endpoint);
+                self.network.dial(endpoint, unless);
             }
             Action::Send { links, message, format } => {
                 let Some(bytes) = message.write(format) else {
                     self.drops.too_long += links.len() as u64;
                     return;
                 };
-                self.queues.push(links, &bytes, !format.extended);
+                self.queues.push(links, &bytes, SendMode::of(&message.body, format));
             }
             Action::Close { link, reason } => {
                 if let Some(link_queue) = self.queues.remove(link) {

@@ -107,21 +107,22 @@ impl Engine {
         match event {
             Event::TimerFired => {}
             Event::LinkOpened { link, peer, dialled, remote } => {
-                let is_opened = mesh.handle_link_opened(link, LinkState::new(peer, dialled, remote, now.boot), cx);
+                let is_opened = mesh.handle_link_opened(link, LinkState::new(peer, dialled, remote, now), cx);
                 if let (true, Some(lan)) = (is_opened, &mut *lan) {
                     lan.match_announcement(peer);
                 }
             }
+            Event::DialAvoided { endpoint, peer } => mesh.links.addresses.mark_reached(&endpoint, peer),
             Event::DialFailed { endpoint, reason } => mesh.links.handle_dial_failure(endpoint, reason, cx),
             Event::LinkClosed { link, reason } => mesh.handle_link_closed(link, &reason, cx),
-            Event::MessageReceived { link, message, text_times } => {
-                if let Some(entry) = mesh.handle_message(link, message, text_times, chat.history(), cx) {
+            Event::MessageReceived { link, message } => {
+                if let Some(entry) = mesh.handle_message(link, message, chat.history(), cx) {
                     chat.handle_mesh_chat(link, entry, mesh, lan.as_mut(), cx);
                 }
             }
             Event::AddressesFound(endpoints) => {
                 for endpoint in endpoints {
-                    mesh.links.addresses.add_learned(endpoint, None, now.boot, &mut cx.rng);
+                    mesh.links.add_learned(endpoint, None, cx);
                 }
             }
             Event::DatagramReceived { source, to_shared_port, datagram, dialect } => {
@@ -224,7 +225,7 @@ impl Engine {
     /// Number of linked peers in the mesh.
     #[must_use]
     pub fn link_count(&self) -> usize {
-        self.mesh.links.len()
+        self.mesh.links.peer_count()
     }
 
     /// Number of peers on the LAN; `None` if this peer does not use the LAN.

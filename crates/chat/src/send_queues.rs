@@ -7,7 +7,8 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
 use super::engine::LinkId;
-use super::mesh::send_queue::{QueueFull, SendQueue};
+use super::mesh::ChatHeader;
+use super::mesh::send_queue::{QueueFull, SendMode, SendQueue};
 use super::peer_id::PeerId;
 
 /// Longest wait for a send queue to drain. The driver waits at the same time for all queues above
@@ -46,15 +47,21 @@ impl SendQueues {
         self.queues.remove(&link)
     }
 
-    /// Appends a message to the queues of `links`. With `one_per_write`, each message is written
-    /// separately.
-    pub(super) fn push(&mut self, links: Vec<LinkId>, message: &Bytes, one_per_write: bool) {
+    /// Adds a message to the queues of `links`.
+    pub(super) fn push(&mut self, links: Vec<LinkId>, message: &Bytes, mode: SendMode) {
         for link in links {
-            match self.queues.get(&link).map(|entry| entry.queue.push(message.clone(), one_per_write)) {
+            match self.queues.get(&link).map(|entry| entry.queue.push(message.clone(), mode)) {
                 Some(Ok(is_above_high_water)) => self.above_high_water |= is_above_high_water,
                 Some(Err(QueueFull)) => self.overflowed.push(link),
                 None => {}
             }
+        }
+    }
+
+    /// Removes a chat message from the queue of a link on which it was received.
+    pub(super) fn withdraw(&self, link: LinkId, header: &ChatHeader) {
+        if let Some(entry) = self.queues.get(&link) {
+            entry.queue.withdraw(header);
         }
     }
 

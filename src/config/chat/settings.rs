@@ -1,6 +1,6 @@
 //! Settings of a chat peer: their names and defaults.
 
-use crate::config::setting::Setting;
+use crate::config::setting::{Setting, nearest_key};
 
 pub(super) const NAME: Setting = Setting::new("name", "P2P_NAME");
 pub(super) const LISTEN_ADDR: Setting = Setting::new("listen_addr", "P2P_LISTEN_ADDR").with_default("0.0.0.0:0");
@@ -24,7 +24,7 @@ pub(super) const METRICS_ADDR: Setting = Setting::new("metrics_addr", "P2P_METRI
 pub(super) const LOG_LEVEL: Setting = Setting::new("log_level", "P2P_LOG_LEVEL");
 pub(super) const LOG_FORMAT: Setting = Setting::new("log_format", "P2P_LOG_FORMAT").with_default("text");
 
-/// All settings of a chat peer. A key that is not among them is an error in the file.
+/// All settings of a chat peer. The file may have no other key, except [`is_foreign_key`].
 pub const SETTINGS: [&Setting; 17] = [
     &NAME,
     &LISTEN_ADDR,
@@ -44,6 +44,47 @@ pub const SETTINGS: [&Setting; 17] = [
     &LOG_LEVEL,
     &LOG_FORMAT,
 ];
+
+/// The settings of the program of requirement 003.
+const FOREIGN_SETTINGS: [&Setting; 10] = [
+    &LISTEN_ADDR,
+    &PEERS,
+    &MAX_CONNECTIONS,
+    &CONNECT_TIMEOUT,
+    &HEARTBEAT_INTERVAL,
+    &HEARTBEAT_TIMEOUT,
+    &MESSAGE_BUFFER_SIZE,
+    &DEDUP_CACHE_SIZE,
+    &LOG_LEVEL,
+    &LOG_FORMAT,
+];
+/// First words of keys of that program: those of its settings, and those of the parts that its
+/// documentation names.
+const FOREIGN_WORDS: [&str; 14] = [
+    "listen",
+    "peer",
+    "peers",
+    "max",
+    "connect",
+    "connection",
+    "heartbeat",
+    "message",
+    "dedup",
+    "reconnect",
+    "log",
+    "read",
+    "write",
+    "health",
+];
+
+/// Whether an unknown key may come from a file for the program of requirement 003, or a program of
+/// its family. Such a program ignores keys that it does not know, so a user who replaces it may
+/// have them. The key begins with a word of that program, or is a misspelling of a setting.
+pub(super) fn is_foreign_key(key: &str) -> bool {
+    let key = key.to_ascii_lowercase().replace('-', "_");
+    let word = key.split('_').next().unwrap_or_default();
+    FOREIGN_WORDS.contains(&word) || nearest_key(&FOREIGN_SETTINGS, &key).is_some()
+}
 
 /// All environment variables of a chat peer's settings.
 pub fn env_vars() -> impl Iterator<Item = &'static str> {

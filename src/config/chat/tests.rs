@@ -21,7 +21,7 @@ fn read(file: &str, variables: &[(&str, &str)], flags: &[(&'static str, &str)]) 
     std::fs::write(&path, file).unwrap();
     let variable = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
     let flags: Vec<_> = flags.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
-    super::read(Some(&path), &variable, &flags)
+    Ok(super::read(Some(&path), &variable, &flags)?.settings)
 }
 
 #[test]
@@ -121,9 +121,9 @@ fn an_error_of_the_file_is_one_line_with_the_file_the_key_and_the_rule() {
         let error = read(file, &[], &[]).unwrap_err().to_string();
         assert_eq!(error.split_once("config.yaml").expect("the file").1, expected, "{file}");
     }
-    let error = read("heartbeat: 5s\n", &[], &[]).unwrap_err().to_string();
+    let error = read("colour: red\n", &[], &[]).unwrap_err().to_string();
     let names: Vec<&str> = SETTINGS.iter().map(|setting| setting.key).collect();
-    let expected = format!(r#"config.yaml:1: there is no setting "heartbeat"; there are {}"#, names.join(", "));
+    let expected = format!(r#"config.yaml:1: there is no setting "colour"; there are {}"#, names.join(", "));
     assert!(error.ends_with(&expected), "{error}");
 }
 
@@ -134,7 +134,7 @@ fn an_error_of_the_file_names_the_line_of_the_value_or_item() {
         ("name: al\npeers:\n  - a:1\n  - b\n", r#"4: peers is "b", but must be a list of host:port"#),
         ("peers: [\"a:1,b\"]", r#"1: peers is "b", but must be a list of host:port"#),
         ("{\n\"name\": \"al\",\n\"dir\":\n\"\"}", r#"4: dir is "", but must be a directory"#),
-        ("name: al\n\nheartbeat: 5s\nlan: maybe", r#"3: there is no setting "heartbeat"; there are name"#),
+        ("name: al\n\ncolour: red\nlan: maybe", r#"3: there is no setting "colour"; there are name"#),
         ("lan: &no maybe\nname: *no\n", r#"1: lan is "maybe""#),
     ] {
         let error = read(file, &[], &[]).unwrap_err().to_string();
@@ -188,6 +188,66 @@ fn a_metrics_port_without_a_host_is_on_loopback() {
         let settings = read("", &[("P2P_METRICS_ADDR", text)], &[]).unwrap();
         assert_eq!(settings.metrics_addr.as_deref(), Some(addr));
     }
+}
+
+#[test]
+fn a_mesh_port_without_a_host_is_on_all_addresses() {
+    for (text, addr) in [
+        (":9321", "0.0.0.0:9321"),
+        (":0", "0.0.0.0:0"),
+        ("localhost:9321", "localhost:9321"),
+        ("[::]:9321", "[::]:9321"),
+    ] {
+        assert_eq!(read(&format!("listen_addr: \"{text}\""), &[], &[]).unwrap().listen_addr, addr);
+    }
+    for bad in [":", ":x", ":65536", "9321"] {
+        assert!(read("", &[], &[("listen_addr", bad)]).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_log_level_may_have_any_case() {
+    for (text, level) in [
+        ("WARN", LogLevel::Warn),
+        ("Info", LogLevel::Info),
+        ("warning", LogLevel::Warn),
+        ("dEbUg", LogLevel::Debug),
+        ("error", LogLevel::Error),
+    ] {
+        assert_eq!(read(&format!("log_level: {text}"), &[], &[]).unwrap().log_level, Some(level), "{text}");
+    }
+    assert!(read("log_level: warnings", &[], &[]).is_err());
+}
+
+#[test]
+fn an_unknown_key_of_the_other_programs_is_a_warning_and_any_other_is_an_error() {
+    let warnings = |file: &str| load(Some(("c.yaml", file)), &|_| None, &[]).map(|config| config.warnings);
+    for (file, warning) in [
+        (
+            "# theirs\nreconnect_max_delay: 5m",
+            r#"c.yaml:2: there is no setting "reconnect_max_delay", so it has no effect"#,
+        ),
+        (
+            "max_conections: 5",
+            r#"c.yaml:1: there is no setting "max_conections", so it has no effect; did you mean max_connections?"#,
+        ),
+        (
+            "listenAddr: ':1'",
+            r#"c.yaml:1: there is no setting "listenAddr", so it has no effect; did you mean listen_addr?"#,
+        ),
+        (
+            "message: {size: [1, 2]}",
+            r#"c.yaml:1: there is no setting "message", so it has no effect; did you mean message_buffer_size?"#,
+        ),
+    ] {
+        assert_eq!(warnings(file).unwrap(), [warning], "{file}");
+    }
+    for file in ["histroy_size: 5", "lan_address: 1.2.3.4", "metrics: 9100", "colour: red", "maximum: 5"] {
+        assert!(warnings(file).is_err(), "{file}");
+    }
+    assert_eq!(warnings(EXAMPLE).unwrap(), Vec::<String>::new());
+    let both = warnings("log_file: x\ncolour: red").unwrap_err().to_string();
+    assert!(both.starts_with(r#"c.yaml:2: there is no setting "colour""#), "{both}");
 }
 
 #[test]

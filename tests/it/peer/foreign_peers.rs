@@ -1,6 +1,7 @@
 //! Tests with peers of other programs, and with clients that are not peers, at the mesh port of a
 //! real process.
 
+use std::fs::{self, File};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -8,8 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
+use super::json_process::JsonProcess;
 use super::peer_process::PeerProcess;
-use crate::cluster::{SOON, until};
+use crate::cluster::{SOON, rollcall, until};
 
 pub(super) const ID: &str = "000000000000000000000000000000aa";
 
@@ -86,6 +88,37 @@ async fn a_peer_of_another_program_can_chat_in_both_directions() {
     // timeout.
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(alice.count(|event| event["event"] == "lost"), 0);
+}
+
+#[tokio::test]
+async fn a_file_of_another_program_is_accepted_and_the_log_names_its_unknown_keys() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let friends = [start(&dir).await, start(&dir).await, start(&dir).await];
+    let config = dir.path().join("theirs.yaml");
+    fs::write(&config, "listen_addr: \":0\"\nlog_level: WARN\nmax_peers: 5\n").expect("written");
+    let log = dir.path().join("log");
+    let mut command = rollcall(dir.path());
+    for variable in rollcall::config::chat::env_vars().chain(["RUST_LOG"]) {
+        command.env_remove(variable);
+    }
+    command.args(["peer", "--json", "--no-lan", "--name", "bob", "--config"]).arg(&config);
+    command.args(["--peers", &friends[0].mesh_addr()]);
+    command.args(["--peer", &friends[1].mesh_addr(), "--peer", &friends[2].mesh_addr()]);
+    command.stderr(File::create(&log).expect("a file"));
+    let bob = JsonProcess::start("bob", command).await.expect("the program was built");
+    assert!(bob.ready_field("listen").starts_with("0.0.0.0:"));
+    until("all three friends", async || bob.count(|event| event["event"] == "found") == 3).await;
+    let warning = r#"theirs.yaml:3: there is no setting "max_peers", so it has no effect"#;
+    let text = fs::read_to_string(&log).expect("a log");
+    assert!(text.contains(" WARN ") && text.contains(warning), "{text}");
+}
+
+#[test]
+fn the_peer_command_tells_the_version() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let told = rollcall(dir.path()).args(["peer", "--version"]).output().expect("it was built");
+    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.status.success() && text.trim().ends_with(env!("CARGO_PKG_VERSION")), "{text}");
 }
 
 #[tokio::test]

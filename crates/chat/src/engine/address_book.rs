@@ -153,6 +153,14 @@ impl AddressBook {
         }
     }
 
+    /// Records which peer is at an address that was reached under another name. Nothing changes if
+    /// the address is not in the book.
+    pub(super) fn set_peer(&mut self, endpoint: &PeerEndpoint, peer: PeerId) {
+        if let Some(record) = self.records.get_mut(endpoint) {
+            record.peer = Some(peer);
+        }
+    }
+
     /// Records that the address belongs to this peer itself. It is never dialled again.
     pub(super) fn mark_own(&mut self, endpoint: &PeerEndpoint) {
         if let Some(record) = self.records.get_mut(endpoint) {

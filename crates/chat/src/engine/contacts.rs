@@ -207,7 +207,7 @@ mod tests {
             {
                 let name = Some(name.clone());
                 let message = MeshMessage { sender: peer, number: (1 << 60) + count, said_at: 5, name, body };
-                engine.handle(Event::MessageReceived { link, message, text_times: false }, NOW, EventRng(number));
+                engine.handle(Event::MessageReceived { link, message }, NOW, EventRng(number));
             }
         }
         engine

@@ -42,6 +42,13 @@ pub enum Event {
         /// IP address of the other end.
         remote: IpAddr,
     },
+    /// A dial reached a peer to which no second link may be opened (see [`Action::Dial`]).
+    DialAvoided {
+        /// The dialled address.
+        endpoint: PeerEndpoint,
+        /// The peer at this address.
+        peer: PeerId,
+    },
     /// A dial did not lead to a link.
     DialFailed {
         /// The dialled address.
@@ -62,9 +69,6 @@ pub enum Event {
         link: LinkId,
         /// The message.
         message: MeshMessage,
-        /// Whether its timestamp was RFC 3339 text instead of a number. The answers to this peer
-        /// then use text, too.
-        text_times: bool,
     },
     /// The registry reported addresses of peers.
     AddressesFound(Vec<PeerEndpoint>),
@@ -107,8 +111,15 @@ pub enum Event {
 /// An action for the driver. Actions are performed in order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Dial an address. The driver answers with [`Event::LinkOpened`] or [`Event::DialFailed`].
-    Dial(PeerEndpoint),
+    /// Dial an address. The driver answers with [`Event::LinkOpened`] or [`Event::DialFailed`], or
+    /// with [`Event::DialAvoided`] if the peer at the address is one of `unless`. Then it closes
+    /// the connection before it sends a greeting, so the other end never sees a second link.
+    Dial {
+        /// The address.
+        endpoint: PeerEndpoint,
+        /// Peers to which no second link may be opened.
+        unless: Vec<PeerId>,
+    },
     /// Send a message on some links.
     Send {
         /// The links.

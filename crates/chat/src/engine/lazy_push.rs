@@ -174,6 +174,11 @@ impl LazyReceive {
         }
     }
 
+    /// Whether the other peer answers a history request at the moment.
+    pub(super) fn has_open_request(&self) -> bool {
+        self.open_requests > 0
+    }
+
     /// The authors of the missing ranges.
     pub(super) fn missing_authors(&self) -> BTreeSet<PeerId> {
         self.missing.iter().map(|missing| missing.author).collect()

@@ -1,5 +1,9 @@
 //! Fixed limits and intervals of the engine.
 
+/// Interval between two heartbeats to a peer that is not known to be of this program, in
+/// milliseconds. Such peers may end a link on which nothing arrived for 5 s, and must get a message
+/// every 2 s. The rest is for a late timer.
+pub(super) const FOREIGN_HEARTBEAT_INTERVAL_MS: u64 = 1_500;
 /// Delay before the first redial of an address, in milliseconds.
 pub(super) const MIN_REDIAL_DELAY_MS: u64 = 1_000;
 /// Largest redial delay before jitter, in milliseconds.

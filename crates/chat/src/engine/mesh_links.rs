@@ -1,4 +1,8 @@
-//! Links of the mesh: one per linked peer, their heartbeats, and the addresses to dial.
+//! Links of the mesh, their heartbeats, and the addresses to dial.
+//!
+//! There is one link per peer of this program. A peer of another program may have several: some
+//! such programs forget a peer when one of two links to it ends, so none of them is closed here.
+//! The newest one is used for all messages, and the older ones get heartbeats.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,11 +21,14 @@ use rollcall_core::BootMs;
 
 /// The links and the address book.
 ///
-/// Invariant: there is at most one link per peer, and `by_peer` contains every link.
+/// Invariant: `by_peer` contains every link of `links`, so there is at most one per peer. Each link
+/// of `older` belongs to a peer of `by_peer`.
 #[derive(Clone, Debug)]
 pub(super) struct MeshLinks {
     links: BTreeMap<LinkId, LinkState>,
     by_peer: BTreeMap<PeerId, LinkId>,
+    /// Further links to peers that are not known to be of this program.
+    older: BTreeMap<LinkId, LinkState>,
     pub(super) addresses: AddressBook,
 }
 
@@ -32,35 +39,40 @@ impl MeshLinks {
         for endpoint in peers {
             addresses.add_configured(endpoint.clone(), now);
         }
-        Self { links: BTreeMap::new(), by_peer: BTreeMap::new(), addresses }
+        Self { links: BTreeMap::new(), by_peer: BTreeMap::new(), older: BTreeMap::new(), addresses }
     }
 
     /// The state of a link.
     pub(super) fn get(&self, link: LinkId) -> Option<&LinkState> {
-        self.links.get(&link)
+        self.links.get(&link).or_else(|| self.older.get(&link))
     }
 
     /// The state of a link, mutable.
     pub(super) fn get_mut(&mut self, link: LinkId) -> Option<&mut LinkState> {
-        self.links.get_mut(&link)
+        self.links.get_mut(&link).or_else(|| self.older.get_mut(&link))
     }
 
     /// Whether the link is open.
     pub(super) fn contains(&self, link: LinkId) -> bool {
-        self.links.contains_key(&link)
+        self.get(link).is_some()
     }
 
-    /// Number of links.
-    pub(super) fn len(&self) -> usize {
+    /// Number of linked peers.
+    pub(super) fn peer_count(&self) -> usize {
         self.links.len()
     }
 
-    /// All links.
+    /// Number of links. With those that are being dialled, it is limited by `max_connections`.
+    pub(super) fn link_count(&self) -> usize {
+        self.links.len() + self.older.len()
+    }
+
+    /// The link to use of each peer.
     pub(super) fn iter(&self) -> impl Iterator<Item = (LinkId, &LinkState)> {
         self.links.iter().map(|(id, link)| (*id, link))
     }
 
-    /// All links, mutable.
+    /// The link to use of each peer, mutable.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (LinkId, &mut LinkState)> {
         self.links.iter_mut().map(|(id, link)| (*id, link))
     }
@@ -75,36 +87,75 @@ impl MeshLinks {
         self.by_peer.contains_key(&peer)
     }
 
-    /// The link to a peer.
+    /// The link to use to a peer.
     pub(super) fn link_to(&self, peer: PeerId) -> Option<LinkId> {
         self.by_peer.get(&peer).copied()
     }
 
-    /// Adds a link. Removes an older link to the same peer.
+    /// Adds a link, which is used from now on. An earlier link to the same peer stays open.
     pub(super) fn insert(&mut self, id: LinkId, link: LinkState) {
-        if let Some(old) = self.by_peer.insert(link.peer, id) {
-            self.links.remove(&old);
-        }
+        let earlier = self.by_peer.insert(link.peer, id).and_then(|earlier| self.links.remove_entry(&earlier));
+        self.older.extend(earlier);
         self.links.insert(id, link);
     }
 
-    /// Removes a link that was closed.
-    pub(super) fn remove(&mut self, id: LinkId) -> Option<LinkState> {
-        let link = self.links.remove(&id)?;
-        self.by_peer.remove(&link.peer);
-        Some(link)
+    /// Removes and returns all links to a peer.
+    pub(super) fn remove_peer(&mut self, peer: PeerId) -> BTreeMap<LinkId, LinkState> {
+        let mut removed: BTreeMap<LinkId, LinkState> = self.older.extract_if(.., |_, link| link.peer == peer).collect();
+        removed.extend(self.by_peer.remove(&peer).and_then(|link| self.links.remove_entry(&link)));
+        removed
     }
 
-    /// Whether a new link replaces the old link to the same peer. Both ends must decide alike, or
-    /// they would close both links.
+    /// Removes all links to a peer but one. Returns that one and the others; `None` if there is at
+    /// most one. Both ends must keep the same link, or they would close both.
     ///
-    /// If the links were dialled from opposite ends, the one dialled by the peer with the lower id
-    /// is kept. If both were dialled from the same end, the newer one is kept: the dialling peer
-    /// knows that it lost the older one.
-    pub(super) fn should_replace(&self, new: &LinkState, old: LinkId, me: PeerId) -> bool {
-        let Some(old) = self.links.get(&old) else { return true };
-        let i_dialled = new.dialled.is_some();
-        i_dialled == old.dialled.is_some() || i_dialled == (me < new.peer)
+    /// A link dialled by the peer with the lower id is kept. Of links dialled from the same end,
+    /// the newest is kept: the dialling peer knows that it lost the older ones.
+    pub(super) fn keep_one(&mut self, peer: PeerId, me: PeerId) -> Option<(LinkId, Vec<LinkId>)> {
+        let mut all: BTreeMap<LinkId, LinkState> = self.older.extract_if(.., |_, link| link.peer == peer).collect();
+        if all.is_empty() {
+            return None;
+        }
+        all.extend(self.by_peer.get(&peer).and_then(|link| self.links.remove_entry(link)));
+        let of_lower_id = |link: &LinkState| link.dialled.is_some() == (me < peer);
+        let kept = all.iter().max_by_key(|(id, link)| (of_lower_id(link), **id)).map(|(id, _)| *id)?;
+        let link = all.remove(&kept)?;
+        self.links.insert(kept, link);
+        self.by_peer.insert(peer, kept);
+        Some((kept, all.into_keys().collect()))
+    }
+
+    /// Records that the peer of this link sent a message on it. Returns whether it is the first one
+    /// of the peer.
+    pub(super) fn confirm(&mut self, id: LinkId) -> bool {
+        let Some(link) = self.get_mut(id) else { return false };
+        let (peer, is_first) = (link.peer, !link.is_confirmed);
+        if is_first {
+            let all = self.links.values_mut().chain(self.older.values_mut());
+            all.filter(|link| link.peer == peer).for_each(|link| link.is_confirmed = true);
+        }
+        is_first
+    }
+
+    /// Records that a message arrived on a link. The link to use of its peer does not time out
+    /// then, even if it is another one.
+    pub(super) fn mark_seen(&mut self, id: LinkId, now: BootMs) {
+        let Some(link) = self.get_mut(id) else { return };
+        link.heartbeats.last_seen_at = now;
+        if let Some(older) = self.older.get(&id)
+            && let Some(link) = self.by_peer.get(&older.peer).and_then(|link| self.links.get_mut(link))
+        {
+            link.heartbeats.last_seen_at = now;
+        }
+    }
+
+    /// Adds an address that a peer or the registry reported, for dialling. It is not dialled while
+    /// a peer is linked that was reached at the same host and port under another name.
+    pub(super) fn add_learned(&mut self, endpoint: PeerEndpoint, peer: Option<PeerId>, cx: &mut Context) {
+        let is_at = |link: &&LinkState| link.dialled_at().as_ref() == Some(&endpoint);
+        let reached = || self.links.values().find(is_at).map(|link| link.peer);
+        let peer = peer.or_else(reached);
+        self.addresses.add_learned(endpoint, peer, cx.now.boot, &mut cx.rng);
     }
 
     /// The unconfirmed link on which nothing was received for the longest time. A link is not
@@ -126,20 +177,22 @@ impl MeshLinks {
     /// Time of the next deadline of a link, or of the next dial.
     pub(super) fn next_deadline(&self, config: &EngineConfig) -> BootMs {
         let links = self.links.values().map(|link| link.next_deadline(config)).min().unwrap_or(BootMs::NEVER);
-        let has_free_slot = self.links.len() + self.addresses.dialling_count() < config.max_connections;
+        let older = self.older.values().map(|link| link.next_heartbeat_at(config)).min().unwrap_or(BootMs::NEVER);
+        let has_free_slot = self.link_count() + self.addresses.dialling_count() < config.max_connections;
         let dials =
             if has_free_slot { self.addresses.next_deadline(|peer| self.is_linked(peer)) } else { BootMs::NEVER };
-        links.min(dials)
+        links.min(older).min(dials)
     }
 
     /// Dials the addresses that are due, as far as the connection limit permits.
     pub(super) fn dial_due(&mut self, cx: &mut Context) {
         let free_slots =
-            cx.local.config.max_connections.saturating_sub(self.links.len() + self.addresses.dialling_count());
+            cx.local.config.max_connections.saturating_sub(self.link_count() + self.addresses.dialling_count());
         let due = self.addresses.take_due(cx.now.boot, free_slots, |peer| self.by_peer.contains_key(&peer));
         cx.counters.dials += due.len() as u64;
         cx.counters.redials += due.iter().filter(|endpoint| self.addresses.has_failed_before(endpoint)).count() as u64;
-        cx.actions.extend(due.into_iter().map(Action::Dial));
+        let unless: Vec<PeerId> = self.links.values().filter(|link| link.is_foreign()).map(|link| link.peer).collect();
+        cx.actions.extend(due.into_iter().map(|endpoint| Action::Dial { endpoint, unless: unless.clone() }));
     }
 
     /// Handles a dial that did not lead to a link. The user is notified of the first failure of a
@@ -155,7 +208,8 @@ impl MeshLinks {
 
     /// Sends the heartbeats that are due.
     pub(super) fn send_due_heartbeats(&mut self, cx: &mut Context) {
-        let due = self.links.iter().filter(|(_, link)| link.heartbeats.next_heartbeat_at <= cx.now.boot);
+        let all = self.links.iter().chain(&self.older);
+        let due = all.filter(|(_, link)| link.next_heartbeat_at(&cx.local.config) <= cx.now.boot);
         let due: Vec<LinkId> = due.map(|(id, _)| *id).collect();
         if !due.is_empty() {
             self.send_heartbeat(due, cx);
@@ -165,8 +219,8 @@ impl MeshLinks {
     /// Sends a heartbeat on these links.
     pub(super) fn send_heartbeat(&mut self, links: Vec<LinkId>, cx: &mut Context) {
         for link in &links {
-            if let Some(link) = self.links.get_mut(link) {
-                link.heartbeats.next_heartbeat_at = cx.now.boot.plus(cx.local.config.heartbeat_interval_ms);
+            if let Some(link) = self.get_mut(*link) {
+                link.heartbeats.sent_at = cx.now.boot;
             }
         }
         let message = cx.control_message(MessageBody::heartbeat(cx.local.config.listen.clone()));
@@ -186,9 +240,9 @@ impl MeshLinks {
 
     /// Sends one message on several links, in the format that the peer of each link understands.
     pub(super) fn send(&self, mut links: Vec<LinkId>, message: MeshMessage, cx: &mut Context) {
-        links.retain(|id| self.links.contains_key(id));
+        links.retain(|id| self.contains(*id));
         cx.counters.sent.add(MessageKind::of(&message.body), links.len());
-        let format_of = |id: &LinkId| self.links.get(id).map(|link| link.format).unwrap_or_default();
+        let format_of = |id: &LinkId| self.get(*id).map(|link| link.format).unwrap_or_default();
         // Usually all links have the same format.
         while let Some(format) = links.first().map(format_of) {
             let others: Vec<LinkId> = links.extract_if(.., |id| format_of(id) != format).collect();

@@ -54,6 +54,9 @@ impl MeshPeers {
         let (peer, me) = (new.peer, cx.local.config.id);
         if let Some(endpoint) = &new.dialled {
             self.links.addresses.mark_reached(endpoint, peer);
+            if let Some(reached_at) = new.dialled_at() {
+                self.links.addresses.set_peer(&reached_at, peer);
+            }
         }
         if peer == me {
             if let Some(endpoint) = &new.dialled {
@@ -62,26 +65,38 @@ impl MeshPeers {
             cx.actions.push(Action::Close { link, reason: "the address is this peer's own" });
             return false;
         }
-        if let Some(old) = self.links.link_to(peer) {
-            if !self.links.should_replace(&new, old, me) {
-                cx.actions.push(Action::Close { link, reason: "another link to this peer is open" });
-                return false;
-            }
-            new.is_confirmed = self.links.get(old).is_some_and(|old| old.is_confirmed);
-            self.tree.move_parents(old, link);
-            cx.actions.push(Action::Close { link: old, reason: "another link to this peer replaced it" });
-        } else if self.links.len() >= cx.local.config.max_connections && !self.evict_unconfirmed_link(cx) {
+        let is_full = self.links.link_count() >= cx.local.config.max_connections;
+        let earlier = self.links.link_to(peer).and_then(|earlier| self.links.get(earlier));
+        // A peer of this program and its other end keep one link. With a peer of another program,
+        // both links stay open.
+        let keeps_one = earlier.is_some_and(|earlier| is_full || !earlier.is_foreign());
+        if let Some(earlier) = earlier {
+            new.is_confirmed = earlier.is_confirmed;
+        } else if is_full && !self.evict_unconfirmed_link(cx) {
             self.links.addresses.record_lost_link(peer, false, cx.now.boot, &mut cx.rng);
             cx.actions.push(Action::Close { link, reason: "max_connections is reached" });
             return false;
         }
         self.links.insert(link, new);
+        if keeps_one && !self.close_duplicate_links(peer, link, cx) {
+            return false;
+        }
         self.author_mut(peer, cx.now.boot);
         // The heartbeat must be the first message: it shows the other peer that this peer knows the
         // extension.
         self.links.send_heartbeat(vec![link], cx);
         self.links.send_peer_list(link, cx);
         true
+    }
+
+    /// Closes all links to a peer but one. Returns whether `link` is the one that stays.
+    fn close_duplicate_links(&mut self, peer: PeerId, link: LinkId, cx: &mut Context) -> bool {
+        let Some((kept, closed)) = self.links.keep_one(peer, cx.local.config.id) else { return true };
+        for duplicate in closed {
+            self.tree.move_parents(duplicate, kept);
+            cx.actions.push(Action::Close { link: duplicate, reason: "another link to this peer is open" });
+        }
+        kept == link
     }
 
     /// Closes the unconfirmed link with the longest silence, to make room for another link. Returns
@@ -104,21 +119,30 @@ impl MeshPeers {
         }
     }
 
-    /// Handles a closed link.
+    /// Handles a closed link: the peer is lost, and further links to it are closed. Its program may
+    /// have forgotten this peer with the closed link, and then it ignores the others.
     pub(super) fn handle_link_closed(&mut self, link: LinkId, reason: &str, cx: &mut Context) {
-        let Some(ended) = self.links.remove(link) else { return };
-        cx.counters.lost_links += 1;
-        self.links.addresses.record_lost_link(ended.peer, ended.is_confirmed, cx.now.boot, &mut cx.rng);
-        self.tree.replace_parent(link, &mut self.links, cx);
-        if let Some(endpoint) = ended.dialled.filter(|endpoint| cx.local.config.peers.contains(endpoint))
-            && !ended.is_confirmed
-            && self.links.addresses.failures(&endpoint) == FAILURES_BEFORE_NOTICE
-        {
-            let reason = format!("{reason} before the peer sent a message; it may have reached its connection limit");
-            cx.notify(Notice::Unreachable { endpoint, reason });
+        let Some(LinkState { peer, is_confirmed, .. }) = self.links.get(link) else { return };
+        let (peer, is_confirmed) = (*peer, *is_confirmed);
+        let ended = self.links.remove_peer(peer);
+        self.links.addresses.record_lost_link(peer, is_confirmed, cx.now.boot, &mut cx.rng);
+        for (id, ended) in ended {
+            cx.counters.lost_links += 1;
+            if id != link {
+                cx.actions.push(Action::Close { link: id, reason: "another link to this peer ended" });
+            }
+            self.tree.replace_parent(id, &mut self.links, cx);
+            if let Some(endpoint) = ended.dialled.filter(|endpoint| cx.local.config.peers.contains(endpoint))
+                && !is_confirmed
+                && self.links.addresses.failures(&endpoint) == FAILURES_BEFORE_NOTICE
+            {
+                let reason =
+                    format!("{reason} before the peer sent a message; it may have reached its connection limit");
+                cx.notify(Notice::Unreachable { endpoint, reason });
+            }
         }
-        if ended.is_confirmed {
-            cx.notify(Notice::PeerLost { peer: self.contact(ended.peer), reason: reason.to_owned() });
+        if is_confirmed {
+            cx.notify(Notice::PeerLost { peer: self.contact(peer), reason: reason.to_owned() });
         }
     }
 
@@ -128,20 +152,18 @@ impl MeshPeers {
         &mut self,
         link: LinkId,
         message: MeshMessage,
-        text_times: bool,
         history: &History,
         cx: &mut Context,
     ) -> Option<ChatEntry> {
         // A message may arrive after its link was closed or replaced. A chat message is not lost:
         // the history request on another link returns it.
-        let state = self.links.get_mut(link)?;
-        cx.counters.received.add(MessageKind::of(&message.body), 1);
-        state.heartbeats.last_seen_at = cx.now.boot;
+        let state = self.links.get(link)?;
         let (peer, remote) = (state.peer, state.remote);
+        cx.counters.received.add(MessageKind::of(&message.body), 1);
+        self.links.mark_seen(link, cx.now.boot);
         let is_from_linked_peer = message.sender == peer;
         if is_from_linked_peer {
-            state.format.text_times |= text_times;
-            let is_first = !std::mem::replace(&mut state.is_confirmed, true);
+            let is_first = self.links.confirm(link);
             // For chat, the author's name is updated when the entry is handled.
             if message.name.is_some() && (is_first || !matches!(message.body, MessageBody::Chat(_))) {
                 self.author_mut(peer, cx.now.boot).name.clone_from(&message.name);
@@ -182,13 +204,13 @@ impl MeshPeers {
         match body {
             MessageBody::Heartbeat { extension, listen } => {
                 if let Some(listen) = listen {
-                    self.links.addresses.add_learned(listen.seen_from(remote), Some(peer), cx.now.boot, &mut cx.rng);
+                    self.links.add_learned(listen.seen_from(remote), Some(peer), cx);
                 }
                 self.handle_heartbeat(link, extension, cx);
             }
             MessageBody::PeerList(endpoints) => {
                 for endpoint in endpoints {
-                    self.links.addresses.add_learned(endpoint, None, cx.now.boot, &mut cx.rng);
+                    self.links.add_learned(endpoint, None, cx);
                 }
             }
             MessageBody::Direct { to, text } if to == cx.local.config.id => {
@@ -223,6 +245,11 @@ impl MeshPeers {
         state.heartbeats.peer_sends = true;
         state.push.is_supported = extension >= Some(LAZY_PUSH);
         if extension.is_none() || std::mem::replace(&mut state.format.extended, true) {
+            return;
+        }
+        // The peer is of this program. Further links to it were kept as long as that was unknown.
+        let peer = state.peer;
+        if !self.close_duplicate_links(peer, link, cx) {
             return;
         }
         // The addresses of linked peers arrive with their first heartbeats. So the list that was

@@ -23,6 +23,7 @@ use super::event::{LinkId, Now};
 use super::evicted_entries::EvictedEntries;
 use super::history::History;
 use super::lazy_push::{LazyReceive, REQUEST_DELAY_MS, to_ranges};
+use super::link_state::LinkState;
 use super::mesh_authors::MeshAuthors;
 use super::mesh_links::MeshLinks;
 use super::notice::Contact;
@@ -121,9 +122,7 @@ impl Plumtree {
         {
             return false;
         }
-        if let Some(state) = links.get_mut(link) {
-            state.heartbeats.last_seen_at = now;
-        }
+        links.mark_seen(link, now);
         counters.received.add(MessageKind::Chat, 1);
         true
     }
@@ -154,8 +153,7 @@ impl Plumtree {
         true
     }
 
-    /// Forwards a new message to all links except the one that delivered it and the one to its
-    /// author.
+    /// Forwards a new message to all linked peers except the one that delivered it and its author.
     pub(super) fn forward(
         &mut self,
         from: LinkId,
@@ -167,9 +165,14 @@ impl Plumtree {
         // If the buffer of evicted entries is full, a lazy peer could not request the message
         // later.
         let may_push_lazily = !self.evicted.is_full();
+        let deliverer = links.get(from).map(|link| link.peer);
+        // A foreign peer gets no history: it remembers few numbers, so it would show the chat from
+        // before its link again and send it to everybody.
+        let is_history = links.get(from).is_some_and(|link| link.push.receive.has_open_request());
+        let is_old_for = |link: &LinkState| is_history && link.is_foreign() && entry.said_at < link.opened_unix_s;
         let (mut eager, mut is_queue_full) = (Vec::new(), false);
         for (id, link) in links.iter_mut() {
-            if id == from || link.peer == author {
+            if Some(link.peer) == deliverer || link.peer == author || is_old_for(link) {
                 continue;
             }
             let send = &mut link.push.send;

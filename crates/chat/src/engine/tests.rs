@@ -1,6 +1,7 @@
 //! Unit tests of each rule of the engine. The simulation in `tests/it/peer` tests all rules
 //! together.
 
+mod foreign_links;
 mod lan;
 mod plumtree;
 
@@ -61,12 +62,17 @@ impl Harness {
 
     fn receive(&mut self, link: u64, sender: u128, number: u64, body: MessageBody) -> Actions {
         let message = MeshMessage { sender: PeerId(sender), number, said_at: 5, name: None, body };
-        self.feed(Event::MessageReceived { link: LinkId(link), message, text_times: false })
+        self.feed(Event::MessageReceived { link: LinkId(link), message })
     }
 
     fn receive_heartbeat(&mut self, link: u64, peer: u128) -> Actions {
         self.receive(link, peer, 1 << 60, MessageBody::heartbeat(None))
     }
+}
+
+/// A dial without a linked peer of another program.
+fn dial(port: u16) -> Action {
+    Action::Dial { endpoint: endpoint(port), unless: Vec::new() }
 }
 
 fn closed_links(actions: &Actions) -> Vec<u64> {
@@ -83,6 +89,11 @@ fn notices(actions: &Actions) -> Vec<&Notice> {
         _ => None,
     });
     notices.collect()
+}
+
+fn sent_history_requests(actions: &Actions) -> usize {
+    let is_request = |action: &&Action| matches!(action, Action::Send { message, .. } if matches!(message.body, MessageBody::HistoryRequest(_)));
+    actions.iter().filter(is_request).count()
 }
 
 /// The links on which chat is sent.
@@ -110,16 +121,25 @@ fn chat(text: &str) -> MessageBody {
 #[test]
 fn of_two_links_dialled_from_opposite_ends_both_peers_keep_the_one_dialled_by_the_lower_id() {
     // The links open in either order. The other peer has a higher or a lower id. This peer dialled
-    // link 1, the other peer dialled link 2.
+    // link 1, the other peer dialled link 2. The peer is known to be of this program from its
+    // heartbeat on the first link, before or after the second one opens, or on the second one.
     for (other, kept) in [(60, 1), (40, 2)] {
-        for first in [1, 2] {
+        for (first, beat_on, is_before) in
+            [(1, 1, true), (1, 1, false), (1, 2, false), (2, 2, true), (2, 2, false), (2, 1, false)]
+        {
             let mut harness = Harness::new(config());
-            let mut ended = Vec::new();
-            for link in [first, 3 - first] {
-                ended.extend(closed_links(&harness.link(link, other, (link == 1).then_some(1))));
+            harness.link(first, other, (first == 1).then_some(1));
+            if is_before {
+                harness.receive_heartbeat(beat_on, other);
             }
-            assert_eq!(ended, [3 - kept], "other {other}, link {first} first");
-            assert_eq!(harness.engine.mesh.links.iter().map(|(link, _)| link.0).collect::<Vec<_>>(), [kept]);
+            let opened = harness.link(3 - first, other, (first == 2).then_some(1));
+            let beat = harness.receive_heartbeat(beat_on, other);
+            let case = format!("other {other}, link {first} first, heartbeat on {beat_on}, before: {is_before}");
+            let ended = if is_before { &opened } else { &beat };
+            assert_eq!(closed_links(ended), [3 - kept], "{case}");
+            assert_eq!(harness.engine.mesh.links.iter().map(|(link, _)| link.0).collect::<Vec<_>>(), [kept], "{case}");
+            let asks = sent_history_requests(&harness.receive_heartbeat(kept, other));
+            assert_eq!(asks, usize::from(beat_on != kept), "{case}");
         }
     }
 }
@@ -128,6 +148,7 @@ fn of_two_links_dialled_from_opposite_ends_both_peers_keep_the_one_dialled_by_th
 fn of_two_links_dialled_from_the_same_end_the_newer_one_is_kept() {
     let mut harness = Harness::new(config());
     harness.link(1, 60, None);
+    harness.receive_heartbeat(1, 60);
     let actions = harness.link(2, 60, None);
     assert_eq!(closed_links(&actions), [1]);
     assert_eq!(notices(&actions), Vec::<&Notice>::new(), "no notice to the user");
@@ -137,7 +158,7 @@ fn of_two_links_dialled_from_the_same_end_the_newer_one_is_kept() {
 #[test]
 fn a_link_of_a_peer_to_itself_is_closed_and_its_address_is_never_dialled_again() {
     let mut harness = Harness::new(config());
-    assert!(harness.feed(Event::TimerFired).contains(&Action::Dial(endpoint(1))));
+    assert!(harness.feed(Event::TimerFired).contains(&dial(1)));
     assert_eq!(closed_links(&harness.link(1, ME.0, Some(1))), [1]);
     assert_eq!(harness.engine.wake_at(), BootMs::NEVER);
 }
@@ -146,14 +167,15 @@ fn a_link_of_a_peer_to_itself_is_closed_and_its_address_is_never_dialled_again()
 fn the_connection_limit_holds_for_dialled_and_for_accepted_links() {
     let mut harness = Harness::new(EngineConfig { peers: vec![endpoint(1), endpoint(2), endpoint(3)], ..config() });
     let dials = harness.feed(Event::TimerFired);
-    assert_eq!(dials, [Action::Dial(endpoint(1)), Action::Dial(endpoint(2))], "the limit is two");
+    assert_eq!(dials, [dial(1), dial(2)], "the limit is two");
     harness.link(1, 60, Some(1));
     harness.link(2, 61, None);
     assert_eq!(closed_links(&harness.link(3, 62, None)), [3]);
     assert_eq!(closed_links(&harness.link(4, 63, Some(2))), [4]);
     assert_eq!(closed_links(&harness.link(5, 61, None)), [2], "another link to a linked peer needs no free slot");
     let actions = harness.feed(Event::LinkClosed { link: LinkId(1), reason: String::new() });
-    assert_eq!(actions, [Action::Dial(endpoint(3))], "a peer without a slot is dialled when one is free");
+    let dial = Action::Dial { endpoint: endpoint(3), unless: vec![PeerId(61)] };
+    assert_eq!(actions, [dial], "a peer without a slot is dialled when one is free");
 }
 
 #[test]
@@ -185,7 +207,7 @@ fn the_user_is_notified_once_when_a_configured_peer_closes_two_unconfirmed_links
     let mut notified = Vec::new();
     for link in 1..5 {
         harness.now += 600_000;
-        assert!(harness.feed(Event::TimerFired).contains(&Action::Dial(endpoint(1))));
+        assert!(harness.feed(Event::TimerFired).contains(&dial(1)));
         harness.link(link, 60, Some(1));
         let ended = harness.feed(Event::LinkClosed { link: LinkId(link), reason: "it ended".into() });
         notified.push(notices(&ended).iter().filter(|notice| matches!(notice, Notice::Unreachable { .. })).count());
@@ -202,8 +224,8 @@ fn a_configured_address_is_dialled_even_if_a_linked_peer_claims_it() {
     harness.receive(1, 60, 1 << 60, MessageBody::heartbeat(Some(endpoint(1))));
     harness.receive(1, 60, 1 << 61, MessageBody::heartbeat(Some(endpoint(2))));
     harness.now = 2_000;
-    let dials = harness.feed(Event::TimerFired).into_iter().filter(|action| matches!(action, Action::Dial(_)));
-    assert_eq!(dials.collect::<Vec<_>>(), [Action::Dial(endpoint(1))], "for any other address the claim is believed");
+    let dials = harness.feed(Event::TimerFired).into_iter().filter(|action| matches!(action, Action::Dial { .. }));
+    assert_eq!(dials.collect::<Vec<_>>(), [dial(1)], "for any other address the claim is believed");
 }
 
 #[test]
@@ -245,7 +267,7 @@ fn heartbeats_are_sent_and_a_silent_link_is_closed_after_the_interval_plus_the_t
     let mut harness = Harness::new(config());
     let is_heartbeat = |action: &Action| matches!(action, Action::Send { message, .. } if matches!(message.body, MessageBody::Heartbeat { .. }));
     assert!(harness.link(1, 60, None).iter().any(is_heartbeat), "at once");
-    harness.receive(1, 60, 1, MessageBody::Heartbeat { extension: None, listen: None });
+    harness.receive_heartbeat(1, 60);
     harness.now = 29_999;
     assert!(!harness.feed(Event::TimerFired).iter().any(is_heartbeat));
     harness.now = 30_000;
@@ -293,7 +315,7 @@ fn the_redial_delay_starts_again_at_a_second_after_a_confirmed_link_is_lost() {
     let mut harness = Harness::new(config());
     for _ in 0..8 {
         harness.now = harness.now.max(harness.engine.wake_at().0);
-        assert!(harness.feed(Event::TimerFired).contains(&Action::Dial(endpoint(1))));
+        assert!(harness.feed(Event::TimerFired).contains(&dial(1)));
         harness.feed(Event::DialFailed { endpoint: endpoint(1), reason: String::new() });
     }
     harness.now = harness.engine.wake_at().0;
@@ -302,7 +324,7 @@ fn the_redial_delay_starts_again_at_a_second_after_a_confirmed_link_is_lost() {
     harness.receive(1, 60, 1, chat("hi"));
     harness.feed(Event::LinkClosed { link: LinkId(1), reason: String::new() });
     harness.now += 1_200;
-    assert!(harness.feed(Event::TimerFired).contains(&Action::Dial(endpoint(1))));
+    assert!(harness.feed(Event::TimerFired).contains(&dial(1)));
 }
 
 #[test]
@@ -355,7 +377,7 @@ fn a_duplicate_detected_from_its_header_leaves_the_same_state_as_a_fully_read_on
         assert_eq!(is_known, duplicates.contains(&(link, sender, number)), "{sender}/{number} on {link}");
         if is_known {
             let message = MeshMessage { sender: PeerId(sender), number, said_at: 5, name: None, body: chat("hi") };
-            let event = Event::MessageReceived { link: LinkId(link), message, text_times: false };
+            let event = Event::MessageReceived { link: LinkId(link), message };
             assert_eq!(read.handle(event, at(5), EventRng(5)), []);
         }
         assert_eq!(format!("{detected:?}"), format!("{read:?}"), "{sender}/{number} on {link}");

@@ -4,11 +4,13 @@
 //! hand takes a fraction of the time of the general JSON codec and has the same result. The general
 //! codec handles every other message.
 
+use super::timestamp::{RFC3339_BYTES, Timestamp, read_rfc3339, rfc3339};
 use crate::nickname::Nickname;
 use crate::peer_id::{PEER_ID_DIGITS, PeerId};
 
 // The fixed bytes before each value and at the end of a chat message. This program writes this
-// layout. So do other programs that write the fields in the documented order without spaces.
+// layout, with a text as timestamp; earlier versions wrote a number. So do other programs that
+// write the fields in the documented order without spaces.
 const BEFORE_SENDER: &[u8] = br#"{"sender_id":""#;
 const BEFORE_NUMBER: &[u8] = br#"","sequence_no":"#;
 const BEFORE_PAYLOAD: &[u8] = br#","type":"chat","#;
@@ -34,7 +36,8 @@ pub struct ChatHeader {
 /// Values after the header of a chat message. Only the layout is checked, not the values.
 pub(super) struct ChatTail<'b> {
     pub(super) text: &'b str,
-    pub(super) said_at: u64,
+    /// Unix time in seconds.
+    pub(super) said_at: i64,
     pub(super) name: &'b str,
 }
 
@@ -48,18 +51,23 @@ impl ChatHeader {
         Some(Self { sender: PeerId::parse_digits(sender).ok()?, number, length: bytes.len() - rest.len() })
     }
 
+    /// Whether two headers have the same author and number.
+    pub(super) fn is_of_same_message(&self, other: &Self) -> bool {
+        (self.sender, self.number) == (other.sender, other.number)
+    }
+
     /// Parses the rest of the message. `None` for another layout, or if a text has an escape.
     pub(super) fn read_rest(self, bytes: &[u8]) -> Option<ChatTail<'_>> {
         let (text, rest) = unescaped_text(bytes.get(self.length..)?.strip_prefix(BEFORE_TEXT)?)?;
-        let (said_at, rest) = whole_number(rest.strip_prefix(BEFORE_TIME)?)?;
+        let (said_at, rest) = time(rest.strip_prefix(BEFORE_TIME)?)?;
         let (name, rest) = unescaped_text(rest.strip_prefix(BEFORE_NAME)?)?;
         (rest == AFTER_NAME).then_some(ChatTail { text, said_at, name })
     }
 }
 
-/// Encodes a chat message. `None` if a text needs an escape or the time is negative.
+/// Encodes a chat message. `None` if a text needs an escape.
 pub(super) fn write(sender: PeerId, number: u64, said_at: i64, name: &Nickname, text: &str) -> Option<Vec<u8>> {
-    if said_at < 0 || !needs_no_escape(text.as_bytes()) || !needs_no_escape(name.as_str().as_bytes()) {
+    if !needs_no_escape(text.as_bytes()) || !needs_no_escape(name.as_str().as_bytes()) {
         return None;
     }
     let mut bytes = Vec::with_capacity(MAX_ENVELOPE_BYTES + text.len());
@@ -72,11 +80,23 @@ pub(super) fn write(sender: PeerId, number: u64, said_at: i64, name: &Nickname, 
     bytes.extend_from_slice(BEFORE_TEXT);
     bytes.extend_from_slice(text.as_bytes());
     bytes.extend_from_slice(BEFORE_TIME);
-    bytes.extend_from_slice(digits.format(said_at).as_bytes());
+    bytes.push(b'"');
+    bytes.extend_from_slice(&rfc3339(said_at));
+    bytes.push(b'"');
     bytes.extend_from_slice(BEFORE_NAME);
     bytes.extend_from_slice(name.as_str().as_bytes());
     bytes.extend_from_slice(AFTER_NAME);
     Some(bytes)
+}
+
+/// Parses a timestamp to Unix seconds. Returns it with the bytes after it.
+fn time(bytes: &[u8]) -> Option<(i64, &[u8])> {
+    if let Some(quoted) = bytes.strip_prefix(b"\"") {
+        let (text, rest) = quoted.split_first_chunk::<RFC3339_BYTES>()?;
+        return Some((read_rfc3339(text)?, rest.strip_prefix(b"\"")?));
+    }
+    let (number, rest) = whole_number(bytes)?;
+    Some((Timestamp::Number(i64::try_from(number).ok()?).unix_seconds(), rest))
 }
 
 /// Parses a number. Returns it with the bytes after it. `None` if there is no digit, a leading zero
@@ -138,16 +158,26 @@ mod tests {
     }
 
     #[test]
+    fn a_chat_with_a_numeric_timestamp_takes_the_fast_path_too() {
+        let message = chat("hi");
+        let text = String::from_utf8(message.write_chat_fast().unwrap()).unwrap();
+        let earlier = text.replace("\"2024-10-14T20:41:40Z\"", "1728938500");
+        assert!(earlier.len() < text.len(), "{text}");
+        let header = MeshMessage::read_chat_header(earlier.as_bytes()).unwrap();
+        assert_eq!(MeshMessage::read_chat_fast(earlier.as_bytes(), header), Some(message));
+    }
+
+    #[test]
     fn a_chat_without_escapes_takes_the_fast_path() {
         let message = chat("Grüße, {all} of you!");
-        let bytes = message.write_chat_fast(EXTENDED).unwrap();
+        let bytes = message.write_chat_fast().unwrap();
         let header = MeshMessage::read_chat_header(&bytes).unwrap();
         assert_eq!(MeshMessage::read_chat_fast(&bytes, header), Some(message));
         let broken = String::from_utf8(bytes).unwrap().replace("all", "a\u{1f}l");
         assert_eq!(MeshMessage::read_chat_fast(broken.as_bytes(), header), None, "JSON has no such byte in a text");
         for text in ["a \"quote\"", "a\\b", "two\nlines", "\u{1b}"] {
-            assert_eq!(chat(text).write_chat_fast(EXTENDED), None, "{text:?}");
-            let bytes = chat(text).write_json(EXTENDED).unwrap();
+            assert_eq!(chat(text).write_chat_fast(), None, "{text:?}");
+            let bytes = chat(text).write_json().unwrap();
             assert_eq!(
                 MeshMessage::read_chat_fast(&bytes, MeshMessage::read_chat_header(&bytes).unwrap()),
                 None,
@@ -166,8 +196,8 @@ mod tests {
             byte in prop_oneof![Just(b'"'), Just(b'\\'), Just(b'0'), Just(b','), Just(0x1f), any::<u8>()],
         ) {
             let message = MeshMessage { number, said_at, ..chat(&text) };
-            let bytes = message.write_json(EXTENDED).unwrap();
-            if let Some(fast) = message.write_chat_fast(EXTENDED) {
+            let bytes = message.write_json().unwrap();
+            if let Some(fast) = message.write_chat_fast() {
                 prop_assert!(fast == bytes && fast.len() <= MAX_ENVELOPE_BYTES + text.len());
             }
             // A copy of the message in which one byte is replaced.
@@ -176,7 +206,7 @@ mod tests {
             changed[at] = byte;
             for bytes in [bytes, changed] {
                 if let Some(fast) = MeshMessage::read_chat_header(&bytes).and_then(|header| MeshMessage::read_chat_fast(&bytes, header)) {
-                    prop_assert_eq!(Some((fast, false)), MeshMessage::read(&bytes), "{}", String::from_utf8_lossy(&bytes));
+                    prop_assert_eq!(Some(fast), MeshMessage::read(&bytes), "{}", String::from_utf8_lossy(&bytes));
                 }
             }
         }

@@ -20,6 +20,9 @@ use crate::engine::LinkId;
 use crate::io_counters::IoCounters;
 use crate::peer_id::PeerId;
 
+/// Longest wait for the greeting of the other peer before this peer sends its own, if the other
+/// peer must not be linked a second time. Known programs greet at once.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Size of the read buffer, in bytes.
 const READ_BYTES: usize = 16 * 1024;
 /// Largest number of messages in one event to the driver.
@@ -44,35 +47,43 @@ impl MeshConnection {
     /// Sends this peer's greeting and reads the greeting of the other peer. Returns the connection
     /// and the id of the other peer.
     ///
+    /// If the other peer is one of `unless`, the connection is closed and not returned. This peer
+    /// waits [`LOOK_TIMEOUT`] for the other greeting before it sends its own, so the other program
+    /// does not see a link that opens and closes.
+    ///
     /// # Errors
     /// An I/O error, an invalid greeting, or no greeting within `greeting_timeout`.
     pub(super) async fn exchange_greetings(
         mut stream: TcpStream,
         own_id: PeerId,
         greeting_timeout: Duration,
-    ) -> io::Result<(Self, PeerId)> {
+        unless: &[PeerId],
+    ) -> io::Result<(Option<Self>, PeerId)> {
         stream.set_nodelay(true)?;
         let socket = SockRef::from(&stream);
         #[cfg(any(target_os = "linux", target_os = "android"))]
         socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_USER_TIMEOUT))?;
         let greeted = async {
-            stream.write_all(greeting(own_id).as_bytes()).await?;
             let mut bytes = Vec::with_capacity(MAX_GREETING_BYTES);
-            loop {
-                if let Some((peer, length)) = read_greeting(&bytes).map_err(io::Error::other)? {
-                    let mut framer = JsonFramer::default();
-                    framer.extend(&bytes[length..]);
-                    return Ok((framer, peer));
-                }
-                if stream.read_buf(&mut bytes).await? == 0 {
-                    return Err(io::Error::other("the connection was closed before the greeting"));
+            if !unless.is_empty() {
+                let look_timeout = LOOK_TIMEOUT.min(greeting_timeout / 2);
+                if let Ok(looked) = timeout(look_timeout, receive_greeting(&mut stream, &mut bytes)).await {
+                    let (peer, _) = looked?;
+                    if unless.contains(&peer) {
+                        return Ok((None, peer));
+                    }
                 }
             }
+            stream.write_all(greeting(own_id).as_bytes()).await?;
+            let (peer, length) = receive_greeting(&mut stream, &mut bytes).await?;
+            let mut framer = JsonFramer::default();
+            framer.extend(&bytes[length..]);
+            io::Result::Ok((Some(framer), peer))
         };
         let (framer, peer) =
             timeout(greeting_timeout, greeted).await.map_err(|_| io::Error::other("the greeting timed out"))??;
-        Ok((Self { stream, framer }, peer))
+        Ok((framer.map(|framer| Self { stream, framer }), peer))
     }
 
     /// Reads and writes until the connection ends. Returns the reason.
@@ -92,6 +103,19 @@ impl MeshConnection {
                 Ok(_open) => timeout(CLOSE_TIMEOUT, reading).await.unwrap_or_else(|_| "closed by this peer".to_owned()),
                 Err(error) => error.to_string(),
             },
+        }
+    }
+}
+
+/// Reads into `bytes` until they begin with a greeting. Returns the id of the other peer and the
+/// length of the greeting. No byte is lost if the future is dropped.
+async fn receive_greeting(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> io::Result<(PeerId, usize)> {
+    loop {
+        if let Some(greeting) = read_greeting(bytes).map_err(io::Error::other)? {
+            return Ok(greeting);
+        }
+        if stream.read_buf(bytes).await? == 0 {
+            return Err(io::Error::other("the connection was closed before the greeting"));
         }
     }
 }
@@ -173,13 +197,77 @@ async fn write_queue<W: AsyncWrite + Unpin>(
 mod tests {
     use bytes::Bytes;
 
+    use super::super::send_queue::SendMode;
     use super::*;
+
+    /// Two ends of a TCP connection: the end under test, and the other peer.
+    async fn connected() -> (TcpStream, TcpStream) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (dialled, accepted) = tokio::join!(TcpStream::connect(addr), listener.accept());
+        (dialled.unwrap(), accepted.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_must_not_be_linked_twice_gets_no_greeting() {
+        let (near, mut far) = connected().await;
+        far.write_all(greeting(PeerId(7)).as_bytes()).await.unwrap();
+        let greeted = MeshConnection::exchange_greetings(near, PeerId(1), Duration::from_secs(5), &[PeerId(7)]).await;
+        assert!(matches!(greeted, Ok((None, PeerId(7)))));
+        let mut received = Vec::new();
+        far.read_to_end(&mut received).await.unwrap();
+        assert_eq!(received, b"");
+    }
+
+    #[tokio::test]
+    async fn another_peer_is_greeted_even_if_it_waits_for_the_greeting_of_this_peer() {
+        for waits in [false, true] {
+            let (near, mut far) = connected().await;
+            let other = async {
+                if waits {
+                    far.read_exact(&mut [0; 33]).await.unwrap();
+                }
+                far.write_all(greeting(PeerId(8)).as_bytes()).await.unwrap();
+            };
+            let timeout = Duration::from_millis(400);
+            let greeted = MeshConnection::exchange_greetings(near, PeerId(1), timeout, &[PeerId(7)]);
+            let (greeted, ()) = tokio::join!(greeted, other);
+            assert!(matches!(greeted, Ok((Some(_), PeerId(8)))), "waits: {waits}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_heartbeat_is_written_before_the_messages_in_the_queue() {
+        let queue = SendQueue::new(1);
+        for number in 0..200 {
+            queue.push(Bytes::from(format!("{number}")), SendMode::OnePerWrite).unwrap();
+        }
+        let (writer, mut reader) = tokio::io::duplex(4096);
+        let io_counters = IoCounters::default();
+        let written = write_queue(writer, &queue, &io_counters);
+        let reading = async {
+            let mut buffer = [0; 4096];
+            let mut next = async || {
+                let length = reader.read(&mut buffer).await.unwrap();
+                String::from_utf8_lossy(&buffer[..length]).into_owned()
+            };
+            assert_eq!(next().await, "0");
+            // Message 1 already waits for the end of its pause.
+            queue.push(Bytes::from("beat"), SendMode::Ahead).unwrap();
+            let pushed_at = Instant::now();
+            assert_eq!([next().await, next().await, next().await], ["1", "beat", "2"]);
+            assert_eq!(pushed_at.elapsed(), SINGLE_MESSAGE_INTERVAL * 3, "each is a write of its own");
+            queue.discard();
+        };
+        let (written, ()) = tokio::join!(written, reading);
+        assert!(written.is_err());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn writes_to_a_peer_that_parses_each_read_as_one_message_are_spaced() {
         let queue = SendQueue::new(1);
         for text in ["one", "two", "three"] {
-            queue.push(Bytes::from(text), true).unwrap();
+            queue.push(Bytes::from(text), SendMode::OnePerWrite).unwrap();
         }
         let (writer, mut reader) = tokio::io::duplex(4096);
         let start = Instant::now();
@@ -195,7 +283,7 @@ mod tests {
             }
             // Now the peer is known to parse a stream: no more pauses.
             for text in ["four", "five"] {
-                queue.push(Bytes::from(text), false).unwrap();
+                queue.push(Bytes::from(text), SendMode::Stream).unwrap();
             }
             let before = Instant::now();
             let length = reader.read(&mut buffer).await.unwrap();

@@ -14,6 +14,8 @@ use crate::peer_id::PeerId;
 pub(crate) enum ConnectionEvent {
     /// The greetings were exchanged; the link is ready.
     Connected { link: LinkId, peer: PeerId, dialled: Option<PeerEndpoint>, remote: IpAddr, queue: SendQueue },
+    /// A peer was dialled to which no second link may be opened.
+    DialAvoided { endpoint: PeerEndpoint, peer: PeerId },
     /// Dialling or the exchange of greetings failed.
     DialFailed { endpoint: PeerEndpoint, reason: String },
     /// Messages were received. They are complete JSON objects, not parsed yet.

@@ -99,8 +99,6 @@ pub enum MessageBody {
 pub struct MessageFormat {
     /// The peer has announced the extension.
     pub extended: bool,
-    /// The peer writes timestamps as RFC 3339 text, not as numbers.
-    pub text_times: bool,
 }
 
 /// JSON form of a message.
@@ -126,12 +124,10 @@ struct WireMessage<'w> {
 }
 
 impl MeshMessage {
-    /// Parses one message. Returns it, and whether its timestamp is text. `None` if the bytes are
-    /// not a valid message.
+    /// Parses one message. `None` if the bytes are not a valid message.
     #[must_use]
-    pub fn read(bytes: &[u8]) -> Option<(Self, bool)> {
+    pub fn read(bytes: &[u8]) -> Option<Self> {
         let wire: WireMessage = serde_json::from_slice(bytes).ok()?;
-        let text_times = matches!(wire.timestamp, Timestamp::Text(_));
         let body = match wire.type_name.as_ref() {
             "chat" => MessageBody::Chat(within_text_limit(wire.payload.into_owned())?),
             "heartbeat" => {
@@ -154,7 +150,7 @@ impl MeshMessage {
         };
         let name = wire.name.and_then(|name| Nickname::parse(&name).ok());
         let said_at = wire.timestamp.unix_seconds();
-        Some((Self { sender: wire.sender_id, number: wire.sequence_no, said_at, name, body }, text_times))
+        Some(Self { sender: wire.sender_id, number: wire.sequence_no, said_at, name, body })
     }
 
     /// Parses only the sender and the number of a chat message, for the duplicate check. Most
@@ -171,19 +167,18 @@ impl MeshMessage {
     #[must_use]
     pub fn read_chat_fast(bytes: &[u8], header: ChatHeader) -> Option<Self> {
         let rest = header.read_rest(bytes)?;
-        let said_at = Timestamp::Number(i64::try_from(rest.said_at).ok()?).unix_seconds();
         let body = MessageBody::Chat(within_text_limit(rest.text.to_owned())?);
         let name = Nickname::parse(rest.name).ok();
-        Some(Self { sender: header.sender, number: header.number, said_at, name, body })
+        Some(Self { sender: header.sender, number: header.number, said_at: rest.said_at, name, body })
     }
 
     /// Encodes the message, with a line break at the end. `None` if a peer with this format cannot
     /// read the message: the peer does not know its type, or it is too long.
     #[must_use]
     pub fn write(&self, format: MessageFormat) -> Option<Bytes> {
-        let mut bytes = match self.write_chat_fast(format) {
+        let mut bytes = match self.write_chat_fast() {
             Some(bytes) => bytes,
-            None => self.write_json(format)?,
+            None => self.write_json()?,
         };
         bytes.push(b'\n');
         let max_bytes = if format.extended { MAX_MESSAGE_BYTES } else { MAX_PLAIN_BYTES };
@@ -191,11 +186,10 @@ impl MeshMessage {
         (is_known && bytes.len() <= max_bytes).then(|| bytes.into())
     }
 
-    /// Fast path: encodes a chat message that has a name, a numeric timestamp and no text with
-    /// escapes.
-    pub(super) fn write_chat_fast(&self, format: MessageFormat) -> Option<Vec<u8>> {
+    /// Fast path: encodes a chat message that has a name and no text with escapes.
+    pub(super) fn write_chat_fast(&self) -> Option<Vec<u8>> {
         match (&self.body, &self.name) {
-            (MessageBody::Chat(text), Some(name)) if !format.text_times => {
+            (MessageBody::Chat(text), Some(name)) => {
                 chat_fast_path::write(self.sender, self.number, self.said_at, name, text)
             }
             _ => None,
@@ -203,13 +197,13 @@ impl MeshMessage {
     }
 
     /// General encoder for all message types.
-    pub(super) fn write_json(&self, format: MessageFormat) -> Option<Vec<u8>> {
+    pub(super) fn write_json(&self) -> Option<Vec<u8>> {
         let mut wire = WireMessage {
             sender_id: self.sender,
             sequence_no: self.number,
             type_name: self.body.type_name().into(),
             payload: Cow::default(),
-            timestamp: Timestamp::encode(self.said_at, format.text_times),
+            timestamp: Timestamp::encode(self.said_at),
             name: self.name.as_ref().map(|name| name.as_str().into()),
             rollcall: None,
             listen: None,
@@ -283,7 +277,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    pub(in super::super) const EXTENDED: MessageFormat = MessageFormat { extended: true, text_times: false };
+    pub(in super::super) const EXTENDED: MessageFormat = MessageFormat { extended: true };
 
     pub(in super::super) fn chat(text: &str) -> MeshMessage {
         let name = Some(Nickname::parse("alice").unwrap());
@@ -301,7 +295,7 @@ pub(super) mod tests {
         let bytes = chat("hi").write(MessageFormat::default()).unwrap();
         let id = PeerId(7);
         let expected = format!(
-            r#"{{"sender_id":"{id}","sequence_no":5,"type":"chat","payload":"hi","timestamp":1728938500,"name":"alice"}}"#
+            r#"{{"sender_id":"{id}","sequence_no":5,"type":"chat","payload":"hi","timestamp":"2024-10-14T20:41:40Z","name":"alice"}}"#
         );
         assert_eq!(bytes, format!("{expected}\n"));
     }
@@ -309,27 +303,33 @@ pub(super) mod tests {
     #[test]
     fn a_message_of_another_program_is_parsed() {
         let id = PeerId(9);
-        for (time, seconds, is_text) in [
-            ("1728938500", 1_728_938_500, false),
-            ("1728938500123", 1_728_938_500, false),
-            ("1728938500123456789", 1_728_938_500, false),
-            ("\"2024-10-14T20:41:40Z\"", 1_728_938_500, true),
-            ("null", 0, false),
-            ("1.5e9", 0, false),
+        for (time, seconds) in [
+            ("1728938500", 1_728_938_500),
+            ("1728938500123", 1_728_938_500),
+            ("1728938500123456789", 1_728_938_500),
+            ("\"2024-10-14T20:41:40Z\"", 1_728_938_500),
+            ("\"2024-10-14T22:41:40.123456789+02:00\"", 1_728_938_500),
+            ("\"yesterday\"", 0),
+            ("null", 0),
+            ("1.5e9", 0),
         ] {
             let text = format!(
                 r#"{{"sender_id":"{id}","sequence_no":1,"type":"peer_list","payload":"[\"peer1:8080\",\"x\"]","timestamp":{time},"more":1}}"#
             );
-            let (message, text_times) = MeshMessage::read(text.as_bytes()).unwrap();
-            assert_eq!((message.said_at, text_times), (seconds, is_text), "{time}");
+            let message = MeshMessage::read(text.as_bytes()).unwrap();
+            assert_eq!(message.said_at, seconds, "{time}");
             assert_eq!(message.body, MessageBody::PeerList(vec![PeerEndpoint::parse("peer1:8080").unwrap()]));
         }
     }
 
     #[test]
-    fn timestamps_are_written_in_the_format_of_the_receiver() {
-        let bytes = chat("hi").write(MessageFormat { extended: false, text_times: true }).unwrap();
-        assert!(String::from_utf8_lossy(&bytes).contains(r#""timestamp":"2024-10-14T20:41:40Z""#), "{bytes:?}");
+    fn every_message_to_every_peer_has_a_timestamp_of_rfc_3339() {
+        for body in [MessageBody::heartbeat(None), MessageBody::PeerList(vec![]), MessageBody::Chat("a \"b\"".into())] {
+            for format in [MessageFormat::default(), EXTENDED] {
+                let bytes = MeshMessage { body: body.clone(), ..chat("") }.write(format).unwrap();
+                assert!(String::from_utf8_lossy(&bytes).contains(r#""timestamp":"2024-10-14T20:41:40Z""#), "{bytes:?}");
+            }
+        }
     }
 
     #[test]
@@ -359,7 +359,7 @@ pub(super) mod tests {
             assert!(MeshMessage::read(bad.as_bytes()).is_none(), "{bad}");
         }
         let unknown = format!(r#"{{"sender_id":"{id}","sequence_no":1,"type":"dance"}}"#);
-        assert_eq!(MeshMessage::read(unknown.as_bytes()).unwrap().0.body, MessageBody::Unknown);
+        assert_eq!(MeshMessage::read(unknown.as_bytes()).unwrap().body, MessageBody::Unknown);
         for (count, is_parsed) in [(MAX_ASKED, true), (MAX_ASKED + 1, false)] {
             let ranges = BTreeMap::from([(PeerId(1), vec![(1, 2); count])]);
             let request =
@@ -389,14 +389,14 @@ pub(super) mod tests {
 
     proptest! {
         #[test]
-        fn every_message_round_trips(body in body(), number in any::<u64>(), text_times in any::<bool>()) {
+        fn every_message_round_trips(body in body(), number in any::<u64>()) {
             let message = MeshMessage { number, body, ..chat("") };
-            if let Some(bytes) = message.write(MessageFormat { extended: true, text_times }) {
+            if let Some(bytes) = message.write(EXTENDED) {
                 let is_chat = matches!(message.body, MessageBody::Chat(_));
                 let header = MeshMessage::read_chat_header(&bytes);
                 let expected = is_chat.then_some((message.sender, number));
                 prop_assert_eq!(header.map(|header| (header.sender, header.number)), expected);
-                prop_assert_eq!(MeshMessage::read(&bytes), Some((message, text_times)));
+                prop_assert_eq!(MeshMessage::read(&bytes), Some(message));
             }
         }
 

@@ -67,11 +67,15 @@ impl MeshNetwork {
     }
 
     async fn handle_accepted(self, stream: TcpStream, remote: SocketAddr, permit: tokio::sync::OwnedSemaphorePermit) {
-        let greeting = MeshConnection::exchange_greetings(stream, self.own_id, self.connect_timeout);
+        let greeting = MeshConnection::exchange_greetings(stream, self.own_id, self.connect_timeout, &[]);
         let Some(greeted) = self.stop.run_until_cancelled(greeting).await else { return };
         drop(permit);
         match greeted {
-            Ok((link, peer)) => self.serve(link, peer, None, remote.ip()).await,
+            Ok((link, peer)) => {
+                if let Some(link) = link {
+                    self.serve(link, peer, None, remote.ip()).await;
+                }
+            }
             Err(error) => {
                 self.io_counters.failed_greetings.add(1);
                 debug!(address = %remote, reason = error.to_string(), "rejected a connection without a valid greeting");
@@ -79,13 +83,18 @@ impl MeshNetwork {
         }
     }
 
-    /// Spawns a task that dials an address.
-    pub(crate) fn dial(&self, endpoint: PeerEndpoint) {
+    /// Spawns a task that dials an address, to link any peer that is not one of `unless`.
+    pub(crate) fn dial(&self, endpoint: PeerEndpoint, unless: Vec<PeerId>) {
         let network = self.clone();
         self.tasks.spawn(async move {
-            let Some(dialled) = network.stop.run_until_cancelled(network.connect(&endpoint)).await else { return };
+            let Some(dialled) = network.stop.run_until_cancelled(network.connect(&endpoint, &unless)).await else {
+                return;
+            };
             match dialled {
-                Ok((link, peer, remote)) => network.serve(link, peer, Some(endpoint), remote).await,
+                Ok((Some(link), peer, remote)) => network.serve(link, peer, Some(endpoint), remote).await,
+                Ok((None, peer, _)) => {
+                    let _ = network.events.send(ConnectionEvent::DialAvoided { endpoint, peer }).await;
+                }
                 Err(error) => {
                     let _ =
                         network.events.send(ConnectionEvent::DialFailed { endpoint, reason: error.to_string() }).await;
@@ -94,12 +103,17 @@ impl MeshNetwork {
         });
     }
 
-    async fn connect(&self, endpoint: &PeerEndpoint) -> io::Result<(MeshConnection, PeerId, IpAddr)> {
+    async fn connect(
+        &self,
+        endpoint: &PeerEndpoint,
+        unless: &[PeerId],
+    ) -> io::Result<(Option<MeshConnection>, PeerId, IpAddr)> {
         let connecting = TcpStream::connect((endpoint.host(), endpoint.port()));
         let stream =
             timeout(self.connect_timeout, connecting).await.map_err(|_| io::Error::other("connecting timed out"))??;
         let remote = stream.peer_addr()?.ip();
-        let (link, peer) = MeshConnection::exchange_greetings(stream, self.own_id, self.connect_timeout).await?;
+        let (link, peer) =
+            MeshConnection::exchange_greetings(stream, self.own_id, self.connect_timeout, unless).await?;
         Ok((link, peer, remote))
     }
 

@@ -8,10 +8,24 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::chat_fast_path::ChatHeader;
 use super::framer::MAX_MESSAGE_BYTES;
+use super::message::{MessageBody, MessageFormat};
 
 /// Largest size of several messages that are joined into one write, in bytes.
 const MAX_WRITE_BYTES: usize = 64 * 1024;
+
+/// How a message is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum SendMode {
+    /// Joined with other messages where possible: the peer parses a stream.
+    Stream,
+    /// In a write of its own, with a pause before it: the peer parses each read as one message.
+    OnePerWrite,
+    /// As [`Self::OnePerWrite`], but before the messages in the queue. It replaces an earlier such
+    /// message that was not written yet.
+    Ahead,
+}
 
 /// Handle to one queue. The driver appends to it, and the connection writes from it.
 #[derive(Clone, Debug)]
@@ -33,6 +47,8 @@ struct SharedQueue {
 struct QueueState {
     messages: VecDeque<Bytes>,
     bytes: usize,
+    /// The message to write before all others.
+    ahead: Option<Bytes>,
     is_closed: bool,
     /// Whether each message needs a write of its own, because the peer parses each read as one
     /// message.
@@ -43,6 +59,18 @@ struct QueueState {
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct QueueFull;
 
+impl SendMode {
+    /// The mode for a message to a peer that understands this format. A heartbeat must not wait
+    /// behind the chat of a burst: some programs end a link on which nothing arrived for 5 s.
+    pub(crate) fn of(body: &MessageBody, format: MessageFormat) -> Self {
+        match body {
+            _ if format.extended => Self::Stream,
+            MessageBody::Heartbeat { .. } => Self::Ahead,
+            _ => Self::OnePerWrite,
+        }
+    }
+}
+
 impl SendQueue {
     /// Creates a queue with a capacity of `messages` messages of the largest size, counted in
     /// bytes.
@@ -52,27 +80,48 @@ impl SendQueue {
         Self(Arc::new(SharedQueue { queue: Mutex::default(), changed: Notify::new(), discarded, max_bytes }))
     }
 
-    /// Appends a message. `one_per_write` applies to all messages in the queue: each is written
-    /// separately, for a peer that parses each read as one message.
+    /// Adds a message. Its mode decides for all messages in the queue whether each is written
+    /// separately.
     ///
-    /// Returns whether the queue is above its high-water mark: more than half full. With
-    /// `one_per_write` the result is always false: such a queue fills because this end pauses
-    /// between two writes, not because the peer reads slowly.
+    /// Returns whether the queue is above its high-water mark: more than half full. If each message
+    /// is written separately, the result is always false: such a queue fills because this end
+    /// pauses between two writes, not because the peer reads slowly.
     ///
     /// # Errors
     /// [`QueueFull`] if the message does not fit.
-    pub(crate) fn push(&self, message: Bytes, one_per_write: bool) -> Result<bool, QueueFull> {
+    pub(crate) fn push(&self, message: Bytes, mode: SendMode) -> Result<bool, QueueFull> {
         let mut queue = self.queue();
+        if mode == SendMode::Ahead {
+            queue.ahead = Some(message);
+            queue.one_per_write = true;
+            drop(queue);
+            self.0.changed.notify_one();
+            return Ok(false);
+        }
         if queue.bytes + message.len() > self.0.max_bytes {
             return Err(QueueFull);
         }
         queue.bytes += message.len();
         queue.messages.push_back(message);
-        queue.one_per_write = one_per_write;
+        queue.one_per_write = mode == SendMode::OnePerWrite;
         let is_above_high_water = queue.is_above_high_water(self.0.max_bytes);
         drop(queue);
         self.0.changed.notify_one();
         Ok(is_above_high_water)
+    }
+
+    /// Removes a chat message that the peer has sent itself meanwhile. Only a queue that this end
+    /// delays holds one for long.
+    pub(crate) fn withdraw(&self, header: &ChatHeader) {
+        let mut queue = self.queue();
+        let is_same =
+            |message: &Bytes| ChatHeader::read(message).is_some_and(|queued| queued.is_of_same_message(header));
+        if queue.one_per_write
+            && let Some(index) = queue.messages.iter().position(is_same)
+            && let Some(message) = queue.messages.remove(index)
+        {
+            queue.bytes -= message.len();
+        }
     }
 
     /// Closes the queue. The connection still writes the queued messages.
@@ -143,6 +192,9 @@ impl QueueState {
     /// Removes the next message. If messages may be joined, also removes as many of the following
     /// ones as fit into one write.
     fn pop_write(&mut self) -> Option<Bytes> {
+        if let Some(ahead) = self.ahead.take() {
+            return Some(ahead);
+        }
         let first = self.messages.pop_front()?;
         self.bytes -= first.len();
         let fits = |next_write: Option<&Bytes>, length: usize| {
@@ -163,16 +215,18 @@ impl QueueState {
 
 #[cfg(test)]
 mod tests {
+    use super::super::message::MeshMessage;
+    use super::super::message::tests::chat;
     use super::*;
 
     #[tokio::test]
     async fn messages_are_joined_once_the_peer_is_known_to_parse_a_stream() {
         let send_queue = SendQueue::new(1);
         for text in ["a", "b", "c"] {
-            send_queue.push(Bytes::from(text), true).unwrap();
+            send_queue.push(Bytes::from(text), SendMode::OnePerWrite).unwrap();
         }
         assert_eq!(send_queue.next_write().await.unwrap(), (Bytes::from("a"), true));
-        send_queue.push(Bytes::from("d"), false).unwrap();
+        send_queue.push(Bytes::from("d"), SendMode::Stream).unwrap();
         send_queue.close();
         assert_eq!(send_queue.next_write().await.unwrap(), (Bytes::from("bcd"), false));
         assert_eq!(send_queue.next_write().await, None);
@@ -181,12 +235,12 @@ mod tests {
     #[tokio::test]
     async fn a_queue_is_above_its_high_water_mark_when_it_is_more_than_half_full() {
         let send_queue = SendQueue::new(2);
-        assert_eq!(send_queue.push(Bytes::from(vec![0; MAX_MESSAGE_BYTES]), false), Ok(false));
+        assert_eq!(send_queue.push(Bytes::from(vec![0; MAX_MESSAGE_BYTES]), SendMode::Stream), Ok(false));
         assert!(!send_queue.is_above_high_water());
-        assert_eq!(send_queue.push(Bytes::from_static(b"x"), false), Ok(true));
+        assert_eq!(send_queue.push(Bytes::from_static(b"x"), SendMode::Stream), Ok(true));
         assert!(send_queue.is_above_high_water());
         assert_eq!(
-            send_queue.push(Bytes::from_static(b"x"), true),
+            send_queue.push(Bytes::from_static(b"x"), SendMode::OnePerWrite),
             Ok(false),
             "this end pauses between the writes of such a queue"
         );
@@ -197,13 +251,49 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_heartbeat_to_a_foreign_peer_fits_into_a_full_queue_and_replaces_the_one_before() {
+        let (plain, extended) = (MessageFormat::default(), MessageFormat { extended: true });
+        let (beat, list) = (MessageBody::heartbeat(None), MessageBody::PeerList(Vec::new()));
+        assert_eq!(SendMode::of(&beat, plain), SendMode::Ahead);
+        assert_eq!(SendMode::of(&list, plain), SendMode::OnePerWrite);
+        assert_eq!([&beat, &list].map(|body| SendMode::of(body, extended)), [SendMode::Stream; 2]);
+        let send_queue = SendQueue::new(1);
+        send_queue.push(Bytes::from(vec![0; MAX_MESSAGE_BYTES]), SendMode::OnePerWrite).unwrap();
+        assert_eq!(send_queue.push(Bytes::from_static(b"x"), SendMode::OnePerWrite), Err(QueueFull));
+        for beat in ["one", "two"] {
+            assert_eq!(send_queue.push(Bytes::from(beat), SendMode::Ahead), Ok(false));
+        }
+        assert_eq!(send_queue.next_write().await.unwrap(), (Bytes::from("two"), true));
+        assert_eq!(send_queue.next_write().await.unwrap().0.len(), MAX_MESSAGE_BYTES);
+        assert_eq!(send_queue.queued_bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_chat_message_that_a_foreign_peer_has_sent_itself_is_not_written_to_it() {
+        for (mode, numbers) in [(SendMode::OnePerWrite, vec![5, 7]), (SendMode::Stream, vec![5, 6, 7])] {
+            let send_queue = SendQueue::new(1);
+            let message = |number| MeshMessage { number, ..chat("hi") }.write(MessageFormat::default()).unwrap();
+            for number in 5..8 {
+                send_queue.push(message(number), mode).unwrap();
+            }
+            for number in [6, 8] {
+                send_queue.withdraw(&ChatHeader::read(&message(number)).unwrap());
+            }
+            let left: Vec<Bytes> = numbers.into_iter().map(message).collect();
+            assert_eq!(send_queue.queued_bytes(), left.concat().len());
+            let (first, _) = send_queue.next_write().await.unwrap();
+            assert!(left.concat().starts_with(&first));
+        }
+    }
+
+    #[tokio::test]
     async fn a_full_queue_rejects_messages_until_something_is_written() {
         let send_queue = SendQueue::new(2);
         let long = Bytes::from(vec![0; MAX_MESSAGE_BYTES]);
-        send_queue.push(long.clone(), false).unwrap();
-        send_queue.push(long.clone(), false).unwrap();
-        assert_eq!(send_queue.push(Bytes::from_static(b"x"), false), Err(QueueFull));
+        send_queue.push(long.clone(), SendMode::Stream).unwrap();
+        send_queue.push(long.clone(), SendMode::Stream).unwrap();
+        assert_eq!(send_queue.push(Bytes::from_static(b"x"), SendMode::Stream), Err(QueueFull));
         send_queue.next_write().await.unwrap();
-        assert_eq!(send_queue.push(Bytes::from_static(b"x"), false), Ok(true));
+        assert_eq!(send_queue.push(Bytes::from_static(b"x"), SendMode::Stream), Ok(true));
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn round(
     rng: &mut SmallRng,
     counts: &mut FuzzCounts,
     datagrams: Vec<(Datagram, Dialect)>,
-    messages: Vec<(MeshMessage, bool)>,
+    messages: Vec<MeshMessage>,
 ) {
     let now = 1_000_000;
     let is_on_lan = rng.random();
@@ -53,9 +53,9 @@ pub(super) fn round(
         dialect,
     });
     let mut events: Vec<Event> = datagrams.collect();
-    for (message, text_times) in messages {
+    for message in messages {
         let link = LinkId(rng.random_range(0..5));
-        events.push(Event::MessageReceived { link, message, text_times });
+        events.push(Event::MessageReceived { link, message });
     }
     while !events.is_empty() {
         let event = events.swap_remove(rng.random_range(0..events.len()));
@@ -188,7 +188,7 @@ impl FuzzedEngine {
                 let is_new = self.shown.insert((from.uid, number, text));
                 assert!(is_new || !is_numbered, "shown twice");
             }
-            Action::Dial(endpoint) => self.dialled.push(endpoint),
+            Action::Dial { endpoint, .. } => self.dialled.push(endpoint),
             Action::Notify(_) => {}
         }
     }

@@ -21,17 +21,16 @@ const MAX_AUTHORS_AND_RANGES: usize = 512;
 const MAX_REENCODABLE_BYTES: usize = MAX_MESSAGE_BYTES / 12;
 
 /// Returns the mutated messages that could be decoded.
-pub(super) fn round(rng: &mut SmallRng, counts: &mut FuzzCounts) -> Vec<(MeshMessage, bool)> {
+pub(super) fn round(rng: &mut SmallRng, counts: &mut FuzzCounts) -> Vec<MeshMessage> {
     let mut written = Vec::new();
     for _ in 0..SAMPLES {
-        let (message, text_times) = (samples::message(rng), rng.random());
-        let form = MessageFormat { extended: true, text_times };
-        let bytes = message.write(form).expect("a sample fits");
+        let message = samples::message(rng);
+        let bytes = message.write(MessageFormat { extended: true }).expect("a sample fits");
         let mut expected = message.clone();
         if let MessageBody::PeerList(list) = &mut expected.body {
             list.truncate(MAX_LISTED);
         }
-        assert_eq!(MeshMessage::read(&bytes), Some((expected, text_times)), "{bytes:?}");
+        assert_eq!(MeshMessage::read(&bytes), Some(expected), "{bytes:?}");
         if let Some(plain) = message.write(MessageFormat::default()) {
             assert!(plain.len() <= MAX_PLAIN_BYTES);
         }
@@ -47,22 +46,22 @@ pub(super) fn round(rng: &mut SmallRng, counts: &mut FuzzCounts) -> Vec<(MeshMes
         mutate(&mut bytes, &written, rng);
         let read = MeshMessage::read(&bytes);
         counts.add(read.is_some());
-        if let Some((message, text_times)) = read {
-            check(&message, bytes.len(), text_times);
-            all_read.push((message, text_times));
+        if let Some(message) = read {
+            check(&message, bytes.len());
+            all_read.push(message);
         }
         stream.extend_from_slice(bytes.trim_ascii_end());
         stream.extend_from_slice([&b""[..], b"\n", b"\r\n \t"][rng.random_range(0..3)]);
     }
-    for (message, text_times) in check_framing(&stream, rng, counts) {
-        check(&message, stream.len(), text_times);
-        all_read.push((message, text_times));
+    for message in check_framing(&stream, rng, counts) {
+        check(&message, stream.len());
+        all_read.push(message);
     }
     check_greeting(rng, counts);
     all_read
 }
 
-fn check(message: &MeshMessage, length: usize, text_times: bool) {
+fn check(message: &MeshMessage, length: usize) {
     match &message.body {
         MessageBody::Chat(text) | MessageBody::Direct { text, .. } => assert!(text.len() <= MAX_TEXT_BYTES),
         MessageBody::PeerList(list) => assert!(list.len() <= MAX_LISTED),
@@ -78,19 +77,19 @@ fn check(message: &MeshMessage, length: usize, text_times: bool) {
         MessageBody::Heartbeat { .. } | MessageBody::HistoryEnd { .. } | MessageBody::Prune(_) => {}
         MessageBody::Unknown => return,
     }
-    let Some(bytes) = message.write(MessageFormat { extended: true, text_times }) else {
+    let Some(bytes) = message.write(MessageFormat { extended: true }) else {
         assert!(length > MAX_REENCODABLE_BYTES, "not encoded: {message:?}");
         return;
     };
     assert!(bytes.len() <= MAX_MESSAGE_BYTES);
     assert_eq!(bytes.iter().position(|b| *b == b'\n'), Some(bytes.len() - 1), "a single line");
-    let (again, _) = MeshMessage::read(&bytes).unwrap_or_else(|| panic!("not decoded: {bytes:?}"));
+    let again = MeshMessage::read(&bytes).unwrap_or_else(|| panic!("not decoded: {bytes:?}"));
     assert_eq!(&again, message, "{bytes:?}");
 }
 
 /// Checks that a stream has the same messages and the same end for any sizes of its reads. Returns
 /// the messages.
-fn check_framing(stream: &[u8], rng: &mut SmallRng, counts: &mut FuzzCounts) -> Vec<(MeshMessage, bool)> {
+fn check_framing(stream: &[u8], rng: &mut SmallRng, counts: &mut FuzzCounts) -> Vec<MeshMessage> {
     let whole = feed(stream, |_| usize::MAX);
     let each = feed(stream, |_| 1);
     let max = rng.random_range(1..5000);

@@ -2,9 +2,9 @@
 //! breaks, all messages in flight are lost.
 
 use rand::RngExt;
-use rollcall_chat::PeerEndpoint;
 use rollcall_chat::engine::{Event, LinkId};
 use rollcall_chat::mesh::{MeshMessage, MessageBody};
+use rollcall_chat::{PeerEndpoint, PeerId};
 use rollcall_core::BootMs;
 
 use super::World;
@@ -26,12 +26,17 @@ pub(crate) struct Connection {
 }
 
 impl World {
-    pub(super) fn dial(&mut self, from: usize, endpoint: PeerEndpoint) {
+    pub(super) fn dial(&mut self, from: usize, endpoint: PeerEndpoint, unless: &[PeerId]) {
         let to = (0..self.hosts.len()).find(|host| Self::endpoint(*host) == endpoint).expect("an address of a host");
         let delay_ms = self.rng.random_range(1..=self.network.delay_ms);
         if !self.is_up(to) || !self.can_reach(from, to) {
             let at = self.now_ms + self.rng.random_range(1..NOTICED_WITHIN_MS);
             self.deliver_at(at, from, Event::DialFailed { endpoint, reason: "the host does not answer".into() });
+            return;
+        }
+        if unless.contains(&self.id(to)) {
+            let (at, peer) = (self.now_ms + 2 * delay_ms, self.id(to));
+            self.deliver_at(at, from, Event::DialAvoided { endpoint, peer });
             return;
         }
         let index = self.connections.len();
@@ -53,7 +58,7 @@ impl World {
         self.deliver_at(there, to, Event::LinkOpened { link: Self::link(index, 1), peer: near, dialled: None, remote });
     }
 
-    fn id(&self, host: usize) -> rollcall_chat::PeerId {
+    fn id(&self, host: usize) -> PeerId {
         self.config(host).id
     }
 
@@ -69,8 +74,8 @@ impl World {
         let other = 1 - end;
         connection.last_at[other] = connection.last_at[other].max(self.now_ms + delay_ms);
         let (at, to) = (connection.last_at[other], connection.hosts[other]);
-        let (message, text_times) = MeshMessage::read(bytes).expect("a written message is valid");
-        self.deliver_at(at, to, Event::MessageReceived { link: Self::link(index, other), message, text_times });
+        let message = MeshMessage::read(bytes).expect("a written message is valid");
+        self.deliver_at(at, to, Event::MessageReceived { link: Self::link(index, other), message });
     }
 
     /// Closes one end. Messages that it sent still arrive, then the close.

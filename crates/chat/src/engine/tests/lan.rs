@@ -424,7 +424,7 @@ impl Harness {
         self.link(1, 60, None);
         let (sender, name) = (PeerId(60), Nickname::parse("bob").ok());
         let message = MeshMessage { sender, number: 1 << 61, said_at: 5, name, body: MessageBody::heartbeat(None) };
-        self.feed(Event::MessageReceived { link: LinkId(1), message, text_times: false });
+        self.feed(Event::MessageReceived { link: LinkId(1), message });
     }
 
     /// The transport of a direct message to bob; `None` if the name is ambiguous.

@@ -332,7 +332,7 @@ fn evicted_entries_are_kept_for_peers_that_got_an_announcement() {
         name: None,
         body: MessageBody::HistoryRequest(ranges_of_70(1, 1)),
     };
-    let event = Event::MessageReceived { link: LinkId(2), message: request, text_times: false };
+    let event = Event::MessageReceived { link: LinkId(2), message: request };
     assert_eq!(sent_numbers(&waiting.handle(event.clone(), at(4_999), EventRng(0))), [2, 3, 4]);
     waiting.handle(Event::TimerFired, at(5_000), EventRng(0));
     assert_eq!(sent_numbers(&waiting.handle(event, at(5_000), EventRng(0))), [4]);
@@ -406,8 +406,8 @@ fn pending_announcements_are_bounded() {
     let (_, ranges) = longest.flatten().find(|(link, _)| *link == 3).expect("a have message");
     let message =
         MeshMessage { sender: ME, number: u64::MAX, said_at: i64::MIN, name: None, body: MessageBody::Have(ranges) };
-    let format = MessageFormat { extended: true, text_times: true };
-    assert_eq!(message.body, message.write(format).and_then(|bytes| MeshMessage::read(&bytes)).unwrap().0.body);
+    let format = MessageFormat { extended: true };
+    assert_eq!(message.body, message.write(format).and_then(|bytes| MeshMessage::read(&bytes)).unwrap().body);
     harness.receive_control(3, MessageBody::Prune(PeerId(70)));
     assert_eq!(chat_links(&harness.receive_from_70(1, 700)), [3], "the number of pruned authors is bounded too");
 }
@@ -418,6 +418,7 @@ fn peers_without_lazy_push_get_all_chat_at_once() {
     for (link, extension) in [(1, Some(2)), (2, None), (3, Some(1))] {
         harness.link(link, 60 + u128::from(link), None);
         harness.receive_control(link, MessageBody::Heartbeat { extension, listen: None });
+        harness.receive_control(link, MessageBody::HistoryEnd { more: false });
     }
     for number in 1..=3 {
         assert_eq!(chat_links(&harness.receive_from_70(1, number)), [2, 3]);
