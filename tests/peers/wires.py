@@ -69,6 +69,9 @@ class Loop:
     def every(self, seconds, handler):
         self.timers.append([time.monotonic() + seconds, seconds, handler])
 
+    def once(self, seconds, handler):
+        self.timers.append([time.monotonic() + seconds, None, handler])
+
     def _read_commands(self):
         data = os.read(sys.stdin.fileno(), 65536)
         if not data:
@@ -85,10 +88,12 @@ class Loop:
             wait = min((timer[0] for timer in self.timers), default=time.monotonic() + 60) - time.monotonic()
             for key, _ in self.selector.select(max(0, wait)):
                 key.data()
-            for timer in self.timers:
-                if timer[0] <= time.monotonic():
+            for timer in [timer for timer in self.timers if timer[0] <= time.monotonic()]:
+                if timer[1] is None:
+                    self.timers.remove(timer)
+                else:
                     timer[0] += timer[1]
-                    timer[2]()
+                timer[2]()
 
 
 class Lan:

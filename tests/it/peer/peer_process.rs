@@ -17,19 +17,21 @@ pub(crate) struct PeerProcess {
 }
 
 impl PeerProcess {
-    /// Starts a peer with these flags and waits until it is ready.
+    /// Starts a peer with these flags and waits until it is ready. Its heartbeats are frequent, so
+    /// that a test detects a dead link soon.
     pub(crate) async fn start(dir: &Path, name: &str, flags: &[&str]) -> Self {
+        let heartbeats = [("P2P_HEARTBEAT_INTERVAL", "1s"), ("P2P_HEARTBEAT_TIMEOUT", "2s")];
+        Self::start_with(dir, name, flags, &heartbeats).await
+    }
+
+    /// Starts a peer with these flags and variables, and waits until it is ready.
+    pub(crate) async fn start_with(dir: &Path, name: &str, flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = rollcall(dir);
         for variable in rollcall::config::chat::env_vars() {
             command.env_remove(variable);
         }
         command.args(["peer", "--json", "--name", name]).args(flags);
-        // The intervals are short, so that a test detects a dead link soon.
-        command
-            .env("P2P_LAN_ADDRESSES", LOOPBACK)
-            .env("P2P_HEARTBEAT_INTERVAL", "1s")
-            .env("P2P_HEARTBEAT_TIMEOUT", "2s")
-            .env("P2P_CONNECT_TIMEOUT", "2s");
+        command.env("P2P_LAN_ADDRESSES", LOOPBACK).env("P2P_CONNECT_TIMEOUT", "2s").envs(variables.iter().copied());
         let process = JsonProcess::start(name, command).await.expect("the program was built");
         Self { name: name.to_owned(), process }
     }

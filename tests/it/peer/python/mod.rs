@@ -3,6 +3,7 @@
 
 mod lan;
 mod mesh;
+mod mixed_mesh;
 
 use std::io::ErrorKind;
 use std::path::Path;
