@@ -24,7 +24,7 @@ pub(super) const METRICS_ADDR: Setting = Setting::new("metrics_addr", "P2P_METRI
 pub(super) const LOG_LEVEL: Setting = Setting::new("log_level", "P2P_LOG_LEVEL");
 pub(super) const LOG_FORMAT: Setting = Setting::new("log_format", "P2P_LOG_FORMAT").with_default("text");
 
-/// All settings of a chat peer. The file may have no other key, except [`is_foreign_key`].
+/// All settings of a chat peer. The file may have no other key, except those of `is_foreign_key`.
 pub const SETTINGS: [&Setting; 17] = [
     &NAME,
     &LISTEN_ADDR,
