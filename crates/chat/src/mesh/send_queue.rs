@@ -15,7 +15,7 @@ use super::message::{MessageBody, MessageFormat};
 /// Largest size of several messages that are joined into one write, in bytes.
 const MAX_WRITE_BYTES: usize = 64 * 1024;
 
-/// How a message is written.
+/// Place of a message in the queue, and whether it shares a write with others.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum SendMode {
     /// Joined with other messages where possible: the peer parses a stream.

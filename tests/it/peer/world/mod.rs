@@ -45,7 +45,7 @@ pub(crate) struct Host {
     engine: Option<Engine>,
     /// Entries on its disk, which survive a stop.
     stored: Vec<ChatEntry>,
-    /// How often each text was shown, in all runs of the host together.
+    /// Number of times that each text was shown, in all runs of the host together.
     pub(crate) shown: BTreeMap<String, u32>,
     pub(crate) notices: Vec<Notice>,
     /// Number of the current run. Events for an earlier run are not delivered.
