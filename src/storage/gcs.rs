@@ -36,15 +36,18 @@ pub struct GcsConfig {
     bucket: String,
     endpoint: Option<String>,
     key_file: Option<PathBuf>,
-    page_size: u32,
+    page_size: usize,
 }
 
 impl GcsConfig {
+    /// Most names per page of a listing that Cloud Storage allows, and the default.
+    pub const MAX_PAGE_SIZE: usize = 1000;
+
     /// A bucket at Google, with the credentials in `key_file` (`GOOGLE_APPLICATION_CREDENTIALS`).
     /// The name may have the form `gs://name`.
     #[must_use]
     pub fn google(bucket: &str, key_file: PathBuf) -> Self {
-        Self { bucket: bucket.to_owned(), endpoint: None, key_file: Some(key_file), page_size: 1000 }
+        Self { bucket: bucket.to_owned(), endpoint: None, key_file: Some(key_file), page_size: Self::MAX_PAGE_SIZE }
     }
 
     /// A bucket of an emulator, without credentials. `host` is `STORAGE_EMULATOR_HOST`:
@@ -53,14 +56,13 @@ impl GcsConfig {
     pub fn emulator(bucket: &str, host: &str) -> Self {
         let host = host.trim_end_matches('/');
         let endpoint = if host.contains("://") { host.to_owned() } else { format!("http://{host}") };
-        Self { bucket: bucket.to_owned(), endpoint: Some(endpoint), key_file: None, page_size: 1000 }
+        Self { bucket: bucket.to_owned(), endpoint: Some(endpoint), key_file: None, page_size: Self::MAX_PAGE_SIZE }
     }
 
-    /// The number of names per page of a listing. The default is 1000, the most that Cloud Storage
-    /// allows.
+    /// The same bucket with another number of names per page of a listing.
     #[must_use]
-    pub fn with_page_size(self, names: u32) -> Self {
-        Self { page_size: names.clamp(1, 1000), ..self }
+    pub fn with_page_size(self, names: usize) -> Self {
+        Self { page_size: names.clamp(1, Self::MAX_PAGE_SIZE), ..self }
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) struct JsonApi {
     /// `…/storage/v1/b/{bucket}/o`.
     objects: Url,
     bucket: String,
-    page_size: u32,
+    page_size: usize,
 }
 
 /// One page of a listing, as Cloud Storage sends it.
@@ -37,7 +37,7 @@ impl JsonApi {
         endpoint: &str,
         bucket: &str,
         credentials: Credentials,
-        page_size: u32,
+        page_size: usize,
     ) -> Result<Self, BackendError> {
         let objects = Url::parse(&format!("{endpoint}/storage/v1/b/{bucket}/o")).map_err(|error| {
             BackendError::Permanent(format!(

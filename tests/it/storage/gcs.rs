@@ -14,8 +14,7 @@ use super::fake_gcs::{BUCKET, FakeGcs, Fault};
 use super::suite::{self, PAGE_SIZE, every_behaviour, image, profile, put, user};
 
 async fn connect(fake: &FakeGcs, bucket: &str) -> Arc<GcsBackend> {
-    let page_size = u32::try_from(PAGE_SIZE).unwrap();
-    let config = GcsConfig::emulator(bucket, &fake.url()).with_page_size(page_size);
+    let config = GcsConfig::emulator(bucket, &fake.url()).with_page_size(PAGE_SIZE);
     Arc::new(GcsBackend::connect(config).await.expect("it needs no credentials"))
 }
 
