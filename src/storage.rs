@@ -7,6 +7,7 @@
 mod backend;
 mod bucket;
 pub mod bucket_check;
+pub mod bucket_copy;
 mod gcs;
 mod key;
 mod local;

@@ -1,6 +1,7 @@
 //! `rollcall storage`: commands that work on the storage of a node, without a node.
 
 mod check;
+mod copy;
 mod stores;
 mod test_firebase;
 
@@ -8,6 +9,7 @@ use clap::Subcommand;
 
 use super::exit::CommandError;
 use check::CheckArgs;
+use copy::CopyArgs;
 use stores::env_var;
 pub use test_firebase::TestFirebase;
 
@@ -21,11 +23,23 @@ pub(super) enum StorageCommand {
     /// objects below checks/, also several at the same time. Reads all profiles of users. Deletes
     /// its objects at the end, after a failed step and after Ctrl-C too.
     Check(CheckArgs),
+
+    /// Copy all users and images to another store
+    ///
+    /// Copies what is missing or older in the target, and never overwrites anything else. So an
+    /// interrupted copy continues where it was. Each written object is read back and compared by
+    /// its SHA-256. Does not copy what belongs to a cluster or a node: cluster.json, nodes/ and
+    /// secrets/. So tokens of the old cluster are not valid on the new one.
+    ///
+    /// Nodes may run during the copy. But the last pass needs stopped nodes: otherwise the target
+    /// lacks what they write meanwhile.
+    Copy(CopyArgs),
 }
 
 pub(super) async fn run(command: StorageCommand) -> Result<(), CommandError> {
     match command {
         StorageCommand::Check(args) => check::run(args).await,
+        StorageCommand::Copy(args) => copy::run(args).await,
     }
 }
 

@@ -12,6 +12,7 @@ mod load_source;
 mod membership;
 pub(super) mod settings;
 mod storage;
+mod store_locator;
 mod timings;
 mod warnings;
 
@@ -25,6 +26,7 @@ pub use flags::Flags;
 pub use load_source::LoadSourceConfig;
 pub use settings::{DEFAULT_CREDENTIALS, SETTINGS, env_vars};
 pub use storage::StorageConfig;
+pub use store_locator::{InvalidStoreLocator, StoreLocator};
 
 use super::error::ConfigError;
 use super::layers::{Layers, ValidationScope, command_line, environment};
@@ -147,6 +149,31 @@ impl Config {
         let file = read_file(flags)?;
         let layers = layers(file.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), env, flags)?;
         read_storage(&layers, &layers.path(&settings::DATA_DIR)?)
+    }
+
+    /// Reads the storage from the environment alone. Without a bucket there it is a local
+    /// directory.
+    ///
+    /// # Errors
+    /// The first [`ConfigError`] found.
+    pub fn read_storage_of_environment(env: &dyn Fn(&str) -> Option<String>) -> Result<StorageConfig, ConfigError> {
+        let layers = layers(None, env, &Flags::default())?;
+        read_storage(&layers, &layers.path(&settings::DATA_DIR)?)
+    }
+
+    /// The storage that a locator names, with the credentials and the endpoint of the
+    /// configuration: the same file, environment and flags as for a node.
+    ///
+    /// # Errors
+    /// The first [`ConfigError`] found.
+    pub fn read_store(
+        env: &dyn Fn(&str) -> Option<String>,
+        flags: &Flags,
+        locator: &StoreLocator,
+    ) -> Result<StorageConfig, ConfigError> {
+        let file = read_file(flags)?;
+        let layers = layers(file.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), env, flags)?;
+        locator.storage(&layers)
     }
 
     /// The directory that belongs to this node alone.

@@ -59,7 +59,7 @@ pub(super) fn read_storage(layers: &Layers, data_dir: &Path) -> Result<StorageCo
 
 /// Whether the text can be a bucket's name. This is a part of the rule of Google Cloud Storage,
 /// enough to reject URLs and paths.
-fn is_bucket_name(text: &str) -> bool {
+pub(super) fn is_bucket_name(text: &str) -> bool {
     let is_letter_or_digit = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let has_valid_ends =
         text.bytes().next().is_some_and(is_letter_or_digit) && text.bytes().next_back().is_some_and(is_letter_or_digit);
