@@ -11,6 +11,7 @@ mod gcs;
 mod key;
 mod local;
 mod memory;
+mod object_store;
 
 pub use backend::{Backend, BackendError, ListPage, MAX_OBJECT_BYTES, Object, ObjectVersion};
 pub use bucket::{Bucket, BucketError, CreateOutcome, RetryPolicy};
@@ -18,3 +19,4 @@ pub use gcs::{GcsBackend, GcsConfig};
 pub use key::{Folder, Key};
 pub use local::LocalBackend;
 pub use memory::{Fault, Faults, MemoryBackend};
+pub use object_store::{AzureConfig, ConnectionConfig, CredentialVariables, HostReach, ObjectStoreBackend, S3Config};

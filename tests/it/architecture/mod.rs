@@ -15,7 +15,7 @@ use sources::{Crate, Source, crates};
 ///
 /// A part that is not listed must not exist. Cargo checks the dependencies between crates.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
-    ("config", &["rollcall_core", "rollcall_chat"]),
+    ("config", &["rollcall_core", "rollcall_chat", "storage"]),
     ("storage", &["rollcall_core"]),
     ("presence", &["rollcall_core"]),
     ("registry", &["rollcall_core", "presence", "storage"]),
