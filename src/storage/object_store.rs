@@ -21,9 +21,10 @@ use object_store::{
     Attribute, Attributes, Error, GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion,
 };
 
-use self::http_failure::{HttpFailure, Peer, error_chain};
+use self::http_failure::{HttpFailure, Peer};
 use self::http_transport::ListingRequest;
 use self::remedies::Store;
+use super::error_text::{error_chain, one_line};
 use super::{Backend, BackendError, Folder, Key, ListPage, Object, ObjectVersion};
 
 pub use config::{AzureConfig, ConnectionConfig, CredentialVariables, HostReach, S3Config};
@@ -98,7 +99,8 @@ impl ObjectStoreBackend {
 
     /// The path of an object in the store. Characters of a name are kept as they are.
     fn path(&self, key: &Key) -> Result<Path, BackendError> {
-        Path::parse(format!("{}{}", self.prefix, key.path())).map_err(|error| BackendError::Permanent(error_chain(&error)))
+        Path::parse(format!("{}{}", self.prefix, key.path()))
+            .map_err(|error| BackendError::Permanent(error_chain(&error)))
     }
 
     /// The error of an operation, other than a miss and a refused precondition.
@@ -107,13 +109,13 @@ impl ObjectStoreBackend {
             (Some(failure), _) => self.store.error(failure),
             (None, Error::InvalidPath { .. }) => BackendError::Permanent(format!(
                 "the store has an object that Rollcall cannot name: {}; rename or delete it",
-                error_chain(error)
+                one_line(&error_chain(error))
             )),
             // A response or a file with credentials that cannot be read, a missing header, and the
             // like. Its own text is shown without its causes, which could quote a secret.
             (None, _) => {
                 let text = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-                BackendError::Transient(http_failure::one_line(&text))
+                BackendError::transient(one_line(&text))
             }
         }
     }
@@ -217,7 +219,7 @@ fn path_prefix(prefix: &str) -> String {
 fn version(e_tag: Option<String>) -> Result<ObjectVersion, BackendError> {
     match e_tag {
         Some(e_tag) if !e_tag.is_empty() && !e_tag.starts_with("W/") => Ok(ObjectVersion(e_tag.into())),
-        _ => Err(BackendError::Transient(
+        _ => Err(BackendError::transient(
             "the response has no strong ETag, so it does not prove that the store did its part; look for a proxy that \
              changes responses"
                 .to_owned(),

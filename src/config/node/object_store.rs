@@ -24,10 +24,7 @@ const EXPECTED_URL: &str = "an https URL such as \"https://storage.example.org\"
 const MAX_PREFIX_BYTES: usize = 512;
 
 /// Reads the bucket of S3. `None` if no setting names one.
-pub(super) fn read_s3(
-    layers: &Layers,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<Option<S3Config>, ConfigError> {
+pub(super) fn read_s3(layers: &Layers, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<S3Config>, ConfigError> {
     let setting = &settings::S3_BUCKET;
     let is_letter = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
     let Some(given) = layers.text(setting, EXPECTED_S3_BUCKET)? else { return Ok(None) };
@@ -103,7 +100,11 @@ fn read_endpoint(layers: &Layers, setting: &Setting) -> Result<Option<String>, C
 
 fn read_connection(layers: &Layers) -> Result<ConnectionConfig, ConfigError> {
     let ca_file = layers.text(&settings::STORAGE_CA_FILE, EXPECTED_PATH)?.map(|given| given.value.into());
-    Ok(ConnectionConfig { ca_file, allow_http: layers.bool(&settings::STORAGE_ALLOW_HTTP)?, ..ConnectionConfig::default() })
+    Ok(ConnectionConfig {
+        ca_file,
+        allow_http: layers.bool(&settings::STORAGE_ALLOW_HTTP)?,
+        ..ConnectionConfig::default()
+    })
 }
 
 /// The variables that are set. A line break at the end of a value comes from a file with a secret.

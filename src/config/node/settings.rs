@@ -51,8 +51,8 @@ pub(super) const S3_REGION: Setting =
     Setting::new("s3_region", "AWS_REGION").with_env_aliases(&["AWS_DEFAULT_REGION"]).with_default("us-east-1");
 pub(super) const S3_PATH_STYLE: Setting = Setting::new("s3_path_style", "S3_PATH_STYLE").with_default("true");
 pub(super) const AZURE_CONTAINER: Setting = Setting::new("azure_container", "AZURE_CONTAINER");
-pub(super) const AZURE_ACCOUNT: Setting =
-    Setting::new("azure_storage_account_name", "AZURE_STORAGE_ACCOUNT_NAME").with_env_aliases(&["AZURE_STORAGE_ACCOUNT"]);
+pub(super) const AZURE_ACCOUNT: Setting = Setting::new("azure_storage_account_name", "AZURE_STORAGE_ACCOUNT_NAME")
+    .with_env_aliases(&["AZURE_STORAGE_ACCOUNT"]);
 pub(super) const AZURE_ENDPOINT: Setting = Setting::new("azure_storage_endpoint", "AZURE_STORAGE_ENDPOINT");
 pub(super) const STORAGE_CA_FILE: Setting =
     Setting::new("storage_ca_file", "ROLLCALL_STORAGE_CA_FILE").with_env_aliases(&["AWS_CA_BUNDLE"]);

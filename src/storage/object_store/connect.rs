@@ -5,8 +5,8 @@ use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzure, MicrosoftAzureBuilder};
 
 use super::super::BackendError;
+use super::super::error_text::error_chain;
 use super::config::{AzureConfig, CredentialVariables, S3Config};
-use super::http_failure::error_chain;
 use super::http_transport::HttpTransport;
 
 /// The client of a bucket of S3.
@@ -77,7 +77,8 @@ fn check(credentials: &CredentialVariables) -> Result<(), BackendError> {
             "{name} has a line break or another character that no credential has; set it again"
         )));
     }
-    for [one, other] in [["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"], ["AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"]] {
+    for [one, other] in [["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"], ["AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"]]
+    {
         if credentials.get(one).is_some() && credentials.get(other).is_none() {
             return Err(BackendError::Permanent(format!("{one} is set and {other} is not; set both, or unset both")));
         }

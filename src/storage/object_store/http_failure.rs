@@ -6,6 +6,8 @@ use std::time::Duration;
 use rollcall_core::escape::escape_controls;
 use thiserror::Error;
 
+use super::super::error_text::one_line;
+
 /// Longest message of a failure, in characters. It becomes a part of one log line.
 const MAX_MESSAGE_CHARS: usize = 300;
 
@@ -112,28 +114,8 @@ fn element<'a>(body: &'a str, name: &str) -> Option<&'a str> {
 /// The text as one short line without secrets.
 fn message(text: &str, secrets: &[String]) -> String {
     let text = secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"));
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let line: String = line.chars().take(MAX_MESSAGE_CHARS).collect();
+    let line: String = one_line(&text).chars().take(MAX_MESSAGE_CHARS).collect();
     if line.is_empty() { "an empty response".to_owned() } else { escape_controls(&line) }
-}
-
-/// The text of an error and of its causes as one short line, without repetitions.
-pub(super) fn error_chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let message = error.to_string();
-        if !text.contains(&message) {
-            text = format!("{text}: {message}");
-        }
-        cause = error.source();
-    }
-    one_line(&text)
-}
-
-/// The text as one short line.
-pub(super) fn one_line(text: &str) -> String {
-    message(text, &[])
 }
 
 #[cfg(test)]
@@ -147,7 +129,8 @@ mod tests {
 
     #[test]
     fn the_code_of_s3_is_in_the_body_and_the_code_of_azure_in_a_header() {
-        let s3 = failure("<?xml version=\"1.0\"?>\n<Error><Code>AccessDenied</Code><Message>No\naccess</Message></Error>");
+        let s3 =
+            failure("<?xml version=\"1.0\"?>\n<Error><Code>AccessDenied</Code><Message>No\naccess</Message></Error>");
         assert_eq!(s3.to_string(), "status 403 AccessDenied: No access");
         let headers = [("x-ms-error-code", "BlobNotFound")];
         let headers: HeaderMap = headers.into_iter().map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap())).collect();
@@ -166,7 +149,7 @@ mod tests {
     #[test]
     fn a_message_is_one_short_line_without_secrets() {
         let long = failure(&format!("a\u{1b}[31m sixteen-letters! \r\n{}", "x".repeat(5000)));
-        assert!(long.message.starts_with("a\\u{1b}[31m *** xxx"), "{}", long.message);
+        assert!(long.message.starts_with("a [31m *** xxx"), "{}", long.message);
         assert!(long.message.len() < 400);
         assert_eq!(failure(r#"{"error":"invalid_client","error_description":"AADSTS1: no"}"#).message, "AADSTS1: no");
         assert_eq!(failure(" \n").message, "an empty response");

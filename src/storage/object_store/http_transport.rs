@@ -16,9 +16,10 @@ use object_store::client::{
 };
 use reqwest::{Client, Response, Url, redirect};
 
+use super::super::error_text::error_chain;
 use super::super::{BackendError, MAX_OBJECT_BYTES};
 use super::config::{ConnectionConfig, HostReach};
-use super::http_failure::{HttpFailure, Peer, StatusFailure, error_chain};
+use super::http_failure::{HttpFailure, Peer, StatusFailure};
 
 /// Longest part of an error response that is read, in bytes.
 const MAX_ERROR_BYTES: usize = 4096;
@@ -151,7 +152,8 @@ impl HttpTransport {
 
     /// The program at the other end of a request.
     fn peer(&self, url: &Url) -> Peer {
-        let is_store = url.host_str() == self.store.host_str() && url.port_or_known_default() == self.store.port_or_known_default();
+        let is_store = url.host_str() == self.store.host_str()
+            && url.port_or_known_default() == self.store.port_or_known_default();
         if is_store { Peer::Store } else { Peer::CredentialsService(url.host_str().unwrap_or_default().to_owned()) }
     }
 
@@ -208,7 +210,8 @@ fn secrets(headers: &http::HeaderMap, url: &Url) -> Vec<String> {
     for (name, value) in url.query_pairs().filter(|(name, _)| SECRET_PARAMETERS.contains(&name.as_ref())) {
         secrets.push(value.into_owned());
         // As it is in the URL.
-        let encoded = url.query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix(&format!("{name}=")));
+        let encoded =
+            url.query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix(&format!("{name}=")));
         secrets.extend(encoded.map(str::to_owned));
     }
     // A short value is a word such as "Bearer".

@@ -70,14 +70,15 @@ impl Store {
                 let text = format!("no credentials from {host}: {status}; {}", self.credentials_remedy());
                 if is_temporary(status.status) { transient(status, text) } else { BackendError::Permanent(text) }
             }
-            HttpFailure::NoResponse(Peer::Store, text) => {
-                BackendError::Transient(format!("{text}; check {}, and this machine's network, DNS and proxy", self.address()))
-            }
+            HttpFailure::NoResponse(Peer::Store, text) => BackendError::transient(format!(
+                "{text}; check {}, and this machine's network, DNS and proxy",
+                self.address()
+            )),
             HttpFailure::NoResponse(Peer::CredentialsService(host), text) => {
-                BackendError::Transient(format!("no credentials from {host}: {text}; {}", self.credentials_remedy()))
+                BackendError::transient(format!("no credentials from {host}: {text}; {}", self.credentials_remedy()))
             }
             HttpFailure::NoProof(text) => {
-                BackendError::Transient(format!("{text}; check {}, and any proxy on the way", self.address()))
+                BackendError::transient(format!("{text}; check {}, and any proxy on the way", self.address()))
             }
             HttpFailure::NotSent(text) => BackendError::Permanent(text.clone()),
             HttpFailure::TooLarge => BackendError::Unreadable(format!(
@@ -141,8 +142,8 @@ fn is_temporary(status: u16) -> bool {
     matches!(status, 408 | 409 | 425 | 429 | 500..)
 }
 
-fn transient(_failure: &StatusFailure, text: String) -> BackendError {
-    BackendError::Transient(text)
+fn transient(failure: &StatusFailure, cause: String) -> BackendError {
+    BackendError::Transient { cause, retry_after: failure.retry_after }
 }
 
 fn s3_finding(failure: &StatusFailure, bucket: &str, region: &str) -> Finding {
@@ -174,12 +175,19 @@ fn s3_finding(failure: &StatusFailure, bucket: &str, region: &str) -> Finding {
         "ExpiredToken" | "TokenRefreshRequired" | "InvalidToken" => {
             found(Permanent, "AWS_SESSION_TOKEN has expired or is wrong; make new temporary keys")
         }
-        "RequestTimeTooSkewed" | "RequestExpired" => found(Permanent, "set this machine's clock; it is more than 15 minutes off"),
-        "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {
-            Some((Permanent, region_remedy(failure, region)))
+        "RequestTimeTooSkewed" | "RequestExpired" => {
+            found(Permanent, "set this machine's clock; it is more than 15 minutes off")
         }
-        "AccountProblem" | "NotSignedUp" | "InvalidPayer" => found(Permanent, "the account has a problem, often with billing"),
-        "InvalidObjectState" => found(Unreadable, "the object is archived; restore it, and end the rule that archives objects"),
+        "PermanentRedirect"
+        | "TemporaryRedirect"
+        | "AuthorizationHeaderMalformed"
+        | "IllegalLocationConstraintException" => Some((Permanent, region_remedy(failure, region))),
+        "AccountProblem" | "NotSignedUp" | "InvalidPayer" => {
+            found(Permanent, "the account has a problem, often with billing")
+        }
+        "InvalidObjectState" => {
+            found(Unreadable, "the object is archived; restore it, and end the rule that archives objects")
+        }
         _ if matches!(failure.status, 301 | 307 | 308) => Some((Permanent, region_remedy(failure, region))),
         _ => None,
     }
@@ -188,7 +196,9 @@ fn s3_finding(failure: &StatusFailure, bucket: &str, region: &str) -> Finding {
 fn region_remedy(failure: &StatusFailure, region: &str) -> String {
     match &failure.region {
         Some(right) if right != region => format!("the bucket is in another region; set AWS_REGION to {right}"),
-        _ => format!("the bucket is not in the region {region} or not at this address; correct AWS_REGION or S3_ENDPOINT"),
+        _ => format!(
+            "the bucket is not in the region {region} or not at this address; correct AWS_REGION or S3_ENDPOINT"
+        ),
     }
 }
 
@@ -230,7 +240,9 @@ fn azure_finding(failure: &StatusFailure, account: &str, container: &str) -> Fin
             found(Permanent, "the account refuses this kind of credentials; give an identity a role instead")
         }
         "UnauthorizedBlobOverwrite" => found(Permanent, "give the SAS the permissions racwdl"),
-        "BlobArchived" => found(Unreadable, "the object is archived; rehydrate it, and end the rule that archives objects"),
+        "BlobArchived" => {
+            found(Unreadable, "the object is archived; rehydrate it, and end the rule that archives objects")
+        }
         "BlobImmutableDueToPolicy" | "LeaseIdMissing" => {
             found(Permanent, "end the immutability policy or the lease of the container and its objects")
         }
@@ -240,6 +252,8 @@ fn azure_finding(failure: &StatusFailure, account: &str, container: &str) -> Fin
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn s3() -> Store {
@@ -296,10 +310,12 @@ mod tests {
             (403, ""),
             (412, ""),
         ] {
-            assert!(matches!(error(&s3(), number, code), BackendError::Transient(_)), "{number} {code}");
+            assert!(matches!(error(&s3(), number, code), BackendError::Transient { .. }), "{number} {code}");
         }
-        for (number, code) in [(503, "ServerBusy"), (500, "OperationTimedOut"), (409, "ContainerBeingDeleted"), (404, "")] {
-            assert!(matches!(error(&azure(), number, code), BackendError::Transient(_)), "{number} {code}");
+        for (number, code) in
+            [(503, "ServerBusy"), (500, "OperationTimedOut"), (409, "ContainerBeingDeleted"), (404, "")]
+        {
+            assert!(matches!(error(&azure(), number, code), BackendError::Transient { .. }), "{number} {code}");
         }
     }
 
@@ -329,6 +345,13 @@ mod tests {
     }
 
     #[test]
+    fn the_wait_that_the_store_asks_for_is_kept() {
+        let failure = StatusFailure { retry_after: Some(Duration::from_secs(7)), ..status(503, "SlowDown") };
+        let error = s3().error(&HttpFailure::Status(Peer::Store, failure));
+        assert!(matches!(error, BackendError::Transient { retry_after: Some(wait), .. } if wait.as_secs() == 7));
+    }
+
+    #[test]
     fn an_archived_object_affects_that_object_alone() {
         assert!(matches!(error(&s3(), 403, "InvalidObjectState"), BackendError::Unreadable(_)));
         assert!(matches!(error(&azure(), 409, "BlobArchived"), BackendError::Unreadable(_)));
@@ -343,7 +366,7 @@ mod tests {
             (HttpFailure::NoResponse(peer, "refused".into()), true),
         ] {
             let error = s3().error(&failure);
-            assert_eq!(matches!(error, BackendError::Transient(_)), is_transient, "{error:?}");
+            assert_eq!(matches!(error, BackendError::Transient { .. }), is_transient, "{error:?}");
             let text = error.to_string();
             assert!(text.contains("169.254.169.254") && text.contains("AWS_ACCESS_KEY_ID"), "{text}");
         }
