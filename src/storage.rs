@@ -1,23 +1,29 @@
 //! Durable storage: profiles and images as objects in a bucket.
 //!
 //! The rest of the program uses [`Bucket`]. A [`Backend`] implements one kind of store. [`Bucket`]
-//! adds a deadline, bounded retries, and a read-back after a refused write. Nothing here knows the
-//! rules of users, HTTP or leadership.
+//! adds a deadline, retries until it, a circuit breaker, and a read-back after a refused write.
+//! Nothing here knows the rules of users, HTTP or leadership.
 
 mod backend;
 mod bucket;
 pub mod bucket_check;
 pub mod bucket_copy;
+mod circuit_breaker;
+mod error_text;
 mod gcs;
 mod key;
 mod local;
 mod memory;
+mod object_store;
 mod precondition_check;
+mod retry_policy;
 
 pub use backend::{Backend, BackendError, ListPage, MAX_OBJECT_BYTES, Object, ObjectVersion};
-pub use bucket::{Bucket, BucketError, CreateOutcome, RetryPolicy};
+pub use bucket::{Bucket, BucketError, CreateOutcome};
 pub use gcs::{GcsBackend, GcsConfig};
 pub use key::{Folder, Key};
 pub use local::LocalBackend;
 pub use memory::{Fault, Faults, MemoryBackend};
+pub use object_store::{AzureConfig, ConnectionConfig, CredentialVariables, HostReach, ObjectStoreBackend, S3Config};
 pub use precondition_check::{PreconditionError, check_preconditions};
+pub use retry_policy::RetryPolicy;

@@ -10,6 +10,7 @@ mod base_url;
 pub(super) mod flags;
 mod load_source;
 mod membership;
+mod object_store;
 pub(super) mod settings;
 mod storage;
 mod store_locator;
@@ -24,7 +25,7 @@ use rollcall_core::{ClusterKey, NodeAddr, Timings};
 pub use api::{ApiConfig, CorsConfig};
 pub use flags::Flags;
 pub use load_source::LoadSourceConfig;
-pub use settings::{DEFAULT_CREDENTIALS, SETTINGS, env_vars};
+pub use settings::{AWS_CREDENTIALS, AZURE_CREDENTIALS, DEFAULT_CREDENTIALS, SETTINGS, env_vars};
 pub use storage::StorageConfig;
 pub use store_locator::{InvalidStoreLocator, StoreLocator};
 
@@ -115,7 +116,7 @@ impl Config {
         env: &dyn Fn(&str) -> Option<String>,
         flags: &Flags,
     ) -> Result<Self, ConfigError> {
-        build(&layers(file, env, flags)?, file.is_some())
+        build(&layers(file, env, flags.values())?, env, file.is_some())
     }
 
     /// Reads the file that the flags name, or `config.toml` if it exists, and loads the
@@ -147,8 +148,8 @@ impl Config {
     /// The first [`ConfigError`] found.
     pub fn read_storage(env: &dyn Fn(&str) -> Option<String>, flags: &Flags) -> Result<StorageConfig, ConfigError> {
         let file = read_file(flags)?;
-        let layers = layers(file.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), env, flags)?;
-        read_storage(&layers, &layers.path(&settings::DATA_DIR)?)
+        let layers = layers(file.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), env, flags.values())?;
+        read_storage(&layers, env, &layers.path(&settings::DATA_DIR)?)
     }
 
     /// Reads the storage from the environment alone. Without a bucket there it is a local
@@ -157,23 +158,27 @@ impl Config {
     /// # Errors
     /// The first [`ConfigError`] found.
     pub fn read_storage_of_environment(env: &dyn Fn(&str) -> Option<String>) -> Result<StorageConfig, ConfigError> {
-        let layers = layers(None, env, &Flags::default())?;
-        read_storage(&layers, &layers.path(&settings::DATA_DIR)?)
+        let layers = layers(None, env, [])?;
+        read_storage(&layers, env, &layers.path(&settings::DATA_DIR)?)
     }
 
-    /// The storage that a locator names, with the credentials and the endpoint of the
-    /// configuration: the same file, environment and flags as for a node.
+    /// Reads the storage that a locator names instead of the settings. `flag` is the flag that gave
+    /// the locator. Credentials and endpoints come from the same file, environment and flags as for
+    /// a node.
     ///
     /// # Errors
     /// The first [`ConfigError`] found.
     pub fn read_store(
         env: &dyn Fn(&str) -> Option<String>,
         flags: &Flags,
+        flag: &'static str,
         locator: &StoreLocator,
     ) -> Result<StorageConfig, ConfigError> {
         let file = read_file(flags)?;
-        let layers = layers(file.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), env, flags)?;
-        locator.storage(&layers)
+        let place = locator.setting().map(|(setting, place)| (setting.key, place.to_owned(), Origin::Flag(flag)));
+        let given = flags.values().chain(place);
+        let layers = layers(file.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), env, given)?;
+        locator.storage(&layers, env)
     }
 
     /// The directory that belongs to this node alone.
@@ -194,24 +199,25 @@ fn read_file(flags: &Flags) -> Result<Option<(String, String)>, ConfigError> {
     }
 }
 
-/// The layers of the configuration. `file` is the name and text of the configuration file.
+/// The layers of the configuration. `file` is the name and text of the configuration file, `flags`
+/// the values of the command line.
 fn layers(
     file: Option<(&str, &str)>,
     env: &dyn Fn(&str) -> Option<String>,
-    flags: &Flags,
+    flags: impl IntoIterator<Item = (&'static str, String, Origin)>,
 ) -> Result<Layers, ConfigError> {
     let file = file.map(|(name, text)| toml_file::parse(&SETTINGS, name, text)).transpose()?;
-    let environment = environment(&SETTINGS, env, |setting| Origin::EnvVar(setting.env));
-    let command_line = command_line(flags.values());
+    let environment = environment(&SETTINGS, env, Origin::EnvVar);
+    let command_line = command_line(flags);
     Ok(Layers::new(&SETTINGS, ValidationScope::Winner, command_line, environment, file.unwrap_or_default()))
 }
 
 /// Builds and validates the configuration. `has_file` changes only the error of a missing setting.
-fn build(layers: &Layers, has_file: bool) -> Result<Config, ConfigError> {
+fn build(layers: &Layers, env: &dyn Fn(&str) -> Option<String>, has_file: bool) -> Result<Config, ConfigError> {
     let (node, peers) = read_membership(layers, has_file)?;
     let data_dir = layers.path(&settings::DATA_DIR)?;
     let timings = read_timings(layers)?;
-    let storage = read_storage(layers, &data_dir)?;
+    let storage = read_storage(layers, env, &data_dir)?;
     let is_emulator_unused = matches!(storage, StorageConfig::Local { .. }) && read_emulator_url(layers)?.is_some();
     let (cluster_key, cluster_key_file) = read_cluster_key(layers)?;
     let has_no_key = cluster_key.is_none() && cluster_key_file.is_none();

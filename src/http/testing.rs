@@ -126,8 +126,7 @@ impl TestNode {
         cors: CorsPolicy,
         settings: RegistrySettings,
     ) -> Self {
-        let pause = Duration::from_millis(1);
-        let policy = RetryPolicy { deadline: Duration::from_millis(500), attempts: 1, initial_backoff: pause };
+        let policy = RetryPolicy::one_attempt(Duration::from_secs(2));
         let now = clock::boot_now();
         let key = TokenKey::new([7; 32]);
         let registry = Registry::new(Bucket::new(backend, policy), settings, &key, now, clock::wall_now());

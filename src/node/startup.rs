@@ -9,7 +9,10 @@ use std::sync::Arc;
 use super::error::NodeError;
 use super::identity::random_id;
 use crate::config::StorageConfig;
-use crate::storage::{Backend, BackendError, GcsBackend, GcsConfig, LocalBackend};
+use crate::storage::{
+    AzureConfig, Backend, BackendError, ConnectionConfig, GcsBackend, GcsConfig, LocalBackend, ObjectStoreBackend,
+    S3Config,
+};
 
 /// File whose lock prevents two processes from running as the same node.
 const LOCK_FILE: &str = "lock";
@@ -70,7 +73,7 @@ pub(super) fn into_async_listener(port: TcpListener) -> Result<tokio::net::TcpLi
 /// name or the key file of a bucket is invalid; no request is sent.
 pub async fn open_backend(storage: &StorageConfig, page_size: Option<usize>) -> Result<Arc<dyn Backend>, NodeError> {
     let store_error = |error: BackendError| NodeError::Storage(format!("the storage cannot be used: {error}"));
-    // No request is sent to Google yet, so the error concerns the key file or the bucket's name.
+    // No request is sent to a cloud yet, so the error concerns a credential or a name.
     let misconfigured = |error: BackendError| NodeError::Configuration(error.to_string());
     Ok(match storage {
         StorageConfig::Local { dir } => {
@@ -86,7 +89,19 @@ pub async fn open_backend(storage: &StorageConfig, page_size: Option<usize>) -> 
             let page_size = page_size.unwrap_or(GcsConfig::MAX_PAGE_SIZE);
             Arc::new(GcsBackend::connect(config.with_page_size(page_size)).await.map_err(misconfigured)?)
         }
+        StorageConfig::S3(config) => {
+            let connection = with_page_size(&config.connection, page_size);
+            Arc::new(ObjectStoreBackend::s3(&S3Config { connection, ..config.clone() }).map_err(misconfigured)?)
+        }
+        StorageConfig::Azure(config) => {
+            let connection = with_page_size(&config.connection, page_size);
+            Arc::new(ObjectStoreBackend::azure(&AzureConfig { connection, ..config.clone() }).map_err(misconfigured)?)
+        }
     })
+}
+
+fn with_page_size(connection: &ConnectionConfig, page_size: Option<usize>) -> ConnectionConfig {
+    ConnectionConfig { page_size: page_size.unwrap_or(connection.page_size), ..connection.clone() }
 }
 
 #[cfg(test)]

@@ -34,8 +34,7 @@ pub(super) fn registry_in(dir: &std::path::Path) -> Registry {
 }
 
 fn registry_with(backend: Arc<dyn Backend>) -> Registry {
-    let pause = Duration::from_millis(1);
-    let policy = RetryPolicy { deadline: Duration::from_secs(5), attempts: 1, initial_backoff: pause };
+    let policy = RetryPolicy::one_attempt(Duration::from_secs(20));
     Registry::new(Bucket::new(backend, policy), settings(), &TokenKey::new([7; 32]), BootMs(0), wall())
 }
 

@@ -1,6 +1,8 @@
 //! Interface between the bucket and the kinds of stores. [`Bucket`](super::Bucket) adds deadlines
 //! and retries.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use compact_str::CompactString;
@@ -35,19 +37,29 @@ pub struct ListPage {
     pub next: Option<String>,
 }
 
-/// Error of a store. The text is for logs and for the operator.
+/// Error of a store. The text is for logs and for the operator. It contains no secret.
+///
+/// Every variant but [`BackendError::Transient`] promises that this call wrote and deleted nothing.
+/// A store returns them only if it is certain: it answered in its own words, or no request was
+/// sent.
 #[derive(Debug, Error)]
 pub enum BackendError {
-    /// `create` found an existing object, or `replace_if` found another version or no object.
-    /// Nothing was written. The object found is durable, so the caller may acknowledge it.
+    /// `create` found an existing object, or `replace_if` found another version or no object. The
+    /// object found is durable, so the caller may acknowledge it.
     #[error("the object exists in another state")]
     Precondition,
     /// A retry may succeed: a broken connection, a timeout, "too many requests", an overloaded
-    /// server. A write may or may not have taken effect.
-    #[error("{0}")]
-    Transient(String),
+    /// server, an answer that is not the store's, a success without the version of the object. A
+    /// write may or may not have taken effect.
+    #[error("{cause}")]
+    Transient {
+        /// The cause, and the remedy if it does not go away.
+        cause: String,
+        /// The time that the store asked to wait before the next attempt (`Retry-After`).
+        retry_after: Option<Duration>,
+    },
     /// A retry cannot succeed: no permission, no such bucket, bad credentials, a full or read-only
-    /// disk. Nothing was written. The text names the remedy, if there is one.
+    /// disk. The text names the remedy, if there is one.
     #[error("{0}")]
     Permanent(String),
     /// Only this object cannot be read: in its place is a directory, a symbolic link or a file that
@@ -56,7 +68,18 @@ pub enum BackendError {
     Unreadable(String),
 }
 
+impl BackendError {
+    /// A [`BackendError::Transient`] of a store that did not say when to try again.
+    pub fn transient(cause: impl Into<String>) -> Self {
+        Self::Transient { cause: cause.into(), retry_after: None }
+    }
+}
+
 /// A kind of store. Every kind passes the same test suite (`tests/it/storage`).
+///
+/// A store never retries: the retry policy of the bucket is the only one. A success must prove
+/// itself: an answer without the object's version, or a listing without its type, is an error and
+/// never an acknowledgement or an empty page. Only the store's own "no such object" is a miss.
 ///
 /// The caller may drop the future of a method at any await point, for example at a deadline. A
 /// dropped write takes effect completely or not at all.

@@ -1,54 +1,31 @@
-//! Bucket: a [`Backend`] with a deadline for every call, bounded retries with jitter, and a
-//! read-back after a refused write. The read-back distinguishes a lost response of our own write
-//! from a conflict.
+//! Bucket: a [`Backend`] with a deadline for every call, retries with jitter until that deadline, a
+//! circuit breaker, and a read-back after a refused write. The read-back distinguishes a lost
+//! response of our own write from a conflict.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{Stream, TryStreamExt, try_unfold};
 use rand::RngExt;
 use thiserror::Error;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::{Backend, BackendError, Folder, Key, ListPage, Object, ObjectVersion};
+use super::circuit_breaker::CircuitBreaker;
+use super::error_text::one_line;
+use super::{Backend, BackendError, Folder, Key, ListPage, Object, ObjectVersion, RetryPolicy};
 
 /// Most pages in one listing, so that a broken store cannot make it endless. Enough for ten million
 /// names in pages of 1000.
 const MAX_LIST_PAGES: u32 = 10_000;
-
-/// Deadline and retries of a call.
-#[derive(Clone, Copy, Debug)]
-pub struct RetryPolicy {
-    /// Longest duration of the whole call, retries included (`storage_timeout_ms`).
-    pub deadline: Duration,
-    /// Number of attempts, the first included. At least 1.
-    pub attempts: u32,
-    /// Backoff before the second attempt. It doubles with each further attempt. Jitter shortens it
-    /// by up to half.
-    pub initial_backoff: Duration,
-}
-
-impl RetryPolicy {
-    /// The default policy with this deadline.
-    #[must_use]
-    pub fn with_deadline(deadline: Duration) -> Self {
-        Self { deadline, ..Self::default() }
-    }
-}
-
-impl Default for RetryPolicy {
-    fn default() -> Self {
-        Self { deadline: Duration::from_secs(5), attempts: 4, initial_backoff: Duration::from_millis(100) }
-    }
-}
 
 /// Result of a create-only write.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum CreateOutcome {
     /// This call created the object, and it is durable.
     Created(ObjectVersion),
-    /// The object already exists, with other bytes. Nothing was written.
+    /// The object exists, with other bytes. If an earlier attempt of this call wrote it and lost
+    /// the response, another writer has replaced it since.
     AlreadyExists(Object),
 }
 
@@ -56,8 +33,8 @@ pub enum CreateOutcome {
 /// unavailable.
 #[derive(Clone, Debug, Error)]
 pub enum BucketError {
-    /// No response within the deadline. A write may or may not have taken effect.
-    #[error("{operation} {path}: no answer from the {store} within {deadline_ms} ms{}", .last_error.as_ref().map(|l| format!(" (last error: {l})")).unwrap_or_default())]
+    /// No attempt succeeded within the deadline. A write may or may not have taken effect.
+    #[error("{operation} {path} did not succeed on the {store} within {deadline_ms} ms: {last_error}")]
     TimedOut {
         /// The operation: `create`, `get`, ...
         operation: &'static str,
@@ -67,10 +44,11 @@ pub enum BucketError {
         store: String,
         /// The deadline of the whole call, in milliseconds.
         deadline_ms: u128,
-        /// The error of the last attempt that ended.
-        last_error: Option<String>,
+        /// The error of the last attempt.
+        last_error: String,
     },
-    /// The store refused, or every attempt failed.
+    /// The store refused, or the call was not tried because the store is down. An earlier attempt
+    /// of a write may have taken effect.
     #[error("{operation} {path} failed on the {store}: {cause}")]
     Unavailable {
         /// The operation: `create`, `get`, ...
@@ -79,7 +57,7 @@ pub enum BucketError {
         path: String,
         /// The store, as [`Backend::describe`] names it.
         store: String,
-        /// The error of the last attempt.
+        /// The cause and the remedy.
         cause: String,
     },
     /// This object cannot be read, but others can; see [`BackendError::Unreadable`].
@@ -107,24 +85,39 @@ pub enum BucketError {
     },
 }
 
-/// A bucket. Cheap to clone.
+/// A bucket. Cheap to clone. Clones share the circuit breaker.
 #[derive(Clone)]
 pub struct Bucket {
     backend: Arc<dyn Backend>,
     retry_policy: RetryPolicy,
+    health: Arc<Mutex<StoreHealth>>,
+}
+
+/// State of the store, as the calls of this process showed it.
+#[derive(Debug, Default)]
+struct StoreHealth {
+    breaker: CircuitBreaker,
+    /// End of the latest write that succeeded. `None` if a write failed since.
+    wrote_at: Option<Instant>,
 }
 
 impl Bucket {
     /// The bucket of a backend.
     #[must_use]
     pub fn new(backend: Arc<dyn Backend>, retry_policy: RetryPolicy) -> Self {
-        Self { backend, retry_policy }
+        Self { backend, retry_policy, health: Arc::default() }
     }
 
     /// The same bucket with another retry policy, for a call with another deadline.
     #[must_use]
     pub fn with_retry_policy(&self, retry_policy: RetryPolicy) -> Self {
-        Self { backend: Arc::clone(&self.backend), retry_policy }
+        Self { retry_policy, ..self.clone() }
+    }
+
+    /// Whether a write of this process succeeded at most `age` ago, and none failed since.
+    #[must_use]
+    pub fn wrote_within(&self, age: Duration) -> bool {
+        self.health().wrote_at.is_some_and(|at| at.elapsed() <= age)
     }
 
     /// Kind and place of the store.
@@ -154,12 +147,14 @@ impl Bucket {
                 Err(BackendError::Precondition) => match backend.get(key).await? {
                     Some(ours) if ours.bytes == bytes => Ok(CreateOutcome::Created(ours.version)),
                     Some(other) => Ok(CreateOutcome::AlreadyExists(other)),
-                    None => Err(BackendError::Transient("the object was there and was deleted meanwhile".to_owned())),
+                    None => Err(BackendError::transient("the object was there and was deleted meanwhile")),
                 },
                 Err(error) => Err(error),
             }
         };
-        self.retry("create", key.path(), attempt).await
+        let result = self.retry("create", key.path(), attempt).await;
+        self.note_write(result.as_ref().map(|outcome| matches!(outcome, CreateOutcome::Created(_))));
+        result
     }
 
     /// Replaces the object if its version is still `version`. `None` if it is not. As with
@@ -185,7 +180,9 @@ impl Bucket {
                 Err(error) => Err(error),
             }
         };
-        self.retry("replace", key.path(), attempt).await
+        let result = self.retry("replace", key.path(), attempt).await;
+        self.note_write(result.as_ref().map(Option::is_some));
+        result
     }
 
     /// Reads the object. `None` if there is none.
@@ -242,58 +239,91 @@ impl Bucket {
         self.retry("delete", key.path(), || self.backend.delete(key)).await
     }
 
-    /// Repeats an attempt until it succeeds, fails permanently, or the retry policy ends it.
+    /// Repeats an attempt until it succeeds, fails permanently, or reaches the deadline. Fails at
+    /// once while the circuit breaker is open.
     async fn retry<T, F, A>(&self, operation: &'static str, path: String, attempt: F) -> Result<T, BucketError>
     where
         F: Fn() -> A,
         A: Future<Output = Result<T, BackendError>>,
     {
-        let deadline = Instant::now() + self.retry_policy.deadline;
-        let mut backoff = self.retry_policy.initial_backoff;
-        let mut attempts = 1;
+        let refused = self
+            .health()
+            .breaker
+            .admit(Instant::now().into_std())
+            .err()
+            .map(|cause| format!("not tried, because the latest calls failed: {cause}"));
+        if let Some(cause) = refused {
+            return Err(self.unavailable(operation, path, cause));
+        }
+        let result = self.attempts(attempt).await;
+        let mut health = self.health();
+        match &result {
+            Err(BackendError::Transient { cause, .. }) => health.breaker.failed(cause, Instant::now().into_std()),
+            Ok(_) | Err(_) => health.breaker.answered(),
+        }
+        drop(health);
+        result.map_err(|error| match error {
+            BackendError::Transient { cause, .. } => self.timed_out(operation, path, &cause),
+            BackendError::Unreadable(cause) => {
+                BucketError::Unreadable { operation, path, store: self.describe(), cause: one_line(&cause) }
+            }
+            // The attempts resolve a refused precondition. Here the call had none, so the store is
+            // faulty, and a retry would not help.
+            BackendError::Permanent(_) | BackendError::Precondition => {
+                self.unavailable(operation, path, error.to_string())
+            }
+        })
+    }
+
+    /// The result of the first attempt that succeeds or fails for good; or the error of the last
+    /// attempt before the deadline.
+    async fn attempts<T, F, A>(&self, attempt: F) -> Result<T, BackendError>
+    where
+        F: Fn() -> A,
+        A: Future<Output = Result<T, BackendError>>,
+    {
+        let policy = self.retry_policy;
+        let deadline = Instant::now() + policy.deadline;
+        let remaining = || deadline.saturating_duration_since(Instant::now());
         let mut last_error = None;
-        loop {
-            let cause = match timeout_at(deadline, attempt()).await {
-                Ok(Ok(done)) => return Ok(done),
-                Ok(Err(BackendError::Transient(cause))) => cause,
-                Ok(Err(BackendError::Unreadable(cause))) => {
-                    return Err(BucketError::Unreadable { operation, path, store: self.describe(), cause });
-                }
-                // Here the call had no precondition, so the store is faulty, and a retry would not
-                // help.
-                Ok(Err(error @ (BackendError::Permanent(_) | BackendError::Precondition))) => {
-                    return Err(self.unavailable(operation, path, error.to_string()));
-                }
-                Err(_) => return Err(self.timed_out(operation, path, last_error)),
+        for failed in 1.. {
+            let attempt_timeout = policy.attempt_timeout().min(remaining());
+            let (cause, retry_after) = match timeout(attempt_timeout, attempt()).await {
+                Ok(Err(BackendError::Transient { cause, retry_after })) => (cause, retry_after),
+                Ok(result) => return result,
+                // An attempt that the deadline cut short says less than the attempt before it.
+                Err(_) if attempt_timeout < policy.attempt_timeout() && last_error.is_some() => break,
+                Err(_) => (format!("no answer within {} ms", attempt_timeout.as_millis()), None),
             };
-            if attempts >= self.retry_policy.attempts {
-                return Err(self.unavailable(operation, path, cause));
-            }
-            tracing::debug!(operation, %path, attempt = attempts, %cause, "storage attempt failed, will retry");
             last_error = Some(cause);
-            attempts += 1;
-            if timeout_at(deadline, sleep(with_jitter(backoff, random_fraction()))).await.is_err() {
-                return Err(self.timed_out(operation, path, last_error));
-            }
-            backoff = backoff.saturating_mul(2);
+            let Some(wait) = policy.wait(failed, retry_after, remaining(), random_fraction()) else { break };
+            sleep(wait).await;
+        }
+        Err(BackendError::transient(last_error.expect("the first attempt failed")))
+    }
+
+    /// Remembers the end of a write, and whether it wrote something.
+    fn note_write(&self, written: Result<bool, &BucketError>) {
+        match written {
+            Ok(true) => self.health().wrote_at = Some(Instant::now()),
+            // The store refused the precondition. This does not show whether it can write.
+            Ok(false) => {}
+            Err(_) => self.health().wrote_at = None,
         }
     }
 
-    fn unavailable(&self, operation: &'static str, path: String, cause: String) -> BucketError {
-        BucketError::Unavailable { operation, path, store: self.describe(), cause }
+    fn health(&self) -> MutexGuard<'_, StoreHealth> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn timed_out(&self, operation: &'static str, path: String, last_error: Option<String>) -> BucketError {
+    fn unavailable(&self, operation: &'static str, path: String, cause: impl AsRef<str>) -> BucketError {
+        BucketError::Unavailable { operation, path, store: self.describe(), cause: one_line(cause.as_ref()) }
+    }
+
+    fn timed_out(&self, operation: &'static str, path: String, last_error: &str) -> BucketError {
         let deadline_ms = self.retry_policy.deadline.as_millis();
-        BucketError::TimedOut { operation, path, store: self.describe(), deadline_ms, last_error }
+        BucketError::TimedOut { operation, path, store: self.describe(), deadline_ms, last_error: one_line(last_error) }
     }
-}
-
-/// Half of the backoff, plus a fraction (0.0 to 1.0) of the other half. Nodes that failed together
-/// then do not retry together.
-fn with_jitter(backoff: Duration, fraction: f64) -> Duration {
-    let half = backoff / 2;
-    half + half.mul_f64(fraction)
 }
 
 #[expect(clippy::disallowed_methods, reason = "no test needs to repeat the jitter of a backoff")]
@@ -314,31 +344,81 @@ mod tests {
         (Bucket::new(Arc::new(store.clone()), RetryPolicy::default()), store)
     }
 
-    #[test]
-    fn jitter_shortens_a_backoff_by_half_at_most() {
-        let backoff = Duration::from_millis(100);
-        assert_eq!(with_jitter(backoff, 0.0), Duration::from_millis(50));
-        assert_eq!(with_jitter(backoff, 1.0), backoff);
-        assert!((0..100).all(|_| (0.0..1.0).contains(&random_fraction())));
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_shorter_than_the_deadline_is_ridden_out() {
+        let (bucket, store) = bucket();
+        store.faults().set_outage(Some(Fault::Transient));
+        let call = async {
+            let outcome = bucket.create(&KEY, Bytes::new()).await;
+            assert!(matches!(outcome, Ok(CreateOutcome::Created(_))), "{outcome:?}");
+        };
+        let repair = async {
+            sleep(Duration::from_secs(3)).await;
+            store.faults().set_outage(None);
+        };
+        tokio::join!(call, repair);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_backoff_doubles_with_each_attempt() {
+    async fn a_stalled_request_costs_one_attempt() {
         let (bucket, store) = bucket();
-        store.faults().inject(3, &Fault::Transient);
+        store.faults().inject(1, &Fault::Hang);
         let start = Instant::now();
-        assert_eq!(bucket.get(&KEY).await.expect("the fourth attempt succeeds"), None);
-        // Between half and all of 100 + 200 + 400 ms.
-        let took = start.elapsed();
-        assert!((Duration::from_millis(350)..=Duration::from_millis(703)).contains(&took), "{took:?}");
+        assert_eq!(bucket.get(&KEY).await.expect("the second attempt succeeds"), None);
+        let policy = RetryPolicy::default();
+        assert!(start.elapsed() <= policy.attempt_timeout() + policy.initial_backoff + Duration::from_millis(2));
+        assert_eq!(store.faults().calls(), 2);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_makes_no_more_attempts_than_the_policy_allows() {
+    async fn the_next_attempt_waits_as_long_as_the_store_asks() {
         let (bucket, store) = bucket();
-        store.faults().inject(4, &Fault::Transient);
-        assert!(matches!(bucket.get(&KEY).await, Err(BucketError::Unavailable { .. })));
-        assert_eq!(store.faults().calls(), 4);
+        store.faults().inject(1, &Fault::RetryAfter(Duration::from_secs(2)));
+        let start = Instant::now();
+        assert_eq!(bucket.get(&KEY).await.expect("the second attempt succeeds"), None);
+        assert_eq!(start.elapsed().as_secs(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_fails_calls_at_once_after_the_first_ones_and_ends_with_the_first_answer() {
+        let (bucket, store) = bucket();
+        store.faults().set_outage(Some(Fault::Transient));
+        for _ in 0..3 {
+            assert!(matches!(bucket.get(&KEY).await, Err(BucketError::TimedOut { .. })));
+        }
+        // The first call after these probes the store.
+        let _ = bucket.get(&KEY).await;
+        let (calls, start) = (store.faults().calls(), Instant::now());
+        let probe = async { bucket.get(&KEY).await };
+        let others = async {
+            for _ in 0..100 {
+                let error = bucket.get(&KEY).await.expect_err("the store is down").to_string();
+                assert!(error.contains("not tried") && error.contains("injected"), "{error}");
+            }
+            assert_eq!(start.elapsed(), Duration::ZERO);
+            assert_eq!(store.faults().calls(), calls + 1, "the attempt of the probe");
+            store.faults().set_outage(None);
+        };
+        let (probe, ()) = tokio::join!(probe, others);
+        assert!(probe.is_ok());
+        assert_eq!(bucket.get(&KEY).await.expect("the breaker is closed"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_write_voids_the_proof_that_writes_work() {
+        let (bucket, store) = bucket();
+        let age = Duration::from_secs(30);
+        assert!(!bucket.wrote_within(age));
+        bucket.create(&KEY, Bytes::new()).await.expect("created");
+        assert!(bucket.wrote_within(age));
+        sleep(age + Duration::from_millis(2)).await;
+        assert!(!bucket.wrote_within(age));
+        bucket.create(&Key::TokenKey, Bytes::new()).await.expect("created");
+        bucket.create(&Key::TokenKey, KEY.path().into()).await.expect("refused");
+        assert!(bucket.wrote_within(age));
+        store.faults().inject(1, &Fault::Permanent);
+        bucket.create(&Key::Check(1), Bytes::new()).await.expect_err("it fails");
+        assert!(!bucket.wrote_within(age));
     }
 
     #[tokio::test(start_paused = true)]
@@ -353,12 +433,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_deadline_covers_all_attempts_and_backoffs_and_the_error_names_the_last_cause() {
         let (bucket, store) = bucket();
-        store.faults().inject(1, &Fault::Transient);
-        store.faults().inject(1, &Fault::Hang);
+        store.faults().set_outage(Some(Fault::Transient));
         let start = Instant::now();
-        let error = bucket.get(&KEY).await.expect_err("the second attempt hangs");
-        assert_eq!(start.elapsed().as_secs(), RetryPolicy::default().deadline.as_secs());
-        assert!(matches!(&error, BucketError::TimedOut { last_error: Some(_), .. }), "{error}");
+        let error = bucket.get(&KEY).await.expect_err("an outage");
+        let deadline = RetryPolicy::default().deadline;
+        assert!((deadline / 2..=deadline + Duration::from_millis(2)).contains(&start.elapsed()));
+        assert!(
+            matches!(&error, BucketError::TimedOut { last_error, .. } if last_error.contains("injected")),
+            "{error}"
+        );
     }
 
     #[tokio::test(start_paused = true)]

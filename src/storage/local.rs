@@ -62,7 +62,7 @@ impl LocalBackend {
             files.with_root_checked(work)
         });
         done.await
-            .unwrap_or_else(|error| Err(BackendError::Transient(format!("the disk operation was aborted: {error}"))))
+            .unwrap_or_else(|error| Err(BackendError::transient(format!("the disk operation was aborted: {error}"))))
     }
 }
 

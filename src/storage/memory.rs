@@ -17,6 +17,8 @@ pub enum Fault {
     None,
     /// The call fails before it takes effect. A retry may succeed.
     Transient,
+    /// Like [`Fault::Transient`], and the store asks to wait this long before a retry.
+    RetryAfter(Duration),
     /// The call fails before it takes effect. A retry will not succeed.
     Permanent,
     /// The call takes effect, but returns a transient error.
@@ -129,12 +131,15 @@ impl MemoryBackend {
                 objects.write_fault = None;
                 result
             }
-            Fault::Transient => Err(BackendError::Transient("injected: try again".to_owned())),
+            Fault::Transient => Err(BackendError::transient("injected: try again")),
+            Fault::RetryAfter(wait) => {
+                Err(BackendError::Transient { cause: "injected: try later".to_owned(), retry_after: Some(wait) })
+            }
             Fault::Permanent => Err(BackendError::Permanent("injected: a retry cannot help".to_owned())),
             Fault::LoseResponse => {
                 // The caller does not learn whether the call took effect.
                 let _ = effect(&mut lock(&self.objects));
-                Err(BackendError::Transient("injected: the response was lost".to_owned()))
+                Err(BackendError::transient("injected: the response was lost"))
             }
             Fault::Delay(delay) => {
                 tokio::time::sleep(delay).await;

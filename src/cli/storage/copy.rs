@@ -31,7 +31,8 @@ const LAST_PASS: &str = "The last pass needs stopped nodes: stop all nodes of bo
 #[derive(Args, Debug)]
 #[command(after_long_help = after_help())]
 pub(in crate::cli) struct CopyArgs {
-    /// Store to read: local:PATH (the directory "bucket" of a data directory) or gcs:BUCKET
+    /// Store to read: local:PATH (the directory "bucket" of a data directory), gcs:BUCKET,
+    /// s3:BUCKET[/PREFIX] or azure:CONTAINER[/PREFIX]
     #[arg(long, value_name = "STORE")]
     from: StoreLocator,
 
@@ -62,6 +63,7 @@ fn after_help() -> String {
 Examples:
   rollcall storage copy --from local:data/bucket --to gcs:your-project.firebasestorage.app
   rollcall storage copy --from local:data/bucket --to local:/mnt/backup/bucket --dry-run
+  rollcall storage copy --from gcs:your-project.firebasestorage.app --to s3:my-bucket/rollcall
 
 Credentials and endpoints are those of the settings of each kind of store (docs/configuration.md).
 
@@ -95,8 +97,8 @@ struct CopyTotals {
 pub(super) async fn run(args: CopyArgs) -> Result<(), CommandError> {
     let output = CommandOutput::new(args.output);
     let flags = Flags { config: args.config, ..Flags::default() };
-    let [from, to] = [&args.from, &args.to].map(|locator| Config::read_store(&env_var, &flags, locator));
-    let (from, to) = (from?, to?);
+    let from = Config::read_store(&env_var, &flags, "--from", &args.from)?;
+    let to = Config::read_store(&env_var, &flags, "--to", &args.to)?;
     if is_same_store(&from, &to) {
         return Err(CommandError::new(USAGE, format!("--from and --to are the same store, the {from}")));
     }

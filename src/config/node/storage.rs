@@ -1,15 +1,20 @@
-//! Storage in a node's configuration: a local directory, or a bucket of Google Cloud Storage.
+//! Storage in a node's configuration: a local directory, or a bucket of a cloud store.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::base_url::parse_base_url;
+use super::object_store::{read_azure, read_s3};
 use super::settings;
 use crate::config::error::ConfigError;
 use crate::config::layers::Layers;
+use crate::config::setting::Setting;
+use crate::storage::{AzureConfig, S3Config};
 
 const EXPECTED_BUCKET: &str =
     "the name of a bucket without gs:// and without a path, such as \"your-project.firebasestorage.app\"";
+
+const EXPECTED_NAME: &str = "the name of a bucket or container in quotes";
 
 /// Kind and place of the durable storage.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -28,6 +33,10 @@ pub enum StorageConfig {
         /// The URL of an emulator, without a trailing slash. It needs no credentials.
         endpoint: Option<String>,
     },
+    /// A bucket of Amazon S3, or of a store with the same API.
+    S3(S3Config),
+    /// A container of Azure Blob Storage.
+    Azure(AzureConfig),
 }
 
 /// Kind and place, for messages.
@@ -35,6 +44,8 @@ impl fmt::Display for StorageConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Local { dir } => write!(f, "local directory {}", dir.display()),
+            Self::S3(config) => config.fmt(f),
+            Self::Azure(config) => config.fmt(f),
             Self::Gcs { bucket, endpoint: Some(endpoint), .. } => {
                 write!(f, "bucket {bucket} of the emulator at {endpoint}")
             }
@@ -45,21 +56,52 @@ impl fmt::Display for StorageConfig {
     }
 }
 
+/// The settings that choose a storage. At most one may be given.
+const CHOICES: [&Setting; 3] = [&settings::BUCKET, &settings::S3_BUCKET, &settings::AZURE_CONTAINER];
+
 /// Reads the storage. A local bucket is in the data directory.
-pub(super) fn read_storage(layers: &Layers, data_dir: &Path) -> Result<StorageConfig, ConfigError> {
-    let Some(given) = layers.text(&settings::BUCKET, EXPECTED_BUCKET)? else {
-        return Ok(StorageConfig::Local { dir: data_dir.join("bucket") });
-    };
+pub(super) fn read_storage(
+    layers: &Layers,
+    env: &dyn Fn(&str) -> Option<String>,
+    data_dir: &Path,
+) -> Result<StorageConfig, ConfigError> {
+    let mut given = Vec::new();
+    for setting in CHOICES {
+        given.extend(layers.text(setting, EXPECTED_NAME)?.map(|text| (setting.key, text.origin)));
+    }
+    if let [(key, origin), (other, other_origin), ..] = &given[..] {
+        return Err(ConfigError::TwoStorages {
+            key,
+            origin: origin.clone(),
+            other,
+            other_origin: other_origin.clone(),
+        });
+    }
+    if let Some(s3) = read_s3(layers, env)? {
+        return Ok(StorageConfig::S3(s3));
+    }
+    if let Some(azure) = read_azure(layers, env)? {
+        return Ok(StorageConfig::Azure(azure));
+    }
+    match read_gcs(layers)? {
+        Some(gcs) => Ok(gcs),
+        None => Ok(StorageConfig::Local { dir: data_dir.join("bucket") }),
+    }
+}
+
+/// Reads the bucket of Cloud Storage. `None` if no setting names one.
+pub(super) fn read_gcs(layers: &Layers) -> Result<Option<StorageConfig>, ConfigError> {
+    let Some(given) = layers.text(&settings::BUCKET, EXPECTED_BUCKET)? else { return Ok(None) };
     if !is_bucket_name(&given.value) {
         return Err(given.invalid(&settings::BUCKET, EXPECTED_BUCKET));
     }
     let credentials = layers.path(&settings::CREDENTIALS)?;
-    Ok(StorageConfig::Gcs { bucket: given.value, credentials, endpoint: read_emulator_url(layers)? })
+    Ok(Some(StorageConfig::Gcs { bucket: given.value, credentials, endpoint: read_emulator_url(layers)? }))
 }
 
 /// Whether the text can be a bucket's name. This is a part of the rule of Google Cloud Storage,
 /// enough to reject URLs and paths.
-pub(super) fn is_bucket_name(text: &str) -> bool {
+fn is_bucket_name(text: &str) -> bool {
     let is_letter_or_digit = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let has_valid_ends =
         text.bytes().next().is_some_and(is_letter_or_digit) && text.bytes().next_back().is_some_and(is_letter_or_digit);

@@ -1,4 +1,5 @@
-//! Locator of a store on the command line: `local:PATH` or `gcs:BUCKET`.
+//! Locator of a store on the command line: `local:PATH`, `gcs:BUCKET`, `s3:BUCKET[/PREFIX]` or
+//! `azure:CONTAINER[/PREFIX]`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,13 +7,15 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use super::object_store::{read_azure, read_s3};
 use super::settings;
-use super::storage::{StorageConfig, is_bucket_name, read_emulator_url};
+use super::storage::{StorageConfig, read_gcs};
 use crate::config::error::ConfigError;
 use crate::config::layers::Layers;
+use crate::config::setting::Setting;
 
 /// Kind and place of a store. Credentials and endpoints are not part of it: they come from the
-/// settings of each kind.
+/// settings of each kind, and so do the rules of the place.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum StoreLocator {
     /// A directory of this machine.
@@ -22,14 +25,26 @@ pub enum StoreLocator {
     },
     /// A bucket of Google Cloud Storage.
     Gcs {
-        /// The bucket's name, without a scheme.
+        /// The value of the setting `firebase_bucket`.
         bucket: String,
+    },
+    /// A bucket of S3.
+    S3 {
+        /// The value of the setting `s3_bucket`.
+        bucket: String,
+    },
+    /// A container of Azure Blob Storage.
+    Azure {
+        /// The value of the setting `azure_container`.
+        container: String,
     },
 }
 
 /// The text is not a [`StoreLocator`]. The message contains the text and the valid forms.
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
-#[error("{given:?} names no store: {problem}; give local:PATH or gcs:BUCKET")]
+#[error(
+    "{given:?} names no store: {problem}; give local:PATH, gcs:BUCKET, s3:BUCKET[/PREFIX] or azure:CONTAINER[/PREFIX]"
+)]
 pub struct InvalidStoreLocator {
     given: String,
     problem: &'static str,
@@ -39,16 +54,29 @@ pub struct InvalidStoreLocator {
 const MAX_TEXT_CHARS: usize = 80;
 
 impl StoreLocator {
-    /// The storage, with the credentials and the endpoint of the settings.
-    pub(super) fn storage(&self, layers: &Layers) -> Result<StorageConfig, ConfigError> {
-        Ok(match self {
-            Self::Local { dir } => StorageConfig::Local { dir: dir.clone() },
-            Self::Gcs { bucket } => StorageConfig::Gcs {
-                bucket: bucket.clone(),
-                credentials: layers.path(&settings::CREDENTIALS)?,
-                endpoint: read_emulator_url(layers)?,
-            },
-        })
+    /// The setting that names a store of this kind, and its value. `None` for a directory.
+    pub(super) fn setting(&self) -> Option<(&'static Setting, &str)> {
+        match self {
+            Self::Local { .. } => None,
+            Self::Gcs { bucket } => Some((&settings::BUCKET, bucket)),
+            Self::S3 { bucket } => Some((&settings::S3_BUCKET, bucket)),
+            Self::Azure { container } => Some((&settings::AZURE_CONTAINER, container)),
+        }
+    }
+
+    /// The storage, from layers that contain [`Self::setting`].
+    pub(super) fn storage(
+        &self,
+        layers: &Layers,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<StorageConfig, ConfigError> {
+        let storage = match self {
+            Self::Local { dir } => Some(StorageConfig::Local { dir: dir.clone() }),
+            Self::Gcs { .. } => read_gcs(layers)?,
+            Self::S3 { .. } => read_s3(layers, env)?.map(StorageConfig::S3),
+            Self::Azure { .. } => read_azure(layers, env)?.map(StorageConfig::Azure),
+        };
+        Ok(storage.expect("the layers contain the setting"))
     }
 }
 
@@ -57,14 +85,15 @@ impl FromStr for StoreLocator {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let invalid = |problem| InvalidStoreLocator { given: text.chars().take(MAX_TEXT_CHARS).collect(), problem };
-        match text.split_once(':') {
-            Some(("local", "")) => Err(invalid("the path is missing")),
-            Some(("local", dir)) => Ok(Self::Local { dir: dir.into() }),
-            Some(("gcs", bucket)) if is_bucket_name(bucket) => Ok(Self::Gcs { bucket: bucket.to_owned() }),
-            Some(("gcs", _)) => Err(invalid("this is not the name of a bucket")),
-            Some(_) => Err(invalid("the kind of the store is unknown")),
-            None => Err(invalid("the kind of the store is missing")),
-        }
+        let (kind, place) = text.split_once(':').ok_or_else(|| invalid("the kind of the store is missing"))?;
+        let locator = match kind {
+            "local" => Self::Local { dir: place.into() },
+            "gcs" => Self::Gcs { bucket: place.to_owned() },
+            "s3" => Self::S3 { bucket: place.to_owned() },
+            "azure" => Self::Azure { container: place.to_owned() },
+            _ => return Err(invalid("the kind of the store is unknown")),
+        };
+        if place.is_empty() { Err(invalid("its place is missing")) } else { Ok(locator) }
     }
 }
 
@@ -74,6 +103,8 @@ impl fmt::Display for StoreLocator {
         match self {
             Self::Local { dir } => write!(f, "local:{}", dir.display()),
             Self::Gcs { bucket } => write!(f, "gcs:{bucket}"),
+            Self::S3 { bucket } => write!(f, "s3:{bucket}"),
+            Self::Azure { container } => write!(f, "azure:{container}"),
         }
     }
 }
@@ -92,6 +123,8 @@ mod tests {
                 "gcs:your-project.firebasestorage.app",
                 StoreLocator::Gcs { bucket: "your-project.firebasestorage.app".to_owned() },
             ),
+            ("s3:my-bucket/team/a", StoreLocator::S3 { bucket: "my-bucket/team/a".to_owned() }),
+            ("azure:my-container", StoreLocator::Azure { container: "my-container".to_owned() }),
         ] {
             assert_eq!(text.parse(), Ok(locator.clone()));
             assert_eq!(locator.to_string(), text);
@@ -105,9 +138,8 @@ mod tests {
             ("data/bucket", "the kind of the store is missing"),
             ("ftp:host", "the kind of the store is unknown"),
             ("Local:data", "the kind of the store is unknown"),
-            ("local:", "the path is missing"),
-            ("gcs:", "not the name of a bucket"),
-            ("gcs:Bucket/path", "not the name of a bucket"),
+            ("local:", "its place is missing"),
+            ("s3:", "its place is missing"),
         ] {
             let error = StoreLocator::from_str(text).expect_err(text).to_string();
             assert!(error.starts_with(&format!("{text:?} names no store: ")), "{error}");

@@ -107,7 +107,7 @@ mod tests {
     use crate::storage::{Backend, Fault, MemoryBackend, RetryPolicy};
 
     fn bucket(memory: &MemoryBackend) -> Bucket {
-        Bucket::new(Arc::new(memory.clone()), RetryPolicy { attempts: 1, ..RetryPolicy::default() })
+        Bucket::new(Arc::new(memory.clone()), RetryPolicy::one_attempt(std::time::Duration::from_secs(20)))
     }
 
     #[test]

@@ -4,8 +4,9 @@ use google_cloud_auth::credentials::{CacheableResource, Credentials};
 use reqwest::{Client, Method, RequestBuilder, Response, Url, redirect};
 use serde::Deserialize;
 
+use super::super::error_text::error_chain;
 use super::super::{BackendError, Folder, Key, ListPage, MAX_OBJECT_BYTES};
-use super::request_failure::{RequestFailure, error_chain};
+use super::request_failure::RequestFailure;
 
 /// Client for the requests that Google's crate does not offer over HTTP.
 #[derive(Debug)]
@@ -64,7 +65,7 @@ impl JsonApi {
         let body = self.send(request).await.map_err(|failure| failure.into_error(&self.bucket))?;
         // A transient error, because the body may have been truncated on the way.
         let page: ObjectListing = serde_json::from_slice(&body)
-            .map_err(|error| BackendError::Transient(format!("the listing cannot be read: {error}")))?;
+            .map_err(|error| BackendError::transient(format!("the listing cannot be read: {error}")))?;
         Ok(page.into_page(&prefix))
     }
 

@@ -1,8 +1,7 @@
 //! Failed requests to Cloud Storage: their meaning and the remedy. Pure: it sends no request.
 
-use std::error::Error;
-
 use super::super::BackendError;
+use super::super::error_text::error_chain;
 
 /// A request that failed.
 #[derive(Debug)]
@@ -51,7 +50,7 @@ impl RequestFailure {
         match self {
             Self::Status(status, text) => status_error(status, &text, bucket),
             Self::Credentials(true, text) | Self::NoResponse(text) => {
-                BackendError::Transient(format!("{text}; check this machine's network, DNS and proxy"))
+                BackendError::transient(format!("{text}; check this machine's network, DNS and proxy"))
             }
             Self::Credentials(false, text) => BackendError::Permanent(format!(
                 "{text}; check the key file that GOOGLE_APPLICATION_CREDENTIALS names, and make a new key if it was revoked"
@@ -66,7 +65,7 @@ fn status_error(status: u16, text: &str, bucket: &str) -> BackendError {
     // Cloud Storage reports some rate limits as "forbidden".
     let is_rate_limited = status == 403 && text.to_lowercase().contains("rate limit");
     if is_rate_limited || matches!(status, 408 | 409 | 429 | 500..) {
-        return BackendError::Transient(format!(
+        return BackendError::transient(format!(
             "status {status}: {text}; try again later, and see https://status.cloud.google.com if it goes on"
         ));
     }
@@ -89,20 +88,6 @@ fn status_error(status: u16, text: &str, bucket: &str) -> BackendError {
     BackendError::Permanent(format!("status {status}: {text}; {remedy}"))
 }
 
-/// The text of an error and of its causes, without repetitions.
-pub(super) fn error_chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let message = error.to_string();
-        if !text.contains(&message) {
-            text = format!("{text}: {message}");
-        }
-        cause = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,10 +105,13 @@ mod tests {
     #[test]
     fn temporary_failures_are_transient() {
         for code in [408, 409, 429, 500, 502, 503, 504] {
-            assert!(matches!(status(code, "").into_write_error("b"), BackendError::Transient(_)), "{code}");
+            assert!(matches!(status(code, "").into_write_error("b"), BackendError::Transient { .. }), "{code}");
         }
-        assert!(matches!(status(403, "Rate Limit Exceeded").into_error("b"), BackendError::Transient(_)));
-        assert!(matches!(RequestFailure::NoResponse("reset".into()).into_write_error("b"), BackendError::Transient(_)));
+        assert!(matches!(status(403, "Rate Limit Exceeded").into_error("b"), BackendError::Transient { .. }));
+        assert!(matches!(
+            RequestFailure::NoResponse("reset".into()).into_write_error("b"),
+            BackendError::Transient { .. }
+        ));
     }
 
     #[test]

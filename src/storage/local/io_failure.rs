@@ -9,7 +9,7 @@ use super::super::BackendError;
 pub(super) fn operation_failed(operation: &str, path: &Path, error: &Error) -> BackendError {
     match explain(operation, path, error) {
         (text, true) => BackendError::Permanent(text),
-        (text, false) => BackendError::Transient(text),
+        (text, false) => BackendError::transient(text),
     }
 }
 
@@ -27,7 +27,7 @@ pub(super) fn explain(operation: &str, path: &Path, error: &Error) -> (String, b
 /// transient, because the change has taken effect: the next attempt finds it, and syncs the
 /// directory before it returns.
 pub(super) fn sync_failed(dir: &Path, error: &Error) -> BackendError {
-    BackendError::Transient(format!("cannot sync the directory {} to disk: {error}", dir.display()))
+    BackendError::transient(format!("cannot sync the directory {} to disk: {error}", dir.display()))
 }
 
 /// The error if the first hard link in `root` fails. Some file systems without hard links report
@@ -77,12 +77,12 @@ mod tests {
     #[test]
     fn temporary_failures_of_the_disk_are_transient() {
         for kind in [ErrorKind::Interrupted, ErrorKind::TimedOut, ErrorKind::OutOfMemory] {
-            assert!(matches!(operation_failed("write", Path::new("x"), &kind.into()), BackendError::Transient(_)));
+            assert!(matches!(operation_failed("write", Path::new("x"), &kind.into()), BackendError::Transient { .. }));
         }
     }
 
     #[test]
     fn a_full_disk_after_the_write_took_effect_is_transient() {
-        assert!(matches!(sync_failed(Path::new("x"), &ErrorKind::StorageFull.into()), BackendError::Transient(_)));
+        assert!(matches!(sync_failed(Path::new("x"), &ErrorKind::StorageFull.into()), BackendError::Transient { .. }));
     }
 }

@@ -241,7 +241,7 @@ impl ObjectFiles {
                 Err(fs::TryLockError::Error(error)) => return Err(operation_failed("lock", &path, &error)),
             }
         }
-        Err(BackendError::Transient(format!("another process has held the lock {} for too long", path.display())))
+        Err(BackendError::transient(format!("another process has held the lock {} for too long", path.display())))
     }
 
     fn remove_old_temp_files(&self, now: WallMs) -> Result<(), BackendError> {
@@ -310,7 +310,7 @@ mod tests {
     }
 
     fn assert_unconfirmed<T: std::fmt::Debug>(result: &Result<T, BackendError>) {
-        assert!(matches!(result, Err(BackendError::Transient(_))), "{result:?}");
+        assert!(matches!(result, Err(BackendError::Transient { .. })), "{result:?}");
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl RootDir {
     /// The error if the path does not lead to the directory opened at the start. `reason` names the
     /// cause.
     pub(super) fn replaced_error(&self, reason: &str) -> BackendError {
-        BackendError::Transient(format!(
+        BackendError::transient(format!(
             "the bucket directory is not the one that was opened at the start ({reason}): put {} back where it was, or \
              restart the nodes to use the directory that is there now",
             self.path.display()

@@ -15,7 +15,7 @@ use sources::{Crate, Source, crates};
 ///
 /// A part that is not listed must not exist. Cargo checks the dependencies between crates.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
-    ("config", &["rollcall_core", "rollcall_chat"]),
+    ("config", &["rollcall_core", "rollcall_chat", "storage"]),
     ("storage", &["rollcall_core"]),
     ("presence", &["rollcall_core"]),
     ("registry", &["rollcall_core", "presence", "storage"]),
@@ -75,7 +75,10 @@ const PURE: &[&str] = &[
     "rollcall/replication/local_tables.rs",
     "rollcall/replication/takeover.rs",
     "rollcall/snapshot/format.rs",
+    "rollcall/storage/circuit_breaker.rs",
+    "rollcall/storage/error_text.rs",
     "rollcall/storage/key.rs",
+    "rollcall/storage/retry_policy.rs",
     "rollcall_chat/console/",
     "rollcall_chat/endpoint.rs",
     "rollcall_chat/engine/",

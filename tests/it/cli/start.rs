@@ -5,6 +5,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 
+use rollcall_test_support::s3_server::{Preconditions, S3Server};
 use tempfile::TempDir;
 
 use crate::cluster::{Plan, Process, free_port, rollcall};
@@ -145,6 +146,12 @@ async fn a_storage_that_ignores_preconditions_exits_with_78_and_gets_no_cluster(
     let variables = [("FIREBASE_BUCKET", BUCKET), ("STORAGE_EMULATOR_HOST", &fake.url())];
     check(&run(dir.path(), &[], &variables).await, 78, &["8 of 8 creates", "do not use this store"]);
     assert_eq!(fake.paths(), Vec::<String>::new());
+
+    let server = S3Server::start(Preconditions::Ignored);
+    let variables = server.variables();
+    let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
+    check(&run(dir.path(), &[], &variables).await, 78, &["S3 bucket", "8 of 8 creates", "do not use this store"]);
+    assert_eq!(server.names(), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rollcall::storage::bucket_check::{CheckOutcome, OpenFuture, check_bucket};
 use rollcall::storage::{Backend, GcsBackend, GcsConfig, Key, RetryPolicy};
 use rollcall_core::Username;
+use rollcall_test_support::s3_server::{Preconditions, S3Server};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -173,6 +174,21 @@ async fn the_json_document_has_every_step_with_its_error() {
     let failed = document(&text);
     assert_eq!((&failed["outcome"], &failed["steps"][0]["ok"]), (&json!("failed"), &json!(false)));
     assert!(failed["steps"][0]["error"].as_str().unwrap().contains("Storage Object Admin"), "{text}");
+}
+
+#[tokio::test]
+async fn an_s3_store_passes_every_step_unless_it_ignores_preconditions() {
+    let dir = tempfile::tempdir().unwrap();
+    for (preconditions, code, words) in
+        [(Preconditions::Honoured, 0, "The storage works."), (Preconditions::Ignored, 69, "✗ refuse a second create")]
+    {
+        let server = S3Server::start(preconditions);
+        let mut command = Command::from(crate::cluster::rollcall(dir.path()));
+        let output = command.args(["storage", "check"]).envs(server.variables()).output().await.unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.code() == Some(code) && text.contains(words), "{text}");
+        assert_eq!(server.names(), Vec::<String>::new());
+    }
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 
+use rollcall_test_support::s3_server::{BUCKET as S3_BUCKET, Preconditions, S3Server};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -198,6 +199,23 @@ async fn a_copy_that_was_killed_continues_where_it_was() {
 }
 
 #[tokio::test]
+async fn a_copy_to_s3_below_a_prefix_and_back_gives_the_same_files() {
+    let (dir, server) = (source(), S3Server::start(Preconditions::Honoured));
+    let s3 = format!("s3:{S3_BUCKET}/team/é");
+    for (from, to) in [("local:from", s3.as_str()), (s3.as_str(), "local:back")] {
+        let mut command = tokio::process::Command::from(rollcall(dir.path()));
+        command.args(["storage", "copy", "--from", from, "--to", to]).envs(server.variables());
+        // The locator names the store, and not this setting.
+        command.env_remove("S3_BUCKET").env("FIREBASE_BUCKET", BUCKET);
+        let output = command.output().await.expect("the program starts");
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(users_of(&dir.path().join("back")), tree(Path::new(FIXTURE)));
+    let names: Vec<_> = tree(Path::new(FIXTURE)).into_keys().map(|path| format!("team/é/users/{path}")).collect();
+    assert_eq!(server.names(), names);
+}
+
+#[tokio::test]
 async fn ctrl_c_ends_a_copy_with_what_was_done_and_the_next_one_continues() {
     let (dir, fake) = (large_source(), FakeGcs::start());
     fake.faults().set_outage(Some(Fault::Slow(Duration::from_millis(20))));
@@ -277,7 +295,9 @@ async fn a_wrong_source_or_target_is_refused_before_anything_is_written() {
     };
     for (from, to, code, words) in [
         ("local:from", "local:./from", 2, "are the same store"),
-        ("local:from", "from", 2, "give local:PATH or gcs:BUCKET"),
+        ("local:from", "from", 2, "give local:PATH, gcs:BUCKET, s3:BUCKET[/PREFIX] or azure:CONTAINER[/PREFIX]"),
+        ("local:from", "gcs:a/b/c", 78, "--to: firebase_bucket is \"a/b/c\""),
+        ("s3:x", "local:to", 78, "--from: s3_bucket is \"x\""),
         ("local:missing", "local:to", 78, "there is no directory missing; name the directory of the bucket"),
         ("local:from", "gcs:your-project.firebasestorage.app", 78, "credentials/firebase-storage.json"),
     ] {

@@ -202,7 +202,7 @@ async fn a_lock_that_is_never_released_is_a_transient_error() {
     let lock = File::create(dir.path().join(".lock")).unwrap();
     lock.lock().unwrap();
     let refused = store.replace_if(&Key::Cluster, &version, Bytes::from_static(b"second")).await;
-    assert!(matches!(refused, Err(BackendError::Transient(_))), "{refused:?}");
+    assert!(matches!(refused, Err(BackendError::Transient { .. })), "{refused:?}");
     store.create(&Key::Check(1), Bytes::new()).await.expect("creating needs no lock");
     drop(lock);
     store.replace_if(&Key::Cluster, &version, Bytes::from_static(b"second")).await.expect("the lock is free");

@@ -8,4 +8,5 @@ pub(crate) mod fake_gcs;
 mod gcs;
 mod local;
 mod memory;
+mod s3;
 mod suite;

@@ -308,7 +308,7 @@ async fn wrong_passwords_are_throttled_before_hashing_and_tokens_are_not_throttl
 async fn attempts_that_could_not_be_verified_are_not_counted() {
     let (registry, memory) = registry();
     register(&registry, "alice").await;
-    memory.faults().set_outage(Some(Fault::Transient));
+    memory.faults().set_outage(Some(Fault::Permanent));
     for _ in 0..20 {
         let unverified = registry.login(&name("alice"), password("secret"), caller_now()).await;
         assert!(matches!(unverified, Err(AuthError::Lookup(LookupError::Storage(_)))), "{unverified:?}");
