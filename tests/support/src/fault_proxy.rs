@@ -152,6 +152,8 @@ impl FaultProxy {
         listener.set_nonblocking(true).expect("a listener can be non-blocking");
         let listener = TcpListener::from_std(listener).expect("within a runtime");
         let addr = listener.local_addr().expect("it is bound");
+        // Does nothing if another test has installed the provider already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder().redirect(redirect::Policy::none()).no_proxy().build().expect("a client");
         let upstream = upstream.trim_end_matches('/').to_owned();
         let state = Arc::new(State { upstream, client, rules: Mutex::default() });
