@@ -5,6 +5,7 @@
 //! [`Bucket`](super::Bucket) is the only one. [`http_transport`] sends the requests and bounds
 //! the responses, and [`remedies`] explains failures.
 
+mod azure_names;
 mod config;
 mod connect;
 mod http_failure;
@@ -99,8 +100,25 @@ impl ObjectStoreBackend {
 
     /// The path of an object in the store. Characters of a name are kept as they are.
     fn path(&self, key: &Key) -> Result<Path, BackendError> {
-        Path::parse(format!("{}{}", self.prefix, key.path()))
+        Path::parse(format!("{}{}", self.prefix, self.encode(key.path())))
             .map_err(|error| BackendError::Permanent(error_chain(&error)))
+    }
+
+    fn encode(&self, path: String) -> String {
+        match self.store {
+            Store::S3 { .. } => path,
+            Store::Azure { .. } => azure_names::encode(&path),
+        }
+    }
+
+    /// The name in a listing of the object or folder at this path. `None` for the folder itself,
+    /// which some tools store as an object.
+    fn name(&self, path: &Path, folder: &str) -> Option<String> {
+        let name = path.as_ref().strip_prefix(folder)?;
+        Some(match self.store {
+            Store::S3 { .. } => name.to_owned(),
+            Store::Azure { .. } => azure_names::decode(name),
+        })
     }
 
     /// The error of an operation, other than a miss and a refused precondition.
@@ -154,7 +172,7 @@ impl Backend for ObjectStoreBackend {
     }
 
     async fn list(&self, folder: &Folder, page: Option<&str>) -> Result<ListPage, BackendError> {
-        let prefix = format!("{}{}", self.prefix, folder.path());
+        let prefix = format!("{}{}", self.prefix, self.encode(folder.path()));
         let mut options = PaginatedListOptions {
             delimiter: Some("/".into()),
             max_keys: Some(self.page_size),
@@ -165,11 +183,8 @@ impl Backend for ObjectStoreBackend {
         let found = self.listings.list_paginated(Some(&prefix), options).await;
         let found = found.map_err(|error| self.error(&error, HttpFailure::find(&error)))?;
         let objects = found.result.objects.into_iter().map(|object| object.location);
-        let mut names: Vec<String> = objects
-            .chain(found.result.common_prefixes)
-            // Some tools create an object with the name of the folder itself, which has no name here.
-            .filter_map(|path| path.as_ref().strip_prefix(&prefix).map(str::to_owned))
-            .collect();
+        let paths = objects.chain(found.result.common_prefixes);
+        let mut names: Vec<String> = paths.filter_map(|path| self.name(&path, &prefix)).collect();
         names.sort_unstable();
         names.dedup();
         Ok(ListPage { names, next: found.page_token })

@@ -67,23 +67,22 @@ impl HttpTransport {
         let store = Url::parse(store).map_err(|error| BackendError::Permanent(format!("{store:?}: {error}")))?;
         // Does nothing if the process has installed a provider already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let certificates = match &connection.ca_file {
-            Some(path) => {
-                let refuse = |why: String| {
-                    let path = path.display();
-                    BackendError::Permanent(format!(
-                        "cannot use the storage_ca_file {path}: {why}; it must hold certificates in PEM format"
-                    ))
-                };
-                let pem = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
-                let found = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| refuse(error_chain(&error)))?;
-                if found.is_empty() {
-                    return Err(refuse("it has no certificate".to_owned()));
-                }
-                found
-            }
-            None => Vec::new(),
+        let refuse = |why: String| match &connection.ca_file {
+            Some(path) => BackendError::Permanent(format!(
+                "cannot use the storage_ca_file {}: {why}; it must hold certificates in PEM format",
+                path.display()
+            )),
+            None => BackendError::Permanent(why),
         };
+        let failed = |error: reqwest::Error| refuse(error_chain(&error));
+        let mut certificates = Vec::new();
+        if let Some(path) = &connection.ca_file {
+            let pem = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
+            certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(failed)?;
+            if certificates.is_empty() {
+                return Err(refuse("it has no certificate".to_owned()));
+            }
+        }
         // A store never redirects without a reason that the operator must know, such as another
         // region. A redirect of a proxy must not get a signed request.
         let client = || {
@@ -92,7 +91,6 @@ impl HttpTransport {
                 .user_agent(concat!("rollcall/", env!("CARGO_PKG_VERSION")))
                 .tls_certs_merge(certificates.clone())
         };
-        let failed = |error: reqwest::Error| BackendError::Permanent(error_chain(&error));
         Ok(Self {
             remote: client().connect_timeout(CONNECT_TIMEOUT).build().map_err(failed)?,
             local: client().connect_timeout(LOCAL_CONNECT_TIMEOUT).no_proxy().build().map_err(failed)?,

@@ -8,5 +8,7 @@ pub(crate) mod fake_gcs;
 mod gcs;
 mod local;
 mod memory;
+mod object_store_faults;
 mod s3;
+mod s3_faults;
 mod suite;

@@ -4,5 +4,6 @@
 //! depends on none of its packages, and a change of the program does not rebuild it.
 
 pub mod cluster;
+pub mod fault_proxy;
 pub mod s3_server;
 pub mod sample_images;
