@@ -94,9 +94,14 @@ impl Rule {
         Self { method: None, path: "", query: "", times: 1, fault }
     }
 
+    /// The fault, for this many requests of any kind.
+    pub fn times(times: usize, fault: Fault) -> Self {
+        Self { times, ..Self::once(fault) }
+    }
+
     /// The fault, for every request of any kind.
     pub fn always(fault: Fault) -> Self {
-        Self { times: usize::MAX, ..Self::once(fault) }
+        Self::times(usize::MAX, fault)
     }
 
     /// Only for requests with this method.
@@ -141,8 +146,8 @@ struct State {
 struct Rules {
     rules: Vec<Rule>,
     outage_until: Option<Instant>,
-    /// Method, path and query of each request so far.
-    requests: Vec<String>,
+    /// The head of each request so far.
+    requests: Vec<http::request::Parts>,
 }
 
 impl FaultProxy {
@@ -182,8 +187,8 @@ impl FaultProxy {
         lock(&self.state.rules).outage_until = Some(Instant::now() + duration);
     }
 
-    /// Method, path and query of each request so far, with and without faults.
-    pub fn requests(&self) -> Vec<String> {
+    /// The head of each request so far, with and without faults.
+    pub fn requests(&self) -> Vec<http::request::Parts> {
         lock(&self.state.rules).requests.clone()
     }
 }
@@ -191,7 +196,7 @@ impl FaultProxy {
 impl Rules {
     /// Counts the request, and returns its fault.
     fn next_fault(&mut self, request: &http::request::Parts) -> Fault {
-        self.requests.push(format!("{} {}", request.method, request.uri));
+        self.requests.push(request.clone());
         if self.outage_until.is_some_and(|until| Instant::now() < until) {
             return Fault::Cut;
         }
