@@ -13,6 +13,7 @@ use rollcall::cli::storage_check::{step_lines, unreadable_note};
 use rollcall::config::DEFAULT_CREDENTIALS;
 use rollcall::storage::bucket_check::{CheckOutcome, CheckStep, check_bucket};
 use rollcall::storage::{Backend, GcsBackend, GcsConfig, RetryPolicy};
+use rollcall_core::BucketName;
 
 /// Checks whether Rollcall can use a Firebase (Google Cloud Storage) bucket
 ///
@@ -58,6 +59,10 @@ async fn main() -> ExitCode {
             "error: FIREBASE_BUCKET is not set: give the bucket's name, such as \
              FIREBASE_BUCKET=your-project.firebasestorage.app (Firebase console, Storage)"
         );
+        return ExitCode::from(exit::CONFIGURATION);
+    };
+    let Some(bucket) = BucketName::parse(&bucket) else {
+        eprintln!("error: FIREBASE_BUCKET {bucket:?} is not {}", BucketName::EXPECTED);
         return ExitCode::from(exit::CONFIGURATION);
     };
     let config = if let Some(host) = env_var("STORAGE_EMULATOR_HOST") {
