@@ -148,9 +148,12 @@ impl LanPeers {
         }
         let has_restarted = self.has_restarted(&user, source.ip(), &datagram.body);
         self.refresh(&user, source, &datagram.body, dialect, cx);
-        // A peer that sent to this peer's own port already knows this peer.
-        if (is_new || has_restarted) && to_shared_port {
-            self.reply_to_new_peer(&user, cx);
+        if is_new || has_restarted {
+            // A peer that sent to this peer's own port already knows this peer.
+            if to_shared_port {
+                self.reply_to_new_peer(&user, cx);
+            }
+            self.follow_again(&user, cx);
         }
         self.handle_body(user, source, datagram, dialect, mesh, cx)
     }
@@ -221,8 +224,7 @@ impl LanPeers {
         self.datagram(DatagramBody::Discovery { port: self.config.port }, id, cx.now)
     }
 
-    /// Sends an announcement to a new peer; in the draft dialect also the profile, and to a
-    /// followed user the wish to follow it.
+    /// Sends an announcement to a new peer; in the draft dialect also the profile.
     fn reply_to_new_peer(&mut self, user: &LanUserId, cx: &mut Context) {
         let Some((to, dialect)) = self.take_reply_target(user, cx) else { return };
         send(to, self.announcement(cx), dialect, cx);
@@ -233,7 +235,14 @@ impl LanPeers {
             let id = cx.local.next_lan_message_id();
             send(to, self.datagram(DatagramBody::Profile { profile, refused: None }, id, cx.now), dialect, cx);
         }
-        if self.followed.contains(user) {
+    }
+
+    /// Follows a new peer again if this peer has followed it before: a restarted program has
+    /// forgotten its followers.
+    fn follow_again(&mut self, user: &LanUserId, cx: &mut Context) {
+        if self.followed.contains(user)
+            && let Some((to, dialect)) = self.take_reply_target(user, cx)
+        {
             let id = cx.local.next_lan_message_id();
             send(to, self.datagram(DatagramBody::Follow { to: user.clone() }, id, cx.now), dialect, cx);
         }
@@ -242,12 +251,15 @@ impl LanPeers {
     /// Takes a token for a reply to a peer. Returns the address and the dialect; `None` if the
     /// limit of the address is reached.
     fn take_reply_target(&mut self, user: &LanUserId, cx: &mut Context) -> Option<(SocketAddr, Dialect)> {
-        let peer = self.peers.get(user)?;
-        if self.reply_limit.allows(peer.addr.ip, cx.now.boot) {
-            return Some((peer.addr.to_socket_addr(), peer.dialect));
-        }
-        cx.counters.limited_replies += 1;
-        None
+        let (addr, dialect) = self.peers.get(user).map(|peer| (peer.addr, peer.dialect))?;
+        self.may_reply_to(addr.ip, cx).then(|| (addr.to_socket_addr(), dialect))
+    }
+
+    /// Takes a token for a reply to an address. Returns false if the limit is reached.
+    fn may_reply_to(&mut self, ip: IpAddr, cx: &mut Context) -> bool {
+        let is_allowed = self.reply_limit.allows(ip, cx.now.boot);
+        cx.counters.limited_replies += u64::from(!is_allowed);
+        is_allowed
     }
 
     /// Handles the content of a datagram. Returns its chat message, if it has a new one.
@@ -278,18 +290,23 @@ impl LanPeers {
                 }
                 // A repeated message is acknowledged again, because the first ACK may have been
                 // lost.
-                if dialect == Dialect::Spaced && id.is_some() {
-                    let ack = Datagram { from: None, id, sent_at: 0, body: DatagramBody::Ack };
-                    self.reply_to(self.reply_addr(&user, source), ack, dialect, cx);
+                if dialect == Dialect::Spaced
+                    && id.is_some()
+                    && let Some((to, _)) = self.take_reply_target(&user, cx)
+                {
+                    send(to, Datagram { from: None, id, sent_at: 0, body: DatagramBody::Ack }, dialect, cx);
                 }
             }
             DatagramBody::Follow { to } => self.handle_follow(&user, &to, true, id, cx),
             DatagramBody::Unfollow { to } => self.handle_follow(&user, &to, false, id, cx),
             DatagramBody::Profile { profile, refused } => self.handle_profile(&user, profile, refused, mesh, cx),
             DatagramBody::ListRequest => {
-                let id = cx.local.next_lan_message_id();
-                let reply = self.datagram(DatagramBody::ListResponse(self.names_for(&user)), id, cx.now);
-                self.reply_to(self.reply_addr(&user, source), reply, dialect, cx);
+                let to = self.list_reply_addr(&user, source);
+                if self.may_reply_to(to.ip(), cx) {
+                    let id = cx.local.next_lan_message_id();
+                    let names = self.names_for(&user);
+                    send(to, self.datagram(DatagramBody::ListResponse(names), id, cx.now), dialect, cx);
+                }
             }
             DatagramBody::ListResponse(users) => self.handle_list(&user, &users, cx),
             DatagramBody::Discovery { .. } => self.handle_announcement(&user, source.ip(), id, sent_at, &mesh.links),
@@ -298,20 +315,11 @@ impl LanPeers {
         None
     }
 
-    /// The address for the reply to a request: the address of a peer that announced no port,
+    /// The address for the reply to a list request: the address of a peer that announced no port,
     /// otherwise the source. A program that is not a peer, such as a scan, listens at the source.
-    fn reply_addr(&self, user: &LanUserId, source: SocketAddr) -> SocketAddr {
+    fn list_reply_addr(&self, user: &LanUserId, source: SocketAddr) -> SocketAddr {
         let without_port = self.peers.get(user).filter(|peer| peer.addr.announced_port.is_none());
         without_port.map_or(source, |peer| peer.addr.to_socket_addr())
-    }
-
-    /// Replies to a request, unless the limit of its address is reached.
-    fn reply_to(&mut self, to: SocketAddr, reply: Datagram, dialect: Dialect, cx: &mut Context) {
-        if self.reply_limit.allows(to.ip(), cx.now.boot) {
-            send(to, reply, dialect, cx);
-        } else {
-            cx.counters.limited_replies += 1;
-        }
     }
 
     /// Records a message id of a peer. Returns whether the message is new. A message without an id

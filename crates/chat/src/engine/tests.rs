@@ -170,6 +170,7 @@ fn the_connection_limit_holds_for_dialled_and_for_accepted_links() {
     assert_eq!(dials, [dial(1), dial(2)], "the limit is two");
     harness.link(1, 60, Some(1));
     harness.link(2, 61, None);
+    harness.receive_heartbeat(2, 61);
     assert_eq!(closed_links(&harness.link(3, 62, None)), [3]);
     assert_eq!(closed_links(&harness.link(4, 63, Some(2))), [4]);
     assert_eq!(closed_links(&harness.link(5, 61, None)), [2], "another link to a linked peer needs no free slot");
@@ -184,8 +185,7 @@ fn an_unconfirmed_link_is_evicted_when_a_heartbeat_is_overdue() {
     harness.link(1, 60, None);
     harness.now = 1;
     harness.link(2, 61, None);
-    harness.link(3, 60, None);
-    harness.receive(3, 60, 1, chat("hi"));
+    harness.receive(1, 60, 1, chat("hi"));
     harness.now = 35_000;
     assert_eq!(
         closed_links(&harness.link(4, 62, None)),

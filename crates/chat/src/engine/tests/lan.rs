@@ -51,19 +51,20 @@ fn a_peer_that_announced_no_port_is_reached_at_the_shared_port_never_at_a_source
     let direct = lan::DatagramBody::Direct { to: me, text: "psst".into() };
     let mut actions = Actions::new();
     // Each datagram comes from another socket.
-    for (port, body) in [(40_001, lan::DatagramBody::Ping), (40_002, direct), (40_003, lan::DatagramBody::ListRequest)]
-    {
+    let bodies = [lan::DatagramBody::Ping, direct.clone(), lan::DatagramBody::ListRequest];
+    for (port, body) in (40_001..).zip(bodies) {
         actions.extend(harness.feed(datagram("di@10.0.0.3", &format!("10.0.0.3:{port}"), body, Dialect::Spaced)));
     }
     actions.extend(harness.feed(Event::PostRequested("hi".into())));
     actions.extend(harness.feed(Event::DirectRequested { to: "di".into(), text: "psst".into() }));
-    let sent = sent(&actions);
-    assert!(sent.len() >= 6 && sent.iter().all(|(to, _)| to == "10.0.0.3:50999"), "{sent:?}");
+    let all = sent(&actions);
+    assert!(all.len() >= 6 && all.iter().all(|(to, _)| to == "10.0.0.3:50999"), "{all:?}");
     assert_eq!(harness.engine.peers(BootMs(0))[0].at, "10.0.0.3:50999");
     // A peer that announced its port keeps it, even if it sends from another address or socket.
     let discovery = lan::DatagramBody::Discovery { port: 8300 };
     harness.feed(datagram("di", "10.0.0.4:40004", discovery, Dialect::Spaced));
-    harness.feed(datagram("di", "10.0.0.5:40005", lan::DatagramBody::Ping, Dialect::Spaced));
+    let acknowledged = harness.feed(datagram("di", "10.0.0.5:40005", direct, Dialect::Spaced));
+    assert_eq!(sent(&acknowledged), [("10.0.0.5:8300".to_owned(), &lan::DatagramBody::Ack)]);
     assert_eq!(harness.engine.peers(BootMs(0))[0].at, "10.0.0.5:8300");
 }
 
@@ -116,8 +117,17 @@ fn this_peer_follows_only_on_request_and_again_when_a_followed_peer_was_restarte
     harness.now += 301_000;
     harness.feed(Event::TimerFired);
     assert_eq!(follows(&harness.feed(announce(8400))), ["10.0.0.2:8400"], "it was away");
+    // Its first announcement may be an answer to this peer, at this peer's own port.
+    let to_own_port = |event| match event {
+        Event::DatagramReceived { source, datagram, dialect, .. } => {
+            Event::DatagramReceived { source, to_shared_port: false, datagram, dialect }
+        }
+        other => other,
+    };
+    let answered = harness.feed(to_own_port(announce(8450)));
+    assert_eq!(sent(&answered), [("10.0.0.2:8450".to_owned(), &lan::DatagramBody::Follow { to: bob() })]);
     let actions = harness.feed(request("bob", false));
-    assert_eq!(sent(&actions), [("10.0.0.2:8400".to_owned(), &lan::DatagramBody::Unfollow { to: bob() })]);
+    assert_eq!(sent(&actions), [("10.0.0.2:8450".to_owned(), &lan::DatagramBody::Unfollow { to: bob() })]);
     assert_eq!(follows(&harness.feed(announce(8500))), Vec::<String>::new());
     let unknown = harness.feed(request("me", true));
     let [Notice::Rejected { reason }] = notices(&unknown)[..] else { panic!("{unknown:?}") };
