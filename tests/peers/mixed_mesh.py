@@ -35,6 +35,8 @@ SETTLED = 8.0
 # Seconds between two kills, and until the restart.
 KILL_INTERVAL, RESTART_AFTER = 15.0, 5.0
 BURST_INTERVAL, BURST_LINES = 60.0, 200
+# Seconds from a kill until a burst: the author must run for SETTLED seconds after its last line.
+BURST_AFTER_KILL = 2.0
 TEXT = re.compile(r"\w+ says \d+")
 SECOND_OF_OURS = "second connections dialled by ours"
 
@@ -80,6 +82,7 @@ class Peer:
         text = f"{self.name} says {self.count}"
         self.typed.append(text)
         self.type(f"chat {text}" if self.is_foreign else text)
+        return text
 
     def type(self, line):
         try:
@@ -146,11 +149,12 @@ def commands(flags, folder):
 
 
 def run(flags, peers):
-    """Sends, kills and restarts until the time is over."""
+    """Sends, kills and restarts until the time is over. Returns the texts of the bursts."""
     start = time.monotonic()
     end = start + flags.minutes * 60
-    next_kill, next_burst, next_line = start + 2 * SETTLED, start + 2 * SETTLED, start + 2.0
-    down, victims = None, 0
+    next_kill, next_line = start + 2 * SETTLED, start + 2.0
+    next_burst = next_kill + BURST_AFTER_KILL
+    down, victims, burst_texts = None, 0, set()
     while time.monotonic() < end:
         now = time.monotonic()
         if now >= next_line:
@@ -159,8 +163,7 @@ def run(flags, peers):
         if flags.burst and now >= next_burst:
             next_burst += BURST_INTERVAL
             author = random.choice([peer for peer in peers if peer.is_up() and not peer.is_foreign])
-            for _ in range(BURST_LINES):
-                author.say()
+            burst_texts.update(author.say() for _ in range(BURST_LINES))
         if down and now >= down[0]:
             down[1].start()
             down = None
@@ -175,11 +178,12 @@ def run(flags, peers):
         time.sleep(max(0.0, min(next_line, end) - time.monotonic()))
     # Less than the 5 s after which an idle foreign peer may end its connections.
     time.sleep(4.5)
+    return burst_texts
 
 
-def report(peers):
+def report(peers, burst_texts):
     """Prints what each peer got. Returns whether nothing was lost without an excuse, and ours made no second connection."""
-    is_good = True
+    is_good, burst_due, burst_got = True, 0, 0
     settled = [(author, at, text) for author in peers for at, text in author.sent if author.ran_around(at)]
     start = peers[0].runs[0][0]
     for peer in peers:
@@ -187,6 +191,8 @@ def report(peers):
         due = list(moments)
         missing = [text for text in due if not peer.shown[text]]
         excused = [text for text in missing if peer.is_foreign and text in peer.merged]
+        burst_due += sum(text in burst_texts for text in due)
+        burst_got += sum(text in burst_texts and peer.shown[text] > 0 for text in due)
         repeated = sum(count - 1 for count in peer.shown.values() if count > 1)
         lost = [f"{text} after {moments[text] - start:.0f} s" for text in missing if text not in excused]
         is_good &= not lost and not peer.events[SECOND_OF_OURS]
@@ -195,6 +201,8 @@ def report(peers):
             f"lost by its reader {len(excused)}, lost otherwise {len(lost)} {lost[:5] or ''}, "
             f"shown again {repeated}, {dict(peer.events)}"
         )
+    if burst_texts:
+        print(f"{len(burst_texts)} lines in bursts: due {burst_due} at all peers together, got {burst_got}")
     return is_good
 
 
@@ -214,14 +222,14 @@ def main():
             peers.append(Peer(name, command))
             time.sleep(0.3)
         try:
-            run(flags, peers)
+            burst_texts = run(flags, peers)
         finally:
             for peer in peers:
                 if peer.is_up():
                     peer.kill()
         time.sleep(0.5)
         print(f"{sum(len(peer.sent) for peer in peers)} messages in {flags.minutes:g} minutes")
-        sys.exit(0 if report(peers) else 1)
+        sys.exit(0 if report(peers, burst_texts) else 1)
 
 
 if __name__ == "__main__":
