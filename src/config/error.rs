@@ -186,7 +186,8 @@ pub enum ConfigError {
         /// The place of its value.
         other_origin: Origin,
     },
-    /// A setting that names the file of a secret holds the secret itself. The text does not show it.
+    /// A setting that names the file of a secret holds the secret itself. The text does not show
+    /// it.
     #[error("{key} holds a key; write the key to a file that only you can read, and give the path of that file")]
     KeyInsteadOfFile {
         /// The setting.

@@ -18,7 +18,8 @@ struct Site {
     _dir: TempDir,
 }
 
-/// Opens a bucket with these answers of the token endpoint, before the answer with the token `last`.
+/// Opens a bucket with these answers of the token endpoint, before the answer with the token
+/// `last`.
 async fn open(answers: Vec<Rule>) -> Site {
     let fake = FakeGcs::start();
     let proxy = FaultProxy::start(&fake.url());

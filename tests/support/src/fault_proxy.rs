@@ -72,8 +72,8 @@ impl Answer {
     }
 
     /// The same response with one more header.
-    pub fn with_header(mut self, name: &'static str, value: impl ToString) -> Self {
-        self.headers.push((name, value.to_string()));
+    pub fn with_header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
         self
     }
 }
@@ -144,7 +144,7 @@ struct State {
 
 #[derive(Default)]
 struct Rules {
-    rules: Vec<Rule>,
+    injected: Vec<Rule>,
     outage_until: Option<Instant>,
     /// The head of each request so far.
     requests: Vec<http::request::Parts>,
@@ -174,12 +174,12 @@ impl FaultProxy {
 
     /// Injects a fault. Of several rules that match a request, the one injected first applies.
     pub fn inject(&self, rule: Rule) {
-        lock(&self.state.rules).rules.push(rule);
+        lock(&self.state.rules).injected.push(rule);
     }
 
     /// Removes all faults.
     pub fn clear(&self) {
-        lock(&self.state.rules).rules.clear();
+        lock(&self.state.rules).injected.clear();
     }
 
     /// Closes every connection without an answer for this long.
@@ -200,7 +200,7 @@ impl Rules {
         if self.outage_until.is_some_and(|until| Instant::now() < until) {
             return Fault::Cut;
         }
-        match self.rules.iter_mut().find(|rule| rule.matches(request)) {
+        match self.injected.iter_mut().find(|rule| rule.matches(request)) {
             Some(rule) => {
                 rule.times -= 1;
                 rule.fault.clone()

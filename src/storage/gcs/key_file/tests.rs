@@ -31,7 +31,7 @@ fn assert_shows_nothing(text: &str, secret: &str) {
     }
     for part in secret.as_bytes().windows(4).chain(der.windows(4)) {
         let decimal = part.iter().map(u8::to_string).collect::<Vec<_>>();
-        let hex: String = part.iter().map(|b| format!("{b:02x}")).collect();
+        let hex = part.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().concat();
         assert!(![decimal.join(", "), decimal.join(","), hex].iter().any(|form| text.contains(form)), "{text}");
     }
 }
@@ -61,9 +61,9 @@ fn no_error_about_a_private_key_shows_a_part_of_it() {
         (PEM[..PEM.len() / 2].to_owned(), "does not end"),
         (PEM.replace("-----END PRIVATE KEY-----", "-----END"), "does not end"),
         (PEM.replacen(&body[64..128], "", 1), "damaged"),
-        (PEM.replace(&body[64..], ""), "damaged"),
+        (PEM.replace(&PEM[93..PEM.len() - 26], ""), "damaged"),
         (flipped, "damaged"),
-        (PEM.replacen(&body[10..11], "!", 1), "other characters"),
+        (PEM.replacen(&body[..8], "MIIE!!!!", 1), "other characters"),
         (PEM.replace("PRIVATE KEY", "RSA PRIVATE KEY"), "does not begin"),
         (PEM.replace("PRIVATE KEY", "CERTIFICATE"), "does not begin"),
         (PEM.replace("-----", "—"), "does not begin"),
