@@ -62,6 +62,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
         require_password: config.passwords.required,
         token_seconds: config.passwords.token_seconds,
         heartbeats_need_no_credentials: config.discovery_server_compat,
+        node: config.node,
     };
     let now = boot_now();
     let registry = Registry::new(bucket, settings, &token_key, now, wall_now());

@@ -60,7 +60,7 @@ use images::images_stream::ImagesStream;
 use online::heartbeat::Heartbeats;
 use online::online_clients::OnlineClients;
 use replication_source::ReplicationSource;
-use rollcall_core::{Addr, BootMs, ImageName, Page, Password, Term, Username, WallMs};
+use rollcall_core::{Addr, BootMs, ImageName, NodeAddr, Page, Password, Term, Username, WallMs};
 use storage_probe::StorageProbe;
 use users::UserComponents;
 use users::index_rebuild::IndexRebuild;
@@ -82,6 +82,8 @@ pub struct RegistrySettings {
     pub token_seconds: u64,
     /// Whether a heartbeat without credentials renews a client with a password.
     pub heartbeats_need_no_credentials: bool,
+    /// This node. It names the object with which the node finds out whether writes work.
+    pub node: NodeAddr,
 }
 
 /// The registry. A clone is a cheap handle to the same registry.
@@ -104,8 +106,14 @@ impl Registry {
     /// `now`, when the wall clock shows `wall`, with no client online.
     #[must_use]
     pub fn new(bucket: Bucket, settings: RegistrySettings, key: &TokenKey, now: BootMs, wall: WallMs) -> Self {
-        let RegistrySettings { ttl_ms, replicated, require_password, token_seconds, heartbeats_need_no_credentials } =
-            settings;
+        let RegistrySettings {
+            ttl_ms,
+            replicated,
+            require_password,
+            token_seconds,
+            heartbeats_need_no_credentials,
+            node,
+        } = settings;
         let coverage = Arc::new(CoverageWatch::default());
         let clients = Arc::new(OnlineClients::new(ttl_ms, replicated, now, wall));
         let profiles = Arc::new(ProfileStore::new(bucket.clone()));
@@ -141,7 +149,7 @@ impl Registry {
             clients,
             source,
             coverage,
-            probe: StorageProbe::new(bucket),
+            probe: StorageProbe::new(bucket, node),
         }))
     }
 
@@ -176,10 +184,11 @@ impl Registry {
         self.0.clients.wall_time(now)
     }
 
-    /// Checks whether the bucket is available at `now`. Concurrent callers share one request.
+    /// Checks whether the bucket can be read and written at `now`. Concurrent callers share the
+    /// requests.
     ///
     /// # Errors
-    /// [`StorageUnavailable`] if it is not.
+    /// [`StorageUnavailable`] if it cannot.
     pub async fn probe(&self, now: BootMs) -> Result<(), StorageUnavailable> {
         self.0.probe.probe(now).await
     }

@@ -186,6 +186,13 @@ pub enum ConfigError {
         /// The place of its value.
         other_origin: Origin,
     },
+    /// A setting that names the file of a secret holds the secret itself. The text does not show
+    /// it.
+    #[error("{key} holds a key; write the key to a file that only you can read, and give the path of that file")]
+    KeyInsteadOfFile {
+        /// The setting.
+        key: &'static str,
+    },
     /// The credentials file of the bucket cannot be read.
     #[error(
         "cannot read the credentials file {}: {cause}; put the service account's JSON file there or name it in GOOGLE_APPLICATION_CREDENTIALS; or unset FIREBASE_BUCKET to keep everything in a local directory", .path.display()

@@ -52,6 +52,7 @@ pub(crate) fn settings() -> RegistrySettings {
         require_password: false,
         token_seconds: 3600,
         heartbeats_need_no_credentials: false,
+        node: "127.0.0.1:8080".parse().unwrap(),
     }
 }
 

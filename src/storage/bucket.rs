@@ -173,10 +173,12 @@ impl Bucket {
         let attempt = move || async move {
             match backend.replace_if(key, version, bytes.clone()).await {
                 Ok(version) => Ok(Some(version)),
-                Err(BackendError::Precondition) => {
-                    let found = backend.get(key).await?;
-                    Ok(found.filter(|entry| entry.bytes == bytes).map(|ours| ours.version))
-                }
+                Err(BackendError::Precondition) => match backend.get(key).await? {
+                    Some(found) if found.version == *version => {
+                        Err(BackendError::transient("the store refused a precondition that holds"))
+                    }
+                    found => Ok(found.filter(|found| found.bytes == bytes).map(|ours| ours.version)),
+                },
                 Err(error) => Err(error),
             }
         };

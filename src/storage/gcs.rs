@@ -1,39 +1,43 @@
 //! Store in a bucket of Google Cloud Storage. A Firebase bucket is such a bucket too.
 //!
-//! Reads and writes use Google's crate. Lists and deletes are JSON requests with the same
-//! credentials, because the crate offers them over gRPC only. The version of an object is its
-//! generation, the number that Cloud Storage gives each write. A write with the condition
-//! "generation 0" is create-only. Google's crate never retries here: the policy of
-//! [`Bucket`](super::Bucket) is the only one.
+//! Reads use Google's client, which verifies the checksum of the bytes. Uploads, lists and deletes
+//! are JSON requests with the same tokens: the client offers lists and deletes over gRPC only, and
+//! its uploads have no Content-Type in their second part, which emulators refuse, and no checksum
+//! in the first. The version of an object is its generation, the number that Cloud Storage gives
+//! each write. A write with the condition "generation 0" is create-only. Nothing is retried here,
+//! except that a request with a refused token is repeated once with a new one.
 
-mod access;
 mod json_api;
+mod key_file;
 mod request_failure;
+mod token_source;
+mod upload_body;
 
 use std::path::PathBuf;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use compact_str::format_compact;
+use google_cloud_auth::credentials::Credentials;
 use google_cloud_gax::retry_policy::NeverRetry;
 use google_cloud_storage::client::Storage;
 use google_cloud_storage::read_resume_policy::NeverResume;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use self::json_api::JsonApi;
+use self::key_file::KeyFile;
 use self::request_failure::RequestFailure;
+use self::token_source::TokenSource;
 use super::{Backend, BackendError, Folder, Key, ListPage, MAX_OBJECT_BYTES, Object, ObjectVersion};
+use rollcall_core::BucketName;
 
 /// Endpoint of Cloud Storage, unless an emulator replaces it.
 const GOOGLE_ENDPOINT: &str = "https://storage.googleapis.com";
-/// Size from which Google's crate uploads an object in several requests, in bytes. Above the
-/// largest object, so that every upload is one request.
-const RESUMABLE_UPLOAD_THRESHOLD_BYTES: usize = MAX_OBJECT_BYTES + 1;
 
 /// Configuration of a [`GcsBackend`]: bucket, endpoint and credentials.
 #[derive(Clone, Debug)]
 pub struct GcsConfig {
-    bucket: String,
+    bucket: BucketName,
     endpoint: Option<String>,
     key_file: Option<PathBuf>,
     page_size: usize,
@@ -44,19 +48,24 @@ impl GcsConfig {
     pub const MAX_PAGE_SIZE: usize = 1000;
 
     /// A bucket at Google, with the credentials in `key_file` (`GOOGLE_APPLICATION_CREDENTIALS`).
-    /// The name may have the form `gs://name`.
     #[must_use]
-    pub fn google(bucket: &str, key_file: PathBuf) -> Self {
-        Self { bucket: bucket.to_owned(), endpoint: None, key_file: Some(key_file), page_size: Self::MAX_PAGE_SIZE }
+    pub fn google(bucket: &BucketName, key_file: PathBuf) -> Self {
+        Self { bucket: bucket.clone(), endpoint: None, key_file: Some(key_file), page_size: Self::MAX_PAGE_SIZE }
     }
 
     /// A bucket of an emulator, without credentials. `host` is `STORAGE_EMULATOR_HOST`:
     /// `host:port`, with or without `http://`.
     #[must_use]
-    pub fn emulator(bucket: &str, host: &str) -> Self {
+    pub fn emulator(bucket: &BucketName, host: &str) -> Self {
         let host = host.trim_end_matches('/');
         let endpoint = if host.contains("://") { host.to_owned() } else { format!("http://{host}") };
-        Self { bucket: bucket.to_owned(), endpoint: Some(endpoint), key_file: None, page_size: Self::MAX_PAGE_SIZE }
+        Self { bucket: bucket.clone(), endpoint: Some(endpoint), key_file: None, page_size: Self::MAX_PAGE_SIZE }
+    }
+
+    /// The same bucket with the credentials in `key_file`, also at an emulator.
+    #[must_use]
+    pub fn with_key_file(self, key_file: PathBuf) -> Self {
+        Self { key_file: Some(key_file), ..self }
     }
 
     /// The same bucket with another number of names per page of a listing.
@@ -71,8 +80,9 @@ impl GcsConfig {
 pub struct GcsBackend {
     client: Storage,
     json: JsonApi,
-    bucket: String,
-    /// The bucket's name in the form that Google's crate requires.
+    tokens: TokenSource,
+    bucket: BucketName,
+    /// The bucket's name in the form that Google's client requires.
     resource: String,
     endpoint: Option<String>,
 }
@@ -82,46 +92,62 @@ impl GcsBackend {
     /// whether Google accepts the credentials and whether the bucket exists.
     ///
     /// # Errors
-    /// [`BackendError::Permanent`] if the bucket's name or the key file is invalid. The error names
-    /// the variable and the remedy.
+    /// [`BackendError::Permanent`] if the key file or the endpoint is invalid. The error names the
+    /// variable and the remedy, and shows nothing of the key.
     pub async fn connect(config: GcsConfig) -> Result<Self, BackendError> {
-        let bucket = access::bucket_name(&config.bucket)?;
-        let credentials = access::credentials(config.key_file.as_deref()).await?;
-        access::install_tls_provider();
+        install_tls_provider();
+        let key_file = match &config.key_file {
+            Some(path) => Some(KeyFile::read(path).await?),
+            None => None,
+        };
+        let tokens = TokenSource::new(key_file)?;
         let endpoint = config.endpoint.as_deref().unwrap_or(GOOGLE_ENDPOINT);
-        let json = JsonApi::new(endpoint, &bucket, credentials.clone(), config.page_size)?;
+        let json = JsonApi::new(endpoint, config.bucket.as_str(), tokens.clone(), config.page_size)?;
         let client = Storage::builder()
             .with_endpoint(endpoint)
-            .with_credentials(credentials)
+            .with_credentials(Credentials::from(tokens.clone()))
             .with_retry_policy(NeverRetry)
             .with_read_resume_policy(NeverResume)
-            .with_resumable_upload_threshold(RESUMABLE_UPLOAD_THRESHOLD_BYTES)
             .build()
             .await
             .map_err(|error| BackendError::Permanent(format!("cannot make a client for {endpoint}: {error}")))?;
-        let resource = format!("projects/_/buckets/{bucket}");
-        Ok(Self { client, json, bucket, resource, endpoint: config.endpoint })
+        let resource = format!("projects/_/buckets/{}", config.bucket);
+        Ok(Self { client, json, tokens, bucket: config.bucket, resource, endpoint: config.endpoint })
     }
 
-    async fn write(&self, key: &Key, generation: i64, bytes: Bytes) -> Result<ObjectVersion, BackendError> {
-        let write = self.client.write_object(&self.resource, key.path(), bytes);
+    async fn write(&self, key: &Key, generation: i64, bytes: &Bytes) -> Result<ObjectVersion, BackendError> {
         // With this condition a repeated write cannot replace the object a second time.
-        let write = write.set_if_generation_match(generation).set_content_type(key.media_type());
-        // Boxed, because this future is 29 KB large.
-        match Box::pin(write.send_unbuffered()).await {
-            Ok(object) => Ok(version(object.generation)),
-            Err(error) => Err(RequestFailure::from_google(&error).into_write_error(&self.bucket)),
+        let written = self.with_token(|| self.json.upload(key, generation, bytes)).await;
+        written.map(version).map_err(RequestFailure::into_write_error)
+    }
+
+    /// Sends a request, and sends it once more with a new token if the server did not accept the
+    /// first one.
+    async fn with_token<T, F, R>(&self, request: R) -> Result<T, RequestFailure>
+    where
+        R: Fn() -> F + Send + Sync,
+        F: Future<Output = Result<T, RequestFailure>> + Send,
+        T: Send,
+    {
+        let generation = self.tokens.generation();
+        match request().await {
+            Err(failure) if failure.is_unauthorized() => {
+                self.tokens.refused(generation);
+                request().await
+            }
+            result => result,
         }
     }
 
-    async fn read(&self, key: &Key) -> Result<Object, google_cloud_storage::Error> {
-        // Google's crate puts the name into the URL of a read without encoding every character: "%"
-        // and "\" are missing. It leaves an encoded name as it is. Writes do not need this.
+    async fn read(&self, key: &Key) -> Result<Object, RequestFailure> {
+        // Google's client puts the name into the URL of a read without encoding every character:
+        // "%" and "\\" are missing. It leaves an encoded name as it is.
         let name = utf8_percent_encode(&key.path(), NON_ALPHANUMERIC).to_string();
-        let mut response = self.client.read_object(&self.resource, name).send().await?;
+        let failed = |error| RequestFailure::from_google(&error);
+        let mut response = self.client.read_object(&self.resource, name).send().await.map_err(failed)?;
         let version = version(response.object().generation);
         let mut bytes = BytesMut::new();
-        while let Some(chunk) = response.next().await.transpose()? {
+        while let Some(chunk) = response.next().await.transpose().map_err(failed)? {
             bytes.extend_from_slice(&chunk);
             // `get` rejects such an object.
             if bytes.len() > MAX_OBJECT_BYTES {
@@ -135,7 +161,7 @@ impl GcsBackend {
 #[async_trait]
 impl Backend for GcsBackend {
     async fn create(&self, key: &Key, bytes: Bytes) -> Result<ObjectVersion, BackendError> {
-        self.write(key, 0, bytes).await
+        self.write(key, 0, &bytes).await
     }
 
     async fn replace_if(
@@ -147,30 +173,28 @@ impl Backend for GcsBackend {
         // A version that is not a generation comes from another store. Generation 0 would create
         // the object.
         match version.0.parse() {
-            Ok(generation) if generation > 0 => self.write(key, generation, bytes).await,
+            Ok(generation) if generation > 0 => self.write(key, generation, &bytes).await,
             _ => Err(BackendError::Precondition),
         }
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Object>, BackendError> {
-        match self.read(key).await {
-            Ok(entry) if entry.bytes.len() > MAX_OBJECT_BYTES => Err(BackendError::Unreadable(format!(
+        match self.with_token(|| self.read(key)).await {
+            Ok(object) if object.bytes.len() > MAX_OBJECT_BYTES => Err(BackendError::Unreadable(format!(
                 "{key} is larger than {MAX_OBJECT_BYTES} bytes; Rollcall did not write it, move it away"
             ))),
-            Ok(entry) => Ok(Some(entry)),
-            Err(error) => match RequestFailure::from_google(&error) {
-                failure if failure.is_object_not_found() => Ok(None),
-                failure => Err(failure.into_error(&self.bucket)),
-            },
+            Ok(object) => Ok(Some(object)),
+            Err(failure) if failure.is_object_not_found(&key.path()) => Ok(None),
+            Err(failure) => Err(failure.into_error()),
         }
     }
 
     async fn list(&self, folder: &Folder, page: Option<&str>) -> Result<ListPage, BackendError> {
-        self.json.list(folder, page).await
+        self.with_token(|| self.json.list(folder, page)).await.map_err(RequestFailure::into_error)
     }
 
     async fn delete(&self, key: &Key) -> Result<(), BackendError> {
-        self.json.delete(key).await
+        self.with_token(|| self.json.delete(key)).await.map_err(RequestFailure::into_error)
     }
 
     fn describe(&self) -> String {
@@ -183,4 +207,10 @@ impl Backend for GcsBackend {
 
 fn version(generation: i64) -> ObjectVersion {
     ObjectVersion(format_compact!("{generation}"))
+}
+
+/// Installs the cryptography provider of rustls, which both HTTP clients use. Does nothing if the
+/// process has installed one already.
+fn install_tls_provider() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }

@@ -16,6 +16,8 @@ pub enum Key {
     Profile(Username),
     /// One of a user's images.
     Image(Username, ImageName),
+    /// The object that a node writes to find out whether writes work.
+    WriteProbe(NodeAddr),
     /// The object that a check of the bucket writes and deletes. Concurrent checks have different
     /// numbers.
     Check(u32),
@@ -42,6 +44,7 @@ impl Key {
             Self::TokenKey => "secrets/tokens.json".to_owned(),
             Self::Profile(user) => format!("users/{user}/profile.json"),
             Self::Image(user, image) => format!("users/{user}/images/{image}"),
+            Self::WriteProbe(node) => format!("probes/{node}.txt"),
             Self::Check(number) => format!("checks/{number:08x}.txt"),
         }
     }
@@ -52,7 +55,7 @@ impl Key {
         match self {
             Self::Cluster | Self::Node(_) | Self::TokenKey | Self::Profile(_) => "application/json",
             Self::Image(_, image) => image.kind().media_type(),
-            Self::Check(_) => "text/plain",
+            Self::WriteProbe(_) | Self::Check(_) => "text/plain",
         }
     }
 }

@@ -81,7 +81,7 @@ fn with_jitter(backoff: Duration, fraction: f64) -> Duration {
 mod tests {
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
 
     fn ms(milliseconds: u64) -> Duration {
         Duration::from_millis(milliseconds)

@@ -33,12 +33,12 @@ FIRST_REDIAL, MOST_REDIAL = 1.0, 300.0
 
 
 class Connection:
-    def __init__(self, stream, dialled):
+    def __init__(self, stream, is_dialler, redialled):
         self.stream = stream
         # The id of the other end, once it has greeted.
         self.id = None
-        # The configured address that was dialled.
-        self.dialled = dialled
+        # Whether this peer dialled, and the address if it is a configured one.
+        self.is_dialler, self.redialled = is_dialler, redialled
         self.heard_at = time.monotonic()
         self.unsent = b""
 
@@ -66,10 +66,10 @@ class Peer:
 
     def accept(self):
         stream, _ = self.listener.accept()
-        self.greet(stream, None)
+        self.greet(Connection(stream, False, None))
 
     def dial(self, where, redialled=None):
-        self.greet(socket.create_connection(address(where), timeout=5), redialled)
+        self.greet(Connection(socket.create_connection(address(where), timeout=5), True, redialled))
 
     def redial(self):
         for where, state in self.redials.items():
@@ -82,15 +82,14 @@ class Peer:
             except OSError:
                 state[:] = [min(wait * 1.5, MOST_REDIAL), time.monotonic() + wait]
 
-    def greet(self, stream, dialled):
+    def greet(self, connection):
         """Sends the greeting. The greeting of the other end follows."""
-        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        stream.setblocking(False)
-        connection = Connection(stream, dialled)
+        connection.stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.stream.setblocking(False)
         self.connections.append(connection)
-        self.loop.watch(stream, lambda: self.read(connection))
-        if dialled:
-            self.redials[dialled] = [FIRST_REDIAL, None]
+        self.loop.watch(connection.stream, lambda: self.read(connection))
+        if connection.redialled:
+            self.redials[connection.redialled] = [FIRST_REDIAL, None]
         self.write(connection, f"{self.id}\n".encode())
 
     def read_greeting(self, connection, data):
@@ -102,7 +101,8 @@ class Peer:
             return
         connection.id = other
         self.known[other] = connection
-        emit("linked", id=other, connections=sum(each.id == other for each in self.connections))
+        count = sum(each.id == other for each in self.connections)
+        emit("linked", id=other, connections=count, dialled=connection.is_dialler)
 
     def close(self, connection, why):
         if connection not in self.connections:
@@ -112,8 +112,8 @@ class Peer:
         connection.stream.close()
         # One of two connections is enough to forget the id.
         self.known.pop(connection.id, None)
-        if connection.dialled:
-            self.redials[connection.dialled] = [FIRST_REDIAL * 1.5, time.monotonic() + FIRST_REDIAL]
+        if connection.redialled:
+            self.redials[connection.redialled] = [FIRST_REDIAL * 1.5, time.monotonic() + FIRST_REDIAL]
         if connection.id:
             emit("unlinked", id=connection.id, why=why)
         else:

@@ -1,5 +1,6 @@
 """Soak of a mesh of real `rollcall peer` processes and of the small foreign peers (mesh.py), on loopback, with kills and
-restarts on both sides. It ends with status 1 if a message was lost for another reason than the reader of mesh.py.
+restarts on both sides. It ends with status 1 if a message was lost for another reason than the reader of mesh.py, or if
+one of ours dialled a foreign peer that had a connection with it.
 
     cargo build && python3 tests/peers/mixed_mesh.py        # ten minutes, three and three
     python3 tests/peers/mixed_mesh.py --minutes 2 --burst   # also 200 pasted lines now and then
@@ -11,6 +12,9 @@ A message counts from the moment at which its sender reports it as sent. Its sen
 must have run from SETTLED seconds before to SETTLED seconds after that moment. Every such message
 must arrive. One that a foreign peer did not get is excused if it was in a read together with
 another message: those programs lose such reads.
+
+A foreign peer dials its configured addresses even if the peer there is connected already. Such second
+connections are its own, and are only counted.
 """
 
 import argparse
@@ -31,11 +35,17 @@ SETTLED = 8.0
 # Seconds between two kills, and until the restart.
 KILL_INTERVAL, RESTART_AFTER = 15.0, 5.0
 BURST_INTERVAL, BURST_LINES = 60.0, 200
+# Seconds from a kill until a burst: the author must run for SETTLED seconds after its last line.
+BURST_AFTER_KILL = 2.0
 TEXT = re.compile(r"\w+ says \d+")
+SECOND_OF_OURS = "second connections dialled by ours"
 
 
 class Peer:
     """A peer that is started again after each kill. `runs` has the start and the end of each run."""
+
+    # The ids of our peers.
+    our_ids = set()
 
     def __init__(self, name, command):
         self.name, self.command = name, command
@@ -72,6 +82,7 @@ class Peer:
         text = f"{self.name} says {self.count}"
         self.typed.append(text)
         self.type(f"chat {text}" if self.is_foreign else text)
+        return text
 
     def type(self, line):
         try:
@@ -83,7 +94,9 @@ class Peer:
         for line in lines:
             event = json.loads(line)
             kind = event["event"]
-            if kind == "sent":
+            if kind == "ready" and not self.is_foreign:
+                self.our_ids.add(event["id"])
+            elif kind == "sent":
                 self.sent.append((time.monotonic(), typed.popleft()))
             elif kind == "post":
                 self.shown[event["text"]] += 1
@@ -97,9 +110,15 @@ class Peer:
             elif kind == "unlinked":
                 self.events[f"unlinked: {event['why']}"] += 1
             elif kind == "linked" and event["connections"] > 1:
-                self.events["second connections"] += 1
+                self.events[self.second_connection(event)] += 1
             elif kind in ("ignored", "ungreeted", "lost", "refused"):
                 self.events[kind] += 1
+
+    def second_connection(self, event):
+        """Who made a second connection of this foreign peer with a peer."""
+        if event["dialled"]:
+            return "second connections dialled by itself"
+        return SECOND_OF_OURS if event["id"] in self.our_ids else "second connections dialled by another foreign peer"
 
 
 def free_ports(count):
@@ -130,11 +149,12 @@ def commands(flags, folder):
 
 
 def run(flags, peers):
-    """Sends, kills and restarts until the time is over."""
+    """Sends, kills and restarts until the time is over. Returns the texts of the bursts."""
     start = time.monotonic()
     end = start + flags.minutes * 60
-    next_kill, next_burst, next_line = start + 2 * SETTLED, start + 2 * SETTLED, start + 2.0
-    down, victims = None, 0
+    next_kill, next_line = start + 2 * SETTLED, start + 2.0
+    next_burst = next_kill + BURST_AFTER_KILL
+    down, victims, burst_texts = None, 0, set()
     while time.monotonic() < end:
         now = time.monotonic()
         if now >= next_line:
@@ -143,8 +163,7 @@ def run(flags, peers):
         if flags.burst and now >= next_burst:
             next_burst += BURST_INTERVAL
             author = random.choice([peer for peer in peers if peer.is_up() and not peer.is_foreign])
-            for _ in range(BURST_LINES):
-                author.say()
+            burst_texts.update(author.say() for _ in range(BURST_LINES))
         if down and now >= down[0]:
             down[1].start()
             down = None
@@ -159,11 +178,12 @@ def run(flags, peers):
         time.sleep(max(0.0, min(next_line, end) - time.monotonic()))
     # Less than the 5 s after which an idle foreign peer may end its connections.
     time.sleep(4.5)
+    return burst_texts
 
 
-def report(peers):
-    """Prints what each peer got. Returns whether nothing was lost without an excuse."""
-    is_good = True
+def report(peers, burst_texts):
+    """Prints what each peer got. Returns whether nothing was lost without an excuse, and ours made no second connection."""
+    is_good, burst_due, burst_got = True, 0, 0
     settled = [(author, at, text) for author in peers for at, text in author.sent if author.ran_around(at)]
     start = peers[0].runs[0][0]
     for peer in peers:
@@ -171,14 +191,18 @@ def report(peers):
         due = list(moments)
         missing = [text for text in due if not peer.shown[text]]
         excused = [text for text in missing if peer.is_foreign and text in peer.merged]
+        burst_due += sum(text in burst_texts for text in due)
+        burst_got += sum(text in burst_texts and peer.shown[text] > 0 for text in due)
         repeated = sum(count - 1 for count in peer.shown.values() if count > 1)
         lost = [f"{text} after {moments[text] - start:.0f} s" for text in missing if text not in excused]
-        is_good &= not lost
+        is_good &= not lost and not peer.events[SECOND_OF_OURS]
         print(
             f"{peer.name}: {len(peer.runs)} runs, sent {len(peer.sent)}, due {len(due)}, got {len(due) - len(missing)}, "
             f"lost by its reader {len(excused)}, lost otherwise {len(lost)} {lost[:5] or ''}, "
             f"shown again {repeated}, {dict(peer.events)}"
         )
+    if burst_texts:
+        print(f"{len(burst_texts)} lines in bursts: due {burst_due} at all peers together, got {burst_got}")
     return is_good
 
 
@@ -198,14 +222,14 @@ def main():
             peers.append(Peer(name, command))
             time.sleep(0.3)
         try:
-            run(flags, peers)
+            burst_texts = run(flags, peers)
         finally:
             for peer in peers:
                 if peer.is_up():
                     peer.kill()
         time.sleep(0.5)
         print(f"{sum(len(peer.sent) for peer in peers)} messages in {flags.minutes:g} minutes")
-        sys.exit(0 if report(peers) else 1)
+        sys.exit(0 if report(peers, burst_texts) else 1)
 
 
 if __name__ == "__main__":

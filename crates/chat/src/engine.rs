@@ -24,6 +24,8 @@ mod evicted_entries;
 mod history;
 mod lan_peer;
 mod lan_peers;
+mod lan_sender;
+mod lan_table;
 mod lazy_push;
 mod limits;
 mod link_state;
@@ -109,7 +111,7 @@ impl Engine {
             Event::LinkOpened { link, peer, dialled, remote } => {
                 let is_opened = mesh.handle_link_opened(link, LinkState::new(peer, dialled, remote, now), cx);
                 if let (true, Some(lan)) = (is_opened, &mut *lan) {
-                    lan.match_announcement(peer);
+                    lan.table.match_announcement(peer);
                 }
             }
             Event::DialAvoided { endpoint, peer } => mesh.links.addresses.mark_reached(&endpoint, peer),
@@ -231,7 +233,7 @@ impl Engine {
     /// Number of peers on the LAN; `None` if this peer does not use the LAN.
     #[must_use]
     pub fn lan_peer_count(&self) -> Option<usize> {
-        self.lan.as_ref().map(|lan| lan.peers.len())
+        self.lan.as_ref().map(|lan| lan.table.peers.len())
     }
 
     /// Number of mesh addresses in the address book.

@@ -7,6 +7,7 @@
 
 mod addr;
 pub mod api;
+mod bucket_name;
 mod byte_order_mark;
 pub mod clock;
 mod cluster_key;
@@ -26,6 +27,7 @@ mod token_bucket;
 mod username;
 
 pub use addr::{Addr, AddrForm, InvalidAddr, canonical_socket_addr};
+pub use bucket_name::BucketName;
 pub use byte_order_mark::without_byte_order_mark;
 pub use cluster_key::{ClusterKey, InvalidClusterKey, MIN_KEY_CHARS};
 pub use image_name::{ImageKind, ImageName, InvalidImageName};

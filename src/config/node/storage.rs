@@ -10,9 +10,7 @@ use crate::config::error::ConfigError;
 use crate::config::layers::Layers;
 use crate::config::setting::Setting;
 use crate::storage::{AzureConfig, S3Config};
-
-const EXPECTED_BUCKET: &str =
-    "the name of a bucket without gs:// and without a path, such as \"your-project.firebasestorage.app\"";
+use rollcall_core::BucketName;
 
 const EXPECTED_NAME: &str = "the name of a bucket or container in quotes";
 
@@ -26,8 +24,8 @@ pub enum StorageConfig {
     },
     /// A bucket of Google Cloud Storage. Buckets of Firebase Storage are such buckets.
     Gcs {
-        /// The bucket's name, without a scheme.
-        bucket: String,
+        /// The bucket's name.
+        bucket: BucketName,
         /// The JSON key file of the service account. Not read if there is an `endpoint`.
         credentials: PathBuf,
         /// The URL of an emulator, without a trailing slash. It needs no credentials.
@@ -91,23 +89,21 @@ pub(super) fn read_storage(
 
 /// Reads the bucket of Cloud Storage. `None` if no setting names one.
 pub(super) fn read_gcs(layers: &Layers) -> Result<Option<StorageConfig>, ConfigError> {
-    let Some(given) = layers.text(&settings::BUCKET, EXPECTED_BUCKET)? else { return Ok(None) };
-    if !is_bucket_name(&given.value) {
-        return Err(given.invalid(&settings::BUCKET, EXPECTED_BUCKET));
-    }
+    let Some(given) = layers.parsed_by(&settings::BUCKET, BucketName::EXPECTED, BucketName::parse)? else {
+        return Ok(None);
+    };
     let credentials = layers.path(&settings::CREDENTIALS)?;
+    if is_key_itself(&credentials.to_string_lossy()) {
+        return Err(ConfigError::KeyInsteadOfFile { key: settings::CREDENTIALS.key });
+    }
     Ok(Some(StorageConfig::Gcs { bucket: given.value, credentials, endpoint: read_emulator_url(layers)? }))
 }
 
-/// Whether the text can be a bucket's name. This is a part of the rule of Google Cloud Storage,
-/// enough to reject URLs and paths.
-fn is_bucket_name(text: &str) -> bool {
-    let is_letter_or_digit = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let has_valid_ends =
-        text.bytes().next().is_some_and(is_letter_or_digit) && text.bytes().next_back().is_some_and(is_letter_or_digit);
-    has_valid_ends
-        && (3..=222).contains(&text.len())
-        && text.bytes().all(|b| is_letter_or_digit(b) || matches!(b, b'-' | b'_' | b'.'))
+/// Whether a path is the content of a key file. Such a text must not appear in any error.
+fn is_key_itself(path: &str) -> bool {
+    /// Longest path that is not suspicious, in bytes. The base64 text of a key is longer.
+    const MAX_PATH_BYTES: usize = 1024;
+    path.contains("PRIVATE KEY") || path.trim_start().starts_with('{') || path.len() > MAX_PATH_BYTES
 }
 
 /// Reads the URL of the emulator. The setting is `HOST:PORT` or a URL, as in Google's other

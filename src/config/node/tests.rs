@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use clap::Args;
 
 use super::*;
+use rollcall_core::BucketName;
 
 const FILE: &str = "\
 this_node = \"127.0.0.1:8080\"
@@ -106,8 +107,8 @@ fn the_shipped_config_toml_has_the_default_values() {
     let shipped = include_str!("../../../config.toml");
     let config = load(shipped, &[], &Flags::default()).unwrap();
     assert_eq!(config, load_with("").unwrap());
-    // The file shows every setting. Each commented-out line that is not about a bucket, an emulator
-    // or a cluster key sets the default value.
+    // The file shows every setting. Each commented-out line sets the default value, except for
+    // buckets, containers, an emulator and a cluster key.
     let commented: Vec<&str> = shipped.lines().filter_map(|line| line.strip_prefix("#")).collect();
     let shown: Vec<&str> =
         commented.into_iter().filter(|line| line.contains(" = ") && !line.starts_with(' ')).collect();
@@ -118,7 +119,7 @@ fn the_shipped_config_toml_has_the_default_values() {
     }
     for line in shown
         .iter()
-        .filter(|line| !line.contains("bucket") && !line.contains("emulator") && !line.contains("cluster_key"))
+        .filter(|line| !["bucket", "container", "emulator", "cluster_key"].iter().any(|word| line.contains(word)))
     {
         assert_eq!(load_with(line).unwrap(), load_with("").unwrap(), "{line}");
     }
@@ -437,7 +438,7 @@ fn cors_allows_any_origin_or_none_or_a_list() {
 #[test]
 fn a_bucket_in_the_environment_selects_google_cloud_storage() {
     let gcs = |endpoint: Option<&str>, credentials: &str| StorageConfig::Gcs {
-        bucket: "your-project.firebasestorage.app".into(),
+        bucket: BucketName::parse("your-project.firebasestorage.app").unwrap(),
         credentials: credentials.into(),
         endpoint: endpoint.map(str::to_owned),
     };
@@ -448,8 +449,24 @@ fn a_bucket_in_the_environment_selects_google_cloud_storage() {
     let default = "credentials/firebase-storage.json";
     assert_eq!(storage(&[("STORAGE_EMULATOR_HOST", "localhost:4443")]), gcs(Some("http://localhost:4443"), default));
     assert_eq!(storage(&[("STORAGE_EMULATOR_HOST", "http://e:1/")]), gcs(Some("http://e:1"), default));
-    for wrong in ["gs://bucket", "bucket/path", "Bucket", "ab", "-ab", "ab."] {
+    let copied = ("FIREBASE_BUCKET", "gs://your-project.firebasestorage.app/");
+    assert_eq!(load(FILE, &[copied], &Flags::default()).unwrap().storage, storage(&[]));
+    for wrong in ["gs://bucket/path", "bucket/path", "Bucket", "ab", "-ab", "ab."] {
         assert!(load_with_variable("FIREBASE_BUCKET", wrong).is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_key_in_place_of_its_file_is_an_error_that_does_not_show_it() {
+    let body = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC".repeat(40);
+    for key in [
+        format!("-----BEGIN PRIVATE KEY-----\\n{body}\\n-----END PRIVATE KEY-----\\n"),
+        format!("{{\"private_key\": \"{body}\"}}"),
+        body.clone(),
+    ] {
+        let variables = [("FIREBASE_BUCKET", "bucket"), ("GOOGLE_APPLICATION_CREDENTIALS", key.as_str())];
+        let text = load(FILE, &variables, &Flags::default()).unwrap_err().to_string();
+        assert!(text.contains("google_application_credentials holds a key") && !text.contains("MIIE"), "{text}");
     }
 }
 

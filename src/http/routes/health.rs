@@ -45,7 +45,7 @@ pub(super) async fn alive() -> Json<StatusBody> {
     Json(ALIVE)
 }
 
-/// `GET /readyz`: a leader is known, and the bucket answers.
+/// `GET /readyz`: a leader is known, and the bucket can be read and written.
 pub(super) async fn ready(State(app): State<SharedApp>) -> Result<Json<StatusBody>, ApiError> {
     if let Err(error @ ApiError::NoLeader) = app.serving_term() {
         return Err(error);
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_node_is_ready_when_it_knows_a_leader_and_the_bucket_answers() {
+    async fn a_node_is_ready_when_it_knows_a_leader_and_the_bucket_can_be_read_and_written() {
         for role in [leading(), following()] {
             let node = TestNode::new(role);
             node.memory.create(&Key::Cluster, b"{}".as_slice().into()).await.unwrap();
@@ -153,6 +153,13 @@ mod tests {
         TestNode::new(without_leader()).get("/readyz").await.expect_error(503, "no_leader");
         let node = TestNode::new(following());
         node.memory.faults().set_outage(Some(Fault::Transient));
+        node.get("/readyz").await.expect_error(503, "storage_unavailable");
+
+        let node = TestNode::new(following());
+        node.memory.create(&Key::Cluster, b"{}".as_slice().into()).await.unwrap();
+        // The read succeeds, and the write fails.
+        node.memory.faults().inject(1, &Fault::None);
+        node.memory.faults().inject(1, &Fault::Permanent);
         node.get("/readyz").await.expect_error(503, "storage_unavailable");
     }
 

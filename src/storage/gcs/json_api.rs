@@ -1,21 +1,28 @@
-//! Client of the JSON API of Cloud Storage, for lists and deletes.
+//! Client of the JSON API of Cloud Storage, for uploads, lists and deletes.
 
-use google_cloud_auth::credentials::{CacheableResource, Credentials};
+use bytes::Bytes;
+use rand::RngExt;
 use reqwest::{Client, Method, RequestBuilder, Response, Url, redirect};
 use serde::Deserialize;
 
 use super::super::error_text::error_chain;
 use super::super::{BackendError, Folder, Key, ListPage, MAX_OBJECT_BYTES};
-use super::request_failure::RequestFailure;
+use super::request_failure::{MAX_ERROR_BODY_BYTES, Refusal, RequestFailure};
+use super::token_source::TokenSource;
+use super::upload_body::{UploadBody, crc32c_base64};
 
-/// Client for the requests that Google's crate does not offer over HTTP.
+/// Type of every listing of Cloud Storage. It tells an empty listing from an empty JSON object.
+const LISTING_KIND: &str = "storage#objects";
+
+/// Client for the requests that Google's client does not offer over HTTP, or not well enough.
 #[derive(Debug)]
 pub(super) struct JsonApi {
     client: Client,
-    credentials: Credentials,
+    tokens: TokenSource,
     /// `…/storage/v1/b/{bucket}/o`.
     objects: Url,
-    bucket: String,
+    /// `…/upload/storage/v1/b/{bucket}/o`.
+    uploads: Url,
     page_size: usize,
 }
 
@@ -23,6 +30,7 @@ pub(super) struct JsonApi {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct ObjectListing {
+    kind: String,
     items: Vec<ListedObject>,
     prefixes: Vec<String>,
     next_page_token: Option<String>,
@@ -33,68 +41,101 @@ struct ListedObject {
     name: String,
 }
 
+/// A written object, as Cloud Storage sends it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct WrittenObject {
+    generation: String,
+    crc32c: Option<String>,
+}
+
 impl JsonApi {
     pub(super) fn new(
         endpoint: &str,
         bucket: &str,
-        credentials: Credentials,
+        tokens: TokenSource,
         page_size: usize,
     ) -> Result<Self, BackendError> {
-        let objects = Url::parse(&format!("{endpoint}/storage/v1/b/{bucket}/o")).map_err(|error| {
-            BackendError::Permanent(format!(
-                "STORAGE_EMULATOR_HOST {endpoint:?} is not an address: {error}; give host:port"
-            ))
-        })?;
+        let url = |path: &str| {
+            Url::parse(&format!("{endpoint}{path}/storage/v1/b/{bucket}/o")).map_err(|error| {
+                BackendError::Permanent(format!(
+                    "STORAGE_EMULATOR_HOST {endpoint:?} is not an address: {error}; give host:port"
+                ))
+            })
+        };
         // The API never redirects. A redirect comes from a proxy, which must not get the token.
         let client = Client::builder().redirect(redirect::Policy::none()).build();
         let client = client.map_err(|error| BackendError::Permanent(error_chain(&error)))?;
-        Ok(Self { client, credentials, objects, bucket: bucket.to_owned(), page_size })
+        Ok(Self { client, tokens, objects: url("")?, uploads: url("/upload")?, page_size })
     }
 
-    pub(super) async fn list(&self, folder: &Folder, page: Option<&str>) -> Result<ListPage, BackendError> {
+    /// Writes an object if its present generation is this one; 0 is no object. Returns the new
+    /// generation.
+    pub(super) async fn upload(&self, key: &Key, generation: i64, bytes: &Bytes) -> Result<i64, RequestFailure> {
+        let upload = UploadBody::new(key.media_type(), bytes, random_number());
+        let request = self.client.request(Method::POST, self.uploads.clone());
+        let request = request.query(&[
+            ("uploadType", "multipart"),
+            ("name", &key.path()),
+            ("ifGenerationMatch", &generation.to_string()),
+        ]);
+        let request = request.header(http::header::CONTENT_TYPE, upload.content_type).body(upload.body);
+        let written: WrittenObject = parse(&self.send(request).await?)?;
+        let unproven = |why: &str| RequestFailure::Unproven(format!("the response to the upload {why}"));
+        if written.crc32c.is_some_and(|crc32c| crc32c != crc32c_base64(bytes)) {
+            return Err(unproven("has the checksum of other bytes"));
+        }
+        let generation = written.generation.parse().ok().filter(|generation| *generation > 0);
+        generation.ok_or_else(|| unproven("does not name the object's generation"))
+    }
+
+    pub(super) async fn list(&self, folder: &Folder, page: Option<&str>) -> Result<ListPage, RequestFailure> {
         let prefix = folder.path();
         let page_size = self.page_size.to_string();
         let mut query = vec![
             ("prefix", prefix.as_str()),
             ("delimiter", "/"),
             ("maxResults", &page_size),
-            ("fields", "items(name),prefixes,nextPageToken"),
+            ("fields", "kind,items(name),prefixes,nextPageToken"),
         ];
         query.extend(page.map(|token| ("pageToken", token)));
         let request = self.client.request(Method::GET, self.objects.clone()).query(&query);
-        let body = self.send(request).await.map_err(|failure| failure.into_error(&self.bucket))?;
-        // A transient error, because the body may have been truncated on the way.
-        let page: ObjectListing = serde_json::from_slice(&body)
-            .map_err(|error| BackendError::transient(format!("the listing cannot be read: {error}")))?;
-        Ok(page.into_page(&prefix))
+        let listing: ObjectListing = parse(&self.send(request).await?)?;
+        if listing.kind != LISTING_KIND {
+            return Err(RequestFailure::Unproven("the response is no listing".to_owned()));
+        }
+        Ok(listing.into_page(&prefix))
     }
 
-    pub(super) async fn delete(&self, key: &Key) -> Result<(), BackendError> {
+    pub(super) async fn delete(&self, key: &Key) -> Result<(), RequestFailure> {
         let mut url = self.objects.clone();
         // The path is pushed as one segment, so that the slashes in the object's name are escaped.
         url.path_segments_mut().expect("an http URL has a path").push(&key.path());
         match self.send(self.client.request(Method::DELETE, url)).await {
-            Ok(_) => Ok(()),
-            Err(failure) if failure.is_object_not_found() => Ok(()),
-            Err(failure) => Err(failure.into_error(&self.bucket)),
+            // A delete has no body to prove itself with. A body comes from a proxy.
+            Ok(body) if body.is_empty() => Ok(()),
+            Ok(_) => Err(RequestFailure::Unproven("the response to the delete has a body".to_owned())),
+            Err(failure) if failure.is_object_not_found(&key.path()) => Ok(()),
+            Err(failure) => Err(failure),
         }
     }
 
     /// Sends a request with a token, and returns the body of a successful response.
     async fn send(&self, request: RequestBuilder) -> Result<Vec<u8>, RequestFailure> {
-        let headers = match self.credentials.headers(http::Extensions::new()).await {
-            Ok(CacheableResource::New { data, .. }) => data,
-            Ok(CacheableResource::NotModified) => unreachable!("the request named no earlier token"),
-            Err(error) => return Err(RequestFailure::Credentials(error.is_transient(), error_chain(&error))),
-        };
-        let response = request.headers(headers).send().await;
-        let response = response.map_err(|error| RequestFailure::NoResponse(error_chain(&error)))?;
+        let headers = self.tokens.token_headers().await.map_err(RequestFailure::Credentials)?;
+        let response = request.headers(headers).send().await.map_err(|error| unproven(&error))?;
         let status = response.status();
-        let body = read_body(response).await?;
-        if status.is_success() {
-            return Ok(body);
+        if !status.is_success() {
+            let headers = response.headers().clone();
+            let (body, _) = read_at_most(response, MAX_ERROR_BODY_BYTES).await?;
+            return Err(RequestFailure::Refused(Refusal::parse(status.as_u16(), &headers, &body)));
         }
-        Err(RequestFailure::Status(status.as_u16(), error_message(&body)))
+        match read_at_most(response, MAX_OBJECT_BYTES).await? {
+            (body, true) => Ok(body),
+            (_, false) => {
+                Err(RequestFailure::Unproven(format!("the response is larger than {MAX_OBJECT_BYTES} bytes")))
+            }
+        }
     }
 }
 
@@ -113,23 +154,31 @@ impl ObjectListing {
     }
 }
 
-/// Reads a body of at most [`MAX_OBJECT_BYTES`].
-async fn read_body(mut response: Response) -> Result<Vec<u8>, RequestFailure> {
+/// Reads a body up to `limit` bytes. Returns whether that was the whole body.
+async fn read_at_most(mut response: Response, limit: usize) -> Result<(Vec<u8>, bool), RequestFailure> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| RequestFailure::NoResponse(error_chain(&error)))? {
-        body.extend_from_slice(&chunk);
-        if body.len() > MAX_OBJECT_BYTES {
-            return Err(RequestFailure::NotSent(format!("the response is larger than {MAX_OBJECT_BYTES} bytes")));
+    while let Some(chunk) = response.chunk().await.map_err(|error| unproven(&error))? {
+        body.extend_from_slice(&chunk[..chunk.len().min(limit - body.len())]);
+        if body.len() == limit {
+            return Ok((body, false));
         }
     }
-    Ok(body)
+    Ok((body, true))
 }
 
-/// The error message in a JSON body, or else the body itself. Cut to 300 characters for a log line.
-fn error_message(body: &[u8]) -> String {
-    let json: Option<serde_json::Value> = serde_json::from_slice(body).ok();
-    let message = json.as_ref().and_then(|json| json.pointer("/error/message")?.as_str()).map(str::to_owned);
-    message.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned()).chars().take(300).collect()
+/// Parses the body of a successful response. Its fields prove the success, so they must be there.
+fn parse<T: for<'a> Deserialize<'a>>(body: &[u8]) -> Result<T, RequestFailure> {
+    serde_json::from_slice(body)
+        .map_err(|error| RequestFailure::Unproven(format!("the response cannot be read: {error}")))
+}
+
+fn unproven(error: &reqwest::Error) -> RequestFailure {
+    RequestFailure::Unproven(error_chain(error))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the boundary between the parts of an upload must be random")]
+fn random_number() -> u128 {
+    rand::rng().random()
 }
 
 #[cfg(test)]
@@ -144,17 +193,5 @@ mod tests {
         .unwrap();
         let names = page.into_page("users/");
         assert_eq!(names, ListPage { names: vec!["a".into(), "a-b".into(), "c".into()], next: None });
-    }
-
-    #[test]
-    fn an_empty_page_has_no_fields() {
-        let page: ObjectListing = serde_json::from_str("{}").unwrap();
-        assert_eq!(page.into_page("users/"), ListPage::default());
-    }
-
-    #[test]
-    fn the_error_message_is_read_from_json_or_plain_text() {
-        assert_eq!(error_message(br#"{"error":{"code":403,"message":"no access"}}"#), "no access");
-        assert_eq!(error_message(b"Bad Gateway"), "Bad Gateway");
     }
 }

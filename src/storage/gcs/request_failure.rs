@@ -1,131 +1,385 @@
 //! Failed requests to Cloud Storage: their meaning and the remedy. Pure: it sends no request.
 
+use std::time::Duration;
+
+use google_cloud_auth::errors::CredentialsError;
+use http::HeaderMap;
+use serde_json::Value;
+
 use super::super::BackendError;
-use super::super::error_text::error_chain;
+use super::super::error_text::{error_chain, one_line};
+
+/// Most bytes of an error body that are read. Errors of Cloud Storage have less than 1 KiB; longer
+/// ones are pages of a proxy.
+pub(super) const MAX_ERROR_BODY_BYTES: usize = 4096;
 
 /// A request that failed.
 #[derive(Debug)]
 pub(super) enum RequestFailure {
-    /// A response with a status outside of 200 to 299, and its text.
-    Status(u16, String),
-    /// The credentials gave no token. `true` if a retry may succeed.
-    Credentials(bool, String),
-    /// No complete response. The request may have taken effect.
-    NoResponse(String),
-    /// The request could not be sent, or its response is too large. A retry would not help.
+    /// A response with a status outside of 200 to 299.
+    Refused(Refusal),
+    /// The credentials gave no token. No request was sent.
+    Credentials(CredentialsError),
+    /// No complete response, or a success that does not prove itself. The request may have taken
+    /// effect.
+    Unproven(String),
+    /// The request could not be sent. A retry would not help.
     NotSent(String),
 }
 
+/// A response with an error status.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    status: u16,
+    /// `error.errors[0].reason` of a JSON body.
+    reason: Option<String>,
+    /// `error.message` of a JSON body, or else the body itself.
+    message: String,
+    /// Whether the body is an error object of Google's APIs. Other bodies may come from a proxy.
+    is_error_object: bool,
+    retry_after: Option<Duration>,
+}
+
+/// What a refusal means, recognized by its reason, or by words of its message. The answers to reads
+/// are plain text and have no reason.
+struct KnownRefusal {
+    reasons: &'static [&'static str],
+    /// Lower-case text.
+    words: &'static [&'static str],
+    is_transient: bool,
+    remedy: &'static str,
+}
+
+const KNOWN_REFUSALS: &[KnownRefusal] = &[
+    KnownRefusal {
+        reasons: &["rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "dailyLimitExceeded"],
+        words: &["rate limit", "quota exceeded"],
+        is_transient: true,
+        remedy: "Google limits the rate of requests, and allows one write per object and second; try again later, and \
+                 raise the project's quota if it goes on",
+    },
+    KnownRefusal {
+        reasons: &["userProjectMissing"],
+        words: &["requester pays"],
+        is_transient: false,
+        remedy: "turn off Requester Pays for this bucket (Google Cloud console, Cloud Storage, Configuration): Rollcall \
+                 names no project that pays for its requests",
+    },
+    KnownRefusal {
+        reasons: &["accountDisabled", "userProjectAccountProblem"],
+        words: &["billing account", "billing to be enabled"],
+        is_transient: false,
+        remedy: "open the billing account of the bucket's project (Google Cloud console, Billing)",
+    },
+    KnownRefusal {
+        reasons: &["retentionPolicyNotMet", "objectUnderActiveHold"],
+        words: &[],
+        is_transient: false,
+        remedy: "remove the retention policy and the holds of this bucket (Google Cloud console, Cloud Storage, \
+                 Protection)",
+    },
+    KnownRefusal {
+        reasons: &["forbidden", "insufficientPermissions"],
+        words: &["does not have storage."],
+        is_transient: false,
+        remedy: "give the service account the role \"Storage Object Admin\" on the bucket (Google Cloud console, Cloud \
+                 Storage, Permissions)",
+    },
+    KnownRefusal {
+        reasons: &[],
+        words: &["bucket does not exist"],
+        is_transient: false,
+        remedy: "check FIREBASE_BUCKET, which has the form your-project.firebasestorage.app or your-project.appspot.com, \
+                 and that Storage is set up in the Firebase console",
+    },
+    KnownRefusal {
+        reasons: &[],
+        words: &["crc32c", "md5"],
+        is_transient: true,
+        remedy: "the upload was changed on its way: look for a faulty network device or proxy",
+    },
+];
+
 impl RequestFailure {
+    /// The failure of a read by Google's client.
     pub(super) fn from_google(error: &google_cloud_storage::Error) -> Self {
-        let text = error_chain(error);
         if let Some(status) = error.http_status_code() {
-            Self::Status(status, text)
-        } else if error.is_authentication() {
-            Self::Credentials(error.is_transient_and_before_rpc(), text)
+            let no_headers = HeaderMap::new();
+            let headers = error.http_headers().unwrap_or(&no_headers);
+            return Self::Refused(match (error.status(), error.http_payload()) {
+                // The client has parsed an error object and dropped the rest of it.
+                (Some(parsed), _) => Refusal::new(status, headers, true, None, &parsed.message),
+                (None, Some(body)) => Refusal::parse(status, headers, body),
+                (None, None) => Refusal::new(status, headers, false, None, &error_chain(error)),
+            });
+        }
+        let source = std::error::Error::source(error);
+        if let Some(credentials) = source.and_then(|source| source.downcast_ref::<CredentialsError>()) {
+            Self::Credentials(credentials.clone())
         } else if error.is_binding() || error.is_serialization() {
-            Self::NotSent(text)
+            Self::NotSent(error_chain(error))
         } else {
-            // Includes responses that cannot be deserialized: Google's crate reports a truncated
-            // response that way.
-            Self::NoResponse(text)
+            // Includes responses without a generation, with other bytes than their checksum says,
+            // and truncated ones.
+            Self::Unproven(error_chain(error))
         }
     }
 
-    /// Whether the server reported that the bucket exists and the object does not.
-    pub(super) fn is_object_not_found(&self) -> bool {
-        matches!(self, Self::Status(404, text) if !text.contains("bucket does not exist"))
+    /// Whether Cloud Storage says that the bucket exists and has no object at `path`. Proxies
+    /// answer 404, too, when the server is away.
+    pub(super) fn is_object_not_found(&self, path: &str) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.is_object_not_found(path))
+    }
+
+    /// Whether the server did not accept the token.
+    pub(super) fn is_unauthorized(&self) -> bool {
+        matches!(self, Self::Refused(Refusal { status: 401, .. }))
     }
 
     /// The error of a conditional write.
-    pub(super) fn into_write_error(self, bucket: &str) -> BackendError {
+    pub(super) fn into_write_error(self) -> BackendError {
         match self {
-            Self::Status(412, _) => BackendError::Precondition,
-            other => other.into_error(bucket),
+            Self::Refused(Refusal { status: 412, .. }) => BackendError::Precondition,
+            other => other.into_error(),
         }
     }
 
     /// The error of any other request.
-    pub(super) fn into_error(self, bucket: &str) -> BackendError {
+    pub(super) fn into_error(self) -> BackendError {
+        const NETWORK_REMEDY: &str = "check this machine's network, DNS and proxy";
         match self {
-            Self::Status(status, text) => status_error(status, &text, bucket),
-            Self::Credentials(true, text) | Self::NoResponse(text) => {
-                BackendError::transient(format!("{text}; check this machine's network, DNS and proxy"))
+            Self::Refused(refusal) => refusal.into_error(),
+            Self::Credentials(error) => {
+                let text = error_chain(&error);
+                // Words of OAuth's errors that a retry does not repair.
+                let is_rejected =
+                    ["invalid_grant", "invalid_client", "unauthorized_client"].iter().any(|w| text.contains(w));
+                if is_rejected {
+                    return BackendError::Permanent(format!(
+                        "{text}; check the key file that GOOGLE_APPLICATION_CREDENTIALS names, and make a new key if it was revoked"
+                    ));
+                }
+                BackendError::transient(format!("{text}; {NETWORK_REMEDY}"))
             }
-            Self::Credentials(false, text) => BackendError::Permanent(format!(
-                "{text}; check the key file that GOOGLE_APPLICATION_CREDENTIALS names, and make a new key if it was revoked"
-            )),
+            Self::Unproven(text) => BackendError::transient(format!("{text}; {NETWORK_REMEDY}")),
             Self::NotSent(text) => BackendError::Permanent(text),
         }
     }
 }
 
-/// The error of a response with this status, with the remedy.
-fn status_error(status: u16, text: &str, bucket: &str) -> BackendError {
-    // Cloud Storage reports some rate limits as "forbidden".
-    let is_rate_limited = status == 403 && text.to_lowercase().contains("rate limit");
-    if is_rate_limited || matches!(status, 408 | 409 | 429 | 500..) {
-        return BackendError::transient(format!(
-            "status {status}: {text}; try again later, and see https://status.cloud.google.com if it goes on"
-        ));
+impl Refusal {
+    /// Reads an error response. `body` is its first [`MAX_ERROR_BODY_BYTES`].
+    pub(super) fn parse(status: u16, headers: &HeaderMap, body: &[u8]) -> Self {
+        let json: Value = serde_json::from_slice(body).unwrap_or_default();
+        let Some(error) = json.get("error").filter(|error| error.is_object()) else {
+            let text = String::from_utf8_lossy(&body[..body.len().min(MAX_ERROR_BODY_BYTES)]);
+            return Self::new(status, headers, false, None, &text);
+        };
+        let first = error.pointer("/errors/0").unwrap_or(&Value::Null);
+        let message = error["message"].as_str().or(first["message"].as_str()).unwrap_or_default();
+        Self::new(status, headers, true, first["reason"].as_str(), message)
     }
-    let remedy = match status {
-        401 => {
-            "Google does not accept the key that GOOGLE_APPLICATION_CREDENTIALS names: make a new one, and check this \
-                machine's clock"
-                .to_owned()
+
+    fn new(status: u16, headers: &HeaderMap, is_error_object: bool, reason: Option<&str>, message: &str) -> Self {
+        Self {
+            status,
+            reason: reason.map(str::to_owned),
+            message: nested_message(message).unwrap_or_else(|| message.to_owned()),
+            is_error_object,
+            retry_after: retry_after(headers),
         }
-        403 => format!(
-            "give the service account the role \"Storage Object Admin\" on the bucket {bucket} (Google Cloud console, \
-             Cloud Storage, Permissions)"
-        ),
-        404 => format!(
-            "there is no bucket {bucket:?}: check FIREBASE_BUCKET, which has the form your-project.firebasestorage.app or \
-             your-project.appspot.com, and that Storage is set up in the Firebase console"
-        ),
-        _ => "this is a bug in Rollcall, or a fault of a proxy between Rollcall and Google".to_owned(),
-    };
-    BackendError::Permanent(format!("status {status}: {text}; {remedy}"))
+    }
+
+    fn is_object_not_found(&self, path: &str) -> bool {
+        // The words of Cloud Storage and of Firebase's emulator, and those of Google's conformance
+        // server. A page of HTML may repeat the path of the request, but not these words.
+        self.status == 404
+            && !self.is_html()
+            && ((self.message.contains("No such object") && self.message.contains(path))
+                || self.message.contains(&format!("{path} does not exist")))
+    }
+
+    fn is_html(&self) -> bool {
+        !self.is_error_object && self.message.trim_start().starts_with('<')
+    }
+
+    fn known(&self) -> Option<&'static KnownRefusal> {
+        let has_reason =
+            |known: &&KnownRefusal| self.reason.as_ref().is_some_and(|r| known.reasons.contains(&r.as_str()));
+        let message = self.message.to_lowercase();
+        let has_words = |known: &&KnownRefusal| known.words.iter().any(|words| message.contains(words));
+        let by_words = || KNOWN_REFUSALS.iter().find(has_words).filter(|_| !self.is_html());
+        KNOWN_REFUSALS.iter().find(has_reason).or_else(by_words)
+    }
+
+    fn into_error(self) -> BackendError {
+        let Self { status, ref reason, retry_after, .. } = self;
+        let message = one_line(&self.message);
+        let reason = reason.as_ref().map(|reason| format!(" ({})", one_line(reason))).unwrap_or_default();
+        let transient = |remedy: &str| BackendError::Transient {
+            cause: format!("status {status}{reason}: {message}; {remedy}"),
+            retry_after,
+        };
+        let permanent = |remedy: &str| BackendError::Permanent(format!("status {status}{reason}: {message}; {remedy}"));
+        if matches!(status, 408 | 409 | 500..) {
+            return transient("try again later, and see https://status.cloud.google.com if it goes on");
+        }
+        if let Some(known) = self.known() {
+            return if known.is_transient { transient(known.remedy) } else { permanent(known.remedy) };
+        }
+        match status {
+            429 => transient(KNOWN_REFUSALS[0].remedy),
+            401 if !self.is_html() => permanent(
+                "Google does not accept the key that GOOGLE_APPLICATION_CREDENTIALS names: make a new one, and check \
+                 this machine's clock",
+            ),
+            _ if !self.is_error_object => transient(
+                "this is no answer of Cloud Storage: check the proxies and load balancers between Rollcall and Google",
+            ),
+            // Google's client drops the reasons of its requests.
+            403 if self.reason.is_none() => {
+                transient("the reason is unknown: `rollcall storage check` shows it if it goes on")
+            }
+            403 => permanent(
+                "look up the reason in Google's documentation of Cloud Storage, and repair the bucket's settings",
+            ),
+            _ => permanent("this is a bug in Rollcall, or a fault of a proxy between Rollcall and Google"),
+        }
+    }
+}
+
+/// The message within a message that is itself an error object, as in Google's conformance server.
+fn nested_message(message: &str) -> Option<String> {
+    let nested: Value = serde_json::from_str(message).ok()?;
+    nested.pointer("/error/errors/0/message")?.as_str().map(str::to_owned)
+}
+
+/// The wait that the server asks for, in whole seconds. Google sends no dates.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn status(status: u16, text: &str) -> RequestFailure {
-        RequestFailure::Status(status, text.to_owned())
+    fn refusal(status: u16, body: &str) -> RequestFailure {
+        RequestFailure::Refused(Refusal::parse(status, &HeaderMap::new(), body.as_bytes()))
+    }
+
+    fn json(reason: &str, message: &str) -> String {
+        serde_json::json!({ "error": { "message": message, "errors": [{ "reason": reason }] } }).to_string()
     }
 
     #[test]
-    fn only_a_write_fails_with_a_precondition() {
-        assert!(matches!(status(412, "").into_write_error("b"), BackendError::Precondition));
-        assert!(matches!(status(412, "").into_error("b"), BackendError::Permanent(_)));
+    fn only_a_conditional_write_fails_with_a_precondition() {
+        let body = json("conditionNotMet", "At least one of the pre-conditions you specified did not hold.");
+        assert!(matches!(refusal(412, &body).into_write_error(), BackendError::Precondition));
+        assert!(matches!(refusal(412, &body).into_error(), BackendError::Permanent(_)));
     }
 
     #[test]
     fn temporary_failures_are_transient() {
-        for code in [408, 409, 429, 500, 502, 503, 504] {
-            assert!(matches!(status(code, "").into_write_error("b"), BackendError::Transient { .. }), "{code}");
+        for status in [408, 409, 429, 500, 502, 503, 504] {
+            assert!(matches!(refusal(status, "").into_write_error(), BackendError::Transient { .. }), "{status}");
         }
-        assert!(matches!(status(403, "Rate Limit Exceeded").into_error("b"), BackendError::Transient { .. }));
-        assert!(matches!(
-            RequestFailure::NoResponse("reset".into()).into_write_error("b"),
-            BackendError::Transient { .. }
-        ));
+        assert!(matches!(RequestFailure::Unproven("reset".into()).into_error(), BackendError::Transient { .. }));
     }
 
     #[test]
-    fn a_failure_that_the_operator_must_repair_names_the_remedy() {
-        for (code, remedy) in [(401, "clock"), (403, "Storage Object Admin"), (404, "FIREBASE_BUCKET")] {
-            let error = status(code, "no").into_error("my-bucket");
+    fn refusals_with_the_same_status_are_told_apart_by_their_reason() {
+        for (status, reason, remedy) in [
+            (403, "rateLimitExceeded", "raise the project's quota"),
+            (403, "userRateLimitExceeded", "raise the project's quota"),
+            (429, "rateLimitExceeded", "raise the project's quota"),
+            (403, "forbidden", "Storage Object Admin"),
+            (403, "accountDisabled", "billing account"),
+            (400, "userProjectMissing", "Requester Pays"),
+            (403, "retentionPolicyNotMet", "retention policy"),
+            (403, "countryBlocked", "documentation"),
+        ] {
+            let error = refusal(status, &json(reason, "no")).into_error();
+            assert!(error.to_string().contains(remedy), "{error}");
+            assert_eq!(matches!(error, BackendError::Transient { .. }), reason.contains("imit"), "{error}");
+        }
+        let without_reason = refusal(403, r#"{"error":{"message":"no"}}"#).into_error();
+        assert!(matches!(without_reason, BackendError::Transient { .. }));
+    }
+
+    #[test]
+    fn the_plain_answers_to_reads_are_told_apart_by_their_words() {
+        for (status, text, remedy) in [
+            (
+                403,
+                "a@b.com does not have storage.objects.get access to the Google Cloud Storage object.",
+                "Object Admin",
+            ),
+            (403, "The billing account for the owning project is disabled in state closed", "billing account"),
+            (400, "Bucket is a requester pays bucket but no user project provided.", "Requester Pays"),
+            (404, "The specified bucket does not exist.", "FIREBASE_BUCKET"),
+            (401, "Invalid Credentials", "clock"),
+        ] {
+            let error = refusal(status, text).into_error();
             assert!(matches!(&error, BackendError::Permanent(text) if text.contains(remedy)), "{error:?}");
         }
+        let limited = refusal(429, "The rate limit for object mutation operations was exceeded.").into_error();
+        assert!(matches!(limited, BackendError::Transient { .. }));
     }
 
     #[test]
-    fn a_missing_object_and_a_missing_bucket_are_distinguished() {
-        assert!(status(404, "No such object: b/users/alice/profile.json").is_object_not_found());
-        assert!(!status(404, "The specified bucket does not exist.").is_object_not_found());
-        assert!(!status(403, "").is_object_not_found());
+    fn an_answer_that_is_not_of_cloud_storage_is_transient() {
+        for (status, body) in [
+            (404, "<html>404 Not Found: /storage/v1/b/bucket/o/users%2Falice%2Fprofile.json</html>"),
+            (404, "404 page not found"),
+            (403, "<html>does not have storage. access</html>"),
+            (401, "<html>log in</html>"),
+            (302, ""),
+            (400, "[]"),
+        ] {
+            let error = refusal(status, body).into_error();
+            assert!(matches!(&error, BackendError::Transient { cause, .. } if cause.contains("prox")), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_words_of_the_store_about_this_object_are_a_miss() {
+        let path = "users/alice/profile.json";
+        let nested = json("", &format!("Live version of object bucket/{path} does not exist."));
+        let nested = json("", &nested);
+        let json = json("notFound", &format!("No such object: bucket/{path}"));
+        for miss in [&json, &format!("No such object: bucket/{path}"), &nested] {
+            assert!(refusal(404, miss).is_object_not_found(path), "{miss}");
+        }
+        for failure in [
+            "The specified bucket does not exist.",
+            "No such object: bucket/users/bob/profile.json",
+            "Not Found",
+            "",
+            &format!("<html>{path}</html>"),
+            &format!("<html>No such object: bucket/{path}</html>"),
+        ] {
+            assert!(!refusal(404, failure).is_object_not_found(path), "{failure}");
+        }
+        assert!(!refusal(403, &json).is_object_not_found(path));
+    }
+
+    #[test]
+    fn the_wait_that_the_server_asks_for_is_read_in_seconds() {
+        let mut headers = HeaderMap::new();
+        for (value, wait) in [("7", Some(7)), (" 0 ", Some(0)), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("-1", None)] {
+            headers.insert(http::header::RETRY_AFTER, value.parse().unwrap());
+            let error = RequestFailure::Refused(Refusal::parse(503, &headers, b"")).into_error();
+            let BackendError::Transient { retry_after, .. } = error else { panic!("{error}") };
+            assert_eq!(retry_after, wait.map(Duration::from_secs), "{value}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_one_short_line() {
+        for body in ["<html>\n<body>\r\n502</body>\n</html>".to_owned(), "x".repeat(1 << 20), json("a\nb", "c\nd")] {
+            let text = refusal(502, &body).into_error().to_string();
+            assert!(text.lines().count() == 1 && text.len() < 2000, "{text}");
+        }
     }
 }

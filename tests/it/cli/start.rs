@@ -57,7 +57,7 @@ async fn a_wrong_configuration_exits_with_78_and_names_the_line_and_the_remedy()
         ("heartbeat_interval_ms = 2000\n", &["config.toml:3", "2000", "3000"]),
         ("peers = [\n", &["config.toml", "TOML"]),
         ("load_source = \"moon\"\n", &["config.toml:3", "moon", "cpu"]),
-        ("firebase_bucket = \"gs://x\"\n", &["config.toml:3", "gs://x", "without gs://"]),
+        ("firebase_bucket = \"gs://x\"\n", &["config.toml:3", "gs://x", "the name of a bucket"]),
     ];
     for (line, words) in rows {
         let (dir, _) = cluster_of_one(line);
@@ -124,6 +124,40 @@ async fn a_bucket_without_credentials_exits_with_78_and_names_the_file() {
     fs::write(dir.path().join("torn.json"), "{\"type\": \"service_acc").expect("the directory is ours");
     let ended = run(dir.path(), &[], &[bucket, ("GOOGLE_APPLICATION_CREDENTIALS", "torn.json")]).await;
     check(&ended, 78, &["torn.json"]);
+}
+
+#[tokio::test]
+async fn a_malformed_private_key_exits_with_78_and_never_appears_in_the_output() {
+    const PEM: &str = include_str!("../../fixtures/private_key.pem");
+    let (dir, _) = cluster_of_one("");
+    let key_file = |private_key: &str| {
+        serde_json::json!({
+            "type": "service_account", "client_email": "a@b.iam.gserviceaccount.com", "private_key_id": "1",
+            "private_key": private_key, "project_id": "your-project",
+        })
+        .to_string()
+    };
+    let body: String = PEM.lines().filter(|line| !line.starts_with("-----")).collect();
+    for content in [
+        key_file(&PEM.replace('\n', "\\n")),
+        key_file(&PEM.replace('\n', "")),
+        key_file(&PEM.replace('\n', " ")),
+        key_file(&PEM[..PEM.len() / 2]),
+        key_file(&format!("\u{feff}{PEM}")),
+        key_file(PEM).replace("\\n", "\n"),
+        PEM.to_owned(),
+    ] {
+        fs::write(dir.path().join("key.json"), &content).expect("the directory is ours");
+        let variables = [("FIREBASE_BUCKET", "your-project"), ("GOOGLE_APPLICATION_CREDENTIALS", "key.json")];
+        let ended = run(dir.path(), &[], &variables).await;
+        check(&ended, 78, &["key.json", "Generate new private key"]);
+        let output = ended.1 + &fs::read_to_string(dir.path().join("out")).expect("the file of standard output");
+        // Parts of the key, and its first bytes and those of the file as numbers.
+        let parts = body.as_bytes().chunks(16).map(|part| std::str::from_utf8(part).expect("ASCII"));
+        for part in parts.chain(["45, 45, 45, 45", "48, 130, 4", "77, 73, 73"]) {
+            assert!(!output.contains(part), "{part} in {output}");
+        }
+    }
 }
 
 #[tokio::test]

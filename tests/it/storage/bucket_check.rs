@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
-use super::fake_gcs::{BUCKET, FakeGcs, Fault};
+use super::fake_gcs::{BUCKET, FakeGcs, Fault, bucket_name};
 use crate::cluster::{Process, until};
 
 /// Requests of each successful step on an empty bucket.
@@ -49,7 +49,7 @@ async fn run(fake: &FakeGcs) -> (CheckOutcome, Vec<&'static str>, Vec<(&'static 
     let policy = RetryPolicy { initial_backoff: Duration::from_millis(1), ..RetryPolicy::default() };
     let open = |page_size: Option<usize>| -> OpenFuture<'_> {
         Box::pin(async move {
-            let config = GcsConfig::emulator(BUCKET, &fake.url()).with_page_size(page_size.unwrap_or(1000));
+            let config = GcsConfig::emulator(&bucket_name(), &fake.url()).with_page_size(page_size.unwrap_or(1000));
             Ok(Arc::new(GcsBackend::connect(config).await.unwrap()) as _)
         })
     };
@@ -250,7 +250,7 @@ fn assert_lists_unreadable_profiles(text: &str) {
 #[tokio::test]
 async fn the_program_lists_profiles_that_cannot_be_read() {
     let fake = FakeGcs::start();
-    let gcs = GcsBackend::connect(GcsConfig::emulator(BUCKET, &fake.url())).await.unwrap();
+    let gcs = GcsBackend::connect(GcsConfig::emulator(&bucket_name(), &fake.url())).await.unwrap();
     for (name, profile) in PROFILES {
         gcs.create(&Key::Profile(Username::parse(name).unwrap()), profile.into()).await.unwrap();
     }

@@ -1,17 +1,22 @@
 //! A cluster on a fake Cloud Storage: normal operation, and outages of the bucket.
 
+use std::time::Duration;
+
 use super::fake_gcs::{BUCKET, FakeGcs, Fault};
+use super::fault_proxy::{self, Answer, FaultProxy, Rule};
 use crate::cluster::{Cluster, Plan, is_internal_path, until};
 use crate::sample_images::png;
 
 async fn start(fake: &FakeGcs) -> Cluster {
     // With a short deadline of the bucket, the test does not wait long for an outage.
+    plan(&fake.url()).env("ROLLCALL_STORAGE_TIMEOUT_MS", "1500").start().await
+}
+
+/// A cluster whose bucket is on the server at this URL.
+fn plan(url: &str) -> Plan {
     Plan::quick()
-        .env("FIREBASE_BUCKET", BUCKET)
-        .env("STORAGE_EMULATOR_HOST", fake.url().trim_start_matches("http://"))
-        .env("ROLLCALL_STORAGE_TIMEOUT_MS", "1500")
-        .start()
-        .await
+        .env("FIREBASE_BUCKET", &format!("gs://{BUCKET}/"))
+        .env("STORAGE_EMULATOR_HOST", url.trim_start_matches("http://"))
 }
 
 #[tokio::test]
@@ -47,7 +52,8 @@ async fn during_an_outage_of_the_bucket_presence_works_and_no_write_takes_effect
     let cluster = start(&fake).await;
     cluster.register("alice", "10.0.0.1:9000").await;
     cluster.heartbeat("alice").await;
-    let paths = fake.paths();
+    let user_paths = || fake.paths().into_iter().filter(|path| !is_internal_path(path)).collect::<Vec<_>>();
+    let paths = user_paths();
     for outage in [Fault::Status(503), Fault::Cut, Fault::Hang] {
         fake.faults().set_outage(Some(outage));
         let bob = r#"{"username":"bob","addr":"10.0.0.2:9000"}"#;
@@ -64,7 +70,7 @@ async fn during_an_outage_of_the_bucket_presence_works_and_no_write_takes_effect
         })
         .await;
         assert_eq!(cluster.at(leader).get("/livez").await.status, 200, "an outage is no reason to restart the node");
-        assert_eq!(fake.paths(), paths, "{outage:?}");
+        assert_eq!(user_paths(), paths, "{outage:?}");
         fake.faults().set_outage(None);
         until("the node to be ready again", async || cluster.at(leader).get("/readyz").await.status == 200).await;
     }
@@ -86,4 +92,54 @@ async fn a_registration_succeeds_although_the_response_of_the_bucket_is_lost() {
         let again = cluster.lead().post("/register", body).await;
         assert_eq!((again.status, &again.json()["user_id"]), (200, &first.json()["user_id"]));
     }
+}
+
+/// A refusal of Cloud Storage, in JSON.
+fn refusal(status: u16, reason: &str) -> fault_proxy::Fault {
+    let error = serde_json::json!({ "error": { "message": "no", "errors": [{ "reason": reason }] } });
+    fault_proxy::Fault::Answer(Answer::json(status, error.to_string()))
+}
+
+#[tokio::test]
+async fn a_registration_during_an_outage_of_three_seconds_succeeds() {
+    let fake = FakeGcs::start();
+    let proxy = FaultProxy::start(&fake.url());
+    let cluster = plan(&proxy.url()).nodes(1).start().await;
+    cluster.leader().await;
+    proxy.start_outage(Duration::from_secs(3));
+    cluster.register("alice", "10.0.0.1:9000").await;
+    assert!(fake.paths().contains(&"users/alice/profile.json".to_owned()));
+}
+
+#[tokio::test]
+async fn a_password_change_right_after_the_registration_rides_out_the_rate_limit_of_an_object() {
+    let fake = FakeGcs::start();
+    let proxy = FaultProxy::start(&fake.url());
+    let cluster = plan(&proxy.url()).nodes(1).start().await;
+    cluster.leader().await;
+    let user = r#"{"username":"alice","password":"first"}"#;
+    assert_eq!(cluster.lead().post("/register", user).await.status, 201);
+    let limit = Rule::times(3, refusal(429, "rateLimitExceeded")).method("POST").path("/upload/").query("alice");
+    proxy.inject(limit);
+    let change = r#"{"username":"alice","password":"first","new_password":"second"}"#;
+    let changed = cluster.lead().post("/password", change).await;
+    assert_eq!(changed.status, 200, "{changed}");
+    let uploads = proxy.requests().iter().filter(|r| r.uri.query().is_some_and(|q| q.contains("alice"))).count();
+    assert_eq!(uploads, 5, "the registration, three refused changes, and the change");
+}
+
+#[tokio::test]
+async fn a_node_is_not_ready_while_reads_work_and_writes_fail() {
+    let fake = FakeGcs::start();
+    let proxy = FaultProxy::start(&fake.url());
+    let cluster = plan(&proxy.url()).nodes(1).start().await;
+    let leader = cluster.leader().await;
+    until("the node to be ready", async || cluster.at(leader).get("/readyz").await.status == 200).await;
+    proxy.inject(Rule::always(refusal(403, "forbidden")).method("POST").path("/upload/"));
+    let bob = r#"{"username":"bob","addr":"10.0.0.2:9000"}"#;
+    cluster.lead().post("/register", bob).await.expect_error(503, "storage_unavailable");
+    until("the node to report that it is not ready", async || cluster.at(leader).get("/readyz").await.status == 503)
+        .await;
+    proxy.clear();
+    until("the node to be ready again", async || cluster.at(leader).get("/readyz").await.status == 200).await;
 }

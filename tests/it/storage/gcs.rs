@@ -9,18 +9,20 @@ use rollcall::storage::{
     Backend, BackendError, Bucket, CreateOutcome, Folder, GcsBackend, GcsConfig, Key, ObjectVersion,
 };
 
+use rollcall_core::BucketName;
+
 use super::failures::{FailingStore, Failure, every_failure};
-use super::fake_gcs::{BUCKET, FakeGcs, Fault};
+use super::fake_gcs::{FakeGcs, Fault, bucket_name};
 use super::suite::{self, PAGE_SIZE, every_behaviour, image, profile, put, user};
 
-async fn connect(fake: &FakeGcs, bucket: &str) -> Arc<GcsBackend> {
+async fn connect(fake: &FakeGcs, bucket: &BucketName) -> Arc<GcsBackend> {
     let config = GcsConfig::emulator(bucket, &fake.url()).with_page_size(PAGE_SIZE);
     Arc::new(GcsBackend::connect(config).await.expect("it needs no credentials"))
 }
 
 async fn open() -> (Bucket, FakeGcs) {
     let fake = FakeGcs::start();
-    (suite::bucket(connect(&fake, BUCKET).await), fake)
+    (suite::bucket(connect(&fake, &bucket_name()).await), fake)
 }
 
 every_behaviour!(super::gcs::open);
@@ -72,7 +74,7 @@ async fn one_of_each(store: &GcsBackend) -> [(&'static str, Option<BackendError>
 #[tokio::test]
 async fn every_temporary_failure_is_transient_and_the_store_never_retries() {
     let fake = FakeGcs::start();
-    let store = connect(&fake, BUCKET).await;
+    let store = connect(&fake, &bucket_name()).await;
     for fault in [Fault::Status(408), Fault::Status(429), Fault::Status(500), Fault::Status(503), Fault::Cut] {
         let before = fake.faults().requests();
         fake.faults().set_outage(Some(fault));
@@ -87,7 +89,7 @@ async fn every_temporary_failure_is_transient_and_the_store_never_retries() {
 #[tokio::test]
 async fn every_failure_that_the_operator_must_repair_is_permanent_and_names_the_remedy() {
     let fake = FakeGcs::start();
-    let store = connect(&fake, BUCKET).await;
+    let store = connect(&fake, &bucket_name()).await;
     for (status, remedy) in [(401, "make a new one"), (403, "Storage Object Admin"), (404, "FIREBASE_BUCKET")] {
         fake.faults().set_outage(Some(Fault::Status(status)));
         for (operation, error) in one_of_each(&store).await {
@@ -100,10 +102,10 @@ async fn every_failure_that_the_operator_must_repair_is_permanent_and_names_the_
 #[tokio::test]
 async fn a_missing_bucket_is_not_an_empty_bucket() {
     let fake = FakeGcs::start();
-    let store = connect(&fake, "another.appspot.com").await;
+    let store = connect(&fake, &BucketName::parse("another.appspot.com").unwrap()).await;
     for (operation, error) in one_of_each(&store).await {
         let Some(BackendError::Permanent(text)) = error else { panic!("{operation}: {error:?}") };
-        assert!(text.contains("another.appspot.com"), "{text}");
+        assert!(text.contains("check FIREBASE_BUCKET"), "{text}");
     }
 }
 
@@ -122,7 +124,7 @@ async fn a_truncated_response_counts_as_no_response() {
 #[tokio::test]
 async fn the_store_does_not_resume_a_truncated_read() {
     let fake = FakeGcs::start();
-    let store = connect(&fake, BUCKET).await;
+    let store = connect(&fake, &bucket_name()).await;
     store.create(&Key::Cluster, Bytes::from_static(b"first")).await.unwrap();
     fake.faults().inject(1, Fault::CutResponse);
     assert!(matches!(store.get(&Key::Cluster).await, Err(BackendError::Transient { .. })));
@@ -163,7 +165,7 @@ async fn a_refused_connection_is_transient() {
     // The port of a fake that has just been dropped.
     let url = FakeGcs::start().url();
     tokio::task::yield_now().await;
-    let store = GcsBackend::connect(GcsConfig::emulator(BUCKET, &url)).await.unwrap();
+    let store = GcsBackend::connect(GcsConfig::emulator(&bucket_name(), &url)).await.unwrap();
     for (operation, error) in one_of_each(&store).await {
         assert!(matches!(error, Some(BackendError::Transient { .. })), "{operation}: {error:?}");
     }
@@ -174,7 +176,7 @@ async fn an_emulator_address_may_have_a_scheme() {
     let fake = FakeGcs::start();
     let bare = fake.url().trim_start_matches("http://").to_owned();
     for host in [fake.url(), bare, fake.url() + "/"] {
-        let store = GcsBackend::connect(GcsConfig::emulator(BUCKET, &host)).await.unwrap();
+        let store = GcsBackend::connect(GcsConfig::emulator(&bucket_name(), &host)).await.unwrap();
         assert_eq!(store.get(&Key::Cluster).await.unwrap(), None, "{host}");
         assert!(store.describe().contains(&fake.url()), "{}", store.describe());
     }
@@ -183,9 +185,8 @@ async fn an_emulator_address_may_have_a_scheme() {
 #[tokio::test]
 async fn invalid_connection_settings_are_reported_before_any_request() {
     for (config, word) in [
-        (GcsConfig::emulator("No Bucket!", "127.0.0.1:1"), "FIREBASE_BUCKET"),
-        (GcsConfig::emulator(BUCKET, "not a host"), "STORAGE_EMULATOR_HOST"),
-        (GcsConfig::google(BUCKET, PathBuf::from("no/such/key.json")), "GOOGLE_APPLICATION_CREDENTIALS"),
+        (GcsConfig::emulator(&bucket_name(), "not a host"), "STORAGE_EMULATOR_HOST"),
+        (GcsConfig::google(&bucket_name(), PathBuf::from("no/such/key.json")), "GOOGLE_APPLICATION_CREDENTIALS"),
     ] {
         let error = GcsBackend::connect(config).await.expect_err("it cannot work");
         assert!(matches!(&error, BackendError::Permanent(text) if text.contains(word)), "{error}");

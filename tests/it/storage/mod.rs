@@ -6,9 +6,13 @@ mod copy;
 mod failures;
 pub(crate) mod fake_gcs;
 mod gcs;
+mod gcs_faults;
+mod gcs_tokens;
 mod local;
 mod memory;
 mod object_store_faults;
 mod s3;
 mod s3_faults;
 mod suite;
+
+use rollcall_test_support::fault_proxy;

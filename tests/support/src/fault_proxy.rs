@@ -72,8 +72,8 @@ impl Answer {
     }
 
     /// The same response with one more header.
-    pub fn with_header(mut self, name: &'static str, value: impl ToString) -> Self {
-        self.headers.push((name, value.to_string()));
+    pub fn with_header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
         self
     }
 }
@@ -94,9 +94,14 @@ impl Rule {
         Self { method: None, path: "", query: "", times: 1, fault }
     }
 
+    /// The fault, for this many requests of any kind.
+    pub fn times(times: usize, fault: Fault) -> Self {
+        Self { times, ..Self::once(fault) }
+    }
+
     /// The fault, for every request of any kind.
     pub fn always(fault: Fault) -> Self {
-        Self { times: usize::MAX, ..Self::once(fault) }
+        Self::times(usize::MAX, fault)
     }
 
     /// Only for requests with this method.
@@ -139,10 +144,10 @@ struct State {
 
 #[derive(Default)]
 struct Rules {
-    rules: Vec<Rule>,
+    injected: Vec<Rule>,
     outage_until: Option<Instant>,
-    /// Method, path and query of each request so far.
-    requests: Vec<String>,
+    /// The head of each request so far.
+    requests: Vec<http::request::Parts>,
 }
 
 impl FaultProxy {
@@ -169,12 +174,12 @@ impl FaultProxy {
 
     /// Injects a fault. Of several rules that match a request, the one injected first applies.
     pub fn inject(&self, rule: Rule) {
-        lock(&self.state.rules).rules.push(rule);
+        lock(&self.state.rules).injected.push(rule);
     }
 
     /// Removes all faults.
     pub fn clear(&self) {
-        lock(&self.state.rules).rules.clear();
+        lock(&self.state.rules).injected.clear();
     }
 
     /// Closes every connection without an answer for this long.
@@ -182,8 +187,8 @@ impl FaultProxy {
         lock(&self.state.rules).outage_until = Some(Instant::now() + duration);
     }
 
-    /// Method, path and query of each request so far, with and without faults.
-    pub fn requests(&self) -> Vec<String> {
+    /// The head of each request so far, with and without faults.
+    pub fn requests(&self) -> Vec<http::request::Parts> {
         lock(&self.state.rules).requests.clone()
     }
 }
@@ -191,11 +196,11 @@ impl FaultProxy {
 impl Rules {
     /// Counts the request, and returns its fault.
     fn next_fault(&mut self, request: &http::request::Parts) -> Fault {
-        self.requests.push(format!("{} {}", request.method, request.uri));
+        self.requests.push(request.clone());
         if self.outage_until.is_some_and(|until| Instant::now() < until) {
             return Fault::Cut;
         }
-        match self.rules.iter_mut().find(|rule| rule.matches(request)) {
+        match self.injected.iter_mut().find(|rule| rule.matches(request)) {
             Some(rule) => {
                 rule.times -= 1;
                 rule.fault.clone()

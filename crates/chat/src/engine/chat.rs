@@ -73,7 +73,7 @@ impl Chat {
         let first_author =
             may_be_on_lan.then(|| self.dedup.record(entry.lan_message_id(), &entry.text, &entry.author)).flatten();
         if let (Some(Author::Lan(user)), Some(lan)) = (&first_author, lan) {
-            lan.set_mesh_peer(user, id);
+            lan.table.set_mesh_peer(user, id);
         }
         if id == cx.local.config.id {
             // This peer sent the message in an earlier run. That run did not store it, or its clock
@@ -100,11 +100,11 @@ impl Chat {
         if let Some(first_author) = first_author {
             cx.counters.duplicates += 1;
             if let Author::Mesh(peer) = first_author {
-                lan.set_mesh_peer(user.as_str(), peer);
+                lan.table.set_mesh_peer(user.as_str(), peer);
             }
             return;
         }
-        let Some(from) = lan.contact(&user) else { return };
+        let Some(from) = lan.table.contact(&user) else { return };
         let entry = Arc::new(ChatEntry { author, name: None, number: id.unwrap_or(0), said_at, text });
         notify_post(from, &entry, cx);
         self.history.add(Arc::clone(&entry));

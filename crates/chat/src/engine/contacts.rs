@@ -53,7 +53,7 @@ pub(super) fn list_peers(mesh: &MeshPeers, lan: Option<&LanPeers>, now: BootMs) 
             you_follow: false,
         }
     });
-    let lan_peers = lan.into_iter().flat_map(|lan| lan.peers.iter().map(move |peer| (lan, peer)));
+    let lan_peers = lan.into_iter().flat_map(|lan| lan.table.peers.iter().map(move |peer| (lan, peer)));
     let lan_peers = lan_peers.map(|(lan, (user, peer))| PeerInfo {
         contact: peer.contact(user),
         at: peer.addr.to_socket_addr().to_string(),
@@ -87,7 +87,7 @@ pub(super) fn follow(to: &str, follows: bool, mesh: &MeshPeers, lan: Option<&mut
     let user = match find_recipient(to, mesh, lan.as_deref()) {
         Ok(Recipient::Lan(user)) => Some(user),
         // The peer may be on the LAN, too.
-        Ok(Recipient::Mesh(peer)) => lan.as_deref().and_then(|lan| lan.user_of(peer, &mesh.links)),
+        Ok(Recipient::Mesh(peer)) => lan.as_deref().and_then(|lan| lan.table.user_of(peer, &mesh.links)),
         Err(reason) => {
             cx.reject(reason);
             return;
@@ -122,12 +122,12 @@ fn find_recipient(wanted: &str, mesh: &MeshPeers, lan: Option<&LanPeers>) -> Res
             displayed.push((contact.uid, Recipient::Mesh(peer)));
         }
     }
-    for (lan, (user, peer)) in lan.into_iter().flat_map(|lan| lan.peers.iter().map(move |peer| (lan, peer))) {
+    for (lan, (user, peer)) in lan.into_iter().flat_map(|lan| lan.table.peers.iter().map(move |peer| (lan, peer))) {
         if user.as_str() == wanted {
             return Ok(Recipient::Lan(user.clone()));
         }
         // A LAN peer that is also a linked mesh peer is reached over the mesh.
-        if lan.linked_mesh_peer(peer, &mesh.links).is_some() {
+        if lan.table.linked_mesh_peer(peer, &mesh.links).is_some() {
             continue;
         }
         if has_name(user.as_str()) {
@@ -157,7 +157,7 @@ fn find_recipient(wanted: &str, mesh: &MeshPeers, lan: Option<&LanPeers>) -> Res
 fn describe_peers(mesh: &MeshPeers, lan: Option<&LanPeers>) -> String {
     let linked = mesh.links.peers().map(|peer| mesh.contact(peer).uid);
     let uids: Vec<String> =
-        linked.chain(lan.into_iter().flat_map(|lan| lan.peers.keys()).map(ToString::to_string)).collect();
+        linked.chain(lan.into_iter().flat_map(|lan| lan.table.peers.keys()).map(ToString::to_string)).collect();
     let shown = uids.iter().take(MAX_SUGGESTED).map(String::as_str).collect::<Vec<_>>().join(", ");
     match uids.len() {
         0 => "no peers are known yet".to_owned(),

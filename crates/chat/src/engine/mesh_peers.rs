@@ -67,19 +67,25 @@ impl MeshPeers {
         }
         let is_full = self.links.link_count() >= cx.local.config.max_connections;
         let earlier = self.links.link_to(peer).and_then(|earlier| self.links.get(earlier));
-        // A peer of this program and its other end keep one link. With a peer of another program,
-        // both links stay open.
-        let keeps_one = earlier.is_some_and(|earlier| is_full || !earlier.is_foreign());
-        if let Some(earlier) = earlier {
-            new.is_confirmed = earlier.is_confirmed;
+        let earlier = earlier.map(|earlier| (earlier.is_foreign(), earlier.is_confirmed));
+        if let Some((_, is_confirmed)) = earlier {
+            new.is_confirmed = is_confirmed;
         } else if is_full && !self.evict_unconfirmed_link(cx) {
             self.links.addresses.record_lost_link(peer, false, cx.now.boot, &mut cx.rng);
             cx.actions.push(Action::Close { link, reason: "max_connections is reached" });
             return false;
         }
         self.links.insert(link, new);
-        if keeps_one && !self.close_duplicate_links(peer, link, cx) {
-            return false;
+        match earlier {
+            // A peer of this program and its other end keep one link.
+            Some((false, _)) if !self.close_duplicate_links(peer, link, cx) => return false,
+            // With a peer of another program, both links stay open. If there is no slot for the
+            // second one, none stays: the peer would ignore the one that is left.
+            Some((true, _)) if is_full => {
+                self.close_link(link, "max_connections is reached", cx);
+                return false;
+            }
+            _ => {}
         }
         self.author_mut(peer, cx.now.boot);
         // The heartbeat must be the first message: it shows the other peer that this peer knows the
@@ -103,19 +109,21 @@ impl MeshPeers {
     /// whether there was a link that could be closed.
     fn evict_unconfirmed_link(&mut self, cx: &mut Context) -> bool {
         let Some(link) = self.links.longest_unconfirmed(&cx.local.config, cx.now.boot) else { return false };
-        let reason = "the peer never sent a message, and another peer needs the slot";
+        self.close_link(link, "the peer never sent a message, and another peer needs the slot", cx);
+        true
+    }
+
+    /// Closes a link, and all others to the same peer.
+    fn close_link(&mut self, link: LinkId, reason: &'static str, cx: &mut Context) {
         cx.actions.push(Action::Close { link, reason });
         self.handle_link_closed(link, reason, cx);
-        true
     }
 
     /// Closes the links on which a heartbeat is overdue.
     pub(super) fn close_timed_out_links(&mut self, cx: &mut Context) {
         for link in self.links.timed_out(&cx.local.config, cx.now.boot) {
-            let reason = "heartbeat timeout";
-            cx.actions.push(Action::Close { link, reason });
             cx.counters.timed_out_links += 1;
-            self.handle_link_closed(link, reason, cx);
+            self.close_link(link, "heartbeat timeout", cx);
         }
     }
 

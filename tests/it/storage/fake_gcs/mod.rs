@@ -22,6 +22,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use rollcall_core::BucketName;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
@@ -29,6 +30,11 @@ use self::objects::{Objects, error, message};
 
 /// The only bucket of the fake.
 pub(crate) const BUCKET: &str = "your-project.firebasestorage.app";
+
+/// The name of [`BUCKET`].
+pub(crate) fn bucket_name() -> BucketName {
+    BucketName::parse(BUCKET).expect("it is valid")
+}
 
 /// A fault injected into one request.
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +133,11 @@ impl FakeGcs {
     /// The paths of all objects.
     pub(crate) fn paths(&self) -> Vec<String> {
         lock(&self.state.objects).by_name.keys().cloned().collect()
+    }
+
+    /// The bytes of an object.
+    pub(crate) fn bytes(&self, path: &str) -> Option<Bytes> {
+        lock(&self.state.objects).by_name.get(path).map(|object| object.bytes.clone())
     }
 
     /// The media type that was sent with an object.

@@ -23,7 +23,7 @@ pub(super) struct Objects {
 }
 
 pub(super) struct Object {
-    bytes: Bytes,
+    pub(super) bytes: Bytes,
     pub(super) media_type: String,
     generation: i64,
 }
@@ -85,6 +85,9 @@ impl Objects {
         else {
             return error(400, "not a multipart upload");
         };
+        if metadata["crc32c"].as_str() != Some(&crc32c_base64(&bytes)) {
+            return error(400, "Provided CRC32C doesn't match calculated CRC32C.");
+        }
         let current_generation = self.by_name.get(name).map_or(0, |object| object.generation);
         let expected = query.get("ifGenerationMatch");
         if !expected.is_empty() && expected != current_generation.to_string() {
@@ -129,7 +132,10 @@ impl Objects {
         entries.retain(|entry| *entry > token);
         let more = entries.len() > limit;
         entries.truncate(limit);
-        let mut page = json!({ "kind": "storage#objects" });
+        let mut page = json!({});
+        if query.get("fields").split(',').any(|field| field == "kind") {
+            page["kind"] = json!("storage#objects");
+        }
         if more {
             page["nextPageToken"] = json!(entries.last());
         }
@@ -151,13 +157,26 @@ fn respond(status: u16, body: impl Into<Bytes>) -> Response<Bytes> {
 }
 
 pub(super) fn error(status: u16, message: &str) -> Response<Bytes> {
-    let errors = json!([{ "domain": "global", "message": message }]);
+    let errors = json!([{ "domain": "global", "reason": reason(status), "message": message }]);
     respond(status, json!({ "error": { "code": status, "message": message, "errors": errors } }).to_string())
 }
 
 /// Cloud Storage answers reads in plain text and deletes in JSON. Both contain this text.
 fn no_such_object(name: &str) -> Response<Bytes> {
     error(404, &format!("No such object: {BUCKET}/{name}"))
+}
+
+/// Reasons of Cloud Storage for its most frequent errors.
+fn reason(status: u16) -> &'static str {
+    match status {
+        400 => "invalid",
+        401 => "authError",
+        403 => "forbidden",
+        404 => "notFound",
+        412 => "conditionNotMet",
+        429 => "rateLimitExceeded",
+        _ => "backendError",
+    }
 }
 
 /// Error texts of Cloud Storage for its most frequent errors.

@@ -80,12 +80,13 @@ fn a_foreign_peer_with_two_links_times_out_only_if_both_are_silent() {
 }
 
 #[test]
-fn two_links_are_two_connections_for_the_limit() {
+fn two_links_are_two_connections_for_the_limit_and_without_a_free_slot_all_of_the_peer_are_closed() {
     let mut harness = Harness::new(EngineConfig { max_connections: 2, peers: Vec::new(), ..config() });
     harness.link(1, 60, None);
     assert_eq!(closed_links(&harness.link(2, 60, None)), Vec::<u64>::new());
     assert_eq!(closed_links(&harness.link(3, 61, None)), [3]);
-    assert_eq!(closed_links(&harness.link(4, 60, None)), [1, 2], "without a free slot only the newest stays");
+    // If one were closed, the peer would forget this one and ignore the others.
+    assert_eq!(closed_links(&harness.link(4, 60, None)), [4, 1, 2], "without a free slot none stays");
     assert_eq!(closed_links(&harness.link(5, 61, None)), Vec::<u64>::new());
 }
 

@@ -1,4 +1,4 @@
-//! Unit tests of the LAN rules of the engine, and of peers that use both transports.
+//! Unit tests of the LAN rules of the engine.
 
 use super::*;
 use crate::lan::{self, Datagram, Dialect};
@@ -13,7 +13,7 @@ pub(super) fn lan_config() -> EngineConfig {
     }
 }
 
-fn datagram(from: &str, source: &str, body: lan::DatagramBody, dialect: Dialect) -> Event {
+pub(super) fn datagram(from: &str, source: &str, body: lan::DatagramBody, dialect: Dialect) -> Event {
     let datagram = Datagram { from: LanUserId::parse(from), id: Some(77), sent_at: 5, body };
     Event::DatagramReceived { source: source.parse().unwrap(), to_shared_port: true, datagram, dialect }
 }
@@ -35,7 +35,7 @@ fn each_peer_is_answered_in_its_dialect_at_the_port_it_announced() {
 }
 
 /// The addresses to which these datagrams go, with their types.
-fn sent(actions: &Actions) -> Vec<(String, &lan::DatagramBody)> {
+pub(super) fn sent(actions: &Actions) -> Vec<(String, &lan::DatagramBody)> {
     let sent = actions.iter().filter_map(|action| match action {
         Action::SendDatagram { to, datagram, .. } => Some((to.to_string(), &datagram.body)),
         _ => None,
@@ -51,97 +51,21 @@ fn a_peer_that_announced_no_port_is_reached_at_the_shared_port_never_at_a_source
     let direct = lan::DatagramBody::Direct { to: me, text: "psst".into() };
     let mut actions = Actions::new();
     // Each datagram comes from another socket.
-    for (port, body) in [(40_001, lan::DatagramBody::Ping), (40_002, direct), (40_003, lan::DatagramBody::ListRequest)]
-    {
+    let bodies = [lan::DatagramBody::Ping, direct.clone(), lan::DatagramBody::ListRequest];
+    for (port, body) in (40_001..).zip(bodies) {
         actions.extend(harness.feed(datagram("di@10.0.0.3", &format!("10.0.0.3:{port}"), body, Dialect::Spaced)));
     }
     actions.extend(harness.feed(Event::PostRequested("hi".into())));
     actions.extend(harness.feed(Event::DirectRequested { to: "di".into(), text: "psst".into() }));
-    let sent = sent(&actions);
-    assert!(sent.len() >= 6 && sent.iter().all(|(to, _)| to == "10.0.0.3:50999"), "{sent:?}");
+    let all = sent(&actions);
+    assert!(all.len() >= 6 && all.iter().all(|(to, _)| to == "10.0.0.3:50999"), "{all:?}");
     assert_eq!(harness.engine.peers(BootMs(0))[0].at, "10.0.0.3:50999");
     // A peer that announced its port keeps it, even if it sends from another address or socket.
     let discovery = lan::DatagramBody::Discovery { port: 8300 };
     harness.feed(datagram("di", "10.0.0.4:40004", discovery, Dialect::Spaced));
-    harness.feed(datagram("di", "10.0.0.5:40005", lan::DatagramBody::Ping, Dialect::Spaced));
+    let acknowledged = harness.feed(datagram("di", "10.0.0.5:40005", direct, Dialect::Spaced));
+    assert_eq!(sent(&acknowledged), [("10.0.0.5:8300".to_owned(), &lan::DatagramBody::Ack)]);
     assert_eq!(harness.engine.peers(BootMs(0))[0].at, "10.0.0.5:8300");
-}
-
-#[test]
-fn a_peer_that_follows_this_peer_is_shown_as_a_follower_until_it_unfollows() {
-    let mut harness = Harness::new(lan_config());
-    let me = LanUserId::parse("me@10.0.0.1").unwrap();
-    let mut number = 0;
-    let mut feed = |body| {
-        number += 1;
-        let datagram = Datagram { from: LanUserId::parse("bob@10.0.0.2"), id: Some(number), sent_at: 5, body };
-        let actions = harness.feed(datagram_from("10.0.0.2:8200", datagram));
-        let follows: Vec<bool> = notices(&actions)
-            .iter()
-            .filter_map(|notice| match notice {
-                Notice::Follower { follows, .. } => Some(*follows),
-                _ => None,
-            })
-            .collect();
-        (follows, harness.engine.peers(BootMs(0))[0].follows_you)
-    };
-    let (follow, unfollow) = (lan::DatagramBody::Follow { to: me.clone() }, lan::DatagramBody::Unfollow { to: me });
-    let other = LanUserId::parse("carol@10.0.0.3").unwrap();
-    assert_eq!(feed(unfollow.clone()), (vec![], false), "a stranger");
-    assert_eq!(feed(lan::DatagramBody::Follow { to: other }), (vec![], false), "it follows somebody else");
-    assert_eq!(feed(follow.clone()), (vec![true], true));
-    assert_eq!(feed(follow), (vec![], true));
-    assert_eq!(feed(unfollow), (vec![false], false));
-}
-
-#[test]
-fn this_peer_follows_only_on_request_and_again_when_a_followed_peer_was_restarted() {
-    let mut harness = Harness::new(lan_config());
-    harness.feed(Event::TimerFired);
-    let announce =
-        |port| datagram("bob@10.0.0.2", "10.0.0.2:9", lan::DatagramBody::Discovery { port }, Dialect::Compact);
-    let bob = || LanUserId::parse("bob@10.0.0.2").unwrap();
-    let follows = |actions: &Actions| {
-        let is_follow = |(_, body): &&(String, &lan::DatagramBody)| **body == lan::DatagramBody::Follow { to: bob() };
-        sent(actions).iter().filter(is_follow).map(|(to, _)| to.clone()).collect::<Vec<_>>()
-    };
-    assert_eq!(follows(&harness.feed(announce(8200))), Vec::<String>::new(), "nobody is followed unasked");
-    let request = |to: &str, follows| Event::FollowRequested { to: to.into(), follows };
-    let actions = harness.feed(request("bob", true));
-    assert_eq!(follows(&actions), ["10.0.0.2:8200"]);
-    assert!(matches!(notices(&actions)[..], [Notice::Following { follows: true, .. }]));
-    assert!(harness.engine.peers(BootMs(0))[0].you_follow);
-    assert_eq!(follows(&harness.feed(announce(8200))), Vec::<String>::new());
-    assert_eq!(follows(&harness.feed(announce(8300))), ["10.0.0.2:8300"], "it was restarted");
-    harness.now += 301_000;
-    harness.feed(Event::TimerFired);
-    assert_eq!(follows(&harness.feed(announce(8400))), ["10.0.0.2:8400"], "it was away");
-    let actions = harness.feed(request("bob", false));
-    assert_eq!(sent(&actions), [("10.0.0.2:8400".to_owned(), &lan::DatagramBody::Unfollow { to: bob() })]);
-    assert_eq!(follows(&harness.feed(announce(8500))), Vec::<String>::new());
-    let unknown = harness.feed(request("me", true));
-    let [Notice::Rejected { reason }] = notices(&unknown)[..] else { panic!("{unknown:?}") };
-    assert!(reason.contains("bob@10.0.0.2"), "the answer lists the peers: {reason}");
-    harness.link(1, 60, None);
-    harness.receive_heartbeat(1, 60);
-    let on_mesh = harness.feed(request(&PeerId(60).to_string(), true));
-    assert!(matches!(notices(&on_mesh)[..], [Notice::Rejected { .. }]) && sent(&on_mesh).is_empty());
-}
-
-#[test]
-fn a_peer_that_announces_its_leave_is_removed_and_this_peer_announces_its_own() {
-    let mut harness = Harness::new(lan_config());
-    for user in ["bob@10.0.0.2", "di@10.0.0.3"] {
-        let source = format!("{}:8200", &user[user.len() - 8..]);
-        harness.feed(datagram(user, &source, lan::DatagramBody::Discovery { port: 8200 }, Dialect::Compact));
-    }
-    let leave = |source| datagram("bob@10.0.0.2", source, lan::DatagramBody::Revoke, Dialect::Compact);
-    assert_eq!(harness.feed(leave("10.0.0.66:8200")), [], "another host cannot send a peer away");
-    let actions = harness.feed(leave("10.0.0.2:40001"));
-    assert!(matches!(notices(&actions)[..], [Notice::PeerLost { peer, .. }] if peer.uid == "bob@10.0.0.2"));
-    assert_eq!(harness.feed(leave("10.0.0.2:8200")), [], "a stranger");
-    let actions = harness.feed(Event::ShuttingDown);
-    assert_eq!(sent(&actions), [("10.0.0.3:8200".to_owned(), &lan::DatagramBody::Revoke)]);
 }
 
 #[test]
@@ -331,210 +255,15 @@ fn a_post_without_a_time_gets_the_time_of_receipt() {
     }
 }
 
-#[test]
-fn a_post_on_both_transports_is_shown_once_and_identifies_the_peer() {
-    let post = |number: u64| lan::DatagramBody::Post(format!("hi {number}"));
-    for lan_first in [true, false] {
-        let mut harness = Harness::new(lan_config());
-        harness.link(1, 60, None);
-        harness.receive_heartbeat(1, 60);
-        let id = lan_message_id(PeerId(60), 7, "hi 7");
-        let datagram = Datagram { from: LanUserId::parse("bob@10.0.0.2"), id: Some(id), sent_at: 5, body: post(7) };
-        let on_lan = Event::DatagramReceived {
-            source: "10.0.0.2:8200".parse().unwrap(),
-            to_shared_port: false,
-            datagram,
-            dialect: Dialect::Compact,
-        };
-        let mut actions = if lan_first { harness.feed(on_lan.clone()) } else { Vec::new() };
-        actions.extend(harness.receive(1, 60, 7, chat("hi 7")));
-        actions.extend(harness.feed(on_lan));
-        let posts = notices(&actions).into_iter().filter(|notice| matches!(notice, Notice::Post { .. })).count();
-        assert_eq!(posts, 1, "LAN first: {lan_first}");
-        let stored: Vec<ChatEntry> = actions.iter().filter_map(Action::persisted).collect();
-        let restarted = Engine::new(self::lan_config(), stored, at(0));
-        for engine in [&harness.engine, &restarted] {
-            let authors: Vec<&Author> = engine.history().entries().iter().map(|entry| &entry.author).collect();
-            assert_eq!(
-                authors,
-                [&Author::Mesh(PeerId(60))],
-                "one entry, with the mesh id of its author; LAN first: {lan_first}"
-            );
-        }
-        let lan = harness.engine.lan.as_ref().unwrap();
-        assert_eq!(lan.peers.values().next().unwrap().mesh_identity.peer, Some(PeerId(60)));
-    }
-}
-
-#[test]
-fn a_stored_post_of_the_lan_is_not_shown_again_when_it_arrives_on_the_mesh() {
-    let lan_id = lan_message_id(PeerId(60), 7, "hi");
-    let author = Author::Lan("bob@10.0.0.2".into());
-    let stored = ChatEntry { author, name: None, number: lan_id, said_at: 5, text: "hi".into() };
-    let mut harness = Harness { engine: Engine::new(config(), vec![stored], at(0)), now: 0 };
-    harness.link(1, 60, None);
-    let posts =
-        |actions: &Actions| notices(actions).iter().filter(|notice| matches!(notice, Notice::Post { .. })).count();
-    assert_eq!(posts(&harness.receive(1, 60, 7, chat("hi"))), 0);
-    assert_eq!(posts(&harness.receive(1, 60, 8, chat("hi"))), 1, "a new message");
-    let authors: Vec<&Author> = harness.engine.history().entries().iter().map(|entry| &entry.author).collect();
-    assert_eq!(authors, [&Author::Mesh(PeerId(60)); 2]);
-}
-
-#[test]
-fn a_text_cannot_be_suppressed_by_using_its_number_for_another_text() {
-    let mut harness = Harness::new(lan_config());
-    harness.link(1, 60, None);
-    let id = lan_message_id(PeerId(60), 7, "the truth");
-    let body = lan::DatagramBody::Post("a lie".into());
-    let datagram = Datagram { from: LanUserId::parse("eve@10.0.0.3"), id: Some(id), sent_at: 5, body };
-    let from = "10.0.0.3:8200".parse().unwrap();
-    harness.feed(Event::DatagramReceived { source: from, to_shared_port: false, datagram, dialect: Dialect::Compact });
-    let actions = harness.receive(1, 60, 7, chat("the truth"));
-    assert!(notices(&actions).iter().any(|notice| matches!(notice, Notice::Post { text, .. } if text == "the truth")));
-}
-
 /// Bob's address, on both transports.
-const BOB: &str = "10.0.0.9:8200";
+pub(super) const BOB: &str = "10.0.0.9:8200";
 
-/// Announcement that Bob sends at `at_ms`. `peer` is Bob's mesh id. A second engine creates it.
-fn announcement(peer: u128, at_ms: u64) -> Datagram {
-    let user = LanUserId::parse("bob@10.0.0.9").unwrap();
-    let lan = LanConfig { user, port: 8200, own_ips: Vec::new() };
-    let mut bob = Engine::new(EngineConfig { id: PeerId(peer), lan: Some(lan), ..config() }, Vec::new(), at(at_ms));
-    let broadcast = bob.handle(Event::TimerFired, at(at_ms), EventRng(0)).into_iter().find_map(|action| match action {
-        Action::Broadcast(datagram) => Some(datagram),
-        _ => None,
-    });
-    broadcast.expect("a LAN peer announces itself at once")
-}
-
-fn datagram_from(source: &str, datagram: Datagram) -> Event {
+pub(super) fn datagram_from(source: &str, datagram: Datagram) -> Event {
     Event::DatagramReceived {
         source: source.parse().unwrap(),
         to_shared_port: true,
         datagram,
         dialect: Dialect::Compact,
-    }
-}
-
-impl Harness {
-    /// Links peer 60, which has the nickname bob.
-    fn link_bob(&mut self) {
-        self.link(1, 60, None);
-        let (sender, name) = (PeerId(60), Nickname::parse("bob").ok());
-        let message = MeshMessage { sender, number: 1 << 61, said_at: 5, name, body: MessageBody::heartbeat(None) };
-        self.feed(Event::MessageReceived { link: LinkId(1), message });
-    }
-
-    /// The transport of a direct message to bob; `None` if the name is ambiguous.
-    fn transport_of_direct_to_bob(&mut self) -> Option<ChatTransport> {
-        let actions = self.feed(Event::DirectRequested { to: "bob".into(), text: "psst".into() });
-        notices(&actions).into_iter().find_map(|notice| match notice {
-            Notice::DirectSent { to } => Some(to.via),
-            _ => None,
-        })
-    }
-}
-
-#[test]
-fn a_peer_on_both_transports_is_one_contact_from_its_announcement_on() {
-    for link_first in [true, false] {
-        let mut harness = Harness::new(lan_config());
-        if link_first {
-            harness.link_bob();
-        }
-        harness.feed(datagram_from(BOB, announcement(60, 0)));
-        if !link_first {
-            harness.link_bob();
-        }
-        assert_eq!(harness.transport_of_direct_to_bob(), Some(ChatTransport::Mesh), "link first: {link_first}");
-    }
-}
-
-#[test]
-fn a_peer_restarted_with_another_id_is_a_separate_contact_until_that_id_is_linked() {
-    let mut harness = Harness::new(lan_config());
-    harness.link_bob();
-    harness.feed(datagram_from(BOB, announcement(60, 0)));
-    harness.feed(datagram_from(BOB, announcement(61, 0)));
-    assert_eq!(harness.transport_of_direct_to_bob(), None, "the former link is still open");
-    harness.feed(Event::LinkClosed { link: LinkId(1), reason: "gone".into() });
-    assert_eq!(harness.transport_of_direct_to_bob(), Some(ChatTransport::Lan));
-    harness.link(2, 61, None);
-    let lan = harness.engine.lan.as_ref().unwrap();
-    assert_eq!(
-        lan.peers.values().map(|peer| lan.linked_mesh_peer(peer, &harness.engine.mesh.links)).collect::<Vec<_>>(),
-        [Some(PeerId(61))]
-    );
-}
-
-#[test]
-fn a_claim_alone_does_not_make_a_peer_the_same_contact_as_another() {
-    // Peer 60 is linked from 10.0.0.9. The LAN peer with the name bob has another address.
-    let bob = LanUserId::parse("bob@10.0.0.2").unwrap();
-    let claim = |sent_at| Datagram {
-        from: Some(bob.clone()),
-        id: Some(cross_transport::announcement_id(PeerId(60), &bob, sent_at)),
-        sent_at,
-        body: lan::DatagramBody::Discovery { port: 8200 },
-    };
-    for source in ["10.0.0.9:8200", "10.0.0.2:8200"] {
-        let mut harness = Harness::new(lan_config());
-        harness.link_bob();
-        harness.feed(datagram("bob@10.0.0.2", "10.0.0.2:8200", lan::DatagramBody::Ping, Dialect::Compact));
-        harness.feed(datagram_from(source, claim(5)));
-        assert_eq!(harness.transport_of_direct_to_bob(), None, "both have the name bob; source {source}");
-    }
-    // The same post on both transports is no proof either.
-    let mut harness = Harness::new(lan_config());
-    harness.link_bob();
-    harness.receive(1, 60, 7, chat("hi"));
-    let body = lan::DatagramBody::Post("hi".into());
-    let post = Datagram { from: Some(bob.clone()), id: Some(lan_message_id(PeerId(60), 7, "hi")), sent_at: 5, body };
-    harness.feed(datagram_from("10.0.0.2:8200", post));
-    assert_eq!(harness.transport_of_direct_to_bob(), None);
-}
-
-#[test]
-fn an_announcement_with_another_name_or_time_matches_no_linked_peer() {
-    let rename_sender = |datagram: &mut Datagram| datagram.from = LanUserId::parse("eve@10.0.0.9");
-    let change_time = |datagram: &mut Datagram| datagram.sent_at += 1;
-    for change in [rename_sender, change_time] {
-        let mut harness = Harness::new(lan_config());
-        harness.link_bob();
-        let mut changed = announcement(60, 0);
-        change(&mut changed);
-        harness.feed(datagram_from(BOB, changed));
-        let lan = harness.engine.lan.as_ref().unwrap();
-        assert_eq!(lan.peers.values().map(|peer| peer.mesh_identity.peer).collect::<Vec<_>>(), [None]);
-    }
-}
-
-#[test]
-fn a_profile_on_both_transports_is_shown_once_and_each_change_is_shown() {
-    let shown = |actions: &Actions| {
-        notices(actions).into_iter().filter(|notice| matches!(notice, Notice::Profile { .. })).count()
-    };
-    let on_lan = |status: &str| {
-        let body = lan::DatagramBody::Profile { profile: PeerProfile::new("Bob", status, None), refused: None };
-        datagram("bob@10.0.0.9", BOB, body, Dialect::Compact)
-    };
-    for lan_first in [true, false] {
-        let mut harness = Harness::new(self::lan_config());
-        harness.link_bob();
-        harness.feed(datagram_from(BOB, announcement(60, 0)));
-        let on_mesh = |harness: &mut Harness, status: &str| {
-            shown(&harness.receive(1, 60, 1 << 61, MessageBody::Profile(PeerProfile::new("Bob", status, None))))
-        };
-        let mut count = if lan_first { shown(&harness.feed(on_lan("away"))) } else { 0 };
-        count += on_mesh(&mut harness, "away");
-        count += shown(&harness.feed(on_lan("away")));
-        assert_eq!(count, 1, "LAN first: {lan_first}");
-        // The datagrams of both changes arrive after the mesh messages.
-        assert_eq!([on_mesh(&mut harness, "back"), on_mesh(&mut harness, "away")], [1, 1], "LAN first: {lan_first}");
-        assert_eq!(["back", "away"].map(|status| shown(&harness.feed(on_lan(status)))), [1, 1]);
-        assert_eq!(on_mesh(&mut harness, "away"), 0);
     }
 }
 
