@@ -4,7 +4,6 @@ mod bucket_check;
 mod cluster;
 mod failures;
 pub(crate) mod fake_gcs;
-mod fault_proxy;
 mod gcs;
 mod gcs_faults;
 mod gcs_tokens;
