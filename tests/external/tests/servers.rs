@@ -130,6 +130,7 @@ impl HttpsAzurite {
         let arguments = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"];
         let made = Command::new("openssl")
             .args(arguments)
+            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
             .args(["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", &key, "-out", &certificate])
             .output()
             .expect("openssl is missing: install the package openssl");
