@@ -232,9 +232,13 @@ fn azure_meaning(failure: &StatusFailure, account: &str, container: &str) -> Cod
                  permissions racwdl"
             ),
         )),
-        "AuthorizationFailure" | "AuthorizationSourceIPMismatch" | "PublicAccessNotPermitted" => {
-            Some((Permanent, format!("let this machine through the firewall of the account {account} (Networking)")))
-        }
+        "AuthorizationFailure" | "AuthorizationSourceIPMismatch" | "PublicAccessNotPermitted" => Some((
+            Permanent,
+            format!(
+                "let this machine through the firewall of the account {account} (Networking), and check \
+                 AZURE_STORAGE_ACCOUNT_KEY"
+            ),
+        )),
         "AuthorizationProtocolMismatch" | "AccountRequiresHttps" => found(Permanent, "use https"),
         "AuthorizationServiceMismatch" | "AuthorizationResourceTypeMismatch" | "KeyBasedAuthenticationNotPermitted" => {
             found(Permanent, "the account refuses this kind of credentials; give an identity a role instead")

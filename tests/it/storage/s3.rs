@@ -1,5 +1,6 @@
 //! The S3 store on [`S3Server`]: the suite, and the behaviour that only this store has.
 
+use std::future::{Ready, ready};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -28,9 +29,9 @@ fn store(config: &S3Config) -> Arc<ObjectStoreBackend> {
     Arc::new(ObjectStoreBackend::s3(config).expect("the configuration is valid"))
 }
 
-async fn open() -> (Bucket, S3Server) {
+fn open() -> Ready<(Bucket, S3Server)> {
     let server = S3Server::start(Preconditions::Honoured);
-    (suite::bucket(store(&config(&server.url()))), server)
+    ready((suite::bucket(store(&config(&server.url()))), server))
 }
 
 every_behaviour!(super::s3::open);

@@ -1,5 +1,6 @@
 //! The S3 store on [`S3Server`] behind the fault proxy.
 
+use std::future::{Ready, ready};
 use std::sync::Arc;
 
 use rollcall::storage::{Bucket, ObjectStoreBackend};
@@ -10,11 +11,11 @@ use super::failures::{FailingStore, Failure, every_failure};
 use super::object_store_faults::{FaultyStore, S3, every_object_store_fault};
 use super::suite::{self, profile, put};
 
-async fn open() -> (FaultyStore, S3Server) {
+fn open() -> Ready<(FaultyStore, S3Server)> {
     let server = S3Server::start(Preconditions::Honoured);
     let proxy = FaultProxy::start(&server.url());
     let store = ObjectStoreBackend::s3(&super::s3::config(&proxy.url())).expect("the configuration is valid");
-    (FaultyStore { store: Arc::new(store), proxy, codes: S3 }, server)
+    ready((FaultyStore { store: Arc::new(store), proxy, codes: S3 }, server))
 }
 
 every_object_store_fault!(super::s3_faults::open);
