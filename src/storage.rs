@@ -13,6 +13,7 @@ mod gcs;
 mod key;
 mod local;
 mod memory;
+mod object_store;
 mod retry_policy;
 
 pub use backend::{Backend, BackendError, ListPage, MAX_OBJECT_BYTES, Object, ObjectVersion};
@@ -21,4 +22,5 @@ pub use gcs::{GcsBackend, GcsConfig};
 pub use key::{Folder, Key};
 pub use local::LocalBackend;
 pub use memory::{Fault, Faults, MemoryBackend};
+pub use object_store::{AzureConfig, ConnectionConfig, CredentialVariables, HostReach, ObjectStoreBackend, S3Config};
 pub use retry_policy::RetryPolicy;

@@ -181,6 +181,18 @@ pub enum ConfigError {
         /// The setting.
         key: &'static str,
     },
+    /// Two storages are chosen at once.
+    #[error("two storages are chosen: {key} ({origin}) and {other} ({other_origin}); remove one of the two")]
+    TwoStorages {
+        /// The setting of one storage.
+        key: &'static str,
+        /// The place of its value.
+        origin: Origin,
+        /// The setting of another storage.
+        other: &'static str,
+        /// The place of its value.
+        other_origin: Origin,
+    },
     /// The credentials file of the bucket cannot be read.
     #[error(
         "cannot read the credentials file {}: {cause}; put the service account's JSON file there or name it in GOOGLE_APPLICATION_CREDENTIALS; or unset FIREBASE_BUCKET to keep everything in a local directory", .path.display()

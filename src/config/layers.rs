@@ -72,11 +72,12 @@ pub(super) fn command_line(texts: impl IntoIterator<Item = (&'static str, String
 pub(super) fn environment(
     settings: &[&'static Setting],
     env: &dyn Fn(&str) -> Option<String>,
-    origin: impl Fn(&'static Setting) -> Origin,
+    origin: impl Fn(&'static str) -> Origin,
 ) -> Layer {
     let value = |setting: &&'static Setting| {
-        let text = env(setting.env).filter(|text| !text.is_empty())?;
-        Some((setting.key, WithOrigin::untyped(text, &origin(setting))))
+        let given = |name| env(name).filter(|text| !text.is_empty()).map(|text| (name, text));
+        let (name, text) = setting.env_names().find_map(given)?;
+        Some((setting.key, WithOrigin::untyped(text, &origin(name))))
     };
     settings.iter().filter_map(value).collect()
 }

@@ -10,6 +10,7 @@ mod base_url;
 pub(super) mod flags;
 mod load_source;
 mod membership;
+mod object_store;
 pub(super) mod settings;
 mod storage;
 mod timings;
@@ -23,7 +24,7 @@ use rollcall_core::{ClusterKey, NodeAddr, Timings};
 pub use api::{ApiConfig, CorsConfig};
 pub use flags::Flags;
 pub use load_source::LoadSourceConfig;
-pub use settings::{DEFAULT_CREDENTIALS, SETTINGS, env_vars};
+pub use settings::{AWS_CREDENTIALS, AZURE_CREDENTIALS, DEFAULT_CREDENTIALS, SETTINGS, env_vars};
 pub use storage::StorageConfig;
 
 use super::error::ConfigError;
@@ -113,7 +114,7 @@ impl Config {
         env: &dyn Fn(&str) -> Option<String>,
         flags: &Flags,
     ) -> Result<Self, ConfigError> {
-        build(&layers(file, env, flags)?, file.is_some())
+        build(&layers(file, env, flags)?, env, file.is_some())
     }
 
     /// Reads the file that the flags name, or `config.toml` if it exists, and loads the
@@ -146,7 +147,7 @@ impl Config {
     pub fn read_storage(env: &dyn Fn(&str) -> Option<String>, flags: &Flags) -> Result<StorageConfig, ConfigError> {
         let file = read_file(flags)?;
         let layers = layers(file.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), env, flags)?;
-        read_storage(&layers, &layers.path(&settings::DATA_DIR)?)
+        read_storage(&layers, env, &layers.path(&settings::DATA_DIR)?)
     }
 
     /// The directory that belongs to this node alone.
@@ -174,17 +175,17 @@ fn layers(
     flags: &Flags,
 ) -> Result<Layers, ConfigError> {
     let file = file.map(|(name, text)| toml_file::parse(&SETTINGS, name, text)).transpose()?;
-    let environment = environment(&SETTINGS, env, |setting| Origin::EnvVar(setting.env));
+    let environment = environment(&SETTINGS, env, Origin::EnvVar);
     let command_line = command_line(flags.values());
     Ok(Layers::new(&SETTINGS, ValidationScope::Winner, command_line, environment, file.unwrap_or_default()))
 }
 
 /// Builds and validates the configuration. `has_file` changes only the error of a missing setting.
-fn build(layers: &Layers, has_file: bool) -> Result<Config, ConfigError> {
+fn build(layers: &Layers, env: &dyn Fn(&str) -> Option<String>, has_file: bool) -> Result<Config, ConfigError> {
     let (node, peers) = read_membership(layers, has_file)?;
     let data_dir = layers.path(&settings::DATA_DIR)?;
     let timings = read_timings(layers)?;
-    let storage = read_storage(layers, &data_dir)?;
+    let storage = read_storage(layers, env, &data_dir)?;
     let is_emulator_unused = matches!(storage, StorageConfig::Local { .. }) && read_emulator_url(layers)?.is_some();
     let (cluster_key, cluster_key_file) = read_cluster_key(layers)?;
     let has_no_key = cluster_key.is_none() && cluster_key_file.is_none();

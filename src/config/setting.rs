@@ -7,6 +7,8 @@ pub struct Setting {
     pub key: &'static str,
     /// Environment variable.
     pub env: &'static str,
+    /// Other names of the variable, which are read in this order if it is unset.
+    pub env_aliases: &'static [&'static str],
     /// Flag of the node's command; `None` if there is none. Always `None` for a chat peer: its
     /// command declares the flags itself.
     pub flag: Option<&'static str>,
@@ -21,7 +23,12 @@ pub struct Setting {
 
 impl Setting {
     pub(super) const fn new(key: &'static str, env: &'static str) -> Self {
-        Self { key, env, flag: None, default: None, is_secret: false, is_list: false }
+        Self { key, env, env_aliases: &[], flag: None, default: None, is_secret: false, is_list: false }
+    }
+
+    pub(super) const fn with_env_aliases(mut self, aliases: &'static [&'static str]) -> Self {
+        self.env_aliases = aliases;
+        self
     }
 
     pub(super) const fn with_flag(mut self, flag: &'static str) -> Self {
@@ -42,6 +49,11 @@ impl Setting {
     pub(super) const fn list(mut self) -> Self {
         self.is_list = true;
         self
+    }
+
+    /// The names of the variable, in the order of their priority.
+    pub(super) fn env_names(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.env).chain(self.env_aliases.iter().copied())
     }
 }
 
@@ -100,11 +112,11 @@ mod tests {
     #[test]
     fn no_two_settings_share_a_key_or_a_variable() {
         for settings in [&NODE_SETTINGS[..], &CHAT_SETTINGS[..]] {
-            for name in [|setting: &Setting| setting.key, |setting: &Setting| setting.env] {
-                let mut sorted: Vec<_> = settings.iter().map(|setting| name(setting)).collect();
-                sorted.sort_unstable();
-                sorted.dedup();
-                assert_eq!(sorted.len(), settings.len());
+            let keys: Vec<_> = settings.iter().map(|setting| setting.key).collect();
+            let variables: Vec<_> = settings.iter().flat_map(|setting| setting.env_names()).collect();
+            for names in [keys, variables] {
+                let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+                assert_eq!(distinct.len(), names.len());
             }
         }
     }

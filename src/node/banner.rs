@@ -23,7 +23,7 @@ pub(super) fn banner(config: &Config, bucket: &Bucket) -> String {
     let line = "=".repeat(43);
     let place = match &config.storage {
         StorageConfig::Gcs { .. } => "Firebase Storage".to_owned(),
-        StorageConfig::Local { .. } => bucket.describe(),
+        StorageConfig::Local { .. } | StorageConfig::S3(_) | StorageConfig::Azure(_) => bucket.describe(),
     };
     let endpoints: Vec<String> = ROUTES.iter().map(|route| format!("     {route}\n")).collect();
     let endpoints = endpoints.concat();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::error::NodeError;
 use super::identity::random_id;
 use crate::config::StorageConfig;
-use crate::storage::{Backend, BackendError, GcsBackend, GcsConfig, LocalBackend};
+use crate::storage::{Backend, BackendError, GcsBackend, GcsConfig, LocalBackend, ObjectStoreBackend};
 
 /// File whose lock prevents two processes from running as the same node.
 const LOCK_FILE: &str = "lock";
@@ -69,13 +69,15 @@ pub(super) fn into_async_listener(port: TcpListener) -> Result<tokio::net::TcpLi
 /// name or the key file of a bucket is invalid; no request is sent.
 pub async fn open_backend(storage: &StorageConfig) -> Result<Arc<dyn Backend>, NodeError> {
     let store_error = |error: BackendError| NodeError::Storage(format!("the storage cannot be used: {error}"));
-    // No request is sent to Google yet, so the error concerns the key file or the bucket's name.
+    // No request is sent to a cloud yet, so the error concerns a credential or a name.
     let misconfigured = |error: BackendError| NodeError::Configuration(error.to_string());
     Ok(match storage {
         StorageConfig::Local { dir } => {
             let tag = random_id().simple().to_string();
             Arc::new(LocalBackend::open(dir.clone(), &tag, LocalBackend::DEFAULT_PAGE_SIZE).map_err(store_error)?)
         }
+        StorageConfig::S3(config) => Arc::new(ObjectStoreBackend::s3(config).map_err(misconfigured)?),
+        StorageConfig::Azure(config) => Arc::new(ObjectStoreBackend::azure(config).map_err(misconfigured)?),
         StorageConfig::Gcs { bucket, endpoint: Some(endpoint), .. } => {
             Arc::new(GcsBackend::connect(GcsConfig::emulator(bucket, endpoint)).await.map_err(misconfigured)?)
         }

@@ -1,9 +1,7 @@
-//! The integration tests, as one binary. Most modules test one part of the program. `cluster` and
-//! `sample_images` help the others.
+//! The integration tests, as one binary. Each module tests one part of the program.
 
 mod architecture;
 mod cli;
-mod cluster;
 mod documented;
 mod documents;
 mod election;
@@ -13,5 +11,6 @@ mod foreign_bucket;
 mod http;
 mod peer;
 mod replication;
-mod sample_images;
 mod storage;
+
+pub(crate) use rollcall_test_support::{cluster, sample_images};

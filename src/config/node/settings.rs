@@ -44,11 +44,25 @@ pub(super) const BUCKET: Setting = Setting::new("firebase_bucket", "FIREBASE_BUC
 pub(super) const CREDENTIALS: Setting =
     Setting::new("google_application_credentials", "GOOGLE_APPLICATION_CREDENTIALS").with_default(DEFAULT_CREDENTIALS);
 pub(super) const EMULATOR: Setting = Setting::new("storage_emulator_host", "STORAGE_EMULATOR_HOST");
+pub(super) const S3_BUCKET: Setting = Setting::new("s3_bucket", "S3_BUCKET");
+pub(super) const S3_ENDPOINT: Setting =
+    Setting::new("s3_endpoint", "S3_ENDPOINT").with_env_aliases(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]);
+pub(super) const S3_REGION: Setting =
+    Setting::new("s3_region", "AWS_REGION").with_env_aliases(&["AWS_DEFAULT_REGION"]).with_default("us-east-1");
+pub(super) const S3_PATH_STYLE: Setting = Setting::new("s3_path_style", "S3_PATH_STYLE").with_default("true");
+pub(super) const AZURE_CONTAINER: Setting = Setting::new("azure_container", "AZURE_CONTAINER");
+pub(super) const AZURE_ACCOUNT: Setting = Setting::new("azure_storage_account_name", "AZURE_STORAGE_ACCOUNT_NAME")
+    .with_env_aliases(&["AZURE_STORAGE_ACCOUNT"]);
+pub(super) const AZURE_ENDPOINT: Setting = Setting::new("azure_storage_endpoint", "AZURE_STORAGE_ENDPOINT");
+pub(super) const STORAGE_CA_FILE: Setting =
+    Setting::new("storage_ca_file", "ROLLCALL_STORAGE_CA_FILE").with_env_aliases(&["AWS_CA_BUNDLE"]);
+pub(super) const STORAGE_ALLOW_HTTP: Setting =
+    Setting::new("storage_allow_http", "ROLLCALL_STORAGE_ALLOW_HTTP").with_default("false");
 pub(super) const STORAGE_TIMEOUT: Setting =
     Setting::new("storage_timeout_ms", "ROLLCALL_STORAGE_TIMEOUT_MS").with_default("5000");
 
 /// All settings of a node. Any other key in the configuration file is an error.
-pub const SETTINGS: [&Setting; 26] = [
+pub const SETTINGS: [&Setting; 35] = [
     &THIS_NODE,
     &PEERS,
     &HEARTBEAT_INTERVAL,
@@ -74,11 +88,52 @@ pub const SETTINGS: [&Setting; 26] = [
     &BUCKET,
     &CREDENTIALS,
     &EMULATOR,
+    &S3_BUCKET,
+    &S3_ENDPOINT,
+    &S3_REGION,
+    &S3_PATH_STYLE,
+    &AZURE_CONTAINER,
+    &AZURE_ACCOUNT,
+    &AZURE_ENDPOINT,
+    &STORAGE_CA_FILE,
+    &STORAGE_ALLOW_HTTP,
     &STORAGE_TIMEOUT,
+];
+
+/// Environment variables with credentials of S3, as AWS's own programs name them. They have no key
+/// in the file.
+pub const AWS_CREDENTIALS: [&str; 11] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_ENDPOINT_URL_STS",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+];
+
+/// Environment variables with credentials of Azure, as Azure's own programs name them. They have no
+/// key in the file.
+pub const AZURE_CREDENTIALS: [&str; 11] = [
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_ACCESS_KEY",
+    "AZURE_STORAGE_KEY",
+    "AZURE_STORAGE_SAS_TOKEN",
+    "AZURE_TENANT_ID",
+    "AZURE_CLIENT_ID",
+    "AZURE_CLIENT_SECRET",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "AZURE_AUTHORITY_HOST",
+    "AZURE_MSI_ENDPOINT",
+    "IDENTITY_ENDPOINT",
 ];
 
 /// The environment variables of all settings. The demo removes them from the environment of its
 /// nodes.
 pub fn env_vars() -> impl Iterator<Item = &'static str> {
-    SETTINGS.iter().map(|setting| setting.env)
+    SETTINGS.iter().flat_map(|setting| setting.env_names())
 }

@@ -1,13 +1,18 @@
-//! Storage in a node's configuration: a local directory, or a bucket of Google Cloud Storage.
+//! Storage in a node's configuration: a local directory, or a bucket of a cloud store.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::base_url::parse_base_url;
+use super::object_store::{read_azure, read_s3};
 use super::settings;
 use crate::config::error::ConfigError;
 use crate::config::layers::Layers;
+use crate::config::setting::Setting;
+use crate::storage::{AzureConfig, S3Config};
 use rollcall_core::BucketName;
+
+const EXPECTED_NAME: &str = "the name of a bucket or container in quotes";
 
 /// Kind and place of the durable storage.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -26,6 +31,10 @@ pub enum StorageConfig {
         /// The URL of an emulator, without a trailing slash. It needs no credentials.
         endpoint: Option<String>,
     },
+    /// A bucket of Amazon S3, or of a store with the same API.
+    S3(S3Config),
+    /// A container of Azure Blob Storage.
+    Azure(AzureConfig),
 }
 
 /// Kind and place, for messages.
@@ -33,6 +42,8 @@ impl fmt::Display for StorageConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Local { dir } => write!(f, "local directory {}", dir.display()),
+            Self::S3(config) => config.fmt(f),
+            Self::Azure(config) => config.fmt(f),
             Self::Gcs { bucket, endpoint: Some(endpoint), .. } => {
                 write!(f, "bucket {bucket} of the emulator at {endpoint}")
             }
@@ -43,16 +54,48 @@ impl fmt::Display for StorageConfig {
     }
 }
 
+/// The settings that choose a storage. At most one may be given.
+const CHOICES: [&Setting; 3] = [&settings::BUCKET, &settings::S3_BUCKET, &settings::AZURE_CONTAINER];
+
 /// Reads the storage. A local bucket is in the data directory.
-pub(super) fn read_storage(layers: &Layers, data_dir: &Path) -> Result<StorageConfig, ConfigError> {
+pub(super) fn read_storage(
+    layers: &Layers,
+    env: &dyn Fn(&str) -> Option<String>,
+    data_dir: &Path,
+) -> Result<StorageConfig, ConfigError> {
+    let mut given = Vec::new();
+    for setting in CHOICES {
+        given.extend(layers.text(setting, EXPECTED_NAME)?.map(|text| (setting.key, text.origin)));
+    }
+    if let [(key, origin), (other, other_origin), ..] = &given[..] {
+        return Err(ConfigError::TwoStorages {
+            key,
+            origin: origin.clone(),
+            other,
+            other_origin: other_origin.clone(),
+        });
+    }
+    if let Some(s3) = read_s3(layers, env)? {
+        return Ok(StorageConfig::S3(s3));
+    }
+    if let Some(azure) = read_azure(layers, env)? {
+        return Ok(StorageConfig::Azure(azure));
+    }
+    match read_gcs(layers)? {
+        Some(gcs) => Ok(gcs),
+        None => Ok(StorageConfig::Local { dir: data_dir.join("bucket") }),
+    }
+}
+
+fn read_gcs(layers: &Layers) -> Result<Option<StorageConfig>, ConfigError> {
     let Some(given) = layers.parsed_by(&settings::BUCKET, BucketName::EXPECTED, BucketName::parse)? else {
-        return Ok(StorageConfig::Local { dir: data_dir.join("bucket") });
+        return Ok(None);
     };
     let credentials = layers.path(&settings::CREDENTIALS)?;
     if is_key_itself(&credentials.to_string_lossy()) {
         return Err(ConfigError::KeyInsteadOfFile { key: settings::CREDENTIALS.key });
     }
-    Ok(StorageConfig::Gcs { bucket: given.value, credentials, endpoint: read_emulator_url(layers)? })
+    Ok(Some(StorageConfig::Gcs { bucket: given.value, credentials, endpoint: read_emulator_url(layers)? }))
 }
 
 /// Whether a path is the content of a key file. Such a text must not appear in any error.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::fake_gcs::{BUCKET, FakeGcs, Fault};
-use super::fault_proxy::{self, Answer, FaultProxy, Rule};
+use rollcall_test_support::fault_proxy::{self, Answer, FaultProxy, Rule};
 use crate::cluster::{Cluster, Plan, is_internal_path, until};
 use crate::sample_images::png;
 

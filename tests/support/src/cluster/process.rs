@@ -1,7 +1,7 @@
 //! A process of the program. Dropping the value ends it.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -10,33 +10,56 @@ use super::until;
 
 /// A process of the program.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub struct Process {
     child: Child,
     /// A node started with `--exit-with-stdin` ends when this pipe closes. The pipe closes even if
     /// the test process is killed.
     _stdin: Option<ChildStdin>,
 }
 
+/// Beginnings of the names of variables that would change the behaviour of the program.
+const FOREIGN_VARIABLES: [&str; 14] = [
+    "ROLLCALL_",
+    "API_PORT",
+    "HEARTBEAT_TTL_SECONDS",
+    "FIREBASE_",
+    "GOOGLE_",
+    "STORAGE_",
+    "S3_",
+    "AWS_",
+    "AZURE_",
+    "IDENTITY_",
+    "RUST_LOG",
+    "NO_COLOR",
+    "HTTP",
+    "ALL_PROXY",
+];
+
+/// Whether a variable would change the behaviour of the program.
+pub fn is_foreign_variable(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    FOREIGN_VARIABLES.iter().any(|start| name.starts_with(start))
+}
+
+/// The program, as the build of the tests made it.
+pub fn program() -> PathBuf {
+    // The program of a test is in the folder `deps` below the folder of the programs.
+    let test = std::env::current_exe().expect("the system names it");
+    let folder = test.ancestors().nth(2).expect("it is in a folder");
+    let program = folder.join("rollcall");
+    assert!(program.is_file(), "{} is missing; build it with: cargo build --bin rollcall", program.display());
+    program
+}
+
 /// A command that runs the program in `dir`, without inherited variables that would change its
 /// behaviour.
-pub(crate) fn rollcall(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rollcall"));
+pub fn rollcall(dir: &Path) -> Command {
+    let mut command = Command::new(program());
     command.current_dir(dir);
-    let others = [
-        "RUST_LOG",
-        "NO_COLOR",
-        "ROLLCALL_SERVER",
-        "ROLLCALL_PASSWORD",
-        "ROLLCALL_NEW_PASSWORD",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "ALL_PROXY",
-        "http_proxy",
-        "https_proxy",
-        "all_proxy",
-    ];
-    for variable in rollcall::config::env_vars().chain(others) {
-        command.env_remove(variable);
+    for (variable, _) in std::env::vars_os() {
+        if variable.to_str().is_some_and(is_foreign_variable) {
+            command.env_remove(variable);
+        }
     }
     // For debugging a failed test.
     if let Some(filter) = std::env::var_os("ROLLCALL_TEST_LOG") {
@@ -47,13 +70,13 @@ pub(crate) fn rollcall(dir: &Path) -> Command {
 
 impl Process {
     /// Starts a node. Its output is appended to these files.
-    pub(crate) fn start(mut command: Command, stdout: &Path, stderr: &Path) -> Self {
+    pub fn start(mut command: Command, stdout: &Path, stderr: &Path) -> Self {
         command.arg("--exit-with-stdin");
         Self::start_without_flag(command, stdout, stderr)
     }
 
     /// Like [`Self::start`], but without the flag `--exit-with-stdin`, for other commands.
-    pub(crate) fn start_without_flag(mut command: Command, stdout: &Path, stderr: &Path) -> Self {
+    pub fn start_without_flag(mut command: Command, stdout: &Path, stderr: &Path) -> Self {
         let append = |path| File::options().create(true).append(true).open(path).expect("the directory is ours");
         command.stdin(Stdio::piped()).stdout(append(stdout)).stderr(append(stderr));
         let mut child = command.spawn().expect("the program was built");
@@ -61,23 +84,24 @@ impl Process {
     }
 
     /// The process id.
-    pub(crate) fn id(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
         // The child has not been reaped, so its id cannot belong to another process.
         let pid = Pid::from_raw(self.child.id().cast_signed()).expect("no process is number 0");
         kill_process(pid, signal).expect("it is our child");
     }
 
     /// The exit status, if it has ended.
-    pub(crate) fn try_wait(&mut self) -> Option<ExitStatus> {
+    pub fn try_wait(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("it is our child")
     }
 
     /// Waits until it has ended.
-    pub(crate) async fn wait(&mut self) -> ExitStatus {
+    pub async fn wait(&mut self) -> ExitStatus {
         let mut status = None;
         until("the end of a process", async || {
             status = self.try_wait();
@@ -88,7 +112,7 @@ impl Process {
     }
 
     /// Kills it (SIGKILL).
-    pub(crate) fn kill(self) {
+    pub fn kill(self) {
         drop(self);
     }
 }

@@ -20,7 +20,7 @@ const MAX_START_ATTEMPTS: usize = 5;
 const EXIT_CANNOT_BIND: i32 = 71;
 
 /// The configuration file of the distribution.
-const DOCUMENTED_CONFIG: &str = include_str!("../../../config.toml");
+const DOCUMENTED_CONFIG: &str = include_str!("../../../../config.toml");
 
 /// Which election timings the nodes use.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,10 +33,10 @@ enum ElectionSpeed {
 
 /// Fills the data directory of a cluster before its first start. Its arguments are the directory
 /// and the names of the nodes.
-pub(crate) type Seed = fn(&Path, &[String]);
+pub type Seed = fn(&Path, &[String]);
 
 /// The configuration of a cluster.
-pub(crate) struct Plan {
+pub struct Plan {
     count: usize,
     speed: ElectionSpeed,
     seed: Option<Seed>,
@@ -45,35 +45,35 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// A cluster of three nodes with the documented timings.
-    pub(crate) fn documented() -> Self {
+    pub fn documented() -> Self {
         Self { count: 3, speed: ElectionSpeed::Documented, seed: None, variables: Vec::new() }
     }
 
     /// A cluster of three nodes with quick elections.
-    pub(crate) fn quick() -> Self {
+    pub fn quick() -> Self {
         Self { speed: ElectionSpeed::Quick, ..Self::documented() }
     }
 
     /// Sets the number of nodes.
-    pub(crate) fn nodes(mut self, count: usize) -> Self {
+    pub fn nodes(mut self, count: usize) -> Self {
         self.count = count;
         self
     }
 
     /// Adds data before the first start.
-    pub(crate) fn seeded(mut self, seed: Seed) -> Self {
+    pub fn seeded(mut self, seed: Seed) -> Self {
         self.seed = Some(seed);
         self
     }
 
     /// Sets an environment variable of all nodes.
-    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+    pub fn env(mut self, name: &str, value: &str) -> Self {
         self.variables.push((None, (name.to_owned(), value.to_owned())));
         self
     }
 
     /// Sets an environment variable of one node.
-    pub(crate) fn env_of(mut self, index: usize, name: &str, value: &str) -> Self {
+    pub fn env_of(mut self, index: usize, name: &str, value: &str) -> Self {
         self.set_env(index, name, value);
         self
     }
@@ -88,7 +88,7 @@ impl Plan {
     }
 
     /// Starts the nodes and waits until each is ready. Does not wait for a leader.
-    pub(crate) async fn start(self) -> Cluster {
+    pub async fn start(self) -> Cluster {
         let permit = RUNNING_CLUSTERS.acquire().await.expect("never closed");
         let mut cluster = Cluster {
             dir: tempfile::tempdir().expect("a temporary directory"),

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 /// A fault injected into one request.
 #[derive(Clone, Debug)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// No fault: the request is counted and passes.
     Pass,
     /// The request does not reach the server and is never answered.
@@ -54,7 +54,7 @@ pub(crate) enum Fault {
 
 /// A response of the proxy itself.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
+pub struct Answer {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: Bytes,
@@ -62,17 +62,17 @@ pub(crate) struct Answer {
 
 impl Answer {
     /// A response with a JSON body.
-    pub(crate) fn json(status: u16, body: impl Into<Bytes>) -> Self {
+    pub fn json(status: u16, body: impl Into<Bytes>) -> Self {
         Self { status, headers: vec![("content-type", "application/json".to_owned())], body: body.into() }
     }
 
     /// A response with a body of HTML, as proxies send it.
-    pub(crate) fn html(status: u16, body: impl Into<Bytes>) -> Self {
+    pub fn html(status: u16, body: impl Into<Bytes>) -> Self {
         Self { status, headers: vec![("content-type", "text/html".to_owned())], body: body.into() }
     }
 
     /// The same response with one more header.
-    pub(crate) fn with_header(mut self, name: &'static str, value: &str) -> Self {
+    pub fn with_header(mut self, name: &'static str, value: &str) -> Self {
         self.headers.push((name, value.to_owned()));
         self
     }
@@ -80,7 +80,7 @@ impl Answer {
 
 /// A fault, and the requests into which it is injected. Without conditions: the next request.
 #[derive(Clone, Debug)]
-pub(crate) struct Rule {
+pub struct Rule {
     method: Option<&'static str>,
     path: &'static str,
     query: &'static str,
@@ -90,32 +90,32 @@ pub(crate) struct Rule {
 
 impl Rule {
     /// The fault, for one request of any kind.
-    pub(crate) fn once(fault: Fault) -> Self {
+    pub fn once(fault: Fault) -> Self {
         Self { method: None, path: "", query: "", times: 1, fault }
     }
 
     /// The fault, for this many requests of any kind.
-    pub(crate) fn times(times: usize, fault: Fault) -> Self {
+    pub fn times(times: usize, fault: Fault) -> Self {
         Self { times, ..Self::once(fault) }
     }
 
     /// The fault, for every request of any kind.
-    pub(crate) fn always(fault: Fault) -> Self {
+    pub fn always(fault: Fault) -> Self {
         Self::times(usize::MAX, fault)
     }
 
     /// Only for requests with this method.
-    pub(crate) fn method(self, method: &'static str) -> Self {
+    pub fn method(self, method: &'static str) -> Self {
         Self { method: Some(method), ..self }
     }
 
     /// Only for requests whose path contains this text.
-    pub(crate) fn path(self, path: &'static str) -> Self {
+    pub fn path(self, path: &'static str) -> Self {
         Self { path, ..self }
     }
 
     /// Only for requests whose query contains this text.
-    pub(crate) fn query(self, query: &'static str) -> Self {
+    pub fn query(self, query: &'static str) -> Self {
         Self { query, ..self }
     }
 
@@ -128,7 +128,7 @@ impl Rule {
 }
 
 /// The proxy.
-pub(crate) struct FaultProxy {
+pub struct FaultProxy {
     addr: SocketAddr,
     state: Arc<State>,
     /// The task of the proxy. It ends with this value, and so do all connections.
@@ -152,11 +152,13 @@ struct Rules {
 
 impl FaultProxy {
     /// Starts a proxy in front of the server at this URL.
-    pub(crate) fn start(upstream: &str) -> Self {
+    pub fn start(upstream: &str) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a listener can be non-blocking");
         let listener = TcpListener::from_std(listener).expect("within a runtime");
         let addr = listener.local_addr().expect("it is bound");
+        // Does nothing if another test has installed the provider already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder().redirect(redirect::Policy::none()).no_proxy().build().expect("a client");
         let upstream = upstream.trim_end_matches('/').to_owned();
         let state = Arc::new(State { upstream, client, rules: Mutex::default() });
@@ -166,27 +168,27 @@ impl FaultProxy {
     }
 
     /// The URL of the proxy, which a client uses instead of the server's.
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://{}", self.addr)
     }
 
     /// Injects a fault. Of several rules that match a request, the one injected first applies.
-    pub(crate) fn inject(&self, rule: Rule) {
+    pub fn inject(&self, rule: Rule) {
         lock(&self.state.rules).injected.push(rule);
     }
 
     /// Removes all faults.
-    pub(crate) fn clear(&self) {
+    pub fn clear(&self) {
         lock(&self.state.rules).injected.clear();
     }
 
     /// Closes every connection without an answer for this long.
-    pub(crate) fn start_outage(&self, duration: Duration) {
+    pub fn start_outage(&self, duration: Duration) {
         lock(&self.state.rules).outage_until = Some(Instant::now() + duration);
     }
 
     /// The head of each request so far, with and without faults.
-    pub(crate) fn requests(&self) -> Vec<http::request::Parts> {
+    pub fn requests(&self) -> Vec<http::request::Parts> {
         lock(&self.state.rules).requests.clone()
     }
 }

@@ -5,7 +5,7 @@ use std::io::Cursor;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 
 /// An encoded image of one colour. WebP is lossless.
-pub(crate) fn encoded_image(format: ImageFormat, width: u32, height: u32, shade: u8) -> Vec<u8> {
+pub fn encoded_image(format: ImageFormat, width: u32, height: u32, shade: u8) -> Vec<u8> {
     let image = RgbImage::from_pixel(width, height, Rgb([shade, 80, 200]));
     let mut bytes = Cursor::new(Vec::new());
     DynamicImage::from(image).write_to(&mut bytes, format).expect("writing to memory cannot fail");
@@ -13,12 +13,12 @@ pub(crate) fn encoded_image(format: ImageFormat, width: u32, height: u32, shade:
 }
 
 /// A PNG.
-pub(crate) fn png(width: u32, height: u32, shade: u8) -> Vec<u8> {
+pub fn png(width: u32, height: u32, shade: u8) -> Vec<u8> {
     encoded_image(ImageFormat::Png, width, height, shade)
 }
 
 /// A valid small PNG whose header declares another size, as in a decompression bomb.
-pub(crate) fn png_with_declared_size(width: u32, height: u32) -> Vec<u8> {
+pub fn png_with_declared_size(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = png(8, 8, 0);
     // The IHDR chunk: length, name, 13 bytes of data, and a checksum of name and data.
     bytes[16..20].copy_from_slice(&width.to_be_bytes());

@@ -16,30 +16,33 @@ static RESERVED: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
 
 /// The ports of one node.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ports {
-    pub(crate) election: u16,
-    pub(crate) api: u16,
+pub struct Ports {
+    /// Port of the election.
+    pub election: u16,
+    /// Port of the HTTP API.
+    pub api: u16,
 }
 
 impl Ports {
-    pub(crate) fn free() -> Self {
+    /// Two free ports; see [`free_port`].
+    pub fn free() -> Self {
         Self { election: free_port(), api: free_port() }
     }
 
     /// The node's name.
-    pub(crate) fn name(self) -> String {
+    pub fn name(self) -> String {
         format!("127.0.0.1:{}", self.election)
     }
 
     /// URL of the node's API.
-    pub(crate) fn url(self) -> String {
+    pub fn url(self) -> String {
         format!("http://127.0.0.1:{}", self.api)
     }
 }
 
 /// A port that was free a moment ago. Another program may take it first. A node then exits with an
 /// error.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let mut reserved = RESERVED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let reserved = reserved.get_or_insert_default();
     let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();

@@ -14,7 +14,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An HTTP client without redirects, proxies and connection reuse. So a test sees the response to
 /// exactly one request.
-pub(crate) fn http_client() -> reqwest::Client {
+pub fn http_client() -> reqwest::Client {
     // The call fails only if another test has installed the provider already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
@@ -28,7 +28,7 @@ pub(crate) fn http_client() -> reqwest::Client {
 }
 
 /// A request with a target and headers, but without a method and a path.
-pub(crate) struct Request<'a> {
+pub struct Request<'a> {
     cluster: &'a Cluster,
     /// `None` for the leader.
     node: Option<usize>,
@@ -40,36 +40,41 @@ impl<'a> Request<'a> {
         Self { cluster, node, headers: HeaderMap::new() }
     }
 
-    pub(crate) fn header(mut self, name: &'static str, value: &str) -> Self {
+    /// Adds a header.
+    pub fn header(mut self, name: &'static str, value: &str) -> Self {
         let value = HeaderValue::from_str(value).expect("a header's value");
         self.headers.insert(HeaderName::from_static(name), value);
         self
     }
 
-    pub(crate) async fn get(self, path: &str) -> Response {
+    /// Sends a GET request.
+    pub async fn get(self, path: &str) -> Response {
         self.send(Method::GET, path, |request| request).await
     }
 
-    pub(crate) async fn head(self, path: &str) -> Response {
+    /// Sends a HEAD request.
+    pub async fn head(self, path: &str) -> Response {
         self.send(Method::HEAD, path, |request| request).await
     }
 
-    pub(crate) async fn delete(self, path: &str) -> Response {
+    /// Sends a DELETE request.
+    pub async fn delete(self, path: &str) -> Response {
         self.send(Method::DELETE, path, |request| request).await
     }
 
     /// Sends a POST request. It has no Content-Type unless the test has set one.
-    pub(crate) async fn post(self, path: &str, body: impl Into<bytes::Bytes>) -> Response {
+    pub async fn post(self, path: &str, body: impl Into<bytes::Bytes>) -> Response {
         let body = body.into();
         self.send(Method::POST, path, |request| request.body(body.clone())).await
     }
 
     /// Uploads an image in the field `image` of a form.
-    pub(crate) async fn upload(self, username: &str, picture: &[u8]) -> Response {
+    pub async fn upload(self, username: &str, picture: &[u8]) -> Response {
         self.upload_as(username, "image", picture).await
     }
 
-    pub(crate) async fn upload_as(self, username: &str, field: &'static str, picture: &[u8]) -> Response {
+    /// Uploads an image in this field of a form.
+    pub async fn upload_as(self, username: &str, field: &'static str, picture: &[u8]) -> Response {
         let path = format!("/upload_image/{username}");
         let form = || Form::new().part(field, Part::bytes(picture.to_vec()).file_name("picture"));
         self.send(Method::POST, &path, |request| request.multipart(form())).await

@@ -7,10 +7,13 @@ use serde_json::Value;
 
 /// A response.
 #[derive(Clone, Debug)]
-pub(crate) struct Response {
-    pub(crate) status: u16,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: bytes::Bytes,
+pub struct Response {
+    /// Status code.
+    pub status: u16,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: bytes::Bytes,
 }
 
 impl Response {
@@ -21,18 +24,19 @@ impl Response {
 
     /// The body as JSON.
     #[track_caller]
-    pub(crate) fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {self}"))
     }
 
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    /// The value of a header, if there is one.
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
     /// Checks that this is an error response of the documented format, with this status and code.
     /// Returns its message.
     #[track_caller]
-    pub(crate) fn expect_error(&self, status: u16, code: &str) -> String {
+    pub fn expect_error(&self, status: u16, code: &str) -> String {
         assert_eq!(self.status, status, "{self}");
         assert_eq!(self.header("content-type"), Some("application/json"), "{self}");
         let json = self.json();

@@ -23,20 +23,20 @@ use tempfile::TempDir;
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep};
 
-pub(crate) use plan::Plan;
-pub(crate) use ports::{Ports, free_port};
-pub(crate) use process::{Process, rollcall};
-pub(crate) use request::{Request, http_client};
-pub(crate) use response::Response;
+pub use plan::{Plan, Seed};
+pub use ports::{Ports, free_port};
+pub use process::{Process, is_foreign_variable, program, rollcall};
+pub use request::{Request, http_client};
+pub use response::Response;
 
 /// Longest wait for an expected event. Much longer than needed, because the machine may be busy.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(20);
 
 /// Pause between two checks of a condition.
 const POLL_INTERVAL: Duration = Duration::from_millis(15);
 
 /// A cluster of running nodes.
-pub(crate) struct Cluster {
+pub struct Cluster {
     plan: Plan,
     dir: TempDir,
     nodes: Vec<Node>,
@@ -53,17 +53,17 @@ struct Node {
 
 impl Cluster {
     /// Index of the leader. Waits until exactly one node reports that it leads.
-    pub(crate) async fn leader(&self) -> usize {
+    pub async fn leader(&self) -> usize {
         self.leader_among(|_| true).await
     }
 
     /// Index of the leader. Waits until it is another node than `old`.
-    pub(crate) async fn leader_after(&self, old: usize) -> usize {
+    pub async fn leader_after(&self, old: usize) -> usize {
         self.leader_among(|index| index != old).await
     }
 
     /// Indices of a running follower and of the leader that it names.
-    pub(crate) async fn follower(&self) -> (usize, usize) {
+    pub async fn follower(&self) -> (usize, usize) {
         let leader = self.leader().await;
         let name = self.name(leader);
         let mut found = None;
@@ -102,43 +102,43 @@ impl Cluster {
     }
 
     /// Indices of the nodes that the test has started and not stopped.
-    pub(crate) fn running(&self) -> impl Iterator<Item = usize> {
+    pub fn running(&self) -> impl Iterator<Item = usize> {
         (0..self.nodes.len()).filter(|index| self.nodes[*index].process.is_some())
     }
 
     /// The node's health, from `GET /`. `None` without a response within 700 ms.
-    pub(crate) async fn health(&self, index: usize) -> Option<Value> {
+    pub async fn health(&self, index: usize) -> Option<Value> {
         let answer = self.http.get(self.url(index)).timeout(Duration::from_millis(700)).send().await.ok()?;
         answer.json().await.ok()
     }
 
     /// The node's name: its election address.
-    pub(crate) fn name(&self, index: usize) -> String {
+    pub fn name(&self, index: usize) -> String {
         self.nodes[index].ports.name()
     }
 
     /// URL of the node's API, without a trailing slash.
-    pub(crate) fn url(&self, index: usize) -> String {
+    pub fn url(&self, index: usize) -> String {
         self.nodes[index].ports.url()
     }
 
     /// Address of the node's API, for tests that connect to it directly.
-    pub(crate) fn api(&self, index: usize) -> (&'static str, u16) {
+    pub fn api(&self, index: usize) -> (&'static str, u16) {
         ("127.0.0.1", self.nodes[index].ports.api)
     }
 
     /// The working directory of the nodes.
-    pub(crate) fn dir(&self) -> &Path {
+    pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
     /// The directory of the local bucket.
-    pub(crate) fn bucket(&self) -> PathBuf {
+    pub fn bucket(&self) -> PathBuf {
         self.dir().join("data/bucket")
     }
 
     /// Sorted paths of all files in the local bucket that belong to users.
-    pub(crate) fn stored(&self) -> Vec<String> {
+    pub fn stored(&self) -> Vec<String> {
         let mut found = Vec::new();
         collect_files(&self.bucket(), "", &mut found);
         found.retain(|path| !is_internal_path(path));
@@ -147,59 +147,59 @@ impl Cluster {
     }
 
     /// The private directory of one node.
-    pub(crate) fn node_dir(&self, index: usize) -> PathBuf {
+    pub fn node_dir(&self, index: usize) -> PathBuf {
         self.dir().join("data").join(self.name(index))
     }
 
     /// Process id of a running node.
-    pub(crate) fn id(&self, index: usize) -> u32 {
+    pub fn id(&self, index: usize) -> u32 {
         self.nodes[index].process.as_ref().expect("it runs").id()
     }
 
     /// Address of the node's election port, for tests that connect to it directly.
-    pub(crate) fn election(&self, index: usize) -> (&'static str, u16) {
+    pub fn election(&self, index: usize) -> (&'static str, u16) {
         ("127.0.0.1", self.nodes[index].ports.election)
     }
 
     /// The standard output of a node since its first start.
-    pub(crate) fn stdout(&self, index: usize) -> String {
+    pub fn stdout(&self, index: usize) -> String {
         log::read(&self.log(index, "out"))
     }
 
     /// The log of a node since its first start.
-    pub(crate) fn stderr(&self, index: usize) -> String {
+    pub fn stderr(&self, index: usize) -> String {
         log::read(&self.log(index, "err"))
     }
 
     /// Kills a node without warning (SIGKILL).
-    pub(crate) fn kill9(&mut self, index: usize) {
+    pub fn kill9(&mut self, index: usize) {
         self.nodes[index].process.take().expect("it runs").kill();
     }
 
     /// Stops a node (SIGTERM) and waits until it has ended.
-    pub(crate) async fn sigterm(&mut self, index: usize) -> ExitStatus {
+    pub async fn sigterm(&mut self, index: usize) -> ExitStatus {
         self.terminate(index);
         self.end(index).await
     }
 
     /// Asks a node to stop (SIGTERM).
-    pub(crate) fn terminate(&self, index: usize) {
+    pub fn terminate(&self, index: usize) {
         self.signal(index, Signal::TERM);
     }
 
     /// Waits until a node has ended.
-    pub(crate) async fn end(&mut self, index: usize) -> ExitStatus {
+    pub async fn end(&mut self, index: usize) -> ExitStatus {
         let mut process = self.nodes[index].process.take().expect("it runs");
         process.wait().await
     }
 
     /// Suspends a node (SIGSTOP).
-    pub(crate) fn freeze(&self, index: usize) {
+    pub fn freeze(&self, index: usize) {
         self.signal(index, Signal::STOP);
     }
 
     /// Resumes a suspended node (SIGCONT).
-    pub(crate) fn resume(&self, index: usize) {
+    pub fn resume(&self, index: usize) {
         self.signal(index, Signal::CONT);
     }
 
@@ -208,13 +208,13 @@ impl Cluster {
     }
 
     /// Starts a node again, with the same arguments. Does not wait until it answers.
-    pub(crate) fn start(&mut self, index: usize) {
+    pub fn start(&mut self, index: usize) {
         assert!(self.nodes[index].process.is_none(), "node {index} runs already");
         self.nodes[index].process = Some(self.spawn(index));
     }
 
     /// Sets an environment variable of a node, from its next start on.
-    pub(crate) fn set_env(&mut self, index: usize, name: &str, value: &str) {
+    pub fn set_env(&mut self, index: usize, name: &str, value: &str) {
         self.plan.set_env(index, name, value);
     }
 
@@ -232,17 +232,17 @@ impl Cluster {
     }
 
     /// A request to one node, in any role.
-    pub(crate) fn at(&self, index: usize) -> Request<'_> {
+    pub fn at(&self, index: usize) -> Request<'_> {
         Request::new(self, Some(index))
     }
 
     /// A request to the leader. It is repeated while there is no leader.
-    pub(crate) fn lead(&self) -> Request<'_> {
+    pub fn lead(&self) -> Request<'_> {
         Request::new(self, None)
     }
 
     /// Registers a user. Returns the user's id.
-    pub(crate) async fn register(&self, username: &str, addr: &str) -> String {
+    pub async fn register(&self, username: &str, addr: &str) -> String {
         let body = serde_json::json!({"username": username, "addr": addr}).to_string();
         let answer = self.lead().post("/register", body).await;
         // 200 if the first response was lost in an election and the request was repeated.
@@ -251,13 +251,13 @@ impl Cluster {
     }
 
     /// Sends a heartbeat.
-    pub(crate) async fn heartbeat(&self, username: &str) {
+    pub async fn heartbeat(&self, username: &str) {
         let answer = self.lead().post("/heartbeat", format!(r#"{{"username":"{username}"}}"#)).await;
         assert_eq!(answer.status, 200, "{answer}");
     }
 
     /// Uploads an image. Returns the name under which it is stored.
-    pub(crate) async fn upload(&self, username: &str, picture: &[u8]) -> String {
+    pub async fn upload(&self, username: &str, picture: &[u8]) -> String {
         let answer = self.lead().upload(username, picture).await;
         assert_eq!(answer.status, 201, "{answer}");
         answer.json()["filename"].as_str().expect("a name").to_owned()
@@ -281,7 +281,7 @@ impl Drop for Cluster {
 
 /// Copies a directory of fixtures. Files get the usual permissions, also if the fixtures are
 /// read-only.
-pub(crate) fn copy_dir(from: &Path, to: &Path) {
+pub fn copy_dir(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("the directory is ours");
     for entry in fs::read_dir(from).expect("the fixtures are there") {
         let entry = entry.expect("readable");
@@ -299,7 +299,7 @@ pub(crate) fn copy_dir(from: &Path, to: &Path) {
 ///
 /// # Panics
 /// If it is not true after [`SOON`].
-pub(crate) async fn until(event: &str, mut condition: impl AsyncFnMut() -> bool) {
+pub async fn until(event: &str, mut condition: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + SOON;
     while !condition().await {
         assert!(Instant::now() < deadline, "waited {SOON:?} for {event}");
@@ -308,7 +308,7 @@ pub(crate) async fn until(event: &str, mut condition: impl AsyncFnMut() -> bool)
 }
 
 /// Whether the file at this path in a bucket belongs to the nodes. All other files belong to users.
-pub(crate) fn is_internal_path(path: &str) -> bool {
+pub fn is_internal_path(path: &str) -> bool {
     path == "cluster.json" || ["nodes/", "probes/", "secrets/", ".tmp/"].iter().any(|folder| path.starts_with(folder))
 }
 

@@ -1,0 +1,117 @@
+//! S3 and Azure Blob Storage in a node's configuration. Credentials come from the environment alone,
+//! under the names that the programs of AWS and Azure use.
+
+use http::Uri;
+
+use super::base_url::parse_base_url;
+use super::settings;
+use crate::config::error::ConfigError;
+use crate::config::layers::{EXPECTED_PATH, Layers, WithOrigin};
+use crate::config::setting::Setting;
+use crate::storage::{AzureConfig, ConnectionConfig, CredentialVariables, HostReach, S3Config};
+
+const EXPECTED_S3_BUCKET: &str =
+    "BUCKET or BUCKET/PREFIX, such as \"my-bucket\": 3 to 63 letters, digits, dashes, dots and underscores";
+const EXPECTED_CONTAINER: &str =
+    "CONTAINER or CONTAINER/PREFIX, such as \"my-container\": 3 to 63 lower-case letters, digits and dashes";
+const EXPECTED_ACCOUNT: &str = "the name of a storage account: 3 to 24 lower-case letters and digits";
+const EXPECTED_REGION: &str = "the name of a region, such as \"eu-west-1\"";
+const EXPECTED_URL: &str = "an https URL such as \"https://storage.example.org\"; an http URL only of this machine, or with \
+                            storage_allow_http set to true";
+
+/// Longest prefix, in bytes. With it, the path of every object stays within the 1024 bytes that the
+/// stores allow.
+const MAX_PREFIX_BYTES: usize = 512;
+
+/// Reads the bucket of S3. `None` if no setting names one.
+pub(super) fn read_s3(layers: &Layers, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<S3Config>, ConfigError> {
+    let setting = &settings::S3_BUCKET;
+    let is_letter = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    let Some(given) = layers.text(setting, EXPECTED_S3_BUCKET)? else { return Ok(None) };
+    let place = given.value.strip_prefix("s3://").unwrap_or(&given.value);
+    let Some((bucket, prefix)) = bucket_and_prefix(place, is_letter) else {
+        return Err(given.invalid(setting, EXPECTED_S3_BUCKET));
+    };
+    let region = layers.text(&settings::S3_REGION, EXPECTED_REGION)?.expect("the setting has a default");
+    let is_region = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    if !is_region(&region.value) {
+        return Err(region.invalid(&settings::S3_REGION, EXPECTED_REGION));
+    }
+    Ok(Some(S3Config {
+        bucket,
+        prefix,
+        endpoint: read_endpoint(layers, &settings::S3_ENDPOINT)?,
+        region: region.value,
+        path_style: layers.bool(&settings::S3_PATH_STYLE)?,
+        connection: read_connection(layers)?,
+        credentials: credentials(&settings::AWS_CREDENTIALS, env),
+    }))
+}
+
+/// Reads the container of Azure. `None` if no setting names one.
+pub(super) fn read_azure(
+    layers: &Layers,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<AzureConfig>, ConfigError> {
+    let setting = &settings::AZURE_CONTAINER;
+    let is_letter = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let Some(given) = layers.text(setting, EXPECTED_CONTAINER)? else { return Ok(None) };
+    let Some((container, prefix)) = bucket_and_prefix(&given.value, is_letter) else {
+        return Err(given.invalid(setting, EXPECTED_CONTAINER));
+    };
+    let account = layers.text(&settings::AZURE_ACCOUNT, EXPECTED_ACCOUNT)?.ok_or_else(|| ConfigError::Missing {
+        key: settings::AZURE_ACCOUNT.key,
+        remedy: format!("azure_container needs it; set {} to the storage account", settings::AZURE_ACCOUNT.env),
+    })?;
+    let is_account = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    if !(3..=24).contains(&account.value.len()) || !account.value.bytes().all(is_account) {
+        return Err(account.invalid(&settings::AZURE_ACCOUNT, EXPECTED_ACCOUNT));
+    }
+    Ok(Some(AzureConfig {
+        account: account.value,
+        container,
+        prefix,
+        endpoint: read_endpoint(layers, &settings::AZURE_ENDPOINT)?,
+        connection: read_connection(layers)?,
+        credentials: credentials(&settings::AZURE_CREDENTIALS, env),
+    }))
+}
+
+/// Splits `BUCKET/PREFIX`. `None` if one of them is invalid.
+fn bucket_and_prefix(text: &str, is_letter: impl Fn(u8) -> bool) -> Option<(String, String)> {
+    let (bucket, prefix) = text.split_once('/').unwrap_or((text, ""));
+    let prefix = prefix.trim_end_matches('/');
+    let is_bucket = (3..=63).contains(&bucket.len()) && bucket.bytes().all(is_letter);
+    let is_part = |part: &str| !matches!(part, "" | "." | "..") && !part.chars().any(char::is_control);
+    let is_prefix = prefix.is_empty() || (prefix.len() <= MAX_PREFIX_BYTES && prefix.split('/').all(is_part));
+    (is_bucket && is_prefix).then(|| (bucket.to_owned(), prefix.to_owned()))
+}
+
+/// Reads the URL of a store. Plain http may go to this machine only, unless a setting allows more.
+fn read_endpoint(layers: &Layers, setting: &Setting) -> Result<Option<String>, ConfigError> {
+    let allow_http = layers.bool(&settings::STORAGE_ALLOW_HTTP)?;
+    let is_safe = |url: &str| {
+        let host = url.parse::<Uri>().ok().and_then(|uri| uri.host().map(HostReach::of));
+        url.starts_with("https://") || allow_http || host == Some(HostReach::Loopback)
+    };
+    let parse = |text: &str| parse_base_url(text).filter(|url| is_safe(url));
+    Ok(layers.parsed_by(setting, EXPECTED_URL, parse)?.map(|given: WithOrigin<String>| given.value))
+}
+
+fn read_connection(layers: &Layers) -> Result<ConnectionConfig, ConfigError> {
+    let ca_file = layers.text(&settings::STORAGE_CA_FILE, EXPECTED_PATH)?.map(|given| given.value.into());
+    Ok(ConnectionConfig {
+        ca_file,
+        allow_http: layers.bool(&settings::STORAGE_ALLOW_HTTP)?,
+        ..ConnectionConfig::default()
+    })
+}
+
+/// The variables that are set. A line break at the end of a value comes from a file with a secret.
+fn credentials(names: &[&'static str], env: &dyn Fn(&str) -> Option<String>) -> CredentialVariables {
+    let value = |name: &&'static str| {
+        let text = env(name)?.trim().to_owned();
+        (!text.is_empty()).then_some((*name, text))
+    };
+    names.iter().filter_map(value).collect()
+}

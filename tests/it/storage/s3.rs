@@ -1,0 +1,175 @@
+//! The S3 store on [`S3Server`]: the suite, and the behaviour that only this store has.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rollcall::storage::{
+    Backend, BackendError, Bucket, ConnectionConfig, CredentialVariables, Folder, Key, ObjectStoreBackend, S3Config,
+};
+use rollcall_test_support::s3_server::{BUCKET, Preconditions, S3Server};
+
+use super::suite::{self, PAGE_SIZE, every_behaviour, image, profile, put, user};
+use crate::cluster::{Cluster, Plan};
+
+pub(super) fn config(endpoint: &str) -> S3Config {
+    let keys = [("AWS_ACCESS_KEY_ID", "test".to_owned()), ("AWS_SECRET_ACCESS_KEY", "a secret of S3".to_owned())];
+    S3Config {
+        bucket: BUCKET.to_owned(),
+        prefix: String::new(),
+        endpoint: Some(endpoint.to_owned()),
+        region: "us-east-1".to_owned(),
+        path_style: true,
+        connection: ConnectionConfig { page_size: PAGE_SIZE, ..ConnectionConfig::default() },
+        credentials: CredentialVariables::from_iter(keys),
+    }
+}
+
+fn store(config: &S3Config) -> Arc<ObjectStoreBackend> {
+    Arc::new(ObjectStoreBackend::s3(config).expect("the configuration is valid"))
+}
+
+async fn open() -> (Bucket, S3Server) {
+    let server = S3Server::start(Preconditions::Honoured);
+    (suite::bucket(store(&config(&server.url()))), server)
+}
+
+every_behaviour!(super::s3::open);
+
+#[tokio::test]
+async fn each_operation_is_one_request() {
+    let (bucket, server) = open().await;
+    let version = put(&bucket, &profile("alice"), b"{}").await;
+    bucket.replace_if(&profile("alice"), &version, Bytes::from_static(b"{ }")).await.unwrap().expect("it is current");
+    bucket.get(&profile("alice")).await.unwrap().expect("it exists");
+    bucket.list(&Folder::Users).await.unwrap();
+    bucket.delete(&profile("alice")).await.unwrap();
+    let object = format!("/{BUCKET}/users/alice/profile.json");
+    let listing = format!("GET /{BUCKET}");
+    assert_eq!(
+        server.requests(),
+        [
+            &format!("PUT {object}"),
+            &format!("PUT {object}"),
+            &format!("GET {object}"),
+            &listing,
+            &format!("DELETE {object}")
+        ]
+        .map(String::clone)
+    );
+}
+
+#[tokio::test]
+async fn a_prefix_is_a_bucket_of_its_own() {
+    let (bucket, server) = open().await;
+    put(&bucket, &profile("outside"), b"{}").await;
+    let mut config = config(&server.url());
+    config.prefix = "team/é".to_owned();
+    let inside = suite::bucket(store(&config));
+    assert_eq!(inside.list(&Folder::Users).await.unwrap(), Vec::<String>::new());
+    put(&inside, &profile("inside"), b"{}").await;
+    assert_eq!(inside.list(&Folder::Users).await.unwrap(), ["inside"]);
+    assert_eq!(bucket.list(&Folder::Users).await.unwrap(), ["outside"]);
+    assert_eq!(server.names(), ["team/é/users/inside/profile.json", "users/outside/profile.json"]);
+    assert!(inside.describe().contains("team/é"), "{}", inside.describe());
+}
+
+#[tokio::test]
+async fn objects_are_stored_with_their_media_type() {
+    let (bucket, server) = open().await;
+    put(&bucket, &profile("alice"), b"{}").await;
+    put(&bucket, &Key::Image(user("alice"), image(1)), b"png").await;
+    assert_eq!(server.media_type("users/alice/profile.json").as_deref(), Some("application/json"));
+    assert_eq!(server.media_type(&format!("users/alice/images/{}", image(1))).as_deref(), Some("image/png"));
+}
+
+#[tokio::test]
+async fn an_object_that_is_too_large_affects_that_object_alone() {
+    let (bucket, server) = open().await;
+    let limit = rollcall::storage::MAX_OBJECT_BYTES;
+    server.put("users/alice/profile.json", vec![b' '; limit]);
+    server.put("users/eve/profile.json", vec![b' '; limit + 1]);
+    assert_eq!(bucket.get(&profile("alice")).await.unwrap().expect("it exists").bytes.len(), limit);
+    let store = store(&config(&server.url()));
+    let error = store.get(&profile("eve")).await.expect_err("it is too large");
+    assert!(matches!(&error, BackendError::Unreadable(text) if text.contains("larger than")), "{error}");
+}
+
+#[tokio::test]
+async fn a_missing_bucket_is_not_an_empty_bucket() {
+    let server = S3Server::start(Preconditions::Honoured);
+    let mut config = config(&server.url());
+    config.bucket = "another".to_owned();
+    let store = store(&config);
+    let errors = [
+        store.get(&Key::Cluster).await.err(),
+        store.create(&Key::Cluster, Bytes::new()).await.err(),
+        store.list(&Folder::Users, None).await.err(),
+        store.delete(&Key::Cluster).await.err(),
+    ];
+    for error in errors {
+        let Some(BackendError::Permanent(text)) = error else { panic!("{error:?}") };
+        assert!(text.contains("NoSuchBucket") && text.contains("S3_BUCKET"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_listing_with_a_name_that_no_path_can_have_is_refused_as_a_whole() {
+    let (_, server) = open().await;
+    server.put("users//profile.json", "{}");
+    let error = store(&config(&server.url())).list(&Folder::Users, None).await.expect_err("no path");
+    assert!(matches!(&error, BackendError::Permanent(text) if text.contains("users//")), "{error}");
+}
+
+#[tokio::test]
+async fn invalid_credentials_are_reported_before_any_request_and_never_shown() {
+    for (variables, word) in [
+        (vec![("AWS_ACCESS_KEY_ID", "an id"), ("AWS_SECRET_ACCESS_KEY", "hid\nden")], "AWS_SECRET_ACCESS_KEY"),
+        (vec![("AWS_SECRET_ACCESS_KEY", "hidden")], "AWS_ACCESS_KEY_ID"),
+        (vec![("AWS_ACCESS_KEY_ID", "hidden")], "AWS_SECRET_ACCESS_KEY"),
+    ] {
+        let mut config = config("http://127.0.0.1:1");
+        config.credentials = variables.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
+        let error = ObjectStoreBackend::s3(&config).err().expect("they cannot work").to_string();
+        assert!(error.contains(word) && !error.contains("hid"), "{error}");
+        assert!(!format!("{config:?}").contains("hid"), "{config:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_unusable_certificate_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    let mut config = config("https://127.0.0.1:1");
+    config.connection.ca_file = Some(file.clone());
+    for content in
+        [None, Some("no certificate"), Some("-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n")]
+    {
+        if let Some(content) = content {
+            std::fs::write(&file, content).unwrap();
+        }
+        let error = ObjectStoreBackend::s3(&config).err().expect("it has no certificate").to_string();
+        assert!(error.contains("storage_ca_file") && error.contains("ca.pem"), "{content:?}: {error}");
+    }
+}
+
+async fn start(server: &S3Server) -> Cluster {
+    let plan = server.variables().into_iter().fold(Plan::quick(), |plan, (name, value)| plan.env(name, &value));
+    plan.start().await
+}
+
+#[tokio::test]
+async fn a_cluster_works_on_s3() {
+    let server = S3Server::start(Preconditions::Honoured);
+    let mut cluster = start(&server).await;
+    assert!(cluster.stdout(0).contains(&format!("initialized (S3 bucket {BUCKET} at ")), "{}", cluster.stdout(0));
+    let id = cluster.register("alice", "10.0.0.1:9000").await;
+    cluster.heartbeat("alice").await;
+    assert!(server.names().contains(&"users/alice/profile.json".to_owned()), "{:?}", server.names());
+    assert!(!cluster.dir().join("data/bucket").exists(), "nothing is stored locally");
+
+    let old = cluster.leader().await;
+    cluster.kill9(old);
+    cluster.leader_after(old).await;
+    assert_eq!(cluster.lead().get("/users").await.json()["users"][0]["id"], id.as_str());
+    cluster.lead().post("/register", r#"{"username":"alice"}"#).await.expect_error(409, "user_exists");
+}
