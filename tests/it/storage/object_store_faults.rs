@@ -166,7 +166,7 @@ pub(crate) async fn a_body_that_is_too_large_is_refused(store: &FaultyStore) {
 }
 
 pub(crate) async fn a_redirect_is_not_followed(store: &FaultyStore) {
-    let answer = page(307).with_header("location", format!("{}/elsewhere", store.proxy.url()));
+    let answer = page(307).with_header("location", &format!("{}/elsewhere", store.proxy.url()));
     for (operation, error) in store.errors(Fault::Answer(answer)).await {
         assert!(!matches!(error, None | Some(BackendError::Precondition)), "{operation}: {error:?}");
     }
