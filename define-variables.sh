@@ -17,6 +17,14 @@
 #export FIREBASE_BUCKET="your-project.firebasestorage.app"
 #export GOOGLE_APPLICATION_CREDENTIALS="credentials/firebase-storage.json"
 
+# Or store them in S3 or in Azure Blob Storage. docs/storage.md has the rights that the key needs.
+
+#export S3_BUCKET="my-bucket" AWS_REGION="eu-west-1"
+#export AWS_ACCESS_KEY_ID="" AWS_SECRET_ACCESS_KEY=""
+
+#export AZURE_CONTAINER="my-container" AZURE_STORAGE_ACCOUNT_NAME="myaccount"
+#export AZURE_STORAGE_ACCOUNT_KEY=""
+
 # The port of the HTTP API. Each further node on the same machine needs another port:
 # export API_PORT=3001
 #export API_PORT=3000

@@ -174,13 +174,6 @@ pub enum ConfigError {
         /// The place that names the file.
         origin: Origin,
     },
-    /// A setting that names the file of a secret holds the secret itself. The text does not show
-    /// it.
-    #[error("{key} holds a key; write the key to a file that only you can read, and give the path of that file")]
-    KeyInsteadOfFile {
-        /// The setting.
-        key: &'static str,
-    },
     /// Two storages are chosen at once.
     #[error("two storages are chosen: {key} ({origin}) and {other} ({other_origin}); remove one of the two")]
     TwoStorages {
@@ -192,6 +185,13 @@ pub enum ConfigError {
         other: &'static str,
         /// The place of its value.
         other_origin: Origin,
+    },
+    /// A setting that names the file of a secret holds the secret itself. The text does not show
+    /// it.
+    #[error("{key} holds a key; write the key to a file that only you can read, and give the path of that file")]
+    KeyInsteadOfFile {
+        /// The setting.
+        key: &'static str,
     },
     /// The credentials file of the bucket cannot be read.
     #[error(

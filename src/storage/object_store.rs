@@ -22,7 +22,7 @@ use object_store::{
     Attribute, Attributes, Error, GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion,
 };
 
-use self::http_failure::{HttpFailure, Peer};
+use self::http_failure::{HttpFailure, Responder};
 use self::http_transport::ListingRequest;
 use self::remedies::Store;
 use super::error_text::{error_chain, one_line};
@@ -87,7 +87,7 @@ impl ObjectStoreBackend {
         match self.objects.put_opts(&self.path(key)?, bytes.into(), options).await {
             Ok(written) => version(written.e_tag),
             Err(error) => match HttpFailure::find(&error) {
-                Some(HttpFailure::Status(Peer::Store, status))
+                Some(HttpFailure::Status(Responder::Store, status))
                     if self.store.is_precondition(status)
                         || (is_replacement && self.store.is_missing_object(status)) =>
                 {
@@ -165,7 +165,7 @@ impl Backend for ObjectStoreBackend {
             Ok(object) => Ok(Some(object)),
             Err(Failed::Ours(error)) => Err(error),
             Err(Failed::Store(error)) => match HttpFailure::find(&error) {
-                Some(HttpFailure::Status(Peer::Store, status)) if self.store.is_missing_object(status) => Ok(None),
+                Some(HttpFailure::Status(Responder::Store, status)) if self.store.is_missing_object(status) => Ok(None),
                 failure => Err(self.error(&error, failure)),
             },
         }
@@ -194,7 +194,7 @@ impl Backend for ObjectStoreBackend {
         match self.objects.delete(&self.path(key)?).await {
             Ok(()) => Ok(()),
             Err(error) => match HttpFailure::find(&error) {
-                Some(HttpFailure::Status(Peer::Store, status)) if self.store.is_missing_object(status) => Ok(()),
+                Some(HttpFailure::Status(Responder::Store, status)) if self.store.is_missing_object(status) => Ok(()),
                 // Azure deletes in a batch, whose response as a whole is a success.
                 None if matches!(error, Error::NotFound { .. }) => Ok(()),
                 failure => Err(self.error(&error, failure)),

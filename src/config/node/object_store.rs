@@ -1,5 +1,5 @@
-//! S3 and Azure Blob Storage in a node's configuration. Credentials come from the environment alone,
-//! under the names that the programs of AWS and Azure use.
+//! S3 and Azure Blob Storage in a node's configuration. Credentials come from the environment
+//! alone, under the names that the programs of AWS and Azure use.
 
 use http::Uri;
 
@@ -114,4 +114,111 @@ fn credentials(names: &[&'static str], env: &dyn Fn(&str) -> Option<String>) -> 
         (!text.is_empty()).then_some((*name, text))
     };
     names.iter().filter_map(value).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Config, Flags, StorageConfig};
+
+    /// Loads a configuration from these variables, and from a file with these lines.
+    fn load(variables: &[(&str, &str)], lines: &str) -> Result<Config, String> {
+        let env = |name: &str| variables.iter().find(|(given, _)| *given == name).map(|(_, value)| (*value).to_owned());
+        let file = format!("this_node = \"127.0.0.1:1\"\npeers = [\"127.0.0.1:1\"]\n{lines}");
+        Config::load(Some(("c.toml", &file)), &env, &Flags::default()).map_err(|error| error.to_string())
+    }
+
+    fn storage(variables: &[(&str, &str)]) -> StorageConfig {
+        load(variables, "").expect("it is valid").storage
+    }
+
+    #[test]
+    fn a_bucket_of_s3_may_have_a_scheme_and_a_prefix() {
+        for (given, bucket, prefix) in [
+            ("my-bucket", "my-bucket", ""),
+            ("s3://my-bucket/", "my-bucket", ""),
+            ("my.Bucket_1/team a/é/", "my.Bucket_1", "team a/é"),
+        ] {
+            let StorageConfig::S3(s3) = storage(&[("S3_BUCKET", given)]) else { panic!("{given}") };
+            assert_eq!((s3.bucket.as_str(), s3.prefix.as_str()), (bucket, prefix));
+        }
+        let long = format!("bucket/{}", "x".repeat(513));
+        for wrong in ["ab", "gs://bucket", "my bucket", "bucket//a", "bucket/../a", "bucket/.", "bucket/a\u{7}", &long]
+        {
+            assert!(load(&[("S3_BUCKET", wrong)], "").unwrap_err().contains("BUCKET/PREFIX"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn settings_of_s3_have_the_names_that_aws_gives_them() {
+        let bucket = ("S3_BUCKET", "bucket");
+        let s3 = |variables: &[(&str, &str)]| match storage(&[&[bucket], variables].concat()) {
+            StorageConfig::S3(s3) => s3,
+            other => panic!("{other}"),
+        };
+        assert_eq!((s3(&[]).region.as_str(), s3(&[]).endpoint, s3(&[]).path_style), ("us-east-1", None, true));
+        assert_eq!(s3(&[("AWS_DEFAULT_REGION", "eu-west-1")]).region, "eu-west-1");
+        assert_eq!(s3(&[("AWS_DEFAULT_REGION", "eu-west-1"), ("AWS_REGION", "auto")]).region, "auto");
+        let url = "https://s3.example";
+        for name in ["S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"] {
+            assert_eq!(s3(&[(name, "https://s3.example/")]).endpoint.as_deref(), Some(url), "{name}");
+        }
+        assert_eq!(s3(&[("AWS_ENDPOINT_URL", "https://other"), ("S3_ENDPOINT", url)]).endpoint.as_deref(), Some(url));
+        assert!(!s3(&[("S3_PATH_STYLE", "false")]).path_style);
+        assert_eq!(s3(&[("AWS_CA_BUNDLE", "ca.pem")]).connection.ca_file, Some("ca.pem".into()));
+        let keys =
+            s3(&[("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "hidden\n"), ("AWS_SESSION_TOKEN", " ")]);
+        assert_eq!(
+            keys.credentials.iter().collect::<Vec<_>>(),
+            [("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "hidden")]
+        );
+        assert!(!format!("{keys:?} {keys}").contains("hidden"));
+    }
+
+    #[test]
+    fn plain_http_goes_to_this_machine_or_with_an_explicit_setting() {
+        let load = |url: &str, allow: &str| {
+            load(&[("S3_BUCKET", "bucket"), ("S3_ENDPOINT", url), ("ROLLCALL_STORAGE_ALLOW_HTTP", allow)], "")
+        };
+        for url in ["http://127.0.0.1:9000", "http://localhost:9000", "http://[::1]:9000", "https://s3.example"] {
+            assert!(load(url, "").is_ok(), "{url}");
+        }
+        for url in ["http://s3.example", "http://10.0.0.1:9000", "http://169.254.1.1", "http://127.0.0.1.example"] {
+            assert!(load(url, "").unwrap_err().contains("storage_allow_http"), "{url}");
+            assert!(load(url, "true").is_ok(), "{url}");
+        }
+        assert!(load("https://key:secret@s3.example", "true").is_err());
+        assert!(load("s3.example", "true").is_err());
+    }
+
+    #[test]
+    fn a_container_of_azure_needs_its_account() {
+        let container = ("AZURE_CONTAINER", "my-container/team");
+        for name in ["AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT"] {
+            let StorageConfig::Azure(azure) = storage(&[container, (name, "account1"), ("AZURE_STORAGE_KEY", "a2V5")])
+            else {
+                panic!("{name}")
+            };
+            assert_eq!(
+                (azure.account.as_str(), azure.container.as_str(), azure.prefix.as_str()),
+                ("account1", "my-container", "team")
+            );
+            assert_eq!(azure.store_url(), "https://account1.blob.core.windows.net");
+            assert!(!format!("{azure:?}").contains("a2V5"));
+        }
+        let missing = load(&[container], "").unwrap_err();
+        assert!(missing.starts_with("azure_storage_account_name is not set"), "{missing}");
+        for (container, account) in [("My-container", "account"), ("c", "account"), ("container", "my-account")] {
+            assert!(load(&[("AZURE_CONTAINER", container), ("AZURE_STORAGE_ACCOUNT", account)], "").is_err());
+        }
+    }
+
+    #[test]
+    fn two_storages_at_once_are_an_error_that_names_both() {
+        let bucket = ("S3_BUCKET", "bucket");
+        let error = load(&[bucket, ("FIREBASE_BUCKET", "your-project.firebasestorage.app")], "").unwrap_err();
+        assert!(error.contains("firebase_bucket (environment variable FIREBASE_BUCKET)"), "{error}");
+        assert!(error.contains("s3_bucket (environment variable S3_BUCKET)"), "{error}");
+        let error = load(&[bucket], "azure_container = \"container\"").unwrap_err();
+        assert!(error.contains("azure_container (c.toml:3)") && error.contains("s3_bucket"), "{error}");
+    }
 }

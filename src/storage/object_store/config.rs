@@ -85,9 +85,8 @@ impl HostReach {
             Ok(IpAddr::V4(ip)) if ip.is_link_local() => Self::Link,
             Ok(IpAddr::V6(ip)) if ip.is_loopback() => Self::Loopback,
             Ok(IpAddr::V6(ip)) if ip.is_unicast_link_local() || ip.is_unique_local() => Self::Link,
-            Ok(_) => Self::Remote,
             Err(_) if name == "localhost" || name.ends_with(".localhost") => Self::Loopback,
-            Err(_) => Self::Remote,
+            Ok(_) | Err(_) => Self::Remote,
         }
     }
 }

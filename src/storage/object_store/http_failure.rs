@@ -13,7 +13,7 @@ const MAX_MESSAGE_CHARS: usize = 300;
 
 /// Program at the other end of a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Peer {
+pub(super) enum Responder {
     /// The store.
     Store,
     /// A service that gives credentials for the store, at this host.
@@ -25,10 +25,10 @@ pub(super) enum Peer {
 pub(super) enum HttpFailure {
     /// A response with a status outside of 200 to 299.
     #[error("{1}")]
-    Status(Peer, StatusFailure),
+    Status(Responder, StatusFailure),
     /// No complete response. The request may have taken effect.
     #[error("{1}")]
-    NoResponse(Peer, String),
+    NoResponse(Responder, String),
     /// A success that does not prove that the store did its part.
     #[error("{0}")]
     NoProof(String),

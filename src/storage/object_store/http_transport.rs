@@ -19,7 +19,7 @@ use reqwest::{Client, Response, Url, redirect};
 use super::super::error_text::error_chain;
 use super::super::{BackendError, MAX_OBJECT_BYTES};
 use super::config::{ConnectionConfig, HostReach};
-use super::http_failure::{HttpFailure, Peer, StatusFailure};
+use super::http_failure::{HttpFailure, Responder, StatusFailure};
 
 /// Longest part of an error response that is read, in bytes.
 const MAX_ERROR_BYTES: usize = 4096;
@@ -104,12 +104,12 @@ impl HttpTransport {
         let (parts, body) = request.into_parts();
         let url = Url::parse(&parts.uri.to_string())
             .map_err(|error| HttpFailure::NotSent(format!("the URL of a request is invalid: {error}")))?;
-        let peer = self.peer(&url);
+        let responder = self.responder(&url);
         let reach = HostReach::of(url.host_str().unwrap_or_default());
         let is_safe = match reach {
             HostReach::Loopback => true,
             // Clouds serve credentials on the own link of a machine, over http.
-            HostReach::Link => peer != Peer::Store,
+            HostReach::Link => responder != Responder::Store,
             HostReach::Remote => false,
         };
         if url.scheme() != "https" && !is_safe && !self.allow_http {
@@ -125,12 +125,13 @@ impl HttpTransport {
         *request.headers_mut() = parts.headers;
         *request.body_mut() = Some(body.into());
         let client = if reach == HostReach::Remote { &self.remote } else { &self.local };
-        let lost = |error: reqwest::Error| HttpFailure::NoResponse(peer.clone(), error_chain(&error.without_url()));
+        let lost =
+            |error: reqwest::Error| HttpFailure::NoResponse(responder.clone(), error_chain(&error.without_url()));
         let mut response = client.execute(request).await.map_err(lost)?;
         if !response.status().is_success() {
             let (body, _) = read_body(&mut response, MAX_ERROR_BYTES).await.map_err(lost)?;
             let failure = StatusFailure::new(response.status().as_u16(), response.headers(), &body, &secrets);
-            return Err(HttpFailure::Status(peer, failure));
+            return Err(HttpFailure::Status(responder, failure));
         }
         if response.content_length().is_some_and(|length| length > MAX_OBJECT_BYTES as u64) {
             return Err(HttpFailure::TooLarge);
@@ -149,10 +150,14 @@ impl HttpTransport {
     }
 
     /// The program at the other end of a request.
-    fn peer(&self, url: &Url) -> Peer {
+    fn responder(&self, url: &Url) -> Responder {
         let is_store = url.host_str() == self.store.host_str()
             && url.port_or_known_default() == self.store.port_or_known_default();
-        if is_store { Peer::Store } else { Peer::CredentialsService(url.host_str().unwrap_or_default().to_owned()) }
+        if is_store {
+            Responder::Store
+        } else {
+            Responder::CredentialsService(url.host_str().unwrap_or_default().to_owned())
+        }
     }
 
     /// Refuses a body that is no listing. The crate would read an error document as an empty last

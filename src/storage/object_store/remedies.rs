@@ -4,7 +4,7 @@
 //! Storage (REST reference, "Blob service error codes").
 
 use super::super::BackendError;
-use super::http_failure::{HttpFailure, Peer, StatusFailure};
+use super::http_failure::{HttpFailure, Responder, StatusFailure};
 
 /// Store that answers, with the names that an operator can correct.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ pub(super) enum Store {
 }
 
 /// Consequence of a code, and the remedy. `None` if the code is unknown.
-type Finding = Option<(Consequence, String)>;
+type CodeMeaning = Option<(Consequence, String)>;
 
 /// Consequence of a failure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -65,16 +65,16 @@ impl Store {
     /// The error of a request that is neither a miss nor a refused precondition.
     pub(super) fn error(&self, failure: &HttpFailure) -> BackendError {
         match failure {
-            HttpFailure::Status(Peer::Store, status) => self.status_error(status),
-            HttpFailure::Status(Peer::CredentialsService(host), status) => {
+            HttpFailure::Status(Responder::Store, status) => self.status_error(status),
+            HttpFailure::Status(Responder::CredentialsService(host), status) => {
                 let text = format!("no credentials from {host}: {status}; {}", self.credentials_remedy());
                 if is_temporary(status.status) { transient(status, text) } else { BackendError::Permanent(text) }
             }
-            HttpFailure::NoResponse(Peer::Store, text) => BackendError::transient(format!(
+            HttpFailure::NoResponse(Responder::Store, text) => BackendError::transient(format!(
                 "{text}; check {}, and this machine's network, DNS and proxy",
                 self.address()
             )),
-            HttpFailure::NoResponse(Peer::CredentialsService(host), text) => {
+            HttpFailure::NoResponse(Responder::CredentialsService(host), text) => {
                 BackendError::transient(format!("no credentials from {host}: {text}; {}", self.credentials_remedy()))
             }
             HttpFailure::NoProof(text) => {
@@ -89,12 +89,12 @@ impl Store {
     }
 
     fn status_error(&self, failure: &StatusFailure) -> BackendError {
-        let finding = match self {
-            Self::S3 { bucket, region, .. } => s3_finding(failure, bucket, region),
-            Self::Azure { account, container, .. } => azure_finding(failure, account, container),
+        let meaning = match self {
+            Self::S3 { bucket, region, .. } => s3_meaning(failure, bucket, region),
+            Self::Azure { account, container, .. } => azure_meaning(failure, account, container),
         };
         let text = |remedy: &str| format!("{failure}; {remedy}");
-        match (finding, failure.status) {
+        match (meaning, failure.status) {
             (Some((Consequence::Transient, remedy)), _) => transient(failure, text(&remedy)),
             (Some((Consequence::Permanent, remedy)), _) => BackendError::Permanent(text(&remedy)),
             (Some((Consequence::Unreadable, remedy)), _) => BackendError::Unreadable(text(&remedy)),
@@ -146,7 +146,7 @@ fn transient(failure: &StatusFailure, cause: String) -> BackendError {
     BackendError::Transient { cause, retry_after: failure.retry_after }
 }
 
-fn s3_finding(failure: &StatusFailure, bucket: &str, region: &str) -> Finding {
+fn s3_meaning(failure: &StatusFailure, bucket: &str, region: &str) -> CodeMeaning {
     use Consequence::{Permanent, Transient, Unreadable};
     let found = |consequence, remedy: &str| Some((consequence, remedy.to_owned()));
     match failure.code() {
@@ -202,7 +202,7 @@ fn region_remedy(failure: &StatusFailure, region: &str) -> String {
     }
 }
 
-fn azure_finding(failure: &StatusFailure, account: &str, container: &str) -> Finding {
+fn azure_meaning(failure: &StatusFailure, account: &str, container: &str) -> CodeMeaning {
     use Consequence::{Permanent, Transient, Unreadable};
     let found = |consequence, remedy: &str| Some((consequence, remedy.to_owned()));
     match failure.code() {
@@ -232,9 +232,13 @@ fn azure_finding(failure: &StatusFailure, account: &str, container: &str) -> Fin
                  permissions racwdl"
             ),
         )),
-        "AuthorizationFailure" | "AuthorizationSourceIPMismatch" | "PublicAccessNotPermitted" => {
-            Some((Permanent, format!("let this machine through the firewall of the account {account} (Networking)")))
-        }
+        "AuthorizationFailure" | "AuthorizationSourceIPMismatch" | "PublicAccessNotPermitted" => Some((
+            Permanent,
+            format!(
+                "let this machine through the firewall of the account {account} (Networking), and check \
+                 AZURE_STORAGE_ACCOUNT_KEY"
+            ),
+        )),
         "AuthorizationProtocolMismatch" | "AccountRequiresHttps" => found(Permanent, "use https"),
         "AuthorizationServiceMismatch" | "AuthorizationResourceTypeMismatch" | "KeyBasedAuthenticationNotPermitted" => {
             found(Permanent, "the account refuses this kind of credentials; give an identity a role instead")
@@ -270,7 +274,7 @@ mod tests {
     }
 
     fn error(store: &Store, number: u16, code: &str) -> BackendError {
-        store.error(&HttpFailure::Status(Peer::Store, status(number, code)))
+        store.error(&HttpFailure::Status(Responder::Store, status(number, code)))
     }
 
     #[test]
@@ -347,7 +351,7 @@ mod tests {
     #[test]
     fn the_wait_that_the_store_asks_for_is_kept() {
         let failure = StatusFailure { retry_after: Some(Duration::from_secs(7)), ..status(503, "SlowDown") };
-        let error = s3().error(&HttpFailure::Status(Peer::Store, failure));
+        let error = s3().error(&HttpFailure::Status(Responder::Store, failure));
         assert!(matches!(error, BackendError::Transient { retry_after: Some(wait), .. } if wait.as_secs() == 7));
     }
 
@@ -359,7 +363,7 @@ mod tests {
 
     #[test]
     fn a_failure_of_a_credentials_service_names_it_and_the_variables() {
-        let peer = Peer::CredentialsService("169.254.169.254".into());
+        let peer = Responder::CredentialsService("169.254.169.254".into());
         for (failure, is_transient) in [
             (HttpFailure::Status(peer.clone(), status(404, "")), false),
             (HttpFailure::Status(peer.clone(), status(503, "")), true),

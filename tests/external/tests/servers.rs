@@ -55,7 +55,16 @@ const AZURITE: Tool = Tool {
 /// started it waits for the end of its standard input.
 struct Server {
     url: String,
-    _shell: Mutex<Child>,
+    shell: Mutex<Child>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The shell ends the server when its standard input ends.
+        let shell = self.shell.get_mut().expect("nobody panics while it is locked");
+        drop(shell.stdin.take());
+        let _ = shell.wait();
+    }
 }
 
 impl Tool {
@@ -67,12 +76,13 @@ impl Tool {
         program
     }
 
-    fn start(&self) -> Server {
+    fn start(&self, more_arguments: &[&str]) -> Server {
         let script = "\"$@\" 2>&1 & server=$!; cat >/dev/null; kill $server";
         let mut shell = Command::new("sh")
             .args(["-c", script, "sh"])
             .arg(self.program())
             .args(self.arguments)
+            .args(more_arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -81,26 +91,53 @@ impl Tool {
         let mut output = String::new();
         let url = lines.by_ref().map_while(Result::ok).find_map(|line| {
             output += &line;
-            let (_, address) = line.split_once(" on http://")?;
-            Some(format!("http://{}", address.trim()))
+            let (_, url) = line.split_once(" on http")?;
+            Some(format!("http{}", url.trim()))
         });
         let url = url.unwrap_or_else(|| panic!("{} did not start: {output}", self.path));
         // The server must be able to write its log.
         std::thread::spawn(move || lines.for_each(drop));
-        Server { url, _shell: Mutex::new(shell) }
+        Server { url, shell: Mutex::new(shell) }
     }
 }
 
 /// URL of moto.
 pub(crate) fn moto() -> &'static str {
     static SERVER: OnceLock<Server> = OnceLock::new();
-    &SERVER.get_or_init(|| MOTO.start()).url
+    &SERVER.get_or_init(|| MOTO.start(&[])).url
 }
 
 /// URL of Azurite, without the account.
 pub(crate) fn azurite() -> &'static str {
     static SERVER: OnceLock<Server> = OnceLock::new();
-    &SERVER.get_or_init(|| AZURITE.start()).url
+    &SERVER.get_or_init(|| AZURITE.start(&[])).url
+}
+
+/// Azurite with https, and a certificate of its own. It has no container.
+pub(crate) struct HttpsAzurite {
+    pub(crate) url: String,
+    /// The certificate in PEM format.
+    pub(crate) certificate: PathBuf,
+    _server: Server,
+    _folder: tempfile::TempDir,
+}
+
+impl HttpsAzurite {
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        let (certificate, key) = (file("certificate.pem"), file("key.pem"));
+        let arguments = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"];
+        let made = Command::new("openssl")
+            .args(arguments)
+            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+            .args(["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", &key, "-out", &certificate])
+            .output()
+            .expect("openssl is missing: install the package openssl");
+        assert!(made.status.success(), "{made:?}");
+        let server = AZURITE.start(&["--cert", &certificate, "--key", &key]);
+        Self { url: server.url.clone(), certificate: certificate.into(), _server: server, _folder: folder }
+    }
 }
 
 /// A name that no other test uses.

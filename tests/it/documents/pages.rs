@@ -42,6 +42,7 @@ const FOR_READERS: &[&str] = &[
     "docs/operations.md",
     "docs/quickstart.md",
     "docs/security.md",
+    "docs/storage.md",
 ];
 
 pub(super) fn root() -> &'static Path {

@@ -95,6 +95,30 @@ fn the_tables_of_settings_agree_with_the_code() {
     assert_settings("## Chat peer settings", &rollcall::config::chat::SETTINGS);
 }
 
+/// Checks that the first column of the table below a heading has these variables.
+fn assert_variables(heading: &str, variables: &[&str]) {
+    let storage = page("docs/storage.md");
+    let text =
+        storage.text.split(heading).nth(1).and_then(|rest| rest.split("\n#").next()).expect("the heading exists");
+    let cells = text.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+    let page: Vec<_> = cells.flat_map(|cell| cell.split(", ")).map(|name| code(name).to_owned()).collect();
+    assert_same(heading, &page, &variables.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_tables_of_credentials_agree_with_the_code() {
+    assert_variables("### Credentials of S3", &rollcall::config::AWS_CREDENTIALS);
+    assert_variables("### Credentials of Azure", &rollcall::config::AZURE_CREDENTIALS);
+}
+
+#[test]
+fn clusters_of_tests_inherit_no_setting() {
+    let credentials = rollcall::config::AWS_CREDENTIALS.into_iter().chain(rollcall::config::AZURE_CREDENTIALS);
+    for name in rollcall::config::env_vars().chain(credentials) {
+        assert!(crate::cluster::is_foreign_variable(name), "{name}");
+    }
+}
+
 #[test]
 fn the_table_of_exit_codes_agrees_with_the_code() {
     let cli = page("docs/cli.md");

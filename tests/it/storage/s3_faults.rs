@@ -1,5 +1,6 @@
 //! The S3 store on [`S3Server`] behind the fault proxy.
 
+use std::future::{Ready, ready};
 use std::sync::Arc;
 
 use rollcall::storage::{Bucket, ObjectStoreBackend};
@@ -10,42 +11,44 @@ use super::failures::{FailingStore, Failure, every_failure};
 use super::object_store_faults::{FaultyStore, S3, every_object_store_fault};
 use super::suite::{self, profile, put};
 
-async fn open() -> (FaultyStore, S3Server) {
+fn open() -> Ready<(FaultyStore, S3Server)> {
     let server = S3Server::start(Preconditions::Honoured);
     let proxy = FaultProxy::start(&server.url());
     let store = ObjectStoreBackend::s3(&super::s3::config(&proxy.url())).expect("the configuration is valid");
-    (FaultyStore { store: Arc::new(store), proxy, codes: S3 }, server)
+    ready((FaultyStore { store: Arc::new(store), proxy, codes: S3 }, server))
 }
 
 every_object_store_fault!(super::s3_faults::open);
 
-struct FailingS3(FaultyStore, S3Server);
+struct FailingS3 {
+    faulty: FaultyStore,
+    _server: S3Server,
+}
 
 impl FailingStore for FailingS3 {
     fn bucket(&self) -> Bucket {
-        suite::bucket(self.0.store.clone())
+        suite::bucket(self.faulty.store.clone())
     }
 
     fn inject(&self, count: usize, failure: Failure) {
         let denied = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>";
-        for _ in 0..count {
-            self.0.proxy.inject(Rule::once(match failure {
-                Failure::Transient => Fault::Answer(Answer::html(503, "")),
-                Failure::Permanent => Fault::Answer(Answer::html(403, denied)),
-                Failure::LostResponse => Fault::CutResponse,
-                Failure::Hang => Fault::Stall,
-            }));
-        }
+        let fault = match failure {
+            Failure::Transient => Fault::Answer(Answer::html(503, "")),
+            Failure::Permanent => Fault::Answer(Answer::html(403, denied)),
+            Failure::LostResponse => Fault::CutResponse,
+            Failure::Hang => Fault::Stall,
+        };
+        self.faulty.proxy.inject(Rule::times(count, fault));
     }
 
     fn calls(&self) -> usize {
-        self.0.proxy.requests().len()
+        self.faulty.proxy.requests().len()
     }
 }
 
 async fn open_failing() -> FailingS3 {
-    let (store, server) = open().await;
-    FailingS3(store, server)
+    let (faulty, server) = open().await;
+    FailingS3 { faulty, _server: server }
 }
 
 every_failure!(super::s3_faults::open_failing);

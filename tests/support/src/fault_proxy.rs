@@ -72,6 +72,7 @@ impl Answer {
     }
 
     /// The same response with one more header.
+    #[must_use]
     pub fn with_header(mut self, name: &'static str, value: &str) -> Self {
         self.headers.push((name, value.to_owned()));
         self
@@ -105,16 +106,19 @@ impl Rule {
     }
 
     /// Only for requests with this method.
+    #[must_use]
     pub fn method(self, method: &'static str) -> Self {
         Self { method: Some(method), ..self }
     }
 
     /// Only for requests whose path contains this text.
+    #[must_use]
     pub fn path(self, path: &'static str) -> Self {
         Self { path, ..self }
     }
 
     /// Only for requests whose query contains this text.
+    #[must_use]
     pub fn query(self, query: &'static str) -> Self {
         Self { query, ..self }
     }

@@ -99,7 +99,7 @@ impl S3Server {
         ]
     }
 
-    /// Methods and paths of all requests so far: `PUT /rollcall-test/cluster.json`.
+    /// Methods, paths and queries of all requests so far: `PUT /rollcall-test/cluster.json`.
     pub fn requests(&self) -> Vec<String> {
         lock(&self.state.bucket).requests.clone()
     }
@@ -143,7 +143,8 @@ impl State {
     fn respond(&self, head: &request::Parts, body: Bytes) -> Result<Response<Bytes>, Refusal> {
         let path = percent_decode_str(head.uri.path()).decode_utf8_lossy().into_owned();
         let mut bucket = lock(&self.bucket);
-        bucket.requests.push(format!("{} {path}", head.method));
+        let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+        bucket.requests.push(format!("{} {}", head.method, percent_decode_str(target).decode_utf8_lossy()));
         if head.headers.get("authorization").is_none() {
             return Err(Refusal(StatusCode::FORBIDDEN, "AccessDenied", "The request is not signed."));
         }

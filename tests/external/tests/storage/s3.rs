@@ -46,14 +46,13 @@ impl FailingStore for FailingS3 {
 
     fn inject(&self, count: usize, failure: Failure) {
         let denied = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>";
-        for _ in 0..count {
-            self.0.proxy.inject(Rule::once(match failure {
-                Failure::Transient => Fault::Answer(Answer::html(503, "")),
-                Failure::Permanent => Fault::Answer(Answer::html(403, denied)),
-                Failure::LostResponse => Fault::CutResponse,
-                Failure::Hang => Fault::Stall,
-            }));
-        }
+        let fault = match failure {
+            Failure::Transient => Fault::Answer(Answer::html(503, "")),
+            Failure::Permanent => Fault::Answer(Answer::html(403, denied)),
+            Failure::LostResponse => Fault::CutResponse,
+            Failure::Hang => Fault::Stall,
+        };
+        self.0.proxy.inject(Rule::times(count, fault));
     }
 
     fn calls(&self) -> usize {

@@ -55,24 +55,28 @@ impl Plan {
     }
 
     /// Sets the number of nodes.
+    #[must_use]
     pub fn nodes(mut self, count: usize) -> Self {
         self.count = count;
         self
     }
 
     /// Adds data before the first start.
+    #[must_use]
     pub fn seeded(mut self, seed: Seed) -> Self {
         self.seed = Some(seed);
         self
     }
 
     /// Sets an environment variable of all nodes.
+    #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.variables.push((None, (name.to_owned(), value.to_owned())));
         self
     }
 
     /// Sets an environment variable of one node.
+    #[must_use]
     pub fn env_of(mut self, index: usize, name: &str, value: &str) -> Self {
         self.set_env(index, name, value);
         self

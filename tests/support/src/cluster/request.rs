@@ -41,6 +41,7 @@ impl<'a> Request<'a> {
     }
 
     /// Adds a header.
+    #[must_use]
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
         let value = HeaderValue::from_str(value).expect("a header's value");
         self.headers.insert(HeaderName::from_static(name), value);
