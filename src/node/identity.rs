@@ -41,19 +41,18 @@ pub(super) async fn load_or_create_cluster_id(bucket: &Bucket) -> Result<Uuid, N
     };
     let new = ClusterFile { cluster_id: random_id() };
     let bytes = serde_json::to_vec(&new).expect("a struct with one id can be encoded");
-    let stored = match bucket.get(&Key::Cluster).await.map_err(storage_error)? {
-        Some(stored) => stored,
-        None => {
-            check_preconditions(bucket, random_number()).await.map_err(|error| match error {
-                PreconditionError::Bucket(error) => storage_error(error),
-                error @ (PreconditionError::NotHonoured { .. } | PreconditionError::RefusedWriteTookEffect { .. }) => {
-                    NodeError::Configuration(format!("the {} cannot be used: {error}", bucket.describe()))
-                }
-            })?;
-            match bucket.create(&Key::Cluster, Bytes::from(bytes)).await.map_err(storage_error)? {
-                CreateOutcome::Created(_) => return Ok(new.cluster_id),
-                CreateOutcome::AlreadyExists(stored) => stored,
+    let stored = if let Some(stored) = bucket.get(&Key::Cluster).await.map_err(storage_error)? {
+        stored
+    } else {
+        check_preconditions(bucket, random_number()).await.map_err(|error| match error {
+            PreconditionError::Bucket(error) => storage_error(error),
+            error @ (PreconditionError::NotHonoured { .. } | PreconditionError::RefusedWriteTookEffect { .. }) => {
+                NodeError::Configuration(format!("the {} cannot be used: {error}", bucket.describe()))
             }
+        })?;
+        match bucket.create(&Key::Cluster, Bytes::from(bytes)).await.map_err(storage_error)? {
+            CreateOutcome::Created(_) => return Ok(new.cluster_id),
+            CreateOutcome::AlreadyExists(stored) => stored,
         }
     };
     let file: Result<ClusterFile, _> = serde_json::from_slice(&stored.bytes);

@@ -3,22 +3,23 @@
 //!
 //! It decides the steps and their order. It prints nothing: it reports each step to its caller.
 
+mod profile_search;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
-use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::profile_search::search_profiles;
 use super::precondition_check::{REMEDY, race_creates, race_replacements};
 use super::{Backend, Bucket, BucketError, CreateOutcome, Folder, Key, ObjectVersion, PreconditionError, RetryPolicy};
-use rollcall_core::{Profile, Username};
 
-/// Number of profiles read at the same time.
-const MAX_CONCURRENT_READS: usize = 16;
+pub use profile_search::Findings;
 
 /// Names per page in the step that lists over a page border. Less than the number of objects of a
 /// check, so that there is a border.
@@ -36,15 +37,6 @@ pub struct CheckStep {
     pub duration: Duration,
     /// Findings of the step; or the cause of its failure, and the remedy.
     pub result: Result<Findings, String>,
-}
-
-/// Objects that do not fail a step, each with its path and the reason.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Findings {
-    /// Profiles that cannot be read. The registry works without their users.
-    pub unreadable: Vec<String>,
-    /// Fields of profiles that are not shown to clients.
-    pub ignored: Vec<String>,
 }
 
 /// Outcome of a check.
@@ -275,36 +267,8 @@ impl BucketCheck {
         }
     }
 
-    /// Reads the profile of every user.
     async fn profiles(&self) -> Result<Findings, String> {
-        let names = self.bucket.list(&Folder::Users).await.map_err(explain)?;
-        let mut reads = stream::iter(names).map(|name| self.profile(name)).buffered(MAX_CONCURRENT_READS);
-        let mut findings = Findings::default();
-        while let Some(found) = reads.next().await.transpose()? {
-            findings.unreadable.extend(found.unreadable);
-            findings.ignored.extend(found.ignored);
-        }
-        Ok(findings)
-    }
-
-    async fn profile(&self, name: String) -> Result<Findings, String> {
-        let unreadable = |finding: String| Ok(Findings { unreadable: vec![finding], ..Findings::default() });
-        let Ok(username) = Username::parse(&name) else {
-            return unreadable(format!("{}{name:?}: the name is no username", Folder::Users));
-        };
-        let key = Key::Profile(username.clone());
-        match self.bucket.get(&key).await {
-            Ok(None) => Ok(Findings::default()),
-            Ok(Some(object)) => match Profile::decode_of(&username, &object.bytes) {
-                Ok(profile) => {
-                    let ignored = profile.ignored_fields().into_iter().map(|field| format!("{key}: {field}"));
-                    Ok(Findings { ignored: ignored.collect(), ..Findings::default() })
-                }
-                Err(why) => unreadable(format!("{key}: {why}")),
-            },
-            Err(BucketError::Unreadable { cause, .. }) => unreadable(format!("{key}: {cause}")),
-            Err(error) => Err(explain(error)),
-        }
+        search_profiles(&self.bucket).await.map_err(explain)
     }
 
     /// Deletes all objects of the check, also those that it may not have created. The error names
@@ -357,5 +321,111 @@ fn explain(error: BucketError) -> String {
             error.to_string()
         }
         BucketError::TimedOut { .. } => format!("{error}; check this machine's network, DNS and proxy"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::storage::{BackendError, Fault, ListPage, MemoryBackend, Object};
+
+    /// A store that loses the first name of every page but the first.
+    struct LosesNames(MemoryBackend);
+
+    #[async_trait]
+    impl Backend for LosesNames {
+        async fn create(&self, key: &Key, bytes: Bytes) -> Result<ObjectVersion, BackendError> {
+            self.0.create(key, bytes).await
+        }
+
+        async fn replace_if(&self, key: &Key, old: &ObjectVersion, new: Bytes) -> Result<ObjectVersion, BackendError> {
+            self.0.replace_if(key, old, new).await
+        }
+
+        async fn get(&self, key: &Key) -> Result<Option<Object>, BackendError> {
+            self.0.get(key).await
+        }
+
+        async fn list(&self, folder: &Folder, page: Option<&str>) -> Result<ListPage, BackendError> {
+            let mut listed = self.0.list(folder, page).await?;
+            if page.is_some() {
+                listed.names.remove(0);
+            }
+            Ok(listed)
+        }
+
+        async fn delete(&self, key: &Key) -> Result<(), BackendError> {
+            self.0.delete(key).await
+        }
+
+        fn describe(&self) -> String {
+            self.0.describe()
+        }
+    }
+
+    /// Runs a check, and returns the outcome with the names and errors of the steps. The check is
+    /// stopped after the step `last`.
+    async fn check(
+        open: impl Fn(usize) -> Arc<dyn Backend>,
+        last: &str,
+    ) -> (CheckOutcome, Vec<(&'static str, Option<String>)>) {
+        let (stop, mut steps) = (CancellationToken::new(), Vec::new());
+        let open = |page_size: Option<usize>| -> OpenFuture<'_> {
+            let backend = open(page_size.unwrap_or(1000));
+            Box::pin(async move { Ok(backend) })
+        };
+        let outcome = check_bucket(open, RetryPolicy::default(), 7, &stop, |step| {
+            steps.push((step.name, step.result.clone().err()));
+            if step.name == last {
+                stop.cancel();
+            }
+        })
+        .await;
+        (outcome, steps)
+    }
+
+    #[tokio::test]
+    async fn a_store_that_loses_a_name_at_a_page_border_fails() {
+        let store = MemoryBackend::new();
+        let (outcome, steps) =
+            check(|page_size| Arc::new(LosesNames(store.clone().with_page_size(page_size))), "").await;
+        assert_eq!(outcome, CheckOutcome::Failed);
+        let [.., (name, Some(error)), ("delete", None)] = steps.as_slice() else { panic!("{steps:?}") };
+        assert!(*name == "list over a page border" && error.contains("checks/00000009.txt"), "{error}");
+        assert_eq!(store.paths(), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn a_store_that_shows_no_page_border_fails() {
+        let store = MemoryBackend::new();
+        let (outcome, steps) = check(|_| Arc::new(store.clone()), "").await;
+        assert_eq!(outcome, CheckOutcome::Failed);
+        let [.., (_, Some(error)), ("delete", None)] = steps.as_slice() else { panic!("{steps:?}") };
+        assert!(error.starts_with("3 objects were listed on one page"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_stopped_check_starts_no_step_but_the_clean_up() {
+        let store = MemoryBackend::new();
+        let open = |page_size| -> Arc<dyn Backend> { Arc::new(store.clone().with_page_size(page_size)) };
+        let (outcome, all) = check(open, "").await;
+        assert_eq!((outcome, all.len()), (CheckOutcome::Passed { unreadable_profiles: 0 }, 10));
+        for index in 0..8 {
+            let (outcome, steps) = check(open, all[index].0).await;
+            assert_eq!(outcome, CheckOutcome::Stopped);
+            assert_eq!(steps, [&all[..=index], &all[9..]].concat());
+            assert_eq!(store.paths(), Vec::<String>::new());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failed_step_counts_more_than_a_later_stop() {
+        let store = MemoryBackend::new();
+        store.faults().inject(1, &Fault::None);
+        store.faults().inject(1, &Fault::Permanent);
+        let (outcome, steps) = check(|_| Arc::new(store.clone()), "write").await;
+        assert_eq!(outcome, CheckOutcome::Failed, "{steps:?}");
     }
 }

@@ -162,10 +162,9 @@ impl<R: Fn(CopyEvent<'_>)> BucketCopy<'_, R> {
             return self.report_object(&(Folder::Users.path() + name), &CopyResult::Ignored);
         };
         let folder = Folder::Images(user.clone());
-        match self.profile(&user).await {
-            // The target has another user of this name, who must not get these images.
-            Some(CopyResult::Conflict(_) | CopyResult::Failed(_)) => return,
-            Some(_) | None => {}
+        if let Some(CopyResult::Conflict(_) | CopyResult::Failed(_)) = self.profile(&user).await {
+            // The target may have another user of this name, who must not get these images.
+            return;
         }
         let images = self
             .from

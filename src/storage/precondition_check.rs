@@ -20,12 +20,12 @@ const RACING_REPLACEMENTS: usize = 2;
 #[derive(Debug, Error)]
 pub enum PreconditionError {
     /// The store does not honour a precondition, so it must not be used.
-    #[error("{winners} of {writers} {writes} of {key} at the same time succeeded, but exactly one must; {REMEDY}")]
+    #[error("{winners} of {count} {kind} of {key} at the same time succeeded, but exactly one must; {REMEDY}")]
     NotHonoured {
         /// The kind of write.
-        writes: &'static str,
+        kind: &'static str,
         /// Number of concurrent writes.
-        writers: usize,
+        count: usize,
         /// The object.
         key: Key,
         /// Number of writes that the store accepted.
@@ -120,13 +120,13 @@ pub(super) async fn race_replacements(
     }
 }
 
-fn not_honoured(writes: &'static str, writers: usize, key: &Key, winners: usize) -> PreconditionError {
-    PreconditionError::NotHonoured { writes, writers, key: key.clone(), winners }
+fn not_honoured(kind: &'static str, count: usize, key: &Key, winners: usize) -> PreconditionError {
+    PreconditionError::NotHonoured { kind, count, key: key.clone(), winners }
 }
 
 /// Different bytes for each writer, so that a read-back shows whose write took effect.
-fn racing_bytes(writes: &str, writer: usize) -> Bytes {
-    Bytes::from(format!("Rollcall check of {writes}, writer {writer}\n"))
+fn racing_bytes(kind: &str, writer: usize) -> Bytes {
+    Bytes::from(format!("Rollcall check of {kind}, writer {writer}\n"))
 }
 
 #[cfg(test)]

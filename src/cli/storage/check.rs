@@ -78,7 +78,7 @@ pub(super) async fn check(config: &StorageConfig, options: CheckOptions) -> Resu
     let is_json = options.output.json;
     let print_text = |text: &str| {
         if !is_json {
-            print(text)
+            print(text);
         }
     };
     print_text(&format!("Checking the {}\n", escape_controls(&config.to_string())));
