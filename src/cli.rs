@@ -22,7 +22,7 @@ mod progress;
 mod register;
 mod signals;
 mod status;
-pub mod storage_check;
+mod storage;
 mod text_table;
 mod upload;
 mod watch;
@@ -35,6 +35,7 @@ use tokio::runtime::{self, Runtime};
 
 pub use exit::CommandError;
 use logging::start_logging;
+pub use storage::TestFirebase;
 
 /// The start of the program's help.
 const LONG_ABOUT: &str = "\
@@ -44,7 +45,7 @@ answers the requests; the others reply with the leader's address.
 
 Without a command, rollcall starts a node. To see a whole cluster on this machine, run: rollcall demo
 
-The command `storage check` checks the storage of a node. All other commands are clients of a cluster. Give them the address of any node; they find the leader themselves. \
+The commands `storage check` and `storage copy` work on the storage of a node. All other commands are clients of a cluster. Give them the address of any node; they find the leader themselves. \
 For the help of one command, run: rollcall help COMMAND";
 
 /// The end of the node's help, without the exit codes.
@@ -136,9 +137,9 @@ enum CliCommand {
     /// Chat with other peers: on this LAN, over a mesh, found through the registry
     Peer(peer::PeerArgs),
 
-    /// Check the storage of a node
+    /// Check the storage of a node, or copy it to another store
     #[command(subcommand)]
-    Storage(storage_check::StorageCommand),
+    Storage(storage::StorageCommand),
 
     /// Print a shell completion script
     Completions(completions::CompletionsArgs),
@@ -153,14 +154,29 @@ enum CliCommand {
 /// crate, and not again in the binary.
 #[must_use]
 pub fn start(cli: Cli) -> ExitCode {
-    let runtime = match runtime(&cli) {
+    run_to_exit_code(runtime(&cli), run(cli))
+}
+
+/// Runs the program `test_firebase`, another name of `storage check` for the bucket of the
+/// environment.
+#[must_use]
+pub fn start_test_firebase(args: TestFirebase) -> ExitCode {
+    run_to_exit_code(Runtime::new(), async {
+        start_logging();
+        storage::test_firebase(args).await
+    })
+}
+
+/// Runs a command on a runtime, and prints its error.
+fn run_to_exit_code(runtime: io::Result<Runtime>, command: impl Future<Output = Result<(), CommandError>>) -> ExitCode {
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
             print_error(&format!("cannot start the threads of the runtime: {error}"));
             return ExitCode::from(exit::SYSTEM);
         }
     };
-    let result = runtime.block_on(run(cli));
+    let result = runtime.block_on(command);
     // All necessary work has ended. A blocking task that waits for a hanging disk must not delay
     // the exit.
     runtime.shutdown_background();
@@ -214,7 +230,7 @@ async fn run(cli: Cli) -> Result<(), CommandError> {
         Some(CliCommand::Status(args)) => status::run(args).await,
         Some(CliCommand::Watch(args)) => watch::run(args).await,
         Some(CliCommand::Peer(args)) => peer::run(args).await,
-        Some(CliCommand::Storage(command)) => storage_check::run(command).await,
+        Some(CliCommand::Storage(command)) => storage::run(command).await,
         Some(CliCommand::Completions(args)) => completions::completions(&args, Cli::command()),
         Some(CliCommand::Man(args)) => completions::man(&args, Cli::command()),
     };

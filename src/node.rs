@@ -47,7 +47,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let lock = Arc::new(lock_node_dir(&config.node_dir())?);
     let election_port = bind(config.node.socket_addr(), "election port", "--this-node")?;
     let api_port = bind(config.api.socket_addr(), "HTTP API", "API_PORT")?;
-    let backend = open_backend(&config.storage).await?;
+    let backend = open_backend(&config.storage, None).await?;
     let bucket = Bucket::new(backend, RetryPolicy::with_deadline(Duration::from_millis(config.storage_timeout_ms)));
     let cluster = load_or_create_cluster_id(&bucket).await?;
     let token_key = load_token_key(&bucket).await?;

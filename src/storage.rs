@@ -7,6 +7,7 @@
 mod backend;
 mod bucket;
 pub mod bucket_check;
+pub mod bucket_copy;
 mod circuit_breaker;
 mod error_text;
 mod gcs;
@@ -14,6 +15,7 @@ mod key;
 mod local;
 mod memory;
 mod object_store;
+mod precondition_check;
 mod retry_policy;
 
 pub use backend::{Backend, BackendError, ListPage, MAX_OBJECT_BYTES, Object, ObjectVersion};
@@ -23,4 +25,5 @@ pub use key::{Folder, Key};
 pub use local::LocalBackend;
 pub use memory::{Fault, Faults, MemoryBackend};
 pub use object_store::{AzureConfig, ConnectionConfig, CredentialVariables, HostReach, ObjectStoreBackend, S3Config};
+pub use precondition_check::{PreconditionError, check_preconditions};
 pub use retry_policy::RetryPolicy;

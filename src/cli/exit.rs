@@ -63,8 +63,9 @@ pub const NODE_CODES: &[u8] =
 pub const CLIENT_CODES: &[u8] = &[SUCCESS, REJECTED, USAGE, NOT_FOUND, UNREACHABLE, PARTIAL, SOFTWARE, SYSTEM];
 /// The codes with which the demo can exit.
 pub const DEMO_CODES: &[u8] = &[SUCCESS, USAGE, SOFTWARE, SYSTEM, HUNG_UP, INTERRUPTED, TERMINATED];
-/// The codes of the check of the storage.
-pub const STORAGE_CHECK_CODES: &[u8] = &[SUCCESS, USAGE, STORAGE, SOFTWARE, SYSTEM, CONFIGURATION];
+/// The codes of the commands that work on a storage.
+pub const STORAGE_CODES: &[u8] =
+    &[SUCCESS, USAGE, PARTIAL, STORAGE, SOFTWARE, SYSTEM, CONFIGURATION, HUNG_UP, INTERRUPTED, TERMINATED];
 /// The codes of a command that contacts no server.
 pub const LOCAL_CODES: &[u8] = &[SUCCESS, REJECTED, USAGE, SOFTWARE, SYSTEM];
 
@@ -175,7 +176,7 @@ mod tests {
     #[test]
     fn each_code_has_one_meaning_and_the_list_is_in_order() {
         assert!(CODES.is_sorted_by(|(one, _), (next, _)| one < next));
-        for code in [NODE_CODES, CLIENT_CODES, DEMO_CODES, LOCAL_CODES].concat() {
+        for code in [NODE_CODES, CLIENT_CODES, DEMO_CODES, STORAGE_CODES, LOCAL_CODES].concat() {
             assert!(CODES.iter().any(|(listed, _)| *listed == code), "{code}");
         }
     }

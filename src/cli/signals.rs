@@ -1,11 +1,13 @@
 //! Shutdown signals: SIGTERM from a service manager, SIGINT from Ctrl-C, SIGHUP from a terminal
 //! that is closed.
 
+use std::pin::pin;
 use std::process;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
-use super::exit::{HUNG_UP, INTERRUPTED, TERMINATED};
+use super::exit::{CommandError, HUNG_UP, INTERRUPTED, SYSTEM, TERMINATED};
 
 /// Listens for the shutdown signals. After the first `listen` these signals no longer end the
 /// process by default.
@@ -55,6 +57,28 @@ impl SignalExit {
     /// Exits the process at once, without cleanup.
     pub(super) fn exit_now(&self) -> ! {
         process::exit(i32::from(self.0))
+    }
+}
+
+/// Runs `work`, and cancels `stop` at the first shutdown signal. A second signal ends the process
+/// at once.
+pub(super) async fn run_until_stopped<T>(
+    stop: &CancellationToken,
+    work: impl Future<Output = T>,
+) -> Result<T, CommandError> {
+    let mut signals = ShutdownSignals::listen()
+        .map_err(|error| CommandError::new(SYSTEM, format!("cannot listen for signals: {error}")))?;
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return Ok(done),
+            signal = signals.next() => {
+                if stop.is_cancelled() {
+                    signal.exit_now();
+                }
+                stop.cancel();
+            }
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod membership;
 mod object_store;
 pub(super) mod settings;
 mod storage;
+mod store_locator;
 mod timings;
 mod warnings;
 
@@ -26,6 +27,7 @@ pub use flags::Flags;
 pub use load_source::LoadSourceConfig;
 pub use settings::{AWS_CREDENTIALS, AZURE_CREDENTIALS, DEFAULT_CREDENTIALS, SETTINGS, env_vars};
 pub use storage::StorageConfig;
+pub use store_locator::{InvalidStoreLocator, StoreLocator};
 
 use super::error::ConfigError;
 use super::layers::{Layers, ValidationScope, command_line, environment};
@@ -114,7 +116,7 @@ impl Config {
         env: &dyn Fn(&str) -> Option<String>,
         flags: &Flags,
     ) -> Result<Self, ConfigError> {
-        build(&layers(file, env, flags)?, env, file.is_some())
+        build(&layers(file, env, flags.values())?, env, file.is_some())
     }
 
     /// Reads the file that the flags name, or `config.toml` if it exists, and loads the
@@ -146,8 +148,37 @@ impl Config {
     /// The first [`ConfigError`] found.
     pub fn read_storage(env: &dyn Fn(&str) -> Option<String>, flags: &Flags) -> Result<StorageConfig, ConfigError> {
         let file = read_file(flags)?;
-        let layers = layers(file.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), env, flags)?;
+        let layers = layers(file.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), env, flags.values())?;
         read_storage(&layers, env, &layers.path(&settings::DATA_DIR)?)
+    }
+
+    /// Reads the storage from the environment alone. Without a bucket there it is a local
+    /// directory.
+    ///
+    /// # Errors
+    /// The first [`ConfigError`] found.
+    pub fn read_storage_of_environment(env: &dyn Fn(&str) -> Option<String>) -> Result<StorageConfig, ConfigError> {
+        let layers = layers(None, env, [])?;
+        read_storage(&layers, env, &layers.path(&settings::DATA_DIR)?)
+    }
+
+    /// Reads the storage that a locator names instead of the settings. `flag` is the flag that gave
+    /// the locator. Credentials and endpoints come from the same file, environment and flags as for
+    /// a node.
+    ///
+    /// # Errors
+    /// The first [`ConfigError`] found.
+    pub fn read_store(
+        env: &dyn Fn(&str) -> Option<String>,
+        flags: &Flags,
+        flag: &'static str,
+        locator: &StoreLocator,
+    ) -> Result<StorageConfig, ConfigError> {
+        let file = read_file(flags)?;
+        let place = locator.setting().map(|(setting, place)| (setting.key, place.to_owned(), Origin::Flag(flag)));
+        let given = flags.values().chain(place);
+        let layers = layers(file.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), env, given)?;
+        locator.storage(&layers, env)
     }
 
     /// The directory that belongs to this node alone.
@@ -168,15 +199,16 @@ fn read_file(flags: &Flags) -> Result<Option<(String, String)>, ConfigError> {
     }
 }
 
-/// The layers of the configuration. `file` is the name and text of the configuration file.
+/// The layers of the configuration. `file` is the name and text of the configuration file, `flags`
+/// the values of the command line.
 fn layers(
     file: Option<(&str, &str)>,
     env: &dyn Fn(&str) -> Option<String>,
-    flags: &Flags,
+    flags: impl IntoIterator<Item = (&'static str, String, Origin)>,
 ) -> Result<Layers, ConfigError> {
     let file = file.map(|(name, text)| toml_file::parse(&SETTINGS, name, text)).transpose()?;
     let environment = environment(&SETTINGS, env, Origin::EnvVar);
-    let command_line = command_line(flags.values());
+    let command_line = command_line(flags);
     Ok(Layers::new(&SETTINGS, ValidationScope::Winner, command_line, environment, file.unwrap_or_default()))
 }
 

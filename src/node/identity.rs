@@ -2,13 +2,14 @@
 //! `nodes/{addr}.json` and the key of the tokens.
 
 use bytes::Bytes;
+use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::error::NodeError;
 use crate::config::Config;
 use crate::registry::{TokenKey, TokenKeyError};
-use crate::storage::{Bucket, BucketError, CreateOutcome, Key};
+use crate::storage::{Bucket, BucketError, CreateOutcome, Key, PreconditionError, check_preconditions};
 
 /// Version of `cluster.json` and `nodes/{addr}.json` in the bucket. Files of version 1 do not
 /// contain the number. Readers ignore unknown fields, so a later version may add some. A version
@@ -29,19 +30,30 @@ struct NodeFile {
 }
 
 /// Loads the cluster id from the bucket, or creates it if this is the first node that uses the
-/// bucket.
+/// bucket. Before that, checks that the store honours preconditions: each node that finds no id
+/// does so with an object of its own. A bucket with an id costs no request more.
+///
+/// # Errors
+/// [`NodeError::Configuration`] if the store does not honour preconditions.
 pub(super) async fn load_or_create_cluster_id(bucket: &Bucket) -> Result<Uuid, NodeError> {
     let storage_error = |error: BucketError| {
-        NodeError::Storage(format!("{error}; check it step by step with `cargo run --bin test_firebase`"))
+        NodeError::Storage(format!("{error}; check it step by step with `rollcall storage check`"))
     };
     let new = ClusterFile { cluster_id: random_id() };
     let bytes = serde_json::to_vec(&new).expect("a struct with one id can be encoded");
-    let stored = match bucket.get(&Key::Cluster).await.map_err(storage_error)? {
-        Some(stored) => stored,
-        None => match bucket.create(&Key::Cluster, Bytes::from(bytes)).await.map_err(storage_error)? {
+    let stored = if let Some(stored) = bucket.get(&Key::Cluster).await.map_err(storage_error)? {
+        stored
+    } else {
+        check_preconditions(bucket, random_number()).await.map_err(|error| match error {
+            PreconditionError::Bucket(error) => storage_error(error),
+            error @ (PreconditionError::NotHonoured { .. } | PreconditionError::RefusedWriteTookEffect { .. }) => {
+                NodeError::Configuration(format!("the {} cannot be used: {error}", bucket.describe()))
+            }
+        })?;
+        match bucket.create(&Key::Cluster, Bytes::from(bytes)).await.map_err(storage_error)? {
             CreateOutcome::Created(_) => return Ok(new.cluster_id),
             CreateOutcome::AlreadyExists(stored) => stored,
-        },
+        }
     };
     let file: Result<ClusterFile, _> = serde_json::from_slice(&stored.bytes);
     file.map(|file| file.cluster_id).map_err(|error| {
@@ -57,7 +69,7 @@ pub(super) async fn load_or_create_cluster_id(bucket: &Bucket) -> Result<Uuid, N
 pub(super) async fn load_token_key(bucket: &Bucket) -> Result<TokenKey, NodeError> {
     TokenKey::load_or_create(bucket).await.map_err(|error| {
         let remedy = match error {
-            TokenKeyError::Storage(_) => "; check it step by step with `cargo run --bin test_firebase`",
+            TokenKeyError::Storage(_) => "; check it step by step with `rollcall storage check`",
             TokenKeyError::Damaged { .. } => "",
         };
         NodeError::Storage(format!("{error}{remedy}"))
@@ -75,10 +87,14 @@ pub(super) async fn is_first_start(config: &Config, bucket: &Bucket) -> Result<b
         serde_json::to_vec(&NodeFile { first_start: random_id() }).expect("a struct with one id can be encoded");
     match bucket.create(&Key::Node(config.node), Bytes::from(record)).await {
         Ok(created) => Ok(matches!(created, CreateOutcome::Created(_))),
-        Err(error) => {
-            Err(NodeError::Storage(format!("{error}; check it step by step with `cargo run --bin test_firebase`")))
-        }
+        Err(error) => Err(NodeError::Storage(format!("{error}; check it step by step with `rollcall storage check`"))),
     }
+}
+
+/// A random number for the object of a check.
+#[expect(clippy::disallowed_methods, reason = "the composition root draws the random numbers of its parts")]
+fn random_number() -> u32 {
+    rand::rng().random()
 }
 
 /// A random id, for a part of the node that cannot draw one itself.
@@ -89,10 +105,17 @@ pub(super) fn random_id() -> Uuid {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::sync::Arc;
 
-    use crate::storage::{MemoryBackend, RetryPolicy};
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    use crate::storage::{Fault, MemoryBackend, RetryPolicy};
+
+    fn bucket_of(store: &MemoryBackend) -> Bucket {
+        Bucket::new(Arc::new(store.clone()), RetryPolicy::default())
+    }
 
     #[test]
     fn the_files_in_the_bucket_have_their_golden_bytes() {
@@ -107,12 +130,28 @@ mod tests {
 
     #[tokio::test]
     async fn all_nodes_with_the_same_bucket_get_the_same_cluster_id() {
-        let bucket = Bucket::new(Arc::new(MemoryBackend::new()), RetryPolicy::default());
-        let (one, other) = tokio::join!(load_or_create_cluster_id(&bucket), load_or_create_cluster_id(&bucket));
-        assert_eq!(one.unwrap(), other.unwrap());
-        assert_eq!(
-            load_or_create_cluster_id(&bucket).await.unwrap(),
-            load_or_create_cluster_id(&bucket).await.unwrap()
-        );
+        let bucket = bucket_of(&MemoryBackend::new());
+        let starts = join_all((0..7).map(|_| load_or_create_cluster_id(&bucket))).await;
+        let id = load_or_create_cluster_id(&bucket).await.unwrap();
+        assert!(starts.into_iter().all(|started| started.unwrap() == id));
+    }
+
+    #[tokio::test]
+    async fn a_store_that_ignores_preconditions_is_refused_and_gets_no_cluster() {
+        let store = MemoryBackend::new();
+        store.faults().set_outage(Some(Fault::Overwrite));
+        let error = load_or_create_cluster_id(&bucket_of(&store)).await.unwrap_err();
+        assert!(matches!(error, NodeError::Configuration(_)), "{error:?}");
+        assert!(error.to_string().contains("the memory cannot be used: 8 of 8 creates"), "{error}");
+        assert_eq!(bucket_of(&store).get(&Key::Cluster).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_bucket_with_a_cluster_is_not_checked_again() {
+        let store = MemoryBackend::new();
+        load_or_create_cluster_id(&bucket_of(&store)).await.unwrap();
+        let before = store.faults().calls();
+        load_or_create_cluster_id(&bucket_of(&store)).await.unwrap();
+        assert_eq!(store.faults().calls() - before, 1);
     }
 }

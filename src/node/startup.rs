@@ -9,7 +9,10 @@ use std::sync::Arc;
 use super::error::NodeError;
 use super::identity::random_id;
 use crate::config::StorageConfig;
-use crate::storage::{Backend, BackendError, GcsBackend, GcsConfig, LocalBackend, ObjectStoreBackend};
+use crate::storage::{
+    AzureConfig, Backend, BackendError, ConnectionConfig, GcsBackend, GcsConfig, LocalBackend, ObjectStoreBackend,
+    S3Config,
+};
 
 /// File whose lock prevents two processes from running as the same node.
 const LOCK_FILE: &str = "lock";
@@ -62,29 +65,43 @@ pub(super) fn into_async_listener(port: TcpListener) -> Result<tokio::net::TcpLi
         .map_err(|error| NodeError::Bind(format!("cannot listen on the API port: {error}")))
 }
 
-/// Opens the configured store.
+/// Opens the configured store. A listing has `page_size` names per page; `None` is the default of
+/// the store.
 ///
 /// # Errors
 /// [`NodeError::Storage`] if a local directory cannot be used. [`NodeError::Configuration`] if the
 /// name or the key file of a bucket is invalid; no request is sent.
-pub async fn open_backend(storage: &StorageConfig) -> Result<Arc<dyn Backend>, NodeError> {
+pub async fn open_backend(storage: &StorageConfig, page_size: Option<usize>) -> Result<Arc<dyn Backend>, NodeError> {
     let store_error = |error: BackendError| NodeError::Storage(format!("the storage cannot be used: {error}"));
     // No request is sent to a cloud yet, so the error concerns a credential or a name.
     let misconfigured = |error: BackendError| NodeError::Configuration(error.to_string());
     Ok(match storage {
         StorageConfig::Local { dir } => {
             let tag = random_id().simple().to_string();
-            Arc::new(LocalBackend::open(dir.clone(), &tag, LocalBackend::DEFAULT_PAGE_SIZE).map_err(store_error)?)
+            let page_size = page_size.unwrap_or(LocalBackend::DEFAULT_PAGE_SIZE);
+            Arc::new(LocalBackend::open(dir.clone(), &tag, page_size).map_err(store_error)?)
         }
-        StorageConfig::S3(config) => Arc::new(ObjectStoreBackend::s3(config).map_err(misconfigured)?),
-        StorageConfig::Azure(config) => Arc::new(ObjectStoreBackend::azure(config).map_err(misconfigured)?),
-        StorageConfig::Gcs { bucket, endpoint: Some(endpoint), .. } => {
-            Arc::new(GcsBackend::connect(GcsConfig::emulator(bucket, endpoint)).await.map_err(misconfigured)?)
+        StorageConfig::Gcs { bucket, credentials, endpoint } => {
+            let config = match endpoint {
+                Some(endpoint) => GcsConfig::emulator(bucket, endpoint),
+                None => GcsConfig::google(bucket, credentials.clone()),
+            };
+            let page_size = page_size.unwrap_or(GcsConfig::MAX_PAGE_SIZE);
+            Arc::new(GcsBackend::connect(config.with_page_size(page_size)).await.map_err(misconfigured)?)
         }
-        StorageConfig::Gcs { bucket, credentials, endpoint: None } => {
-            Arc::new(GcsBackend::connect(GcsConfig::google(bucket, credentials.clone())).await.map_err(misconfigured)?)
+        StorageConfig::S3(config) => {
+            let connection = with_page_size(&config.connection, page_size);
+            Arc::new(ObjectStoreBackend::s3(&S3Config { connection, ..config.clone() }).map_err(misconfigured)?)
+        }
+        StorageConfig::Azure(config) => {
+            let connection = with_page_size(&config.connection, page_size);
+            Arc::new(ObjectStoreBackend::azure(&AzureConfig { connection, ..config.clone() }).map_err(misconfigured)?)
         }
     })
+}
+
+fn with_page_size(connection: &ConnectionConfig, page_size: Option<usize>) -> ConnectionConfig {
+    ConnectionConfig { page_size: page_size.unwrap_or(connection.page_size), ..connection.clone() }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::stream::{Stream, TryStreamExt, try_unfold};
 use rand::RngExt;
 use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout};
@@ -202,6 +203,22 @@ impl Bucket {
         self.retry("list", folder.path(), || self.backend.list(folder, page)).await
     }
 
+    /// The names in a folder, page by page. Names ascend within a page, but not always from page to
+    /// page. Each page has its own deadline. The stream ends after an error.
+    pub fn list_pages(&self, folder: &Folder) -> impl Stream<Item = Result<Vec<String>, BucketError>> {
+        // The number of the next page, and its token, except for the first one.
+        let first = Some((0, None::<String>));
+        try_unfold(first, move |next| async move {
+            let Some((number, token)) = next else { return Ok(None) };
+            if number == MAX_LIST_PAGES {
+                let cause = format!("the listing has more than {MAX_LIST_PAGES} pages");
+                return Err(self.unavailable("list", folder.path(), cause));
+            }
+            let page = self.list_page(folder, token.as_deref()).await?;
+            Ok(Some((page.names, page.next.map(|token| (number + 1, Some(token))))))
+        })
+    }
+
     /// All names in a folder in ascending byte order, without duplicates. Each page has its own
     /// deadline.
     ///
@@ -209,20 +226,11 @@ impl Bucket {
     /// [`BucketError`] if the store refused a page or gave no response in time. Then there is no
     /// listing, not even a part.
     pub async fn list(&self, folder: &Folder) -> Result<Vec<String>, BucketError> {
-        let mut names = Vec::new();
-        let mut next = None;
-        for _ in 0..MAX_LIST_PAGES {
-            let page = self.list_page(folder, next.as_deref()).await?;
-            names.extend(page.names);
-            next = page.next;
-            if next.is_none() {
-                // Pages of Cloud Storage are not in the order of names: `a-b/` sorts before `a/`.
-                names.sort_unstable();
-                names.dedup();
-                return Ok(names);
-            }
-        }
-        Err(self.unavailable("list", folder.path(), format!("the listing has more than {MAX_LIST_PAGES} pages")))
+        let mut names = self.list_pages(folder).try_concat().await?;
+        // Pages of Cloud Storage are not in the order of names: `a-b/` sorts before `a/`.
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
     }
 
     /// Deletes the object, if there is one.

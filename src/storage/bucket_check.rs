@@ -3,19 +3,30 @@
 //!
 //! It decides the steps and their order. It prints nothing: it reports each step to its caller.
 
+mod profile_search;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
-use futures_util::{StreamExt, stream};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use super::{Backend, Bucket, BucketError, CreateOutcome, Folder, Key, RetryPolicy};
-use rollcall_core::{Profile, Username};
+use self::profile_search::search_profiles;
+use super::precondition_check::{REMEDY, race_creates, race_replacements};
+use super::{Backend, Bucket, BucketError, CreateOutcome, Folder, Key, ObjectVersion, PreconditionError, RetryPolicy};
 
-/// Number of profiles read at the same time.
-const MAX_CONCURRENT_READS: usize = 16;
+pub use profile_search::Findings;
+
+/// Names per page in the step that lists over a page border. Less than the number of objects of a
+/// check, so that there is a border.
+const CHECK_PAGE_SIZE: usize = 2;
+
+/// Remedy for a listing that is not whole.
+const PAGING_REMEDY: &str = "do not use this store: a node could not list all users";
 
 /// A finished step of a check.
 #[derive(Clone, Debug)]
@@ -26,15 +37,6 @@ pub struct CheckStep {
     pub duration: Duration,
     /// Findings of the step; or the cause of its failure, and the remedy.
     pub result: Result<Findings, String>,
-}
-
-/// Objects that do not fail a step, each with its path and the reason.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Findings {
-    /// Profiles that cannot be read. The registry works without their users.
-    pub unreadable: Vec<String>,
-    /// Fields of profiles that are not shown to clients.
-    pub ignored: Vec<String>,
 }
 
 /// Outcome of a check.
@@ -50,154 +52,264 @@ pub enum CheckOutcome {
     Misconfigured,
     /// The bucket could not be reached, refused a request, or behaved incorrectly.
     Failed,
+    /// The caller stopped the check before its last step. No step failed.
+    Stopped,
 }
 
-/// Opens the store. The error is the cause and the remedy.
+/// Result of the opening of a store. The error is the cause and the remedy.
 pub type OpenFuture<'a> = BoxFuture<'a, Result<Arc<dyn Backend>, String>>;
 
-/// Checks the bucket that `open` opens in the step `first_step`, and passes each finished step to
-/// `report`. After a failed step only the clean-up follows. `number` names the object that the
-/// check writes and deletes. Concurrent checks need different numbers.
-pub async fn check_bucket(
-    first_step: &'static str,
-    open: OpenFuture<'_>,
+/// Checks the bucket that `open` opens, and passes each finished step to `report`. `open` gets the
+/// number of names per page; `None` is the default of the store.
+///
+/// After a failed step and after a cancelled `stop` only the clean-up follows. `number` names the
+/// objects that the check writes and deletes. Concurrent checks need different random numbers.
+pub async fn check_bucket<'a>(
+    open: impl Fn(Option<usize>) -> OpenFuture<'a>,
     policy: RetryPolicy,
     number: u32,
-    mut report: impl FnMut(&CheckStep),
+    stop: &CancellationToken,
+    report: impl FnMut(&CheckStep),
 ) -> CheckOutcome {
+    let mut steps = Steps { report, stop, has_failed: false };
     let mut opened = None;
-    let open = async {
-        opened = Some(Bucket::new(open.await?, policy));
+    let reach = async {
+        // Paging is checked with few objects by a second client with small pages. The other steps
+        // use the pages that a node uses.
+        let bucket = Bucket::new(open(None).await?, policy);
+        let small_pages = Bucket::new(open(Some(CHECK_PAGE_SIZE)).await?, policy);
+        let (bucket, _) = opened.insert((bucket, small_pages));
+        // An unused bucket does not have this object. The answer shows whether there is a bucket.
+        bucket.get(&Key::Cluster).await.map_err(explain)?;
         Ok(Findings::default())
     };
-    let is_open = step(first_step, open, &mut report).await.is_some();
-    let Some(bucket) = opened.filter(|_| is_open) else { return CheckOutcome::Misconfigured };
-
-    let check =
-        BucketCheck { bucket, key: Key::Check(number), bytes: Bytes::from(format!("Rollcall check {number:08x}\n")) };
-    // Boxed, because this future is large.
-    let profiles = Box::pin(check.all_steps(&mut report)).await;
-    // Delete even after a failed write: the write may have taken effect, and only its response was
-    // lost.
-    let deleted = step("delete", check.delete(), &mut report).await;
-    match (profiles, deleted) {
-        (Some(findings), Some(_)) => CheckOutcome::Passed { unreadable_profiles: findings.unreadable.len() },
-        _ => CheckOutcome::Failed,
+    let is_reached = steps.run_unless_stopped("reach", reach).await.is_some();
+    match opened {
+        Some((bucket, small_pages)) if is_reached => {
+            let check = BucketCheck::new(bucket, small_pages, number);
+            // Boxed, because this future is large.
+            let findings = Box::pin(check.all_steps(&mut steps)).await;
+            // Delete even after a failed write: the write may have taken effect, and only its
+            // response was lost.
+            let deleted = steps.run("delete", check.delete()).await;
+            match (findings, deleted) {
+                (Some(findings), Some(_)) => CheckOutcome::Passed { unreadable_profiles: findings.unreadable.len() },
+                _ => steps.failed_or_stopped(),
+            }
+        }
+        None if steps.has_failed => CheckOutcome::Misconfigured,
+        Some(_) | None => steps.failed_or_stopped(),
     }
 }
 
-/// Runs and reports one step. Returns its findings; `None` if it failed.
-async fn step(
-    name: &'static str,
-    work: impl Future<Output = Result<Findings, String>>,
-    report: &mut impl FnMut(&CheckStep),
-) -> Option<Findings> {
-    let start = Instant::now();
-    let result = work.await;
-    let step = CheckStep { name, duration: start.elapsed(), result };
-    report(&step);
-    step.result.ok()
+/// Runs and reports steps.
+struct Steps<'s, R> {
+    report: R,
+    stop: &'s CancellationToken,
+    has_failed: bool,
 }
 
+impl<R: FnMut(&CheckStep)> Steps<'_, R> {
+    /// Runs a step to its end. Returns its findings; `None` if it failed.
+    async fn run(
+        &mut self,
+        name: &'static str,
+        work: impl Future<Output = Result<Findings, String>>,
+    ) -> Option<Findings> {
+        let start = Instant::now();
+        let result = work.await;
+        let step = CheckStep { name, duration: start.elapsed(), result };
+        (self.report)(&step);
+        self.has_failed |= step.result.is_err();
+        step.result.ok()
+    }
+
+    /// Like [`Self::run`], but a stopped check does not start the step. A write that has started is
+    /// finished: after an abandoned one, the clean-up could come before the write takes effect.
+    async fn run_write(
+        &mut self,
+        name: &'static str,
+        work: impl Future<Output = Result<Findings, String>>,
+    ) -> Option<Findings> {
+        if self.stop.is_cancelled() { None } else { self.run(name, work).await }
+    }
+
+    /// Like [`Self::run`], but a stopped check abandons the step. For steps that only read.
+    async fn run_unless_stopped(
+        &mut self,
+        name: &'static str,
+        work: impl Future<Output = Result<Findings, String>>,
+    ) -> Option<Findings> {
+        let stop = self.stop.clone();
+        stop.run_until_cancelled(self.run(name, work)).await.flatten()
+    }
+
+    /// The outcome of a check whose last step did not run, or failed.
+    fn failed_or_stopped(&self) -> CheckOutcome {
+        if self.has_failed { CheckOutcome::Failed } else { CheckOutcome::Stopped }
+    }
+}
+
+/// The objects of a check, and the operations on them.
 struct BucketCheck {
     bucket: Bucket,
-    key: Key,
+    /// The same bucket, listed in pages of [`CHECK_PAGE_SIZE`].
+    small_pages: Bucket,
+    /// The object that is created and replaced.
+    first: Key,
+    /// The object that concurrent creates race for.
+    contested: Key,
+    /// The object that is listed and read.
+    last: Key,
     bytes: Bytes,
 }
 
 impl BucketCheck {
-    /// Runs the steps up to the first failure. Returns the unreadable profiles; `None` if a step
-    /// failed.
-    async fn all_steps(&self, report: &mut impl FnMut(&CheckStep)) -> Option<Findings> {
-        step("write", self.write(), report).await?;
-        step("refuse a second write", self.second_write(), report).await?;
-        step("read", self.read(), report).await?;
-        step("list", self.list(), report).await?;
-        step("profiles", self.profiles(), report).await
+    fn new(bucket: Bucket, small_pages: Bucket, number: u32) -> Self {
+        let [first, contested, last] = [0, 1, 2].map(|offset| Key::Check(number.wrapping_add(offset)));
+        let bytes = Bytes::from(format!("Rollcall check {number:08x}\n"));
+        Self { bucket, small_pages, first, contested, last, bytes }
     }
 
-    async fn write(&self) -> Result<Findings, String> {
-        match self.bucket.create(&self.key, self.bytes.clone()).await.map_err(explain)? {
+    /// Runs the steps up to the first failure. Returns the unreadable profiles; `None` if a step
+    /// failed or the check was stopped.
+    async fn all_steps<R: FnMut(&CheckStep)>(&self, steps: &mut Steps<'_, R>) -> Option<Findings> {
+        steps.run_write("write", self.create(&self.first)).await?;
+        steps.run_write("refuse a second create", self.second_create()).await?;
+        steps.run_write("race of creates", self.race_of_creates()).await?;
+        steps.run_write("replace", self.replace()).await?;
+        steps.run_write("refuse a stale replace", self.stale_replace()).await?;
+        steps.run_write("list over a page border", self.list()).await?;
+        steps.run_unless_stopped("read", self.read()).await?;
+        steps.run_unless_stopped("profiles", self.profiles()).await
+    }
+
+    async fn create(&self, key: &Key) -> Result<Findings, String> {
+        match self.bucket.create(key, self.bytes.clone()).await.map_err(explain)? {
             CreateOutcome::Created(_) => Ok(Findings::default()),
             CreateOutcome::AlreadyExists(_) => {
-                Err(format!("{} already exists with other bytes; run the check again", self.key))
+                Err(format!("{key} already exists with other bytes; run the check again"))
             }
         }
     }
 
     /// The property on which all registrations depend: only one create of an object succeeds.
-    async fn second_write(&self) -> Result<Findings, String> {
-        match self.bucket.create(&self.key, Bytes::from_static(b"another")).await.map_err(explain)? {
+    async fn second_create(&self) -> Result<Findings, String> {
+        match self.bucket.create(&self.first, Bytes::from_static(b"another")).await.map_err(explain)? {
             CreateOutcome::AlreadyExists(found) if found.bytes == self.bytes => Ok(Findings::default()),
-            CreateOutcome::AlreadyExists(_) | CreateOutcome::Created(_) => Err(format!(
-                "{} was overwritten by a write that must only create; do not use this server, it ignores \
-                 ifGenerationMatch",
-                self.key
-            )),
+            CreateOutcome::AlreadyExists(_) | CreateOutcome::Created(_) => {
+                Err(format!("{} was overwritten by a write that must only create; {REMEDY}", self.first))
+            }
         }
+    }
+
+    async fn race_of_creates(&self) -> Result<Findings, String> {
+        race_creates(&self.bucket, &self.contested).await.map_err(explain_precondition)?;
+        Ok(Findings::default())
+    }
+
+    async fn replace(&self) -> Result<Findings, String> {
+        let (key, version) = (&self.first, self.version_of_first().await?);
+        match self.bucket.replace_if(key, &version, Bytes::from_static(b"replaced\n")).await.map_err(explain)? {
+            Some(new) if new != version => Ok(Findings::default()),
+            Some(_) => Err(format!("{key} was replaced and kept its version; {REMEDY}")),
+            None => Err(format!("{key} has the version that was read and cannot be replaced; {REMEDY}")),
+        }
+    }
+
+    /// Of two replacements of one version one succeeds. Afterwards that version is stale.
+    async fn stale_replace(&self) -> Result<Findings, String> {
+        let (key, version) = (&self.first, self.version_of_first().await?);
+        race_replacements(&self.bucket, key, &version).await.map_err(explain_precondition)?;
+        match self.bucket.replace_if(key, &version, Bytes::from_static(b"stale\n")).await.map_err(explain)? {
+            None => Ok(Findings::default()),
+            Some(_) => Err(format!("{key} was replaced although it had another version; {REMEDY}")),
+        }
+    }
+
+    async fn version_of_first(&self) -> Result<ObjectVersion, String> {
+        let found = self.bucket.get(&self.first).await.map_err(explain)?;
+        found.map(|object| object.version).ok_or_else(|| not_found(&self.first))
+    }
+
+    /// Lists more objects than a page has. Every object must be listed once.
+    async fn list(&self) -> Result<Findings, String> {
+        self.create(&self.last).await?;
+        let listing = self.small_pages.list_pages(&Folder::Checks).try_collect::<Vec<_>>();
+        let pages = listing.await.map_err(explain)?;
+        let mut listed: BTreeMap<String, u32> = BTreeMap::new();
+        for name in pages.iter().flatten() {
+            *listed.entry(Folder::Checks.path() + name).or_default() += 1;
+        }
+        for key in self.keys() {
+            match listed.get(&key.path()) {
+                Some(1) => {}
+                Some(_) => return Err(format!("{key} is listed on two pages; {PAGING_REMEDY}")),
+                None => return Err(format!("{}, or {PAGING_REMEDY}", not_found(key))),
+            }
+        }
+        if pages.len() < 2 {
+            return Err(format!(
+                "{} objects were listed on one page, although a page was to have {CHECK_PAGE_SIZE}; {PAGING_REMEDY}",
+                listed.len()
+            ));
+        }
+        Ok(Findings::default())
     }
 
     async fn read(&self) -> Result<Findings, String> {
-        match self.bucket.get(&self.key).await.map_err(explain)? {
+        match self.bucket.get(&self.last).await.map_err(explain)? {
             Some(found) if found.bytes == self.bytes => Ok(Findings::default()),
-            Some(_) => Err(format!("{} came back with other bytes; look for a proxy that changes responses", self.key)),
-            None => Err(self.not_found()),
+            Some(_) => {
+                Err(format!("{} came back with other bytes; look for a proxy that changes responses", self.last))
+            }
+            None => Err(not_found(&self.last)),
         }
     }
 
-    async fn list(&self) -> Result<Findings, String> {
-        let path = self.key.path();
-        let names = self.bucket.list(&Folder::Checks).await.map_err(explain)?;
-        let listed = names.iter().any(|name| Folder::Checks.path() + name == path);
-        if listed { Ok(Findings::default()) } else { Err(self.not_found()) }
-    }
-
-    /// Reads the profile of every user.
     async fn profiles(&self) -> Result<Findings, String> {
-        let names = self.bucket.list(&Folder::Users).await.map_err(explain)?;
-        let mut reads = stream::iter(names).map(|name| self.profile(name)).buffered(MAX_CONCURRENT_READS);
-        let mut findings = Findings::default();
-        while let Some(found) = reads.next().await.transpose()? {
-            findings.unreadable.extend(found.unreadable);
-            findings.ignored.extend(found.ignored);
-        }
-        Ok(findings)
+        search_profiles(&self.bucket).await.map_err(explain)
     }
 
-    async fn profile(&self, name: String) -> Result<Findings, String> {
-        let unreadable = |finding: String| Ok(Findings { unreadable: vec![finding], ..Findings::default() });
-        let Ok(username) = Username::parse(&name) else {
-            return unreadable(format!("{}{name:?}: the name is no username", Folder::Users));
-        };
-        let key = Key::Profile(username.clone());
-        match self.bucket.get(&key).await {
-            Ok(None) => Ok(Findings::default()),
-            Ok(Some(object)) => match Profile::decode_of(&username, &object.bytes) {
-                Ok(profile) => {
-                    let ignored = profile.ignored_fields().into_iter().map(|field| format!("{key}: {field}"));
-                    Ok(Findings { ignored: ignored.collect(), ..Findings::default() })
-                }
-                Err(why) => unreadable(format!("{key}: {why}")),
-            },
-            Err(BucketError::Unreadable { cause, .. }) => unreadable(format!("{key}: {cause}")),
-            Err(error) => Err(explain(error)),
-        }
-    }
-
+    /// Deletes all objects of the check, also those that it may not have created. The error names
+    /// the objects that are left.
     async fn delete(&self) -> Result<Findings, String> {
-        let delete = async {
-            self.bucket.delete(&self.key).await?;
-            self.bucket.get(&self.key).await
-        };
-        match delete.await {
-            Ok(None) => Ok(Findings::default()),
-            Ok(Some(_)) => Err(format!("{} is still there; delete it by hand", self.key)),
-            Err(error) => Err(format!("{}; then delete {} by hand if it is there", explain(error), self.key)),
+        let (mut left, mut cause) = (Vec::new(), None);
+        for key in self.keys() {
+            let delete = async {
+                self.bucket.delete(key).await?;
+                self.bucket.get(key).await
+            };
+            match delete.await {
+                Ok(None) => {}
+                Ok(Some(_)) => left.push(key.path()),
+                Err(error) => {
+                    left.push(key.path());
+                    cause = Some(explain(error));
+                }
+            }
+        }
+        let cause = cause.unwrap_or_else(|| "objects that were deleted are still there".to_owned());
+        if left.is_empty() {
+            Ok(Findings::default())
+        } else {
+            Err(format!("{cause}; then delete {} by hand", left.join(", ")))
         }
     }
 
-    fn not_found(&self) -> String {
-        format!("{} was written and is not found; look for a lifecycle rule that deletes objects", self.key)
+    fn keys(&self) -> [&Key; 3] {
+        [&self.first, &self.contested, &self.last]
+    }
+}
+
+fn not_found(key: &Key) -> String {
+    format!("{key} was written and is not found; look for a lifecycle rule that deletes objects")
+}
+
+fn explain_precondition(error: PreconditionError) -> String {
+    match error {
+        PreconditionError::Bucket(error) => explain(error),
+        PreconditionError::NotHonoured { .. } | PreconditionError::RefusedWriteTookEffect { .. } => error.to_string(),
     }
 }
 
@@ -209,5 +321,111 @@ fn explain(error: BucketError) -> String {
             error.to_string()
         }
         BucketError::TimedOut { .. } => format!("{error}; check this machine's network, DNS and proxy"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::storage::{BackendError, Fault, ListPage, MemoryBackend, Object};
+
+    /// A store that loses the first name of every page but the first.
+    struct LosesNames(MemoryBackend);
+
+    #[async_trait]
+    impl Backend for LosesNames {
+        async fn create(&self, key: &Key, bytes: Bytes) -> Result<ObjectVersion, BackendError> {
+            self.0.create(key, bytes).await
+        }
+
+        async fn replace_if(&self, key: &Key, old: &ObjectVersion, new: Bytes) -> Result<ObjectVersion, BackendError> {
+            self.0.replace_if(key, old, new).await
+        }
+
+        async fn get(&self, key: &Key) -> Result<Option<Object>, BackendError> {
+            self.0.get(key).await
+        }
+
+        async fn list(&self, folder: &Folder, page: Option<&str>) -> Result<ListPage, BackendError> {
+            let mut listed = self.0.list(folder, page).await?;
+            if page.is_some() {
+                listed.names.remove(0);
+            }
+            Ok(listed)
+        }
+
+        async fn delete(&self, key: &Key) -> Result<(), BackendError> {
+            self.0.delete(key).await
+        }
+
+        fn describe(&self) -> String {
+            self.0.describe()
+        }
+    }
+
+    /// Runs a check, and returns the outcome with the names and errors of the steps. The check is
+    /// stopped after the step `last`.
+    async fn check(
+        open: impl Fn(usize) -> Arc<dyn Backend>,
+        last: &str,
+    ) -> (CheckOutcome, Vec<(&'static str, Option<String>)>) {
+        let (stop, mut steps) = (CancellationToken::new(), Vec::new());
+        let open = |page_size: Option<usize>| -> OpenFuture<'_> {
+            let backend = open(page_size.unwrap_or(1000));
+            Box::pin(async move { Ok(backend) })
+        };
+        let outcome = check_bucket(open, RetryPolicy::default(), 7, &stop, |step| {
+            steps.push((step.name, step.result.clone().err()));
+            if step.name == last {
+                stop.cancel();
+            }
+        })
+        .await;
+        (outcome, steps)
+    }
+
+    #[tokio::test]
+    async fn a_store_that_loses_a_name_at_a_page_border_fails() {
+        let store = MemoryBackend::new();
+        let (outcome, steps) =
+            check(|page_size| Arc::new(LosesNames(store.clone().with_page_size(page_size))), "").await;
+        assert_eq!(outcome, CheckOutcome::Failed);
+        let [.., (name, Some(error)), ("delete", None)] = steps.as_slice() else { panic!("{steps:?}") };
+        assert!(*name == "list over a page border" && error.contains("checks/00000009.txt"), "{error}");
+        assert_eq!(store.paths(), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn a_store_that_shows_no_page_border_fails() {
+        let store = MemoryBackend::new();
+        let (outcome, steps) = check(|_| Arc::new(store.clone()), "").await;
+        assert_eq!(outcome, CheckOutcome::Failed);
+        let [.., (_, Some(error)), ("delete", None)] = steps.as_slice() else { panic!("{steps:?}") };
+        assert!(error.starts_with("3 objects were listed on one page"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_stopped_check_starts_no_step_but_the_clean_up() {
+        let store = MemoryBackend::new();
+        let open = |page_size| -> Arc<dyn Backend> { Arc::new(store.clone().with_page_size(page_size)) };
+        let (outcome, all) = check(open, "").await;
+        assert_eq!((outcome, all.len()), (CheckOutcome::Passed { unreadable_profiles: 0 }, 10));
+        for index in 0..8 {
+            let (outcome, steps) = check(open, all[index].0).await;
+            assert_eq!(outcome, CheckOutcome::Stopped);
+            assert_eq!(steps, [&all[..=index], &all[9..]].concat());
+            assert_eq!(store.paths(), Vec::<String>::new());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failed_step_counts_more_than_a_later_stop() {
+        let store = MemoryBackend::new();
+        store.faults().inject(1, &Fault::None);
+        store.faults().inject(1, &Fault::Permanent);
+        let (outcome, steps) = check(|_| Arc::new(store.clone()), "write").await;
+        assert_eq!(outcome, CheckOutcome::Failed, "{steps:?}");
     }
 }

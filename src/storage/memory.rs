@@ -27,6 +27,11 @@ pub enum Fault {
     Delay(Duration),
     /// The call takes no effect and never returns.
     Hang,
+    /// A write takes effect without regard to its precondition, as in a store that ignores
+    /// preconditions.
+    Overwrite,
+    /// A write takes effect with one changed byte, and a read gets the bytes as they are.
+    Damage,
 }
 
 /// Handle to inject faults into the calls of one store. Clones share the faults.
@@ -77,6 +82,8 @@ pub struct MemoryBackend {
 struct ObjectTable {
     by_path: BTreeMap<String, Object>,
     writes: u64,
+    /// Fault of the write that is running.
+    write_fault: Option<Fault>,
 }
 
 impl MemoryBackend {
@@ -98,13 +105,32 @@ impl MemoryBackend {
         &self.faults
     }
 
+    /// The paths of all objects in ascending byte order.
+    #[must_use]
+    pub fn paths(&self) -> Vec<String> {
+        lock(&self.objects).by_path.keys().cloned().collect()
+    }
+
+    /// Writes an object at a path that need not belong to a [`Key`], as another program could do.
+    pub fn put_at(&self, path: &str, bytes: impl Into<Bytes>) {
+        lock(&self.objects).put(path.to_owned(), bytes.into());
+    }
+
     /// Runs one call with the next fault. `effect` is the call's effect on the objects.
     async fn call<T>(
         &self,
         effect: impl FnOnce(&mut ObjectTable) -> Result<T, BackendError>,
     ) -> Result<T, BackendError> {
-        match self.faults.next_fault() {
+        let fault = self.faults.next_fault();
+        match fault {
             Fault::None => effect(&mut lock(&self.objects)),
+            Fault::Overwrite | Fault::Damage => {
+                let mut objects = lock(&self.objects);
+                objects.write_fault = Some(fault);
+                let result = effect(&mut objects);
+                objects.write_fault = None;
+                result
+            }
             Fault::Transient => Err(BackendError::transient("injected: try again")),
             Fault::RetryAfter(wait) => {
                 Err(BackendError::Transient { cause: "injected: try later".to_owned(), retry_after: Some(wait) })
@@ -131,10 +157,25 @@ impl Default for MemoryBackend {
 }
 
 impl ObjectTable {
-    fn put(&mut self, key: &Key, bytes: Bytes) -> ObjectVersion {
+    /// Writes an object if `precondition` holds for the present one.
+    fn put_if(
+        &mut self,
+        key: &Key,
+        bytes: Bytes,
+        precondition: impl FnOnce(Option<&Object>) -> bool,
+    ) -> Result<ObjectVersion, BackendError> {
+        let ignores_preconditions = self.write_fault == Some(Fault::Overwrite);
+        if !precondition(self.by_path.get(&key.path())) && !ignores_preconditions {
+            return Err(BackendError::Precondition);
+        }
+        let bytes = if self.write_fault == Some(Fault::Damage) { damaged(&bytes) } else { bytes };
+        Ok(self.put(key.path(), bytes))
+    }
+
+    fn put(&mut self, path: String, bytes: Bytes) -> ObjectVersion {
         self.writes += 1;
         let version = ObjectVersion(format_compact!("{}", self.writes));
-        self.by_path.insert(key.path(), Object { bytes, version: version.clone() });
+        self.by_path.insert(path, Object { bytes, version: version.clone() });
         version
     }
 
@@ -163,11 +204,7 @@ impl ObjectTable {
 #[async_trait]
 impl Backend for MemoryBackend {
     async fn create(&self, key: &Key, bytes: Bytes) -> Result<ObjectVersion, BackendError> {
-        self.call(|objects| match objects.by_path.get(&key.path()) {
-            Some(_) => Err(BackendError::Precondition),
-            None => Ok(objects.put(key, bytes)),
-        })
-        .await
+        self.call(|objects| objects.put_if(key, bytes, |present| present.is_none())).await
     }
 
     async fn replace_if(
@@ -176,11 +213,8 @@ impl Backend for MemoryBackend {
         version: &ObjectVersion,
         bytes: Bytes,
     ) -> Result<ObjectVersion, BackendError> {
-        self.call(|objects| match objects.by_path.get(&key.path()) {
-            Some(present) if present.version == *version => Ok(objects.put(key, bytes)),
-            _ => Err(BackendError::Precondition),
-        })
-        .await
+        let is_current = |present: Option<&Object>| present.is_some_and(|present| present.version == *version);
+        self.call(|objects| objects.put_if(key, bytes, is_current)).await
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Object>, BackendError> {
@@ -202,6 +236,14 @@ impl Backend for MemoryBackend {
     fn describe(&self) -> String {
         "memory".to_owned()
     }
+}
+
+/// The bytes with another last byte, or one byte if there are none.
+fn damaged(bytes: &Bytes) -> Bytes {
+    let mut damaged = bytes.to_vec();
+    let last = damaged.pop().unwrap_or(0);
+    damaged.push(!last);
+    damaged.into()
 }
 
 /// Locks the mutex, even after another test thread has panicked: every change is one step, so the

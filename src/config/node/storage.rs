@@ -87,7 +87,8 @@ pub(super) fn read_storage(
     }
 }
 
-fn read_gcs(layers: &Layers) -> Result<Option<StorageConfig>, ConfigError> {
+/// Reads the bucket of Cloud Storage. `None` if no setting names one.
+pub(super) fn read_gcs(layers: &Layers) -> Result<Option<StorageConfig>, ConfigError> {
     let Some(given) = layers.parsed_by(&settings::BUCKET, BucketName::EXPECTED, BucketName::parse)? else {
         return Ok(None);
     };

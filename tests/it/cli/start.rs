@@ -5,9 +5,11 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 
+use rollcall_test_support::s3_server::{Preconditions, S3Server};
 use tempfile::TempDir;
 
 use crate::cluster::{Plan, Process, free_port, rollcall};
+use crate::storage::fake_gcs::{BUCKET, FakeGcs, Fault};
 
 const CONFIG: &str = include_str!("../../../config.toml");
 
@@ -167,7 +169,23 @@ async fn an_unreachable_storage_exits_with_69_and_says_how_to_check_it() {
         ("STORAGE_EMULATOR_HOST", unused_addr.as_str()),
         ("ROLLCALL_STORAGE_TIMEOUT_MS", "1000"),
     ];
-    check(&run(dir.path(), &[], &variables).await, 69, &["cluster.json", "test_firebase"]);
+    check(&run(dir.path(), &[], &variables).await, 69, &["cluster.json", "rollcall storage check"]);
+}
+
+#[tokio::test]
+async fn a_storage_that_ignores_preconditions_exits_with_78_and_gets_no_cluster() {
+    let (dir, _) = cluster_of_one("");
+    let fake = FakeGcs::start();
+    fake.faults().set_outage(Some(Fault::Overwrite));
+    let variables = [("FIREBASE_BUCKET", BUCKET), ("STORAGE_EMULATOR_HOST", &fake.url())];
+    check(&run(dir.path(), &[], &variables).await, 78, &["8 of 8 creates", "do not use this store"]);
+    assert_eq!(fake.paths(), Vec::<String>::new());
+
+    let server = S3Server::start(Preconditions::Ignored);
+    let variables = server.variables();
+    let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
+    check(&run(dir.path(), &[], &variables).await, 78, &["S3 bucket", "8 of 8 creates", "do not use this store"]);
+    assert_eq!(server.names(), Vec::<String>::new());
 }
 
 #[tokio::test]

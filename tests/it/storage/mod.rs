@@ -2,6 +2,7 @@
 
 mod bucket_check;
 mod cluster;
+mod copy;
 mod failures;
 pub(crate) mod fake_gcs;
 mod gcs;

@@ -56,6 +56,8 @@ pub(crate) enum Fault {
     /// The request takes effect without regard to its condition, as in emulators without
     /// conditions.
     Overwrite,
+    /// The request takes effect, and then the bytes of all objects change.
+    DamageObjects,
 }
 
 /// The faults of the next requests.
@@ -174,10 +176,15 @@ async fn handle(request: Request<Incoming>, state: &State) -> Result<Response<Bo
         Fault::Slow(delay) => tokio::time::sleep(delay).await,
         Fault::Cut => return Err(CutOff),
         Fault::Hang => std::future::pending().await,
-        Fault::None | Fault::LoseResponse | Fault::CutResponse | Fault::Overwrite => {}
+        Fault::None | Fault::LoseResponse | Fault::CutResponse | Fault::Overwrite | Fault::DamageObjects => {}
     }
     let ignores_conditions = matches!(fault, Fault::Overwrite);
-    let response = lock(&state.objects).handle(&parts, &body, ignores_conditions);
+    let mut objects = lock(&state.objects);
+    let response = objects.handle(&parts, &body, ignores_conditions);
+    if matches!(fault, Fault::DamageObjects) {
+        objects.damage_all();
+    }
+    drop(objects);
     match fault {
         Fault::LoseResponse => Err(CutOff),
         Fault::CutResponse => Ok(truncated(response)),

@@ -1,0 +1,258 @@
+//! `rollcall storage copy`: copies all users and images from one store to another.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::json;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::stores::{env_var, open_existing};
+use crate::cli::exit::{self, CONFIGURATION, CommandError, PARTIAL, STORAGE, USAGE};
+use crate::cli::output::{CommandOutput, OutputArgs, print_note};
+use crate::cli::progress::Progress;
+use crate::cli::signals::run_until_stopped;
+use crate::config::{Config, Flags, StorageConfig, StoreLocator};
+use crate::node::open_backend;
+use crate::storage::bucket_copy::{CopyEnd, CopyEvent, CopyResult, copy_bucket};
+use crate::storage::{Bucket, MemoryBackend, RetryPolicy};
+
+/// Most objects in each list of the JSON document, so that the document is bounded. The counts
+/// count all of them, and standard error names all of them.
+const MAX_LISTED: usize = 1000;
+
+/// Note at the end of each copy.
+const LAST_PASS: &str = "The last pass needs stopped nodes: stop all nodes of both stores, copy again, and then start \
+    nodes on the target.";
+
+/// Arguments of `storage copy`.
+#[derive(Args, Debug)]
+#[command(after_long_help = after_help())]
+pub(in crate::cli) struct CopyArgs {
+    /// Store to read: local:PATH (the directory "bucket" of a data directory), gcs:BUCKET,
+    /// s3:BUCKET[/PREFIX] or azure:CONTAINER[/PREFIX]
+    #[arg(long, value_name = "STORE")]
+    from: StoreLocator,
+
+    /// Store to write; a local directory is created
+    #[arg(long, value_name = "STORE")]
+    to: StoreLocator,
+
+    /// Show what a copy would write, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Deadline of each request
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=600))]
+    timeout_seconds: u64,
+
+    /// Configuration file with credentials and endpoints [default: config.toml, if it exists]
+    #[arg(long, value_name = "FILE")]
+    config: Option<std::path::PathBuf>,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+fn after_help() -> String {
+    let codes = exit::help_lines(exit::STORAGE_CODES);
+    format!(
+        "\
+Examples:
+  rollcall storage copy --from local:data/bucket --to gcs:your-project.firebasestorage.app
+  rollcall storage copy --from local:data/bucket --to local:/mnt/backup/bucket --dry-run
+  rollcall storage copy --from gcs:your-project.firebasestorage.app --to s3:my-bucket/rollcall
+
+Credentials and endpoints are those of the settings of each kind of store (docs/configuration.md).
+
+Exit codes:{codes}"
+    )
+}
+
+/// An object that was not copied.
+#[derive(Debug, Serialize)]
+struct NotCopied {
+    object: String,
+    reason: String,
+}
+
+/// Counts of a copy, as in the JSON document.
+#[derive(Debug, Default, Serialize)]
+struct CopyTotals {
+    users: usize,
+    created: usize,
+    replaced: usize,
+    unchanged: usize,
+    newer_in_target: usize,
+    ignored: usize,
+    conflicts: usize,
+    failed: usize,
+    bytes: usize,
+    conflict_list: Vec<NotCopied>,
+    failed_list: Vec<NotCopied>,
+}
+
+pub(super) async fn run(args: CopyArgs) -> Result<(), CommandError> {
+    let output = CommandOutput::new(args.output);
+    let flags = Flags { config: args.config, ..Flags::default() };
+    let from = Config::read_store(&env_var, &flags, "--from", &args.from)?;
+    let to = Config::read_store(&env_var, &flags, "--to", &args.to)?;
+    if is_same_store(&from, &to) {
+        return Err(CommandError::new(USAGE, format!("--from and --to are the same store, the {from}")));
+    }
+    let policy = RetryPolicy::with_deadline(Duration::from_secs(args.timeout_seconds));
+    let source = open_source(&from, policy).await?;
+    let target = open_target(&to, args.dry_run, policy).await?;
+    let verb = if args.dry_run { "Comparing" } else { "Copying" };
+    print_note(&format!("{verb} from the {from} to the {to}"));
+
+    let (stop, start) = (CancellationToken::new(), Instant::now());
+    let (progress, totals) = (Progress::open_ended("users"), RefCell::new(CopyTotals::default()));
+    let copy = copy_bucket(&source, &target, args.dry_run, &stop, |event| match event {
+        CopyEvent::UsersFound(count) => progress.add_steps(count),
+        CopyEvent::UserDone => {
+            totals.borrow_mut().users += 1;
+            progress.advance();
+        }
+        CopyEvent::Object { path, result } => {
+            if let Some(line) = totals.borrow_mut().add(path, result) {
+                progress.suspend(|| print_note(&line));
+            }
+        }
+    });
+    let end = run_until_stopped(&stop, copy).await?;
+    progress.end();
+    let totals = totals.into_inner();
+    if output.is_json {
+        let mut document = serde_json::to_value(&totals).expect("all keys are strings");
+        document["from"] = json!(args.from.to_string());
+        document["to"] = json!(args.to.to_string());
+        document["dry_run"] = json!(args.dry_run);
+        document["end"] = json!(end_name(&end));
+        document["ms"] = json!(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX));
+        output.json(&document)?;
+    } else {
+        output.line(&totals.line(args.dry_run))?;
+    }
+    print_note(LAST_PASS);
+    totals.into_result(&end)
+}
+
+/// Whether both are one store. The target of a copy must not be its source: a copy would find that
+/// everything is there.
+fn is_same_store(from: &StorageConfig, to: &StorageConfig) -> bool {
+    match (from, to) {
+        (StorageConfig::Local { dir: from }, StorageConfig::Local { dir: to }) => {
+            from == to || matches!((from.canonicalize(), to.canonicalize()), (Ok(from), Ok(to)) if from == to)
+        }
+        (from, to) => from == to,
+    }
+}
+
+async fn open_source(config: &StorageConfig, policy: RetryPolicy) -> Result<Bucket, CommandError> {
+    let backend = open_existing(config, None, "name the directory of the bucket, such as local:data/bucket").await;
+    backend
+        .map(|backend| Bucket::new(backend, policy))
+        .map_err(|error| CommandError::new(CONFIGURATION, format!("cannot open the source: {error}")))
+}
+
+/// Opens the target. A dry run does not create a directory: a missing one counts as an empty store.
+async fn open_target(config: &StorageConfig, is_dry_run: bool, policy: RetryPolicy) -> Result<Bucket, CommandError> {
+    let is_missing = matches!(config, StorageConfig::Local { dir } if !dir.exists());
+    let backend = if is_dry_run && is_missing {
+        Arc::new(MemoryBackend::new())
+    } else {
+        open_backend(config, None).await.map_err(|error| {
+            let message = format!("cannot open the target: {error}");
+            CommandError::from(error).with_message(message)
+        })?
+    };
+    Ok(Bucket::new(backend, policy))
+}
+
+/// The value of `end` in the JSON document.
+fn end_name(end: &CopyEnd) -> &'static str {
+    match end {
+        CopyEnd::Complete => "complete",
+        CopyEnd::Stopped => "stopped",
+        CopyEnd::GaveUp => "gave_up",
+        CopyEnd::NotListed(_) => "not_listed",
+    }
+}
+
+impl CopyTotals {
+    /// Counts an object. Returns the line about an object that was not copied.
+    fn add(&mut self, path: &str, result: &CopyResult) -> Option<String> {
+        let not_copied = |reason: &str| NotCopied { object: path.to_owned(), reason: reason.to_owned() };
+        match result {
+            CopyResult::Created { bytes } => {
+                self.created += 1;
+                self.bytes += bytes;
+            }
+            CopyResult::Replaced { bytes } => {
+                self.replaced += 1;
+                self.bytes += bytes;
+            }
+            CopyResult::Unchanged => self.unchanged += 1,
+            CopyResult::TargetIsNewer => self.newer_in_target += 1,
+            CopyResult::Ignored => {
+                self.ignored += 1;
+                return Some(format!("- {path}: ignored, because Rollcall does not read it"));
+            }
+            CopyResult::Conflict(reason) => {
+                self.conflicts += 1;
+                if self.conflict_list.len() < MAX_LISTED {
+                    self.conflict_list.push(not_copied(reason));
+                }
+                return Some(format!("! {path}: not overwritten, because {reason}"));
+            }
+            CopyResult::Failed(reason) => {
+                self.failed += 1;
+                if self.failed_list.len() < MAX_LISTED {
+                    self.failed_list.push(not_copied(reason));
+                }
+                return Some(format!("✗ {path}: {reason}"));
+            }
+        }
+        None
+    }
+
+    /// The totals in one line.
+    fn line(&self, is_dry_run: bool) -> String {
+        let would = if is_dry_run { " (dry run: nothing was written)" } else { "" };
+        format!(
+            "users: {}; objects: {} created, {} replaced, {} unchanged, {} newer in the target, {} ignored, {} in conflict, \
+             {} failed; {} bytes{would}",
+            self.users,
+            self.created,
+            self.replaced,
+            self.unchanged,
+            self.newer_in_target,
+            self.ignored,
+            self.conflicts,
+            self.failed,
+            self.bytes
+        )
+    }
+
+    fn into_result(self, end: &CopyEnd) -> Result<(), CommandError> {
+        let answered = self.created + self.replaced + self.unchanged + self.newer_in_target + self.conflicts;
+        // If no object could be compared, the copy has no part that a script could use.
+        let code = if answered == 0 { STORAGE } else { PARTIAL };
+        match end {
+            CopyEnd::NotListed(error) => Err(CommandError::new(code, error.to_string())),
+            CopyEnd::GaveUp => {
+                Err(CommandError::new(code, "gave up, because a store does not work any more; copy again later"))
+            }
+            CopyEnd::Stopped => Err(CommandError::new(PARTIAL, "stopped; copy again to continue")),
+            CopyEnd::Complete if self.conflicts + self.failed > 0 => Err(CommandError::new(
+                code,
+                format!("{} in conflict and {} failed; see the lines with ! and ✗", self.conflicts, self.failed),
+            )),
+            CopyEnd::Complete => Ok(()),
+        }
+    }
+}
