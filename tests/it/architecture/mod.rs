@@ -77,6 +77,8 @@ const PURE: &[&str] = &[
     "rollcall/snapshot/format.rs",
     "rollcall/storage/circuit_breaker.rs",
     "rollcall/storage/error_text.rs",
+    "rollcall/storage/gcs/request_failure.rs",
+    "rollcall/storage/gcs/upload_body.rs",
     "rollcall/storage/key.rs",
     "rollcall/storage/object_store/azure_names.rs",
     "rollcall/storage/object_store/config.rs",

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::fake_gcs::{BUCKET, FakeGcs, Fault};
-use super::fault_proxy::{self, Answer, FaultProxy, Rule};
 use crate::cluster::{Cluster, Plan, is_internal_path, until};
 use crate::sample_images::png;
+use rollcall_test_support::fault_proxy::{self, Answer, FaultProxy, Rule};
 
 async fn start(fake: &FakeGcs) -> Cluster {
     // With a short deadline of the bucket, the test does not wait long for an outage.

@@ -11,7 +11,7 @@ use rollcall::storage::{
 };
 
 use super::fake_gcs::{FakeGcs, bucket_name};
-use super::fault_proxy::{Answer, Fault, FaultProxy, Rule};
+use rollcall_test_support::fault_proxy::{Answer, Fault, FaultProxy, Rule};
 
 /// Operations of a bucket. A write includes the read-back of a refused write.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -8,7 +8,7 @@ use rollcall::storage::{Bucket, BucketError, GcsBackend, GcsConfig, Key, RetryPo
 use tempfile::TempDir;
 
 use super::fake_gcs::{FakeGcs, bucket_name};
-use super::fault_proxy::{Answer, Fault, FaultProxy, Rule};
+use rollcall_test_support::fault_proxy::{Answer, Fault, FaultProxy, Rule};
 
 /// A bucket with the credentials of a user, who gets tokens from the proxy.
 struct Site {
