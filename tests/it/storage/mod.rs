@@ -14,5 +14,3 @@ mod object_store_faults;
 mod s3;
 mod s3_faults;
 mod suite;
-
-use rollcall_test_support::fault_proxy;
