@@ -7,8 +7,8 @@
 //! each write. A write with the condition "generation 0" is create-only. Nothing is retried here,
 //! except that a request with a refused token is repeated once with a new one.
 
+mod credentials_file;
 mod json_api;
-mod key_file;
 mod request_failure;
 mod token_source;
 mod upload_body;
@@ -24,8 +24,8 @@ use google_cloud_storage::client::Storage;
 use google_cloud_storage::read_resume_policy::NeverResume;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use self::credentials_file::CredentialsFile;
 use self::json_api::JsonApi;
-use self::key_file::KeyFile;
 use self::request_failure::RequestFailure;
 use self::token_source::TokenSource;
 use super::{Backend, BackendError, Folder, Key, ListPage, MAX_OBJECT_BYTES, Object, ObjectVersion};
@@ -97,7 +97,7 @@ impl GcsBackend {
     pub async fn connect(config: GcsConfig) -> Result<Self, BackendError> {
         install_tls_provider();
         let key_file = match &config.key_file {
-            Some(path) => Some(KeyFile::read(path).await?),
+            Some(path) => Some(CredentialsFile::read(path).await?),
             None => None,
         };
         let tokens = TokenSource::new(key_file)?;

@@ -10,7 +10,7 @@ use http::{Extensions, HeaderMap};
 use tokio::time::Instant;
 
 use super::super::BackendError;
-use super::key_file::KeyFile;
+use super::credentials_file::CredentialsFile;
 
 /// Shortest time between two replacements because the server refused a token. Replaced credentials
 /// leave a task that sleeps for up to an hour, so this bounds the number of these tasks.
@@ -20,7 +20,7 @@ const MIN_TIME_BETWEEN_REFUSALS: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub(super) struct TokenSource {
     /// `None` for an emulator, which needs no token.
-    key_file: Option<Arc<KeyFile>>,
+    key_file: Option<Arc<CredentialsFile>>,
     current: Arc<Mutex<CurrentCredentials>>,
 }
 
@@ -37,8 +37,8 @@ impl TokenSource {
     /// The tokens of a key file. Without a file, there are none.
     ///
     /// # Errors
-    /// As [`KeyFile::credentials`].
-    pub(super) fn new(key_file: Option<KeyFile>) -> Result<Self, BackendError> {
+    /// As [`CredentialsFile::credentials`].
+    pub(super) fn new(key_file: Option<CredentialsFile>) -> Result<Self, BackendError> {
         let credentials = match &key_file {
             Some(key_file) => key_file.credentials()?,
             None => anonymous::Builder::new().build(),

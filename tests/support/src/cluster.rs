@@ -309,7 +309,8 @@ pub async fn until(event: &str, mut condition: impl AsyncFnMut() -> bool) {
 
 /// Whether the file at this path in a bucket belongs to the nodes. All other files belong to users.
 pub fn is_internal_path(path: &str) -> bool {
-    path == "cluster.json" || ["nodes/", "probes/", "secrets/", ".tmp/"].iter().any(|folder| path.starts_with(folder))
+    path == "cluster.json"
+        || ["nodes/", "probes/", "secrets/", ".tmp/", ".lock"].iter().any(|folder| path.starts_with(folder))
 }
 
 fn collect_files(dir: &Path, prefix: &str, found: &mut Vec<String>) {

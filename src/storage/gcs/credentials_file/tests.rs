@@ -17,7 +17,7 @@ fn service_account(private_key: &str) -> Value {
 }
 
 fn error_of(content: &[u8]) -> String {
-    Account::parse(content).err().unwrap_or_else(|| panic!("accepted: {}", String::from_utf8_lossy(content)))
+    GoogleAccount::parse(content).err().unwrap_or_else(|| panic!("accepted: {}", String::from_utf8_lossy(content)))
 }
 
 /// Panics if the text contains 12 characters of the key, or four of its bytes as decimal or
@@ -40,8 +40,8 @@ fn assert_shows_nothing(text: &str, secret: &str) {
 fn a_key_file_is_accepted_with_a_byte_order_mark_and_in_either_line_ending() {
     for pem in [PEM.to_owned(), PEM.replace('\n', "\r\n")] {
         let json = service_account(&pem).to_string();
-        assert!(Account::parse(json.as_bytes()).is_ok());
-        assert!(Account::parse(format!("\u{feff}{json}").as_bytes()).is_ok());
+        assert!(GoogleAccount::parse(json.as_bytes()).is_ok());
+        assert!(GoogleAccount::parse(format!("\u{feff}{json}").as_bytes()).is_ok());
     }
 }
 
@@ -127,8 +127,8 @@ async fn secrets_of_other_kinds_of_accounts_are_not_shown_either() {
         "type": "external_account", "audience": "a", "subject_token_type": "b", "token_url": "c",
         "credential_source": secret,
     });
-    let account = Account::parse(fields.to_string().as_bytes()).unwrap();
-    let text = KeyFile { path: "key.json".into(), account }.credentials().unwrap_err().to_string();
+    let account = GoogleAccount::parse(fields.to_string().as_bytes()).unwrap();
+    let text = CredentialsFile { path: "key.json".into(), account }.credentials().unwrap_err().to_string();
     assert!(text.contains("wrong type") && !text.contains(&secret[..8]), "{text}");
 }
 
@@ -145,7 +145,7 @@ async fn every_error_names_the_file_and_the_remedy() {
         if let Some(content) = content {
             std::fs::write(&file, content).unwrap();
         }
-        let Err(BackendError::Permanent(text)) = KeyFile::read(&file).await else { panic!("{reason}") };
+        let Err(BackendError::Permanent(text)) = CredentialsFile::read(&file).await else { panic!("{reason}") };
         for word in ["key.json", reason, "GOOGLE_APPLICATION_CREDENTIALS"] {
             assert!(text.contains(word), "{word} in {text}");
         }

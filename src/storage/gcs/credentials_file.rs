@@ -25,27 +25,27 @@ const KEY_REMEDY: &str = "set GOOGLE_APPLICATION_CREDENTIALS to a service accoun
 ///
 /// Invariant: its fields have the right types, and a private key in it can sign.
 #[derive(Clone)]
-pub(super) struct KeyFile {
+pub(super) struct CredentialsFile {
     path: PathBuf,
-    account: Account,
+    account: GoogleAccount,
 }
 
 /// Kind and fields of an account.
 #[derive(Clone)]
-struct Account {
-    kind: AccountKind,
+struct GoogleAccount {
+    kind: GoogleAccountKind,
     fields: Value,
 }
 
 /// Kind of an account: the field `type` of its key file.
 #[derive(Clone, Copy)]
-enum AccountKind {
+enum GoogleAccountKind {
     Service,
     User,
     External,
 }
 
-impl KeyFile {
+impl CredentialsFile {
     /// Reads and checks a key file.
     ///
     /// # Errors
@@ -57,7 +57,7 @@ impl KeyFile {
             return Err(refuse(path, &reason));
         }
         let bytes = tokio::fs::read(path).await.map_err(|error| refuse(path, &error.to_string()))?;
-        let account = Account::parse(&bytes).map_err(|reason| refuse(path, &reason))?;
+        let account = GoogleAccount::parse(&bytes).map_err(|reason| refuse(path, &reason))?;
         Ok(Self { path: path.to_owned(), account })
     }
 
@@ -68,9 +68,9 @@ impl KeyFile {
     pub(super) fn credentials(&self) -> Result<Credentials, BackendError> {
         let fields = self.account.fields.clone();
         let built = match self.account.kind {
-            AccountKind::Service => service_account::Builder::new(fields).build(),
-            AccountKind::User => user_account::Builder::new(fields).build(),
-            AccountKind::External => external_account::Builder::new(fields).build(),
+            GoogleAccountKind::Service => service_account::Builder::new(fields).build(),
+            GoogleAccountKind::User => user_account::Builder::new(fields).build(),
+            GoogleAccountKind::External => external_account::Builder::new(fields).build(),
         };
         // The text of the error can contain values of fields.
         built.map_err(|_| refuse(&self.path, "one of its fields is missing or has the wrong type"))
@@ -81,16 +81,16 @@ fn refuse(path: &Path, reason: &str) -> BackendError {
     BackendError::Permanent(format!("cannot use the credentials file {}: {reason}; {KEY_REMEDY}", path.display()))
 }
 
-impl Account {
+impl GoogleAccount {
     /// Parses the content of a key file. The error is the reason, without a part of the content.
     fn parse(bytes: &[u8]) -> Result<Self, String> {
         // The text of this error has positions and no values.
         let fields: Value = serde_json::from_slice(without_byte_order_mark(bytes))
             .map_err(|error| format!("it is not JSON: {error}"))?;
         let kind = match fields["type"].as_str() {
-            Some("service_account") => AccountKind::Service,
-            Some("authorized_user") => AccountKind::User,
-            Some("external_account") => AccountKind::External,
+            Some("service_account") => GoogleAccountKind::Service,
+            Some("authorized_user") => GoogleAccountKind::User,
+            Some("external_account") => GoogleAccountKind::External,
             Some(_) | None => return Err("its \"type\" is not \"service_account\"".to_owned()),
         };
         for field in kind.required_fields() {
@@ -98,14 +98,14 @@ impl Account {
                 return Err(format!("its field {field:?} is missing or is no text"));
             }
         }
-        if let AccountKind::Service = kind {
+        if let GoogleAccountKind::Service = kind {
             check_private_key(fields["private_key"].as_str().expect("it is a required field"))?;
         }
         Ok(Self { kind, fields })
     }
 }
 
-impl AccountKind {
+impl GoogleAccountKind {
     /// Fields that must be texts.
     fn required_fields(self) -> &'static [&'static str] {
         match self {
@@ -116,9 +116,9 @@ impl AccountKind {
     }
 }
 
-impl fmt::Debug for KeyFile {
+impl fmt::Debug for CredentialsFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KeyFile(…)")
+        f.write_str("CredentialsFile(…)")
     }
 }
 
