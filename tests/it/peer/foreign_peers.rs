@@ -60,6 +60,17 @@ async fn read_until(stream: &mut TcpStream, mut is_wanted: impl FnMut(&Value) ->
     timeout(SOON, reading).await.expect("soon")
 }
 
+/// Reads the texts of the first `count` chat messages.
+pub(super) async fn read_posts(stream: &mut TcpStream, count: usize) -> Vec<String> {
+    let mut texts = Vec::new();
+    read_until(stream, |message| {
+        texts.extend(message["payload"].as_str().filter(|_| message["type"] == "chat").map(str::to_owned));
+        texts.len() == count
+    })
+    .await;
+    texts
+}
+
 #[tokio::test]
 async fn a_peer_of_another_program_can_chat_in_both_directions() {
     let dir = tempfile::tempdir().expect("a temporary directory");
