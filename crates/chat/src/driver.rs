@@ -5,6 +5,7 @@
 //! [`Action`]s in order. It makes no decision of its own, except that it disconnects links whose
 //! send queue is full or does not drain.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -81,6 +82,8 @@ pub(super) struct PeerDriver {
     pub(super) log: Option<HistoryLog>,
     pub(super) notices: mpsc::Sender<Notice>,
     pub(super) queues: SendQueues,
+    /// Dialled connections that wait for the decision of the engine whether this peer greets.
+    pub(super) greeted_dials: BTreeMap<PeerEndpoint, oneshot::Sender<()>>,
     pub(super) drops: DropCounters,
     /// Whether the warning about dropped notices was logged. It is logged once.
     pub(super) has_warned_of_dropped_notices: bool,
@@ -179,7 +182,10 @@ impl PeerDriver {
                 self.queues.insert(link, peer, queue);
                 self.feed(Event::LinkOpened { link, peer, dialled, remote });
             }
-            ConnectionEvent::DialAvoided { endpoint, peer } => self.feed(Event::DialAvoided { endpoint, peer }),
+            ConnectionEvent::DialGreeted { endpoint, peer, greet } => {
+                self.greeted_dials.insert(endpoint.clone(), greet);
+                self.feed(Event::DialGreeted { endpoint, peer });
+            }
             ConnectionEvent::DialFailed { endpoint, reason } => {
                 event_log::dial_failed(&endpoint, &reason, self.engine.is_peer_expected_at(&endpoint));
                 self.feed(Event::DialFailed { endpoint, reason });
@@ -267,10 +273,17 @@ impl PeerDriver {
 
     fn perform(&mut self, action: Action) {
         match action {
-            Action::Dial { endpoint, unless } => {
+            Action::Dial { endpoint } => {
                 event_log::dialling(&endpoint);
-                self.network.dial(endpoint, unless);
+                self.network.dial(endpoint);
             }
+            Action::Greet { endpoint } => {
+                if let Some(greet) = self.greeted_dials.remove(&endpoint) {
+                    // The send fails if the connection has ended meanwhile. It reports that itself.
+                    let _ = greet.send(());
+                }
+            }
+            Action::EndDial { endpoint } => drop(self.greeted_dials.remove(&endpoint)),
             Action::Send { links, message, format } => {
                 let Some(bytes) = message.write(format) else {
                     self.drops.too_long += links.len() as u64;

@@ -114,7 +114,7 @@ impl Engine {
                     lan.table.match_announcement(peer);
                 }
             }
-            Event::DialAvoided { endpoint, peer } => mesh.links.addresses.mark_reached(&endpoint, peer),
+            Event::DialGreeted { endpoint, peer } => mesh.links.handle_dial_greeted(endpoint, peer, cx),
             Event::DialFailed { endpoint, reason } => mesh.links.handle_dial_failure(endpoint, reason, cx),
             Event::LinkClosed { link, reason } => mesh.handle_link_closed(link, &reason, cx),
             Event::MessageReceived { link, message } => {

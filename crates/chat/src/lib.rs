@@ -25,6 +25,7 @@ mod registry_task;
 mod send_queues;
 mod text;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -186,6 +187,7 @@ impl Peer {
             log,
             notices: notice_tx,
             queues: SendQueues::default(),
+            greeted_dials: BTreeMap::new(),
             drops: DropCounters::default(),
             has_warned_of_dropped_notices: false,
         };

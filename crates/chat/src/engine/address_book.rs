@@ -20,12 +20,20 @@ struct AddressRecord {
     /// The peer that the last dial reached at this address, or the peer that announced it.
     peer: Option<PeerId>,
     is_being_dialled: bool,
+    /// Whether the peer has greeted in the current dial, and this dial may open a link to it.
+    is_greeted: bool,
     /// Whether a link to this address was ever lost, or a dial ever failed.
     has_failed_before: bool,
     /// Time from which the address may be dialled; [`BootMs::NEVER`] for an address of this peer.
     dial_at: BootMs,
     /// Failures in a row: failed dials, and links that closed before the peer sent a message.
     failures: u32,
+}
+
+impl AddressRecord {
+    fn end_dial(&mut self) {
+        (self.is_being_dialled, self.is_greeted) = (false, false);
+    }
 }
 
 /// All known addresses.
@@ -44,6 +52,7 @@ impl AddressBook {
             is_configured: true,
             peer: None,
             is_being_dialled: false,
+            is_greeted: false,
             has_failed_before: false,
             dial_at: now,
             failures: 0,
@@ -78,6 +87,7 @@ impl AddressBook {
                 is_configured: false,
                 peer,
                 is_being_dialled: false,
+                is_greeted: false,
                 has_failed_before: false,
                 dial_at,
                 failures: 0,
@@ -148,9 +158,22 @@ impl AddressBook {
     /// Records that a dial reached this peer.
     pub(super) fn mark_reached(&mut self, endpoint: &PeerEndpoint, peer: PeerId) {
         if let Some(record) = self.records.get_mut(endpoint) {
-            record.is_being_dialled = false;
+            record.end_dial();
             record.peer = Some(peer);
         }
+    }
+
+    /// Records that the peer has greeted in a dial that may open a link to it.
+    pub(super) fn mark_greeted(&mut self, endpoint: &PeerEndpoint, peer: PeerId) {
+        if let Some(record) = self.records.get_mut(endpoint) {
+            record.is_greeted = record.is_being_dialled;
+            record.peer = Some(peer);
+        }
+    }
+
+    /// Whether a dial is about to open a link to the peer.
+    pub(super) fn is_greeted(&self, peer: PeerId) -> bool {
+        self.records.values().any(|record| record.is_greeted && record.peer == Some(peer))
     }
 
     /// Records which peer is at an address that was reached under another name. Nothing changes if
@@ -164,7 +187,7 @@ impl AddressBook {
     /// Records that the address belongs to this peer itself. It is never dialled again.
     pub(super) fn mark_own(&mut self, endpoint: &PeerEndpoint) {
         if let Some(record) = self.records.get_mut(endpoint) {
-            record.is_being_dialled = false;
+            record.end_dial();
             record.dial_at = BootMs::NEVER;
         }
     }
@@ -173,7 +196,7 @@ impl AddressBook {
     /// the book.
     pub(super) fn record_failure(&mut self, endpoint: &PeerEndpoint, now: BootMs, rng: &mut EventRng) -> u32 {
         let Some(record) = self.records.get_mut(endpoint) else { return 0 };
-        record.is_being_dialled = false;
+        record.end_dial();
         record.has_failed_before = true;
         record.dial_at = now.plus(redial_delay_ms(record.failures, rng));
         record.failures = record.failures.saturating_add(1);
