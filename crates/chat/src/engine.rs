@@ -218,6 +218,19 @@ impl Engine {
         self.mesh.tree.authors.contact_of(author, name)
     }
 
+    /// Number of posts of this peer that still wait for a link; 0 without configured peers, because
+    /// then a link may never come.
+    #[must_use]
+    pub fn unsent_posts(&self) -> usize {
+        if self.local.config.peers.is_empty() { 0 } else { self.mesh.unsent_posts() }
+    }
+
+    /// A mesh peer as shown to the user.
+    #[must_use]
+    pub fn mesh_contact(&self, peer: PeerId) -> Contact {
+        self.mesh.contact(peer)
+    }
+
     /// Counters since the start.
     #[must_use]
     pub fn counters(&self) -> &Counters {

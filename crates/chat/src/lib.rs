@@ -259,10 +259,12 @@ impl Peer {
         self.notices.try_recv().ok()
     }
 
-    /// Sends the messages in the queues, closes all links and waits until the tasks have ended.
-    pub async fn stop(&self) {
+    /// Sends the messages in the queues, closes all links and waits until the tasks have ended. The
+    /// notices can be read meanwhile.
+    pub fn stop(&self) -> impl Future<Output = ()> + Send + use<> {
         self.stop.cancel();
-        self.tasks.wait().await;
+        let tasks = self.tasks.clone();
+        async move { tasks.wait().await }
     }
 }
 

@@ -106,10 +106,7 @@ impl MeshNetwork {
         });
     }
 
-    async fn connect(
-        &self,
-        endpoint: &PeerEndpoint,
-    ) -> io::Result<(Option<MeshConnection>, PeerId, IpAddr)> {
+    async fn connect(&self, endpoint: &PeerEndpoint) -> io::Result<(Option<MeshConnection>, PeerId, IpAddr)> {
         let connecting = TcpStream::connect((endpoint.host(), endpoint.port()));
         let stream =
             timeout(self.connect_timeout, connecting).await.map_err(|_| io::Error::other("connecting timed out"))??;
