@@ -67,6 +67,8 @@ pub enum PeerRequest {
     CheckPeerName {
         /// The name.
         name: String,
+        /// Whether a followed user who has left is enough.
+        may_have_left: bool,
         /// The channel for the result.
         reply: oneshot::Sender<Result<(), String>>,
     },
@@ -288,8 +290,8 @@ impl PeerDriver {
             PeerRequest::Post(text) => self.feed(Event::PostRequested(text)),
             PeerRequest::SendDirect { to, text } => self.feed(Event::DirectRequested { to, text }),
             PeerRequest::Follow { to, follows } => self.feed(Event::FollowRequested { to, follows }),
-            PeerRequest::CheckPeerName { name, reply } => {
-                let _ = reply.send(self.engine.check_peer_name(&name));
+            PeerRequest::CheckPeerName { name, may_have_left, reply } => {
+                let _ = reply.send(self.engine.check_peer_name(&name, may_have_left));
             }
             PeerRequest::SetProfile(profile) => self.feed(Event::ProfileSet(profile)),
             PeerRequest::ListPeers(reply) => {

@@ -203,12 +203,13 @@ impl Engine {
         contacts::list_peers(&self.mesh, self.lan.as_ref(), now)
     }
 
-    /// Checks that a name, as the user typed it, means one of the peers.
+    /// Checks that a name, as the user typed it, means one of the peers; with `may_have_left` also
+    /// one of the followed LAN users.
     ///
     /// # Errors
     /// The reason for the user: no peer or several peers have the name, with a list of peers.
-    pub fn check_peer_name(&self, name: &str) -> Result<(), String> {
-        contacts::check_name(name, &self.mesh, self.lan.as_ref())
+    pub fn check_peer_name(&self, name: &str, may_have_left: bool) -> Result<(), String> {
+        contacts::check_name(name, may_have_left, &self.mesh, self.lan.as_ref())
     }
 
     /// The author of a message as shown to the user. `name` is the author's name at the time of the
