@@ -24,6 +24,9 @@ use rollcall_core::BootMs;
 /// dial each other at the same time.
 const FAILURES_BEFORE_NOTICE: u32 = 2;
 
+/// Largest number of peers that a notice about a message names.
+const MAX_NAMED: usize = 16;
+
 /// The links to the mesh peers, and the broadcast trees on these links.
 #[derive(Clone, Debug)]
 pub(super) struct MeshPeers {
@@ -303,9 +306,17 @@ impl MeshPeers {
 
     /// Notifies the user if the message is too long for some linked peers.
     fn warn_if_too_long(&self, message: &MeshMessage, cx: &mut Context) {
-        let plain = self.links.iter().filter(|(_, link)| !link.format.extended).count();
-        if plain > 0 && message.write(MessageFormat::default()).is_none() {
-            cx.reject(format!("{plain} peers cannot receive a message this long; the others get it"));
+        let plain = self.links.iter().filter(|(_, link)| link.is_foreign());
+        let plain: Vec<String> = plain.map(|(_, link)| self.contact(link.peer).uid).collect();
+        if !plain.is_empty() && message.write(MessageFormat::default()).is_none() {
+            let shown = plain.iter().take(MAX_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+            let more = match plain.len() {
+                count if count > MAX_NAMED => format!(" and {} more", count - MAX_NAMED),
+                _ => String::new(),
+            };
+            cx.reject(format!(
+                "too long for peers of other programs, so it was not sent to {shown}{more}; the others get it"
+            ));
         }
     }
 

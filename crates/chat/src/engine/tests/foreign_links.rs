@@ -190,3 +190,34 @@ fn of_two_dials_that_reach_one_unlinked_peer_only_the_first_may_open_a_link() {
     harness.now = 5_000;
     assert_eq!(dials(harness.feed(Event::TimerFired)), []);
 }
+
+#[test]
+fn posts_before_the_first_link_are_sent_on_it_once() {
+    let mut harness = Harness::new(EngineConfig { max_connections: 9, ..config() });
+    for text in ["one", "two"] {
+        assert_eq!(chat_links(&harness.feed(Event::PostRequested(text.into()))), Vec::<u64>::new());
+    }
+    assert_eq!(harness.engine.unsent_posts(), 2);
+    assert_eq!(chat_links(&harness.link(1, 60, None)), [1, 1]);
+    assert_eq!(harness.engine.unsent_posts(), 0);
+    assert_eq!(chat_links(&harness.link(2, 61, None)), Vec::<u64>::new());
+}
+
+#[test]
+fn a_message_that_is_too_long_for_foreign_peers_is_rejected_with_their_names() {
+    let mut harness = Harness::new(EngineConfig { max_connections: 9, ..config() });
+    harness.link(1, 60, None);
+    harness.link(2, 61, None);
+    harness.receive_heartbeat(2, 61);
+    // The documented limit, for the name and the text together.
+    let longest = 3943 - "me".len();
+    let actions = harness.feed(Event::PostRequested("x".repeat(longest)));
+    assert!(!notices(&actions).iter().any(|notice| matches!(notice, Notice::Rejected { .. })));
+    let actions = harness.feed(Event::PostRequested("x".repeat(longest + 1)));
+    let reason = notices(&actions).into_iter().find_map(|notice| match notice {
+        Notice::Rejected { reason } => Some(reason.clone()),
+        _ => None,
+    });
+    let reason = reason.expect("a reason");
+    assert!(reason.contains(&PeerId(60).to_string()) && !reason.contains(&PeerId(61).to_string()), "{reason}");
+}
