@@ -236,13 +236,15 @@ async fn a_mistyped_name_at_a_question_does_not_make_the_next_answer_public() {
     let mut alice = start(&dir).await;
     let flags = ["--no-lan", "--listen", "127.0.0.1:0", "--peers", &alice.mesh_addr()];
     let bob = PeerProcess::start(dir.path(), "bob", &flags).await;
-    alice.wait_for_peers(1).await;
+    let is_bob = |event: &Value| event["peer"]["uid"].as_str().is_some_and(|uid| uid.starts_with("bob@"));
+    until("its name", async || alice.count(is_bob) == 1).await;
     for line in ["DM", "bbo", "bob", "the secret", "DM", "bbo", "", "DM", "", "PROFILE", "", "the end"] {
         alice.type_line(line);
     }
     bob.wait_for_post("the end").await;
     assert_eq!(bob.count(|event| event["event"] == "post"), 1);
-    assert_eq!(bob.count(|event| event["event"] == "direct" && event["text"] == "the secret"), 1);
+    let is_secret = |event: &Value| event["event"] == "direct" && event["text"] == "the secret";
+    until("the direct message", async || bob.count(is_secret) == 1).await;
     let refused = |why: &str| alice.count(|event| event["why"].as_str().is_some_and(|text| text.contains(why)));
     assert_eq!((refused("no peer is called \"bbo\""), refused("the answer was empty")), (2, 3));
 }

@@ -60,6 +60,8 @@ impl ConditionalEventHandler for PasteCollector {
             KeyCode::Enter => text.push('\r'),
             KeyCode::Char('J') if modifiers == Modifiers::CTRL => text.push('\n'),
             KeyCode::Tab => text.push('\t'),
+            // One character, which starts a control sequence on some terminals.
+            KeyCode::Esc if modifiers == Modifiers::SHIFT => text.push('\u{9b}'),
             KeyCode::Char(c) if modifiers == Modifiers::NONE => text.push(c),
             _ => {}
         }
