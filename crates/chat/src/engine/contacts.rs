@@ -128,13 +128,13 @@ fn find_followed(wanted: &str, lan: &LanPeers) -> Result<Option<LanUserId>, Stri
     match found[..] {
         [] => Ok(None),
         [user] => Ok(Some(user.clone())),
-        _ => Err(ambiguous_name(found.into_iter().map(ToString::to_string).collect())),
+        _ => Err(ambiguous_name(found.into_iter().map(LanUserId::as_str))),
     }
 }
 
 /// The reason for the user if several peers have the name.
-fn ambiguous_name(uids: Vec<String>) -> String {
-    format!("several peers have this name: {}; give the full name", uids.join(", "))
+fn ambiguous_name<'u>(uids: impl Iterator<Item = &'u str>) -> String {
+    format!("several peers have this name: {}; give the full name", uids.collect::<Vec<_>>().join(", "))
 }
 
 /// Finds a peer by its full name, then by the part before the `@`, then by its display name.
@@ -178,7 +178,7 @@ fn find_recipient(wanted: &str, mesh: &MeshPeers, lan: Option<&LanPeers>) -> Res
             describe_peers(mesh, lan)
         )),
         1 => Ok(found.remove(0).1),
-        _ => Err(ambiguous_name(found.into_iter().map(|(uid, _)| uid).collect())),
+        _ => Err(ambiguous_name(found.iter().map(|(uid, _)| uid.as_str()))),
     }
 }
 
