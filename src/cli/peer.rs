@@ -39,7 +39,8 @@ use terminal::Terminal;
 /// Largest number of notices that are written at once.
 const NOTICE_BATCH: usize = 256;
 /// Time for an orderly shutdown after a signal. The steps take at most 9 s: the terminal 1 s, the
-/// links 2 s, the reader of standard output 5 s, and the reader of the log 1 s.
+/// last messages 6 s, the reader of standard output 2 s (not with a terminal), and the reader of
+/// the log 1 s. Without last messages, the links take 2 s.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait during the shutdown until the log is written.
 const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -252,9 +253,21 @@ async fn run_session(
         terminal.close();
     }
     info!("leaving");
-    tokio::select! {
-        () = peer.stop() => {}
-        signal = signals.next() => signal.exit_now(),
+    let mut stopping = std::pin::pin!(peer.stop());
+    loop {
+        tokio::select! {
+            biased;
+            signal = signals.next() => signal.exit_now(),
+            () = &mut stopping => break,
+            count = peer.notices(&mut notices, NOTICE_BATCH) => {
+                session.display.show_notices(&notices);
+                notices.clear();
+                if count == 0 {
+                    stopping.await;
+                    break;
+                }
+            }
+        }
     }
     while let Some(notice) = peer.try_recv_notice() {
         session.display.show_notices(&[notice]);

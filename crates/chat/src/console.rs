@@ -6,7 +6,7 @@ mod completion;
 mod format;
 mod log_line;
 
-pub use command::{ChatCommand, CommandParser};
+pub use command::{ChatCommand, CommandParser, GivenName};
 pub use completion::{Completions, completions, needs_names};
 pub use format::{history_lines, notice_lines, peer_list_lines};
 pub use log_line::log_line;

@@ -5,11 +5,12 @@
 //! [`Action`]s in order. It makes no decision of its own, except that it disconnects links whose
 //! send queue is full or does not drain.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rand::RngExt;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -33,6 +34,14 @@ use rollcall_core::clock::{boot_now, wall_now};
 const MAX_SLEEP_MS: u64 = 3_600_000;
 /// Longest wait at the shutdown until the links have written their send queues.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest time of the shutdown if posts wait for the first link, or messages for the pauses
+/// between two writes to a peer of another program. Such a peer gets about 300 messages in this
+/// time.
+const LAST_MESSAGES_TIMEOUT: Duration = Duration::from_secs(6);
+/// Time between two notices about the last messages.
+const LAST_MESSAGES_NOTICE_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two checks whether the last messages are sent.
+const LAST_MESSAGES_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Request to a running peer, from the user or from the metrics endpoint.
 #[derive(Debug)]
@@ -58,6 +67,8 @@ pub enum PeerRequest {
     CheckPeerName {
         /// The name.
         name: String,
+        /// Whether a followed user who has left is enough.
+        may_have_left: bool,
         /// The channel for the result.
         reply: oneshot::Sender<Result<(), String>>,
     },
@@ -81,6 +92,8 @@ pub(super) struct PeerDriver {
     pub(super) log: Option<HistoryLog>,
     pub(super) notices: mpsc::Sender<Notice>,
     pub(super) queues: SendQueues,
+    /// Dialled connections that wait for the decision of the engine whether this peer greets.
+    pub(super) greeted_dials: BTreeMap<PeerEndpoint, oneshot::Sender<()>>,
     pub(super) drops: DropCounters,
     /// Whether the warning about dropped notices was logged. It is logged once.
     pub(super) has_warned_of_dropped_notices: bool,
@@ -96,13 +109,35 @@ pub(super) struct Inputs {
 }
 
 impl PeerDriver {
-    /// Runs until `stop` is cancelled. Then it handles the requests in the queue, closes the send
-    /// queues and waits at most [`CLOSE_TIMEOUT`] until they are written.
+    /// Runs until `stop` is cancelled. Then it handles the requests in the queue, waits for the
+    /// first link if posts wait for it, closes the send queues and waits until they are written.
     pub(super) async fn run(mut self, mut inputs: Inputs) {
         self.feed(Event::TimerFired);
-        let (mut timer, mut timer_set_for) = (std::pin::pin!(sleep(Duration::ZERO)), None);
         let stop = inputs.stop.clone();
-        let mut stopped = std::pin::pin!(stop.cancelled());
+        self.handle_inputs(&mut inputs, stop.cancelled()).await;
+        // The last requests of the user may still be in the queue.
+        while let Ok(request) = inputs.requests.try_recv() {
+            self.handle_request(request);
+            self.apply_backpressure().await;
+        }
+        let deadline = Instant::now() + LAST_MESSAGES_TIMEOUT;
+        let mut notice_at = Instant::now() + LAST_MESSAGES_NOTICE_INTERVAL;
+        while self.engine.unsent_posts() > 0 && Instant::now() < deadline {
+            self.handle_inputs(&mut inputs, sleep(LAST_MESSAGES_CHECK_INTERVAL)).await;
+            self.notify_of_last_messages(self.engine.unsent_posts(), &mut notice_at);
+        }
+        let unsent = self.engine.unsent_posts();
+        if unsent > 0 {
+            self.perform(Action::Notify(Notice::NotSent { messages: unsent, to: None }));
+        }
+        self.feed(Event::ShuttingDown);
+        self.close_links(&mut inputs, deadline, notice_at).await;
+    }
+
+    /// Handles the inputs until `end`.
+    async fn handle_inputs(&mut self, inputs: &mut Inputs, end: impl Future<Output = ()>) {
+        let (mut timer, mut timer_set_for) = (std::pin::pin!(sleep(Duration::ZERO)), None);
+        let mut ended = std::pin::pin!(end);
         loop {
             let wake_at = self.engine.wake_at();
             if timer_set_for != Some(wake_at) {
@@ -111,7 +146,7 @@ impl PeerDriver {
                 timer_set_for = Some(wake_at);
             }
             tokio::select! {
-                () = &mut stopped => break,
+                () = &mut ended => return,
                 () = &mut timer => {
                     timer_set_for = None;
                     self.feed(Event::TimerFired);
@@ -131,34 +166,62 @@ impl PeerDriver {
                 }
             }
         }
-        // The last requests of the user may still be in the queue.
-        while let Ok(request) = inputs.requests.try_recv() {
-            self.handle_request(request);
-            self.apply_backpressure().await;
-        }
-        self.feed(Event::ShuttingDown);
+    }
+
+    /// Closes the send queues and waits until they are written: [`CLOSE_TIMEOUT`] after the last
+    /// message that waits for a pause between two writes, but not longer than `deadline`.
+    async fn close_links(&mut self, inputs: &mut Inputs, deadline: Instant, mut notice_at: Instant) {
         self.queues.close();
         self.network.stop.cancel();
         self.network.tasks.close();
         let tasks = self.network.tasks.clone();
-        let ended = timeout(CLOSE_TIMEOUT, tasks.wait());
-        let mut ended = std::pin::pin!(ended);
-        // A connection task that waits for room in the event channel does not write its send queue.
-        // So the events are still received, and dropped.
-        loop {
+        let mut ended = std::pin::pin!(tasks.wait());
+        let mut close_by = Instant::now() + CLOSE_TIMEOUT;
+        let mut check = interval(LAST_MESSAGES_CHECK_INTERVAL);
+        let is_in_time = loop {
             tokio::select! {
-                result = &mut ended => {
-                    if result.is_err() {
-                        warn!("not all links closed in time: the last messages to them may be lost");
+                () = &mut ended => break true,
+                // A connection task that waits for room in the event channel does not write its
+                // send queue. So the events are still received.
+                Some(event) = inputs.connection_events.recv() => self.handle_last_event(event),
+                _ = check.tick() => {
+                    if let Some(messages) = self.queues.paced_messages().into_values().max() {
+                        close_by = deadline.min(Instant::now() + CLOSE_TIMEOUT);
+                        self.notify_of_last_messages(messages, &mut notice_at);
                     }
-                    return;
-                }
-                Some(event) = inputs.connection_events.recv() => {
-                    if let ConnectionEvent::Connected { queue, .. } = event {
-                        queue.close();
+                    if Instant::now() >= close_by {
+                        break false;
                     }
                 }
             }
+        };
+        for (peer, messages) in self.queues.paced_messages() {
+            let to = Some(self.engine.mesh_contact(peer));
+            self.perform(Action::Notify(Notice::NotSent { messages, to }));
+        }
+        if !is_in_time {
+            warn!("not all links closed in time: the last messages to them may be lost");
+        }
+    }
+
+    /// Handles an event of a connection while the links are being closed.
+    fn handle_last_event(&mut self, event: ConnectionEvent) {
+        match event {
+            ConnectionEvent::Connected { queue, .. } => queue.close(),
+            ConnectionEvent::Messages { link, messages } => {
+                for header in messages.iter().filter_map(|bytes| MeshMessage::read_chat_header(bytes)) {
+                    self.queues.withdraw(link, &header);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Notifies the user from time to time that the last messages are still being sent.
+    fn notify_of_last_messages(&mut self, messages: usize, notice_at: &mut Instant) {
+        if messages > 0 && Instant::now() >= *notice_at {
+            *notice_at += LAST_MESSAGES_NOTICE_INTERVAL;
+            self.perform(Action::Notify(Notice::SendingLast { messages }));
         }
     }
 
@@ -179,7 +242,10 @@ impl PeerDriver {
                 self.queues.insert(link, peer, queue);
                 self.feed(Event::LinkOpened { link, peer, dialled, remote });
             }
-            ConnectionEvent::DialAvoided { endpoint, peer } => self.feed(Event::DialAvoided { endpoint, peer }),
+            ConnectionEvent::DialGreeted { endpoint, peer, greet } => {
+                self.greeted_dials.insert(endpoint.clone(), greet);
+                self.feed(Event::DialGreeted { endpoint, peer });
+            }
             ConnectionEvent::DialFailed { endpoint, reason } => {
                 event_log::dial_failed(&endpoint, &reason, self.engine.is_peer_expected_at(&endpoint));
                 self.feed(Event::DialFailed { endpoint, reason });
@@ -224,8 +290,8 @@ impl PeerDriver {
             PeerRequest::Post(text) => self.feed(Event::PostRequested(text)),
             PeerRequest::SendDirect { to, text } => self.feed(Event::DirectRequested { to, text }),
             PeerRequest::Follow { to, follows } => self.feed(Event::FollowRequested { to, follows }),
-            PeerRequest::CheckPeerName { name, reply } => {
-                let _ = reply.send(self.engine.check_peer_name(&name));
+            PeerRequest::CheckPeerName { name, may_have_left, reply } => {
+                let _ = reply.send(self.engine.check_peer_name(&name, may_have_left));
             }
             PeerRequest::SetProfile(profile) => self.feed(Event::ProfileSet(profile)),
             PeerRequest::ListPeers(reply) => {
@@ -267,10 +333,17 @@ impl PeerDriver {
 
     fn perform(&mut self, action: Action) {
         match action {
-            Action::Dial { endpoint, unless } => {
+            Action::Dial { endpoint } => {
                 event_log::dialling(&endpoint);
-                self.network.dial(endpoint, unless);
+                self.network.dial(endpoint);
             }
+            Action::Greet { endpoint } => {
+                if let Some(greet) = self.greeted_dials.remove(&endpoint) {
+                    // The send fails if the connection has ended meanwhile. It reports that itself.
+                    let _ = greet.send(());
+                }
+            }
+            Action::EndDial { endpoint } => drop(self.greeted_dials.remove(&endpoint)),
             Action::Send { links, message, format } => {
                 let Some(bytes) = message.write(format) else {
                     self.drops.too_long += links.len() as u64;

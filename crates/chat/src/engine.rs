@@ -114,7 +114,7 @@ impl Engine {
                     lan.table.match_announcement(peer);
                 }
             }
-            Event::DialAvoided { endpoint, peer } => mesh.links.addresses.mark_reached(&endpoint, peer),
+            Event::DialGreeted { endpoint, peer } => mesh.links.handle_dial_greeted(endpoint, peer, cx),
             Event::DialFailed { endpoint, reason } => mesh.links.handle_dial_failure(endpoint, reason, cx),
             Event::LinkClosed { link, reason } => mesh.handle_link_closed(link, &reason, cx),
             Event::MessageReceived { link, message } => {
@@ -203,12 +203,13 @@ impl Engine {
         contacts::list_peers(&self.mesh, self.lan.as_ref(), now)
     }
 
-    /// Checks that a name, as the user typed it, means one of the peers.
+    /// Checks that a name, as the user typed it, means one of the peers; with `may_have_left` also
+    /// one of the followed LAN users.
     ///
     /// # Errors
     /// The reason for the user: no peer or several peers have the name, with a list of peers.
-    pub fn check_peer_name(&self, name: &str) -> Result<(), String> {
-        contacts::check_name(name, &self.mesh, self.lan.as_ref())
+    pub fn check_peer_name(&self, name: &str, may_have_left: bool) -> Result<(), String> {
+        contacts::check_name(name, may_have_left, &self.mesh, self.lan.as_ref())
     }
 
     /// The author of a message as shown to the user. `name` is the author's name at the time of the
@@ -216,6 +217,19 @@ impl Engine {
     #[must_use]
     pub fn contact_of(&self, author: &Author, name: Option<&Nickname>) -> Contact {
         self.mesh.tree.authors.contact_of(author, name)
+    }
+
+    /// Number of posts of this peer that still wait for a link; 0 without configured peers, because
+    /// then a link may never come.
+    #[must_use]
+    pub fn unsent_posts(&self) -> usize {
+        if self.local.config.peers.is_empty() { 0 } else { self.mesh.unsent_posts() }
+    }
+
+    /// A mesh peer as shown to the user.
+    #[must_use]
+    pub fn mesh_contact(&self, peer: PeerId) -> Contact {
+        self.mesh.contact(peer)
     }
 
     /// Counters since the start.

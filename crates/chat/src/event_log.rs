@@ -112,6 +112,8 @@ pub(super) fn lan_notice(notice: &Notice) {
         | Notice::Unreachable { .. }
         | Notice::Sent { .. }
         | Notice::DirectSent { .. }
+        | Notice::SendingLast { .. }
+        | Notice::NotSent { .. }
         | Notice::Rejected { .. } => {}
     }
 }

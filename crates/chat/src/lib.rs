@@ -25,6 +25,7 @@ mod registry_task;
 mod send_queues;
 mod text;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -186,6 +187,7 @@ impl Peer {
             log,
             notices: notice_tx,
             queues: SendQueues::default(),
+            greeted_dials: BTreeMap::new(),
             drops: DropCounters::default(),
             has_warned_of_dropped_notices: false,
         };
@@ -257,10 +259,12 @@ impl Peer {
         self.notices.try_recv().ok()
     }
 
-    /// Sends the messages in the queues, closes all links and waits until the tasks have ended.
-    pub async fn stop(&self) {
+    /// Sends the messages in the queues, closes all links and waits until the tasks have ended. The
+    /// notices can be read meanwhile.
+    pub fn stop(&self) -> impl Future<Output = ()> + Send + use<> {
         self.stop.cancel();
-        self.tasks.wait().await;
+        let tasks = self.tasks.clone();
+        async move { tasks.wait().await }
     }
 }
 

@@ -88,6 +88,19 @@ impl SendQueues {
         above_high_water
     }
 
+    /// The number of messages that wait because of the pauses between two writes, by peer. Peers
+    /// without such messages are left out.
+    pub(super) fn paced_messages(&self) -> BTreeMap<PeerId, usize> {
+        let mut waiting = BTreeMap::new();
+        for LinkQueue { peer, queue } in self.queues.values() {
+            match queue.paced_messages() {
+                0 => {}
+                messages => *waiting.entry(*peer).or_default() += messages,
+            }
+        }
+        waiting
+    }
+
     /// Closes all queues. The connections still write the queued messages.
     pub(super) fn close(&self) {
         for entry in self.queues.values() {

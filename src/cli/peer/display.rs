@@ -13,7 +13,7 @@ use rollcall_chat::engine::Notice;
 use rollcall_core::escape::escape_json;
 
 /// Longest wait during the shutdown for a reader of standard output that reads nothing.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Output target and format. If the reader of the output has ended, the output is dropped and the
 /// peer continues until the user ends it.

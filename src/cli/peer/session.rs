@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::display::ChatDisplay;
 use super::input::UserInput;
-use rollcall_chat::console::{ChatCommand, CommandParser, HELP, history_lines, peer_list_lines};
+use rollcall_chat::console::{ChatCommand, CommandParser, GivenName, HELP, history_lines, peer_list_lines};
 use rollcall_chat::engine::Notice;
 use rollcall_chat::{Avatar, MAX_AVATAR_BYTES, PeerProfile, PeerRequest};
 
@@ -43,11 +43,17 @@ impl ChatSession {
 
     /// Executes one line. Returns whether the session continues.
     async fn handle_line(&mut self, line: &str) -> bool {
-        if let Some(name) = self.parser.peer_name(line)
-            && let Err(reason) = self.check_peer_name(name).await
+        if let Some(given) = self.parser.peer_name(line)
+            && let Err(reason) = self.check_peer_name(given).await
         {
-            self.parser.cancel();
-            self.display.show_notices(&[Notice::Rejected { reason }]);
+            // A question is asked again. If it were dropped, the answer to the next question could
+            // become a message to everybody.
+            let question = self.parser.question();
+            let hint = if question.is_some() { "; an empty answer ends the command" } else { "" };
+            self.show_rejection(reason + hint);
+            if let Some(question) = question {
+                self.display.show_question(question);
+            }
             return true;
         }
         let goes_on = match self.parser.parse_line(line) {
@@ -71,7 +77,7 @@ impl ChatSession {
                     self.send_request(PeerRequest::SetProfile(PeerProfile::new(&name, &status, avatar))).await;
                 }
                 Err(why) => {
-                    self.display.show_notices(&[Notice::Rejected { reason: why }]);
+                    self.show_rejection(why);
                     self.parser.ask_for_picture_again();
                 }
             },
@@ -100,15 +106,21 @@ impl ChatSession {
                 let lines = || HELP.lines().map(str::to_owned).collect();
                 self.display.show_reply(&json!({"event": "help", "text": HELP}), lines);
             }
+            ChatCommand::Dropped => self.show_rejection("the answer was empty, so nothing was sent".to_owned()),
             ChatCommand::Quit => return false,
         }
         true
     }
 
+    fn show_rejection(&mut self, reason: String) {
+        self.display.show_notices(&[Notice::Rejected { reason }]);
+    }
+
     /// Checks that a peer has this name. The error is the reason for the user.
-    async fn check_peer_name(&self, name: &str) -> Result<(), String> {
+    async fn check_peer_name(&self, given: GivenName<'_>) -> Result<(), String> {
         let (reply, result) = oneshot::channel();
-        self.send_request(PeerRequest::CheckPeerName { name: name.to_owned(), reply }).await;
+        let (name, may_have_left) = (given.name.to_owned(), given.may_have_left);
+        self.send_request(PeerRequest::CheckPeerName { name, may_have_left, reply }).await;
         // Without a result the peer has ended, and the session ends, too.
         result.await.unwrap_or(Ok(()))
     }

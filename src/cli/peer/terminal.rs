@@ -6,6 +6,7 @@
 mod editor;
 mod input_history;
 mod modes;
+mod paste;
 mod pending_output;
 mod stderr;
 

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::json_process::JsonProcess;
@@ -58,6 +59,17 @@ async fn read_until(stream: &mut TcpStream, mut is_wanted: impl FnMut(&Value) ->
         }
     };
     timeout(SOON, reading).await.expect("soon")
+}
+
+/// Reads the texts of the first `count` chat messages.
+pub(super) async fn read_posts(stream: &mut TcpStream, count: usize) -> Vec<String> {
+    let mut texts = Vec::new();
+    read_until(stream, |message| {
+        texts.extend(message["payload"].as_str().filter(|_| message["type"] == "chat").map(str::to_owned));
+        texts.len() == count
+    })
+    .await;
+    texts
 }
 
 #[tokio::test]
@@ -119,6 +131,122 @@ async fn chat_that_a_peer_of_another_program_has_sent_itself_is_removed_from_its
     let expected: Vec<String> =
         (1..90).map(|line| format!("\"line {line}\"")).chain(["\"the end\"".to_owned()]).collect();
     assert_eq!(texts, expected);
+}
+
+#[tokio::test]
+async fn all_lines_before_quit_reach_a_peer_of_another_program() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut alice = start(&dir).await;
+    let mut stream = connect_and_greet(&alice, ID).await;
+    alice.wait_for_peers(1).await;
+    let lines: Vec<String> = (0..200).map(|number| format!("line {number}")).collect();
+    for line in &lines {
+        alice.type_line(line);
+    }
+    let (events, texts) = tokio::join!(alice.quit(), read_posts(&mut stream, lines.len()));
+    assert_eq!(texts, lines);
+    assert!(events.iter().any(|event| event["event"] == "sending"), "the user is told about the wait");
+    assert!(!events.iter().any(|event| event["event"] == "not_sent"));
+}
+
+#[tokio::test]
+async fn the_end_tells_how_many_messages_were_not_sent_and_to_whom() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut alice = start(&dir).await;
+    let mut stream = connect_and_greet(&alice, ID).await;
+    alice.wait_for_peers(1).await;
+    for number in 0..600 {
+        alice.type_line(&format!("line {number}"));
+    }
+    let reading = async {
+        let mut count = 0;
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+            count += usize::from(String::from_utf8_lossy(&buffer[..length]).contains("\"line "));
+        }
+        count
+    };
+    let (events, received) = tokio::join!(alice.quit(), reading);
+    let not_sent = events.iter().find(|event| event["event"] == "not_sent").expect("a notice");
+    assert_eq!(not_sent["to"]["uid"], ID);
+    let messages = not_sent["messages"].as_u64().expect("a number");
+    let total = messages + received as u64;
+    // The message that waits for its pause is not counted.
+    assert!((599..=600).contains(&total), "{received} and {messages}");
+}
+
+#[tokio::test]
+async fn lines_before_the_end_of_the_input_reach_a_configured_peer() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let ours = start(&dir).await;
+    let foreign = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let foreign_addr = foreign.local_addr().expect("bound").to_string();
+    let start = |name: &str, peer: &str, lines: &[String]| {
+        let input = dir.path().join(name);
+        fs::write(&input, lines.join("\n")).expect("room for it");
+        let mut command = rollcall(dir.path());
+        for variable in rollcall::config::chat::env_vars() {
+            command.env_remove(variable);
+        }
+        command.args(["peer", "--no-lan", "--listen", "127.0.0.1:0", "--name", name, "--peers", peer]);
+        command.stdin(File::open(input).expect("written")).stdout(Stdio::null()).spawn().expect("it was built")
+    };
+    let lines: Vec<String> = (0..150).map(|number| format!("line {number}")).collect();
+    let mut bob = start("bob", &foreign_addr, &lines);
+    let (mut stream, _) = timeout(SOON, foreign.accept()).await.expect("soon").expect("a connection");
+    greet(&mut stream, ID).await;
+    assert_eq!(read_posts(&mut stream, lines.len()).await, lines);
+    let mut carol = start("carol", &ours.mesh_addr(), &["hello".to_owned()]);
+    ours.wait_for_post("hello").await;
+    for peer in [&mut bob, &mut carol] {
+        until("the end", async || peer.try_wait().expect("our child").is_some()).await;
+    }
+}
+
+#[tokio::test]
+async fn two_names_of_one_peer_of_another_program_make_one_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let flags = ["--no-lan", "--listen", "127.0.0.1:0"];
+    let names = [format!("127.0.0.1:{port}"), format!("localhost:{port}")];
+    let flags = [&flags[..], &["--peers", &names[0], "--peer", &names[1]]].concat();
+    let _alice = PeerProcess::start(dir.path(), "alice", &flags).await;
+    // Both are accepted before either gets a greeting.
+    let mut streams = Vec::new();
+    while streams.len() < 2 {
+        streams.push(timeout(SOON, listener.accept()).await.expect("soon").expect("a connection").0);
+    }
+    let mut greeted = 0;
+    for stream in &mut streams {
+        stream.write_all(format!("{ID}\n").as_bytes()).await.expect("it reads");
+    }
+    for stream in &mut streams {
+        let mut line = [0; 33];
+        greeted += usize::from(timeout(SOON, stream.read_exact(&mut line)).await.expect("soon").is_ok());
+    }
+    assert_eq!(greeted, 1);
+    let later = timeout(Duration::from_secs(2), listener.accept()).await;
+    assert!(later.is_err(), "another connection: {later:?}");
+}
+
+#[tokio::test]
+async fn a_mistyped_name_at_a_question_does_not_make_the_next_answer_public() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut alice = start(&dir).await;
+    let flags = ["--no-lan", "--listen", "127.0.0.1:0", "--peers", &alice.mesh_addr()];
+    let bob = PeerProcess::start(dir.path(), "bob", &flags).await;
+    let is_bob = |event: &Value| event["peer"]["uid"].as_str().is_some_and(|uid| uid.starts_with("bob@"));
+    until("its name", async || alice.count(is_bob) == 1).await;
+    for line in ["DM", "bbo", "bob", "the secret", "DM", "bbo", "", "DM", "", "PROFILE", "", "the end"] {
+        alice.type_line(line);
+    }
+    bob.wait_for_post("the end").await;
+    assert_eq!(bob.count(|event| event["event"] == "post"), 1);
+    let is_secret = |event: &Value| event["event"] == "direct" && event["text"] == "the secret";
+    until("the direct message", async || bob.count(is_secret) == 1).await;
+    let refused = |why: &str| alice.count(|event| event["why"].as_str().is_some_and(|text| text.contains(why)));
+    assert_eq!((refused("no peer is called \"bbo\""), refused("the answer was empty")), (2, 3));
 }
 
 #[tokio::test]

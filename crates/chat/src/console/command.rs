@@ -71,6 +71,17 @@ pub enum ChatCommand {
     Help,
     /// End the chat.
     Quit,
+    /// The answer to a question was empty, so the command is dropped and nothing is sent.
+    Dropped,
+}
+
+/// Name of a peer in a line, which the caller must check.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct GivenName<'l> {
+    /// The name.
+    pub name: &'l str,
+    /// Whether the peer may have left: this peer can follow it nevertheless.
+    pub may_have_left: bool,
 }
 
 /// Line parser. Holds the arguments of a command that is not complete yet.
@@ -85,8 +96,8 @@ pub struct CommandParser {
     verb: Option<Verb>,
     /// Arguments of `verb` so far.
     answers: Vec<String>,
-    /// Display name and status of the latest profile, if its picture was the answer to a question.
-    answered_profile: Option<[String; 2]>,
+    /// Display name and status of the latest command, if it was a profile.
+    latest_profile: Option<[String; 2]>,
 }
 
 /// Command that takes arguments.
@@ -113,6 +124,12 @@ impl Verb {
         };
         questions.get(answers.len()).copied()
     }
+
+    /// Whether the answer with this index must not be empty. Of a profile, only the display name is
+    /// required.
+    fn is_required(self, index: usize) -> bool {
+        self != Self::Profile || index == 0
+    }
 }
 
 impl CommandParser {
@@ -120,29 +137,29 @@ impl CommandParser {
     /// must reject the line, because it may be a message to everybody that begins with a command
     /// word.
     #[must_use]
-    pub fn peer_name<'l>(&self, line: &'l str) -> Option<&'l str> {
+    pub fn peer_name<'l>(&self, line: &'l str) -> Option<GivenName<'l>> {
         let line = line.trim();
-        let name = if let Some(question) = self.question() {
-            asks_for_name(question).then_some(line)?
+        let (name, may_have_left) = if let Some(question) = self.question() {
+            (asks_for_name(question).then_some(line)?, self.verb == Some(Verb::Unfollow))
         } else {
             let (word, rest) = split_word(line);
-            takes_name(word).then(|| split_word(rest).0)?
+            (takes_name(word).then(|| split_word(rest).0)?, is_word(word, &["UNFOLLOW"]))
         };
-        (!name.is_empty()).then_some(name)
+        (!name.is_empty()).then_some(GivenName { name, may_have_left })
     }
 
     /// Parses a line: a command, or an answer to the current question. Returns the command if this
     /// line completes it.
     pub fn parse_line(&mut self, line: &str) -> Option<ChatCommand> {
         let line = line.trim();
-        self.answered_profile = None;
+        self.latest_profile = None;
         if let Some(verb) = self.verb {
-            self.answers.push(line.to_owned());
-            let command = self.finish_if_complete(verb);
-            if let Some(ChatCommand::Profile { name, status, .. }) = &command {
-                self.answered_profile = Some([name.clone(), status.clone()]);
+            if line.is_empty() && verb.is_required(self.answers.len()) {
+                self.cancel();
+                return Some(ChatCommand::Dropped);
             }
-            return command;
+            self.answers.push(line.to_owned());
+            return self.finish_if_complete(verb);
         }
         let (word, rest) = split_word(line);
         let is_command = |command: &str| word.eq_ignore_ascii_case(command) && rest.is_empty();
@@ -180,10 +197,10 @@ impl CommandParser {
         self.finish_if_complete(verb)
     }
 
-    /// Asks for the picture of the latest profile again, because its file cannot be used. Returns
-    /// false if the user gave the profile on one line. Then the whole line must be repeated.
+    /// Asks for the picture of the latest command again, because its file cannot be used. Returns
+    /// false if that command was no profile.
     pub fn ask_for_picture_again(&mut self) -> bool {
-        let Some(answers) = self.answered_profile.take() else { return false };
+        let Some(answers) = self.latest_profile.take() else { return false };
         (self.verb, self.answers) = (Some(Verb::Profile), answers.to_vec());
         true
     }
@@ -207,7 +224,11 @@ impl CommandParser {
             return None;
         }
         self.verb = None;
-        complete_command(verb, std::mem::take(&mut self.answers))
+        let command = complete_command(verb, std::mem::take(&mut self.answers));
+        if let ChatCommand::Profile { name, status, .. } = &command {
+            self.latest_profile = Some([name.clone(), status.clone()]);
+        }
+        Some(command)
     }
 }
 
@@ -235,8 +256,8 @@ fn simple_command(word: &str) -> Option<ChatCommand> {
     Some(command)
 }
 
-/// Builds the command from its arguments; `None` if a required one is empty.
-fn complete_command(verb: Verb, answers: Vec<String>) -> Option<ChatCommand> {
+/// Builds the command from its arguments.
+fn complete_command(verb: Verb, answers: Vec<String>) -> ChatCommand {
     let mut answers = answers.into_iter();
     let mut next = || answers.next().unwrap_or_default();
     let command = match verb {
@@ -253,14 +274,10 @@ fn complete_command(verb: Verb, answers: Vec<String>) -> Option<ChatCommand> {
             ChatCommand::Profile { name, status, avatar }
         }
     };
-    let is_empty = match &command {
-        ChatCommand::Post(text) => text.is_empty(),
-        ChatCommand::Direct { to, text } => to.is_empty() || text.is_empty(),
-        ChatCommand::Follow { to, .. } => to.is_empty(),
-        ChatCommand::Profile { name, .. } => name.is_empty(),
-        _ => false,
-    };
-    (!is_empty).then_some(command)
+    match &command {
+        ChatCommand::Profile { name, .. } if name.is_empty() => ChatCommand::Dropped,
+        _ => command,
+    }
 }
 
 #[cfg(test)]
@@ -320,7 +337,14 @@ mod tests {
         assert_eq!((parser.parse_line("bob"), parser.question()), (None, Some("Message: ")));
         assert_eq!(parser.parse_line("QUIT"), Some(ChatCommand::Direct { to: "bob".into(), text: "QUIT".into() }));
         assert_eq!((parser.parse_line("DM bob"), parser.question()), (None, Some("Message: ")));
-        assert_eq!((parser.parse_line(""), parser.question()), (None, None), "an empty answer drops the command");
+        parser.cancel();
+        for command in ["DM bob", "DM", "post", "follow", "Unfollow", "profile"] {
+            parser.parse_line(command);
+            assert!(parser.question().is_some(), "{command}");
+            let dropped = (Some(ChatCommand::Dropped), None);
+            assert_eq!((parser.parse_line(" "), parser.question()), dropped, "{command}: an empty answer");
+        }
+        assert_eq!(parser.parse_line("PROFILE | here"), Some(ChatCommand::Dropped), "a profile without a name");
         assert_eq!((parser.parse_line("POST"), parser.parse_line("hi")), (None, Some(ChatCommand::Post("hi".into()))));
         assert_eq!((parser.parse_line("DM bob"), parser.cancel(), parser.question()), (None, true, None));
         assert_eq!((parser.cancel(), parser.parse_line("hi")), (false, Some(ChatCommand::Post("hi".into()))));
@@ -328,7 +352,9 @@ mod tests {
 
     #[test]
     fn the_name_after_dm_and_follow_must_be_checked_whatever_the_case_of_the_command() {
-        let name = |line| CommandParser::default().peer_name(line);
+        let name = |line| CommandParser::default().peer_name(line).map(|given| given.name);
+        let may_have_left = |line| CommandParser::default().peer_name(line).is_some_and(|given| given.may_have_left);
+        assert_eq!(["dm bob", "follow bob", "unfollow bob"].map(may_have_left), [false, false, true]);
         for line in ["DM bob hi", "dm  bob", "Follow bob", "unfollow bob", "follow bob to the door"] {
             assert_eq!(name(line), Some("bob"), "{line}");
         }
@@ -343,7 +369,8 @@ mod tests {
             Some(ChatCommand::Direct { to: "bob".into(), text: "hi you".into() })
         );
         parser.parse_line("dm");
-        assert_eq!(parser.peer_name(" Bob the Builder "), Some("Bob the Builder"));
+        let given = GivenName { name: "Bob the Builder", may_have_left: false };
+        assert_eq!(parser.peer_name(" Bob the Builder "), Some(given));
         parser.parse_line("Bob the Builder");
         assert_eq!((parser.question(), parser.peer_name("dm bob")), (Some("Message: "), None), "a text is no name");
     }
@@ -373,7 +400,8 @@ mod tests {
         }
         let mut parser = CommandParser::default();
         assert_eq!(parser.parse_line("PROFILE Al | here | a.png"), profile("a.png"));
-        assert!(!parser.ask_for_picture_again(), "the next line of a script is not an answer");
+        assert!(parser.ask_for_picture_again());
+        assert_eq!(parser.parse_line("b.png"), profile("b.png"), "a profile on one line keeps the rest, too");
     }
 
     #[test]

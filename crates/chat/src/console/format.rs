@@ -76,6 +76,11 @@ pub fn notice_lines(notice: &Notice, is_verbose: bool) -> Vec<String> {
             let change = if *follows { "You follow" } else { "You no longer follow" };
             vec![format!("[FOLLOW] {change} {}", sanitized_uid(to))]
         }
+        Notice::SendingLast { messages } => vec![format!("sending the last {messages} messages")],
+        Notice::NotSent { messages, to } => {
+            let to = to.as_ref().map_or_else(|| "the mesh, because no peer was connected".to_owned(), sanitized_uid);
+            vec![format!("! not sent to {to}: the last {messages} messages")]
+        }
         // The user may have named the recipient by its display name, which is not unique. So the id
         // is shown.
         Notice::DirectSent { to } if to.display_name.is_some() => {
@@ -202,6 +207,15 @@ mod tests {
     }
 
     #[test]
+    fn messages_that_are_sent_at_the_end_or_not_at_all_are_counted() {
+        let line = |notice: Notice| notice_lines(&notice, false).join("|");
+        assert_eq!(line(Notice::SendingLast { messages: 90 }), "sending the last 90 messages");
+        let not_sent = |to| line(Notice::NotSent { messages: 3, to });
+        assert_eq!(not_sent(Some(al())), "! not sent to alice@192.168.1.11: the last 3 messages");
+        assert_eq!(not_sent(None), "! not sent to the mesh, because no peer was connected: the last 3 messages");
+    }
+
+    #[test]
     fn a_message_of_only_white_space_is_not_shown() {
         for (text, is_blank) in [("", true), (" \t\r\n\u{a0}\u{2003}\u{2028}", true), (" . ", false)] {
             let post = Notice::Post { from: al(), text: text.into(), said_at: 0, number: "1".into() };
@@ -228,6 +242,7 @@ mod tests {
                 Notice::AddressMismatch { uid: evil.clone(), source: "1.2.3.4".parse().unwrap() },
                 Notice::NamesReceived { from: from.clone(), uids: vec![evil.clone()] },
                 Notice::DirectSent { to: from.clone() },
+                Notice::NotSent { messages: 2, to: Some(from.clone()) },
                 Notice::Follower { from: from.clone(), follows: true },
                 Notice::Following { to: from.clone(), follows: true },
                 Notice::Rejected { reason: evil.clone() },

@@ -11,6 +11,16 @@ use crate::endpoint::PeerEndpoint;
 use crate::peer_id::PeerId;
 use rollcall_core::BootMs;
 
+/// Progress of the dial to one address.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum DialProgress {
+    /// It is not being dialled.
+    Idle,
+    Dialling,
+    /// Its peer has greeted, and this dial may open a link to it.
+    Greeted,
+}
+
 /// State of one address.
 #[derive(Clone, Debug)]
 struct AddressRecord {
@@ -19,13 +29,19 @@ struct AddressRecord {
     is_configured: bool,
     /// The peer that the last dial reached at this address, or the peer that announced it.
     peer: Option<PeerId>,
-    is_being_dialled: bool,
+    dial: DialProgress,
     /// Whether a link to this address was ever lost, or a dial ever failed.
     has_failed_before: bool,
     /// Time from which the address may be dialled; [`BootMs::NEVER`] for an address of this peer.
     dial_at: BootMs,
     /// Failures in a row: failed dials, and links that closed before the peer sent a message.
     failures: u32,
+}
+
+impl AddressRecord {
+    fn is_being_dialled(&self) -> bool {
+        self.dial != DialProgress::Idle
+    }
 }
 
 /// All known addresses.
@@ -43,7 +59,7 @@ impl AddressBook {
         let record = AddressRecord {
             is_configured: true,
             peer: None,
-            is_being_dialled: false,
+            dial: DialProgress::Idle,
             has_failed_before: false,
             dial_at: now,
             failures: 0,
@@ -77,7 +93,7 @@ impl AddressBook {
             let record = AddressRecord {
                 is_configured: false,
                 peer,
-                is_being_dialled: false,
+                dial: DialProgress::Idle,
                 has_failed_before: false,
                 dial_at,
                 failures: 0,
@@ -98,8 +114,8 @@ impl AddressBook {
         let mut dialled_peers = self.peers_being_dialled();
         for (endpoint, record) in &mut self.records {
             let is_free = record.peer.is_none_or(|peer| !is_linked(peer) && !dialled_peers.contains(&peer));
-            if due.len() < max && !record.is_being_dialled && record.dial_at <= now && is_free {
-                record.is_being_dialled = true;
+            if due.len() < max && !record.is_being_dialled() && record.dial_at <= now && is_free {
+                record.dial = DialProgress::Dialling;
                 dialled_peers.extend(record.peer);
                 due.push(endpoint.clone());
             }
@@ -109,7 +125,7 @@ impl AddressBook {
 
     /// The peers expected at the addresses that are being dialled.
     fn peers_being_dialled(&self) -> Vec<PeerId> {
-        self.records.values().filter(|record| record.is_being_dialled).filter_map(|record| record.peer).collect()
+        self.records.values().filter(|record| record.is_being_dialled()).filter_map(|record| record.peer).collect()
     }
 
     /// Number of addresses.
@@ -134,23 +150,38 @@ impl AddressBook {
 
     /// Number of addresses that are being dialled.
     pub(super) fn dialling_count(&self) -> usize {
-        self.records.values().filter(|record| record.is_being_dialled).count()
+        self.records.values().filter(|record| record.is_being_dialled()).count()
     }
 
     /// The time of the next dial. Addresses of peers that are linked or being dialled do not count.
     pub(super) fn next_deadline(&self, is_linked: impl Fn(PeerId) -> bool) -> BootMs {
         let dialled_peers = self.peers_being_dialled();
         let is_free = |peer: PeerId| !is_linked(peer) && !dialled_peers.contains(&peer);
-        let idle = self.records.values().filter(|record| !record.is_being_dialled && record.peer.is_none_or(is_free));
+        let idle = self.records.values().filter(|record| !record.is_being_dialled() && record.peer.is_none_or(is_free));
         idle.map(|record| record.dial_at).min().unwrap_or(BootMs::NEVER)
     }
 
     /// Records that a dial reached this peer.
     pub(super) fn mark_reached(&mut self, endpoint: &PeerEndpoint, peer: PeerId) {
         if let Some(record) = self.records.get_mut(endpoint) {
-            record.is_being_dialled = false;
+            record.dial = DialProgress::Idle;
             record.peer = Some(peer);
         }
+    }
+
+    /// Records that the peer has greeted in a dial that may open a link to it.
+    pub(super) fn mark_greeted(&mut self, endpoint: &PeerEndpoint, peer: PeerId) {
+        if let Some(record) = self.records.get_mut(endpoint) {
+            if record.is_being_dialled() {
+                record.dial = DialProgress::Greeted;
+            }
+            record.peer = Some(peer);
+        }
+    }
+
+    /// Whether a dial is about to open a link to the peer.
+    pub(super) fn is_greeted(&self, peer: PeerId) -> bool {
+        self.records.values().any(|record| record.dial == DialProgress::Greeted && record.peer == Some(peer))
     }
 
     /// Records which peer is at an address that was reached under another name. Nothing changes if
@@ -164,7 +195,7 @@ impl AddressBook {
     /// Records that the address belongs to this peer itself. It is never dialled again.
     pub(super) fn mark_own(&mut self, endpoint: &PeerEndpoint) {
         if let Some(record) = self.records.get_mut(endpoint) {
-            record.is_being_dialled = false;
+            record.dial = DialProgress::Idle;
             record.dial_at = BootMs::NEVER;
         }
     }
@@ -173,7 +204,7 @@ impl AddressBook {
     /// the book.
     pub(super) fn record_failure(&mut self, endpoint: &PeerEndpoint, now: BootMs, rng: &mut EventRng) -> u32 {
         let Some(record) = self.records.get_mut(endpoint) else { return 0 };
-        record.is_being_dialled = false;
+        record.dial = DialProgress::Idle;
         record.has_failed_before = true;
         record.dial_at = now.plus(redial_delay_ms(record.failures, rng));
         record.failures = record.failures.saturating_add(1);
@@ -183,7 +214,7 @@ impl AddressBook {
     /// Evicts the learned address with the most failures in a row, if it has at least
     /// [`EVICTABLE_FAILURES`].
     fn evict_unreachable(&mut self) {
-        let unreachable = self.records.iter().filter(|(_, record)| !record.is_configured && !record.is_being_dialled);
+        let unreachable = self.records.iter().filter(|(_, record)| !record.is_configured && !record.is_being_dialled());
         let unreachable = unreachable.filter(|(_, record)| record.failures >= EVICTABLE_FAILURES);
         let worst = unreachable.max_by_key(|(_, record)| record.failures).map(|(endpoint, _)| endpoint.clone());
         if let Some(worst) = worst {

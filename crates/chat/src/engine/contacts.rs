@@ -84,7 +84,12 @@ pub(super) fn send_direct(to: &str, text: String, mesh: &MeshPeers, lan: Option<
 
 /// Follows a LAN peer, or no longer follows it. `to` is its name as the user typed it.
 pub(super) fn follow(to: &str, follows: bool, mesh: &MeshPeers, lan: Option<&mut LanPeers>, cx: &mut Context) {
-    let user = match find_recipient(to, mesh, lan.as_deref()) {
+    let found = match lan.as_deref().map(|lan| find_followed(to, lan)) {
+        Some(Ok(Some(user))) if !follows => Ok(Recipient::Lan(user)),
+        Some(Err(reason)) if !follows => Err(reason),
+        _ => find_recipient(to, mesh, lan.as_deref()),
+    };
+    let user = match found {
         Ok(Recipient::Lan(user)) => Some(user),
         // The peer may be on the LAN, too.
         Ok(Recipient::Mesh(peer)) => lan.as_deref().and_then(|lan| lan.table.user_of(peer, &mesh.links)),
@@ -101,9 +106,35 @@ pub(super) fn follow(to: &str, follows: bool, mesh: &MeshPeers, lan: Option<&mut
     }
 }
 
-/// Checks that a name means one peer. The reason of an error lists peers.
-pub(super) fn check_name(wanted: &str, mesh: &MeshPeers, lan: Option<&LanPeers>) -> Result<(), String> {
-    find_recipient(wanted, mesh, lan).map(|_| ())
+/// Checks that a name means one peer, or with `may_have_left` one followed user. The reason of an
+/// error lists peers.
+pub(super) fn check_name(
+    wanted: &str,
+    may_have_left: bool,
+    mesh: &MeshPeers,
+    lan: Option<&LanPeers>,
+) -> Result<(), String> {
+    match lan.filter(|_| may_have_left).map_or(Ok(None), |lan| find_followed(wanted, lan))? {
+        Some(_) => Ok(()),
+        None => find_recipient(wanted, mesh, lan).map(|_| ()),
+    }
+}
+
+/// Finds a followed user by the user id, then by the part before the `@`. The user may have left.
+fn find_followed(wanted: &str, lan: &LanPeers) -> Result<Option<LanUserId>, String> {
+    let wanted = wanted.trim();
+    let found: Vec<&LanUserId> =
+        lan.followed().filter(|user| user.as_str() == wanted || user.name() == wanted).collect();
+    match found[..] {
+        [] => Ok(None),
+        [user] => Ok(Some(user.clone())),
+        _ => Err(ambiguous_name(found.into_iter().map(LanUserId::as_str))),
+    }
+}
+
+/// The reason for the user if several peers have the name.
+fn ambiguous_name<'u>(uids: impl Iterator<Item = &'u str>) -> String {
+    format!("several peers have this name: {}; give the full name", uids.collect::<Vec<_>>().join(", "))
 }
 
 /// Finds a peer by its full name, then by the part before the `@`, then by its display name.
@@ -123,7 +154,8 @@ fn find_recipient(wanted: &str, mesh: &MeshPeers, lan: Option<&LanPeers>) -> Res
         }
     }
     for (lan, (user, peer)) in lan.into_iter().flat_map(|lan| lan.table.peers.iter().map(move |peer| (lan, peer))) {
-        if user.as_str() == wanted {
+        // A user id without an `@` is no more than the name of others.
+        if user.as_str() == wanted && wanted.contains('@') {
             return Ok(Recipient::Lan(user.clone()));
         }
         // A LAN peer that is also a linked mesh peer is reached over the mesh.
@@ -146,10 +178,7 @@ fn find_recipient(wanted: &str, mesh: &MeshPeers, lan: Option<&LanPeers>) -> Res
             describe_peers(mesh, lan)
         )),
         1 => Ok(found.remove(0).1),
-        _ => {
-            let uids: Vec<String> = found.into_iter().map(|(uid, _)| uid).collect();
-            Err(format!("several peers have this name: {}; give the full name", uids.join(", ")))
-        }
+        _ => Err(ambiguous_name(found.iter().map(|(uid, _)| uid.as_str()))),
     }
 }
 

@@ -42,8 +42,9 @@ pub enum Event {
         /// IP address of the other end.
         remote: IpAddr,
     },
-    /// A dial reached a peer to which no second link may be opened (see [`Action::Dial`]).
-    DialAvoided {
+    /// The peer at a dialled address has sent its greeting, and this peer has not. The engine
+    /// answers with [`Action::Greet`] or [`Action::EndDial`].
+    DialGreeted {
         /// The dialled address.
         endpoint: PeerEndpoint,
         /// The peer at this address.
@@ -111,14 +112,23 @@ pub enum Event {
 /// An action for the driver. Actions are performed in order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Dial an address. The driver answers with [`Event::LinkOpened`] or [`Event::DialFailed`], or
-    /// with [`Event::DialAvoided`] if the peer at the address is one of `unless`. Then it closes
-    /// the connection before it sends a greeting, so the other end never sees a second link.
+    /// Dial an address. The driver answers with [`Event::DialGreeted`], and later with
+    /// [`Event::LinkOpened`] or [`Event::DialFailed`]. If the other end does not greet first, there
+    /// is no [`Event::DialGreeted`].
     Dial {
         /// The address.
         endpoint: PeerEndpoint,
-        /// Peers to which no second link may be opened.
-        unless: Vec<PeerId>,
+    },
+    /// Send the greeting of this peer on the connection that was dialled at this address.
+    Greet {
+        /// The dialled address.
+        endpoint: PeerEndpoint,
+    },
+    /// Close the connection that was dialled at this address, before this peer has greeted. So the
+    /// other end never sees a link. The engine has already recorded the end of the dial.
+    EndDial {
+        /// The dialled address.
+        endpoint: PeerEndpoint,
     },
     /// Send a message on some links.
     Send {

@@ -18,7 +18,7 @@ use super::lan_sender::{LanSender, send};
 use super::lan_table::LanTable;
 use super::limits::{ANNOUNCE_INTERVAL_MS, LAN_PORT, MAX_LAN_PEERS};
 use super::mesh_peers::MeshPeers;
-use super::notice::Notice;
+use super::notice::{Contact, Notice};
 use crate::lan::{Datagram, DatagramBody, Dialect};
 use crate::lan_user_id::LanUserId;
 use crate::profile::{InvalidAvatar, PeerProfile};
@@ -318,18 +318,29 @@ impl LanPeers {
         cx.notify(Notice::DirectSent { to: contact });
     }
 
-    /// Follows a peer, or no longer follows it.
+    /// Follows a peer, or no longer follows it. A followed peer that has left gets no datagram.
     pub(super) fn follow(&mut self, user: &LanUserId, is_followed: bool, cx: &mut Context) {
-        let Some(peer) = self.table.peers.get(user) else { return };
+        let peer = self.table.peers.get(user);
         if !is_followed {
-            self.followed.remove(user);
+            if !self.followed.remove(user) {
+                cx.reject(format!("you do not follow {user}, so nothing was sent"));
+                return;
+            }
         } else if self.followed.len() < MAX_LAN_PEERS {
             self.followed.insert(user.clone());
         }
         let to = user.clone();
         let body = if is_followed { DatagramBody::Follow { to } } else { DatagramBody::Unfollow { to } };
-        self.sender.send_to(peer, body, cx);
-        cx.notify(Notice::Following { to: peer.contact(user), follows: is_followed });
+        if let Some(peer) = peer {
+            self.sender.send_to(peer, body, cx);
+        }
+        let to = Contact::on_lan(user, peer.and_then(|peer| peer.profile.as_ref()));
+        cx.notify(Notice::Following { to, follows: is_followed });
+    }
+
+    /// The users that this peer follows.
+    pub(super) fn followed(&self) -> impl Iterator<Item = &LanUserId> {
+        self.followed.iter()
     }
 
     /// Whether this peer follows the user.

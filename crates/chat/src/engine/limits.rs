@@ -4,6 +4,9 @@
 /// milliseconds. Such peers may end a link on which nothing arrived for 5 s, and must get a message
 /// every 2 s. The rest is for a late timer.
 pub(super) const FOREIGN_HEARTBEAT_INTERVAL_MS: u64 = 1_500;
+/// Largest number of own posts that wait for the first link. Within the time for an orderly end, as
+/// many can be sent to a peer of another program.
+pub(super) const MAX_UNSENT_POSTS: usize = 300;
 /// Delay before the first redial of an address, in milliseconds.
 pub(super) const MIN_REDIAL_DELAY_MS: u64 = 1_000;
 /// Largest redial delay before jitter, in milliseconds.

@@ -191,8 +191,21 @@ impl MeshLinks {
         let due = self.addresses.take_due(cx.now.boot, free_slots, |peer| self.by_peer.contains_key(&peer));
         cx.counters.dials += due.len() as u64;
         cx.counters.redials += due.iter().filter(|endpoint| self.addresses.has_failed_before(endpoint)).count() as u64;
-        let unless: Vec<PeerId> = self.links.values().filter(|link| link.is_foreign()).map(|link| link.peer).collect();
-        cx.actions.extend(due.into_iter().map(|endpoint| Action::Dial { endpoint, unless: unless.clone() }));
+        cx.actions.extend(due.into_iter().map(|endpoint| Action::Dial { endpoint }));
+    }
+
+    /// Handles the greeting of the peer at a dialled address. If this dial would open a second link
+    /// to a peer of another program, it ends before that peer sees it. A link that another dial
+    /// is about to open counts, too.
+    pub(super) fn handle_dial_greeted(&mut self, endpoint: PeerEndpoint, peer: PeerId, cx: &mut Context) {
+        let linked = self.by_peer.get(&peer).and_then(|link| self.links.get(link));
+        if linked.is_some_and(LinkState::is_foreign) || self.addresses.is_greeted(peer) {
+            self.addresses.mark_reached(&endpoint, peer);
+            cx.actions.push(Action::EndDial { endpoint });
+        } else {
+            self.addresses.mark_greeted(&endpoint, peer);
+            cx.actions.push(Action::Greet { endpoint });
+        }
     }
 
     /// Handles a dial that did not lead to a link. The user is notified of the first failure of a

@@ -1,11 +1,14 @@
 //! Peers of the mesh: their links, and the control messages between linked peers.
 
+use std::collections::VecDeque;
+
 use super::chat_entry::{Author, ChatEntry};
 use super::config::EngineConfig;
 use super::context::Context;
 use super::counters::MessageKind;
 use super::event::{Action, LinkId};
 use super::history::History;
+use super::limits::MAX_UNSENT_POSTS;
 use super::link_state::LinkState;
 use super::mesh_authors::MeshAuthor;
 use super::mesh_links::MeshLinks;
@@ -21,17 +24,23 @@ use rollcall_core::BootMs;
 /// dial each other at the same time.
 const FAILURES_BEFORE_NOTICE: u32 = 2;
 
+/// Largest number of peers that a notice about a message names.
+const MAX_NAMED: usize = 16;
+
 /// The links to the mesh peers, and the broadcast trees on these links.
 #[derive(Clone, Debug)]
 pub(super) struct MeshPeers {
     pub(super) links: MeshLinks,
     pub(super) tree: Plumtree,
+    /// The latest posts of this peer that were written while no peer was linked.
+    unsent: VecDeque<MeshMessage>,
 }
 
 impl MeshPeers {
     /// No links.
     pub(super) fn new(config: &EngineConfig, now: BootMs) -> Self {
-        Self { links: MeshLinks::new(&config.peers, now), tree: Plumtree::new(config.dedup_cache_size) }
+        let tree = Plumtree::new(config.dedup_cache_size);
+        Self { links: MeshLinks::new(&config.peers, now), tree, unsent: VecDeque::new() }
     }
 
     /// Time of the next deadline of the links or the trees.
@@ -42,6 +51,11 @@ impl MeshPeers {
     /// Returns the state of an author. Adds the author if it is unknown.
     pub(super) fn author_mut(&mut self, id: PeerId, now: BootMs) -> &mut MeshAuthor {
         self.tree.authors.entry(id, now, |peer| self.links.is_linked(peer))
+    }
+
+    /// Number of posts that wait for the first link.
+    pub(super) fn unsent_posts(&self) -> usize {
+        self.unsent.len()
     }
 
     /// A mesh peer as shown to the user.
@@ -92,6 +106,10 @@ impl MeshPeers {
         // extension.
         self.links.send_heartbeat(vec![link], cx);
         self.links.send_peer_list(link, cx);
+        // A peer of another program cannot request them later.
+        for message in std::mem::take(&mut self.unsent) {
+            self.links.send(vec![link], message, cx);
+        }
         true
     }
 
@@ -271,9 +289,16 @@ impl MeshPeers {
     }
 
     /// Sends a chat message of the user to all linked peers. Returns their number.
-    pub(super) fn send_post(&self, message: MeshMessage, cx: &mut Context) -> usize {
+    pub(super) fn send_post(&mut self, message: MeshMessage, cx: &mut Context) -> usize {
         let links: Vec<LinkId> = self.links.iter().map(|(id, _)| id).collect();
         let count = links.len();
+        if count == 0 {
+            if self.unsent.len() == MAX_UNSENT_POSTS {
+                self.unsent.pop_front();
+            }
+            self.unsent.push_back(message);
+            return 0;
+        }
         self.warn_if_too_long(&message, cx);
         self.links.send(links, message, cx);
         count
@@ -281,9 +306,17 @@ impl MeshPeers {
 
     /// Notifies the user if the message is too long for some linked peers.
     fn warn_if_too_long(&self, message: &MeshMessage, cx: &mut Context) {
-        let plain = self.links.iter().filter(|(_, link)| !link.format.extended).count();
-        if plain > 0 && message.write(MessageFormat::default()).is_none() {
-            cx.reject(format!("{plain} peers cannot receive a message this long; the others get it"));
+        let plain = self.links.iter().filter(|(_, link)| link.is_foreign());
+        let plain: Vec<String> = plain.map(|(_, link)| self.contact(link.peer).uid).collect();
+        if !plain.is_empty() && message.write(MessageFormat::default()).is_none() {
+            let shown = plain.iter().take(MAX_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+            let more = match plain.len() {
+                count if count > MAX_NAMED => format!(" and {} more", count - MAX_NAMED),
+                _ => String::new(),
+            };
+            cx.reject(format!(
+                "too long for peers of other programs, so it was not sent to {shown}{more}; the others get it"
+            ));
         }
     }
 

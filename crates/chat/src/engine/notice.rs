@@ -161,6 +161,20 @@ pub enum Notice {
         /// The recipient.
         to: Contact,
     },
+    /// This peer ends, and still sends its last messages.
+    #[serde(rename = "sending")]
+    SendingLast {
+        /// Largest number of messages to one peer.
+        messages: usize,
+    },
+    /// This peer ends, and its last messages do not reach a peer.
+    NotSent {
+        /// Number of messages.
+        messages: usize,
+        /// The peer; `None` if no peer was connected.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        to: Option<Contact>,
+    },
     /// A request of the user was not carried out.
     #[serde(rename = "refused")]
     Rejected {
@@ -235,6 +249,12 @@ mod tests {
                 json!({"event": "unreachable", "endpoint": "10.0.0.9:1", "why": "refused"}),
             ),
             (Notice::Sent { peers: 2 }, json!({"event": "sent", "peers": 2})),
+            (Notice::SendingLast { messages: 9 }, json!({"event": "sending", "messages": 9})),
+            (
+                Notice::NotSent { messages: 9, to: Some(bob()) },
+                json!({"event": "not_sent", "messages": 9, "to": from_bob}),
+            ),
+            (Notice::NotSent { messages: 9, to: None }, json!({"event": "not_sent", "messages": 9})),
             (Notice::DirectSent { to: bob() }, json!({"event": "sent_to", "to": from_bob})),
             (Notice::Rejected { reason: "no".into() }, json!({"event": "refused", "why": "no"})),
         ];

@@ -73,9 +73,9 @@ impl Harness {
     }
 }
 
-/// A dial without a linked peer of another program.
+/// A dial.
 fn dial(port: u16) -> Action {
-    Action::Dial { endpoint: endpoint(port), unless: Vec::new() }
+    Action::Dial { endpoint: endpoint(port) }
 }
 
 fn closed_links(actions: &Actions) -> Vec<u64> {

@@ -83,8 +83,10 @@ impl Datagram {
         let content = || fields.get("CONTENT").filter(|text| text.len() <= MAX_TEXT_BYTES).map(str::to_owned);
         let (from, body) = match fields.get("TYPE")? {
             "PEER_DISCOVERY" => {
-                let port = fields.get("PORT")?.parse().ok().filter(|port| *port != 0)?;
-                (user("USER_ID")?, DatagramBody::Discovery { port })
+                let port = fields.get("PORT").and_then(|port| port.parse().ok()).filter(|port| *port != 0);
+                // Without a port it is only a sign of life.
+                let body = port.map_or(DatagramBody::Ping, |port| DatagramBody::Discovery { port });
+                (user("USER_ID")?, body)
             }
             "POST" => (user("USER_ID")?, DatagramBody::Post(content()?)),
             "DM" => (user("FROM")?, DatagramBody::Direct { to: user("TO")?, text: content()? }),

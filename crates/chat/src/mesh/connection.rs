@@ -20,8 +20,8 @@ use crate::engine::LinkId;
 use crate::io_counters::IoCounters;
 use crate::peer_id::PeerId;
 
-/// Longest wait for the greeting of the other peer before this peer sends its own, if the other
-/// peer must not be linked a second time. Known programs greet at once.
+/// Longest wait for the greeting of the other peer before this peer sends its own on a connection
+/// that it dialled. Known programs greet at once.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Size of the read buffer, in bytes.
 const READ_BYTES: usize = 16 * 1024;
@@ -47,9 +47,9 @@ impl MeshConnection {
     /// Sends this peer's greeting and reads the greeting of the other peer. Returns the connection
     /// and the id of the other peer.
     ///
-    /// If the other peer is one of `unless`, the connection is closed and not returned. This peer
-    /// waits [`LOOK_TIMEOUT`] for the other greeting before it sends its own, so the other program
-    /// does not see a link that opens and closes.
+    /// With `may_greet`, this peer waits [`LOOK_TIMEOUT`] for the other greeting before it sends
+    /// its own. If `may_greet` then returns false for the other peer, the connection is closed and
+    /// not returned. So the other program does not see a link that opens and closes.
     ///
     /// # Errors
     /// An I/O error, an invalid greeting, or no greeting within `greeting_timeout`.
@@ -57,7 +57,7 @@ impl MeshConnection {
         mut stream: TcpStream,
         own_id: PeerId,
         greeting_timeout: Duration,
-        unless: &[PeerId],
+        may_greet: Option<impl AsyncFnOnce(PeerId) -> bool>,
     ) -> io::Result<(Option<Self>, PeerId)> {
         stream.set_nodelay(true)?;
         let socket = SockRef::from(&stream);
@@ -66,11 +66,11 @@ impl MeshConnection {
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_USER_TIMEOUT))?;
         let greeted = async {
             let mut bytes = Vec::with_capacity(MAX_GREETING_BYTES);
-            if !unless.is_empty() {
+            if let Some(may_greet) = may_greet {
                 let look_timeout = LOOK_TIMEOUT.min(greeting_timeout / 2);
                 if let Ok(looked) = timeout(look_timeout, receive_greeting(&mut stream, &mut bytes)).await {
                     let (peer, _) = looked?;
-                    if unless.contains(&peer) {
+                    if !may_greet(peer).await {
                         return Ok((None, peer));
                     }
                 }
@@ -212,7 +212,8 @@ mod tests {
     async fn a_peer_that_must_not_be_linked_twice_gets_no_greeting() {
         let (near, mut far) = connected().await;
         far.write_all(greeting(PeerId(7)).as_bytes()).await.unwrap();
-        let greeted = MeshConnection::exchange_greetings(near, PeerId(1), Duration::from_secs(5), &[PeerId(7)]).await;
+        let may_greet = Some(async |peer| peer != PeerId(7));
+        let greeted = MeshConnection::exchange_greetings(near, PeerId(1), Duration::from_secs(5), may_greet).await;
         assert!(matches!(greeted, Ok((None, PeerId(7)))));
         let mut received = Vec::new();
         far.read_to_end(&mut received).await.unwrap();
@@ -230,7 +231,8 @@ mod tests {
                 far.write_all(greeting(PeerId(8)).as_bytes()).await.unwrap();
             };
             let timeout = Duration::from_millis(400);
-            let greeted = MeshConnection::exchange_greetings(near, PeerId(1), timeout, &[PeerId(7)]);
+            let may_greet = Some(async |peer| peer != PeerId(7));
+            let greeted = MeshConnection::exchange_greetings(near, PeerId(1), timeout, may_greet);
             let (greeted, ()) = tokio::join!(greeted, other);
             assert!(matches!(greeted, Ok((Some(_), PeerId(8)))), "waits: {waits}");
         }

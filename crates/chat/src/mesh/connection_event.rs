@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use super::send_queue::SendQueue;
 use crate::endpoint::PeerEndpoint;
@@ -14,8 +15,9 @@ use crate::peer_id::PeerId;
 pub(crate) enum ConnectionEvent {
     /// The greetings were exchanged; the link is ready.
     Connected { link: LinkId, peer: PeerId, dialled: Option<PeerEndpoint>, remote: IpAddr, queue: SendQueue },
-    /// A peer was dialled to which no second link may be opened.
-    DialAvoided { endpoint: PeerEndpoint, peer: PeerId },
+    /// The peer at a dialled address has sent its greeting. The connection greets too when `greet`
+    /// is used, and ends when it is dropped.
+    DialGreeted { endpoint: PeerEndpoint, peer: PeerId, greet: oneshot::Sender<()> },
     /// Dialling or the exchange of greetings failed.
     DialFailed { endpoint: PeerEndpoint, reason: String },
     /// Messages were received. They are complete JSON objects, not parsed yet.

@@ -1,5 +1,6 @@
 //! Listener and dialler of the mesh. Each connection runs in a task of its own.
 
+use std::future::Ready;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,6 +25,8 @@ use crate::peer_id::PeerId;
 /// Largest number of accepted connections whose exchange of greetings is not complete. Further
 /// connections wait in the backlog of the listening socket.
 const MAX_PENDING_CONNECTIONS: usize = 64;
+/// For an accepted connection, nobody is asked before this peer greets.
+const NOT_ASKED: Option<fn(PeerId) -> Ready<bool>> = None;
 /// Pause after an error of `accept`, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -67,7 +70,7 @@ impl MeshNetwork {
     }
 
     async fn handle_accepted(self, stream: TcpStream, remote: SocketAddr, permit: tokio::sync::OwnedSemaphorePermit) {
-        let greeting = MeshConnection::exchange_greetings(stream, self.own_id, self.connect_timeout, &[]);
+        let greeting = MeshConnection::exchange_greetings(stream, self.own_id, self.connect_timeout, NOT_ASKED);
         let Some(greeted) = self.stop.run_until_cancelled(greeting).await else { return };
         drop(permit);
         match greeted {
@@ -83,18 +86,18 @@ impl MeshNetwork {
         }
     }
 
-    /// Spawns a task that dials an address, to link any peer that is not one of `unless`.
-    pub(crate) fn dial(&self, endpoint: PeerEndpoint, unless: Vec<PeerId>) {
+    /// Spawns a task that dials an address. It asks with [`ConnectionEvent::DialGreeted`] before it
+    /// greets.
+    pub(crate) fn dial(&self, endpoint: PeerEndpoint) {
         let network = self.clone();
         self.tasks.spawn(async move {
-            let Some(dialled) = network.stop.run_until_cancelled(network.connect(&endpoint, &unless)).await else {
+            let Some(dialled) = network.stop.run_until_cancelled(network.connect(&endpoint)).await else {
                 return;
             };
             match dialled {
                 Ok((Some(link), peer, remote)) => network.serve(link, peer, Some(endpoint), remote).await,
-                Ok((None, peer, _)) => {
-                    let _ = network.events.send(ConnectionEvent::DialAvoided { endpoint, peer }).await;
-                }
+                // The engine has ended this dial.
+                Ok((None, ..)) => {}
                 Err(error) => {
                     let _ =
                         network.events.send(ConnectionEvent::DialFailed { endpoint, reason: error.to_string() }).await;
@@ -103,17 +106,18 @@ impl MeshNetwork {
         });
     }
 
-    async fn connect(
-        &self,
-        endpoint: &PeerEndpoint,
-        unless: &[PeerId],
-    ) -> io::Result<(Option<MeshConnection>, PeerId, IpAddr)> {
+    async fn connect(&self, endpoint: &PeerEndpoint) -> io::Result<(Option<MeshConnection>, PeerId, IpAddr)> {
         let connecting = TcpStream::connect((endpoint.host(), endpoint.port()));
         let stream =
             timeout(self.connect_timeout, connecting).await.map_err(|_| io::Error::other("connecting timed out"))??;
         let remote = stream.peer_addr()?.ip();
+        let may_greet = async |peer| {
+            let (greet, answer) = oneshot::channel();
+            let asked = ConnectionEvent::DialGreeted { endpoint: endpoint.clone(), peer, greet };
+            self.events.send(asked).await.is_ok() && answer.await.is_ok()
+        };
         let (link, peer) =
-            MeshConnection::exchange_greetings(stream, self.own_id, self.connect_timeout, unless).await?;
+            MeshConnection::exchange_greetings(stream, self.own_id, self.connect_timeout, Some(may_greet)).await?;
         Ok((link, peer, remote))
     }
 

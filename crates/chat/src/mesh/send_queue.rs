@@ -152,6 +152,12 @@ impl SendQueue {
         self.queue().bytes
     }
 
+    /// Messages that wait because this end pauses between two writes. A heartbeat does not count.
+    pub(crate) fn paced_messages(&self) -> usize {
+        let queue = self.queue();
+        if queue.one_per_write { queue.messages.len() } else { 0 }
+    }
+
     /// Waits until the queue is discarded.
     pub(super) async fn wait_discarded(&self) {
         self.0.discarded.cancelled().await;

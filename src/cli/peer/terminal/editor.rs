@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
@@ -17,12 +18,13 @@ use rustyline::highlight::{CmdKind, Highlighter};
 use rustyline::hint::Hinter;
 use rustyline::history::{History, MemHistory};
 use rustyline::validate::Validator;
-use rustyline::{Context, Editor, ExternalPrinter, Helper};
+use rustyline::{Context, Editor, Event, EventHandler, ExternalPrinter, Helper};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, warn};
 
 use super::input_history::{InputHistory, MAX_LINES};
 use super::modes::TerminalModes;
+use super::paste::PasteCollector;
 use super::pending_output::PendingOutput;
 use crate::cli::peer::input::UserInput;
 use rollcall_chat::PeerRequest;
@@ -43,6 +45,7 @@ pub(super) struct LineEditor {
     editor: Editor<EditorHelper, MemHistory>,
     pending_output: Arc<PendingOutput>,
     history: Option<InputHistory>,
+    paste: PasteCollector,
 }
 
 /// Wakes the editor when the line must be redrawn, for example to show pending output.
@@ -92,20 +95,41 @@ impl LineEditor {
             question: Cell::new(None),
             is_empty: Cell::new(true),
         }));
+        let paste = PasteCollector::default();
+        editor.bind_sequence(Event::Any, EventHandler::Conditional(Box::new(paste.clone())));
         let waker = EditorWaker { printer, pending_output: Arc::clone(&pending_output) };
-        Some((Self { editor, pending_output, history }, waker))
+        Some((Self { editor, pending_output, history, paste }, waker))
     }
 
     /// Reads lines until the input or the session ends.
     pub(super) fn run(mut self, inputs: &mpsc::Sender<UserInput>) {
         let mut question = None;
-        while self.pending_output.begin_line() {
-            if let Some(helper) = self.editor.helper() {
-                helper.question.set(question);
-                helper.is_empty.set(true);
-            }
-            let read = self.editor.readline(question.unwrap_or(PROMPT));
-            self.pending_output.end_line();
+        // Lines of a paste that are not handled yet, and the text after its last line break.
+        let (mut pasted, mut rest) = (VecDeque::<String>::new(), String::new());
+        loop {
+            let prompt = question.unwrap_or(PROMPT);
+            let read = if let Some(line) = pasted.pop_front() {
+                self.show_pasted(prompt, &line);
+                Ok(line)
+            } else if self.pending_output.begin_line() {
+                if let Some(helper) = self.editor.helper() {
+                    helper.question.set(question);
+                    helper.is_empty.set(rest.is_empty());
+                }
+                let read = self.editor.readline_with_initial(prompt, (&std::mem::take(&mut rest), ""));
+                self.pending_output.end_line();
+                read
+            } else {
+                return;
+            };
+            let read = match self.paste.take_complete() {
+                Some(text) if read.is_ok() => {
+                    pasted = text.split('\n').map(str::to_owned).collect();
+                    rest = pasted.pop_back().unwrap_or_default();
+                    continue;
+                }
+                _ => read,
+            };
             let (reply, answer) = oneshot::channel();
             let input = match read {
                 Ok(line) => {
@@ -131,6 +155,12 @@ impl LineEditor {
             let Ok(next_question) = answer.blocking_recv() else { return };
             question = next_question;
         }
+    }
+
+    /// Writes a pasted line to the terminal, as it would look if it had been typed.
+    fn show_pasted(&self, prompt: &str, line: &str) {
+        let hides = |c: char| must_be_hidden(c) || c == '\t';
+        self.pending_output.write(&format!("{prompt}{}\n", line.replace(hides, "\u{fffd}")));
     }
 
     /// Adds a line to the history. The caller passes no answers to questions, because they are not

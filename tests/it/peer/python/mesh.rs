@@ -66,8 +66,10 @@ async fn a_peer_without_heartbeats_chats_in_both_directions_and_is_not_timed_out
     let chat = other.wait_for_event("a long chat", |event| event["message"]["payload"] == *long).await;
     assert!(chat["bytes"].as_u64().is_some_and(|bytes| bytes < 4096), "{chat}");
     ours.type_line(&"y".repeat(5_000));
-    let is_refusal =
-        |event: &Value| event["event"] == "refused" && event["why"].as_str().is_some_and(|why| why.contains("1 peers"));
+    let is_refusal = |event: &Value| {
+        let names_it = |why: &str| why.contains("not sent to") && why.contains("000000");
+        event["event"] == "refused" && event["why"].as_str().is_some_and(names_it)
+    };
     until("a warning", async || ours.count(is_refusal) == 1).await;
     // Five heartbeats take longer than the interval and the timeout, which are three seconds
     // together.

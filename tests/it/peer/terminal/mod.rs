@@ -7,6 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use rustix::process::Signal;
 
+use tokio::net::TcpStream;
+
+use super::foreign_peers::{ID, greet, read_posts};
 use super::peer_process::PeerProcess;
 use crate::cluster::until;
 use pty::TerminalUser;
@@ -115,6 +118,29 @@ async fn keys_edit_the_line_and_tab_completes_commands_and_names() {
     until("a direct message", async || bob.count(|event| event["event"] == "direct" && event["text"] == "asked") == 1)
         .await;
     al.wait_for_line("> ").await;
+}
+
+#[tokio::test]
+async fn each_line_of_a_paste_is_handled_as_if_it_had_been_typed() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut al = TerminalUser::start(dir.path(), "al", &MESH).await;
+    let bob = bob(dir.path(), &al).await;
+    let mut foreign = TcpStream::connect(al.mesh_addr()).await.expect("it listens");
+    greet(&mut foreign, ID).await;
+    al.press_keys("LIST\r");
+    al.wait_for_screen("both peers", |screen| screen.has("(2 peers)")).await;
+    let lines: Vec<String> = (0..200).map(|number| format!("pasted line {number:03}")).collect();
+    al.press_keys(&format!("pasted {LEFT}{LEFT}{LEFT}{LEFT}{LEFT}{LEFT}{LEFT}"));
+    al.wait_for_screen("the cursor", |screen| screen.typed() == ("> ".into(), "pasted ".into())).await;
+    al.press_keys(&format!("\x1b[200~{}\r\ndm bob psst\nand the\x1b[201~", lines.join("\r")));
+    assert_eq!(read_posts(&mut foreign, lines.len()).await, lines);
+    until("a direct message", async || bob.count(|event| event["event"] == "direct" && event["text"] == "psst") == 1)
+        .await;
+    assert!(lines.iter().all(|line| bob.post_count(line) == 1));
+    // The text after the last line break can be edited, as can a paste without a line break.
+    al.wait_for_line("> and thepasted ").await;
+    al.press_keys("\x1b[200~ rest\x1b[201~\r");
+    bob.wait_for_post("and thepasted  rest").await;
 }
 
 #[tokio::test]

@@ -26,21 +26,32 @@ pub(crate) struct Connection {
 }
 
 impl World {
-    pub(super) fn dial(&mut self, from: usize, endpoint: PeerEndpoint, unless: &[PeerId]) {
-        let to = (0..self.hosts.len()).find(|host| Self::endpoint(*host) == endpoint).expect("an address of a host");
+    /// Dials a host, whose greeting then arrives.
+    pub(super) fn dial(&mut self, from: usize, endpoint: PeerEndpoint) {
+        let Some(to) = self.dialled_host(from, &endpoint) else { return };
         let delay_ms = self.rng.random_range(1..=self.network.delay_ms);
-        if !self.is_up(to) || !self.can_reach(from, to) {
-            let at = self.now_ms + self.rng.random_range(1..NOTICED_WITHIN_MS);
-            self.deliver_at(at, from, Event::DialFailed { endpoint, reason: "the host does not answer".into() });
-            return;
+        let (at, peer) = (self.now_ms + 2 * delay_ms, self.id(to));
+        self.deliver_at(at, from, Event::DialGreeted { endpoint, peer });
+    }
+
+    /// The host at a dialled address. If it does not answer, the dial fails.
+    fn dialled_host(&mut self, from: usize, endpoint: &PeerEndpoint) -> Option<usize> {
+        let to = (0..self.hosts.len()).find(|host| Self::endpoint(*host) == *endpoint).expect("an address of a host");
+        if self.is_up(to) && self.can_reach(from, to) {
+            return Some(to);
         }
-        if unless.contains(&self.id(to)) {
-            let (at, peer) = (self.now_ms + 2 * delay_ms, self.id(to));
-            self.deliver_at(at, from, Event::DialAvoided { endpoint, peer });
-            return;
-        }
+        let at = self.now_ms + self.rng.random_range(1..NOTICED_WITHIN_MS);
+        let reason = "the host does not answer".into();
+        self.deliver_at(at, from, Event::DialFailed { endpoint: endpoint.clone(), reason });
+        None
+    }
+
+    /// Sends the greeting of the dialling host, which opens the link.
+    pub(super) fn greet(&mut self, from: usize, endpoint: PeerEndpoint) {
+        let Some(to) = self.dialled_host(from, &endpoint) else { return };
+        let delay_ms = self.rng.random_range(1..=self.network.delay_ms);
         let index = self.connections.len();
-        let (there, back) = (self.now_ms + delay_ms, self.now_ms + 2 * delay_ms);
+        let (there, back) = (self.now_ms + delay_ms, self.now_ms + 1);
         self.connections.push(Connection {
             hosts: [from, to],
             closed: [false; 2],

@@ -200,7 +200,9 @@ impl World {
 
     fn perform(&mut self, host: usize, action: Action) {
         match action {
-            Action::Dial { endpoint, unless } => self.dial(host, endpoint, &unless),
+            Action::Dial { endpoint } => self.dial(host, endpoint),
+            Action::Greet { endpoint } => self.greet(host, endpoint),
+            Action::EndDial { .. } => {}
             Action::Send { links, message, format } => {
                 let Some(bytes) = message.write(format) else { return };
                 for link in links {

@@ -60,7 +60,7 @@ fn when_one_of_two_links_ends_the_peer_has_forgotten_this_one_so_the_other_is_cl
         assert!(matches!(notices(&actions)[..], [Notice::PeerLost { .. }]));
         assert_eq!(harness.engine.link_count(), 1);
         harness.now = 1_200;
-        let dial = Action::Dial { endpoint: endpoint(1), unless: vec![PeerId(61)] };
+        let dial = Action::Dial { endpoint: endpoint(1) };
         assert_eq!(dials(harness.feed(Event::TimerFired)), [dial], "it is dialled again");
     }
 }
@@ -150,7 +150,7 @@ fn an_address_of_a_linked_peer_under_another_name_is_not_dialled() {
         let mut actions = harness.receive(1, 60, 1, MessageBody::PeerList(vec![endpoint(1), endpoint(2)]));
         harness.now = 300;
         actions.extend(harness.feed(Event::TimerFired));
-        let dial = Action::Dial { endpoint: endpoint(2), unless: vec![PeerId(60)] };
+        let dial = Action::Dial { endpoint: endpoint(2) };
         assert_eq!(dials(actions), [dial], "learned first: {is_learned_first}");
     }
 }
@@ -161,12 +161,63 @@ fn an_address_at_which_a_linked_peer_was_found_is_not_dialled_until_the_peer_is_
     harness.link(1, 60, None);
     harness.feed(Event::AddressesFound(vec![endpoint(5)]));
     harness.now = 300;
-    let dial = Action::Dial { endpoint: endpoint(5), unless: vec![PeerId(60)] };
+    let dial = Action::Dial { endpoint: endpoint(5) };
     assert_eq!(dials(harness.feed(Event::TimerFired)), [dial]);
-    harness.feed(Event::DialAvoided { endpoint: endpoint(5), peer: PeerId(60) });
+    let greeted = harness.feed(Event::DialGreeted { endpoint: endpoint(5), peer: PeerId(60) });
+    assert_eq!(greeted, [Action::EndDial { endpoint: endpoint(5) }]);
     harness.now = 600_000;
     assert_eq!(dials(harness.feed(Event::TimerFired)), []);
     harness.feed(Event::LinkClosed { link: LinkId(1), reason: String::new() });
     harness.now += 1_200;
     assert_eq!(dials(harness.feed(Event::TimerFired)), [super::dial(5)]);
+}
+
+#[test]
+fn of_two_dials_that_reach_one_unlinked_peer_only_the_first_may_open_a_link() {
+    let peers = vec![endpoint(1), endpoint(2)];
+    let mut harness = Harness::new(EngineConfig { max_connections: 9, peers, ..config() });
+    assert_eq!(dials(harness.feed(Event::TimerFired)), [super::dial(1), super::dial(2)]);
+    let greeted = |port| Event::DialGreeted { endpoint: endpoint(port), peer: PeerId(60) };
+    assert_eq!(harness.feed(greeted(1)), [Action::Greet { endpoint: endpoint(1) }]);
+    assert_eq!(harness.feed(greeted(2)), [Action::EndDial { endpoint: endpoint(2) }]);
+    harness.now = 100;
+    assert_eq!(dials(harness.feed(Event::TimerFired)), [], "while the first dial is about to open a link");
+    let reason = String::new();
+    let actions = harness.feed(Event::DialFailed { endpoint: endpoint(1), reason });
+    assert_eq!(dials(actions), [super::dial(2)], "the first dial failed after all");
+    assert_eq!(harness.feed(greeted(2)), [Action::Greet { endpoint: endpoint(2) }]);
+    harness.link(1, 60, Some(2));
+    harness.now = 5_000;
+    assert_eq!(dials(harness.feed(Event::TimerFired)), []);
+}
+
+#[test]
+fn posts_before_the_first_link_are_sent_on_it_once() {
+    let mut harness = Harness::new(EngineConfig { max_connections: 9, ..config() });
+    for text in ["one", "two"] {
+        assert_eq!(chat_links(&harness.feed(Event::PostRequested(text.into()))), Vec::<u64>::new());
+    }
+    assert_eq!(harness.engine.unsent_posts(), 2);
+    assert_eq!(chat_links(&harness.link(1, 60, None)), [1, 1]);
+    assert_eq!(harness.engine.unsent_posts(), 0);
+    assert_eq!(chat_links(&harness.link(2, 61, None)), Vec::<u64>::new());
+}
+
+#[test]
+fn a_message_that_is_too_long_for_foreign_peers_is_rejected_with_their_names() {
+    let mut harness = Harness::new(EngineConfig { max_connections: 9, ..config() });
+    harness.link(1, 60, None);
+    harness.link(2, 61, None);
+    harness.receive_heartbeat(2, 61);
+    // The documented limit, for the name and the text together.
+    let longest = 3943 - "me".len();
+    let actions = harness.feed(Event::PostRequested("x".repeat(longest)));
+    assert!(!notices(&actions).iter().any(|notice| matches!(notice, Notice::Rejected { .. })));
+    let actions = harness.feed(Event::PostRequested("x".repeat(longest + 1)));
+    let reason = notices(&actions).into_iter().find_map(|notice| match notice {
+        Notice::Rejected { reason } => Some(reason.clone()),
+        _ => None,
+    });
+    let reason = reason.expect("a reason");
+    assert!(reason.contains(&PeerId(60).to_string()) && !reason.contains(&PeerId(61).to_string()), "{reason}");
 }

@@ -90,3 +90,49 @@ fn a_peer_that_announces_its_leave_is_removed_and_this_peer_announces_its_own() 
     let actions = harness.feed(Event::ShuttingDown);
     assert_eq!(sent(&actions), [("10.0.0.3:8200".to_owned(), &lan::DatagramBody::Revoke)]);
 }
+
+#[test]
+fn a_followed_peer_that_has_left_can_be_unfollowed_by_its_user_id_or_name() {
+    let mut harness = Harness::new(lan_config());
+    let request = |to: &str, follows| Event::FollowRequested { to: to.into(), follows };
+    let rejected = |actions: &Actions| match notices(actions)[..] {
+        [Notice::Rejected { reason }] => reason.clone(),
+        _ => String::new(),
+    };
+    for (user, source) in
+        [("bob@10.0.0.2", "10.0.0.2:8200"), ("bob@10.0.0.3", "10.0.0.3:8200"), ("di@10.0.0.4", "10.0.0.4:8200")]
+    {
+        harness.feed(datagram(user, source, lan::DatagramBody::Discovery { port: 8200 }, Dialect::Compact));
+    }
+    let stranger = harness.feed(request("di", false));
+    assert_eq!(rejected(&stranger), "you do not follow di@10.0.0.4, so nothing was sent");
+    assert_eq!(sent(&stranger), []);
+    for user in ["bob@10.0.0.2", "bob@10.0.0.3", "di@10.0.0.4"] {
+        harness.feed(request(user, true));
+        let source = format!("{}:8200", user.rsplit_once('@').unwrap().1);
+        harness.feed(datagram(user, &source, lan::DatagramBody::Revoke, Dialect::Compact));
+    }
+    assert_eq!(harness.engine.check_peer_name("di", true), Ok(()));
+    assert!(harness.engine.check_peer_name("di", false).is_err(), "only UNFOLLOW takes a peer that has left");
+    let two = harness.feed(request("bob", false));
+    assert!(rejected(&two).contains("bob@10.0.0.2, bob@10.0.0.3"), "{two:?}");
+    assert!(harness.engine.check_peer_name("bob", true).is_err());
+    for name in ["bob@10.0.0.3", "bob", "di"] {
+        let actions = harness.feed(request(name, false));
+        assert!(matches!(notices(&actions)[..], [Notice::Following { follows: false, .. }]), "{name}");
+        assert_eq!(sent(&actions), [], "it has left");
+    }
+    assert!(rejected(&harness.feed(request("di", false))).starts_with("no peer is called"));
+}
+
+#[test]
+fn a_user_id_that_is_a_bare_name_does_not_take_the_messages_of_others_with_this_name() {
+    let mut harness = Harness::new(lan_config());
+    for (user, source) in [("bob@10.0.0.2", "10.0.0.2:8200"), ("bob", "10.0.0.3:8200")] {
+        harness.feed(datagram(user, source, lan::DatagramBody::Discovery { port: 8200 }, Dialect::Compact));
+    }
+    let direct = |to: &str| Event::DirectRequested { to: to.into(), text: "psst".into() };
+    let actions = harness.feed(direct("bob"));
+    assert!(matches!(notices(&actions)[..], [Notice::Rejected { .. }]) && sent(&actions).is_empty(), "{actions:?}");
+    assert_eq!(sent(&harness.feed(direct("bob@10.0.0.2"))).len(), 1);
+}

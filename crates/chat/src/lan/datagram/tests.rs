@@ -167,9 +167,6 @@ fn an_invalid_datagram_is_not_parsed() {
         "",
         "\n\n",
         "TYPE:DANCE\nUSER_ID:a@1.2.3.4\n\n",
-        "TYPE:PEER_DISCOVERY\nUSER_ID:a@1.2.3.4\n\n",
-        "TYPE:PEER_DISCOVERY\nUSER_ID:a@1.2.3.4\nPORT:0\n\n",
-        "TYPE:PEER_DISCOVERY\nUSER_ID:a@1.2.3.4\nPORT:65536\n\n",
         "TYPE:POST\nCONTENT:hi\n\n",
         "TYPE:POST\nUSER_ID:a b\nCONTENT:hi\n\n",
         "TYPE:FOLLOW\nFROM:a@1.2.3.4\n\n",
@@ -223,5 +220,14 @@ proptest! {
     fn random_bytes_never_panic(noise in any::<Vec<u8>>(), lines in "((TYPE|USER_ID|PORT|CONTENT|FROM|PEERS|AVATAR_DATA): ?.{0,9}\n){0,9}") {
         let _ = Datagram::read(&noise);
         let _ = Datagram::read(lines.as_bytes());
+    }
+}
+
+#[test]
+fn an_announcement_without_a_usable_port_is_a_sign_of_life() {
+    for port in ["", "PORT:\n", "PORT:0\n", "PORT:65536\n", "PORT:x\n"] {
+        let text = format!("TYPE:PEER_DISCOVERY\nUSER_ID:al@10.0.0.1\n{port}TIMESTAMP:1\n\n");
+        let (datagram, _) = Datagram::read(text.as_bytes()).expect("an announcement");
+        assert_eq!((datagram.from, datagram.body), (LanUserId::parse("al@10.0.0.1"), DatagramBody::Ping), "{port:?}");
     }
 }
