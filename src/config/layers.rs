@@ -19,6 +19,9 @@ pub(super) const EXPECTED_PATH: &str = "a path in quotes";
 /// Text that an error shows in place of a secret.
 const NOT_SHOWN: &str = "a value that is not shown here";
 
+/// Text of a value that looks like a secret.
+const MAYBE_SECRET: &str = "a value that is not shown, because it may hold a secret";
+
 /// A value and the place where it was given.
 #[derive(Clone, Debug)]
 pub(super) struct WithOrigin<T> {
@@ -217,7 +220,7 @@ pub(super) fn with_default<T>(found: Option<WithOrigin<T>>) -> WithOrigin<T> {
 impl<T> WithOrigin<T> {
     /// Creates a value from a file. `source_text` is the value as the file writes it.
     pub(super) fn of_file(value: T, origin: Origin, source_text: &str) -> Self {
-        Self { value, origin, source_text: truncate(source_text) }
+        Self { value, origin, source_text: shown(source_text) }
     }
 
     /// Another value with the same origin.
@@ -239,7 +242,7 @@ impl<T> WithOrigin<T> {
 impl WithOrigin<RawValue> {
     /// A value of an untyped source.
     pub(super) fn untyped(text: String, origin: &Origin) -> Self {
-        let source_text = truncate(&format!("{text:?}"));
+        let source_text = shown(&format!("{text:?}"));
         Self { value: RawValue::Untyped(text), origin: origin.clone(), source_text }
     }
 }
@@ -281,6 +284,19 @@ fn items(
 fn split_at_commas(texts: &str, origin: &Origin) -> Vec<WithOrigin<String>> {
     let texts = texts.split(',').map(str::trim).filter(|text| !text.is_empty());
     texts.map(|text| WithOrigin::untyped(text.to_owned(), origin).with(text.to_owned())).collect()
+}
+
+/// The text of a value for an error. A value that looks like a URL with a password, or like a key
+/// of a store, is not shown.
+fn shown(text: &str) -> String {
+    let lower = text.to_ascii_lowercase();
+    let contains_after = |start: &str, end| lower.split_once(start).is_some_and(|(_, rest)| rest.contains(end));
+    let is_key = ["sig=", "signature=", "accountkey=", "accesskey"].iter().any(|word| lower.contains(word))
+        || lower.trim_end_matches('"').ends_with("==");
+    if is_key || contains_after(":", '@') || contains_after("://", '?') {
+        return MAYBE_SECRET.to_owned();
+    }
+    truncate(text)
 }
 
 /// The text on one line, cut to [`MAX_SHOWN_CHARS`].

@@ -14,6 +14,8 @@ const EXPECTED_S3_BUCKET: &str =
     "BUCKET or BUCKET/PREFIX, such as \"my-bucket\": 3 to 63 letters, digits, dashes, dots and underscores";
 const EXPECTED_CONTAINER: &str =
     "CONTAINER or CONTAINER/PREFIX, such as \"my-container\": 3 to 63 lower-case letters, digits and dashes";
+const EXPECTED_AZURE_PREFIX: &str =
+    "CONTAINER/PREFIX with a prefix that Azure keeps: without backslashes, and without dots at the end of its parts";
 const EXPECTED_ACCOUNT: &str = "the name of a storage account: 3 to 24 lower-case letters and digits";
 const EXPECTED_REGION: &str = "the name of a region, such as \"eu-west-1\"";
 const EXPECTED_URL: &str = "an https URL such as \"https://storage.example.org\"; an http URL only of this machine, or with \
@@ -59,6 +61,10 @@ pub(super) fn read_azure(
     let Some((container, prefix)) = bucket_and_prefix(&given.value, is_letter) else {
         return Err(given.invalid(setting, EXPECTED_CONTAINER));
     };
+    // Azure would change the prefix, and would then list nothing below it.
+    if prefix.contains('\\') || prefix.split('/').any(|part| part.ends_with('.')) {
+        return Err(given.invalid(setting, EXPECTED_AZURE_PREFIX));
+    }
     let account = layers.text(&settings::AZURE_ACCOUNT, EXPECTED_ACCOUNT)?.ok_or_else(|| ConfigError::Missing {
         key: settings::AZURE_ACCOUNT.key,
         remedy: format!("azure_container needs it; set {} to the storage account", settings::AZURE_ACCOUNT.env),
@@ -186,7 +192,6 @@ mod tests {
             assert!(load(url, "").unwrap_err().contains("storage_allow_http"), "{url}");
             assert!(load(url, "true").is_ok(), "{url}");
         }
-        assert!(load("https://key:secret@s3.example", "true").is_err());
         assert!(load("s3.example", "true").is_err());
     }
 
@@ -210,6 +215,45 @@ mod tests {
         for (container, account) in [("My-container", "account"), ("c", "account"), ("container", "my-account")] {
             assert!(load(&[("AZURE_CONTAINER", container), ("AZURE_STORAGE_ACCOUNT", account)], "").is_err());
         }
+    }
+
+    #[test]
+    fn a_prefix_that_azure_changes_is_refused() {
+        let load = |name: &str| load(&[("AZURE_CONTAINER", name), ("AZURE_STORAGE_ACCOUNT", "account")], "");
+        for wrong in ["container/a\\b", "container/a./b", "container/a."] {
+            assert!(load(wrong).unwrap_err().contains("backslashes"), "{wrong}");
+        }
+        assert!(load("container/a.b/.c").is_ok());
+    }
+
+    #[test]
+    fn a_value_that_may_hold_a_secret_is_refused_without_showing_it() {
+        let account = ("AZURE_STORAGE_ACCOUNT", "account");
+        let container = ("AZURE_CONTAINER", "container");
+        for (chosen, name, value) in [
+            (("S3_BUCKET", "bucket"), "S3_ENDPOINT", "https://key:hidden@s3.example"),
+            (("S3_BUCKET", "bucket"), "S3_ENDPOINT", "key:hidden@s3.example"),
+            (("S3_BUCKET", "bucket"), "S3_ENDPOINT", "https://s3.example/?token=hidden"),
+            (container, "AZURE_STORAGE_ACCOUNT_NAME", "AccountName=account;AccountKey=hidden"),
+            (container, "AZURE_STORAGE_ACCOUNT_NAME", "hiddenhiddenhidden=="),
+            (container, "AZURE_STORAGE_ENDPOINT", "https://account.blob.example/?sv=1&sig=hidden"),
+            (container, "AZURE_STORAGE_ENDPOINT", "sv=1&sig=hidden"),
+        ] {
+            let variables = [chosen, account, (name, value)];
+            let key = name.to_lowercase();
+            let lines = format!("{key} = \"{value}\"");
+            for error in [load(&variables, ""), load(&variables[..2], &lines)] {
+                let error = error.err().unwrap_or_default();
+                // The variable of the account has priority over the file.
+                assert!(
+                    error.contains("it may hold a secret") || error.is_empty() && name.ends_with("NAME"),
+                    "{error}"
+                );
+                assert!(!error.contains("hidden"), "{error}");
+            }
+        }
+        let error = load(&[("S3_BUCKET", "bucket"), ("S3_ENDPOINT", "http://s3.example")], "").unwrap_err();
+        assert!(error.contains("http://s3.example"), "{error}");
     }
 
     #[test]
