@@ -8,14 +8,19 @@
 mod azure_names;
 mod config;
 mod connect;
+mod credentials;
 mod http_failure;
 mod http_transport;
+mod listing;
 mod remedies;
+mod secrets;
 
 use std::error::Error as _;
+use std::panic::AssertUnwindSafe;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::path::Path;
 use object_store::{
@@ -84,7 +89,7 @@ impl ObjectStoreBackend {
         let attributes = Attributes::from_iter([(Attribute::ContentType, key.media_type())]);
         let is_replacement = matches!(mode, PutMode::Update(_));
         let options = PutOptions { mode, attributes, ..PutOptions::default() };
-        match self.objects.put_opts(&self.path(key)?, bytes.into(), options).await {
+        match unpanicked(self.objects.put_opts(&self.path(key)?, bytes.into(), options)).await {
             Ok(written) => version(written.e_tag),
             Err(error) => match HttpFailure::find(&error) {
                 Some(HttpFailure::Status(Responder::Store, status))
@@ -123,15 +128,11 @@ impl ObjectStoreBackend {
 
     /// The error of an operation, other than a miss and a refused precondition.
     fn error(&self, error: &Error, failure: Option<&HttpFailure>) -> BackendError {
-        match (failure, error) {
-            (Some(failure), _) => self.store.error(failure),
-            (None, Error::InvalidPath { .. }) => BackendError::Permanent(format!(
-                "the store has an object that Rollcall cannot name: {}; rename or delete it",
-                one_line(&error_chain(error))
-            )),
+        match failure {
+            Some(failure) => self.store.error(failure),
             // A response or a file with credentials that cannot be read, a missing header, and the
             // like. Its own text is shown without its causes, which could quote a secret.
-            (None, _) => {
+            None => {
                 let text = error.source().map_or_else(|| error.to_string(), ToString::to_string);
                 BackendError::transient(one_line(&text))
             }
@@ -157,7 +158,8 @@ impl Backend for ObjectStoreBackend {
 
     async fn get(&self, key: &Key) -> Result<Option<Object>, BackendError> {
         let read = async {
-            let found = self.objects.get_opts(&self.path(key)?, GetOptions::default()).await.map_err(Failed::from)?;
+            let path = self.path(key)?;
+            let found = unpanicked(self.objects.get_opts(&path, GetOptions::default())).await?;
             let e_tag = found.meta.e_tag.clone();
             Ok(Object { bytes: found.bytes().await?, version: version(e_tag)? })
         };
@@ -180,7 +182,7 @@ impl Backend for ObjectStoreBackend {
             ..PaginatedListOptions::default()
         };
         options.extensions.insert(ListingRequest);
-        let found = self.listings.list_paginated(Some(&prefix), options).await;
+        let found = unpanicked(self.listings.list_paginated(Some(&prefix), options)).await;
         let found = found.map_err(|error| self.error(&error, HttpFailure::find(&error)))?;
         let objects = found.result.objects.into_iter().map(|object| object.location);
         let paths = objects.chain(found.result.common_prefixes);
@@ -191,7 +193,7 @@ impl Backend for ObjectStoreBackend {
     }
 
     async fn delete(&self, key: &Key) -> Result<(), BackendError> {
-        match self.objects.delete(&self.path(key)?).await {
+        match unpanicked(self.objects.delete(&self.path(key)?)).await {
             Ok(()) => Ok(()),
             Err(error) => match HttpFailure::find(&error) {
                 Some(HttpFailure::Status(Responder::Store, status)) if self.store.is_missing_object(status) => Ok(()),
@@ -205,6 +207,16 @@ impl Backend for ObjectStoreBackend {
     fn describe(&self) -> String {
         self.description.clone()
     }
+}
+
+/// The result of a call of the crate. The crate panics if a token that it has read or received
+/// cannot be in a header. This must not end the caller's task, and goes away with a new token.
+async fn unpanicked<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|_| {
+        let text = "the request could not be made, because a credential has a line break or another character that no \
+                    credential has; check the files with tokens and the service that gives credentials";
+        Err(Error::Generic { store: "object_store", source: text.into() })
+    })
 }
 
 /// Failure of a read: of the store, or found by this file.

@@ -118,11 +118,12 @@ pub const AWS_CREDENTIALS: [&str; 11] = [
 
 /// Environment variables with credentials of Azure, as Azure's own programs name them. They have no
 /// key in the file.
-pub const AZURE_CREDENTIALS: [&str; 11] = [
+pub const AZURE_CREDENTIALS: [&str; 12] = [
     "AZURE_STORAGE_ACCOUNT_KEY",
     "AZURE_STORAGE_ACCESS_KEY",
     "AZURE_STORAGE_KEY",
     "AZURE_STORAGE_SAS_TOKEN",
+    "AZURE_STORAGE_CONNECTION_STRING",
     "AZURE_TENANT_ID",
     "AZURE_CLIENT_ID",
     "AZURE_CLIENT_SECRET",

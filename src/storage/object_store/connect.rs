@@ -6,13 +6,14 @@ use object_store::azure::{AzureConfigKey, MicrosoftAzure, MicrosoftAzureBuilder}
 
 use super::super::BackendError;
 use super::super::error_text::error_chain;
-use super::config::{AzureConfig, CredentialVariables, S3Config};
+use super::config::{AzureConfig, S3Config};
 use super::http_transport::HttpTransport;
+use super::{credentials, listing};
 
 /// The client of a bucket of S3.
 pub(super) fn s3(config: &S3Config) -> Result<AmazonS3, BackendError> {
-    check(&config.credentials)?;
-    let transport = HttpTransport::new(&config.bucket_url(), &config.connection, "ListBucketResult")?;
+    credentials::check(&config.credentials)?;
+    let transport = HttpTransport::new(&config.bucket_url(), &config.connection, &config.credentials, &listing::S3)?;
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(&config.bucket)
         .with_region(&config.region)
@@ -35,8 +36,8 @@ pub(super) fn s3(config: &S3Config) -> Result<AmazonS3, BackendError> {
 
 /// The client of a container of Azure Blob Storage.
 pub(super) fn azure(config: &AzureConfig) -> Result<MicrosoftAzure, BackendError> {
-    check(&config.credentials)?;
-    let transport = HttpTransport::new(&config.store_url(), &config.connection, "EnumerationResults")?;
+    credentials::check(&config.credentials)?;
+    let transport = HttpTransport::new(&config.store_url(), &config.connection, &config.credentials, &listing::AZURE)?;
     let mut builder = MicrosoftAzureBuilder::new()
         .with_account(&config.account)
         .with_container_name(&config.container)
@@ -45,6 +46,7 @@ pub(super) fn azure(config: &AzureConfig) -> Result<MicrosoftAzure, BackendError
         .with_http_connector(transport);
     for (name, value) in config.credentials.iter() {
         let key: AzureConfigKey = match name {
+            credentials::CONNECTION_STRING => continue,
             // The name of Azure's own command line.
             "AZURE_STORAGE_KEY" => AzureConfigKey::AccessKey,
             name => name.to_ascii_lowercase().parse().map_err(|error| invalid(&error))?,
@@ -67,21 +69,4 @@ fn no_retries() -> RetryConfig {
 
 fn invalid(error: &object_store::Error) -> BackendError {
     BackendError::Permanent(format!("the storage is not configured correctly: {}", error_chain(error)))
-}
-
-/// Refuses credentials that cannot be in a header of a request. The crate would panic.
-fn check(credentials: &CredentialVariables) -> Result<(), BackendError> {
-    let is_invalid = |value: &str| value.is_empty() || !value.bytes().all(|b| (b' '..=b'~').contains(&b));
-    if let Some((name, _)) = credentials.iter().find(|(_, value)| is_invalid(value)) {
-        return Err(BackendError::Permanent(format!(
-            "{name} has a line break or another character that no credential has; set it again"
-        )));
-    }
-    for [one, other] in [["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"], ["AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"]]
-    {
-        if credentials.get(one).is_some() && credentials.get(other).is_none() {
-            return Err(BackendError::Permanent(format!("{one} is set and {other} is not; set both, or unset both")));
-        }
-    }
-    Ok(())
 }

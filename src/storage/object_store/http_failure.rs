@@ -7,6 +7,7 @@ use rollcall_core::escape::escape_controls;
 use thiserror::Error;
 
 use super::super::error_text::one_line;
+use super::secrets::Secrets;
 
 /// Longest message of a failure, in characters. It becomes a part of one log line.
 const MAX_MESSAGE_CHARS: usize = 300;
@@ -72,7 +73,7 @@ impl HttpFailure {
 
 impl StatusFailure {
     /// Reads the beginning of an error response. `secrets` are cut out of the message.
-    pub(super) fn new(status: u16, headers: &http::HeaderMap, body: &[u8], secrets: &[String]) -> Self {
+    pub(super) fn new(status: u16, headers: &http::HeaderMap, body: &[u8], secrets: &Secrets) -> Self {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let body = String::from_utf8_lossy(body);
         let is_xml = body.contains("<Error") && body.contains("<Code>");
@@ -112,9 +113,8 @@ fn element<'a>(body: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// The text as one short line without secrets.
-fn message(text: &str, secrets: &[String]) -> String {
-    let text = secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"));
-    let line: String = one_line(&text).chars().take(MAX_MESSAGE_CHARS).collect();
+fn message(text: &str, secrets: &Secrets) -> String {
+    let line: String = one_line(&secrets.mask(text)).chars().take(MAX_MESSAGE_CHARS).collect();
     if line.is_empty() { "an empty response".to_owned() } else { escape_controls(&line) }
 }
 
@@ -122,9 +122,13 @@ fn message(text: &str, secrets: &[String]) -> String {
 mod tests {
     use super::*;
     use http::HeaderMap;
+    use reqwest::Url;
 
     fn failure(body: &str) -> StatusFailure {
-        StatusFailure::new(403, &HeaderMap::new(), body.as_bytes(), &["sixteen-letters!".to_owned()])
+        let variables = [("AWS_SECRET_ACCESS_KEY", "sixteen-letters!".to_owned())].into_iter().collect();
+        let url = Url::parse("https://s3.example").unwrap();
+        let secrets = Secrets::of_request(&variables, &HeaderMap::new(), &url, b"");
+        StatusFailure::new(403, &HeaderMap::new(), body.as_bytes(), &secrets)
     }
 
     #[test]
@@ -134,7 +138,12 @@ mod tests {
         assert_eq!(s3.to_string(), "status 403 AccessDenied: No access");
         let headers = [("x-ms-error-code", "BlobNotFound")];
         let headers: HeaderMap = headers.into_iter().map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap())).collect();
-        let azure = StatusFailure::new(404, &headers, "\u{feff}<Error><Code>Other</Code></Error>".as_bytes(), &[]);
+        let azure = StatusFailure::new(
+            404,
+            &headers,
+            "\u{feff}<Error><Code>Other</Code></Error>".as_bytes(),
+            &Secrets::default(),
+        );
         assert_eq!(azure.code(), "BlobNotFound");
     }
 

@@ -5,6 +5,8 @@
 //! [`MAX_ERROR_BYTES`], and listings that are listings. The crate passes a failure on as the source
 //! of its own error, where [`HttpFailure::find`] finds it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,10 +18,12 @@ use object_store::client::{
 };
 use reqwest::{Client, Response, Url, redirect};
 
-use super::super::error_text::error_chain;
+use super::super::error_text::{error_chain, one_line};
 use super::super::{BackendError, MAX_OBJECT_BYTES};
-use super::config::{ConnectionConfig, HostReach};
+use super::config::{ConnectionConfig, CredentialVariables, HostReach};
 use super::http_failure::{HttpFailure, Responder, StatusFailure};
+use super::listing::ListingFormat;
+use super::secrets::Secrets;
 
 /// Longest part of an error response that is read, in bytes.
 const MAX_ERROR_BYTES: usize = 4096;
@@ -30,10 +34,6 @@ const LOCAL_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Longest time to connect to a store.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Headers and query parameters of a request that hold secrets.
-const SECRET_HEADERS: [&str; 3] = ["authorization", "x-amz-security-token", "x-aws-ec2-metadata-token"];
-const SECRET_PARAMETERS: [&str; 2] = ["sig", "WebIdentityToken"];
 
 /// Marks the request of a listing, as an extension of the request.
 #[derive(Clone, Copy, Debug)]
@@ -50,8 +50,11 @@ pub(super) struct HttpTransport {
     store: Url,
     /// Whether plain http may go to other hosts.
     allow_http: bool,
-    /// Root element of a listing.
-    listing_element: &'static str,
+    /// Values that an error response may repeat.
+    credentials: CredentialVariables,
+    listing_format: &'static ListingFormat,
+    /// Whether the log has a warning about names that are left out of listings.
+    has_warned: Arc<AtomicBool>,
 }
 
 impl HttpTransport {
@@ -62,7 +65,8 @@ impl HttpTransport {
     pub(super) fn new(
         store: &str,
         connection: &ConnectionConfig,
-        listing_element: &'static str,
+        credentials: &CredentialVariables,
+        listing_format: &'static ListingFormat,
     ) -> Result<Self, BackendError> {
         let store = Url::parse(store).map_err(|error| BackendError::Permanent(format!("{store:?}: {error}")))?;
         // Does nothing if the process has installed a provider already.
@@ -96,7 +100,9 @@ impl HttpTransport {
             local: client().connect_timeout(LOCAL_CONNECT_TIMEOUT).no_proxy().build().map_err(failed)?,
             store,
             allow_http: connection.allow_http,
-            listing_element,
+            credentials: credentials.clone(),
+            listing_format,
+            has_warned: Arc::default(),
         })
     }
 
@@ -119,8 +125,8 @@ impl HttpTransport {
                  storage_allow_http to true"
             )));
         }
-        let secrets = secrets(&parts.headers, &url);
         let body = body.collect().await.map_err(|error| HttpFailure::NotSent(error_chain(&error)))?.to_bytes();
+        let secrets = Secrets::of_request(&self.credentials, &parts.headers, &url, &body);
         let mut request = reqwest::Request::new(parts.method, url);
         *request.headers_mut() = parts.headers;
         *request.body_mut() = Some(body.into());
@@ -140,9 +146,7 @@ impl HttpTransport {
         if !is_whole {
             return Err(HttpFailure::TooLarge);
         }
-        if parts.extensions.get::<ListingRequest>().is_some() {
-            self.check_listing(&body)?;
-        }
+        let body = if parts.extensions.get::<ListingRequest>().is_some() { self.listing(body)? } else { body };
         let mut whole = HttpResponse::new(body.into());
         *whole.status_mut() = response.status();
         *whole.headers_mut() = std::mem::take(response.headers_mut());
@@ -160,20 +164,16 @@ impl HttpTransport {
         }
     }
 
-    /// Refuses a body that is no listing. The crate would read an error document as an empty last
-    /// page, because every part of a listing is optional for it.
-    fn check_listing(&self, body: &[u8]) -> Result<(), HttpFailure> {
-        let text = String::from_utf8_lossy(body);
-        let element = self.listing_element;
-        let is_listing = text.contains(&format!("<{element}")) && text.trim_end().ends_with(&format!("</{element}>"));
-        let is_truncated = text.contains("<IsTruncated>true</IsTruncated>");
-        if !is_listing {
-            return Err(HttpFailure::NoProof(format!("the response to a listing has no {element}")));
+    /// Checks a listing, and leaves out objects of other programs that the crate cannot name.
+    fn listing(&self, body: Bytes) -> Result<Bytes, HttpFailure> {
+        let text = String::from_utf8_lossy(&body);
+        self.listing_format.check(&text)?;
+        let Some(reduced) = self.listing_format.without_unnameable(&text) else { return Ok(body) };
+        if !self.has_warned.swap(true, Ordering::Relaxed) {
+            let name = format!("{:?}", one_line(&reduced.left_out));
+            tracing::warn!(%name, "an object that is not from Rollcall is ignored, and so are others like it");
         }
-        if is_truncated && !text.contains("<NextContinuationToken>") {
-            return Err(HttpFailure::NoProof("the listing goes on, but has no token for its next page".to_owned()));
-        }
-        Ok(())
+        Ok(reduced.xml.into())
     }
 }
 
@@ -204,20 +204,4 @@ async fn read_body(response: &mut Response, limit: usize) -> Result<(Bytes, bool
         }
     }
     Ok((body.into(), true))
-}
-
-/// The secrets of a request. An error page may repeat them.
-fn secrets(headers: &http::HeaderMap, url: &Url) -> Vec<String> {
-    let values = SECRET_HEADERS.iter().filter_map(|name| headers.get(*name)?.to_str().ok());
-    let mut secrets: Vec<String> = values.flat_map(|value| value.split(' ')).map(str::to_owned).collect();
-    for (name, value) in url.query_pairs().filter(|(name, _)| SECRET_PARAMETERS.contains(&name.as_ref())) {
-        secrets.push(value.into_owned());
-        // As it is in the URL.
-        let encoded =
-            url.query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix(&format!("{name}=")));
-        secrets.extend(encoded.map(str::to_owned));
-    }
-    // A short value is a word such as "Bearer".
-    secrets.retain(|secret| secret.len() > 8);
-    secrets
 }

@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rollcall::storage::{Backend, BackendError, Folder, Key, MAX_OBJECT_BYTES, ObjectStoreBackend, ObjectVersion};
+use rollcall::storage::{
+    AzureConfig, Backend, BackendError, ConnectionConfig, CredentialVariables, Folder, Key, MAX_OBJECT_BYTES,
+    ObjectStoreBackend, ObjectVersion,
+};
 use rollcall_test_support::fault_proxy::{Answer, Fault, FaultProxy, Rule};
 
 use super::suite::{self, profile, put};
@@ -219,5 +222,38 @@ pub(crate) async fn a_truncated_listing_is_no_listing(store: &FaultyStore) {
         store.proxy.inject(Rule::once(Fault::Answer(Answer::html(200, body))));
         let error = store.store.list(&Folder::Users, None).await.expect_err("it is no listing");
         assert!(matches!(error, BackendError::Transient { .. }), "{error:?}");
+    }
+}
+
+/// An account of Azure whose tokens come from this service.
+fn azure(service: &str, credential: (&'static str, &str)) -> AzureConfig {
+    let variables = [("AZURE_AUTHORITY_HOST", service), ("AZURE_TENANT_ID", "t"), ("AZURE_CLIENT_ID", "c"), credential];
+    AzureConfig {
+        account: "account".to_owned(),
+        container: "container".to_owned(),
+        prefix: String::new(),
+        endpoint: Some("http://127.0.0.1:1".to_owned()),
+        connection: ConnectionConfig::default(),
+        credentials: CredentialVariables::from_iter(variables.map(|(name, value)| (name, value.to_owned()))),
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_quotes_the_credentials_of_a_request_reveals_none() {
+    let proxy = FaultProxy::start("http://127.0.0.1:1");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "first-token").unwrap();
+    let file = file.to_str().unwrap();
+    for (credential, quoted) in [
+        (("AZURE_CLIENT_SECRET", "secret/of~hidden"), "client_secret=secret%2Fof%7Ehidden (secret/of~hidden)"),
+        (("AZURE_FEDERATED_TOKEN_FILE", file), "client_assertion=new-token-hidden"),
+    ] {
+        let store = ObjectStoreBackend::azure(&azure(&proxy.url(), credential)).expect("it is valid");
+        // This token is known from the request alone.
+        std::fs::write(file, "new-token-hidden").unwrap();
+        proxy.inject(Rule::once(Fault::Answer(Answer::html(401, quoted))));
+        let text = store.get(&Key::Cluster).await.expect_err("no token").to_string();
+        assert!(text.contains("=***") && !text.contains("hidden"), "{text}");
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rollcall::storage::{
-    Backend, BackendError, Bucket, ConnectionConfig, CredentialVariables, Folder, Key, ObjectStoreBackend, S3Config,
+    Backend, BackendError, Bucket, ConnectionConfig, CredentialVariables, Folder, Key, ObjectStoreBackend,
+    ObjectVersion, S3Config,
 };
 use rollcall_test_support::s3_server::{BUCKET, Preconditions, S3Server};
 
@@ -106,11 +107,38 @@ async fn a_missing_bucket_is_not_an_empty_bucket() {
 }
 
 #[tokio::test]
-async fn a_listing_with_a_name_that_no_path_can_have_is_refused_as_a_whole() {
-    let (_, server) = open().await;
-    server.put("users//profile.json", "{}");
-    let error = store(&config(&server.url())).list(&Folder::Users, None).await.expect_err("no path");
-    assert!(matches!(&error, BackendError::Permanent(text) if text.contains("users//")), "{error}");
+async fn objects_with_names_that_no_path_can_have_are_ignored() {
+    let (bucket, server) = open().await;
+    put(&bucket, &profile("alice"), b"{}").await;
+    for name in ["users//profile.json", "users/../profile.json", "users/a\u{7}b/profile.json", "users/./a"] {
+        server.put(name, "{}");
+    }
+    assert_eq!(bucket.list(&Folder::Users).await.unwrap(), ["alice"]);
+}
+
+#[tokio::test]
+async fn a_token_that_becomes_unusable_is_an_error_and_no_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "token").unwrap();
+    let mut config = config("http://127.0.0.1:1");
+    config.credentials = CredentialVariables::from_iter([
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/".to_owned()),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", file.to_str().unwrap().to_owned()),
+    ]);
+    let store = store(&config);
+    std::fs::write(&file, "hidden\n").unwrap();
+    let version = ObjectVersion("\"1\"".into());
+    for error in [
+        store.get(&Key::Cluster).await.err(),
+        store.create(&Key::Cluster, Bytes::new()).await.err(),
+        store.replace_if(&Key::Cluster, &version, Bytes::new()).await.err(),
+        store.list(&Folder::Users, None).await.err(),
+        store.delete(&Key::Cluster).await.err(),
+    ] {
+        let Some(BackendError::Transient { cause, .. }) = error else { panic!("{error:?}") };
+        assert!(cause.contains("files with tokens") && !cause.contains("hidden"), "{cause}");
+    }
 }
 
 #[tokio::test]
