@@ -128,15 +128,13 @@ impl ObjectStoreBackend {
 
     /// The error of an operation, other than a miss and a refused precondition.
     fn error(&self, error: &Error, failure: Option<&HttpFailure>) -> BackendError {
-        match failure {
-            Some(failure) => self.store.error(failure),
-            // A response or a file with credentials that cannot be read, a missing header, and the
-            // like. Its own text is shown without its causes, which could quote a secret.
-            None => {
-                let text = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-                BackendError::transient(one_line(&text))
-            }
+        if let Some(failure) = failure {
+            return self.store.error(failure);
         }
+        // A response or a file with credentials that cannot be read, a missing header, and the
+        // like. Its own text is shown without its causes, which could quote a secret.
+        let text = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+        BackendError::transient(one_line(&text))
     }
 }
 
