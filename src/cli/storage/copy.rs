@@ -140,7 +140,7 @@ pub(super) async fn run(args: CopyArgs) -> Result<(), CommandError> {
     let copy = async {
         // The system itself keeps the preconditions of a local directory.
         if !args.dry_run && !matches!(to, StorageConfig::Local { .. }) {
-            check_preconditions(&target, random_number()).await.map_err(target_error)?;
+            check_preconditions(&target, random_number()).await.map_err(|error| target_error(&error))?;
         }
         Ok(copy_bucket(&source, &target, args.dry_run, &stop, report).await)
     };
@@ -268,8 +268,8 @@ async fn open_target(config: &StorageConfig, is_dry_run: bool, policy: RetryPoli
 
 /// The error for a target that must not be written, or does not respond. The codes are those of a
 /// node that starts on such a store.
-fn target_error(error: PreconditionError) -> CommandError {
-    let code = match &error {
+fn target_error(error: &PreconditionError) -> CommandError {
+    let code = match error {
         PreconditionError::Bucket(_) => STORAGE,
         PreconditionError::NotHonoured { .. } | PreconditionError::RefusedWriteTookEffect { .. } => CONFIGURATION,
     };
