@@ -60,9 +60,18 @@ Examples:
 
 Environment (a flag wins over a variable, a variable over the file; an empty variable counts as unset):
   API_PORT                        port of the HTTP API [3000]
-  FIREBASE_BUCKET                 bucket for users and images; without it they are stored in <data dir>/bucket
+  FIREBASE_BUCKET, S3_BUCKET or AZURE_CONTAINER
+                                  bucket or container for users and images: Firebase Storage, S3 or Azure Blob
+                                  Storage; without one of them they are stored in <data dir>/bucket
   GOOGLE_APPLICATION_CREDENTIALS  JSON key file of a service account [credentials/firebase-storage.json]
-  STORAGE_EMULATOR_HOST           HOST:PORT of a storage emulator; no credentials are used
+  STORAGE_EMULATOR_HOST           HOST:PORT of an emulator of Firebase Storage; no credentials are used
+  S3_ENDPOINT, S3_PATH_STYLE      URL of a store that is not AWS, and whether its path names the bucket [true]
+  AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, ...
+                                  region [us-east-1] and credentials of S3
+  AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ENDPOINT
+                                  storage account of the container, and another URL of its blob service
+  AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN, AZURE_CLIENT_ID, ...
+                                  credentials of Azure (all variables: docs/storage.md)
   HEARTBEAT_TTL_SECONDS           seconds after its last heartbeat until a client is offline [30]
   ROLLCALL_CLUSTER_KEY            secret of at least 16 characters, the same on all nodes
   ROLLCALL_CLUSTER_KEY_FILE       file that contains this secret
@@ -260,11 +269,20 @@ mod tests {
     #[test]
     fn the_help_names_the_main_variables_and_all_exit_codes_of_a_node() {
         let help = Cli::command().render_long_help().to_string();
-        for word in ["API_PORT", "FIREBASE_BUCKET", "GOOGLE_APPLICATION_CREDENTIALS", "HEARTBEAT_TTL_SECONDS"] {
+        for word in ["API_PORT", "FIREBASE_BUCKET", "GOOGLE_APPLICATION_CREDENTIALS", "HEARTBEAT_TTL_SECONDS"]
+            .into_iter()
+            .chain(["S3_BUCKET", "S3_ENDPOINT", "AWS_ACCESS_KEY_ID", "AZURE_CONTAINER", "AZURE_STORAGE_ACCOUNT_NAME"])
+        {
             assert!(help.contains(word), "{word}");
         }
         for code in exit::NODE_CODES {
             assert!(help.contains(&format!("\n  {code:<3}  ")), "{code}");
+        }
+        let mut check = Cli::command();
+        let check = check.find_subcommand_mut("storage").and_then(|storage| storage.find_subcommand_mut("check"));
+        let check = check.expect("a command").render_long_help().to_string();
+        for word in ["FIREBASE_BUCKET", "S3_BUCKET", "AZURE_CONTAINER", "data directory"] {
+            assert!(check.contains(word), "{word}");
         }
         // `--exit-with-stdin` is hidden.
         assert!(!help.contains("stdin"));

@@ -18,7 +18,8 @@ pub use test_firebase::TestFirebase;
 pub(super) enum StorageCommand {
     /// Check the storage step by step, and list profiles that cannot be read
     ///
-    /// Uses the storage of the configuration: the bucket of `FIREBASE_BUCKET`, or else the
+    /// Uses the storage of the configuration: the bucket of `FIREBASE_BUCKET` (Firebase Storage) or
+    /// `S3_BUCKET` (S3), the container of `AZURE_CONTAINER` (Azure Blob Storage), or else the
     /// directory `bucket` in the data directory. Creates, replaces, lists, reads and deletes small
     /// objects below checks/, also several at the same time. Reads all profiles of users. Deletes
     /// its objects at the end, after a failed step and after Ctrl-C too.

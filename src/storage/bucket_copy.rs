@@ -10,6 +10,7 @@
 mod profile_order;
 
 use std::cell::Cell;
+use std::future::ready;
 
 use bytes::Bytes;
 use futures_util::future::try_join;
@@ -86,6 +87,15 @@ pub enum CopyEnd {
     GaveUp,
     /// The users of the source cannot be listed.
     NotListed(BucketError),
+}
+
+/// Whether the bucket has a user.
+///
+/// # Errors
+/// [`BucketError`] if the users cannot be listed.
+pub async fn has_users(bucket: &Bucket) -> Result<bool, BucketError> {
+    let mut pages = std::pin::pin!(bucket.list_pages(&Folder::Users).try_filter(|names| ready(!names.is_empty())));
+    Ok(pages.try_next().await?.is_some())
 }
 
 /// Copies all users and images of `from` that `to` does not have, or has in an earlier version. A

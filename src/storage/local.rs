@@ -45,8 +45,21 @@ impl LocalBackend {
     /// [`BackendError::Permanent`] if the directory cannot be created or written. The error names
     /// the directory and the remedy.
     pub fn open(root: PathBuf, boot_tag: &str, page_size: usize) -> Result<Self, BackendError> {
-        let files = ObjectFiles::open(root, boot_tag, page_size.max(1), clock::wall_now())?;
-        Ok(Self { files: Arc::new(files), permits: Arc::new(Semaphore::new(MAX_CONCURRENT_OPERATIONS)) })
+        Ok(Self::new(ObjectFiles::open(root, boot_tag, page_size.max(1), clock::wall_now())?))
+    }
+
+    /// Opens the existing store in `root` for reading only. Nothing in it is created or changed, so
+    /// the directory may be a read-only snapshot. Writes and deletions fail.
+    ///
+    /// # Errors
+    /// [`BackendError::Permanent`] or [`BackendError::Transient`] if the directory cannot be
+    /// opened. The error names the directory.
+    pub fn open_read_only(root: PathBuf) -> Result<Self, BackendError> {
+        Ok(Self::new(ObjectFiles::open_read_only(root, Self::DEFAULT_PAGE_SIZE)?))
+    }
+
+    fn new(files: ObjectFiles) -> Self {
+        Self { files: Arc::new(files), permits: Arc::new(Semaphore::new(MAX_CONCURRENT_OPERATIONS)) }
     }
 
     /// Runs blocking work once a permit is free. If the caller stops waiting, started work still

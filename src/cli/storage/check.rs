@@ -5,12 +5,11 @@ use std::io::{Write as _, stdout};
 use std::time::Duration;
 
 use clap::Args;
-use rand::RngExt;
 use serde::Serialize;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::stores::{env_var, open_existing};
+use super::stores::{env_var, open_existing, random_number};
 use crate::cli::exit::{self, CONFIGURATION, CommandError, PARTIAL, STORAGE};
 use crate::cli::output::{CommandOutput, OutputArgs};
 use crate::cli::signals::run_until_stopped;
@@ -63,6 +62,7 @@ Examples:
   rollcall storage check --data-dir /var/lib/rollcall
   rollcall storage check --json | jq '.steps[] | select(.ok | not)'
   FIREBASE_BUCKET=your-project.firebasestorage.app rollcall storage check
+  S3_BUCKET=my-bucket AWS_REGION=eu-west-1 rollcall storage check
 
 Exit codes:{codes}"
     )
@@ -135,11 +135,6 @@ fn outcome_name(outcome: CheckOutcome) -> &'static str {
 fn print(text: &str) {
     let mut out = stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-}
-
-#[expect(clippy::disallowed_methods, reason = "a command may use real randomness")]
-fn random_number() -> u32 {
-    rand::rng().random()
 }
 
 /// The lines for a finished step: its name and duration, then its findings or the reason for its

@@ -1,6 +1,8 @@
 //! `rollcall storage copy`: copies all users and images from one store to another.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,21 +12,32 @@ use serde_json::json;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::stores::{env_var, open_existing};
+use super::stores::{env_var, open_read_only, random_number};
 use crate::cli::exit::{self, CONFIGURATION, CommandError, PARTIAL, STORAGE, USAGE};
 use crate::cli::output::{CommandOutput, OutputArgs, print_note};
 use crate::cli::progress::Progress;
 use crate::cli::signals::run_until_stopped;
 use crate::config::{Config, Flags, StorageConfig, StoreLocator};
 use crate::node::open_backend;
-use crate::storage::bucket_copy::{CopyEnd, CopyEvent, CopyResult, copy_bucket};
-use crate::storage::{Bucket, MemoryBackend, RetryPolicy};
+use crate::storage::bucket_copy::{CopyEnd, CopyEvent, CopyResult, copy_bucket, has_users};
+use crate::storage::{
+    AzureConfig, Bucket, MemoryBackend, PreconditionError, RetryPolicy, S3Config, check_preconditions,
+};
 
 /// Most objects in each list of the JSON document, so that the document is bounded. The counts
-/// count all of them, and standard error names all of them.
+/// count all of them.
 const MAX_LISTED: usize = 1000;
+/// Most failures with one cause that are printed. A store that does not work fails for each object
+/// alike, and the lines would hide what else was found.
+const MAX_LINES_PER_CAUSE: usize = 3;
+/// Most causes whose failures are counted, so that the memory is bounded. Failures with other
+/// causes are printed.
+const MAX_CAUSES: usize = 100;
 
-/// Note at the end of each copy.
+/// Remedy for a local directory that is missing.
+const DIRECTORY_REMEDY: &str = "name the directory of the bucket, such as local:data/bucket";
+
+/// Note at the end of a copy that succeeded.
 const LAST_PASS: &str = "The last pass needs stopped nodes: stop all nodes of both stores, copy again, and then start \
     nodes on the target.";
 
@@ -93,6 +106,9 @@ struct CopyTotals {
     bytes: usize,
     conflict_list: Vec<NotCopied>,
     failed_list: Vec<NotCopied>,
+    /// The number of failures for each cause without the object's path, and the first object.
+    #[serde(skip)]
+    causes: BTreeMap<String, (usize, String)>,
 }
 
 pub(super) async fn run(args: CopyArgs) -> Result<(), CommandError> {
@@ -100,9 +116,7 @@ pub(super) async fn run(args: CopyArgs) -> Result<(), CommandError> {
     let flags = Flags { config: args.config, ..Flags::default() };
     let from = Config::read_store(&env_var, &flags, "--from", &args.from)?;
     let to = Config::read_store(&env_var, &flags, "--to", &args.to)?;
-    if is_same_store(&from, &to) {
-        return Err(CommandError::new(USAGE, format!("--from and --to are the same store, the {from}")));
-    }
+    refuse_overlap(&from, &to)?;
     let policy = RetryPolicy::with_deadline(Duration::from_secs(args.timeout_seconds));
     let source = open_source(&from, policy).await?;
     let target = open_target(&to, args.dry_run, policy).await?;
@@ -111,7 +125,7 @@ pub(super) async fn run(args: CopyArgs) -> Result<(), CommandError> {
 
     let (stop, start) = (CancellationToken::new(), Instant::now());
     let (progress, totals) = (Progress::open_ended("users"), RefCell::new(CopyTotals::default()));
-    let copy = copy_bucket(&source, &target, args.dry_run, &stop, |event| match event {
+    let report = |event: CopyEvent<'_>| match event {
         CopyEvent::UsersFound(count) => progress.add_steps(count),
         CopyEvent::UserDone => {
             totals.borrow_mut().users += 1;
@@ -122,10 +136,18 @@ pub(super) async fn run(args: CopyArgs) -> Result<(), CommandError> {
                 progress.suspend(|| print_note(&line));
             }
         }
-    });
-    let end = run_until_stopped(&stop, copy).await?;
+    };
+    let copy = async {
+        // The system itself keeps the preconditions of a local directory.
+        if !args.dry_run && !matches!(to, StorageConfig::Local { .. }) {
+            check_preconditions(&target, random_number()).await.map_err(|error| target_error(&error))?;
+        }
+        Ok(copy_bucket(&source, &target, args.dry_run, &stop, report).await)
+    };
+    let end: CopyEnd = run_until_stopped(&stop, copy).await?.inspect_err(|_: &CommandError| progress.end())?;
     progress.end();
     let totals = totals.into_inner();
+    totals.further_failures().for_each(|line| print_note(&line));
     if output.is_json {
         let mut document = serde_json::to_value(&totals).expect("all keys are strings");
         document["from"] = json!(args.from.to_string());
@@ -137,33 +159,104 @@ pub(super) async fn run(args: CopyArgs) -> Result<(), CommandError> {
     } else {
         output.line(&totals.line(args.dry_run))?;
     }
-    print_note(LAST_PASS);
-    totals.into_result(&end)
+    totals.into_result(&end)?;
+    if !args.dry_run {
+        print_note(LAST_PASS);
+    }
+    Ok(())
 }
 
-/// Whether both are one store. The target of a copy must not be its source: a copy would find that
-/// everything is there.
-fn is_same_store(from: &StorageConfig, to: &StorageConfig) -> bool {
-    match (from, to) {
+/// Refuses two places that are one, or of which one contains the other. In one place a copy would
+/// find that everything is there; and the objects of the inner place would appear among those of
+/// the outer one.
+fn refuse_overlap(from: &StorageConfig, to: &StorageConfig) -> Result<(), CommandError> {
+    let overlap = match (from, to) {
         (StorageConfig::Local { dir: from }, StorageConfig::Local { dir: to }) => {
-            from == to || matches!((from.canonicalize(), to.canonicalize()), (Ok(from), Ok(to)) if from == to)
+            overlap_of(&resolved(from), &resolved(to))
         }
-        (from, to) => from == to,
+        (StorageConfig::S3(from), StorageConfig::S3(to)) => {
+            let whole = |config: &S3Config| S3Config { prefix: String::new(), ..config.clone() };
+            overlap_of(Path::new(&from.prefix), Path::new(&to.prefix)).filter(|_| whole(from) == whole(to))
+        }
+        (StorageConfig::Azure(from), StorageConfig::Azure(to)) => {
+            let whole = |config: &AzureConfig| AzureConfig { prefix: String::new(), ..config.clone() };
+            overlap_of(Path::new(&from.prefix), Path::new(&to.prefix)).filter(|_| whole(from) == whole(to))
+        }
+        (from, to) => (from == to).then_some(Overlap::Same),
+    };
+    match overlap {
+        None => Ok(()),
+        Some(Overlap::Same) => Err(CommandError::new(USAGE, format!("--from and --to are the same store, the {from}"))),
+        Some(Overlap::Inside) => Err(CommandError::new(
+            USAGE,
+            format!(
+                "--from and --to overlap: one of them contains the other, the {from} and the {to}; name two separate \
+                 places"
+            ),
+        )),
     }
 }
 
-async fn open_source(config: &StorageConfig, policy: RetryPolicy) -> Result<Bucket, CommandError> {
-    let backend = open_existing(config, None, "name the directory of the bucket, such as local:data/bucket").await;
-    backend
-        .map(|backend| Bucket::new(backend, policy))
-        .map_err(|error| CommandError::new(CONFIGURATION, format!("cannot open the source: {error}")))
+/// Relation of two places that share objects.
+enum Overlap {
+    Same,
+    Inside,
 }
 
-/// Opens the target. A dry run does not create a directory: a missing one counts as an empty store.
+fn overlap_of(from: &Path, to: &Path) -> Option<Overlap> {
+    match (from.starts_with(to), to.starts_with(from)) {
+        (true, true) => Some(Overlap::Same),
+        (false, false) => None,
+        (true, false) | (false, true) => Some(Overlap::Inside),
+    }
+}
+
+/// The absolute path without symbolic links, also if its last parts do not exist yet.
+fn resolved(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let found = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+    let Some((above, mut resolved)) = found else { return path };
+    for part in path.strip_prefix(above).into_iter().flat_map(Path::components) {
+        match part {
+            Component::ParentDir => drop(resolved.pop()),
+            part => resolved.push(part),
+        }
+    }
+    resolved
+}
+
+/// Opens the source for reading only. A source without users is a wrong place more often than an
+/// empty store, and a copy of it would look like a backup.
+async fn open_source(config: &StorageConfig, policy: RetryPolicy) -> Result<Bucket, CommandError> {
+    let backend = open_read_only(config, DIRECTORY_REMEDY)
+        .await
+        .map_err(|error| CommandError::new(CONFIGURATION, format!("cannot open the source: {error}")))?;
+    let source = Bucket::new(backend, policy);
+    match has_users(&source).await {
+        Ok(true) => Ok(source),
+        Ok(false) => {
+            let remedy = match config {
+                StorageConfig::Local { .. } => DIRECTORY_REMEDY,
+                StorageConfig::Gcs { .. } => "check the name of the bucket",
+                StorageConfig::S3(_) => "check the bucket and the prefix, s3:BUCKET[/PREFIX]",
+                StorageConfig::Azure(_) => "check the container and the prefix, azure:CONTAINER[/PREFIX]",
+            };
+            Err(CommandError::new(CONFIGURATION, format!("the source has no users: the {config}; {remedy}")))
+        }
+        Err(error) => Err(CommandError::new(STORAGE, format!("cannot list the users of the source: {error}"))),
+    }
+}
+
+/// Opens the target, for reading only in a dry run. A dry run does not create a directory: a
+/// missing one counts as an empty store.
 async fn open_target(config: &StorageConfig, is_dry_run: bool, policy: RetryPolicy) -> Result<Bucket, CommandError> {
     let is_missing = matches!(config, StorageConfig::Local { dir } if !dir.exists());
     let backend = if is_dry_run && is_missing {
         Arc::new(MemoryBackend::new())
+    } else if is_dry_run {
+        open_read_only(config, DIRECTORY_REMEDY)
+            .await
+            .map_err(|error| CommandError::new(CONFIGURATION, format!("cannot open the target: {error}")))?
     } else {
         open_backend(config, None).await.map_err(|error| {
             let message = format!("cannot open the target: {error}");
@@ -171,6 +264,16 @@ async fn open_target(config: &StorageConfig, is_dry_run: bool, policy: RetryPoli
         })?
     };
     Ok(Bucket::new(backend, policy))
+}
+
+/// The error for a target that must not be written, or does not respond. The codes are those of a
+/// node that starts on such a store.
+fn target_error(error: &PreconditionError) -> CommandError {
+    let code = match error {
+        PreconditionError::Bucket(_) => STORAGE,
+        PreconditionError::NotHonoured { .. } | PreconditionError::RefusedWriteTookEffect { .. } => CONFIGURATION,
+    };
+    CommandError::new(code, format!("cannot use the target: {error}"))
 }
 
 /// The value of `end` in the JSON document.
@@ -214,10 +317,30 @@ impl CopyTotals {
                 if self.failed_list.len() < MAX_LISTED {
                     self.failed_list.push(not_copied(reason));
                 }
-                return Some(format!("✗ {path}: {reason}"));
+                return self.is_printed(path, reason).then(|| format!("✗ {path}: {reason}"));
             }
         }
         None
+    }
+
+    /// Counts a failure by its cause. Returns whether it is one of the first ones, which are
+    /// printed.
+    fn is_printed(&mut self, path: &str, reason: &str) -> bool {
+        // The reason names the object too.
+        let cause = reason.replace(path, "");
+        if self.causes.len() >= MAX_CAUSES && !self.causes.contains_key(&cause) {
+            return true;
+        }
+        let (count, _) = self.causes.entry(cause).or_insert_with(|| (0, path.to_owned()));
+        *count += 1;
+        *count <= MAX_LINES_PER_CAUSE
+    }
+
+    /// A line for each cause with failures that were not printed.
+    fn further_failures(&self) -> impl Iterator<Item = String> {
+        self.causes.values().filter(|(count, _)| *count > MAX_LINES_PER_CAUSE).map(|(count, first)| {
+            format!("✗ {} more failed for the same cause as {first}", count - MAX_LINES_PER_CAUSE)
+        })
     }
 
     /// The totals in one line.

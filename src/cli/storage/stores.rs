@@ -1,10 +1,13 @@
 //! Stores of a command: their configuration and their opening.
 
+use std::path::Path;
 use std::sync::Arc;
+
+use rand::RngExt;
 
 use crate::config::StorageConfig;
 use crate::node::open_backend;
-use crate::storage::Backend;
+use crate::storage::{Backend, LocalBackend};
 
 /// An environment variable as the configuration reads it.
 pub(super) fn env_var(name: &str) -> Option<String> {
@@ -18,10 +21,31 @@ pub(super) async fn open_existing(
     page_size: Option<usize>,
     remedy: &str,
 ) -> Result<Arc<dyn Backend>, String> {
-    if let StorageConfig::Local { dir } = config
-        && !dir.is_dir()
-    {
-        return Err(format!("there is no directory {}; {remedy}", dir.display()));
+    if let StorageConfig::Local { dir } = config {
+        require_directory(dir, remedy)?;
     }
     open_backend(config, page_size).await.map_err(|error| error.to_string())
+}
+
+/// Opens a store that must be there, for reading only. Nothing in a local directory is created, so
+/// it may be a read-only snapshot. `remedy` is the remedy for a directory that is missing.
+pub(super) async fn open_read_only(config: &StorageConfig, remedy: &str) -> Result<Arc<dyn Backend>, String> {
+    if let StorageConfig::Local { dir } = config {
+        require_directory(dir, remedy)?;
+        return match LocalBackend::open_read_only(dir.clone()) {
+            Ok(backend) => Ok(Arc::new(backend)),
+            Err(error) => Err(error.to_string()),
+        };
+    }
+    open_backend(config, None).await.map_err(|error| error.to_string())
+}
+
+fn require_directory(dir: &Path, remedy: &str) -> Result<(), String> {
+    if dir.is_dir() { Ok(()) } else { Err(format!("there is no directory {}; {remedy}", dir.display())) }
+}
+
+/// The number of a check, which names its objects.
+#[expect(clippy::disallowed_methods, reason = "a command may use real randomness")]
+pub(super) fn random_number() -> u32 {
+    rand::rng().random()
 }

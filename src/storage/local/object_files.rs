@@ -49,8 +49,9 @@ const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(super) struct ObjectFiles {
     root: RootDir,
-    /// Prefix of the names of temporary files, unique to this process.
-    boot_tag: String,
+    /// Prefix of the names of temporary files, unique to this process. `None` if the store was
+    /// opened for reading only.
+    boot_tag: Option<String>,
     temp_counter: AtomicU64,
     page_size: usize,
     /// Syncs the names in a directory to disk. A field, so that tests can observe the calls and
@@ -77,18 +78,23 @@ impl ObjectFiles {
         // Another process may have just created the root, and may crash before it syncs the name.
         let above = parent(&root);
         sync_dir(above).map_err(|error| operation_failed("sync", above, &error))?;
-        let (root, boot_tag, temp_counter) = (RootDir::open(root)?, boot_tag.to_owned(), AtomicU64::new(0));
-        let files = Self { root, boot_tag, temp_counter, page_size, sync_dir };
+        let files = Self { boot_tag: Some(boot_tag.to_owned()), ..Self::open_read_only(root, page_size)? };
         files.remove_old_temp_files(now)?;
         files.check_hard_links()?;
         Ok(files)
+    }
+
+    /// Opens an existing directory without a change to it. Every write fails.
+    pub(super) fn open_read_only(root: PathBuf, page_size: usize) -> Result<Self, BackendError> {
+        let root = RootDir::open(root)?;
+        Ok(Self { root, boot_tag: None, temp_counter: AtomicU64::new(0), page_size, sync_dir })
     }
 
     /// Checks at the start that the file system has hard links, instead of at the first
     /// registration.
     fn check_hard_links(&self) -> Result<(), BackendError> {
         let temp = self.write_temp(b"")?;
-        let second_name = TempFile(self.temp_dir().join(format!("{}-link", self.boot_tag)));
+        let second_name = TempFile(self.temp_dir().join(format!("{}-link", self.boot_tag()?)));
         fs::hard_link(&temp.0, &second_name.0).map_err(|error| hard_link_failed(self.root(), &error))
     }
 
@@ -218,10 +224,16 @@ impl ObjectFiles {
         Ok(())
     }
 
+    /// The prefix of the names of temporary files. Every write asks for it first.
+    fn boot_tag(&self) -> Result<&str, BackendError> {
+        let read_only = || format!("the local directory {} was opened for reading only", self.root().display());
+        self.boot_tag.as_deref().ok_or_else(|| BackendError::Permanent(read_only()))
+    }
+
     /// A temporary file with these bytes, synced to disk.
     fn write_temp(&self, bytes: &[u8]) -> Result<TempFile, BackendError> {
         let number = self.temp_counter.fetch_add(1, Ordering::Relaxed);
-        let path = self.temp_dir().join(format!("{}-{number}", self.boot_tag));
+        let path = self.temp_dir().join(format!("{}-{number}", self.boot_tag()?));
         let create = || OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&path);
         let mut file = create().map_err(|error| operation_failed("create", &path, &error))?;
         let temp = TempFile(path);
@@ -231,6 +243,7 @@ impl ObjectFiles {
     }
 
     fn lock(&self) -> Result<File, BackendError> {
+        self.boot_tag()?;
         let path = self.root().join(LOCK_FILE);
         let open = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
         let file = open.map_err(|error| operation_failed("open", &path, &error))?;

@@ -77,6 +77,11 @@ fn large_source() -> TempDir {
     dir
 }
 
+/// Requests of the check of preconditions with which a copy to Cloud Storage begins: eight reads,
+/// eight creates and the read-backs of seven, two replacements and the read-back of one, a read and
+/// a deletion.
+const CHECK_REQUESTS: usize = 8 + 8 + 7 + 2 + 1 + 1 + 1;
+
 /// Runs a copy in a directory. Returns its exit code, the JSON document, and standard error.
 async fn copy(dir: &Path, to: &str, arguments: &[&str], fake: Option<&FakeGcs>) -> (Option<i32>, Value, String) {
     let mut command = tokio::process::Command::from(rollcall(dir));
@@ -107,6 +112,7 @@ async fn users_and_images_are_copied_byte_for_byte_and_nothing_of_the_cluster() 
     assert_counts(&document, &[("created", 5)]);
     assert_eq!((&document["users"], &document["end"]), (&json!(2), &json!("complete")));
     assert!(stderr.contains("The last pass needs stopped nodes"), "{stderr}");
+    assert!(!dir.path().join("from/.tmp").exists(), "a source is opened for reading only");
     let to = dir.path().join("to/bucket");
     assert_eq!(users_of(&to), tree(Path::new(FIXTURE)));
     assert!(tree(&to).keys().all(|path| path.starts_with("users/")), "{:?}", tree(&to).keys());
@@ -131,6 +137,16 @@ async fn a_dry_run_changes_nothing() {
     assert_eq!(code, Some(0), "{stderr}");
     assert_counts(&planned, &[("created", 5)]);
     assert!(tree(dir.path()) == before && fake.paths().is_empty());
+    assert!(!stderr.contains("last pass"), "{stderr}");
+
+    fs::create_dir(dir.path().join("to")).unwrap();
+    let (code, planned, stderr) = copy(dir.path(), "local:to", &["--dry-run"], None).await;
+    assert_eq!(code, Some(0), "{stderr}");
+    assert_counts(&planned, &[("created", 5)]);
+    for bucket in ["from", "to"] {
+        let names: Vec<_> = fs::read_dir(dir.path().join(bucket)).unwrap().map(|entry| entry.unwrap()).collect();
+        assert!(names.iter().all(|entry| entry.file_name() != ".tmp" && entry.file_name() != ".lock"), "{names:?}");
+    }
 }
 
 #[tokio::test]
@@ -252,7 +268,7 @@ async fn a_damaged_write_is_detected() {
     assert_eq!(copy(dir.path(), &format!("gcs:{BUCKET}"), &[], Some(&fake)).await.0, Some(0));
     write(&dir.path().join("from/users/alice/images/1.png"), "image");
     // The profile and the image are read before the image is written.
-    fake.faults().inject(2, Fault::None);
+    fake.faults().inject(CHECK_REQUESTS + 2, Fault::None);
     fake.faults().inject(1, Fault::DamageObjects);
     let (code, document, stderr) = copy(dir.path(), &format!("gcs:{BUCKET}"), &[], Some(&fake)).await;
     assert_eq!(code, Some(5), "{stderr}");
@@ -279,22 +295,61 @@ async fn an_object_that_cannot_be_read_is_named_and_the_others_are_copied() {
 async fn a_store_that_does_not_answer_ends_the_copy_with_69() {
     let (dir, fake) = (large_source(), FakeGcs::start());
     fake.faults().set_outage(Some(Fault::Status(403)));
-    let (code, document, stderr) = copy(dir.path(), &format!("gcs:{BUCKET}"), &[], Some(&fake)).await;
+    let to = format!("gcs:{BUCKET}");
+    let (code, _, stderr) = copy(dir.path(), &to, &[], Some(&fake)).await;
+    assert!(code == Some(69) && stderr.contains("error: cannot use the target: "), "{stderr}");
+    assert!(stderr.contains("Storage Object Admin") && !stderr.contains("last pass"), "{stderr}");
+
+    let (code, document, stderr) = copy(dir.path(), &to, &["--dry-run"], Some(&fake)).await;
     assert_eq!(code, Some(69), "{stderr}");
     assert_eq!((&document["failed"], &document["users"]), (&json!(USERS), &json!(USERS)));
-    assert!(stderr.contains("Storage Object Admin"), "{stderr}");
+    assert_eq!(document["failed_list"].as_array().unwrap().len(), USERS);
+    // Three failures are printed, and the others with the same cause are counted.
+    assert_eq!(stderr.matches("✗ users/user").count(), 3, "{stderr}");
+    let rest = format!("✗ {} more failed for the same cause as users/user", USERS - 3);
+    assert!(stderr.contains(&rest) && !stderr.contains("last pass"), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_target_that_ignores_preconditions_is_refused_before_the_first_object() {
+    let (dir, server) = (source(), S3Server::start(Preconditions::Ignored));
+    let run = async |arguments: &[&str]| {
+        let mut command = tokio::process::Command::from(rollcall(dir.path()));
+        command.args(["storage", "copy", "--from", "local:from", "--to", &format!("s3:{S3_BUCKET}")]).args(arguments);
+        let output = command.envs(server.variables()).env_remove("S3_BUCKET").output().await.unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, stderr) = run(&[]).await;
+    assert!(code == Some(78) && stderr.contains("it ignores preconditions"), "{code:?} {stderr}");
+    // A dry run writes no object of a check.
+    assert_eq!(run(&["--dry-run"]).await.0, Some(0));
+    assert_eq!(server.names(), Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn a_wrong_source_or_target_is_refused_before_anything_is_written() {
-    let dir = source();
+    let (dir, server) = (source(), S3Server::start(Preconditions::Honoured));
+    let s3 = |prefix: &str| format!("s3:{S3_BUCKET}{prefix}");
+    fs::create_dir(dir.path().join("empty")).unwrap();
+    std::os::unix::fs::symlink("from", dir.path().join("link")).unwrap();
     let run = async |arguments: &[&str]| {
         let mut command = tokio::process::Command::from(rollcall(dir.path()));
+        command.envs(server.variables()).env_remove("S3_BUCKET");
         let output = command.args(["storage", "copy"]).args(arguments).output().await.unwrap();
         (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
     };
     for (from, to, code, words) in [
         ("local:from", "local:./from", 2, "are the same store"),
+        ("local:from", "local:link", 2, "are the same store"),
+        ("local:from", "local:link/users", 2, "one of them contains the other"),
+        ("local:from", "local:from/new/bucket", 2, "one of them contains the other"),
+        ("local:from/users", "local:to/../from", 2, "one of them contains the other"),
+        (&s3("/p"), &s3("/p/users"), 2, "one of them contains the other"),
+        (&s3("/p"), &s3(""), 2, "one of them contains the other"),
+        (&s3("/p"), &s3("/p"), 2, "are the same store"),
+        ("local:empty", "local:to", 78, "has no users: the local directory empty; name the directory of the bucket"),
+        (&s3("/none"), "local:to", 78, "check the bucket and the prefix"),
+        (&s3("/p"), &s3("/p-2"), 78, "check the bucket and the prefix"),
         ("local:from", "from", 2, "give local:PATH, gcs:BUCKET, s3:BUCKET[/PREFIX] or azure:CONTAINER[/PREFIX]"),
         ("local:from", "gcs:a/b/c", 78, "--to: firebase_bucket is \"a/b/c\""),
         ("s3:x", "local:to", 78, "--from: s3_bucket is \"x\""),
@@ -305,6 +360,7 @@ async fn a_wrong_source_or_target_is_refused_before_anything_is_written() {
         assert!(found == Some(code) && stderr.contains(words), "{found:?} {stderr}");
     }
     assert!(!dir.path().join("to").exists() && !dir.path().join("missing").exists());
+    assert_eq!(server.names(), Vec::<String>::new());
     let (code, help) = run(&["--help"]).await;
     assert!(code == Some(0) && help.contains("the last pass needs stopped nodes"), "{help}");
 }

@@ -101,6 +101,31 @@ async fn two_stores_on_one_directory_never_replace_the_same_version() {
 }
 
 #[tokio::test]
+async fn a_store_for_reading_only_creates_nothing_and_refuses_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let version = put(&open_in(dir.path(), "boot"), &profile("alice"), b"old").await;
+    // As in a backup without the files of running nodes.
+    fs::remove_dir_all(dir.path().join(".tmp")).unwrap();
+    let _ = fs::remove_file(dir.path().join(".lock"));
+    let store = LocalBackend::open_read_only(dir.path().to_path_buf()).unwrap();
+    let found = store.get(&profile("alice")).await.unwrap().unwrap();
+    assert_eq!((found.bytes, found.version), (Bytes::from("old"), version.clone()));
+    assert_eq!(store.list(&Folder::Users, None).await.unwrap().names, ["alice"]);
+    for refused in [
+        store.create(&profile("bob"), Bytes::new()).await.map(|_| ()),
+        store.replace_if(&profile("alice"), &version, Bytes::new()).await.map(|_| ()),
+        store.delete(&profile("alice")).await,
+    ] {
+        let error = refused.unwrap_err();
+        assert!(matches!(&error, BackendError::Permanent(text) if text.contains("for reading only")), "{error:?}");
+    }
+    let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["users"]);
+    let missing = LocalBackend::open_read_only(dir.path().join("missing")).unwrap_err();
+    assert!(missing.to_string().contains("missing") && !dir.path().join("missing").exists(), "{missing}");
+}
+
+#[tokio::test]
 async fn objects_outlive_the_store_that_wrote_them() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("data/bucket");

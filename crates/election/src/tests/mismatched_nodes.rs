@@ -97,7 +97,12 @@ async fn a_node_with_other_timings_is_rejected() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_with_another_bucket_is_rejected_even_with_the_key() {
     let other = |o: &mut Options| o.cluster.id = Uuid::from_u128(2);
-    assert_rejected(|o| o.cluster.key = Some(key(KEY)), other, &["its bucket has the id"]).await;
+    assert_rejected(
+        |o| o.cluster.key = Some(key(KEY)),
+        other,
+        &["its bucket has the id", "FIREBASE_BUCKET, S3_BUCKET, AZURE_CONTAINER"],
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -88,7 +88,7 @@ impl Hello {
         }
         if self.cluster != own.cluster {
             return Some(format!(
-                "its bucket has the id {}, this node's has {}: let all nodes use the same bucket (FIREBASE_BUCKET, data_dir)",
+                "its bucket has the id {}, this node's has {}: let all nodes use the same storage (FIREBASE_BUCKET, S3_BUCKET, AZURE_CONTAINER, or else data_dir)",
                 self.cluster, own.cluster
             ));
         }
