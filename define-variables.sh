@@ -25,6 +25,12 @@
 #export AZURE_CONTAINER="my-container" AZURE_STORAGE_ACCOUNT_NAME="myaccount"
 #export AZURE_STORAGE_ACCOUNT_KEY=""
 
+# Or store them in a folder of a Google Shared Drive. The key of the service account is in
+# credentials/service-account.json, unless GOOGLE_CREDENTIALS names another file.
+
+#export SHARED_DRIVE_ID="0AExampleDriveIdPVA"
+#export REGISTERED_USERS_FOLDER_ID="1Example-FolderIdOfRegisteredUsers"
+
 # The port of the HTTP API. Each further node on the same machine needs another port:
 # export API_PORT=3001
 #export API_PORT=3000

@@ -4,13 +4,16 @@
 //! adds a deadline, retries until it, a circuit breaker, and a read-back after a refused write.
 //! Nothing here knows the rules of users, HTTP or leadership.
 
+mod attempts;
 mod backend;
 mod bucket;
 pub mod bucket_check;
 pub mod bucket_copy;
 mod circuit_breaker;
+mod drive;
 mod error_text;
 mod gcs;
+mod google;
 mod key;
 mod local;
 mod memory;
@@ -20,6 +23,7 @@ mod retry_policy;
 
 pub use backend::{Backend, BackendError, ListPage, MAX_OBJECT_BYTES, Object, ObjectVersion};
 pub use bucket::{Bucket, BucketError, CreateOutcome};
+pub use drive::{DriveBackend, DriveConfig};
 pub use gcs::{GcsBackend, GcsConfig};
 pub use key::{Folder, Key};
 pub use local::LocalBackend;

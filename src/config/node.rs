@@ -7,6 +7,7 @@
 
 mod api;
 mod base_url;
+mod drive;
 pub(super) mod flags;
 mod load_source;
 mod membership;

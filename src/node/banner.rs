@@ -4,7 +4,7 @@ use std::io;
 
 use crate::config::{Config, StorageConfig};
 use crate::http::ROUTES;
-use crate::storage::Bucket;
+use crate::storage::{Bucket, DriveBackend};
 use rollcall_core::NodeAddr;
 
 /// Prints a text to the terminal. The node continues if the terminal is closed.
@@ -23,6 +23,7 @@ pub(super) fn banner(config: &Config, bucket: &Bucket) -> String {
     let line = "=".repeat(43);
     let place = match &config.storage {
         StorageConfig::Gcs { .. } => "Firebase Storage".to_owned(),
+        StorageConfig::Drive(_) => format!("{}; {}", bucket.describe(), DriveBackend::EVIDENCE),
         StorageConfig::Local { .. } | StorageConfig::S3(_) | StorageConfig::Azure(_) => bucket.describe(),
     };
     let endpoints: Vec<String> = ROUTES.iter().map(|route| format!("     {route}\n")).collect();

@@ -10,8 +10,8 @@ use super::error::NodeError;
 use super::identity::random_id;
 use crate::config::StorageConfig;
 use crate::storage::{
-    AzureConfig, Backend, BackendError, ConnectionConfig, GcsBackend, GcsConfig, LocalBackend, ObjectStoreBackend,
-    S3Config,
+    AzureConfig, Backend, BackendError, ConnectionConfig, DriveBackend, DriveConfig, GcsBackend, GcsConfig,
+    LocalBackend, ObjectStoreBackend, S3Config,
 };
 
 /// File whose lock prevents two processes from running as the same node.
@@ -69,17 +69,28 @@ pub(super) fn into_async_listener(port: TcpListener) -> Result<tokio::net::TcpLi
 /// the store.
 ///
 /// # Errors
-/// [`NodeError::Storage`] if a local directory cannot be used. [`NodeError::Configuration`] if the
-/// name or the key file of a bucket is invalid; no request is sent.
+/// [`NodeError::Storage`] if a local directory cannot be used, or Google Drive cannot be reached.
+/// [`NodeError::Configuration`] if the name or the key file of a bucket is invalid; no request is
+/// sent. Also if a folder of Google Drive cannot be used.
 pub async fn open_backend(storage: &StorageConfig, page_size: Option<usize>) -> Result<Arc<dyn Backend>, NodeError> {
     let store_error = |error: BackendError| NodeError::Storage(format!("the storage cannot be used: {error}"));
     // No request is sent to a cloud yet, so the error concerns a credential or a name.
     let misconfigured = |error: BackendError| NodeError::Configuration(error.to_string());
+    // The drive was asked already: what it refuses for good, the operator must correct.
+    let refused = |error: BackendError| match error {
+        BackendError::Transient { .. } => store_error(error),
+        error => misconfigured(error),
+    };
     Ok(match storage {
         StorageConfig::Local { dir } => {
             let tag = random_id().simple().to_string();
             let page_size = page_size.unwrap_or(LocalBackend::DEFAULT_PAGE_SIZE);
             Arc::new(LocalBackend::open(dir.clone(), &tag, page_size).map_err(store_error)?)
+        }
+        StorageConfig::Drive(config) => {
+            let page_size = page_size.unwrap_or(config.page_size);
+            let config = DriveConfig { page_size, ..config.clone() };
+            Arc::new(DriveBackend::connect(&config).await.map_err(refused)?)
         }
         StorageConfig::Gcs { bucket, credentials, endpoint } => {
             let config = match endpoint {

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{Stream, TryStreamExt, try_unfold};
-use rand::RngExt;
 use thiserror::Error;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::Instant;
 
+use super::attempts::attempts;
 use super::circuit_breaker::CircuitBreaker;
 use super::error_text::one_line;
 use super::{Backend, BackendError, Folder, Key, ListPage, Object, ObjectVersion, RetryPolicy};
@@ -257,7 +257,7 @@ impl Bucket {
         if let Some(cause) = refused {
             return Err(self.unavailable(operation, path, cause));
         }
-        let result = self.attempts(attempt).await;
+        let result = attempts(self.retry_policy, attempt).await;
         let mut health = self.health();
         match &result {
             Err(BackendError::Transient { cause, .. }) => health.breaker.failed(cause, Instant::now().into_std()),
@@ -275,33 +275,6 @@ impl Bucket {
                 self.unavailable(operation, path, error.to_string())
             }
         })
-    }
-
-    /// The result of the first attempt that succeeds or fails for good; or the error of the last
-    /// attempt before the deadline.
-    async fn attempts<T, F, A>(&self, attempt: F) -> Result<T, BackendError>
-    where
-        F: Fn() -> A,
-        A: Future<Output = Result<T, BackendError>>,
-    {
-        let policy = self.retry_policy;
-        let deadline = Instant::now() + policy.deadline;
-        let remaining = || deadline.saturating_duration_since(Instant::now());
-        let mut last_error = None;
-        for failed in 1.. {
-            let attempt_timeout = policy.attempt_timeout().min(remaining());
-            let (cause, retry_after) = match timeout(attempt_timeout, attempt()).await {
-                Ok(Err(BackendError::Transient { cause, retry_after })) => (cause, retry_after),
-                Ok(result) => return result,
-                // An attempt that the deadline cut short says less than the attempt before it.
-                Err(_) if attempt_timeout < policy.attempt_timeout() && last_error.is_some() => break,
-                Err(_) => (format!("no answer within {} ms", attempt_timeout.as_millis()), None),
-            };
-            last_error = Some(cause);
-            let Some(wait) = policy.wait(failed, retry_after, remaining(), random_fraction()) else { break };
-            sleep(wait).await;
-        }
-        Err(BackendError::transient(last_error.expect("the first attempt failed")))
     }
 
     /// Remembers the end of a write, and whether it wrote something.
@@ -328,13 +301,10 @@ impl Bucket {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "no test needs to repeat the jitter of a backoff")]
-fn random_fraction() -> f64 {
-    rand::rng().random()
-}
-
 #[cfg(test)]
 mod tests {
+    use tokio::time::sleep;
+
     use super::*;
     use crate::storage::{Fault, MemoryBackend};
 

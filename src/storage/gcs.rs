@@ -7,11 +7,8 @@
 //! each write. A write with the condition "generation 0" is create-only. Nothing is retried here,
 //! except that a request with a refused token is repeated once with a new one.
 
-mod credentials_file;
 mod json_api;
 mod request_failure;
-mod token_source;
-mod upload_body;
 
 use std::path::PathBuf;
 
@@ -24,10 +21,9 @@ use google_cloud_storage::client::Storage;
 use google_cloud_storage::read_resume_policy::NeverResume;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use self::credentials_file::CredentialsFile;
 use self::json_api::JsonApi;
 use self::request_failure::RequestFailure;
-use self::token_source::TokenSource;
+use super::google::{CredentialsFile, GoogleApi, TokenSource, install_tls_provider};
 use super::{Backend, BackendError, Folder, Key, ListPage, MAX_OBJECT_BYTES, Object, ObjectVersion};
 use rollcall_core::BucketName;
 
@@ -97,7 +93,7 @@ impl GcsBackend {
     pub async fn connect(config: GcsConfig) -> Result<Self, BackendError> {
         install_tls_provider();
         let key_file = match &config.key_file {
-            Some(path) => Some(CredentialsFile::read(path).await?),
+            Some(path) => Some(CredentialsFile::read(path, GoogleApi::Storage).await?),
             None => None,
         };
         let tokens = TokenSource::new(key_file)?;
@@ -207,10 +203,4 @@ impl Backend for GcsBackend {
 
 fn version(generation: i64) -> ObjectVersion {
     ObjectVersion(format_compact!("{generation}"))
-}
-
-/// Installs the cryptography provider of rustls, which both HTTP clients use. Does nothing if the
-/// process has installed one already.
-fn install_tls_provider() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
 }

@@ -54,6 +54,11 @@ pub(super) const AZURE_CONTAINER: Setting = Setting::new("azure_container", "AZU
 pub(super) const AZURE_ACCOUNT: Setting = Setting::new("azure_storage_account_name", "AZURE_STORAGE_ACCOUNT_NAME")
     .with_env_aliases(&["AZURE_STORAGE_ACCOUNT"]);
 pub(super) const AZURE_ENDPOINT: Setting = Setting::new("azure_storage_endpoint", "AZURE_STORAGE_ENDPOINT");
+pub(super) const SHARED_DRIVE: Setting = Setting::new("shared_drive_id", "SHARED_DRIVE_ID");
+pub(super) const USERS_FOLDER: Setting = Setting::new("registered_users_folder_id", "REGISTERED_USERS_FOLDER_ID");
+pub(super) const DRIVE_CREDENTIALS: Setting =
+    Setting::new("google_credentials", "GOOGLE_CREDENTIALS").with_default("credentials/service-account.json");
+pub(super) const DRIVE_EMULATOR: Setting = Setting::new("drive_emulator_host", "DRIVE_EMULATOR_HOST");
 pub(super) const STORAGE_CA_FILE: Setting =
     Setting::new("storage_ca_file", "ROLLCALL_STORAGE_CA_FILE").with_env_aliases(&["AWS_CA_BUNDLE"]);
 pub(super) const STORAGE_ALLOW_HTTP: Setting =
@@ -62,7 +67,7 @@ pub(super) const STORAGE_TIMEOUT: Setting =
     Setting::new("storage_timeout_ms", "ROLLCALL_STORAGE_TIMEOUT_MS").with_default("5000");
 
 /// All settings of a node. Any other key in the configuration file is an error.
-pub const SETTINGS: [&Setting; 35] = [
+pub const SETTINGS: [&Setting; 39] = [
     &THIS_NODE,
     &PEERS,
     &HEARTBEAT_INTERVAL,
@@ -95,6 +100,10 @@ pub const SETTINGS: [&Setting; 35] = [
     &AZURE_CONTAINER,
     &AZURE_ACCOUNT,
     &AZURE_ENDPOINT,
+    &SHARED_DRIVE,
+    &USERS_FOLDER,
+    &DRIVE_CREDENTIALS,
+    &DRIVE_EMULATOR,
     &STORAGE_CA_FILE,
     &STORAGE_ALLOW_HTTP,
     &STORAGE_TIMEOUT,

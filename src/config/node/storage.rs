@@ -4,12 +4,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::base_url::parse_base_url;
+use super::drive::read_drive;
 use super::object_store::{read_azure, read_s3};
 use super::settings;
 use crate::config::error::ConfigError;
 use crate::config::layers::Layers;
 use crate::config::setting::Setting;
-use crate::storage::{AzureConfig, S3Config};
+use crate::storage::{AzureConfig, DriveConfig, S3Config};
 use rollcall_core::BucketName;
 
 const EXPECTED_NAME: &str = "the name of a bucket or container in quotes";
@@ -35,6 +36,8 @@ pub enum StorageConfig {
     S3(S3Config),
     /// A container of Azure Blob Storage.
     Azure(AzureConfig),
+    /// A folder of a Google Shared Drive.
+    Drive(DriveConfig),
 }
 
 /// Kind and place, for messages.
@@ -44,6 +47,7 @@ impl fmt::Display for StorageConfig {
             Self::Local { dir } => write!(f, "local directory {}", dir.display()),
             Self::S3(config) => config.fmt(f),
             Self::Azure(config) => config.fmt(f),
+            Self::Drive(config) => config.fmt(f),
             Self::Gcs { bucket, endpoint: Some(endpoint), .. } => {
                 write!(f, "bucket {bucket} of the emulator at {endpoint}")
             }
@@ -55,7 +59,8 @@ impl fmt::Display for StorageConfig {
 }
 
 /// The settings that choose a storage. At most one may be given.
-const CHOICES: [&Setting; 3] = [&settings::BUCKET, &settings::S3_BUCKET, &settings::AZURE_CONTAINER];
+const CHOICES: [&Setting; 4] =
+    [&settings::BUCKET, &settings::S3_BUCKET, &settings::AZURE_CONTAINER, &settings::USERS_FOLDER];
 
 /// Reads the storage. A local bucket is in the data directory.
 pub(super) fn read_storage(
@@ -80,6 +85,13 @@ pub(super) fn read_storage(
     }
     if let Some(azure) = read_azure(layers, env)? {
         return Ok(StorageConfig::Azure(azure));
+    }
+    if let Some(drive) = read_drive(layers, data_dir)? {
+        // The path of a key file may be the key itself, which must not appear in an error.
+        if is_key_itself(&drive.credentials.to_string_lossy()) {
+            return Err(ConfigError::KeyInsteadOfFile { key: settings::DRIVE_CREDENTIALS.key });
+        }
+        return Ok(StorageConfig::Drive(drive));
     }
     match read_gcs(layers)? {
         Some(gcs) => Ok(gcs),

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use clap::Args;
 
 use super::*;
+use crate::storage::DriveConfig;
 use rollcall_core::BucketName;
 
 const FILE: &str = "\
@@ -108,7 +109,7 @@ fn the_shipped_config_toml_has_the_default_values() {
     let config = load(shipped, &[], &Flags::default()).unwrap();
     assert_eq!(config, load_with("").unwrap());
     // The file shows every setting. Each commented-out line sets the default value, except for
-    // buckets, containers, an emulator and a cluster key.
+    // buckets, containers, a folder and its drive, an emulator and a cluster key.
     let commented: Vec<&str> = shipped.lines().filter_map(|line| line.strip_prefix("#")).collect();
     let shown: Vec<&str> =
         commented.into_iter().filter(|line| line.contains(" = ") && !line.starts_with(' ')).collect();
@@ -117,10 +118,11 @@ fn the_shipped_config_toml_has_the_default_values() {
             shown.iter().any(|line| line.starts_with(setting.key)) || shipped.contains(&format!("\n{} =", setting.key));
         assert!(is_shown, "config.toml does not show {}", setting.key);
     }
-    for line in shown
-        .iter()
-        .filter(|line| !["bucket", "container", "emulator", "cluster_key"].iter().any(|word| line.contains(word)))
-    {
+    for line in shown.iter().filter(|line| {
+        !["bucket", "container", "folder_id", "drive_id", "emulator", "cluster_key"]
+            .iter()
+            .any(|word| line.contains(word))
+    }) {
         assert_eq!(load_with(line).unwrap(), load_with("").unwrap(), "{line}");
     }
 }
@@ -453,6 +455,38 @@ fn a_bucket_in_the_environment_selects_google_cloud_storage() {
     assert_eq!(load(FILE, &[copied], &Flags::default()).unwrap().storage, storage(&[]));
     for wrong in ["gs://bucket/path", "bucket/path", "Bucket", "ab", "-ab", "ab."] {
         assert!(load_with_variable("FIREBASE_BUCKET", wrong).is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn the_variables_of_requirement_001_select_google_drive() {
+    let (drive, folder) = (("SHARED_DRIVE_ID", "0AExampl"), ("REGISTERED_USERS_FOLDER_ID", "1Exampl-Pic_dK"));
+    let config = DriveConfig {
+        drive: drive.1.to_owned(),
+        folder: folder.1.to_owned(),
+        credentials: "credentials/service-account.json".into(),
+        endpoint: None,
+        table_dir: "data".into(),
+        settle_time: DriveConfig::SETTLE_TIME,
+        page_size: DriveConfig::MAX_PAGE_SIZE,
+    };
+    let storage = |more: &[(&str, &str)]| load(FILE, &[&[drive, folder], more].concat(), &Flags::default());
+    assert_eq!(storage(&[]).unwrap().storage, StorageConfig::Drive(config.clone()));
+    let other = DriveConfig { credentials: "k.json".into(), endpoint: Some("http://localhost:1".into()), ..config };
+    let variables = [("GOOGLE_CREDENTIALS", "k.json"), ("DRIVE_EMULATOR_HOST", "localhost:1")];
+    assert_eq!(storage(&variables).unwrap().storage, StorageConfig::Drive(other));
+
+    for (variables, words) in [
+        (&[drive][..], "registered_users_folder_id is not set"),
+        (&[folder], "shared_drive_id is not set"),
+        (&[drive, ("REGISTERED_USERS_FOLDER_ID", "a/b/c/d")], "the last part of the address"),
+        (&[("SHARED_DRIVE_ID", "shrt"), folder], "the last part of the address"),
+        (&[drive, folder, ("FIREBASE_BUCKET", "bucket")], "two storages are chosen"),
+        (&[drive, folder, ("S3_BUCKET", "bucket")], "two storages are chosen"),
+        (&[drive, folder, ("GOOGLE_CREDENTIALS", "{\"private_key\": 1}")], "google_credentials holds a key"),
+    ] {
+        let text = error(load(FILE, variables, &Flags::default()));
+        assert!(text.contains(words), "{text}");
     }
 }
 

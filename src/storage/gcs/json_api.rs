@@ -1,15 +1,16 @@
 //! Client of the JSON API of Cloud Storage, for uploads, lists and deletes.
 
 use bytes::Bytes;
-use rand::RngExt;
-use reqwest::{Client, Method, RequestBuilder, Response, Url, redirect};
+use reqwest::{Client, Method, RequestBuilder, Url, redirect};
 use serde::Deserialize;
+use serde_json::json;
 
 use super::super::error_text::error_chain;
+use super::super::google::{
+    MAX_ERROR_BODY_BYTES, Refusal, TokenSource, UploadBody, crc32c_base64, random_boundary, read_at_most,
+};
 use super::super::{BackendError, Folder, Key, ListPage, MAX_OBJECT_BYTES};
-use super::request_failure::{MAX_ERROR_BODY_BYTES, Refusal, RequestFailure};
-use super::token_source::TokenSource;
-use super::upload_body::{UploadBody, crc32c_base64};
+use super::request_failure::RequestFailure;
 
 /// Type of every listing of Cloud Storage. It tells an empty listing from an empty JSON object.
 const LISTING_KIND: &str = "storage#objects";
@@ -72,7 +73,8 @@ impl JsonApi {
     /// Writes an object if its present generation is this one; 0 is no object. Returns the new
     /// generation.
     pub(super) async fn upload(&self, key: &Key, generation: i64, bytes: &Bytes) -> Result<i64, RequestFailure> {
-        let upload = UploadBody::new(key.media_type(), bytes, random_number());
+        let metadata = json!({ "contentType": key.media_type(), "crc32c": crc32c_base64(bytes) });
+        let upload = UploadBody::new(&metadata, key.media_type(), bytes, random_boundary());
         let request = self.client.request(Method::POST, self.uploads.clone());
         let request = request.query(&[
             ("uploadType", "multipart"),
@@ -127,10 +129,10 @@ impl JsonApi {
         let status = response.status();
         if !status.is_success() {
             let headers = response.headers().clone();
-            let (body, _) = read_at_most(response, MAX_ERROR_BODY_BYTES).await?;
+            let (body, _) = read_at_most(response, MAX_ERROR_BODY_BYTES).await.map_err(|error| unproven(&error))?;
             return Err(RequestFailure::Refused(Refusal::parse(status.as_u16(), &headers, &body)));
         }
-        match read_at_most(response, MAX_OBJECT_BYTES).await? {
+        match read_at_most(response, MAX_OBJECT_BYTES).await.map_err(|error| unproven(&error))? {
             (body, true) => Ok(body),
             (_, false) => {
                 Err(RequestFailure::Unproven(format!("the response is larger than {MAX_OBJECT_BYTES} bytes")))
@@ -154,18 +156,6 @@ impl ObjectListing {
     }
 }
 
-/// Reads a body up to `limit` bytes. Returns whether that was the whole body.
-async fn read_at_most(mut response: Response, limit: usize) -> Result<(Vec<u8>, bool), RequestFailure> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| unproven(&error))? {
-        body.extend_from_slice(&chunk[..chunk.len().min(limit - body.len())]);
-        if body.len() == limit {
-            return Ok((body, false));
-        }
-    }
-    Ok((body, true))
-}
-
 /// Parses the body of a successful response. Its fields prove the success, so they must be there.
 fn parse<T: for<'a> Deserialize<'a>>(body: &[u8]) -> Result<T, RequestFailure> {
     serde_json::from_slice(body)
@@ -174,11 +164,6 @@ fn parse<T: for<'a> Deserialize<'a>>(body: &[u8]) -> Result<T, RequestFailure> {
 
 fn unproven(error: &reqwest::Error) -> RequestFailure {
     RequestFailure::Unproven(error_chain(error))
-}
-
-#[expect(clippy::disallowed_methods, reason = "the boundary between the parts of an upload must be random")]
-fn random_number() -> u128 {
-    rand::rng().random()
 }
 
 #[cfg(test)]

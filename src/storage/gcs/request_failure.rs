@@ -1,17 +1,11 @@
 //! Failed requests to Cloud Storage: their meaning and the remedy. Pure: it sends no request.
 
-use std::time::Duration;
-
 use google_cloud_auth::errors::CredentialsError;
 use http::HeaderMap;
-use serde_json::Value;
 
 use super::super::BackendError;
-use super::super::error_text::{error_chain, one_line};
-
-/// Most bytes of an error body that are read. Errors of Cloud Storage have less than 1 KiB; longer
-/// ones are pages of a proxy.
-pub(super) const MAX_ERROR_BODY_BYTES: usize = 4096;
+use super::super::error_text::error_chain;
+use super::super::google::{KnownRefusal, NETWORK_REMEDY, Refusal, credentials_error};
 
 /// A request that failed.
 #[derive(Debug)]
@@ -25,29 +19,6 @@ pub(super) enum RequestFailure {
     Unproven(String),
     /// The request could not be sent. A retry would not help.
     NotSent(String),
-}
-
-/// A response with an error status.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    status: u16,
-    /// `error.errors[0].reason` of a JSON body.
-    reason: Option<String>,
-    /// `error.message` of a JSON body, or else the body itself.
-    message: String,
-    /// Whether the body is an error object of Google's APIs. Other bodies may come from a proxy.
-    is_error_object: bool,
-    retry_after: Option<Duration>,
-}
-
-/// What a refusal means, recognized by its reason, or by words of its message. The answers to reads
-/// are plain text and have no reason.
-struct KnownRefusal {
-    reasons: &'static [&'static str],
-    /// Lower-case text.
-    words: &'static [&'static str],
-    is_transient: bool,
-    remedy: &'static str,
 }
 
 const KNOWN_REFUSALS: &[KnownRefusal] = &[
@@ -128,7 +99,7 @@ impl RequestFailure {
     /// Whether Cloud Storage says that the bucket exists and has no object at `path`. Proxies
     /// answer 404, too, when the server is away.
     pub(super) fn is_object_not_found(&self, path: &str) -> bool {
-        matches!(self, Self::Refused(refusal) if refusal.is_object_not_found(path))
+        matches!(self, Self::Refused(refusal) if is_missing_object(refusal, path))
     }
 
     /// Whether the server did not accept the token.
@@ -146,118 +117,52 @@ impl RequestFailure {
 
     /// The error of any other request.
     pub(super) fn into_error(self) -> BackendError {
-        const NETWORK_REMEDY: &str = "check this machine's network, DNS and proxy";
         match self {
-            Self::Refused(refusal) => refusal.into_error(),
-            Self::Credentials(error) => {
-                let text = error_chain(&error);
-                // Words of OAuth's errors that a retry does not repair.
-                let is_rejected =
-                    ["invalid_grant", "invalid_client", "unauthorized_client"].iter().any(|w| text.contains(w));
-                if is_rejected {
-                    return BackendError::Permanent(format!(
-                        "{text}; check the key file that GOOGLE_APPLICATION_CREDENTIALS names, and make a new key if it was revoked"
-                    ));
-                }
-                BackendError::transient(format!("{text}; {NETWORK_REMEDY}"))
-            }
+            Self::Refused(refusal) => refusal_error(&refusal),
+            Self::Credentials(error) => credentials_error(&error, "GOOGLE_APPLICATION_CREDENTIALS"),
             Self::Unproven(text) => BackendError::transient(format!("{text}; {NETWORK_REMEDY}")),
             Self::NotSent(text) => BackendError::Permanent(text),
         }
     }
 }
 
-impl Refusal {
-    /// Reads an error response. `body` is its first [`MAX_ERROR_BODY_BYTES`].
-    pub(super) fn parse(status: u16, headers: &HeaderMap, body: &[u8]) -> Self {
-        let json: Value = serde_json::from_slice(body).unwrap_or_default();
-        let Some(error) = json.get("error").filter(|error| error.is_object()) else {
-            let text = String::from_utf8_lossy(&body[..body.len().min(MAX_ERROR_BODY_BYTES)]);
-            return Self::new(status, headers, false, None, &text);
-        };
-        let first = error.pointer("/errors/0").unwrap_or(&Value::Null);
-        let message = error["message"].as_str().or(first["message"].as_str()).unwrap_or_default();
-        Self::new(status, headers, true, first["reason"].as_str(), message)
-    }
-
-    fn new(status: u16, headers: &HeaderMap, is_error_object: bool, reason: Option<&str>, message: &str) -> Self {
-        Self {
-            status,
-            reason: reason.map(str::to_owned),
-            message: nested_message(message).unwrap_or_else(|| message.to_owned()),
-            is_error_object,
-            retry_after: retry_after(headers),
-        }
-    }
-
-    fn is_object_not_found(&self, path: &str) -> bool {
-        // The words of Cloud Storage and of Firebase's emulator, and those of Google's conformance
-        // server. A page of HTML may repeat the path of the request, but not these words.
-        self.status == 404
-            && !self.is_html()
-            && ((self.message.contains("No such object") && self.message.contains(path))
-                || self.message.contains(&format!("{path} does not exist")))
-    }
-
-    fn is_html(&self) -> bool {
-        !self.is_error_object && self.message.trim_start().starts_with('<')
-    }
-
-    fn known(&self) -> Option<&'static KnownRefusal> {
-        let has_reason =
-            |known: &&KnownRefusal| self.reason.as_ref().is_some_and(|r| known.reasons.contains(&r.as_str()));
-        let message = self.message.to_lowercase();
-        let has_words = |known: &&KnownRefusal| known.words.iter().any(|words| message.contains(words));
-        let by_words = || KNOWN_REFUSALS.iter().find(has_words).filter(|_| !self.is_html());
-        KNOWN_REFUSALS.iter().find(has_reason).or_else(by_words)
-    }
-
-    fn into_error(self) -> BackendError {
-        let Self { status, ref reason, retry_after, .. } = self;
-        let message = one_line(&self.message);
-        let reason = reason.as_ref().map(|reason| format!(" ({})", one_line(reason))).unwrap_or_default();
-        let transient = |remedy: &str| BackendError::Transient {
-            cause: format!("status {status}{reason}: {message}; {remedy}"),
-            retry_after,
-        };
-        let permanent = |remedy: &str| BackendError::Permanent(format!("status {status}{reason}: {message}; {remedy}"));
-        if matches!(status, 408 | 409 | 500..) {
-            return transient("try again later, and see https://status.cloud.google.com if it goes on");
-        }
-        if let Some(known) = self.known() {
-            return if known.is_transient { transient(known.remedy) } else { permanent(known.remedy) };
-        }
-        match status {
-            429 => transient(KNOWN_REFUSALS[0].remedy),
-            401 if !self.is_html() => permanent(
-                "Google does not accept the key that GOOGLE_APPLICATION_CREDENTIALS names: make a new one, and check \
-                 this machine's clock",
-            ),
-            _ if !self.is_error_object => transient(
-                "this is no answer of Cloud Storage: check the proxies and load balancers between Rollcall and Google",
-            ),
-            // Google's client drops the reasons of its requests.
-            403 if self.reason.is_none() => {
-                transient("the reason is unknown: `rollcall storage check` shows it if it goes on")
-            }
-            403 => permanent(
-                "look up the reason in Google's documentation of Cloud Storage, and repair the bucket's settings",
-            ),
-            _ => permanent("this is a bug in Rollcall, or a fault of a proxy between Rollcall and Google"),
-        }
-    }
+/// Whether a refusal says that the bucket exists and has no object at `path`.
+fn is_missing_object(refusal: &Refusal, path: &str) -> bool {
+    // The words of Cloud Storage and of Firebase's emulator, and those of Google's conformance
+    // server. A page of HTML may repeat the path of the request, but not these words.
+    refusal.status == 404
+        && !refusal.is_html()
+        && ((refusal.message.contains("No such object") && refusal.message.contains(path))
+            || refusal.message.contains(&format!("{path} does not exist")))
 }
 
-/// The message within a message that is itself an error object, as in Google's conformance server.
-fn nested_message(message: &str) -> Option<String> {
-    let nested: Value = serde_json::from_str(message).ok()?;
-    nested.pointer("/error/errors/0/message")?.as_str().map(str::to_owned)
-}
-
-/// The wait that the server asks for, in whole seconds. Google sends no dates.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+/// The error of a refusal other than a precondition.
+fn refusal_error(refusal: &Refusal) -> BackendError {
+    let status = refusal.status;
+    if matches!(status, 408 | 409 | 500..) {
+        return refusal.transient("try again later, and see https://status.cloud.google.com if it goes on");
+    }
+    if let Some(known) = refusal.known(KNOWN_REFUSALS) {
+        return if known.is_transient { refusal.transient(known.remedy) } else { refusal.permanent(known.remedy) };
+    }
+    match status {
+        429 => refusal.transient(KNOWN_REFUSALS[0].remedy),
+        401 if !refusal.is_html() => refusal.permanent(
+            "Google does not accept the key that GOOGLE_APPLICATION_CREDENTIALS names: make a new one, and check \
+             this machine's clock",
+        ),
+        _ if !refusal.is_error_object => refusal.transient(
+            "this is no answer of Cloud Storage: check the proxies and load balancers between Rollcall and Google",
+        ),
+        // Google's client drops the reasons of its requests.
+        403 if refusal.reason.is_none() => {
+            refusal.transient("the reason is unknown: `rollcall storage check` shows it if it goes on")
+        }
+        403 => refusal.permanent(
+            "look up the reason in Google's documentation of Cloud Storage, and repair the bucket's settings",
+        ),
+        _ => refusal.permanent("this is a bug in Rollcall, or a fault of a proxy between Rollcall and Google"),
+    }
 }
 
 #[cfg(test)]
@@ -362,17 +267,6 @@ mod tests {
             assert!(!refusal(404, failure).is_object_not_found(path), "{failure}");
         }
         assert!(!refusal(403, &json).is_object_not_found(path));
-    }
-
-    #[test]
-    fn the_wait_that_the_server_asks_for_is_read_in_seconds() {
-        let mut headers = HeaderMap::new();
-        for (value, wait) in [("7", Some(7)), (" 0 ", Some(0)), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("-1", None)] {
-            headers.insert(http::header::RETRY_AFTER, value.parse().unwrap());
-            let error = RequestFailure::Refused(Refusal::parse(503, &headers, b"")).into_error();
-            let BackendError::Transient { retry_after, .. } = error else { panic!("{error}") };
-            assert_eq!(retry_after, wait.map(Duration::from_secs), "{value}");
-        }
     }
 
     #[test]

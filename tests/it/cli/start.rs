@@ -5,6 +5,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 
+use rollcall_test_support::drive_server::{DriveServer, FolderState};
 use rollcall_test_support::s3_server::{Preconditions, S3Server};
 use tempfile::TempDir;
 
@@ -158,6 +159,22 @@ async fn a_malformed_private_key_exits_with_78_and_never_appears_in_the_output()
             assert!(!output.contains(part), "{part} in {output}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_folder_of_google_drive_that_cannot_be_used_exits_with_78() {
+    let (dir, _) = cluster_of_one("");
+    let server = DriveServer::start();
+    server.set_folder(FolderState::ReadOnly);
+    let [drive, folder, host] = server.variables();
+    let variables = [(drive.0, &*drive.1), (folder.0, &folder.1), (host.0, &host.1)];
+    check(&run(dir.path(), &[], &variables).await, 78, &["may not write into the folder", "Content manager"]);
+    let missing = [(drive.0, &*drive.1)];
+    check(&run(dir.path(), &[], &missing).await, 78, &["registered_users_folder_id", "REGISTERED_USERS_FOLDER_ID"]);
+    let two = [(folder.0, &*folder.1), ("FIREBASE_BUCKET", "your-project.firebasestorage.app")];
+    check(&run(dir.path(), &[], &two).await, 78, &["two storages", "registered_users_folder_id"]);
+    let google = [(drive.0, &*drive.1), (folder.0, &folder.1)];
+    check(&run(dir.path(), &[], &google).await, 78, &["credentials/service-account.json", "GOOGLE_CREDENTIALS"]);
 }
 
 #[tokio::test]

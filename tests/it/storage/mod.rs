@@ -3,6 +3,10 @@
 mod bucket_check;
 mod cluster;
 mod copy;
+mod drive;
+mod drive_cluster;
+mod drive_faults;
+mod drive_table;
 mod failures;
 pub(crate) mod fake_gcs;
 mod gcs;

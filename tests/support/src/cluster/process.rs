@@ -18,12 +18,15 @@ pub struct Process {
 }
 
 /// Beginnings of the names of variables that would change the behaviour of the program.
-const FOREIGN_VARIABLES: [&str; 14] = [
+const FOREIGN_VARIABLES: [&str; 17] = [
     "ROLLCALL_",
     "API_PORT",
     "HEARTBEAT_TTL_SECONDS",
     "FIREBASE_",
     "GOOGLE_",
+    "SHARED_DRIVE_",
+    "REGISTERED_USERS_",
+    "DRIVE_",
     "STORAGE_",
     "S3_",
     "AWS_",

@@ -128,7 +128,10 @@ async fn secrets_of_other_kinds_of_accounts_are_not_shown_either() {
         "credential_source": secret,
     });
     let account = GoogleAccount::parse(fields.to_string().as_bytes()).unwrap();
-    let text = CredentialsFile { path: "key.json".into(), account }.credentials().unwrap_err().to_string();
+    let text = CredentialsFile { path: "key.json".into(), api: GoogleApi::Storage, account }
+        .credentials()
+        .unwrap_err()
+        .to_string();
     assert!(text.contains("wrong type") && !text.contains(&secret[..8]), "{text}");
 }
 
@@ -145,9 +148,15 @@ async fn every_error_names_the_file_and_the_remedy() {
         if let Some(content) = content {
             std::fs::write(&file, content).unwrap();
         }
-        let Err(BackendError::Permanent(text)) = CredentialsFile::read(&file).await else { panic!("{reason}") };
-        for word in ["key.json", reason, "GOOGLE_APPLICATION_CREDENTIALS"] {
-            assert!(text.contains(word), "{word} in {text}");
+        for (api, setting) in
+            [(GoogleApi::Storage, "GOOGLE_APPLICATION_CREDENTIALS"), (GoogleApi::Drive, "GOOGLE_CREDENTIALS")]
+        {
+            let Err(BackendError::Permanent(text)) = CredentialsFile::read(&file, api).await else {
+                panic!("{reason}")
+            };
+            for word in ["key.json", reason, setting] {
+                assert!(text.contains(word), "{word} in {text}");
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use google_cloud_auth::credentials::service_account::AccessSpecifier;
 use google_cloud_auth::credentials::{Credentials, external_account, service_account, user_account};
 use rustls::SignatureScheme;
 use rustls::crypto::ring;
@@ -17,16 +18,46 @@ use rollcall_core::without_byte_order_mark;
 /// Largest key file accepted, in bytes. Real key files have about 2400.
 const MAX_KEY_FILE_BYTES: u64 = 64 * 1024;
 
-/// Remedy at the end of every error about a key file.
-const KEY_REMEDY: &str = "set GOOGLE_APPLICATION_CREDENTIALS to a service account's key file: Firebase console, Project \
-    settings, Service accounts, Generate new private key";
+/// API of Google that a key file is for.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::storage) enum GoogleApi {
+    /// Cloud Storage.
+    Storage,
+    /// Drive.
+    Drive,
+}
+
+impl GoogleApi {
+    /// Remedy at the end of every error about a key file.
+    fn key_remedy(self) -> &'static str {
+        match self {
+            Self::Storage => {
+                "set GOOGLE_APPLICATION_CREDENTIALS to a service account's key file: Firebase console, Project \
+                 settings, Service accounts, Generate new private key"
+            }
+            Self::Drive => {
+                "set GOOGLE_CREDENTIALS to a service account's key file: Google Cloud console, IAM, Service accounts, \
+                 Keys, Add key"
+            }
+        }
+    }
+
+    /// The permission that a token must carry.
+    fn scope(self) -> &'static str {
+        match self {
+            Self::Storage => "https://www.googleapis.com/auth/cloud-platform",
+            Self::Drive => "https://www.googleapis.com/auth/drive",
+        }
+    }
+}
 
 /// Content of a key file.
 ///
 /// Invariant: its fields have the right types, and a private key in it can sign.
 #[derive(Clone)]
-pub(super) struct CredentialsFile {
+pub(in crate::storage) struct CredentialsFile {
     path: PathBuf,
+    api: GoogleApi,
     account: GoogleAccount,
 }
 
@@ -50,35 +81,44 @@ impl CredentialsFile {
     ///
     /// # Errors
     /// [`BackendError::Permanent`] names the file and the remedy, and shows nothing of the content.
-    pub(super) async fn read(path: &Path) -> Result<Self, BackendError> {
-        let metadata = tokio::fs::metadata(path).await.map_err(|error| refuse(path, &error.to_string()))?;
+    pub(in crate::storage) async fn read(path: &Path, api: GoogleApi) -> Result<Self, BackendError> {
+        let metadata = tokio::fs::metadata(path).await.map_err(|error| refuse(path, api, &error.to_string()))?;
         if !metadata.is_file() || metadata.len() > MAX_KEY_FILE_BYTES {
             let reason = format!("it is no regular file, or its size is over {MAX_KEY_FILE_BYTES} bytes");
-            return Err(refuse(path, &reason));
+            return Err(refuse(path, api, &reason));
         }
-        let bytes = tokio::fs::read(path).await.map_err(|error| refuse(path, &error.to_string()))?;
-        let account = GoogleAccount::parse(&bytes).map_err(|reason| refuse(path, &reason))?;
-        Ok(Self { path: path.to_owned(), account })
+        let bytes = tokio::fs::read(path).await.map_err(|error| refuse(path, api, &error.to_string()))?;
+        let account = GoogleAccount::parse(&bytes).map_err(|reason| refuse(path, api, &reason))?;
+        Ok(Self { path: path.to_owned(), api, account })
     }
 
     /// Makes new credentials, which have no token yet. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub(super) fn credentials(&self) -> Result<Credentials, BackendError> {
+    pub(in crate::storage) fn credentials(&self) -> Result<Credentials, BackendError> {
         let fields = self.account.fields.clone();
         let built = match self.account.kind {
-            GoogleAccountKind::Service => service_account::Builder::new(fields).build(),
+            GoogleAccountKind::Service => {
+                let access = AccessSpecifier::from_scopes([self.api.scope()]);
+                service_account::Builder::new(fields).with_access_specifier(access).build()
+            }
             GoogleAccountKind::User => user_account::Builder::new(fields).build(),
-            GoogleAccountKind::External => external_account::Builder::new(fields).build(),
+            GoogleAccountKind::External => {
+                external_account::Builder::new(fields).with_scopes([self.api.scope()]).build()
+            }
         };
         // The text of the error can contain values of fields.
-        built.map_err(|_| refuse(&self.path, "one of its fields is missing or has the wrong type"))
+        built.map_err(|_| refuse(&self.path, self.api, "one of its fields is missing or has the wrong type"))
     }
 }
 
-fn refuse(path: &Path, reason: &str) -> BackendError {
-    BackendError::Permanent(format!("cannot use the credentials file {}: {reason}; {KEY_REMEDY}", path.display()))
+fn refuse(path: &Path, api: GoogleApi, reason: &str) -> BackendError {
+    BackendError::Permanent(format!(
+        "cannot use the credentials file {}: {reason}; {}",
+        path.display(),
+        api.key_remedy()
+    ))
 }
 
 impl GoogleAccount {

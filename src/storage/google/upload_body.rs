@@ -3,20 +3,19 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::Value;
 
 /// Body of an upload, and the `Content-Type` that names the boundary between its parts.
-pub(super) struct UploadBody {
-    pub(super) content_type: String,
-    pub(super) body: Bytes,
+pub(in crate::storage) struct UploadBody {
+    pub(in crate::storage) content_type: String,
+    pub(in crate::storage) body: Bytes,
 }
 
 impl UploadBody {
-    /// The body for these bytes. The server compares them with their checksum in the metadata, and
-    /// refuses an upload that was changed on its way. `random` makes the boundary, so that no user
-    /// can write it into an image.
-    pub(super) fn new(media_type: &str, bytes: &[u8], random: u128) -> Self {
-        let metadata = json!({ "contentType": media_type, "crc32c": crc32c_base64(bytes) });
+    /// The body for these bytes. Cloud Storage compares them with their checksum in the metadata,
+    /// and refuses an upload that was changed on its way. `random` makes the boundary, so that no
+    /// user can write it into an image.
+    pub(in crate::storage) fn new(metadata: &Value, media_type: &str, bytes: &[u8], random: u128) -> Self {
         let boundary = format!("rollcall-{random:032x}");
         let head = format!(
             "--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{metadata}\r\n\
@@ -28,7 +27,7 @@ impl UploadBody {
 }
 
 /// CRC-32C, big-endian, in base64, as Cloud Storage writes it.
-pub(super) fn crc32c_base64(bytes: &[u8]) -> String {
+pub(in crate::storage) fn crc32c_base64(bytes: &[u8]) -> String {
     STANDARD.encode(crc32c::crc32c(bytes).to_be_bytes())
 }
 
@@ -38,7 +37,8 @@ mod tests {
 
     #[test]
     fn a_body_has_its_golden_bytes() {
-        let upload = UploadBody::new("text/plain", b"hello", 7);
+        let metadata = serde_json::json!({ "contentType": "text/plain", "crc32c": crc32c_base64(b"hello") });
+        let upload = UploadBody::new(&metadata, "text/plain", b"hello", 7);
         assert_eq!(upload.content_type, "multipart/related; boundary=rollcall-00000000000000000000000000000007");
         let boundary = "rollcall-00000000000000000000000000000007";
         let golden = format!(

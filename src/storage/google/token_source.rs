@@ -1,4 +1,4 @@
-//! Tokens for requests to Cloud Storage. Google's credentials end for good after some failures, and
+//! Tokens for requests to Google. Google's credentials end for good after some failures, and
 //! keep a token that the server refuses. Then this source makes new ones.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ const MIN_TIME_BETWEEN_REFUSALS: Duration = Duration::from_secs(10);
 
 /// Source of tokens. Clones share the credentials.
 #[derive(Clone, Debug)]
-pub(super) struct TokenSource {
+pub(in crate::storage) struct TokenSource {
     /// `None` for an emulator, which needs no token.
     key_file: Option<Arc<CredentialsFile>>,
     current: Arc<Mutex<CurrentCredentials>>,
@@ -38,7 +38,7 @@ impl TokenSource {
     ///
     /// # Errors
     /// As [`CredentialsFile::credentials`].
-    pub(super) fn new(key_file: Option<CredentialsFile>) -> Result<Self, BackendError> {
+    pub(in crate::storage) fn new(key_file: Option<CredentialsFile>) -> Result<Self, BackendError> {
         let credentials = match &key_file {
             Some(key_file) => key_file.credentials()?,
             None => anonymous::Builder::new().build(),
@@ -48,12 +48,12 @@ impl TokenSource {
     }
 
     /// Number of the present credentials, for [`Self::refused`].
-    pub(super) fn generation(&self) -> u64 {
+    pub(in crate::storage) fn generation(&self) -> u64 {
         self.lock().generation
     }
 
     /// The server refused a token of the credentials `generation`.
-    pub(super) fn refused(&self, generation: u64) {
+    pub(in crate::storage) fn refused(&self, generation: u64) {
         let is_frequent = |at: Instant| at.elapsed() < MIN_TIME_BETWEEN_REFUSALS;
         if !self.lock().refused_at.is_some_and(is_frequent) {
             self.replace(generation, Some(Instant::now()));
@@ -73,7 +73,7 @@ impl TokenSource {
     }
 
     /// The headers with a token.
-    pub(super) async fn token_headers(&self) -> Result<HeaderMap, CredentialsError> {
+    pub(in crate::storage) async fn token_headers(&self) -> Result<HeaderMap, CredentialsError> {
         match self.headers(Extensions::new()).await? {
             CacheableResource::New { data, .. } => Ok(data),
             CacheableResource::NotModified => unreachable!("the request named no earlier token"),

@@ -1,0 +1,315 @@
+//! Client of the Drive API, version 3: the five calls that Rollcall needs, each with the parameters
+//! of shared drives. A request is sent once, and once more with a new token if the drive did not
+//! accept the first one.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::{Client, Method, RequestBuilder, Url, redirect};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::super::error_text::error_chain;
+use super::super::google::{
+    CredentialsFile, GoogleApi, MAX_ERROR_BODY_BYTES, Refusal, TokenSource, UploadBody, install_tls_provider,
+    random_boundary, read_at_most,
+};
+use super::super::{BackendError, MAX_OBJECT_BYTES};
+use super::config::DriveConfig;
+use super::drive_failure::DriveFailure;
+use super::drive_file::{DriveFile, FIELDS};
+use super::slot_table::BLOCK_SLOTS;
+
+/// Endpoint of Google's APIs, unless a stand-in replaces it.
+const GOOGLE_ENDPOINT: &str = "https://www.googleapis.com";
+
+/// Types of answers. They tell an empty answer from an empty JSON object.
+const LIST_KIND: &str = "drive#fileList";
+const IDS_KIND: &str = "drive#generatedIds";
+
+/// Time for which an answer from within the folder shows that the account may see the folder. A
+/// drive answers "not found" for a missing file, and also for all files if the account has lost its
+/// access. Without this proof that would look like an empty bucket.
+const ACCESS_PROOF: Duration = Duration::from_secs(10);
+
+/// Client of one folder of a shared drive.
+#[derive(Debug)]
+pub(super) struct DriveClient {
+    http: Client,
+    tokens: TokenSource,
+    /// `…/drive/v3/files`.
+    files: Url,
+    /// `…/upload/drive/v3/files`.
+    uploads: Url,
+    drive: String,
+    folder: String,
+    page_size: usize,
+    /// When the drive last showed a file of the folder, or the folder.
+    accessed_at: Mutex<Option<Instant>>,
+}
+
+/// One page of a listing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct FileList {
+    kind: String,
+    incomplete_search: bool,
+    pub(super) files: Vec<DriveFile>,
+    pub(super) next_page_token: Option<String>,
+}
+
+/// The folder as the drive describes it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct FolderInfo {
+    pub(super) id: String,
+    pub(super) mime_type: String,
+    /// The shared drive that contains it. `None` if it is on no shared drive.
+    pub(super) drive_id: Option<String>,
+    pub(super) trashed: bool,
+    pub(super) capabilities: Capabilities,
+}
+
+/// What the account may do with the folder.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Capabilities {
+    pub(super) can_add_children: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct GeneratedIds {
+    kind: String,
+    ids: Vec<String>,
+}
+
+impl DriveClient {
+    /// Reads the credentials and creates the client. No request is sent.
+    pub(super) async fn new(config: &DriveConfig) -> Result<Self, BackendError> {
+        install_tls_provider();
+        let key_file = match &config.endpoint {
+            Some(_) => None,
+            None => Some(CredentialsFile::read(&config.credentials, GoogleApi::Drive).await?),
+        };
+        let endpoint = config.endpoint.as_deref().unwrap_or(GOOGLE_ENDPOINT);
+        let url = |path: &str| {
+            Url::parse(&format!("{endpoint}{path}/drive/v3/files")).map_err(|error| {
+                BackendError::Permanent(format!("DRIVE_EMULATOR_HOST {endpoint:?} is not an address: {error}"))
+            })
+        };
+        // The API never redirects. A redirect comes from a proxy, which must not get the token.
+        let http = Client::builder().redirect(redirect::Policy::none()).build();
+        Ok(Self {
+            http: http.map_err(|error| BackendError::Permanent(error_chain(&error)))?,
+            tokens: TokenSource::new(key_file)?,
+            files: url("")?,
+            uploads: url("/upload")?,
+            drive: config.drive.clone(),
+            folder: config.folder.clone(),
+            page_size: config.page_size,
+            accessed_at: Mutex::default(),
+        })
+    }
+
+    pub(super) fn folder(&self) -> &str {
+        &self.folder
+    }
+
+    /// The folder. `None` if it does not exist, or the account may not see it.
+    pub(super) async fn folder_info(&self) -> Result<Option<FolderInfo>, DriveFailure> {
+        let fields = "id,mimeType,driveId,trashed,capabilities(canAddChildren)";
+        let request =
+            self.http.get(self.file_url(&self.folder)).query(&[("supportsAllDrives", "true"), ("fields", fields)]);
+        match self.send(request).await.and_then(|body| parse::<FolderInfo>(&body)) {
+            Ok(info) if info.id == self.folder => {
+                self.note_access();
+                Ok(Some(info))
+            }
+            Ok(_) => Err(DriveFailure::Unproven("the response is not about the folder".to_owned())),
+            Err(failure) if failure.is_file_not_found(&self.folder) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Reserves the ids of one block.
+    pub(super) async fn generate_ids(&self) -> Result<Vec<String>, DriveFailure> {
+        let url = self.file_url("generateIds");
+        let request = self.http.get(url).query(&[
+            ("count", &*BLOCK_SLOTS.to_string()),
+            ("space", "drive"),
+            ("fields", "kind,ids"),
+        ]);
+        let generated: GeneratedIds = parse(&self.send(request).await?)?;
+        if generated.kind == IDS_KIND && generated.ids.len() == BLOCK_SLOTS {
+            return Ok(generated.ids);
+        }
+        Err(DriveFailure::Unproven(format!("the drive gave {} ids instead of {BLOCK_SLOTS}", generated.ids.len())))
+    }
+
+    /// Creates a file. If the metadata has an id, only one create of all succeeds.
+    pub(super) async fn create(
+        &self,
+        metadata: &Value,
+        media_type: &str,
+        bytes: &Bytes,
+    ) -> Result<DriveFile, DriveFailure> {
+        let file = self.upload(Method::POST, self.uploads.clone(), metadata, media_type, bytes).await?;
+        match metadata["id"].as_str() {
+            Some(id) if id != file.id => Err(DriveFailure::Unproven("the drive created another file".to_owned())),
+            _ => Ok(file),
+        }
+    }
+
+    /// Replaces the content of a file, and changes its metadata.
+    pub(super) async fn update(
+        &self,
+        id: &str,
+        metadata: &Value,
+        media_type: &str,
+        bytes: &Bytes,
+    ) -> Result<DriveFile, DriveFailure> {
+        let mut url = self.uploads.clone();
+        url.path_segments_mut().expect("an http URL has a path").push(id);
+        let file = self.upload(Method::PATCH, url, metadata, media_type, bytes).await?;
+        if file.id == id { Ok(file) } else { Err(DriveFailure::Unproven("the drive changed another file".to_owned())) }
+    }
+
+    async fn upload(
+        &self,
+        method: Method,
+        url: Url,
+        metadata: &Value,
+        media_type: &str,
+        bytes: &Bytes,
+    ) -> Result<DriveFile, DriveFailure> {
+        let upload = UploadBody::new(metadata, media_type, bytes, random_boundary());
+        let request = self
+            .http
+            .request(method, url)
+            .query(&[("uploadType", "multipart"), ("supportsAllDrives", "true"), ("fields", FIELDS)])
+            .header(http::header::CONTENT_TYPE, upload.content_type)
+            .body(upload.body);
+        let file: DriveFile = parse(&self.send(request).await?)?;
+        if file.content().is_none() {
+            return Err(DriveFailure::Unproven("the response to the upload names no revision or checksum".to_owned()));
+        }
+        self.note_access();
+        Ok(file)
+    }
+
+    /// The description of a file. `None` if there is none with this id, trash included.
+    pub(super) async fn get(&self, id: &str) -> Result<Option<DriveFile>, DriveFailure> {
+        let request = self.http.get(self.file_url(id)).query(&[("supportsAllDrives", "true"), ("fields", FIELDS)]);
+        match self.send(request).await.and_then(|body| parse::<DriveFile>(&body)) {
+            Ok(file) if file.id == id => {
+                self.note_access();
+                Ok(Some(file))
+            }
+            Ok(_) => Err(DriveFailure::Unproven("the response is about another file".to_owned())),
+            Err(failure) if failure.is_file_not_found(id) => {
+                self.prove_access().await?;
+                Ok(None)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// The content of a file. `None` if there is no such file.
+    pub(super) async fn media(&self, id: &str) -> Result<Option<Bytes>, DriveFailure> {
+        let request = self.http.get(self.file_url(id)).query(&[("supportsAllDrives", "true"), ("alt", "media")]);
+        match self.send(request).await {
+            Ok(body) => Ok(Some(body.into())),
+            Err(failure) if failure.is_file_not_found(id) => {
+                self.prove_access().await?;
+                Ok(None)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// One page of the files in the folder that meet a condition, trash included. An empty
+    /// condition is met by all. Files by parent and type are listed at once after their creation;
+    /// files by name are not.
+    pub(super) async fn list(&self, condition: &str, page: Option<&str>) -> Result<FileList, DriveFailure> {
+        let and = if condition.is_empty() { "" } else { " and " };
+        let search = format!("'{}' in parents{and}{condition}", self.folder);
+        let page_size = self.page_size.to_string();
+        let fields = format!("kind,incompleteSearch,nextPageToken,files({FIELDS})");
+        let mut query = vec![
+            ("corpora", "drive"),
+            ("driveId", &self.drive),
+            ("includeItemsFromAllDrives", "true"),
+            ("supportsAllDrives", "true"),
+            ("q", &search),
+            ("pageSize", &page_size),
+            ("fields", &fields),
+        ];
+        query.extend(page.map(|token| ("pageToken", token)));
+        let mut list: FileList = parse(&self.send(self.http.get(self.files.clone()).query(&query)).await?)?;
+        if list.kind != LIST_KIND || list.incomplete_search {
+            return Err(DriveFailure::Unproven("the response is no complete listing".to_owned()));
+        }
+        list.next_page_token = list.next_page_token.filter(|token| !token.is_empty());
+        Ok(list)
+    }
+
+    /// Checks that the account may see the folder, unless it was seen just now.
+    async fn prove_access(&self) -> Result<(), DriveFailure> {
+        let accessed_at = *self.accessed_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if accessed_at.is_some_and(|at| at.elapsed() < ACCESS_PROOF) {
+            return Ok(());
+        }
+        match self.folder_info().await? {
+            Some(_) => Ok(()),
+            None => Err(DriveFailure::FolderNotFound),
+        }
+    }
+
+    fn note_access(&self) {
+        *self.accessed_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn file_url(&self, id: &str) -> Url {
+        let mut url = self.files.clone();
+        url.path_segments_mut().expect("an http URL has a path").push(id);
+        url
+    }
+
+    /// Sends a request, and sends it once more with a new token if the first one was refused.
+    async fn send(&self, request: RequestBuilder) -> Result<Vec<u8>, DriveFailure> {
+        let again = request.try_clone();
+        let generation = self.tokens.generation();
+        match (self.send_once(request).await, again) {
+            (Err(failure), Some(again)) if failure.is_unauthorized() => {
+                self.tokens.refused(generation);
+                self.send_once(again).await
+            }
+            (result, _) => result,
+        }
+    }
+
+    async fn send_once(&self, request: RequestBuilder) -> Result<Vec<u8>, DriveFailure> {
+        let unproven = |error: reqwest::Error| DriveFailure::Unproven(error_chain(&error));
+        let headers = self.tokens.token_headers().await.map_err(DriveFailure::Credentials)?;
+        let response = request.headers(headers).send().await.map_err(unproven)?;
+        let status = response.status();
+        if !status.is_success() {
+            let headers = response.headers().clone();
+            let (body, _) = read_at_most(response, MAX_ERROR_BODY_BYTES).await.map_err(unproven)?;
+            return Err(DriveFailure::Refused(Refusal::parse(status.as_u16(), &headers, &body)));
+        }
+        match read_at_most(response, MAX_OBJECT_BYTES + 1).await.map_err(unproven)? {
+            (body, true) => Ok(body),
+            (_, false) => Err(DriveFailure::TooLarge),
+        }
+    }
+}
+
+/// Parses the body of a successful response. Its fields prove the success, so they must be there.
+fn parse<T: for<'a> Deserialize<'a>>(body: &[u8]) -> Result<T, DriveFailure> {
+    serde_json::from_slice(body)
+        .map_err(|error| DriveFailure::Unproven(format!("the response cannot be read: {error}")))
+}

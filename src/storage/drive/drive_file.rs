@@ -1,0 +1,113 @@
+//! Files of a drive as the API describes them, and the properties that Rollcall gives them. Pure.
+
+use std::collections::BTreeMap;
+
+use compact_str::CompactString;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::key_digest::KeyDigest;
+
+/// The fields of a file that Rollcall asks for.
+pub(super) const FIELDS: &str = "id,name,createdTime,headRevisionId,md5Checksum,appProperties,trashed";
+
+/// Property with the digest of an object's key, in hex.
+const KEY: &str = "key";
+/// Property with the id of the slot table.
+const TABLE: &str = "table";
+/// Property of a deleted object. A file is never deleted, because its slot must stay taken.
+const DELETED: &str = "deleted";
+/// Property of a block of the slot table that nodes have agreed on.
+const CHOSEN: &str = "chosen";
+
+/// A file. Fields that the answer does not have are empty.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct DriveFile {
+    pub(super) id: String,
+    pub(super) name: String,
+    /// Time of the creation, as the drive gives it: RFC 3339 in UTC with milliseconds.
+    pub(super) created_time: String,
+    head_revision_id: String,
+    md5_checksum: String,
+    app_properties: BTreeMap<String, String>,
+    pub(super) trashed: bool,
+}
+
+/// Content of a file: its version and its checksum.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct FileContent {
+    /// `headRevisionId`.
+    pub(super) revision: CompactString,
+    /// MD5 of the bytes, in hex.
+    pub(super) md5: CompactString,
+}
+
+impl DriveFile {
+    /// The key of the object in this file, if it is an object of Rollcall. A file that a person has
+    /// renamed keeps it.
+    pub(super) fn key(&self) -> Option<KeyDigest> {
+        KeyDigest::from_hex(self.app_properties.get(KEY)?)
+    }
+
+    /// The path of the object, which is the name of the file. `None` if the file has no key or
+    /// another name.
+    pub(super) fn path(&self) -> Option<&str> {
+        (self.key()? == KeyDigest::of(&self.name)).then_some(&self.name)
+    }
+
+    /// Whether the file was made by Rollcall for an object, or for a block of a table.
+    pub(super) fn is_ours(&self) -> bool {
+        self.app_properties.contains_key(TABLE)
+    }
+
+    /// The id of the slot table that the file belongs to.
+    pub(super) fn table(&self) -> Option<Uuid> {
+        self.app_properties.get(TABLE)?.parse().ok()
+    }
+
+    pub(super) fn is_deleted(&self) -> bool {
+        self.app_properties.contains_key(DELETED)
+    }
+
+    pub(super) fn is_chosen(&self) -> bool {
+        self.app_properties.contains_key(CHOSEN)
+    }
+
+    /// The version and the checksum, if the answer has both.
+    pub(super) fn content(&self) -> Option<FileContent> {
+        (!self.head_revision_id.is_empty() && !self.md5_checksum.is_empty()).then(|| FileContent {
+            revision: CompactString::from(&self.head_revision_id),
+            md5: CompactString::from(&self.md5_checksum),
+        })
+    }
+}
+
+/// Metadata of the file of a new object.
+pub(super) fn object(id: &str, path: &str, media_type: &str, folder: &str, table: Uuid) -> Value {
+    json!({
+        "id": id, "name": path, "mimeType": media_type, "parents": [folder],
+        "appProperties": { KEY: KeyDigest::of(path).hex(), TABLE: table },
+    })
+}
+
+/// Metadata of the file of a block.
+pub(super) fn block(name: &str, media_type: &str, folder: &str, table: Uuid) -> Value {
+    json!({ "name": name, "mimeType": media_type, "parents": [folder], "appProperties": { TABLE: table } })
+}
+
+/// Change of metadata that marks an object as deleted.
+pub(super) fn deletion() -> Value {
+    json!({ "appProperties": { DELETED: "1" } })
+}
+
+/// Change of metadata that makes an object exist again. A null removes a property.
+pub(super) fn revival() -> Value {
+    json!({ "appProperties": { DELETED: null } })
+}
+
+/// Change of metadata that marks a block as the one that all nodes use.
+pub(super) fn choice() -> Value {
+    json!({ "appProperties": { CHOSEN: "1" } })
+}

@@ -1,0 +1,166 @@
+//! The slot table on Google Drive: nodes that start together, a lost table, and further blocks.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
+use rollcall::storage::{Backend, BackendError, CreateOutcome, DriveBackend, DriveConfig, Folder, Key};
+use rollcall_test_support::drive_server::DriveServer;
+
+use super::drive::{config, node, refusal};
+use super::suite::{self, profile, put};
+
+const FIRST_BLOCK: &str = ".rollcall-slots-1.json";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_start_at_the_same_moment_on_an_empty_folder_agree_on_one_table() {
+    for _ in 0..5 {
+        let server = DriveServer::start();
+        let nodes = join_all((0..3).map(|_| node(&server))).await;
+        assert!(!server.contents(FIRST_BLOCK).is_empty());
+        let calls = nodes.iter().enumerate().map(|(n, (store, _))| store.create(&Key::Cluster, format!("{n}").into()));
+        let created = join_all(calls).await;
+        assert_eq!(created.iter().filter(|result| result.is_ok()).count(), 1, "{created:?}");
+        assert!(created.iter().all(|result| matches!(result, Ok(_) | Err(BackendError::Precondition))), "{created:?}");
+        // A node that comes later uses the same table without a wait.
+        let (late, _dir) = node(&server).await;
+        assert!(late.get(&Key::Cluster).await.unwrap().is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_node_writes_its_table_once() {
+    let server = DriveServer::start();
+    let (_, dir) = node(&server).await;
+    let count = server.requests().len();
+    DriveBackend::connect(&config(&server.url(), &dir)).await.expect("the same table");
+    let requests = server.requests().split_off(count);
+    assert!(requests.iter().all(|request| request.starts_with("GET ")), "{requests:?}");
+    assert_eq!(server.contents(FIRST_BLOCK).len(), 1);
+}
+
+#[tokio::test]
+async fn a_lost_table_ends_the_start_of_every_node() {
+    let server = DriveServer::start();
+    let (store, dir) = node(&server).await;
+    let new_dir = tempfile::tempdir().unwrap();
+    store.create(&profile("alice"), "1".into()).await.unwrap();
+    let configs = [config(&server.url(), &dir), config(&server.url(), &new_dir)];
+
+    server.trash(FIRST_BLOCK);
+    for config in &configs {
+        assert!(refusal(config).await.contains("in the trash"));
+    }
+    server.purge(FIRST_BLOCK);
+    for config in &configs {
+        assert!(refusal(config).await.contains("has lost its slot table"));
+    }
+    assert!(server.contents(FIRST_BLOCK).is_empty(), "no node has made another table");
+
+    // The folder was emptied: a node that has used it does not start without a word either.
+    server.purge("users/alice/profile.json");
+    assert!(refusal(&configs[0]).await.contains("has lost its slot table"));
+    DriveBackend::connect(&configs[1]).await.expect("a new node on an empty folder");
+    let text = refusal(&configs[0]).await;
+    assert!(text.contains("another slot table") && text.contains("drive-table-"), "{text}");
+}
+
+#[tokio::test]
+async fn a_damaged_table_and_the_objects_of_another_one_are_refused() {
+    let server = DriveServer::start();
+    let (store, _dir) = node(&server).await;
+    store.create(&profile("alice"), "1".into()).await.unwrap();
+    let own = server.contents(FIRST_BLOCK)[0].clone();
+    server.purge(FIRST_BLOCK);
+    // A second table beside the objects of the first, as after a copy of files.
+    let other = DriveServer::start();
+    let (_, _other_dir) = node(&other).await;
+    server.put_block(FIRST_BLOCK, other.contents(FIRST_BLOCK)[0].clone());
+    let dir = tempfile::tempdir().unwrap();
+    assert!(refusal(&config(&server.url(), &dir)).await.contains("another slot table"));
+    server.purge(FIRST_BLOCK);
+    server.put_block(FIRST_BLOCK, Bytes::from_static(b"{}"));
+    assert!(refusal(&config(&server.url(), &dir)).await.contains("damaged"));
+    // The node has not kept the id of the wrong table.
+    server.purge(FIRST_BLOCK);
+    server.put_block(FIRST_BLOCK, own);
+    DriveBackend::connect(&config(&server.url(), &dir)).await.expect("the table is restored");
+}
+
+#[tokio::test]
+async fn a_reserved_id_that_has_expired_is_an_error_and_no_free_slot() {
+    let server = DriveServer::start();
+    let (store, _dir) = node(&server).await;
+    server.expire_reserved_ids();
+    let error = store.create(&profile("alice"), "1".into()).await.expect_err("no id is valid");
+    assert!(
+        matches!(&error, BackendError::Permanent(text) if text.contains("how long such an id is valid")),
+        "{error}"
+    );
+    assert_eq!(store.get(&profile("alice")).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn further_blocks_are_made_in_time_and_every_node_finds_the_objects_in_them() {
+    const USERS: usize = 1700;
+    let server = DriveServer::start();
+    let ((writer, _writer_dir), (reader, _reader_dir)) = (node(&server).await, node(&server).await);
+    let bucket = suite::bucket(writer);
+    for n in 0..USERS {
+        put(&bucket, &profile(&format!("user{n}")), b"{}").await;
+    }
+    for block in 2..=3 {
+        assert_eq!(server.contents(&format!(".rollcall-slots-{block}.json")).len(), 1, "block {block}");
+    }
+    // This node has seen no object, and only the first block.
+    let names: Vec<String> = (0..USERS).map(|n| format!("user{n}")).collect();
+    let missing: Vec<&String> = stream::iter(&names)
+        .map(|name| {
+            let reader = Arc::clone(&reader);
+            async move { reader.get(&profile(name)).await.unwrap().is_none().then_some(name) }
+        })
+        .buffer_unordered(8)
+        .filter_map(async |missing| missing)
+        .collect()
+        .await;
+    assert_eq!(missing, Vec::<&String>::new());
+    let reader = suite::bucket(reader);
+    for name in names.iter().step_by(100) {
+        assert!(matches!(reader.create(&profile(name), "2".into()).await.unwrap(), CreateOutcome::AlreadyExists(_)));
+        assert_eq!(server.contents(&format!("users/{name}/profile.json")).len(), 1, "{name}");
+    }
+}
+
+/// The figures of docs/design/storage.md.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_of_a_registration_and_of_a_start_with_2000_users() {
+    const USERS: usize = 2000;
+    let server = DriveServer::start();
+    let dir = tempfile::tempdir().unwrap();
+    let config = DriveConfig { page_size: DriveConfig::MAX_PAGE_SIZE, ..config(&server.url(), &dir) };
+    let bucket = suite::bucket(Arc::new(DriveBackend::connect(&config).await.unwrap()));
+    let before = server.requests().len();
+    for n in 0..USERS {
+        put(&bucket, &profile(&format!("user{n}")), b"{}").await;
+    }
+    let registrations = server.requests().len() - before;
+    // Beyond one request each: those of the blocks, and slots that had an object.
+    assert!(registrations < USERS + 60, "{registrations} requests for {USERS} registrations");
+
+    let before = server.requests().len();
+    let bucket = suite::bucket(Arc::new(DriveBackend::connect(&config).await.unwrap()));
+    let start = server.requests().len() - before;
+    // The folder, the blocks, and pages of 100 files.
+    assert!(start < USERS / 100 + 15, "{start} requests for a start with {USERS} users");
+
+    let before = server.requests().len();
+    let names = bucket.list(&Folder::Users).await.unwrap();
+    assert_eq!(names.len(), USERS);
+    for name in &names {
+        assert!(bucket.get(&profile(name)).await.unwrap().is_some());
+    }
+    let rebuild = server.requests().len() - before;
+    assert!(rebuild < USERS + USERS / 100 + 5, "{rebuild} requests to read {USERS} profiles");
+    println!("{registrations} requests for {USERS} registrations, {start} for a start, {rebuild} to read all profiles");
+}
