@@ -240,6 +240,7 @@ async fn open_source(config: &StorageConfig, policy: RetryPolicy) -> Result<Buck
                 StorageConfig::Gcs { .. } => "check the name of the bucket",
                 StorageConfig::S3(_) => "check the bucket and the prefix, s3:BUCKET[/PREFIX]",
                 StorageConfig::Azure(_) => "check the container and the prefix, azure:CONTAINER[/PREFIX]",
+                StorageConfig::Drive(_) => "check the ids of the drive and of the folder",
             };
             Err(CommandError::new(CONFIGURATION, format!("the source has no users: the {config}; {remedy}")))
         }
