@@ -293,10 +293,14 @@ async fn profiles_of_programs_of_requirement_001_are_read_and_their_names_are_ta
     for (name, json) in &profiles {
         server.put(name, json.clone());
     }
+    // Of several files with one name the oldest counts. The server gives four files each the same
+    // time of creation, so four others come between.
+    for _ in 0..4 {
+        server.put("notes.txt", "nothing");
+    }
     // A second registration of a name, which those programs do not prevent, and broken files.
     server.put(&legacy("alice", "10.0.0.99:9000").0, legacy("alice", "10.0.0.99:9000").1);
     server.put(&format!("user-{}.json", uuid::Uuid::nil()), "no profile");
-    server.put("notes.txt", "nothing");
     let (store, _dir) = node(&server).await;
     let bucket = suite::bucket(store);
     assert_eq!(bucket.list(&Folder::Users).await.unwrap(), ["al", "alice"]);
