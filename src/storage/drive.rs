@@ -79,7 +79,7 @@ struct Located {
 }
 
 impl DriveBackend {
-    /// What is known of this store. It belongs into everything that names it.
+    /// Evidence for this store. It belongs into everything that names it.
     pub const EVIDENCE: &str = "contract-tested against Google's API description; never run against Google";
 
     /// Checks the folder, finds or makes the slot table, and lists the folder once: only then is it

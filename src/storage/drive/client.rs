@@ -72,7 +72,7 @@ pub(super) struct FolderInfo {
     pub(super) capabilities: Capabilities,
 }
 
-/// What the account may do with the folder.
+/// Rights of the account on the folder.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Capabilities {

@@ -29,7 +29,7 @@ pub(in crate::storage) struct Refusal {
     pub(in crate::storage) retry_after: Option<Duration>,
 }
 
-/// What a refusal means, recognized by its reason, or by words of its message. The answers to reads
+/// Meaning of a refusal, recognized by its reason, or by words of its message. The answers to reads
 /// are plain text and have no reason.
 pub(in crate::storage) struct KnownRefusal {
     pub(in crate::storage) reasons: &'static [&'static str],
