@@ -8,6 +8,7 @@
 //! The work is done by components in `users/`, `auth/`, `images/`, `online/` and by the replication
 //! source. [`Registry`] only wires them together.
 
+mod address_buckets;
 mod auth;
 mod coverage;
 mod coverage_watch;

@@ -51,6 +51,12 @@ impl TokenBucket {
         self.full_at = BootMs(self.full_at.0.saturating_sub(rate.refill_ms));
     }
 
+    /// The time at which all tokens are back.
+    #[must_use]
+    pub fn full_at(&self) -> BootMs {
+        self.full_at
+    }
+
     /// Whether all tokens are back at `now`.
     ///
     /// A full bucket equals a new one, so a table may drop it.

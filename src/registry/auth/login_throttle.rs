@@ -8,10 +8,10 @@
 //! and is not counted for the address.
 
 use std::collections::HashMap;
-use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
-use rollcall_core::{BootMs, Rate, TokenBucket, Username};
+use crate::registry::address_buckets::AddressBuckets;
+use rollcall_core::{BootMs, Rate, Username, address_block};
 
 /// Attempts without a wait, per pair of user and address.
 const FREE_ATTEMPTS: u32 = 5;
@@ -27,15 +27,15 @@ const RETENTION_MS: u64 = 15 * 60_000;
 /// Wrong passwords per address for all users: a burst of 60, then one per 2000 ms.
 const ADDRESS_RATE: Rate = Rate::new(60, 2000);
 
-/// Maximum number of pairs, and of addresses. The row idle longest is evicted. A row takes about
-/// 100 bytes.
-const MAX_ROWS: usize = 8192;
+/// Maximum number of pairs. The pair idle longest is evicted. A pair takes about 100 bytes.
+const MAX_PAIRS: usize = 8192;
 
 /// Counts of wrong passwords and of attempts in progress.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct LoginThrottle {
     pairs: HashMap<(Username, IpAddr), UserAttempts>,
-    addresses: HashMap<IpAddr, AddressAttempts>,
+    /// Wrong passwords from one address for all users.
+    addresses: AddressBuckets,
 }
 
 /// Wrong passwords for one user from one address.
@@ -48,27 +48,9 @@ struct UserAttempts {
     last_attempt: BootMs,
 }
 
-/// Wrong passwords from one address for all users.
-#[derive(Clone, Copy, Debug)]
-struct AddressAttempts {
-    bucket: TokenBucket,
-    last_attempt: BootMs,
-}
-
-/// A row that expires [`RETENTION_MS`] after its last attempt.
-trait LastAttempt {
-    fn last_attempt(&self) -> BootMs;
-}
-
-impl LastAttempt for UserAttempts {
-    fn last_attempt(&self) -> BootMs {
-        self.last_attempt
-    }
-}
-
-impl LastAttempt for AddressAttempts {
-    fn last_attempt(&self) -> BootMs {
-        self.last_attempt
+impl Default for LoginThrottle {
+    fn default() -> Self {
+        Self { pairs: HashMap::new(), addresses: AddressBuckets::new(ADDRESS_RATE) }
     }
 }
 
@@ -78,78 +60,57 @@ impl LoginThrottle {
     /// # Errors
     /// The wait in milliseconds, if the attempt is too early. Then nothing is counted.
     pub(super) fn start_attempt(&mut self, user: &Username, from: IpAddr, now: BootMs) -> Result<(), u64> {
-        let from = address_block(from);
-        let mut bucket = self.addresses.get(&from).map(|address| address.bucket).unwrap_or_default();
-        if !bucket.take(ADDRESS_RATE, now) {
-            return Err(bucket.wait_ms(ADDRESS_RATE, now));
+        let wait_ms = self.addresses.wait_ms(from, now);
+        if wait_ms > 0 {
+            return Err(wait_ms);
         }
-        let key = (user.clone(), from);
+        let key = (user.clone(), address_block(from));
         let pair = self.pairs.get(&key).copied().filter(|pair| now.since(pair.last_attempt) < RETENTION_MS);
         let (attempts, allowed_at) = pair.map_or((0, now), |pair| (pair.attempts, pair.allowed_at));
         if allowed_at > now {
             return Err(allowed_at.since(now));
         }
+        self.addresses.take(from, now)?;
         let attempts = attempts.saturating_add(1);
-        insert_bounded(
-            &mut self.pairs,
-            key,
-            UserAttempts { attempts, allowed_at: now.plus(wait_ms(attempts)), last_attempt: now },
-            now,
-        );
-        insert_bounded(&mut self.addresses, from, AddressAttempts { bucket, last_attempt: now }, now);
+        let allowed_at = now.plus(delay_ms(attempts));
+        self.insert(key, UserAttempts { attempts, allowed_at, last_attempt: now }, now);
         Ok(())
     }
 
     /// Records that the password was correct and clears the count of the pair.
     pub(super) fn record_success(&mut self, user: &Username, from: IpAddr) {
-        let from = address_block(from);
-        self.pairs.remove(&(user.clone(), from));
-        self.give_back(from);
+        self.pairs.remove(&(user.clone(), address_block(from)));
+        self.addresses.give_back(from);
     }
 
     /// Takes back an attempt whose password could not be verified.
     pub(super) fn cancel_attempt(&mut self, user: &Username, from: IpAddr) {
-        let from = address_block(from);
-        if let Some(pair) = self.pairs.get_mut(&(user.clone(), from)) {
+        if let Some(pair) = self.pairs.get_mut(&(user.clone(), address_block(from))) {
             pair.attempts = pair.attempts.saturating_sub(1);
-            pair.allowed_at = pair.last_attempt.plus(wait_ms(pair.attempts));
+            pair.allowed_at = pair.last_attempt.plus(delay_ms(pair.attempts));
         }
-        self.give_back(from);
+        self.addresses.give_back(from);
     }
 
-    fn give_back(&mut self, from: IpAddr) {
-        if let Some(address) = self.addresses.get_mut(&from) {
-            address.bucket.give_back(ADDRESS_RATE);
+    /// Inserts a pair. If the table is full, evicts old pairs first.
+    fn insert(&mut self, key: (Username, IpAddr), attempts: UserAttempts, now: BootMs) {
+        if self.pairs.len() >= MAX_PAIRS && !self.pairs.contains_key(&key) {
+            self.pairs.retain(|_, pair| now.since(pair.last_attempt) < RETENTION_MS);
+            while self.pairs.len() >= MAX_PAIRS
+                && let Some(oldest) =
+                    self.pairs.iter().min_by_key(|(_, pair)| pair.last_attempt).map(|(key, _)| key.clone())
+            {
+                self.pairs.remove(&oldest);
+            }
         }
+        self.pairs.insert(key, attempts);
     }
 }
 
 /// The wait after this many attempts, in milliseconds.
-fn wait_ms(attempts: u32) -> u64 {
+fn delay_ms(attempts: u32) -> u64 {
     let Some(doublings) = attempts.checked_sub(FREE_ATTEMPTS) else { return 0 };
     MIN_WAIT_MS.saturating_mul(1_u64.checked_shl(doublings).unwrap_or(u64::MAX)).min(MAX_WAIT_MS)
-}
-
-/// The unit of address limits. For IPv6 it is the /64 block, because one host can use every address
-/// in it.
-fn address_block(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
-        v4 @ IpAddr::V4(_) => v4,
-    }
-}
-
-/// Inserts a row. If the table is full, evicts old rows first.
-fn insert_bounded<K: Clone + Eq + Hash, R: LastAttempt>(rows: &mut HashMap<K, R>, key: K, row: R, now: BootMs) {
-    if rows.len() >= MAX_ROWS && !rows.contains_key(&key) {
-        rows.retain(|_, row| now.since(row.last_attempt()) < RETENTION_MS);
-        while rows.len() >= MAX_ROWS
-            && let Some(oldest) = rows.iter().min_by_key(|(_, row)| row.last_attempt()).map(|(key, _)| key.clone())
-        {
-            rows.remove(&oldest);
-        }
-    }
-    rows.insert(key, row);
 }
 
 #[cfg(test)]
@@ -245,15 +206,15 @@ mod tests {
     }
 
     #[test]
-    fn the_tables_are_bounded_and_evict_the_row_idle_for_longest() {
+    fn the_pairs_are_bounded_and_the_one_idle_for_longest_is_evicted() {
         let mut throttle = LoginThrottle::default();
         let ip = |n: usize| IpAddr::V4(std::net::Ipv4Addr::from_bits(u32::try_from(n).unwrap()));
-        for n in 0..=MAX_ROWS {
+        for n in 0..=MAX_PAIRS {
             throttle.start_attempt(&name("alice"), ip(n), BootMs(n as u64 / 100)).unwrap();
         }
-        assert_eq!((throttle.pairs.len(), throttle.addresses.len()), (MAX_ROWS, MAX_ROWS));
-        assert!(throttle.addresses.contains_key(&ip(MAX_ROWS)));
+        assert_eq!(throttle.pairs.len(), MAX_PAIRS);
+        assert!(throttle.pairs.contains_key(&(name("alice"), ip(MAX_PAIRS))));
         throttle.start_attempt(&name("alice"), HERE, BootMs(10 * RETENTION_MS)).unwrap();
-        assert_eq!((throttle.pairs.len(), throttle.addresses.len()), (1, 1));
+        assert_eq!(throttle.pairs.len(), 1);
     }
 }
