@@ -21,7 +21,7 @@ mod object_store;
 mod precondition_check;
 mod retry_policy;
 
-pub use backend::{Backend, BackendError, ListPage, MAX_OBJECT_BYTES, Object, ObjectVersion};
+pub use backend::{Backend, BackendError, ListPage, ListedChild, MAX_OBJECT_BYTES, Object, ObjectVersion};
 pub use bucket::{Bucket, BucketError, CreateOutcome};
 pub use drive::{DriveBackend, DriveConfig};
 pub use gcs::{GcsBackend, GcsConfig};

@@ -27,14 +27,29 @@ pub struct Object {
 /// larger object is not from Rollcall.
 pub const MAX_OBJECT_BYTES: usize = 4 << 20;
 
+/// An object or a folder in a listing. Ordered by name.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct ListedChild {
+    /// The name, without the path of the folder that was listed and without slashes.
+    pub name: String,
+    /// Size of the object in bytes. 0 for a folder, and if the store does not tell it.
+    pub bytes: u64,
+}
+
 /// One page of a listing. Names ascend within a page, but not always from page to page.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ListPage {
-    /// Names of direct children in ascending byte order, without duplicates, without the folder's
-    /// path and without slashes.
-    pub names: Vec<String>,
+    /// Direct children in ascending byte order of their names, without duplicates.
+    pub children: Vec<ListedChild>,
     /// Token of the next page. `None` on the last page.
     pub next: Option<String>,
+}
+
+impl ListPage {
+    /// The names of the children.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.children.iter().map(|child| child.name.as_str())
+    }
 }
 
 /// Error of a store. The text is for logs and for the operator. It contains no secret.
@@ -58,10 +73,14 @@ pub enum BackendError {
         /// The time that the store asked to wait before the next attempt (`Retry-After`).
         retry_after: Option<Duration>,
     },
-    /// A retry cannot succeed: no permission, no such bucket, bad credentials, a full or read-only
-    /// disk. The text names the remedy, if there is one.
+    /// A retry cannot succeed: no permission, no such bucket, bad credentials, a read-only disk.
+    /// The text names the remedy, if there is one.
     #[error("{0}")]
     Permanent(String),
+    /// There is no space for the object. It may be a reserve that is missing: see
+    /// [`Backend::check_space`]. The text names the remedy.
+    #[error("{0}")]
+    Full(String),
     /// Only this object cannot be read: in its place is a directory, a symbolic link or a file that
     /// is too large, or its permissions are wrong. The operator must repair it.
     #[error("{0}")]
@@ -102,6 +121,13 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Deletes the object. `Ok` also if there was none.
     async fn delete(&self, key: &Key) -> Result<(), BackendError>;
+
+    /// Checks whether there is space for objects of users. A store that keeps a reserve fails here
+    /// once only the reserve is left, and so does each write of a user's object. Other objects may
+    /// use the reserve, because the nodes need them.
+    async fn check_space(&self) -> Result<(), BackendError> {
+        Ok(())
+    }
 
     /// Kind and place of the store, for the banner and for errors: `local directory data/bucket`.
     fn describe(&self) -> String;

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::attempts::attempts;
 use super::circuit_breaker::CircuitBreaker;
 use super::error_text::one_line;
-use super::{Backend, BackendError, Folder, Key, ListPage, Object, ObjectVersion, RetryPolicy};
+use super::{Backend, BackendError, Folder, Key, ListPage, ListedChild, Object, ObjectVersion, RetryPolicy};
 
 /// Most pages in one listing, so that a broken store cannot make it endless. Enough for ten million
 /// names in pages of 1000.
@@ -63,6 +63,18 @@ pub enum BucketError {
     /// This object cannot be read, but others can; see [`BackendError::Unreadable`].
     #[error("{operation} {path} failed on the {store}: {cause}")]
     Unreadable {
+        /// The operation: `create`, `get`, ...
+        operation: &'static str,
+        /// The path in the bucket.
+        path: String,
+        /// The store, as [`Backend::describe`] names it.
+        store: String,
+        /// The cause and the remedy.
+        cause: String,
+    },
+    /// There is no space for the object; see [`BackendError::Full`].
+    #[error("{operation} {path} failed on the {store}: {cause}")]
+    Full {
         /// The operation: `create`, `get`, ...
         operation: &'static str,
         /// The path in the bucket.
@@ -206,6 +218,10 @@ impl Bucket {
     /// The names in a folder, page by page. Names ascend within a page, but not always from page to
     /// page. Each page has its own deadline. The stream ends after an error.
     pub fn list_pages(&self, folder: &Folder) -> impl Stream<Item = Result<Vec<String>, BucketError>> {
+        self.children_pages(folder).map_ok(|page| page.into_iter().map(|child| child.name).collect())
+    }
+
+    fn children_pages(&self, folder: &Folder) -> impl Stream<Item = Result<Vec<ListedChild>, BucketError>> {
         // The number of the next page, and its token, except for the first one.
         let first = Some((0, None::<String>));
         try_unfold(first, move |next| async move {
@@ -215,7 +231,7 @@ impl Bucket {
                 return Err(self.unavailable("list", folder.path(), cause));
             }
             let page = self.list_page(folder, token.as_deref()).await?;
-            Ok(Some((page.names, page.next.map(|token| (number + 1, Some(token))))))
+            Ok(Some((page.children, page.next.map(|token| (number + 1, Some(token))))))
         })
     }
 
@@ -226,11 +242,27 @@ impl Bucket {
     /// [`BucketError`] if the store refused a page or gave no response in time. Then there is no
     /// listing, not even a part.
     pub async fn list(&self, folder: &Folder) -> Result<Vec<String>, BucketError> {
-        let mut names = self.list_pages(folder).try_concat().await?;
+        Ok(self.list_children(folder).await?.into_iter().map(|child| child.name).collect())
+    }
+
+    /// As [`Self::list`], with the sizes of the objects.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn list_children(&self, folder: &Folder) -> Result<Vec<ListedChild>, BucketError> {
+        let mut children = self.children_pages(folder).try_concat().await?;
         // Pages of Cloud Storage are not in the order of names: `a-b/` sorts before `a/`.
-        names.sort_unstable();
-        names.dedup();
-        Ok(names)
+        children.sort_unstable();
+        children.dedup_by(|later, earlier| later.name == earlier.name);
+        Ok(children)
+    }
+
+    /// Checks whether there is space for objects of users; see [`Backend::check_space`].
+    ///
+    /// # Errors
+    /// [`BucketError::Full`] if there is none. Another [`BucketError`] if it could not be checked.
+    pub async fn check_space(&self) -> Result<(), BucketError> {
+        self.retry("write below", Folder::Users.path(), || self.backend.check_space()).await
     }
 
     /// Deletes the object, if there is one.
@@ -266,6 +298,9 @@ impl Bucket {
         drop(health);
         result.map_err(|error| match error {
             BackendError::Transient { cause, .. } => self.timed_out(operation, path, &cause),
+            BackendError::Full(cause) => {
+                BucketError::Full { operation, path, store: self.describe(), cause: one_line(&cause) }
+            }
             BackendError::Unreadable(cause) => {
                 BucketError::Unreadable { operation, path, store: self.describe(), cause: one_line(&cause) }
             }

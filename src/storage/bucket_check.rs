@@ -317,9 +317,10 @@ fn explain_precondition(error: PreconditionError) -> String {
 #[expect(clippy::needless_pass_by_value, reason = "this is the last use of the error")]
 fn explain(error: BucketError) -> String {
     match &error {
-        BucketError::Unavailable { .. } | BucketError::Unreadable { .. } | BucketError::Vanished { .. } => {
-            error.to_string()
-        }
+        BucketError::Unavailable { .. }
+        | BucketError::Full { .. }
+        | BucketError::Unreadable { .. }
+        | BucketError::Vanished { .. } => error.to_string(),
         BucketError::TimedOut { last_error, .. } if last_error.contains("; ") => error.to_string(),
         BucketError::TimedOut { .. } => format!("{error}; check this machine's network, DNS and proxy"),
     }
@@ -352,7 +353,7 @@ mod tests {
         async fn list(&self, folder: &Folder, page: Option<&str>) -> Result<ListPage, BackendError> {
             let mut listed = self.0.list(folder, page).await?;
             if page.is_some() {
-                listed.names.remove(0);
+                listed.children.remove(0);
             }
             Ok(listed)
         }

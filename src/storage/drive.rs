@@ -41,7 +41,7 @@ use self::key_digest::KeyDigest;
 use self::legacy_profiles::LegacyProfiles;
 use self::slot_table::{Candidate, Slot, SlotTable};
 use super::attempts::attempts;
-use super::{Backend, BackendError, Folder, Key, ListPage, MAX_OBJECT_BYTES, Object, ObjectVersion};
+use super::{Backend, BackendError, Folder, Key, ListPage, ListedChild, MAX_OBJECT_BYTES, Object, ObjectVersion};
 
 pub use config::DriveConfig;
 
@@ -324,9 +324,9 @@ impl DriveBackend {
         Ok(())
     }
 
-    /// The names in the folder `prefix` of these files. Remembers the files.
-    fn names(&self, files: &[DriveFile], prefix: &str) -> Result<Vec<String>, BackendError> {
-        let (mut table, mut names) = (self.table(), Vec::new());
+    /// The children of the folder `prefix` among these files. Remembers the files.
+    fn children(&self, files: &[DriveFile], prefix: &str) -> Result<Vec<ListedChild>, BackendError> {
+        let (mut table, mut children) = (self.table(), Vec::new());
         for file in files.iter().filter(|file| !BlockSearch::is_block(file)) {
             if file.is_ours() && file.table() != Some(table.id()) {
                 return Err(another_table(&self.description));
@@ -337,12 +337,12 @@ impl DriveBackend {
             };
             table.note(slot, file);
             match file.path() {
-                Some(path) if !file.is_deleted() => names.extend(child(path, prefix)),
+                Some(path) if !file.is_deleted() => children.extend(child(path, prefix, file.bytes())),
                 Some(_) => {}
                 None => warn!(file = file.name, "a file of Rollcall has another name; undo the renaming on the drive"),
             }
         }
-        Ok(names)
+        Ok(children)
     }
 
     /// The legacy file with a profile.
@@ -440,15 +440,16 @@ impl Backend for DriveBackend {
             // Another node may have made a block.
             self.load_block().await?;
         }
-        let mut names = self.names(&list.files, &folder.path())?;
+        let mut children = self.children(&list.files, &folder.path())?;
         if *folder == Folder::Users {
             self.read_legacy(&list.files).await?;
             let legacy = self.legacy();
-            names.extend(list.files.iter().filter_map(|file| legacy.name(file).map(ToString::to_string)));
+            let names = list.files.iter().filter_map(|file| legacy.name(file));
+            children.extend(names.map(|name| ListedChild { name: name.to_string(), bytes: 0 }));
         }
-        names.sort_unstable();
-        names.dedup();
-        Ok(ListPage { names, next: list.next_page_token })
+        children.sort_unstable();
+        children.dedup_by(|later, earlier| later.name == earlier.name);
+        Ok(ListPage { children, next: list.next_page_token })
     }
 
     async fn delete(&self, key: &Key) -> Result<(), BackendError> {
@@ -473,9 +474,12 @@ fn content_of(file: &DriveFile) -> Result<FileContent, BackendError> {
     file.content().ok_or_else(|| BackendError::transient(format!("the drive tells no revision of {:?}", file.name)))
 }
 
-/// The first part of a path within the folder `prefix`.
-fn child(path: &str, prefix: &str) -> Option<String> {
-    path.strip_prefix(prefix)?.split('/').next().filter(|name| !name.is_empty()).map(str::to_owned)
+/// The first part of a path within the folder `prefix`. It is the object itself, of `bytes` bytes,
+/// or a folder.
+fn child(path: &str, prefix: &str, bytes: u64) -> Option<ListedChild> {
+    let below = path.strip_prefix(prefix)?;
+    let name = below.split('/').next().filter(|name| !name.is_empty())?;
+    Some(ListedChild { name: name.to_owned(), bytes: if name == below { bytes } else { 0 } })
 }
 
 fn md5_hex(bytes: &[u8]) -> String {

@@ -49,6 +49,15 @@ impl Key {
         }
     }
 
+    /// Whether a user's request writes the object.
+    #[must_use]
+    pub fn belongs_to_user(&self) -> bool {
+        match self {
+            Self::Profile(_) | Self::Image(..) => true,
+            Self::Cluster | Self::Node(_) | Self::TokenKey | Self::WriteProbe(_) | Self::Check(_) => false,
+        }
+    }
+
     /// The media type that a store keeps with the object.
     #[must_use]
     pub fn media_type(&self) -> &'static str {

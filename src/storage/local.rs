@@ -5,6 +5,7 @@
 //! number.
 
 mod directories;
+mod free_space;
 mod io_failure;
 mod object_files;
 mod read;
@@ -17,6 +18,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
+use self::free_space::SpaceFloor;
 use self::object_files::ObjectFiles;
 use super::{Backend, BackendError, Folder, Key, ListPage, Object, ObjectVersion};
 use rollcall_core::clock;
@@ -58,6 +60,15 @@ impl LocalBackend {
         Ok(Self::new(ObjectFiles::open_read_only(root, Self::DEFAULT_PAGE_SIZE)?))
     }
 
+    /// The same store, whose objects of users leave this much space free, in bytes. `None` is the
+    /// smaller of 256 MiB and 5% of the disk; 0 is no floor.
+    #[must_use]
+    pub fn with_min_free_bytes(self, min_free_bytes: Option<u64>) -> Self {
+        let floor = SpaceFloor::new(min_free_bytes);
+        let files = Arc::into_inner(self.files).expect("no operation has started").with_floor(floor);
+        Self { files: Arc::new(files), ..self }
+    }
+
     fn new(files: ObjectFiles) -> Self {
         Self { files: Arc::new(files), permits: Arc::new(Semaphore::new(MAX_CONCURRENT_OPERATIONS)) }
     }
@@ -82,8 +93,14 @@ impl LocalBackend {
 #[async_trait]
 impl Backend for LocalBackend {
     async fn create(&self, key: &Key, bytes: Bytes) -> Result<ObjectVersion, BackendError> {
-        let path = key.path();
-        self.run(move |files| files.create(&path, &bytes)).await
+        let (path, belongs_to_user) = (key.path(), key.belongs_to_user());
+        self.run(move |files| {
+            if belongs_to_user {
+                files.check_space()?;
+            }
+            files.create(&path, &bytes)
+        })
+        .await
     }
 
     async fn replace_if(
@@ -92,8 +109,14 @@ impl Backend for LocalBackend {
         version: &ObjectVersion,
         bytes: Bytes,
     ) -> Result<ObjectVersion, BackendError> {
-        let (path, version) = (key.path(), version.clone());
-        self.run(move |files| files.replace_if(&path, &version, &bytes)).await
+        let (path, belongs_to_user, version) = (key.path(), key.belongs_to_user(), version.clone());
+        self.run(move |files| {
+            if belongs_to_user {
+                files.check_space()?;
+            }
+            files.replace_if(&path, &version, &bytes)
+        })
+        .await
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Object>, BackendError> {
@@ -109,6 +132,10 @@ impl Backend for LocalBackend {
     async fn delete(&self, key: &Key) -> Result<(), BackendError> {
         let path = key.path();
         self.run(move |files| files.delete(&path)).await
+    }
+
+    async fn check_space(&self) -> Result<(), BackendError> {
+        self.run(ObjectFiles::check_space).await
     }
 
     fn describe(&self) -> String {

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use compact_str::format_compact;
 
-use super::{Backend, BackendError, Folder, Key, ListPage, Object, ObjectVersion};
+use super::{Backend, BackendError, Folder, Key, ListPage, ListedChild, Object, ObjectVersion};
 
 /// A fault injected into one call.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -21,6 +21,8 @@ pub enum Fault {
     RetryAfter(Duration),
     /// The call fails before it takes effect. A retry will not succeed.
     Permanent,
+    /// The call fails before it takes effect, because there is no space.
+    Full,
     /// The call takes effect, but returns a transient error.
     LoseResponse,
     /// The call takes effect after this delay.
@@ -136,6 +138,7 @@ impl MemoryBackend {
                 Err(BackendError::Transient { cause: "injected: try later".to_owned(), retry_after: Some(wait) })
             }
             Fault::Permanent => Err(BackendError::Permanent("injected: a retry cannot help".to_owned())),
+            Fault::Full => Err(BackendError::Full("injected: there is no space; free some".to_owned())),
             Fault::LoseResponse => {
                 // The caller does not learn whether the call took effect.
                 let _ = effect(&mut lock(&self.objects));
@@ -183,21 +186,26 @@ impl ObjectTable {
     fn children(&self, folder: &Folder, after: Option<&str>, page_size: usize) -> ListPage {
         let path = folder.path();
         // A child is the next segment of a path: the name of a file or of a folder.
-        let mut rest: BTreeSet<&str> = self
+        let child = |below: &str, object: &Object| {
+            let name = below.split('/').next().unwrap_or(below);
+            let bytes = if name == below { object.bytes.len() as u64 } else { 0 };
+            ListedChild { name: name.to_owned(), bytes }
+        };
+        let mut rest: BTreeSet<ListedChild> = self
             .by_path
             .range(path.clone()..)
-            .map_while(|(found, _)| found.strip_prefix(&path))
-            .filter_map(|below| below.split('/').next())
-            .filter(|name| after.is_none_or(|after| *name > after))
+            .map_while(|(found, object)| Some((found.strip_prefix(&path)?, object)))
+            .map(|(below, object)| child(below, object))
+            .filter(|child| after.is_none_or(|after| child.name.as_str() > after))
             .collect();
-        let mut names = Vec::new();
-        while names.len() < page_size
-            && let Some(name) = rest.pop_first()
+        let mut children = Vec::new();
+        while children.len() < page_size
+            && let Some(child) = rest.pop_first()
         {
-            names.push(name.to_owned());
+            children.push(child);
         }
-        let next = if rest.is_empty() { None } else { names.last().cloned() };
-        ListPage { names, next }
+        let next = if rest.is_empty() { None } else { children.last().map(|last| last.name.clone()) };
+        ListPage { children, next }
     }
 }
 

@@ -31,7 +31,7 @@ use self::http_failure::{HttpFailure, Responder};
 use self::http_transport::ListingRequest;
 use self::remedies::Store;
 use super::error_text::{error_chain, one_line};
-use super::{Backend, BackendError, Folder, Key, ListPage, Object, ObjectVersion};
+use super::{Backend, BackendError, Folder, Key, ListPage, ListedChild, Object, ObjectVersion};
 
 pub use config::{AzureConfig, ConnectionConfig, CredentialVariables, HostReach, S3Config};
 
@@ -182,12 +182,13 @@ impl Backend for ObjectStoreBackend {
         options.extensions.insert(ListingRequest);
         let found = unpanicked(self.listings.list_paginated(Some(&prefix), options)).await;
         let found = found.map_err(|error| self.error(&error, HttpFailure::find(&error)))?;
-        let objects = found.result.objects.into_iter().map(|object| object.location);
-        let paths = objects.chain(found.result.common_prefixes);
-        let mut names: Vec<String> = paths.filter_map(|path| self.name(&path, &prefix)).collect();
-        names.sort_unstable();
-        names.dedup();
-        Ok(ListPage { names, next: found.page_token })
+        let objects = found.result.objects.into_iter().map(|object| (object.location, object.size));
+        let paths = objects.chain(found.result.common_prefixes.into_iter().map(|path| (path, 0)));
+        let child = |(path, bytes)| Some(ListedChild { name: self.name(&path, &prefix)?, bytes });
+        let mut children: Vec<ListedChild> = paths.filter_map(child).collect();
+        children.sort_unstable();
+        children.dedup_by(|later, earlier| later.name == earlier.name);
+        Ok(ListPage { children, next: found.page_token })
     }
 
     async fn delete(&self, key: &Key) -> Result<(), BackendError> {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::key_digest::KeyDigest;
 
 /// The fields of a file that Rollcall asks for.
-pub(super) const FIELDS: &str = "id,name,createdTime,headRevisionId,md5Checksum,appProperties,trashed";
+pub(super) const FIELDS: &str = "id,name,createdTime,headRevisionId,md5Checksum,size,appProperties,trashed";
 
 /// Property with the digest of an object's key, in hex.
 const KEY: &str = "key";
@@ -31,6 +31,8 @@ pub(super) struct DriveFile {
     pub(super) created_time: String,
     head_revision_id: String,
     md5_checksum: String,
+    /// A number as text.
+    size: String,
     app_properties: BTreeMap<String, String>,
     pub(super) trashed: bool,
 }
@@ -55,6 +57,11 @@ impl DriveFile {
     /// another name.
     pub(super) fn path(&self) -> Option<&str> {
         (self.key()? == KeyDigest::of(&self.name)).then_some(&self.name)
+    }
+
+    /// Size of the content in bytes; 0 if the answer does not have it.
+    pub(super) fn bytes(&self) -> u64 {
+        self.size.parse().unwrap_or(0)
     }
 
     /// Whether the file was made by Rollcall for an object, or for a block of a table.

@@ -9,7 +9,7 @@ use super::super::error_text::error_chain;
 use super::super::google::{
     MAX_ERROR_BODY_BYTES, Refusal, TokenSource, UploadBody, crc32c_base64, random_boundary, read_at_most,
 };
-use super::super::{BackendError, Folder, Key, ListPage, MAX_OBJECT_BYTES};
+use super::super::{BackendError, Folder, Key, ListPage, ListedChild, MAX_OBJECT_BYTES};
 use super::request_failure::RequestFailure;
 
 /// Type of every listing of Cloud Storage. It tells an empty listing from an empty JSON object.
@@ -40,6 +40,9 @@ struct ObjectListing {
 #[derive(Debug, Deserialize)]
 struct ListedObject {
     name: String,
+    /// A number as text.
+    #[serde(default)]
+    size: String,
 }
 
 /// A written object, as Cloud Storage sends it.
@@ -98,7 +101,7 @@ impl JsonApi {
             ("prefix", prefix.as_str()),
             ("delimiter", "/"),
             ("maxResults", &page_size),
-            ("fields", "kind,items(name),prefixes,nextPageToken"),
+            ("fields", "kind,items(name,size),prefixes,nextPageToken"),
         ];
         query.extend(page.map(|token| ("pageToken", token)));
         let request = self.client.request(Method::GET, self.objects.clone()).query(&query);
@@ -144,15 +147,18 @@ impl JsonApi {
 impl ObjectListing {
     /// The names of the files and folders in the folder `prefix`.
     fn into_page(self, prefix: &str) -> ListPage {
-        let paths = self.items.into_iter().map(|item| item.name).chain(self.prefixes);
-        let mut names: Vec<String> = paths
-            .filter_map(|path| path.strip_prefix(prefix).map(|name| name.trim_end_matches('/').to_owned()))
-            // Some tools create an object with the name of the folder itself.
-            .filter(|name| !name.is_empty())
+        let objects = self.items.into_iter().map(|item| (item.name, item.size.parse().unwrap_or(0)));
+        let paths = objects.chain(self.prefixes.into_iter().map(|path| (path, 0)));
+        let mut children: Vec<ListedChild> = paths
+            .filter_map(|(path, bytes)| {
+                let name = path.strip_prefix(prefix)?.trim_end_matches('/');
+                // Some tools create an object with the name of the folder itself.
+                (!name.is_empty()).then(|| ListedChild { name: name.to_owned(), bytes })
+            })
             .collect();
-        names.sort_unstable();
-        names.dedup();
-        ListPage { names, next: self.next_page_token.filter(|token| !token.is_empty()) }
+        children.sort_unstable();
+        children.dedup_by(|later, earlier| later.name == earlier.name);
+        ListPage { children, next: self.next_page_token.filter(|token| !token.is_empty()) }
     }
 }
 
@@ -173,10 +179,11 @@ mod tests {
     #[test]
     fn a_page_has_files_and_folders_in_order_without_the_folder_itself() {
         let page: ObjectListing = serde_json::from_str(
-            r#"{"items":[{"name":"users/"},{"name":"users/c"}],"prefixes":["users/a-b/","users/a/"],"nextPageToken":""}"#,
+            r#"{"items":[{"name":"users/"},{"name":"users/c","size":"7"}],"prefixes":["users/a-b/","users/a/"],"nextPageToken":""}"#,
         )
         .unwrap();
-        let names = page.into_page("users/");
-        assert_eq!(names, ListPage { names: vec!["a".into(), "a-b".into(), "c".into()], next: None });
+        let page = page.into_page("users/");
+        let children: Vec<_> = page.children.iter().map(|child| (child.name.as_str(), child.bytes)).collect();
+        assert_eq!((children, page.next), (vec![("a", 0), ("a-b", 0), ("c", 7)], None));
     }
 }

@@ -5,23 +5,16 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-use super::super::BackendError;
+use super::super::{BackendError, ListedChild};
 use super::io_failure::operation_failed;
 
 /// Mode of the root directory and of the directories above it that are created. The umask applies.
 const ROOT_MODE: u32 = 0o777;
 
-/// The names of all directories in `dir` if `directories` is set, or else of all plain files. Empty
-/// if `dir` does not exist. Names that are not UTF-8 are left out, because Rollcall writes no such
-/// names.
-pub(super) fn child_names(dir: &Path, directories: bool) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for_each_child(dir, directories, |name| names.push(name))?;
-    Ok(names)
-}
-
-/// Passes each name that [`child_names`] returns to `take`, in no particular order.
-pub(super) fn for_each_child(dir: &Path, directories: bool, mut take: impl FnMut(String)) -> io::Result<()> {
+/// Passes all directories in `dir` to `take` if `directories` is set, or else all plain files, in
+/// no particular order. None if `dir` does not exist. Names that are not UTF-8 are left out,
+/// because Rollcall writes no such names.
+pub(super) fn for_each_child(dir: &Path, directories: bool, mut take: impl FnMut(ListedChild)) -> io::Result<()> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         entries => entries?,
@@ -34,8 +27,15 @@ pub(super) fn for_each_child(dir: &Path, directories: bool, mut take: impl FnMut
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             kind => kind?,
         };
-        let is_wanted = if directories { kind.is_dir() } else { kind.is_file() };
-        child.file_name().into_string().ok().filter(|_| is_wanted).into_iter().for_each(&mut take);
+        let bytes = match kind {
+            kind if directories && kind.is_dir() => 0,
+            kind if !directories && kind.is_file() => match child.metadata() {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                metadata => metadata?.len(),
+            },
+            _ => continue,
+        };
+        child.file_name().into_string().into_iter().for_each(|name| take(ListedChild { name, bytes }));
     }
     Ok(())
 }

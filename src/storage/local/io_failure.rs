@@ -7,7 +7,9 @@ use super::super::BackendError;
 
 /// The error of an operation that failed without effect.
 pub(super) fn operation_failed(operation: &str, path: &Path, error: &Error) -> BackendError {
+    let is_full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
     match explain(operation, path, error) {
+        (text, true) if is_full => BackendError::Full(text),
         (text, true) => BackendError::Permanent(text),
         (text, false) => BackendError::transient(text),
     }
@@ -63,7 +65,6 @@ mod tests {
     #[test]
     fn a_failure_that_the_operator_must_repair_is_permanent_and_names_the_remedy() {
         for (kind, word) in [
-            (ErrorKind::StorageFull, "free some space"),
             (ErrorKind::ReadOnlyFilesystem, "writable"),
             (ErrorKind::PermissionDenied, "let the user"),
             (ErrorKind::NotADirectory, "move it away"),
@@ -71,6 +72,14 @@ mod tests {
             let error = operation_failed("write", Path::new("data/bucket/x"), &kind.into());
             let BackendError::Permanent(text) = &error else { panic!("{kind}: {error:?}") };
             assert!(text.contains("data/bucket/x") && text.contains(word), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_full_disk_and_a_used_quota_are_full_and_name_the_remedy() {
+        for kind in [ErrorKind::StorageFull, ErrorKind::QuotaExceeded] {
+            let error = operation_failed("write", Path::new("data/bucket/x"), &kind.into());
+            assert!(matches!(&error, BackendError::Full(text) if text.contains("free some space")), "{error:?}");
         }
     }
 

@@ -20,8 +20,9 @@ use bytes::Bytes;
 use compact_str::format_compact;
 use sha2::{Digest, Sha256};
 
-use super::super::{BackendError, Folder, Key, ListPage, Object, ObjectVersion};
-use super::directories::{child_names, create_dir_durably, create_one_dir_durably, for_each_child, parent, sync_dir};
+use super::super::{BackendError, Folder, Key, ListPage, ListedChild, Object, ObjectVersion};
+use super::directories::{create_dir_durably, create_one_dir_durably, for_each_child, parent, sync_dir};
+use super::free_space::{DiskSpace, SpaceFloor, disk_space};
 use super::io_failure::{hard_link_failed, operation_failed, sync_failed};
 use super::read::{read, read_error};
 use super::root_dir::RootDir;
@@ -54,8 +55,16 @@ pub(super) struct ObjectFiles {
     boot_tag: Option<String>,
     temp_counter: AtomicU64,
     page_size: usize,
-    /// Syncs the names in a directory to disk. A field, so that tests can observe the calls and
-    /// make them fail.
+    /// Space that objects of users leave free.
+    floor: SpaceFloor,
+    /// Measures the disk, and syncs the names in a directory to disk.
+    disk: DiskCalls,
+}
+
+/// Calls to the operating system that tests observe, and make fail.
+#[derive(Clone, Copy, Debug)]
+struct DiskCalls {
+    space: fn(&Path) -> io::Result<DiskSpace>,
     sync_dir: fn(&Path) -> io::Result<()>,
 }
 
@@ -87,7 +96,8 @@ impl ObjectFiles {
     /// Opens an existing directory without a change to it. Every write fails.
     pub(super) fn open_read_only(root: PathBuf, page_size: usize) -> Result<Self, BackendError> {
         let root = RootDir::open(root)?;
-        Ok(Self { root, boot_tag: None, temp_counter: AtomicU64::new(0), page_size, sync_dir })
+        let disk = DiskCalls { space: disk_space, sync_dir };
+        Ok(Self { root, boot_tag: None, temp_counter: AtomicU64::new(0), page_size, floor: SpaceFloor::Off, disk })
     }
 
     /// Checks at the start that the file system has hard links, instead of at the first
@@ -100,6 +110,21 @@ impl ObjectFiles {
 
     pub(super) fn root(&self) -> &Path {
         self.root.path()
+    }
+
+    /// The same directory with another floor.
+    pub(super) fn with_floor(self, floor: SpaceFloor) -> Self {
+        Self { floor, ..self }
+    }
+
+    /// Checks whether the disk has more free space than the floor.
+    pub(super) fn check_space(&self) -> Result<(), BackendError> {
+        if self.floor == SpaceFloor::Off {
+            return Ok(());
+        }
+        let space = (self.disk.space)(self.root());
+        let space = space.map_err(|error| operation_failed("measure the disk of", self.root(), &error))?;
+        self.floor.check(space, self.root())
     }
 
     /// Returns the result of `work`, if the root directory was not removed or replaced meanwhile.
@@ -153,13 +178,13 @@ impl ObjectFiles {
 
     pub(super) fn list(&self, folder: &Folder, after: Option<&str>) -> Result<ListPage, BackendError> {
         let dir = self.root().join(folder.path());
-        // Memory is bounded: one page of names and one more name.
-        let mut names = BinaryHeap::new();
-        let put = |name: String| {
-            if after.is_none_or(|after| name.as_str() > after) {
-                names.push(name);
-                if names.len() > self.page_size + 1 {
-                    names.pop();
+        // Memory is bounded: one page of children and one more child.
+        let mut children = BinaryHeap::new();
+        let put = |child: ListedChild| {
+            if after.is_none_or(|after| child.name.as_str() > after) {
+                children.push(child);
+                if children.len() > self.page_size + 1 {
+                    children.pop();
                 }
             }
         };
@@ -168,16 +193,16 @@ impl ObjectFiles {
             Folder::Images(_) => read_error("list", self.root(), &dir, &error),
             Folder::Users | Folder::Checks => operation_failed("list", &dir, &error),
         })?;
-        let mut names = names.into_sorted_vec();
-        let last_on_page = names.get(self.page_size - 1).cloned();
-        let next = last_on_page.filter(|_| names.len() > self.page_size);
-        names.truncate(self.page_size);
+        let mut children = children.into_sorted_vec();
+        let last_on_page = children.get(self.page_size - 1).map(|last| last.name.clone());
+        let next = last_on_page.filter(|_| children.len() > self.page_size);
+        children.truncate(self.page_size);
         if *folder == Folder::Users {
             // As in the other kinds of store, which have no empty folders: a user's directory
             // counts once it contains an object.
-            names.retain(|name| self.has_objects(name));
+            children.retain(|child| self.has_objects(&child.name));
         }
-        Ok(ListPage { names, next })
+        Ok(ListPage { children, next })
     }
 
     pub(super) fn delete(&self, path: &str) -> Result<(), BackendError> {
@@ -202,7 +227,7 @@ impl ObjectFiles {
             return Err(self.root.replaced_error("it was removed during a write"));
         }
         self.create_dir_below_root(parent(dir))?;
-        create_one_dir_durably(dir, DIR_MODE, self.sync_dir)
+        create_one_dir_durably(dir, DIR_MODE, self.disk.sync_dir)
     }
 
     /// The error for a `target` that already exists. The target is synced to disk first: its writer
@@ -219,7 +244,7 @@ impl ObjectFiles {
     /// a directory may not have synced it yet. Syncing an unchanged directory is cheap.
     fn sync_ancestors(&self, target: &Path) -> Result<(), BackendError> {
         for dir in target.ancestors().skip(1).take_while(|dir| dir.starts_with(self.root())) {
-            (self.sync_dir)(dir).map_err(|error| sync_failed(dir, &error))?;
+            (self.disk.sync_dir)(dir).map_err(|error| sync_failed(dir, &error))?;
         }
         Ok(())
     }
@@ -259,7 +284,10 @@ impl ObjectFiles {
 
     fn remove_old_temp_files(&self, now: WallMs) -> Result<(), BackendError> {
         let dir = self.temp_dir();
-        for name in child_names(&dir, false).map_err(|error| operation_failed("list", &dir, &error))? {
+        let mut names = Vec::new();
+        for_each_child(&dir, false, |child| names.push(child.name))
+            .map_err(|error| operation_failed("list", &dir, &error))?;
+        for name in names {
             let path = dir.join(name);
             // Another starting process may have removed the file already. That is no error.
             let modified = fs::metadata(&path).and_then(|found| found.modified()).ok();
@@ -316,10 +344,23 @@ mod tests {
     /// A store with an observed sync of directories, and with an object in `checks/`.
     fn files(root: &Path) -> (ObjectFiles, ObjectVersion) {
         let mut files = ObjectFiles::open(root.to_path_buf(), "boot", 10, WallMs::new(0)).expect("it opens");
-        files.sync_dir = watched_sync;
+        files.disk.sync_dir = watched_sync;
         let version = files.create("checks/1.txt", b"first").expect("it works");
         SYNCED.take();
         (files, version)
+    }
+
+    #[test]
+    fn the_space_is_measured_on_the_disk_of_the_root() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut files, _) = files(dir.path());
+        files.disk.space = |_| Ok(DiskSpace { total: 1000, free: 9 });
+        files.check_space().expect("the floor is off");
+        let mut files = files.with_floor(SpaceFloor::Bytes(10));
+        let full = files.check_space();
+        assert!(matches!(&full, Err(BackendError::Full(text)) if text.contains("min_free_bytes")), "{full:?}");
+        files.disk.space = |_| Ok(DiskSpace { total: 1000, free: 10 });
+        files.check_space().expect("space was freed");
     }
 
     fn assert_unconfirmed<T: std::fmt::Debug>(result: &Result<T, BackendError>) {

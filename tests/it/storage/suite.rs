@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rollcall::storage::{Backend, Bucket, CreateOutcome, Folder, Key, RetryPolicy};
+use rollcall::storage::{Backend, Bucket, CreateOutcome, Folder, Key, ListedChild, RetryPolicy};
 use rollcall_core::{ImageKind, ImageName, Username};
 use tokio::task::JoinSet;
 
@@ -115,7 +115,9 @@ pub(super) async fn names_of_any_characters_are_stored_unchanged(bucket: &Bucket
     }
     for name in names {
         assert_eq!(bytes_of(bucket, &profile(name)).await.as_deref(), Some(name.as_bytes()), "{name:?}");
-        assert_eq!(bucket.list(&Folder::Images(user(name))).await.unwrap(), [image(1).as_str()], "{name:?}");
+        let listed = bucket.list_children(&Folder::Images(user(name))).await.unwrap();
+        let expected = ListedChild { name: image(1).to_string(), bytes: 1 };
+        assert_eq!(listed, [expected], "{name:?}");
     }
     names.sort_unstable();
     assert_eq!(bucket.list(&Folder::Users).await.unwrap(), names);
@@ -247,7 +249,7 @@ pub(super) async fn listings_are_complete_at_page_boundaries(bucket: &Bucket) {
         let mut next: Option<String> = None;
         loop {
             let page = bucket.list_page(&Folder::Checks, next.as_deref()).await.unwrap();
-            pages.push(page.names);
+            pages.push(page.names().map(str::to_owned).collect::<Vec<_>>());
             next = page.next;
             if next.is_none() {
                 break;
