@@ -62,25 +62,25 @@ impl Snapshotter {
         loop {
             sleep(WRITE_INTERVAL).await;
             let version = self.registry.users_version(boot_now());
-            if written != Some(version) {
-                self.save().await;
+            if written != Some(version) && self.save().await {
                 written = Some(version);
             }
         }
     }
 
-    /// Writes the file. Waits first for a write in progress. Dropping the future does not stop the
-    /// write.
-    pub async fn save(&self) {
+    /// Writes the file, and returns whether it was written. Waits first for a write in progress.
+    /// Dropping the future does not stop the write.
+    pub async fn save(&self) -> bool {
         let this = self.clone();
         let saved = spawn_blocking(move || this.write_file()).await;
-        match saved {
+        match &saved {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 warn!(dir = %self.dir.display(), %error, "cannot write the snapshot; the next start will be slower");
             }
             Err(error) => debug!(%error, "the snapshot was not written"),
         }
+        matches!(saved, Ok(Ok(())))
     }
 
     fn load_file(&self) {
@@ -112,12 +112,22 @@ impl Snapshotter {
         }
     }
 
-    /// Writes the file under its temporary name, and renames it.
+    /// Writes the file under its temporary name, and renames it. If this fails, the previous file
+    /// stays, and the temporary one takes no space on a disk that is full.
     fn write_file(&self) -> io::Result<()> {
         // The lock protects no data, so a panic of another writer left nothing inconsistent.
         let _guard = self.write_lock.lock().unwrap_or_else(PoisonError::into_inner);
         let temp_file = self.dir.join(TEMP_FILE_NAME);
-        let mut out = BufWriter::new(File::create(&temp_file)?);
+        let written = self.write_temp_file(&temp_file).and_then(|()| fs::rename(&temp_file, self.dir.join(FILE_NAME)));
+        if written.is_err() {
+            // The error of the write is the one to report.
+            let _ = fs::remove_file(&temp_file);
+        }
+        written.and_then(|()| sync_dir(&self.dir))
+    }
+
+    fn write_temp_file(&self, temp_file: &Path) -> io::Result<()> {
+        let mut out = BufWriter::new(File::create(temp_file)?);
         let (mut encoder, head) = SnapshotEncoder::start(self.bucket, self.registry.wall_time(boot_now()));
         out.write_all(&head)?;
         let mut write = |rows: &Rows| out.write_all(&encoder.encode_rows(rows));
@@ -139,9 +149,7 @@ impl Snapshotter {
         }
         out.write_all(&encoder.finish())?;
         // Sync before the rename: otherwise the file could be empty after a power failure.
-        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        fs::rename(&temp_file, self.dir.join(FILE_NAME))?;
-        sync_dir(&self.dir)
+        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
     }
 }
 
@@ -213,6 +221,23 @@ mod tests {
             assert_eq!(last_seen(&node), [alice.clone(), bob.clone()]);
             node.save().await;
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_snapshot_that_meets_a_full_disk_leaves_the_previous_one_and_no_temporary_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = snapshotter(dir.path());
+        node.registry.merge(&Rows::of_user(Username::parse("alice").unwrap()), boot_now());
+        assert!(node.save().await);
+        node.registry.merge(&Rows::of_user(Username::parse("bob").unwrap()), boot_now());
+        // Every write to this device fails, as on a full disk.
+        std::os::unix::fs::symlink("/dev/full", dir.path().join(TEMP_FILE_NAME)).unwrap();
+        assert!(!node.save().await);
+        assert!(fs::symlink_metadata(dir.path().join(TEMP_FILE_NAME)).is_err());
+        assert_eq!(saved(dir.path()), ["alice"]);
+        assert!(node.save().await, "there is space again");
+        assert_eq!(saved(dir.path()), ["alice", "bob"]);
     }
 
     /// This happens when a node stops during a periodic write.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::ballast::Ballast;
 use crate::process::{Ballot, Peers};
 use rollcall_core::{NodeAddr, Term};
 
@@ -31,6 +32,8 @@ pub fn has_ballot(dir: &Path) -> bool {
 pub(super) struct BallotFile {
     dir: PathBuf,
     peers: Peers,
+    /// Space for the ballot on a full disk.
+    ballast: Ballast,
     /// Lock on the directory. A write can outlast its node. The next process of the node cannot
     /// start until this lock is dropped, which happens after the write.
     _lock: Option<Arc<File>>,
@@ -111,7 +114,7 @@ pub fn decode_ballot(bytes: &[u8], peers: &Peers) -> Result<Ballot, String> {
 impl BallotFile {
     /// The ballot file in `dir`. The directory must exist. `lock` keeps other processes out of it.
     pub(super) fn new(dir: &Path, peers: Peers, lock: Option<Arc<File>>) -> Self {
-        Self { dir: dir.to_owned(), peers, _lock: lock }
+        Self { dir: dir.to_owned(), peers, ballast: Ballast::new(dir), _lock: lock }
     }
 
     /// Reads the file and syncs it, so that the result survives a power failure. A process that was
@@ -130,12 +133,22 @@ impl BallotFile {
         Ok(decode_ballot(&bytes, &self.peers).map_or_else(StoredBallot::Corrupt, StoredBallot::Ballot))
     }
 
-    /// Writes the file. When it returns `Ok`, the ballot survives a power failure.
+    /// Makes the ballast if it is missing.
+    pub(super) fn make_ballast(&self) -> io::Result<()> {
+        self.ballast.make()
+    }
+
+    /// Writes the file. When it returns `Ok`, the ballot survives a power failure. On a full disk
+    /// it uses the space of the ballast.
     pub(super) fn save(&self, ballot: Ballot) -> io::Result<()> {
         let bytes = encode_ballot(ballot, &self.peers);
+        self.ballast.make_room(|| self.write(&bytes))
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
         let new_file = self.dir.join(TEMP_FILE);
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&new_file)?;
-        file.write_all(&bytes)?;
+        file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&new_file, self.dir.join(BALLOT_FILE))?;
         File::open(&self.dir)?.sync_all()

@@ -5,6 +5,7 @@
 //! storage.
 
 mod abort;
+mod ballast;
 mod ballot;
 mod ballot_writer;
 mod driver;
