@@ -136,7 +136,7 @@ impl From<ClientError> for CommandError {
     fn from(error: ClientError) -> Self {
         let code = match &error {
             ClientError::Rejected { status: 404, .. } => NOT_FOUND,
-            ClientError::Rejected { .. } => REJECTED,
+            ClientError::Rejected { .. } | ClientError::RateLimited { .. } => REJECTED,
             ClientError::OutcomeUnknown { .. } => PARTIAL,
             ClientError::NoServers => USAGE,
             ClientError::Setup(_) => SOFTWARE,

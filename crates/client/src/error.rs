@@ -1,5 +1,7 @@
 //! Errors of a request to the registry.
 
+use std::time::Duration;
+
 use thiserror::Error;
 
 /// Reason why a request did not succeed. `Display` is one line for the user.
@@ -41,6 +43,15 @@ pub enum ClientError {
         /// Base URL of the node.
         base: String,
         /// Message of the node.
+        message: String,
+    },
+    /// The server accepts no more requests of this kind from this address for now. The client waits
+    /// and tries again, unless the wait is longer than its retry timeout.
+    #[error("{message}")]
+    RateLimited {
+        /// Time after which the next request is accepted.
+        retry_after: Duration,
+        /// Message of the server.
         message: String,
     },
     /// None of several servers can be reached.
@@ -123,6 +134,7 @@ impl ClientError {
             | Self::NoLeader { .. }
             | Self::NoneReachable { .. }
             | Self::Unavailable { .. }
+            | Self::RateLimited { .. }
             | Self::InvalidResponse { .. } => false,
         }
     }

@@ -135,6 +135,7 @@ impl HeartbeatTracker {
             | ClientError::NoneReachable { .. }
             | ClientError::OutcomeUnknown { .. }
             | ClientError::Unavailable { .. }
+            | ClientError::RateLimited { .. }
             | ClientError::InvalidResponse { .. }
             | ClientError::DeadlineExceeded { .. } => true,
         };

@@ -7,7 +7,7 @@ use reqwest::RequestBuilder;
 
 use super::ClientError;
 use super::credential_store::CredentialStore;
-use super::request::{Idempotency, NodeResponse, RequestOptions, read_response};
+use super::request::{Idempotency, NodeResponse, RawResponse, RequestOptions, read_response};
 use super::response_kind::{self, ResponseKind};
 use rollcall_core::api::{Cluster, Health};
 
@@ -75,8 +75,9 @@ impl NodeClient {
         if let Some(token) = self.credentials.token().filter(|_| options.is_authenticated) {
             request = request.bearer_auth(token.reveal());
         }
-        let (status, body) = read_response(base, options.max_bytes, request.send().await).await?;
-        match response_kind::classify(status, &body) {
+        let response = read_response(base, options.max_bytes, request.send().await).await?;
+        let RawResponse { status, retry_after, body } = response;
+        match response_kind::classify(status, retry_after, &body) {
             ResponseKind::Success => Ok(NodeResponse { base: base.to_owned(), status, body }),
             kind => Err(kind.into_error(base)),
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use reqwest::header::RETRY_AFTER;
 use reqwest::{Response, StatusCode};
 use serde::de::DeserializeOwned;
 
@@ -83,6 +84,15 @@ impl NodeResponse {
     }
 }
 
+/// Response of any status.
+#[derive(Debug)]
+pub(super) struct RawResponse {
+    pub(super) status: StatusCode,
+    /// The header `Retry-After`, if it has a number of seconds.
+    pub(super) retry_after: Option<Duration>,
+    pub(super) body: Bytes,
+}
+
 /// Reads a response body of at most `max_bytes` bytes.
 ///
 /// # Errors
@@ -92,9 +102,11 @@ pub(super) async fn read_response(
     base: &str,
     max_bytes: usize,
     response: reqwest::Result<Response>,
-) -> Result<(StatusCode, Bytes), ClientError> {
+) -> Result<RawResponse, ClientError> {
     let unreachable = |cause: reqwest::Error| ClientError::Unreachable { base: base.to_owned(), cause };
     let mut response = response.map_err(unreachable)?;
+    let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    let retry_after = seconds.map(Duration::from_secs);
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
         if body.len() + chunk.len() > max_bytes {
@@ -103,5 +115,5 @@ pub(super) async fn read_response(
         }
         body.extend_from_slice(&chunk);
     }
-    Ok((response.status(), body.freeze()))
+    Ok(RawResponse { status: response.status(), retry_after, body: body.freeze() })
 }

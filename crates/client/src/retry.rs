@@ -1,7 +1,8 @@
 //! Retries of one request to the leader.
 //!
-//! The retries end when a response is final, after the retry timeout, after [`SILENCE_TIMEOUT`], or
-//! when another attempt could execute a request twice.
+//! A node that limits a rate says when to try again, and the client waits that long. The retries
+//! end when a response is final, after the retry timeout, after [`SILENCE_TIMEOUT`], or when
+//! another attempt could execute a request twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,6 +68,18 @@ impl LeaderClient {
                         continue;
                     }
                     Err(error) if error.is_final() => return Err(error),
+                    // The node rejected the request, so nothing happened, and it is still the
+                    // leader.
+                    Err(ClientError::RateLimited { retry_after, message }) => {
+                        last_response_at = Instant::now();
+                        // The random share spreads the clients behind one address.
+                        let delay = retry_after.mul_f64(1.0 + rand::random::<f64>());
+                        if Instant::now() + delay >= started_at + self.retry_timeout {
+                            return Err(ClientError::RateLimited { retry_after, message });
+                        }
+                        tokio::time::sleep(delay).await;
+                        continue;
+                    }
                     Err(error) => {
                         if !matches!(error, ClientError::Unreachable { .. }) {
                             last_response_at = Instant::now();

@@ -7,6 +7,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+/// Header of every response of the scripted server. Clients read it from status 429 only.
+const RETRY_AFTER: &str = "retry-after: 1";
+
 /// Computes the status and body of a response from the request's number and first line.
 type Script = Arc<dyn Fn(usize, &str) -> (u16, String) + Send + Sync>;
 
@@ -37,7 +40,10 @@ pub async fn serve(
             if status == 0 {
                 continue;
             }
-            let head = format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+            let head = format!(
+                "HTTP/1.1 {status} X\r\nconnection: close\r\n{RETRY_AFTER}\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
             stream.write_all((head + &body).as_bytes()).await.unwrap();
         }
     });

@@ -100,6 +100,41 @@ async fn a_rejection_is_returned_at_once() {
     assert!(matches!(&error, ClientError::Rejected { status: 409, code, .. } if code == "user_exists"), "{error}");
 }
 
+const LIMITED: &str = r#"{"success":false,"message":"too many","code":"rate_limited"}"#;
+
+#[tokio::test]
+async fn a_request_beyond_a_rate_is_repeated_after_the_time_that_the_node_asks_for() {
+    let mut tasks = JoinSet::new();
+    let server = serve(&mut tasks, |count, line| match count {
+        _ if line.starts_with("GET / ") => health(true, None),
+        1 | 2 => (429, LIMITED.to_owned()),
+        _ => (
+            201,
+            r#"{"success":true,"status":"ok","message":"m","user_id":"00000000-0000-0000-0000-000000000001"}"#
+                .to_owned(),
+        ),
+    })
+    .await;
+    let started = Instant::now();
+    client(&[&server], Duration::from_secs(15)).register(&NewUser::named(alice())).await.unwrap();
+    assert!(started.elapsed() >= Duration::from_secs(2), "two waits of a second");
+}
+
+#[tokio::test]
+async fn a_wait_that_is_longer_than_the_retry_timeout_is_an_error_at_once() {
+    let mut tasks = JoinSet::new();
+    let server = serve(&mut tasks, |count, line| {
+        if line.starts_with("GET / ") {
+            return health(true, None);
+        }
+        assert_eq!(count, 1, "it must not be repeated");
+        (429, LIMITED.to_owned())
+    })
+    .await;
+    let error = client(&[&server], Duration::from_millis(900)).register(&NewUser::named(alice())).await.unwrap_err();
+    assert!(matches!(error, ClientError::RateLimited { .. }) && error.to_string() == "too many", "{error}");
+}
+
 #[tokio::test]
 async fn the_error_for_a_server_that_is_not_a_node_names_the_server() {
     let mut tasks = JoinSet::new();
