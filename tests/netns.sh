@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
 #
-# The faults of kind N: network faults between real nodes. Three nodes run on three hosts, which are
-# network namespaces. Each host has two cables. On `cluster` the nodes talk to each other; the
-# script cuts, filters and degrades this cable. `clients` always works, so that the script can
-# observe every node. Both cables end in a bridge, where the script and its clients are. Every row
-# has its own cluster.
+# The faults of kind N: network faults between real nodes, and a full disk. Three nodes run on three
+# hosts, which are network namespaces. Each host has two cables. On `cluster` the nodes talk to each
+# other; the script cuts, filters and degrades this cable. `clients` always works, so that the
+# script can observe every node. Both cables end in a bridge, where the script and its clients are.
+# Every row has its own cluster.
 #
-#   tests/netns.sh                             # all rows, about four minutes
+#   tests/netns.sh                             # all rows, about five minutes
 #   tests/netns.sh 7 27                        # some rows
 #   tests/netns.sh --release --cuts 100 2      # a benchmark: 100 cut cables with a release build
 #   tests/netns.sh --loss 600 15               # ten minutes of loss instead of 45 s
 #
-# Needs root, iproute2, nftables and curl. Prints one line per row and a last line with all figures.
-# Fails if a row fails.
+# Needs root, iproute2, nftables, curl and python3. Prints one line per row and a last line with all
+# figures. Fails if a row fails.
 #
 # The script leaves no processes, mounts or interfaces behind (see namespaces.sh).
 
@@ -21,7 +21,7 @@ cd "$(dirname "$0")/.."
 # shellcheck source=tests/namespaces.sh
 source tests/namespaces.sh
 
-readonly ROWS=(2 7 8 9 10 15 27 36)
+readonly ROWS=(2 7 8 9 10 15 27 33 36)
 readonly NODES=(0 1 2)
 readonly PORT=8080 API_PORT=3000 SLOW_PORT=8090
 # A node may not vote before it has run for `election_timeout_min_ms`.
@@ -38,7 +38,7 @@ LOSS_SECONDS=${NETNS_LOSS_SECONDS:-45}
 outside() {
     NUMBERS=([--cuts]=$CUTS [--loss]=$LOSS_SECONDS)
     read_arguments "$@"
-    check_tools curl:curl
+    check_tools curl:curl python3:python3
     end_with_this
     build --bin rollcall --example failover
     isolate NETNS_CUTS="${NUMBERS[--cuts]}" NETNS_LOSS_SECONDS="${NUMBERS[--loss]}" -- "${ASKED[@]}"
@@ -99,6 +99,8 @@ rule() {
 STARTED=0
 # Uptimes of the hosts, in s. Without them, that of this machine.
 UPTIMES=()
+# Folder with the data of the nodes.
+DATA=$FOLDER/data
 
 # node-N.log has the log of a node. `served` has a line for each request that a node served (see
 # `failover watch`).
@@ -114,20 +116,23 @@ start_cluster() {
 }
 
 start_nodes() {
-    local node uptime
-    local -a with_uptime=()
-    read -r uptime _ </proc/uptime
+    local node
     STARTED=$(now)
-    for node in "${NODES[@]}"; do
-        [ "${#UPTIMES[@]}" -eq 0 ] ||
-            with_uptime=(unshare --time --boottime "$((UPTIMES[node] - ${uptime%.*}))" --fork --kill-child)
-        ip netns exec "node-$node" "${with_uptime[@]}" "$BINARIES/rollcall" --config "$FOLDER/config.toml" \
-            --this-node "$(addr "$node"):$PORT" --api-port "$API_PORT" --api-url "$(url "$node")" \
-            --data-dir "$FOLDER/data" >"$FOLDER/node-$node.out" 2>"$FOLDER/node-$node.log" &
-        PIDS[node-$node]=$!
-    done
+    for node in "${NODES[@]}"; do start_node "$node"; done
     "$BINARIES/examples/failover" watch "$(url 0)" "$(url 1)" "$(url 2)" >"$FOLDER/served" 2>"$FOLDER/watch.log" &
     PIDS[watch]=$!
+}
+
+start_node() {
+    local node=$1 uptime
+    local -a with_uptime=()
+    read -r uptime _ </proc/uptime
+    [ "${#UPTIMES[@]}" -eq 0 ] ||
+        with_uptime=(unshare --time --boottime "$((UPTIMES[node] - ${uptime%.*}))" --fork --kill-child)
+    ip netns exec "node-$node" "${with_uptime[@]}" "$BINARIES/rollcall" --config "$FOLDER/config.toml" \
+        --this-node "$(addr "$node"):$PORT" --api-port "$API_PORT" --api-url "$(url "$node")" \
+        --data-dir "$DATA" >"$FOLDER/node-$node.out" 2>>"$FOLDER/node-$node.log" &
+    PIDS[node-$node]=$!
 }
 
 # One field of the state that a node reports at GET /.
@@ -321,6 +326,89 @@ row_27() {
     row 27 "$(within "$TOOK" 6500 2500)" \
         "a firewall goes on resetting them: it served for $(last_served "$LEADER" "$BEAT") ms more, a successor serves after $TOOK ms (2500 to 6500)" \
         "$TOOK ms"
+}
+
+# A small disk for the data of all nodes. Users fill it up to the floor, and another program fills
+# the rest.
+row_33() {
+    local disk=/run/small-disk status stored=0 ready took full ballasts again ok=yes
+    end_processes
+    mkdir "$disk"
+    mount -t tmpfs -o size=24m tmpfs "$disk"
+    head -c 16M /dev/zero >"$disk/other"
+    DATA=$disk
+    start_cluster
+    settle 33 || return 0
+    make_picture
+    post "$LEADER" register '{"username":"alice"}'
+    status=$(upload)
+    while [ "$status" = 201 ] && [ "$stored" -lt 99 ]; do
+        stored=$((stored + 1))
+        status=$(upload)
+    done
+    ready=$(answer "$(url "$LEADER")/readyz")
+    [ "$status,$ready" = "503 storage_full,503 storage_full" ] || ok=no
+    row 33 "$ok" "after $stored uploads the floor is reached: an upload gets $status, /readyz $ready" "$stored uploads"
+
+    head -c 24M /dev/zero >"$disk/fill" 2>"$FOLDER/fill.txt" || true
+    kill_leader
+    took=$TOOK
+    start_node "$LEADER"
+    settle 33 || return 0
+    full=$(upload)
+    ballasts=$(count_ballasts)
+    ok=$(within "$took" 6500)
+    [ "$full" = "503 storage_full" ] && [ "$ballasts" -lt 3 ] || ok=no
+    row 33 "$ok" "on a full disk the leader is killed: a successor serves after $took ms (at most 6500), a killed node starts again, $ballasts of 3 ballasts are left" "$took ms"
+
+    rm "$disk/other" "$disk/fill"
+    again=$(within_seconds 10 201 upload)
+    ready=$(within_seconds 10 200 answer "$(url "$LEADER")/readyz")
+    ballasts=$(within_seconds 60 3 count_ballasts)
+    ok=no
+    if [ "$again $ready $ballasts" = "201 200 3" ]; then ok=yes; fi
+    row 33 "$ok" "space is freed: an upload gets $again, /readyz $ready, $ballasts ballasts" "$again"
+    end_processes
+    umount "$disk"
+    rmdir "$disk"
+    DATA=$FOLDER/data
+}
+
+# make_picture: a PNG of random pixels, which take about 64 KiB.
+make_picture() {
+    python3 - >"$FOLDER/picture.png" <<'PYTHON'
+import os, struct, sys, zlib
+
+def chunk(name, data):
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+rows = b"".join(b"\0" + os.urandom(128 * 4) for _ in range(128))
+head = chunk(b"IHDR", struct.pack(">IIBBBBB", 128, 128, 8, 6, 0, 0, 0))
+sys.stdout.buffer.write(b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+PYTHON
+}
+
+# answer ARGUMENT…: asks with curl. Prints the status, and the code of an error.
+answer() {
+    local status
+    status=$(curl --silent --max-time 10 --output "$FOLDER/answer" --write-out '%{http_code}' "$@") || true
+    printf '%s%s' "$status" "$(sed -n 's/.*"code":"\([a-z_]*\)".*/ \1/p' "$FOLDER/answer")"
+}
+
+upload() { answer --form "image=@$FOLDER/picture.png" "$(url "$LEADER")/upload_image/alice"; }
+
+count_ballasts() { find "$DATA" -name ballast -size 1024k | wc -l; }
+
+# within_seconds SECONDS EXPECTED COMMAND…: repeats a command until it prints the expected text.
+# Prints the last text.
+within_seconds() {
+    local deadline=$(($(now) + $1 * 1000)) text
+    text=$("${@:3}")
+    while [ "$text" != "$2" ] && [ "$(now)" -lt "$deadline" ]; do
+        sleep 0.2
+        text=$("${@:3}")
+    done
+    printf '%s' "$text"
 }
 
 # Whatever happens to the nodes of hosts with different uptimes, the list of users has the same
