@@ -22,9 +22,9 @@ pub use error::NodeError;
 pub use identity::BUCKET_FILES_VERSION;
 pub use startup::open_backend;
 
-use crate::config::{Config, CorsConfig, LoadSourceConfig};
+use crate::config::{Config, CorsConfig, LoadSourceConfig, QuotaConfig};
 use crate::http::{ApiService, App, ClusterView, CorsPolicy, ReplicaFreshness, ThisNode, change_notifier, serve};
-use crate::registry::{Registry, RegistrySettings};
+use crate::registry::{Quotas, RegistrationRate, Registry, RegistrySettings};
 use crate::replication::Replication;
 use crate::snapshot::Snapshotter;
 use crate::storage::{Bucket, RetryPolicy};
@@ -62,6 +62,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
         require_password: config.passwords.required,
         token_seconds: config.passwords.token_seconds,
         heartbeats_need_no_credentials: config.discovery_server_compat,
+        quotas: quotas(&config.quotas),
         node: config.node,
     };
     let now = boot_now();
@@ -168,6 +169,18 @@ fn start_election(
         let dir = config.node_dir();
         NodeError::Configuration(format!("cannot read the ballot in {}: {error}; make it readable", dir.display()))
     })
+}
+
+/// Converts the settings to the quotas of the registry.
+fn quotas(config: &QuotaConfig) -> Quotas {
+    Quotas {
+        registrations: config
+            .registration_rate
+            .map(|per_second| RegistrationRate { burst: config.registration_burst, per_second }),
+        users: config.max_users,
+        images_per_user: config.max_images_per_user,
+        image_bytes_per_user: config.max_image_bytes_per_user,
+    }
 }
 
 /// Converts the setting to the policy of the API.

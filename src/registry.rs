@@ -16,6 +16,7 @@ mod error;
 mod images;
 mod lock;
 mod online;
+mod quotas;
 mod random;
 mod replicated_rows;
 mod replication_source;
@@ -41,6 +42,7 @@ pub use error::{
 pub use images::image_check::rejection::ImageRejection;
 pub use online::heartbeat::AcceptedHeartbeat;
 pub use online::online_clients::OnlineChanges;
+pub use quotas::{QuotaExceeded, Quotas, RateLimited, RegistrationRate};
 pub(crate) use replicated_rows::version_1::decode as decode_rows_of_version_1;
 pub use replicated_rows::{ReplicatedUser, RowNo, Rows};
 pub use users::registrar::{CompletedRegistration, RegisterOutcome, RegisterRequest};
@@ -83,6 +85,8 @@ pub struct RegistrySettings {
     pub token_seconds: u64,
     /// Whether a heartbeat without credentials renews a client with a password.
     pub heartbeats_need_no_credentials: bool,
+    /// What clients and users may store.
+    pub quotas: Quotas,
     /// This node. It names the object with which the node finds out whether writes work.
     pub node: NodeAddr,
 }
@@ -113,6 +117,7 @@ impl Registry {
             require_password,
             token_seconds,
             heartbeats_need_no_credentials,
+            quotas,
             node,
         } = settings;
         let coverage = Arc::new(CoverageWatch::default());
@@ -129,7 +134,7 @@ impl Registry {
             require_password,
             replicated,
         ));
-        let store = Arc::new(ImageStore::new(profiles.clone(), authorizer.clone()));
+        let store = Arc::new(ImageStore::new(profiles.clone(), authorizer.clone(), quotas));
         let registrar = Registrar::new(
             profiles.clone(),
             verifier.clone(),
@@ -137,6 +142,7 @@ impl Registry {
             source.clone(),
             clients.clone(),
             require_password,
+            quotas,
         );
         Self(Arc::new(Components {
             heartbeats: Heartbeats::new(clients.clone(), profiles.clone(), authorizer, heartbeats_need_no_credentials),

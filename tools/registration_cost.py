@@ -51,6 +51,7 @@ def main():
     program, count = os.path.abspath(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 500
     node = f"127.0.0.1:{ELECTION_PORT}"
     environment = os.environ | {"API_PORT": str(API_PORT), "ROLLCALL_API_BIND": "127.0.0.1", "RUST_LOG": "warn"}
+    environment["ROLLCALL_REGISTRATION_RATE"] = "0"
     with tempfile.TemporaryDirectory() as folder:
         command = [program, "--this-node", node, "--peers", node, "--exit-with-stdin"]
         process = subprocess.Popen(

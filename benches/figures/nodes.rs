@@ -82,6 +82,8 @@ impl Nodes {
         command.args([COMMAND, "--exit-with-stdin", "--this-node", name, "--peers", peers, "--api-bind", "127.0.0.1"]);
         command.args(["--api-port", &api.port().to_string()]);
         command.env("HEARTBEAT_TTL_SECONDS", ttl_seconds.to_string());
+        // The benchmarks register thousands of users from one address.
+        command.env("ROLLCALL_REGISTRATION_RATE", "0");
         command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
         Ok(Node { name: name.to_owned(), api, process: Process::start(&mut command)? })
     }

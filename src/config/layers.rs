@@ -3,6 +3,7 @@
 //! This module knows the type and the origin of a value, but not its meaning.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -140,7 +141,16 @@ impl Layers {
 
     /// Reads a setting that is a number from 1 to `max` and has a default.
     pub(super) fn number(&self, setting: &Setting, max: u64) -> Result<WithOrigin<u64>, ConfigError> {
-        let found = self.read(setting, |given| {
+        Ok(with_default(self.number_in(setting, 1..=max)?))
+    }
+
+    /// Reads a setting that is a number in a range.
+    pub(super) fn number_in(
+        &self,
+        setting: &Setting,
+        range: RangeInclusive<u64>,
+    ) -> Result<Option<WithOrigin<u64>>, ConfigError> {
+        self.read(setting, |given| {
             let number = match &given.value {
                 // Digits only: the standard parser accepts a leading `+`.
                 RawValue::Untyped(text) => {
@@ -149,10 +159,10 @@ impl Layers {
                 RawValue::Number(number) => Some(*number),
                 RawValue::Text(_) | RawValue::Bool(_) | RawValue::List(_) | RawValue::Other => None,
             };
-            let number = number.filter(|number| (1..=max).contains(number));
-            number.ok_or_else(|| given.invalid(setting, format!("a whole number from 1 to {max}")))
-        })?;
-        Ok(with_default(found))
+            let (min, max) = (range.start(), range.end());
+            let number = number.filter(|number| range.contains(number));
+            number.ok_or_else(|| given.invalid(setting, format!("a whole number from {min} to {max}")))
+        })
     }
 
     /// Reads a setting that is `true` or `false` and has a default.

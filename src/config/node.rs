@@ -12,6 +12,7 @@ pub(super) mod flags;
 mod load_source;
 mod membership;
 mod object_store;
+mod quotas;
 pub(super) mod settings;
 mod storage;
 mod store_locator;
@@ -26,6 +27,7 @@ use rollcall_core::{ClusterKey, NodeAddr, Timings};
 pub use api::{ApiConfig, CorsConfig};
 pub use flags::Flags;
 pub use load_source::LoadSourceConfig;
+pub use quotas::QuotaConfig;
 pub use settings::{AWS_CREDENTIALS, AZURE_CREDENTIALS, DEFAULT_CREDENTIALS, SETTINGS, env_vars};
 pub use storage::StorageConfig;
 pub use store_locator::{InvalidStoreLocator, StoreLocator};
@@ -38,6 +40,7 @@ use api::read_api;
 use flags::DEFAULT_FILE;
 use load_source::read_load_source;
 use membership::{read_cluster_key, read_membership};
+use quotas::read_quotas;
 use storage::{read_emulator_url, read_storage};
 use timings::{MAX_MS, read_timings};
 use warnings::warnings;
@@ -80,6 +83,8 @@ pub struct Config {
     /// Whether the API answers as clients of the discovery server (requirement 000) expect: 400 for
     /// a taken name, and heartbeats need no credentials.
     pub discovery_server_compat: bool,
+    /// What clients and users may store.
+    pub quotas: QuotaConfig,
     /// Durable storage.
     pub storage: StorageConfig,
     /// Deadline of one call to the storage, retries included, in milliseconds.
@@ -240,6 +245,7 @@ fn build(layers: &Layers, env: &dyn Fn(&str) -> Option<String>, has_file: bool) 
             token_seconds: 24 * 60 * 60 * layers.number(&settings::TOKEN_DAYS, MAX_TOKEN_DAYS)?.value,
         },
         discovery_server_compat,
+        quotas: read_quotas(layers)?,
         storage,
         storage_timeout_ms: layers.number(&settings::STORAGE_TIMEOUT, MAX_MS)?.value,
         data_dir,

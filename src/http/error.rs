@@ -104,7 +104,7 @@ impl ApiError {
             Self::Addr(_) => codes::INVALID_ADDR,
             Self::Password(_) => codes::INVALID_PASSWORD,
             Self::MissingImage(_) => codes::MISSING_IMAGE,
-            Self::Storage(_) => codes::STORAGE_UNAVAILABLE,
+            Self::Storage(error) => storage_code(error),
             Self::Lookup(error) => lookup_code(error),
             Self::Auth(error) => auth_code(error),
             Self::UserExistsCompat(_) => codes::USER_EXISTS_COMPAT,
@@ -112,7 +112,9 @@ impl ApiError {
                 RegisterError::Name(_) => codes::INVALID_USERNAME,
                 RegisterError::Metadata(_) => codes::INVALID_FIELD,
                 RegisterError::Taken(_) => codes::USER_EXISTS,
-                RegisterError::Storage(_) => codes::STORAGE_UNAVAILABLE,
+                RegisterError::Storage(error) => storage_code(error),
+                RegisterError::RateLimited(_) => codes::RATE_LIMITED,
+                RegisterError::Quota(_) => codes::QUOTA_EXCEEDED,
                 RegisterError::NotReplicated(_) => codes::NO_MAJORITY,
                 RegisterError::PasswordRequired => codes::PASSWORD_REQUIRED_TO_REGISTER,
                 RegisterError::Auth(error) => auth_code(error),
@@ -123,12 +125,13 @@ impl ApiError {
                 UploadError::Rejected(ImageRejection::Type | ImageRejection::Animated) => codes::IMAGE_TYPE,
                 UploadError::Rejected(ImageRejection::Dimensions { .. }) => codes::IMAGE_DIMENSIONS,
                 UploadError::Rejected(ImageRejection::Corrupt(_)) => codes::IMAGE_CORRUPT,
-                UploadError::Storage(_) => codes::STORAGE_UNAVAILABLE,
+                UploadError::Storage(error) => storage_code(error),
+                UploadError::Quota(_) => codes::QUOTA_EXCEEDED,
                 UploadError::NoFreeName => codes::INTERNAL,
             },
             Self::Image(error) => match error {
                 ImageError::NotFound => codes::IMAGE_NOT_FOUND,
-                ImageError::Storage(_) => codes::STORAGE_UNAVAILABLE,
+                ImageError::Storage(error) => storage_code(error),
             },
             Self::BodyTooLarge { .. } => codes::BODY_TOO_LARGE,
             Self::NotFound(_) => codes::NOT_FOUND,
@@ -150,6 +153,7 @@ impl ApiError {
                     Self::Auth(error)
                     | Self::Register(RegisterError::Auth(error))
                     | Self::Upload(UploadError::Auth(error)) => error.wait_ms(),
+                    Self::Register(RegisterError::RateLimited(limited)) => limited.wait_ms,
                     _ => 0,
                 };
                 Some((header::RETRY_AFTER, HeaderValue::from(wait_ms.div_ceil(1000).max(1))))
@@ -197,11 +201,15 @@ impl ApiError {
     }
 }
 
+fn storage_code(error: &StorageUnavailable) -> ErrorCode {
+    if error.is_full() { codes::STORAGE_FULL } else { codes::STORAGE_UNAVAILABLE }
+}
+
 fn lookup_code(error: &LookupError) -> ErrorCode {
     match error {
         LookupError::NotRegistered(_) => codes::USER_NOT_REGISTERED,
         LookupError::Corrupt(_) => codes::PROFILE_CORRUPT,
-        LookupError::Storage(_) => codes::STORAGE_UNAVAILABLE,
+        LookupError::Storage(error) => storage_code(error),
     }
 }
 

@@ -47,9 +47,11 @@ error_codes! {
     USER_EXISTS = CONFLICT, "user_exists";
     USER_EXISTS_COMPAT = BAD_REQUEST, "user_exists";
     NO_PASSWORD = CONFLICT, "no_password";
+    QUOTA_EXCEEDED = CONFLICT, "quota_exceeded";
     BODY_TOO_LARGE = PAYLOAD_TOO_LARGE, "body_too_large";
     IMAGE_TYPE = UNSUPPORTED_MEDIA_TYPE, "image_type";
     TOO_MANY_ATTEMPTS = TOO_MANY_REQUESTS, "too_many_attempts";
+    RATE_LIMITED = TOO_MANY_REQUESTS, "rate_limited";
     INTERNAL = INTERNAL_SERVER_ERROR, "internal";
     PROFILE_CORRUPT = INTERNAL_SERVER_ERROR, "profile_corrupt";
     NO_LEADER = SERVICE_UNAVAILABLE, "no_leader";
@@ -57,6 +59,7 @@ error_codes! {
     NO_COPY = SERVICE_UNAVAILABLE, "no_copy";
     INDEX_REBUILDING = SERVICE_UNAVAILABLE, "index_rebuilding";
     STORAGE_UNAVAILABLE = SERVICE_UNAVAILABLE, "storage_unavailable";
+    STORAGE_FULL = SERVICE_UNAVAILABLE, "storage_full";
     OVERLOADED = SERVICE_UNAVAILABLE, "overloaded";
     TOO_MANY_CONNECTIONS = SERVICE_UNAVAILABLE, "too_many_connections";
 }

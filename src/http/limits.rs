@@ -12,6 +12,9 @@
 //! | images decoded at once; memory of a decoder | `registry/images/image_check.rs` | waits; 400 `image_corrupt` |
 //! | passwords hashed at once, and the queue for it | `registry/auth/hashing_pool.rs` | 503 `overloaded` |
 //! | wrong passwords per username and per address | `registry/auth/login_throttle.rs` | 429 `too_many_attempts` |
+//! | new users per address | `registry/users/registration_quota.rs` | 429 `rate_limited` |
+//! | users in all; images per user | `registry/quotas.rs` | 409 `quota_exceeded` |
+//! | memory for names of images | `registry/images/listing_cache.rs` | listed again |
 //! | wait for the list of users on a new leader | `registry/users/user_list.rs` | 503 `index_rebuilding` |
 //! | wait for a majority | `registry/replication_source.rs` | 503 `no_majority` |
 //! | wait for the list of online clients on a new leader | `registry/replication_source.rs` | an incomplete list is served |

@@ -82,10 +82,11 @@ pub async fn open_backend(storage: &StorageConfig, page_size: Option<usize>) -> 
         error => misconfigured(error),
     };
     Ok(match storage {
-        StorageConfig::Local { dir } => {
+        StorageConfig::Local { dir, min_free_bytes } => {
             let tag = random_id().simple().to_string();
             let page_size = page_size.unwrap_or(LocalBackend::DEFAULT_PAGE_SIZE);
-            Arc::new(LocalBackend::open(dir.clone(), &tag, page_size).map_err(store_error)?)
+            let store = LocalBackend::open(dir.clone(), &tag, page_size).map_err(store_error)?;
+            Arc::new(store.with_min_free_bytes(*min_free_bytes))
         }
         StorageConfig::Drive(config) => {
             let page_size = page_size.unwrap_or(config.page_size);

@@ -4,13 +4,18 @@ use thiserror::Error;
 
 use super::auth::credentials::DenialReason;
 use super::images::image_check::rejection::ImageRejection;
+use super::quotas::{QuotaExceeded, RateLimited};
 use crate::storage::BucketError;
 use rollcall_core::{InvalidMetadata, InvalidUsername, Username};
+
+const STORAGE_UNAVAILABLE: &str = "The storage is unavailable at the moment; try again shortly";
+const STORAGE_FULL: &str = "The storage is full; the operator must free some space, or change min_free_bytes; the log \
+                            of the node has the figures";
 
 /// The bucket did not reply, or replied with an error. A write may have taken effect, and it is
 /// safe to repeat it. The source is the error of the bucket, for the log only.
 #[derive(Clone, Debug, Error)]
-#[error("The storage is unavailable at the moment; try again shortly")]
+#[error("{}", if self.is_full() { STORAGE_FULL } else { STORAGE_UNAVAILABLE })]
 pub struct StorageUnavailable(#[source] Box<BucketError>);
 
 impl From<BucketError> for StorageUnavailable {
@@ -24,6 +29,21 @@ impl StorageUnavailable {
     #[must_use]
     pub fn cause(&self) -> String {
         self.0.to_string()
+    }
+
+    /// Whether the bucket has no space for objects of users.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(*self.0, BucketError::Full { .. })
+    }
+
+    /// Whether a write that failed with this error stored nothing: the store refused it, or it was
+    /// not tried. That an earlier attempt of the same call took effect is too rare to count.
+    pub(super) fn stored_nothing(&self) -> bool {
+        match *self.0 {
+            BucketError::Unavailable { .. } | BucketError::Full { .. } | BucketError::Unreadable { .. } => true,
+            BucketError::TimedOut { .. } | BucketError::Vanished { .. } => false,
+        }
     }
 
     /// Whether the error is about one unreadable object, while the bucket itself works.
@@ -55,6 +75,12 @@ pub enum RegisterError {
     /// The name is not registered, and the metadata breaks the rule for new users.
     #[error(transparent)]
     Metadata(#[from] InvalidMetadata),
+    /// The client's address registers too many users at once.
+    #[error(transparent)]
+    RateLimited(#[from] RateLimited),
+    /// The registry has as many users as it may.
+    #[error(transparent)]
+    Quota(#[from] QuotaExceeded),
     /// The name is registered with other data.
     #[error("User '{0}' is already registered with other data; choose another name")]
     Taken(Username),
@@ -143,6 +169,9 @@ pub enum UploadError {
     /// The bucket did not reply.
     #[error(transparent)]
     Storage(#[from] StorageUnavailable),
+    /// The user has as many images as it may.
+    #[error(transparent)]
+    Quota(#[from] QuotaExceeded),
     /// All generated names were taken. Practically this does not happen.
     #[error("Found no free name for the image; try again")]
     NoFreeName,

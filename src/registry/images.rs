@@ -4,6 +4,8 @@ mod image_cache;
 pub(super) mod image_check;
 pub(super) mod image_store;
 pub(super) mod images_stream;
+mod listing_cache;
+mod lru_cache;
 
 use std::sync::Arc;
 

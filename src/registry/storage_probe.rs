@@ -1,4 +1,5 @@
-//! Health check of the bucket: a read at most once a second, and a write if none succeeded lately.
+//! Health check of the bucket, at most once a second: a read, its space, and a write if none
+//! succeeded lately.
 
 use std::time::Duration;
 
@@ -63,6 +64,7 @@ impl StorageProbe {
 
     async fn use_bucket(&self, written: &mut Option<ObjectVersion>) -> Result<(), BucketError> {
         self.read_cluster_id().await?;
+        self.bucket.check_space().await?;
         if self.bucket.wrote_within(MAX_AGE_OF_WRITE) {
             return Ok(());
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
-use super::{Caller, RegisterRequest, Registry, RegistrySettings, TokenKey};
+use super::{Caller, Quotas, RegisterRequest, Registry, RegistrySettings, TokenKey};
 use crate::storage::{Backend, Bucket, LocalBackend, MemoryBackend, RetryPolicy};
 use rollcall_core::{BootMs, Metadata, Username, WallMs};
 
@@ -33,9 +33,18 @@ pub(super) fn registry_in(dir: &std::path::Path) -> Registry {
     registry_with(Arc::new(LocalBackend::open(dir.to_path_buf(), "boot", LocalBackend::DEFAULT_PAGE_SIZE).unwrap()))
 }
 
+/// Like [`registry_on`], with quotas.
+pub(super) fn registry_with_quotas(memory: &MemoryBackend, quotas: Quotas) -> Registry {
+    registry_of(Arc::new(memory.clone()), RegistrySettings { quotas, ..settings() })
+}
+
 fn registry_with(backend: Arc<dyn Backend>) -> Registry {
+    registry_of(backend, settings())
+}
+
+fn registry_of(backend: Arc<dyn Backend>, settings: RegistrySettings) -> Registry {
     let policy = RetryPolicy::one_attempt(Duration::from_secs(20));
-    Registry::new(Bucket::new(backend, policy), settings(), &TokenKey::new([7; 32]), BootMs(0), wall())
+    Registry::new(Bucket::new(backend, policy), settings, &TokenKey::new([7; 32]), BootMs(0), wall())
 }
 
 /// The registry of one of several nodes, started at `now`.
@@ -52,6 +61,7 @@ pub(crate) fn settings() -> RegistrySettings {
         require_password: false,
         token_seconds: 3600,
         heartbeats_need_no_credentials: false,
+        quotas: Quotas::default(),
         node: "127.0.0.1:8080".parse().unwrap(),
     }
 }

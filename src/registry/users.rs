@@ -4,6 +4,7 @@ pub(super) mod index_rebuild;
 mod negative_cache;
 pub(super) mod profile_store;
 pub(super) mod registrar;
+mod registration_quota;
 mod replication_queue;
 pub(super) mod user_details;
 pub(super) mod user_index;

@@ -171,7 +171,7 @@ pub(super) async fn run(args: CopyArgs) -> Result<(), CommandError> {
 /// the outer one.
 fn refuse_overlap(from: &StorageConfig, to: &StorageConfig) -> Result<(), CommandError> {
     let overlap = match (from, to) {
-        (StorageConfig::Local { dir: from }, StorageConfig::Local { dir: to }) => {
+        (StorageConfig::Local { dir: from, .. }, StorageConfig::Local { dir: to, .. }) => {
             overlap_of(&resolved(from), &resolved(to))
         }
         (StorageConfig::S3(from), StorageConfig::S3(to)) => {
@@ -251,7 +251,7 @@ async fn open_source(config: &StorageConfig, policy: RetryPolicy) -> Result<Buck
 /// Opens the target, for reading only in a dry run. A dry run does not create a directory: a
 /// missing one counts as an empty store.
 async fn open_target(config: &StorageConfig, is_dry_run: bool, policy: RetryPolicy) -> Result<Bucket, CommandError> {
-    let is_missing = matches!(config, StorageConfig::Local { dir } if !dir.exists());
+    let is_missing = matches!(config, StorageConfig::Local { dir, .. } if !dir.exists());
     let backend = if is_dry_run && is_missing {
         Arc::new(MemoryBackend::new())
     } else if is_dry_run {

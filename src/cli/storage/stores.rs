@@ -21,7 +21,7 @@ pub(super) async fn open_existing(
     page_size: Option<usize>,
     remedy: &str,
 ) -> Result<Arc<dyn Backend>, String> {
-    if let StorageConfig::Local { dir } = config {
+    if let StorageConfig::Local { dir, .. } = config {
         require_directory(dir, remedy)?;
     }
     open_backend(config, page_size).await.map_err(|error| error.to_string())
@@ -30,7 +30,7 @@ pub(super) async fn open_existing(
 /// Opens a store that must be there, for reading only. Nothing in a local directory is created, so
 /// it may be a read-only snapshot. `remedy` is the remedy for a directory that is missing.
 pub(super) async fn open_read_only(config: &StorageConfig, remedy: &str) -> Result<Arc<dyn Backend>, String> {
-    if let StorageConfig::Local { dir } = config {
+    if let StorageConfig::Local { dir, .. } = config {
         require_directory(dir, remedy)?;
         return match LocalBackend::open_read_only(dir.clone()) {
             Ok(backend) => Ok(Arc::new(backend)),

@@ -35,6 +35,18 @@ pub(super) const HEARTBEAT_TTL: Setting =
     Setting::new("heartbeat_ttl_seconds", "HEARTBEAT_TTL_SECONDS").with_default("30");
 pub(super) const REQUIRE_PASSWORD: Setting =
     Setting::new("require_password", "ROLLCALL_REQUIRE_PASSWORD").with_default("false");
+pub(super) const REGISTRATION_BURST: Setting =
+    Setting::new("registration_burst", "ROLLCALL_REGISTRATION_BURST").with_default("200");
+pub(super) const REGISTRATION_RATE: Setting =
+    Setting::new("registration_rate", "ROLLCALL_REGISTRATION_RATE").with_default("2");
+pub(super) const MAX_USERS: Setting = Setting::new("max_users", "ROLLCALL_MAX_USERS").with_default("1000000");
+pub(super) const MAX_IMAGES_PER_USER: Setting =
+    Setting::new("max_images_per_user", "ROLLCALL_MAX_IMAGES_PER_USER").with_default("100");
+/// 16 MiB: 32 images of the largest size.
+pub(super) const MAX_IMAGE_BYTES_PER_USER: Setting =
+    Setting::new("max_image_bytes_per_user", "ROLLCALL_MAX_IMAGE_BYTES_PER_USER").with_default("16777216");
+/// The default depends on the disk: see `storage/local/free_space.rs`.
+pub(super) const MIN_FREE_BYTES: Setting = Setting::new("min_free_bytes", "ROLLCALL_MIN_FREE_BYTES");
 pub(super) const DISCOVERY_SERVER_COMPAT: Setting =
     Setting::new("discovery_server_compat", "ROLLCALL_DISCOVERY_SERVER_COMPAT").with_default("false");
 pub(super) const TOKEN_DAYS: Setting = Setting::new("token_days", "ROLLCALL_TOKEN_DAYS").with_default("30");
@@ -67,7 +79,7 @@ pub(super) const STORAGE_TIMEOUT: Setting =
     Setting::new("storage_timeout_ms", "ROLLCALL_STORAGE_TIMEOUT_MS").with_default("5000");
 
 /// All settings of a node. Any other key in the configuration file is an error.
-pub const SETTINGS: [&Setting; 39] = [
+pub const SETTINGS: [&Setting; 45] = [
     &THIS_NODE,
     &PEERS,
     &HEARTBEAT_INTERVAL,
@@ -89,6 +101,12 @@ pub const SETTINGS: [&Setting; 39] = [
     &REQUIRE_PASSWORD,
     &TOKEN_DAYS,
     &DISCOVERY_SERVER_COMPAT,
+    &REGISTRATION_BURST,
+    &REGISTRATION_RATE,
+    &MAX_USERS,
+    &MAX_IMAGES_PER_USER,
+    &MAX_IMAGE_BYTES_PER_USER,
+    &MIN_FREE_BYTES,
     &DATA_DIR,
     &BUCKET,
     &CREDENTIALS,

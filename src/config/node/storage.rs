@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::base_url::parse_base_url;
 use super::drive::read_drive;
 use super::object_store::{read_azure, read_s3};
+use super::quotas::MAX_BYTES;
 use super::settings;
 use crate::config::error::ConfigError;
 use crate::config::layers::Layers;
@@ -22,6 +23,9 @@ pub enum StorageConfig {
     Local {
         /// The directory.
         dir: PathBuf,
+        /// Free space that users' objects leave on the disk, in bytes. `None` depends on the disk;
+        /// 0 is none.
+        min_free_bytes: Option<u64>,
     },
     /// A bucket of Google Cloud Storage. Buckets of Firebase Storage are such buckets.
     Gcs {
@@ -44,7 +48,7 @@ pub enum StorageConfig {
 impl fmt::Display for StorageConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Local { dir } => write!(f, "local directory {}", dir.display()),
+            Self::Local { dir, .. } => write!(f, "local directory {}", dir.display()),
             Self::S3(config) => config.fmt(f),
             Self::Azure(config) => config.fmt(f),
             Self::Drive(config) => config.fmt(f),
@@ -68,6 +72,7 @@ pub(super) fn read_storage(
     env: &dyn Fn(&str) -> Option<String>,
     data_dir: &Path,
 ) -> Result<StorageConfig, ConfigError> {
+    let min_free_bytes = layers.number_in(&settings::MIN_FREE_BYTES, 0..=MAX_BYTES)?.map(|given| given.value);
     let mut given = Vec::new();
     for setting in CHOICES {
         given.extend(layers.text(setting, EXPECTED_NAME)?.map(|text| (setting.key, text.origin)));
@@ -95,7 +100,7 @@ pub(super) fn read_storage(
     }
     match read_gcs(layers)? {
         Some(gcs) => Ok(gcs),
-        None => Ok(StorageConfig::Local { dir: data_dir.join("bucket") }),
+        None => Ok(StorageConfig::Local { dir: data_dir.join("bucket"), min_free_bytes }),
     }
 }
 

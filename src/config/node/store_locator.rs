@@ -71,7 +71,8 @@ impl StoreLocator {
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<StorageConfig, ConfigError> {
         let storage = match self {
-            Self::Local { dir } => Some(StorageConfig::Local { dir: dir.clone() }),
+            // The floor is for the writes of users, and a copy is made by the operator.
+            Self::Local { dir } => Some(StorageConfig::Local { dir: dir.clone(), min_free_bytes: Some(0) }),
             Self::Gcs { .. } => read_gcs(layers)?,
             Self::S3 { .. } => read_s3(layers, env)?.map(StorageConfig::S3),
             Self::Azure { .. } => read_azure(layers, env)?.map(StorageConfig::Azure),

@@ -77,7 +77,7 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!(config.api.cors, CorsConfig::Any);
     assert_eq!(config.presence.ttl_ms, 30_000);
     assert_eq!(config.passwords, PasswordConfig { required: false, token_seconds: 30 * 86_400 });
-    assert_eq!(config.storage, StorageConfig::Local { dir: "data/bucket".into() });
+    assert_eq!(config.storage, StorageConfig::Local { dir: "data/bucket".into(), min_free_bytes: None });
     assert_eq!(config.storage_timeout_ms, 5000);
     assert_eq!(config.node_dir(), PathBuf::from("data/127.0.0.1:8080"));
     assert_eq!(config.warnings, Vec::<String>::new());
@@ -109,7 +109,7 @@ fn the_shipped_config_toml_has_the_default_values() {
     let config = load(shipped, &[], &Flags::default()).unwrap();
     assert_eq!(config, load_with("").unwrap());
     // The file shows every setting. Each commented-out line sets the default value, except for
-    // buckets, containers, a folder and its drive, an emulator and a cluster key.
+    // buckets, containers, a folder and its drive, an emulator, a cluster key and the free space.
     let commented: Vec<&str> = shipped.lines().filter_map(|line| line.strip_prefix("#")).collect();
     let shown: Vec<&str> =
         commented.into_iter().filter(|line| line.contains(" = ") && !line.starts_with(' ')).collect();
@@ -119,12 +119,46 @@ fn the_shipped_config_toml_has_the_default_values() {
         assert!(is_shown, "config.toml does not show {}", setting.key);
     }
     for line in shown.iter().filter(|line| {
-        !["bucket", "container", "folder_id", "drive_id", "emulator", "cluster_key"]
+        !["bucket", "container", "folder_id", "drive_id", "emulator", "cluster_key", "min_free_bytes"]
             .iter()
             .any(|word| line.contains(word))
     }) {
         assert_eq!(load_with(line).unwrap(), load_with("").unwrap(), "{line}");
     }
+}
+
+#[test]
+fn quotas_have_defaults_and_0_removes_each() {
+    let defaults = load_with("").unwrap().quotas;
+    let (burst, rate) = (defaults.registration_burst, defaults.registration_rate);
+    assert_eq!((burst, rate, defaults.max_users), (200, Some(2), Some(1_000_000)));
+    assert_eq!(defaults.max_images_per_user, Some(100));
+    assert_eq!(defaults.max_image_bytes_per_user, Some(16 * 1024 * 1024));
+    let none = load_with("registration_rate = 0\nmax_users = 0\nmax_images_per_user = 0\nmax_image_bytes_per_user = 0");
+    let none = none.unwrap().quotas;
+    assert_eq!((none.registration_rate, none.max_users), (None, None));
+    assert_eq!((none.max_images_per_user, none.max_image_bytes_per_user), (None, None));
+    for (wrong, expected) in [
+        ("registration_burst = 0", "from 1 to"),
+        ("registration_rate = 101", "from 0 to 100"),
+        ("max_users = -1", "from 0 to"),
+        ("max_images_per_user = \"many\"", "from 0 to"),
+    ] {
+        let text = error(load_with(wrong));
+        assert!(text.contains(expected), "{wrong}: {text}");
+    }
+    assert_eq!(load_with_variable("ROLLCALL_REGISTRATION_RATE", "100").unwrap().quotas.registration_rate, Some(100));
+}
+
+#[test]
+fn the_free_space_of_a_local_bucket_is_a_setting() {
+    let min_free_bytes = |text: &str| match load_with(text).unwrap().storage {
+        StorageConfig::Local { min_free_bytes, .. } => min_free_bytes,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(["", "min_free_bytes = 0", "min_free_bytes = 7"].map(min_free_bytes), [None, Some(0), Some(7)]);
+    assert!(load_with("min_free_bytes = -1").is_err());
+    assert!(load_with("min_free_bytes = -1\ns3_bucket = \"b\"").is_err(), "an invalid value is never ignored");
 }
 
 #[test]
@@ -165,7 +199,7 @@ fn every_flag_sets_its_setting() {
     assert_eq!(config.peers.len(), 3);
     assert_eq!(config.api.socket_addr().to_string(), "[::1]:4000");
     assert_eq!(config.api.url, "https://example.org/rollcall");
-    assert_eq!(config.storage, StorageConfig::Local { dir: "/var/lib/rollcall/bucket".into() });
+    assert_eq!(config.storage, StorageConfig::Local { dir: "/var/lib/rollcall/bucket".into(), min_free_bytes: None });
     let config = Config::load(None, &|_| None, &Flags { api_url: None, ..flags }).unwrap();
     assert_eq!(config.api.url, "http://[::1]:4000");
 }

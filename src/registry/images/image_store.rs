@@ -1,6 +1,5 @@
 //! Images of users: stored byte for byte under unique names, and never changed.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -8,56 +7,61 @@ use tracing::{debug, info};
 
 use super::image_cache::ImageCache;
 use super::image_check::ImageChecker;
+use super::listing_cache::{ListedImage, Listing, ListingCache, NewImage};
 use crate::registry::auth::authorizer::Authorizer;
 use crate::registry::auth::credentials::{Caller, Credentials};
 use crate::registry::error::{AuthError, ImageError, LookupError, StorageUnavailable, UploadError};
 use crate::registry::lock::lock;
+use crate::registry::quotas::Quotas;
 use crate::registry::random;
 use crate::registry::users::profile_store::ProfileStore;
-use crate::storage::{CreateOutcome, Folder, Key};
-use rollcall_core::{BootMs, ImageName, Username, WallMs};
+use crate::storage::{CreateOutcome, Folder, Key, ListedChild};
+use rollcall_core::{BootMs, ImageName, Term, Username};
 
 /// Maximum number of names tried for one image. Two images get the same name only if two leaders
 /// store them at the same time, with a chance of one in four billion.
 const MAX_NAME_ATTEMPTS: usize = 3;
-
-/// Maximum number of users whose last image number is remembered. Forgetting one is harmless,
-/// unless two uploads of one user run at the same time.
-const MAX_REMEMBERED_USERS: usize = 4096;
-
-/// The last image numbers that this node has assigned, by user. So concurrent uploads of one user
-/// get different numbers.
-#[derive(Debug, Default)]
-struct LastNumbers(HashMap<Username, u128>);
-
-impl LastNumbers {
-    /// The number of the next image of `user`, which is stored at `now`. It exceeds `greatest`, the
-    /// greatest number in the bucket.
-    fn next(&mut self, user: &Username, now: WallMs, greatest: Option<u128>) -> u128 {
-        let greatest = self.0.get(user).copied().max(greatest);
-        let number = ImageName::next_number(now, greatest);
-        if self.0.len() == MAX_REMEMBERED_USERS {
-            self.0.clear();
-        }
-        self.0.insert(user.clone(), number);
-        number
-    }
-}
 
 /// Stores and reads images of users.
 pub(crate) struct ImageStore {
     profiles: Arc<ProfileStore>,
     authorizer: Arc<Authorizer>,
     checker: ImageChecker,
+    quotas: Quotas,
     cache: Mutex<ImageCache>,
-    last_numbers: Mutex<LastNumbers>,
+    listings: Mutex<ListingCache>,
+}
+
+/// An upload in progress. If it is dropped, it is not known whether the image was stored.
+struct UploadInProgress<'s> {
+    listings: &'s Mutex<ListingCache>,
+    user: &'s Username,
+    image: ListedImage,
+}
+
+impl UploadInProgress<'_> {
+    /// Ends an upload that stored its image.
+    fn stored(self, now: BootMs) {
+        lock(self.listings).stored(self.user, self.image.clone(), now);
+    }
+
+    /// Ends an upload that stored nothing.
+    fn stored_nothing(self) {
+        lock(self.listings).stored_nothing(self.user, &self.image.name);
+    }
+}
+
+impl Drop for UploadInProgress<'_> {
+    fn drop(&mut self) {
+        lock(self.listings).unknown(self.user, &self.image.name);
+    }
 }
 
 impl ImageStore {
-    /// The images of the users in `profiles`, with an empty cache.
-    pub(crate) fn new(profiles: Arc<ProfileStore>, authorizer: Arc<Authorizer>) -> Self {
+    /// The images of the users in `profiles`, with empty caches.
+    pub(crate) fn new(profiles: Arc<ProfileStore>, authorizer: Arc<Authorizer>, quotas: Quotas) -> Self {
         let checker = ImageChecker::default();
-        Self { profiles, authorizer, checker, cache: Mutex::default(), last_numbers: Mutex::default() }
+        Self { profiles, authorizer, checker, quotas, cache: Mutex::default(), listings: Mutex::default() }
     }
 
     /// Stores an image of a registered user. When this returns `Ok`, the image is durable.
@@ -71,19 +75,27 @@ impl ImageStore {
         let entry = self.profiles.entry(user, caller.now).await.map_err(AuthError::from)?;
         self.authorizer.authorize(user, &entry, credentials, caller).await?;
         let kind = self.checker.check(bytes.clone()).await?;
-        // The bucket is listed for each upload: another leader may have stored images since the
-        // last.
-        let greatest = self.image_names(user).await?.last().and_then(ImageName::number);
+        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let listing = self.listing(user, caller.now).await?;
         for _ in 0..MAX_NAME_ATTEMPTS {
-            let number = lock(&self.last_numbers).next(user, caller.wall, greatest);
-            let image = ImageName::new(number, random::image_suffix(), kind);
-            let key = Key::Image(user.clone(), image.clone());
-            match self.profiles.bucket().create(&key, bytes.clone()).await.map_err(StorageUnavailable::from)? {
-                CreateOutcome::Created(_) => {
-                    info!(user = %user, %image, bytes = bytes.len(), "image stored");
-                    return Ok(image);
+            let image = NewImage { bytes: size, kind, suffix: random::image_suffix() };
+            let at = (caller.now, caller.wall);
+            let name = lock(&self.listings).start_upload(user, &listing, image, &self.quotas, at)?;
+            let image = ListedImage { name: name.clone(), bytes: size };
+            let upload = UploadInProgress { listings: &self.listings, user, image };
+            let key = Key::Image(user.clone(), name.clone());
+            match self.profiles.bucket().create(&key, bytes.clone()).await.map_err(StorageUnavailable::from) {
+                Ok(CreateOutcome::Created(_)) => {
+                    upload.stored(caller.now);
+                    info!(user = %user, image = %name, bytes = size, "image stored");
+                    return Ok(name);
                 }
-                CreateOutcome::AlreadyExists(_) => {}
+                Ok(CreateOutcome::AlreadyExists(_)) => upload.stored_nothing(),
+                Err(error) if error.stored_nothing() => {
+                    upload.stored_nothing();
+                    return Err(error.into());
+                }
+                Err(error) => return Err(error.into()),
             }
         }
         Err(UploadError::NoFreeName)
@@ -92,7 +104,7 @@ impl ImageStore {
     /// The names of a registered user's images, oldest first.
     pub(crate) async fn images(&self, user: &Username, now: BootMs) -> Result<Vec<ImageName>, LookupError> {
         self.profiles.look_up(user, now).await?;
-        Ok(self.image_names(user).await?)
+        Ok(self.image_names(user, now).await?)
     }
 
     /// The bytes of an image, as they were stored. An image deleted from the bucket may still be
@@ -110,26 +122,38 @@ impl ImageStore {
     }
 
     /// The names of the images in a user's folder, oldest first. None if only this folder cannot be
-    /// read.
-    pub(super) async fn image_names(&self, user: &Username) -> Result<Vec<ImageName>, StorageUnavailable> {
-        let listed = self.profiles.bucket().list(&Folder::Images(user.clone())).await;
+    /// read. An image that another program adds or deletes may be missing or returned for a minute.
+    pub(super) async fn image_names(&self, user: &Username, now: BootMs) -> Result<Vec<ImageName>, StorageUnavailable> {
+        Ok(self.listing(user, now).await?.iter().map(|image| image.name.clone()).collect())
+    }
+
+    /// The images in a user's folder, from the cache or the bucket.
+    async fn listing(&self, user: &Username, now: BootMs) -> Result<Listing, StorageUnavailable> {
+        let term: Term = self.profiles.term();
+        let started = {
+            let mut listings = lock(&self.listings);
+            if let Some(listing) = listings.get(user, term, now) {
+                return Ok(listing);
+            }
+            listings.start(user, term, now)
+        };
+        let listed = self.profiles.bucket().list_children(&Folder::Images(user.clone())).await;
         let listed = match listed.map_err(StorageUnavailable::from) {
             Err(error) if error.concerns_one_object() => {
                 self.report_unreadable(user, &error.cause());
-                return Ok(Vec::new());
+                return Ok(Listing::default());
             }
             listed => listed?,
         };
-        let names = listed.iter().filter_map(|name| {
-            let parsed = ImageName::parse(name);
-            parsed
-                .inspect_err(|_| debug!(%user, name, "skipped an object in the bucket: its name is not an image name"))
-                .ok()
-        });
-        let mut names: Vec<ImageName> = names.collect();
-        // By the numbers at their start.
-        names.sort_unstable();
-        Ok(names)
+        let image = |child: ListedChild| match ImageName::parse(&child.name) {
+            Ok(name) => Some(ListedImage { name, bytes: child.bytes }),
+            Err(_) => {
+                debug!(%user, name = child.name, "skipped an object in the bucket: its name is not an image name");
+                None
+            }
+        };
+        let images = listed.into_iter().filter_map(image).collect();
+        Ok(lock(&self.listings).finish(user, started, images))
     }
 
     /// Logs that an image of a user is unreadable, once per user.
@@ -157,102 +181,4 @@ impl ImageStore {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use futures_util::future::join_all;
-    use image::ImageFormat;
-
-    use super::*;
-    use crate::registry::Registry;
-    use crate::registry::testing::{caller, encoded_image, name, registry, registry_on, user};
-    use crate::storage::{Backend, Fault};
-
-    /// An image that differs from those of other widths.
-    async fn upload(registry: &Registry, user: &str, width: u32) -> ImageName {
-        let bytes = encoded_image(ImageFormat::Png, width, 1);
-        registry.upload(&name(user), bytes, Credentials::None, caller(BootMs(0))).await.unwrap()
-    }
-
-    async fn images(registry: &Registry, user: &str) -> Vec<String> {
-        registry.images(&name(user), BootMs(0)).await.unwrap().iter().map(ToString::to_string).collect()
-    }
-
-    #[tokio::test]
-    async fn images_of_the_same_millisecond_have_ascending_numbers() {
-        let (registry, _) = registry();
-        registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
-        let mut names = Vec::new();
-        for side in 1..=10 {
-            names.push(upload(&registry, "alice", side).await);
-        }
-        assert_eq!(registry.images(&name("alice"), BootMs(0)).await.unwrap(), names);
-        let numbers: Vec<u128> = names.iter().filter_map(ImageName::number).collect();
-        assert_eq!(numbers, (1_733_511_234..1_733_511_244).collect::<Vec<_>>());
-        // The next leader has not assigned these numbers itself.
-        let all = join_all((11..=20).map(|side| upload(&registry, "alice", side))).await;
-        let numbers: HashSet<Option<u128>> = all.iter().map(ImageName::number).collect();
-        assert_eq!(numbers, (1_733_511_244..1_733_511_254).map(Some).collect());
-    }
-
-    #[tokio::test]
-    async fn a_new_image_comes_after_all_images_of_its_user_whatever_the_clock_says() {
-        let (registry, memory) = registry();
-        registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
-        // The clock of these tests says 1733511234.
-        let stored = ["avatar.png", "999-a.png", "1733511234-a1b2.png", "1765045165-e1c0e532.png", "01.jpeg", "x.txt"];
-        for text in stored {
-            if let Ok(image) = ImageName::parse(text) {
-                memory.create(&Key::Image(name("alice"), image), b"x".as_slice().into()).await.unwrap();
-            }
-        }
-        let first = upload(&registry, "alice", 1).await;
-        assert_eq!(first.number(), Some(1_765_045_166));
-        let second = upload(&registry_on(&memory), "alice", 2).await;
-        assert_eq!(second.number(), Some(1_765_045_167));
-        let expected = ["avatar.png", "01.jpeg", "999-a.png", "1733511234-a1b2.png", "1765045165-e1c0e532.png"];
-        assert_eq!(images(&registry, "alice").await, [&expected[..], &[first.as_str(), second.as_str()]].concat());
-    }
-
-    #[tokio::test]
-    async fn an_upload_fails_if_the_users_images_cannot_be_listed() {
-        let (registry, memory) = registry();
-        registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
-        memory.faults().inject(1, &Fault::Permanent);
-        let bytes = encoded_image(ImageFormat::Png, 1, 1);
-        let uploaded = registry.upload(&name("alice"), bytes, Credentials::None, caller(BootMs(0))).await;
-        assert!(matches!(uploaded, Err(UploadError::Storage(_))), "{uploaded:?}");
-        assert_eq!(images(&registry, "alice").await, Vec::<String>::new());
-    }
-
-    #[tokio::test]
-    async fn an_image_is_read_from_the_bucket_once_a_minute_and_a_missing_one_each_time() {
-        let (registry, memory) = registry();
-        registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
-        let bytes = encoded_image(ImageFormat::Png, 1, 1);
-        let image = registry.upload(&name("alice"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
-        let other = ImageName::new(1_733_511_234, 1, rollcall_core::ImageKind::Png);
-        let before = memory.faults().calls();
-        for (asked, at, calls) in
-            [(&image, 0, 1), (&image, 59_999, 1), (&image, 60_000, 2), (&other, 60_000, 3), (&other, 60_000, 4)]
-        {
-            let found = registry.image(&name("alice"), asked, BootMs(at)).await;
-            assert_eq!(found.ok(), (asked == &image).then(|| bytes.clone()));
-            assert_eq!(memory.faults().calls() - before, calls, "{asked} at {at}");
-        }
-        // An image of the same name in another user's folder is a different image.
-        assert!(matches!(registry.image(&name("bob"), &image, BootMs(60_000)).await, Err(ImageError::NotFound)));
-    }
-
-    #[tokio::test]
-    async fn only_images_of_registered_users_are_listed() {
-        let (registry, memory) = registry();
-        registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
-        assert_eq!(registry.images(&name("alice"), BootMs(0)).await.unwrap(), []);
-        let image = ImageName::new(1_733_511_234, 1, rollcall_core::ImageKind::Png);
-        memory.create(&Key::Image(name("alice"), image.clone()), b"x".as_slice().into()).await.unwrap();
-        assert_eq!(registry.images(&name("alice"), BootMs(0)).await.unwrap(), [image]);
-        let unknown = registry.images(&name("bob"), BootMs(0)).await;
-        assert!(matches!(unknown, Err(LookupError::NotRegistered(_))));
-    }
-}
+mod tests;

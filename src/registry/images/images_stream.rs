@@ -123,7 +123,7 @@ fn chunks(
     let (lister, fetcher) = (Arc::clone(images), Arc::clone(images));
     let mut writer = JsonWriter::default();
     let clients = stream::iter(clients)
-        .map(move |client| items(Arc::clone(&lister), client))
+        .map(move |client| items(Arc::clone(&lister), client, now))
         .buffered(LISTS_AHEAD)
         .flat_map(|items| match items {
             Ok(items) => stream::iter(items.into_iter().map(Ok).collect::<Vec<_>>()),
@@ -137,8 +137,8 @@ fn chunks(
 }
 
 /// The items of one client. Lists the names of its images, but reads no image.
-async fn items(images: Arc<ImageStore>, client: OnlineRow) -> Result<Vec<StreamItem>, StorageUnavailable> {
-    let mut names = images.image_names(&client.username).await?;
+async fn items(images: Arc<ImageStore>, client: OnlineRow, now: BootMs) -> Result<Vec<StreamItem>, StorageUnavailable> {
+    let mut names = images.image_names(&client.username, now).await?;
     let newest = names.split_off(names.len().saturating_sub(MAX_IMAGES_PER_CLIENT));
     let user = client.username.clone();
     let newest = newest.into_iter().map(|image| StreamItem::Image(user.clone(), image));
@@ -267,7 +267,7 @@ mod tests {
             images.push(registry.upload(&name("alice"), bytes, Credentials::None, caller(BootMs(0))).await.unwrap());
         }
         let client = OnlineRow { username: name("alice"), addr: None };
-        let items = items(Arc::clone(&registry.0.images.store), client).await.unwrap();
+        let items = items(Arc::clone(&registry.0.images.store), client, BootMs(0)).await.unwrap();
         memory.delete(&Key::Image(name("alice"), images[0].clone())).await.unwrap();
         let mut writer = JsonWriter::default();
         let mut text = String::new();

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use tracing::info;
 
 use super::profile_store::{ProfileStore, StoredProfile};
+use super::registration_quota::RegistrationQuota;
 use crate::registry::auth::credentials::Caller;
 use crate::registry::auth::password_verifier::PasswordVerifier;
 use crate::registry::auth::token_signer::{IssuedToken, TokenSigner};
 use crate::registry::error::{AuthError, LookupError, RegisterError, StorageUnavailable};
 use crate::registry::online::online_clients::OnlineClients;
+use crate::registry::quotas::Quotas;
 use crate::registry::random;
 use crate::registry::replication_source::ReplicationSource;
 use crate::storage::{CreateOutcome, Key};
@@ -56,11 +58,13 @@ pub(crate) struct Registrar {
     source: Arc<ReplicationSource>,
     clients: Arc<OnlineClients>,
     require_password: bool,
+    quota: RegistrationQuota,
 }
 
 impl Registrar {
     /// A registrar for the users in `profiles`. The time of a registration is the wall time that
-    /// `clients` displays. With `require_password`, it rejects users without a password.
+    /// `clients` displays. With `require_password`, it rejects users without a password. It rejects
+    /// new users beyond `quotas`.
     pub(crate) fn new(
         profiles: Arc<ProfileStore>,
         verifier: Arc<PasswordVerifier>,
@@ -68,8 +72,10 @@ impl Registrar {
         source: Arc<ReplicationSource>,
         clients: Arc<OnlineClients>,
         require_password: bool,
+        quotas: Quotas,
     ) -> Self {
-        Self { profiles, verifier, tokens, source, clients, require_password }
+        let quota = RegistrationQuota::new(quotas);
+        Self { profiles, verifier, tokens, source, clients, require_password, quota }
     }
 
     /// Registers a user. When this returns `Ok`, the registration is durable and known to a
@@ -101,8 +107,16 @@ impl Registrar {
                 stored => self.compare_with_stored(user, stored, term, caller).await,
             };
         }
+        let users = self.profiles.index().len();
+        let admission = self.quota.admit(caller.from, users, caller.now)?;
         let password_hash = match user.password.clone() {
-            Some(password) => Some(self.verifier.hash(password).await?),
+            Some(password) => match self.verifier.hash(password).await {
+                Ok(hash) => Some(hash),
+                Err(error) => {
+                    admission.stored_nothing();
+                    return Err(error.into());
+                }
+            },
             None => None,
         };
         let registered_at = self.clients.wall_time(caller.now);
@@ -124,7 +138,12 @@ impl Registrar {
             // be parsed also takes its name.
             Err(error) if error.concerns_one_object() => {
                 self.profiles.report_unreadable(&user.username, &error.cause());
+                admission.stored_nothing();
                 return Err(RegisterError::Taken(user.username));
+            }
+            Err(error) if error.stored_nothing() => {
+                admission.stored_nothing();
+                return Err(error.into());
             }
             created => created?,
         };
@@ -134,6 +153,7 @@ impl Registrar {
                 self.acknowledge(RegisterOutcome::New(profile.id), profile, term, caller).await
             }
             CreateOutcome::AlreadyExists(object) => {
+                admission.stored_nothing();
                 let stored = self.profiles.parse_profile(&user.username, &object.bytes);
                 self.compare_with_stored(user, stored, term, caller).await
             }
@@ -195,108 +215,4 @@ fn check_new(user: &RegisterRequest) -> Result<(), RegisterError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use futures_util::future::join_all;
-
-    use super::*;
-    use crate::registry::Credentials;
-    use crate::registry::testing::{caller, name, registry, registry_on, user};
-    use crate::storage::{Backend, Fault};
-    use rollcall_core::BootMs;
-
-    fn with_password(password: &str) -> RegisterRequest {
-        RegisterRequest { password: Some(Password::new(password.to_owned())), ..user("alice") }
-    }
-
-    #[tokio::test]
-    async fn one_of_several_concurrent_equal_registrations_is_new_and_the_others_are_repeated() {
-        let (registry, memory) = registry();
-        let other = registry_on(&memory);
-        let attempts = (0..10).map(|n| if n % 2 == 0 { &registry } else { &other });
-        let outcomes = join_all(attempts.map(|registry| registry.register(user("alice"), caller(BootMs(0))))).await;
-        let outcomes: Vec<RegisterOutcome> = outcomes.into_iter().map(|made| made.unwrap().outcome).collect();
-        let new: Vec<&RegisterOutcome> =
-            outcomes.iter().filter(|outcome| matches!(outcome, RegisterOutcome::New(_))).collect();
-        let [RegisterOutcome::New(id)] = new[..] else { panic!("{outcomes:?}") };
-        assert_eq!(outcomes.iter().filter(|outcome| **outcome == RegisterOutcome::Repeated(*id)).count(), 9);
-    }
-
-    #[tokio::test]
-    async fn a_second_registration_of_a_name_is_rejected_on_every_node() {
-        let (registry, memory) = registry();
-        registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
-        let metadata = serde_json::from_str::<Metadata>(r#"{"x":1}"#).unwrap();
-        for registry in [registry, registry_on(&memory)] {
-            let other = RegisterRequest { metadata: metadata.clone(), ..user("alice") };
-            assert!(
-                matches!(registry.register(other, caller(BootMs(0))).await, Err(RegisterError::Taken(taken)) if taken == name("alice"))
-            );
-        }
-    }
-
-    #[tokio::test]
-    async fn a_registration_can_be_repeated_only_with_its_password_and_stores_no_plain_password() {
-        let (registry, memory) = registry();
-        let first = registry.register(with_password("secret"), caller(BootMs(0))).await.unwrap();
-        let RegisterOutcome::New(id) = first.outcome else { panic!("{first:?}") };
-        assert!(first.issued_token.is_some());
-        for registry in [registry, registry_on(&memory)] {
-            let repeated = registry.register(with_password("secret"), caller(BootMs(0))).await.unwrap();
-            assert_eq!(repeated.outcome, RegisterOutcome::Repeated(id));
-            assert!(repeated.issued_token.is_some());
-            for other in [with_password("Secret"), with_password(""), user("alice")] {
-                assert!(matches!(registry.register(other, caller(BootMs(0))).await, Err(RegisterError::Taken(_))));
-            }
-            let stored =
-                registry.0.users.registrar.profiles.bucket().get(&Key::Profile(name("alice"))).await.unwrap().unwrap();
-            let stored = String::from_utf8(stored.bytes.to_vec()).unwrap();
-            assert!(stored.contains("$argon2id$") && !stored.contains("secret"), "{stored}");
-        }
-    }
-
-    #[tokio::test]
-    async fn stored_metadata_equals_the_metadata_sent() {
-        let (registry, _) = registry();
-        // Numbers that only an exact parser preserves.
-        let text =
-            r#"{"x":0.1,"y":1.7976931348623157e308,"z":5.0e-324,"w":6.934698245112694e276,"v":-2.693554001703998e265}"#;
-        let metadata: Metadata = serde_json::from_str(text).unwrap();
-        let alice = RegisterRequest { metadata, ..user("alice") };
-        let first = registry.register(alice.clone(), caller(BootMs(0))).await.unwrap();
-        let RegisterOutcome::New(id) = first.outcome else { panic!("{first:?}") };
-        assert_eq!(first.issued_token, None, "no token without a password");
-        let again = registry.register(alice, caller(BootMs(0))).await.unwrap();
-        assert_eq!(again.outcome, RegisterOutcome::Repeated(id));
-    }
-
-    #[tokio::test]
-    async fn a_registration_whose_response_was_lost_can_be_repeated() {
-        let (registry, memory) = registry();
-        memory.faults().set_outage(Some(Fault::LoseResponse));
-        assert!(matches!(registry.register(user("alice"), caller(BootMs(0))).await, Err(RegisterError::Storage(_))));
-        memory.faults().set_outage(None);
-        let again = registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
-        assert!(matches!(again.outcome, RegisterOutcome::Repeated(_)));
-        assert!(registry.heartbeat(&name("alice"), None, Credentials::None, caller(BootMs(0))).await.is_ok());
-    }
-
-    #[tokio::test]
-    async fn a_name_whose_profile_is_damaged_is_not_free() {
-        let (registry, _) = registry();
-        let key = Key::Profile(name("alice"));
-        registry.0.users.registrar.profiles.bucket().create(&key, Bytes::from_static(b"{\"user")).await.unwrap();
-        assert!(matches!(registry.register(user("alice"), caller(BootMs(0))).await, Err(RegisterError::Taken(_))));
-    }
-
-    #[tokio::test]
-    async fn a_registered_name_missing_from_the_bucket_is_not_free() {
-        let (registry, memory) = registry();
-        registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
-        memory.delete(&Key::Profile(name("alice"))).await.unwrap();
-        for user in [user("alice"), with_password("other")] {
-            assert!(matches!(registry.register(user, caller(BootMs(0))).await, Err(RegisterError::Storage(_))));
-        }
-        assert_eq!(memory.get(&Key::Profile(name("alice"))).await.unwrap(), None);
-    }
-}
+mod tests;

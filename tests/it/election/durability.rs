@@ -21,7 +21,7 @@ const MIN_REGISTRATIONS: usize = 15;
 
 #[tokio::test]
 async fn no_acknowledged_registration_is_lost_when_leaders_are_killed() {
-    let mut cluster = Plan::quick().start().await;
+    let mut cluster = Plan::quick().unlimited_registrations().start().await;
     let stop = Arc::new(AtomicBool::new(false));
     let acknowledged = Arc::new(std::sync::Mutex::new(BTreeMap::new()));
     let mut writers = JoinSet::new();

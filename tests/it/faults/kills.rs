@@ -20,7 +20,7 @@ const BEFORE_ANY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Row 1 of the faults in tests/README.md.
 #[tokio::test]
 async fn a_killed_leader_is_replaced_before_any_timeout() {
-    let mut observed = ObservedCluster::start_with_heartbeats(Plan::documented()).await;
+    let mut observed = ObservedCluster::start_with_heartbeats(Plan::documented().unlimited_registrations()).await;
     let writers = Writers::start(&observed.cluster);
     for _ in 0..KILLS {
         let leader = observed.wait_until_settled().await;
@@ -37,7 +37,7 @@ async fn a_killed_leader_is_replaced_before_any_timeout() {
 /// Row 3 of the faults in tests/README.md.
 #[tokio::test]
 async fn a_leader_that_is_asked_to_stop_is_replaced_at_once_and_loses_no_acknowledged_data() {
-    let mut observed = ObservedCluster::start_with_heartbeats(Plan::documented()).await;
+    let mut observed = ObservedCluster::start_with_heartbeats(Plan::documented().unlimited_registrations()).await;
     let writers = Writers::start(&observed.cluster);
     for _ in 0..STOPS {
         let leader = observed.wait_until_settled().await;

@@ -19,7 +19,7 @@ const RECOVERY_LIMIT: Duration = Duration::from_secs(10);
 /// Row 29 of the faults in tests/README.md.
 #[tokio::test]
 async fn rolling_restarts_under_load_lose_no_acknowledged_data() {
-    let mut observed = ObservedCluster::start(Plan::documented()).await;
+    let mut observed = ObservedCluster::start(Plan::documented().unlimited_registrations()).await;
     observed.wait_until_settled().await;
     let writers = Writers::start(&observed.cluster);
     for _ in 0..ROUNDS {
@@ -39,7 +39,7 @@ async fn rolling_restarts_under_load_lose_no_acknowledged_data() {
 /// Row 30 of the faults in tests/README.md.
 #[tokio::test]
 async fn after_a_power_failure_a_leader_and_all_users_are_back_within_ten_seconds() {
-    let mut observed = ObservedCluster::start(Plan::documented()).await;
+    let mut observed = ObservedCluster::start(Plan::documented().unlimited_registrations()).await;
     observed.wait_until_settled().await;
     let term = observed.term().await;
     let writers = Writers::start(&observed.cluster);

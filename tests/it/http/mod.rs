@@ -7,3 +7,4 @@ mod heartbeat_fast_path;
 mod hostile;
 mod lists;
 mod passwords;
+mod quotas;

@@ -207,6 +207,16 @@ async fn the_requests_of_each_operation_of_a_client_are_the_documented_ones() {
     let upload = cluster.lead().header("authorization", &bearer).upload("alice", &image).await;
     assert_eq!(upload.status, 201, "{upload}");
     count("an image");
+    let upload = cluster.lead().header("authorization", &bearer).upload("alice", &image).await;
+    assert_eq!(upload.status, 201, "{upload}");
+    for _ in 0..3 {
+        assert_eq!(cluster.lead().get("/images/alice").await.json()["count"], 2);
+    }
+    count("another image, and lists of its user's images");
+    for _ in 0..3 {
+        assert_eq!(cluster.lead().get("/discover_with_images").await.status, 200);
+    }
+    count("the online clients with their images");
     let change = r#"{"username":"alice","password":"correct horse","new_password":"battery staple"}"#;
     let changed = cluster.lead().post("/password", change).await;
     assert_eq!(changed.status, 200, "{changed}");
@@ -216,6 +226,8 @@ async fn the_requests_of_each_operation_of_a_client_are_the_documented_ones() {
         ("a name that exists", "GET"),
         ("heartbeats and lists", ""),
         ("an image", "LIST PUT"),
+        ("another image, and lists of its user's images", "PUT"),
+        ("the online clients with their images", "GET GET"),
         ("a new password", "GET PUT"),
     ];
     assert_eq!(found, expected.map(|(operation, requests)| (operation, requests.to_owned())));

@@ -14,8 +14,8 @@ use crate::http::error_codes::ERROR_CODES;
 use crate::http::layers::response_headers::{ResponseHeaders, add_headers};
 use crate::http::limits::MAX_LONG_POLLS;
 use crate::http::testing::{TestResponse, without_leader};
-use crate::registry::RegistrySettings;
 use crate::registry::testing::{encoded_image, settings};
+use crate::registry::{Quotas, RegistrationRate, RegistrySettings};
 use crate::storage::{Backend, Fault, Key, MemoryBackend};
 use rollcall_core::Username;
 
@@ -97,6 +97,8 @@ async fn rows_of_a_leader(seen: &mut BTreeSet<ErrorRow>) {
     for request in requests.into_iter().chain(std::iter::repeat_n(wrong_login, 6)) {
         seen.insert(row(&server, &request).await);
     }
+    node.memory.faults().inject(1, &Fault::Full);
+    seen.insert(row(&server, &post("/register", "", r#"{"username":"dave"}"#)).await);
     node.memory.faults().set_outage(Some(Fault::Transient));
     seen.insert(row(&server, &get("/readyz")).await);
     server.stop().await;
@@ -127,6 +129,10 @@ async fn rows_of_each_setting(seen: &mut BTreeSet<ErrorRow>) {
             RegistrySettings { heartbeats_need_no_credentials: true, ..settings() },
             vec![post("/register", "", r#"{"username":"alice","addr":"10.0.0.1:1"}"#)],
         ),
+        (
+            RegistrySettings { quotas: Quotas { users: Some(1), ..Quotas::default() }, ..settings() },
+            vec![post("/register", "", r#"{"username":"dave"}"#)],
+        ),
         (RegistrySettings { replicated: true, ..settings() }, vec![post("/register", "", r#"{"username":"dave"}"#)]),
     ] {
         let node = TestNode::with_settings(settings, memory.clone(), CorsPolicy::Any);
@@ -139,6 +145,20 @@ async fn rows_of_each_setting(seen: &mut BTreeSet<ErrorRow>) {
         }
         server.stop().await;
     }
+}
+
+async fn rows_of_rates(seen: &mut BTreeSet<ErrorRow>) {
+    let registrations = Some(RegistrationRate { burst: 1, per_second: 1 });
+    let settings = RegistrySettings { quotas: Quotas { registrations, ..Quotas::default() }, ..settings() };
+    let node = TestNode::with_settings(settings, MemoryBackend::new(), CorsPolicy::Any);
+    assert_eq!(node.post("/register", r#"{"username":"alice"}"#).await.status, 201);
+    let refused = node.post("/register", r#"{"username":"bob"}"#).await;
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    let server = start(&node).await;
+    // The client of the server has another address.
+    assert_eq!(row(&server, &post("/register", "", r#"{"username":"carol"}"#)).await.0, 201);
+    seen.insert(row(&server, &post("/register", "", r#"{"username":"bob"}"#)).await);
+    server.stop().await;
 }
 
 async fn rows_of_overload(seen: &mut BTreeSet<ErrorRow>) {
@@ -192,6 +212,7 @@ async fn every_row_of_the_error_table_happens_and_no_other() {
     rows_of_a_leader(&mut seen).await;
     rows_of_each_role(&mut seen).await;
     rows_of_each_setting(&mut seen).await;
+    rows_of_rates(&mut seen).await;
     rows_of_overload(&mut seen).await;
     rows_of_time_and_of_defects(&mut seen).await;
     let table = table();

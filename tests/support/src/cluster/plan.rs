@@ -68,6 +68,13 @@ impl Plan {
         self
     }
 
+    /// Removes the limit on new users of one address, for a test that registers more than the
+    /// burst.
+    #[must_use]
+    pub fn unlimited_registrations(self) -> Self {
+        self.env("ROLLCALL_REGISTRATION_RATE", "0")
+    }
+
     /// Sets an environment variable of all nodes.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {

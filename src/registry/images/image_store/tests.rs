@@ -1,0 +1,177 @@
+use std::collections::HashSet;
+
+use futures_util::future::join_all;
+use image::ImageFormat;
+
+use super::*;
+use crate::registry::Registry;
+use crate::registry::quotas::QuotaExceeded;
+use crate::registry::testing::{caller, encoded_image, name, registry, registry_on, registry_with_quotas, user};
+use crate::storage::{Backend, Fault};
+
+/// An image that differs from those of other widths.
+async fn upload(registry: &Registry, user: &str, width: u32) -> ImageName {
+    let bytes = encoded_image(ImageFormat::Png, width, 1);
+    registry.upload(&name(user), bytes, Credentials::None, caller(BootMs(0))).await.unwrap()
+}
+
+async fn images(registry: &Registry, user: &str) -> Vec<String> {
+    registry.images(&name(user), BootMs(0)).await.unwrap().iter().map(ToString::to_string).collect()
+}
+
+#[tokio::test]
+async fn images_of_the_same_millisecond_have_ascending_numbers() {
+    let (registry, _) = registry();
+    registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
+    let mut names = Vec::new();
+    for side in 1..=10 {
+        names.push(upload(&registry, "alice", side).await);
+    }
+    assert_eq!(registry.images(&name("alice"), BootMs(0)).await.unwrap(), names);
+    let numbers: Vec<u128> = names.iter().filter_map(ImageName::number).collect();
+    assert_eq!(numbers, (1_733_511_234..1_733_511_244).collect::<Vec<_>>());
+    // The next leader has not assigned these numbers itself.
+    let all = join_all((11..=20).map(|side| upload(&registry, "alice", side))).await;
+    let numbers: HashSet<Option<u128>> = all.iter().map(ImageName::number).collect();
+    assert_eq!(numbers, (1_733_511_244..1_733_511_254).map(Some).collect());
+}
+
+#[tokio::test]
+async fn a_new_image_comes_after_all_images_of_its_user_whatever_the_clock_says() {
+    let (registry, memory) = registry();
+    registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
+    // The clock of these tests says 1733511234.
+    let stored = ["avatar.png", "999-a.png", "1733511234-a1b2.png", "1765045165-e1c0e532.png", "01.jpeg", "x.txt"];
+    for text in stored {
+        if let Ok(image) = ImageName::parse(text) {
+            memory.create(&Key::Image(name("alice"), image), b"x".as_slice().into()).await.unwrap();
+        }
+    }
+    let first = upload(&registry, "alice", 1).await;
+    assert_eq!(first.number(), Some(1_765_045_166));
+    // Another node, after a change of the leader.
+    let second = upload(&registry_on(&memory), "alice", 2).await;
+    assert_eq!(second.number(), Some(1_765_045_167));
+    let expected = ["avatar.png", "01.jpeg", "999-a.png", "1733511234-a1b2.png", "1765045165-e1c0e532.png"];
+    registry.begin_term(Term(1));
+    assert_eq!(images(&registry, "alice").await, [&expected[..], &[first.as_str(), second.as_str()]].concat());
+}
+
+#[tokio::test]
+async fn a_folder_is_listed_once_a_minute_and_after_a_change_of_the_leader() {
+    let (registry, memory) = registry();
+    registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
+    let first = upload(&registry, "alice", 1).await;
+    let before = memory.faults().calls();
+    let mut expected = vec![first];
+    for (at, lists) in [(0, 0), (59_999, 0), (60_000, 1), (60_001, 1)] {
+        assert_eq!(registry.images(&name("alice"), BootMs(at)).await.unwrap(), expected);
+        assert_eq!(memory.faults().calls() - before, lists, "at {at}");
+    }
+    let before = memory.faults().calls();
+    expected.push(upload(&registry, "alice", 2).await);
+    assert_eq!(registry.images(&name("alice"), BootMs(60_001)).await.unwrap(), expected);
+    assert_eq!(memory.faults().calls() - before, 1, "an upload writes and lists nothing");
+    // Another leader stores an image, and this node leads again.
+    expected.push(upload(&registry_on(&memory), "alice", 3).await);
+    assert_eq!(registry.images(&name("alice"), BootMs(60_001)).await.unwrap(), expected[..2]);
+    registry.begin_term(Term(1));
+    assert_eq!(registry.images(&name("alice"), BootMs(60_001)).await.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn a_user_stores_as_many_images_as_the_quota_and_keeps_more() {
+    let (unlimited, memory) = registry();
+    unlimited.register(user("alice"), caller(BootMs(0))).await.unwrap();
+    upload(&unlimited, "alice", 1).await;
+    let quotas = Quotas { images_per_user: Some(2), ..Quotas::default() };
+    let limited = registry_with_quotas(&memory, quotas);
+    upload(&limited, "alice", 2).await;
+    let third = encoded_image(ImageFormat::Png, 3, 1);
+    let refused = limited.upload(&name("alice"), third.clone(), Credentials::None, caller(BootMs(0))).await;
+    let Err(UploadError::Quota(error @ QuotaExceeded::Images { images: 2, .. })) = refused else {
+        panic!("{refused:?}")
+    };
+    assert!(error.to_string().contains("max_images_per_user is 2"), "{error}");
+    assert_eq!(images(&limited, "alice").await.len(), 2);
+    // A lower limit takes nothing away.
+    let lower = registry_with_quotas(&memory, Quotas { images_per_user: Some(1), ..Quotas::default() });
+    assert_eq!(images(&lower, "alice").await.len(), 2);
+    assert!(lower.upload(&name("alice"), third, Credentials::None, caller(BootMs(0))).await.is_err());
+}
+
+#[tokio::test]
+async fn concurrent_uploads_store_no_more_bytes_than_the_quota() {
+    let (_, memory) = registry();
+    let bytes = encoded_image(ImageFormat::Png, 1, 1);
+    let max = 5 * bytes.len() as u64;
+    let registry = registry_with_quotas(&memory, Quotas { image_bytes_per_user: Some(max), ..Quotas::default() });
+    registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
+    memory.faults().inject(11, &Fault::Delay(std::time::Duration::from_millis(1)));
+    let alice = name("alice");
+    let upload = |_| registry.upload(&alice, bytes.clone(), Credentials::None, caller(BootMs(0)));
+    let uploads = join_all((0..10).map(upload)).await;
+    assert_eq!(uploads.iter().filter(|upload| upload.is_ok()).count(), 5);
+    assert_eq!(memory.paths().iter().filter(|path| path.contains("/images/")).count(), 5);
+    let refused = uploads.into_iter().find_map(Result::err).unwrap();
+    assert!(refused.to_string().contains("max_image_bytes_per_user"), "{refused}");
+}
+
+#[tokio::test]
+async fn an_abandoned_upload_counts_until_the_bucket_shows_its_end() {
+    let (_, memory) = registry();
+    let registry = registry_with_quotas(&memory, Quotas { images_per_user: Some(1), ..Quotas::default() });
+    registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
+    assert_eq!(images(&registry, "alice").await, Vec::<String>::new());
+    let bytes = encoded_image(ImageFormat::Png, 1, 1);
+    let alice = name("alice");
+    memory.faults().inject(1, &Fault::Hang);
+    let abandoned = registry.upload(&alice, bytes.clone(), Credentials::None, caller(BootMs(0)));
+    assert!(tokio::time::timeout(std::time::Duration::from_millis(50), abandoned).await.is_err());
+    for (at, is_stored) in [(59_999, false), (60_000, true)] {
+        let again = registry.upload(&alice, bytes.clone(), Credentials::None, caller(BootMs(at))).await;
+        assert_eq!(again.is_ok(), is_stored, "at {at}: {again:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_upload_fails_if_the_users_images_cannot_be_listed() {
+    let (registry, memory) = registry();
+    registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
+    memory.faults().inject(1, &Fault::Permanent);
+    let bytes = encoded_image(ImageFormat::Png, 1, 1);
+    let uploaded = registry.upload(&name("alice"), bytes, Credentials::None, caller(BootMs(0))).await;
+    assert!(matches!(uploaded, Err(UploadError::Storage(_))), "{uploaded:?}");
+    assert_eq!(images(&registry, "alice").await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_image_is_read_from_the_bucket_once_a_minute_and_a_missing_one_each_time() {
+    let (registry, memory) = registry();
+    registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
+    let bytes = encoded_image(ImageFormat::Png, 1, 1);
+    let image = registry.upload(&name("alice"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
+    let other = ImageName::new(1_733_511_234, 1, rollcall_core::ImageKind::Png);
+    let before = memory.faults().calls();
+    for (asked, at, calls) in
+        [(&image, 0, 1), (&image, 59_999, 1), (&image, 60_000, 2), (&other, 60_000, 3), (&other, 60_000, 4)]
+    {
+        let found = registry.image(&name("alice"), asked, BootMs(at)).await;
+        assert_eq!(found.ok(), (asked == &image).then(|| bytes.clone()));
+        assert_eq!(memory.faults().calls() - before, calls, "{asked} at {at}");
+    }
+    // An image of the same name in another user's folder is a different image.
+    assert!(matches!(registry.image(&name("bob"), &image, BootMs(60_000)).await, Err(ImageError::NotFound)));
+}
+
+#[tokio::test]
+async fn only_images_of_registered_users_are_listed() {
+    let (registry, memory) = registry();
+    registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
+    assert_eq!(registry.images(&name("alice"), BootMs(0)).await.unwrap(), []);
+    let image = ImageName::new(1_733_511_234, 1, rollcall_core::ImageKind::Png);
+    memory.create(&Key::Image(name("alice"), image.clone()), b"x".as_slice().into()).await.unwrap();
+    assert_eq!(registry.images(&name("alice"), BootMs(60_000)).await.unwrap(), [image]);
+    let unknown = registry.images(&name("bob"), BootMs(0)).await;
+    assert!(matches!(unknown, Err(LookupError::NotRegistered(_))));
+}
