@@ -14,6 +14,7 @@
 //! | wrong passwords per username and per address | `registry/auth/login_throttle.rs` | 429 `too_many_attempts` |
 //! | new users per address | `registry/users/registration_quota.rs` | 429 `rate_limited` |
 //! | users in all; images per user | `registry/quotas.rs` | 409 `quota_exceeded` |
+//! | folders of images listed at once | `registry/images/image_store.rs` | waits |
 //! | memory for names of images | `registry/images/listing_cache.rs` | listed again |
 //! | wait for the list of users on a new leader | `registry/users/user_list.rs` | 503 `index_rebuilding` |
 //! | wait for a majority | `registry/replication_source.rs` | 503 `no_majority` |

@@ -62,6 +62,9 @@ impl LocalBackend {
 
     /// The same store, whose objects of users leave this much space free, in bytes. `None` is the
     /// smaller of 256 MiB and 5% of the disk; 0 is no floor.
+    ///
+    /// # Panics
+    /// If an operation on the store has started.
     #[must_use]
     pub fn with_min_free_bytes(self, min_free_bytes: Option<u64>) -> Self {
         let floor = SpaceFloor::new(min_free_bytes);

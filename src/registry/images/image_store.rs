@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 use tracing::{debug, info};
 
 use super::image_cache::ImageCache;
@@ -16,11 +17,15 @@ use crate::registry::quotas::Quotas;
 use crate::registry::random;
 use crate::registry::users::profile_store::ProfileStore;
 use crate::storage::{CreateOutcome, Folder, Key, ListedChild};
-use rollcall_core::{BootMs, ImageName, Term, Username};
+use rollcall_core::{BootMs, ImageName, Username};
 
 /// Maximum number of names tried for one image. Two images get the same name only if two leaders
 /// store them at the same time, with a chance of one in four billion.
 const MAX_NAME_ATTEMPTS: usize = 3;
+
+/// Maximum number of concurrent listings of users' folders. When a popular listing expires, at most
+/// so many requests list it again. Large enough to hide the latency of the bucket.
+const MAX_CONCURRENT_LISTINGS: usize = 16;
 
 /// Stores and reads images of users.
 pub(crate) struct ImageStore {
@@ -30,6 +35,7 @@ pub(crate) struct ImageStore {
     quotas: Quotas,
     cache: Mutex<ImageCache>,
     listings: Mutex<ListingCache>,
+    listing_permits: Semaphore,
 }
 
 /// An upload in progress. If it is dropped, it is not known whether the image was stored.
@@ -60,8 +66,9 @@ impl Drop for UploadInProgress<'_> {
 impl ImageStore {
     /// The images of the users in `profiles`, with empty caches.
     pub(crate) fn new(profiles: Arc<ProfileStore>, authorizer: Arc<Authorizer>, quotas: Quotas) -> Self {
-        let checker = ImageChecker::default();
-        Self { profiles, authorizer, checker, quotas, cache: Mutex::default(), listings: Mutex::default() }
+        let (checker, listing_permits) = (ImageChecker::default(), Semaphore::new(MAX_CONCURRENT_LISTINGS));
+        let (cache, listings) = (Mutex::default(), Mutex::default());
+        Self { profiles, authorizer, checker, quotas, cache, listings, listing_permits }
     }
 
     /// Stores an image of a registered user. When this returns `Ok`, the image is durable.
@@ -129,9 +136,13 @@ impl ImageStore {
 
     /// The images in a user's folder, from the cache or the bucket.
     async fn listing(&self, user: &Username, now: BootMs) -> Result<Listing, StorageUnavailable> {
-        let term: Term = self.profiles.term();
+        if let Some(listing) = lock(&self.listings).get(user, self.profiles.term(), now) {
+            return Ok(listing);
+        }
+        let _permit = self.listing_permits.acquire().await.expect("the semaphore is never closed");
         let started = {
-            let mut listings = lock(&self.listings);
+            let (term, mut listings) = (self.profiles.term(), lock(&self.listings));
+            // Another request may have listed the folder meanwhile.
             if let Some(listing) = listings.get(user, term, now) {
                 return Ok(listing);
             }
@@ -145,12 +156,12 @@ impl ImageStore {
             }
             listed => listed?,
         };
-        let image = |child: ListedChild| match ImageName::parse(&child.name) {
-            Ok(name) => Some(ListedImage { name, bytes: child.bytes }),
-            Err(_) => {
+        let image = |child: ListedChild| {
+            let Ok(name) = ImageName::parse(&child.name) else {
                 debug!(%user, name = child.name, "skipped an object in the bucket: its name is not an image name");
-                None
-            }
+                return None;
+            };
+            Some(ListedImage { name, bytes: child.bytes })
         };
         let images = listed.into_iter().filter_map(image).collect();
         Ok(lock(&self.listings).finish(user, started, images))

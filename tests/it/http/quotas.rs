@@ -154,7 +154,7 @@ async fn a_flood_of_uploads_from_one_address_fills_one_quota_and_another_address
 async fn clients_behind_one_address_wait_as_the_node_asks_and_all_register() {
     let plan = Plan::quick().env("ROLLCALL_REGISTRATION_BURST", "20").env("ROLLCALL_REGISTRATION_RATE", "20");
     let (cluster, url) = start(plan).await;
-    let client = Client::new([url], Duration::from_secs(60)).expect("a client");
+    let client = Client::new([url], Duration::from_mins(1)).expect("a client");
     let mut clients = JoinSet::new();
     for n in 0..60 {
         let client = client.clone();

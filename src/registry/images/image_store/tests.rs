@@ -8,6 +8,7 @@ use crate::registry::Registry;
 use crate::registry::quotas::QuotaExceeded;
 use crate::registry::testing::{caller, encoded_image, name, registry, registry_on, registry_with_quotas, user};
 use crate::storage::{Backend, Fault};
+use rollcall_core::Term;
 
 /// An image that differs from those of other widths.
 async fn upload(registry: &Registry, user: &str, width: u32) -> ImageName {
@@ -77,6 +78,19 @@ async fn a_folder_is_listed_once_a_minute_and_after_a_change_of_the_leader() {
     assert_eq!(registry.images(&name("alice"), BootMs(60_001)).await.unwrap(), expected[..2]);
     registry.begin_term(Term(1));
     assert_eq!(registry.images(&name("alice"), BootMs(60_001)).await.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn concurrent_requests_for_the_images_of_a_user_share_the_listings() {
+    let (registry, memory) = registry();
+    registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
+    let before = memory.faults().calls();
+    memory.faults().inject(MAX_CONCURRENT_LISTINGS, &Fault::Delay(std::time::Duration::from_millis(5)));
+    let alice = name("alice");
+    let answers = join_all((0..200).map(|_| registry.images(&alice, BootMs(0)))).await;
+    assert!(answers.iter().all(Result::is_ok));
+    let lists = memory.faults().calls() - before;
+    assert!((1..=MAX_CONCURRENT_LISTINGS).contains(&lists), "{lists}");
 }
 
 #[tokio::test]

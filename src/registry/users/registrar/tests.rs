@@ -107,7 +107,8 @@ async fn an_abandoned_registration_counts() {
 async fn the_registry_takes_as_many_users_as_the_quota() {
     let (_, memory) = registry();
     let registry = registry_with_quotas(&memory, Quotas { users: Some(2), ..Quotas::default() });
-    (register(&registry, 0).await.unwrap(), register(&registry, 1).await.unwrap());
+    register(&registry, 0).await.unwrap();
+    register(&registry, 1).await.unwrap();
     let refused = register(&registry, 2).await.unwrap_err();
     assert!(matches!(&refused, RegisterError::Quota(_)) && refused.to_string().contains("max_users is 2"), "{refused}");
     assert!(matches!(register(&registry, 1).await.unwrap().outcome, RegisterOutcome::Repeated(_)));

@@ -145,7 +145,9 @@ impl Objects {
             page["prefixes"] = json!(prefixes);
         }
         if !items.is_empty() {
-            page["items"] = items.into_iter().map(|name| json!({ "name": name })).collect();
+            // A size is a number as text.
+            let item = |name: &str| json!({ "name": name, "size": self.by_name[name].bytes.len().to_string() });
+            page["items"] = items.into_iter().map(item).collect();
         }
         respond(200, page.to_string())
     }
