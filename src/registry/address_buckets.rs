@@ -3,18 +3,18 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use rollcall_core::{BootMs, Rate, TokenBucket, address_block};
+use rollcall_core::{AddressBlock, BootMs, Rate, TokenBucket};
 
 /// Maximum number of buckets. A bucket takes about 100 bytes.
 pub(super) const MAX_ADDRESSES: usize = 8192;
 
-/// Token buckets of the same rate, by [`address_block`].
+/// Token buckets of the same rate.
 ///
 /// Invariant: at most [`MAX_ADDRESSES`] buckets. A full bucket equals a missing one.
 #[derive(Debug)]
 pub(super) struct AddressBuckets {
     rate: Rate,
-    buckets: HashMap<IpAddr, TokenBucket>,
+    buckets: HashMap<AddressBlock, TokenBucket>,
 }
 
 impl AddressBuckets {
@@ -25,7 +25,7 @@ impl AddressBuckets {
 
     /// Milliseconds from `now` until this address has a token; 0 if it has one.
     pub(super) fn wait_ms(&self, from: IpAddr, now: BootMs) -> u64 {
-        let bucket = self.buckets.get(&address_block(from)).copied().unwrap_or_default();
+        let bucket = self.buckets.get(&AddressBlock::of(from)).copied().unwrap_or_default();
         bucket.wait_ms(self.rate, now)
     }
 
@@ -34,7 +34,7 @@ impl AddressBuckets {
     /// # Errors
     /// The wait in milliseconds, if there is no token.
     pub(super) fn take(&mut self, from: IpAddr, now: BootMs) -> Result<(), u64> {
-        let from = address_block(from);
+        let from = AddressBlock::of(from);
         if self.buckets.len() >= MAX_ADDRESSES && !self.buckets.contains_key(&from) {
             self.evict(now);
         }
@@ -44,7 +44,7 @@ impl AddressBuckets {
 
     /// Puts a token back that this address took before.
     pub(super) fn give_back(&mut self, from: IpAddr) {
-        if let Some(bucket) = self.buckets.get_mut(&address_block(from)) {
+        if let Some(bucket) = self.buckets.get_mut(&AddressBlock::of(from)) {
             bucket.give_back(self.rate);
         }
     }

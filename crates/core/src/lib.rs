@@ -28,7 +28,7 @@ mod token_bucket;
 mod username;
 
 pub use addr::{Addr, AddrForm, InvalidAddr, canonical_socket_addr};
-pub use address_block::address_block;
+pub use address_block::AddressBlock;
 pub use bucket_name::BucketName;
 pub use byte_order_mark::without_byte_order_mark;
 pub use cluster_key::{ClusterKey, InvalidClusterKey, MIN_KEY_CHARS};

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use crate::registry::address_buckets::AddressBuckets;
-use rollcall_core::{BootMs, Rate, Username, address_block};
+use rollcall_core::{AddressBlock, BootMs, Rate, Username};
 
 /// Attempts without a wait, per pair of user and address.
 const FREE_ATTEMPTS: u32 = 5;
@@ -33,7 +33,7 @@ const MAX_PAIRS: usize = 8192;
 /// Counts of wrong passwords and of attempts in progress.
 #[derive(Debug)]
 pub(super) struct LoginThrottle {
-    pairs: HashMap<(Username, IpAddr), UserAttempts>,
+    pairs: HashMap<(Username, AddressBlock), UserAttempts>,
     /// Wrong passwords from one address for all users.
     addresses: AddressBuckets,
 }
@@ -64,7 +64,7 @@ impl LoginThrottle {
         if wait_ms > 0 {
             return Err(wait_ms);
         }
-        let key = (user.clone(), address_block(from));
+        let key = (user.clone(), AddressBlock::of(from));
         let pair = self.pairs.get(&key).copied().filter(|pair| now.since(pair.last_attempt) < RETENTION_MS);
         let (attempts, allowed_at) = pair.map_or((0, now), |pair| (pair.attempts, pair.allowed_at));
         if allowed_at > now {
@@ -79,13 +79,13 @@ impl LoginThrottle {
 
     /// Records that the password was correct and clears the count of the pair.
     pub(super) fn record_success(&mut self, user: &Username, from: IpAddr) {
-        self.pairs.remove(&(user.clone(), address_block(from)));
+        self.pairs.remove(&(user.clone(), AddressBlock::of(from)));
         self.addresses.give_back(from);
     }
 
     /// Takes back an attempt whose password could not be verified.
     pub(super) fn cancel_attempt(&mut self, user: &Username, from: IpAddr) {
-        if let Some(pair) = self.pairs.get_mut(&(user.clone(), address_block(from))) {
+        if let Some(pair) = self.pairs.get_mut(&(user.clone(), AddressBlock::of(from))) {
             pair.attempts = pair.attempts.saturating_sub(1);
             pair.allowed_at = pair.last_attempt.plus(delay_ms(pair.attempts));
         }
@@ -93,7 +93,7 @@ impl LoginThrottle {
     }
 
     /// Inserts a pair. If the table is full, evicts old pairs first.
-    fn insert(&mut self, key: (Username, IpAddr), attempts: UserAttempts, now: BootMs) {
+    fn insert(&mut self, key: (Username, AddressBlock), attempts: UserAttempts, now: BootMs) {
         if self.pairs.len() >= MAX_PAIRS && !self.pairs.contains_key(&key) {
             self.pairs.retain(|_, pair| now.since(pair.last_attempt) < RETENTION_MS);
             while self.pairs.len() >= MAX_PAIRS
@@ -213,7 +213,7 @@ mod tests {
             throttle.start_attempt(&name("alice"), ip(n), BootMs(n as u64 / 100)).unwrap();
         }
         assert_eq!(throttle.pairs.len(), MAX_PAIRS);
-        assert!(throttle.pairs.contains_key(&(name("alice"), ip(MAX_PAIRS))));
+        assert!(throttle.pairs.contains_key(&(name("alice"), AddressBlock::of(ip(MAX_PAIRS)))));
         throttle.start_attempt(&name("alice"), HERE, BootMs(10 * RETENTION_MS)).unwrap();
         assert_eq!(throttle.pairs.len(), 1);
     }
