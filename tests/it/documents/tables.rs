@@ -95,6 +95,23 @@ fn the_tables_of_settings_agree_with_the_code() {
     assert_settings("## Chat peer settings", &rollcall::config::chat::SETTINGS);
 }
 
+#[test]
+fn the_table_of_quotas_has_the_defaults_of_the_settings() {
+    let security = page("docs/security.md");
+    let rows = security.table("## Quotas");
+    assert_eq!(rows.len(), 6);
+    for row in rows {
+        let key = code(row[1]);
+        let setting = rollcall::config::NODE_SETTINGS.iter().find(|setting| setting.key == key);
+        let default = setting.unwrap_or_else(|| panic!("{key} is no setting")).default;
+        let number = match row[2].strip_suffix(" MiB") {
+            Some(mib) => (1024 * 1024 * mib.parse::<u64>().expect("a number")).to_string(),
+            None => row[2].replace(',', ""),
+        };
+        assert!(default.is_none_or(|default| default == number), "{key}: {} is not {default:?}", row[2]);
+    }
+}
+
 /// Checks that the first column of the table below a heading has these variables.
 fn assert_variables(heading: &str, variables: &[&str]) {
     let storage = page("docs/storage.md");
