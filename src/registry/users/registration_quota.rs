@@ -5,8 +5,8 @@
 //! so they do not count: clients repeat their registration at each start.
 //!
 //! A registration counts from its start, so that concurrent ones cannot exceed the quota. One that
-//! stored nothing is taken back. One whose end is unknown counts: otherwise a client could close its
-//! connection before each answer, and register without a limit.
+//! stored nothing is taken back. One whose end is unknown counts: otherwise a client could close
+//! its connection before each answer, and register without a limit.
 
 use std::net::IpAddr;
 use std::sync::Mutex;
