@@ -85,7 +85,7 @@ pub struct RegistrySettings {
     pub token_seconds: u64,
     /// Whether a heartbeat without credentials renews a client with a password.
     pub heartbeats_need_no_credentials: bool,
-    /// What clients and users may store.
+    /// Quotas of clients and users.
     pub quotas: Quotas,
     /// This node. It names the object with which the node finds out whether writes work.
     pub node: NodeAddr,

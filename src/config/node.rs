@@ -83,7 +83,7 @@ pub struct Config {
     /// Whether the API answers as clients of the discovery server (requirement 000) expect: 400 for
     /// a taken name, and heartbeats need no credentials.
     pub discovery_server_compat: bool,
-    /// What clients and users may store.
+    /// Quotas of clients and users.
     pub quotas: QuotaConfig,
     /// Durable storage.
     pub storage: StorageConfig,

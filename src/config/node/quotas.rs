@@ -1,4 +1,4 @@
-//! Quotas in a node's configuration: what clients and users may store.
+//! Quotas of clients and users in a node's configuration.
 
 use super::settings;
 use crate::config::error::ConfigError;
