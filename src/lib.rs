@@ -2,7 +2,7 @@
 //!
 //! Three modules are independent of each other: [`presence`] decides which clients are online,
 //! [`storage`] stores permanent data, and [`config`] reads the settings. [`registry`] implements
-//! the use cases with them. [`replication`] sends changes to the other nodes, [`http`] serves the
+//! the use cases with them. `fair_pool` shares bounded resources between clients. [`replication`] sends changes to the other nodes, [`http`] serves the
 //! API, and [`node`] assembles a process. [`cli`] is the command line.
 //!
 //! The other crates of the workspace are `rollcall_core` (validated values, API bodies, clocks),
@@ -13,6 +13,7 @@ pub mod config;
 pub mod presence;
 pub mod storage;
 
+mod fair_pool;
 pub mod registry;
 pub mod replication;
 pub mod snapshot;

@@ -6,6 +6,7 @@
 //! nothing in this crate opens a file or a socket.
 
 mod addr;
+mod address_block;
 pub mod api;
 mod bucket_name;
 mod byte_order_mark;
@@ -27,6 +28,7 @@ mod token_bucket;
 mod username;
 
 pub use addr::{Addr, AddrForm, InvalidAddr, canonical_socket_addr};
+pub use address_block::AddressBlock;
 pub use bucket_name::BucketName;
 pub use byte_order_mark::without_byte_order_mark;
 pub use cluster_key::{ClusterKey, InvalidClusterKey, MIN_KEY_CHARS};

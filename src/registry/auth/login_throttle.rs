@@ -9,9 +9,9 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
-use rollcall_core::{BootMs, Rate, TokenBucket, Username};
+use rollcall_core::{AddressBlock, BootMs, Rate, TokenBucket, Username};
 
 /// Attempts without a wait, per pair of user and address.
 const FREE_ATTEMPTS: u32 = 5;
@@ -34,8 +34,8 @@ const MAX_ROWS: usize = 8192;
 /// Counts of wrong passwords and of attempts in progress.
 #[derive(Debug, Default)]
 pub(super) struct LoginThrottle {
-    pairs: HashMap<(Username, IpAddr), UserAttempts>,
-    addresses: HashMap<IpAddr, AddressAttempts>,
+    pairs: HashMap<(Username, AddressBlock), UserAttempts>,
+    addresses: HashMap<AddressBlock, AddressAttempts>,
 }
 
 /// Wrong passwords for one user from one address.
@@ -78,7 +78,7 @@ impl LoginThrottle {
     /// # Errors
     /// The wait in milliseconds, if the attempt is too early. Then nothing is counted.
     pub(super) fn start_attempt(&mut self, user: &Username, from: IpAddr, now: BootMs) -> Result<(), u64> {
-        let from = address_block(from);
+        let from = AddressBlock::of(from);
         let mut bucket = self.addresses.get(&from).map(|address| address.bucket).unwrap_or_default();
         if !bucket.take(ADDRESS_RATE, now) {
             return Err(bucket.wait_ms(ADDRESS_RATE, now));
@@ -102,14 +102,14 @@ impl LoginThrottle {
 
     /// Records that the password was correct and clears the count of the pair.
     pub(super) fn record_success(&mut self, user: &Username, from: IpAddr) {
-        let from = address_block(from);
+        let from = AddressBlock::of(from);
         self.pairs.remove(&(user.clone(), from));
         self.give_back(from);
     }
 
     /// Takes back an attempt whose password could not be verified.
     pub(super) fn cancel_attempt(&mut self, user: &Username, from: IpAddr) {
-        let from = address_block(from);
+        let from = AddressBlock::of(from);
         if let Some(pair) = self.pairs.get_mut(&(user.clone(), from)) {
             pair.attempts = pair.attempts.saturating_sub(1);
             pair.allowed_at = pair.last_attempt.plus(wait_ms(pair.attempts));
@@ -117,7 +117,7 @@ impl LoginThrottle {
         self.give_back(from);
     }
 
-    fn give_back(&mut self, from: IpAddr) {
+    fn give_back(&mut self, from: AddressBlock) {
         if let Some(address) = self.addresses.get_mut(&from) {
             address.bucket.give_back(ADDRESS_RATE);
         }
@@ -128,15 +128,6 @@ impl LoginThrottle {
 fn wait_ms(attempts: u32) -> u64 {
     let Some(doublings) = attempts.checked_sub(FREE_ATTEMPTS) else { return 0 };
     MIN_WAIT_MS.saturating_mul(1_u64.checked_shl(doublings).unwrap_or(u64::MAX)).min(MAX_WAIT_MS)
-}
-
-/// The unit of address limits. For IPv6 it is the /64 block, because one host can use every address
-/// in it.
-fn address_block(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
-        v4 @ IpAddr::V4(_) => v4,
-    }
 }
 
 /// Inserts a row. If the table is full, evicts old rows first.
@@ -252,7 +243,7 @@ mod tests {
             throttle.start_attempt(&name("alice"), ip(n), BootMs(n as u64 / 100)).unwrap();
         }
         assert_eq!((throttle.pairs.len(), throttle.addresses.len()), (MAX_ROWS, MAX_ROWS));
-        assert!(throttle.addresses.contains_key(&ip(MAX_ROWS)));
+        assert!(throttle.addresses.contains_key(&AddressBlock::of(ip(MAX_ROWS))));
         throttle.start_attempt(&name("alice"), HERE, BootMs(10 * RETENTION_MS)).unwrap();
         assert_eq!((throttle.pairs.len(), throttle.addresses.len()), (1, 1));
     }
