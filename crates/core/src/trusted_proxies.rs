@@ -155,22 +155,19 @@ fn for_parameter(element: &str) -> Option<&str> {
 
 /// Parses an address with or without a port. An IPv6 address with a port is in brackets.
 fn parse_node(text: &str) -> Option<IpAddr> {
-    let ip = if let Ok(ip) = text.parse() {
-        ip
-    } else {
-        let (ip, port) = match text.strip_prefix('[') {
-            Some(bracketed) => {
-                let (ip, port) = bracketed.split_once(']')?;
-                (IpAddr::V6(ip.parse().ok()?), port)
-            }
-            None => {
-                let (ip, port) = text.split_at(text.find(':')?);
-                (IpAddr::V4(ip.parse().ok()?), port)
-            }
-        };
-        is_port(port).then_some(ip)?
-    };
+    let ip = text.parse().ok().or_else(|| parse_with_port(text))?;
     Some(ip.to_canonical()).filter(|ip| is_one_machine(*ip))
+}
+
+fn parse_with_port(text: &str) -> Option<IpAddr> {
+    let (ip, port) = if let Some(bracketed) = text.strip_prefix('[') {
+        let (ip, port) = bracketed.split_once(']')?;
+        (IpAddr::V6(ip.parse().ok()?), port)
+    } else {
+        let (ip, port) = text.split_at(text.find(':')?);
+        (IpAddr::V4(ip.parse().ok()?), port)
+    };
+    is_port(port).then_some(ip)
 }
 
 /// Whether the text after an address is empty or a port: a number, or an obfuscated port such as
