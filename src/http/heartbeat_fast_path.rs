@@ -29,7 +29,7 @@ use super::layers::response_headers::ResponseHeaders;
 use super::layers::{cors, request_timeout};
 use super::leader_gate::{self, LeaderOnly};
 use super::limits::MAX_JSON_BYTES;
-use super::params::RemoteAddr;
+use super::params::ClientAddr;
 use super::routes::presence;
 
 /// The path of a heartbeat.
@@ -74,17 +74,17 @@ impl HeartbeatFastPath {
     /// Answers a plain heartbeat.
     pub(super) async fn call<B>(
         &self,
-        remote: RemoteAddr,
+        client: ClientAddr,
         mut request: Request<B>,
     ) -> axum::http::Response<FastPathBody>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {
-        match self.try_accept(remote, &mut request) {
+        match self.try_accept(client, &mut request) {
             Ok(accepted) => accepted.map(Either::Left),
             // A future has the size of its largest state. The rare slow path is boxed, so that it
             // does not enlarge this future.
-            Err(first) => Box::pin(self.call_slow_path(remote, request, first)).await.map(Either::Right),
+            Err(first) => Box::pin(self.call_slow_path(client, request, first)).await.map(Either::Right),
         }
     }
 
@@ -96,7 +96,7 @@ impl HeartbeatFastPath {
     /// finds the reason.
     fn try_accept<B>(
         &self,
-        remote: RemoteAddr,
+        client: ClientAddr,
         request: &mut Request<B>,
     ) -> Result<axum::http::Response<Full<Bytes>>, Option<FirstFrame>>
     where
@@ -117,7 +117,7 @@ impl HeartbeatFastPath {
             return Err(put_back(first));
         }
         let body = JsonBody::from_bytes(first);
-        let accept = || presence::try_heartbeat(&self.app, remote, now, request.headers(), &body);
+        let accept = || presence::try_heartbeat(&self.app, client, now, request.headers(), &body);
         let accepted = catch_unwind(AssertUnwindSafe(accept));
         // After a panic, the slow path runs the same code, panics again and reports the panic.
         let Ok(Some(accepted)) = accepted else { return Err(put_back(body.into_bytes())) };
@@ -131,19 +131,19 @@ impl HeartbeatFastPath {
     }
 
     /// Answers a heartbeat with the same steps as the router.
-    async fn call_slow_path<B>(&self, remote: RemoteAddr, request: Request<B>, first: Option<FirstFrame>) -> Response
+    async fn call_slow_path<B>(&self, client: ClientAddr, request: Request<B>, first: Option<FirstFrame>) -> Response
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {
         let request = request.map(|rest| ResumedBody { first, rest });
-        let heartbeat = |leader, request| self.heartbeat(leader, remote, request);
+        let heartbeat = |leader, request| self.heartbeat(leader, client, request);
         let respond = |request| {
             request_timeout::with_timeout(Duration::ZERO, leader_gate::run_as_leader(&self.app, request, heartbeat))
         };
         self.headers.respond_with_headers(request, respond).await
     }
 
-    async fn heartbeat<B>(&self, leader: LeaderOnly, remote: RemoteAddr, request: Request<B>) -> Response
+    async fn heartbeat<B>(&self, leader: LeaderOnly, client: ClientAddr, request: Request<B>) -> Response
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {
@@ -151,7 +151,7 @@ impl HeartbeatFastPath {
         match JsonBody::read(request).await {
             Ok(body) => {
                 let app = State(SharedApp::clone(&self.app));
-                presence::heartbeat(leader, app, remote, authorization, body).await.into_response()
+                presence::heartbeat(leader, app, client, authorization, body).await.into_response()
             }
             Err(error) => error.into_response(),
         }

@@ -5,7 +5,7 @@ use futures_util::{StreamExt, stream};
 
 use super::*;
 use crate::http::testing::{
-    TERM, TestNode, TestResponse, following, leading, leading_until, remote, request, without_leader,
+    TERM, TestNode, TestResponse, client, following, leading, leading_until, request, without_leader,
 };
 use crate::storage::{Fault, MemoryBackend};
 use rollcall_core::BootMs;
@@ -204,13 +204,13 @@ async fn only_a_valid_heartbeat_whose_body_has_arrived_is_accepted_without_waiti
     let (before, app) = (node.app.in_flight.len(), Arc::clone(&node.app));
     let in_flight = || assert_eq!(app.in_flight.len(), before + 1);
     let accepted =
-        node.fast_path.try_accept(remote(), &mut single_frame(in_flight)).expect("the whole body has arrived");
+        node.fast_path.try_accept(client(), &mut single_frame(in_flight)).expect("the whole body has arrived");
     assert_eq!(accepted.status(), 200);
     assert_eq!(node.app.in_flight.len(), before);
     assert_eq!(node.registry.online_count(clock::boot_now()), 1);
     let not_accepted = |body: Body| {
         let mut request = request("POST", PATH, body);
-        let Err(first) = node.fast_path.try_accept(remote(), &mut request) else {
+        let Err(first) = node.fast_path.try_accept(client(), &mut request) else {
             panic!("the heartbeat was accepted")
         };
         Body::new(ResumedBody { first, rest: request.into_body() })
@@ -246,7 +246,7 @@ async fn the_fast_path_accepts_a_valid_token_and_no_other_credentials() {
         if let Some(authorization) = authorization {
             heartbeat.headers_mut().insert("authorization", authorization.parse().unwrap());
         }
-        node.fast_path.try_accept(remote(), &mut heartbeat).is_ok()
+        node.fast_path.try_accept(client(), &mut heartbeat).is_ok()
     };
     // The Basic value is carol:secret. A password must be hashed, so it takes the slow path.
     for other in [None, Some(&bearer[..bearer.len() - 1]), Some("Basic Y2Fyb2w6c2VjcmV0"), Some("Bearer")] {

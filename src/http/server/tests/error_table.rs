@@ -24,7 +24,7 @@ type ErrorRow = (u16, String);
 
 async fn start(node: &TestNode) -> RunningServer {
     let fast_path = HeartbeatFastPath::new(Arc::clone(&node.app), &ResponseHeaders::new(&node.app));
-    RunningServer::start_service(ApiService { router: node.router.clone(), fast_path: Some(fast_path) }, 10).await
+    RunningServer::start_service(service(node.router.clone(), Some(fast_path)), 10).await
 }
 
 fn post(path: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
