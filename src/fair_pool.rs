@@ -25,7 +25,6 @@ use progress::ms_since;
 use rollcall_core::AddressBlock;
 use waiting_line::WaitingLine;
 
-pub(crate) use ledger::PROTECTED_MS;
 pub(crate) use progress::Progress;
 
 /// The pool. Clones share one state.
@@ -135,6 +134,11 @@ impl Claim {
         Self { client: Some(client), units: 1, work: None }
     }
 
+    /// One unit of a client that is not counted.
+    pub(crate) fn uncounted() -> Self {
+        Self { client: None, units: 1, work: None }
+    }
+
     /// Sets the number of units.
     pub(crate) fn units(self, units: usize) -> Self {
         Self { units: units as u64, ..self }
@@ -199,6 +203,12 @@ impl FairPool {
     #[cfg(test)]
     pub(crate) fn free(&self) -> usize {
         usize::try_from(self.lock().units.free()).expect("a small number")
+    }
+
+    /// Units of displaced pieces that are not freed yet.
+    #[cfg(test)]
+    pub(crate) fn leaving(&self) -> usize {
+        usize::try_from(self.lock().units.leaving()).expect("a small number")
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
@@ -339,9 +349,11 @@ mod tests {
     use futures_util::FutureExt;
     use tokio::time::advance;
 
+    use super::ledger::PROTECTED_MS;
     use super::*;
 
-    const LIMIT: Duration = Duration::from_secs(2);
+    /// Less than the time for which a piece is protected.
+    const LIMIT: Duration = Duration::from_millis(500);
 
     fn block(n: u8) -> AddressBlock {
         AddressBlock::of(IpAddr::from([10, 0, 0, n]))
@@ -394,7 +406,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(served, [2, 3, 1, 2, 1, 1]);
+        assert_eq!(served, [2, 1, 3, 2, 1, 1]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -424,9 +436,13 @@ mod tests {
         let mut newcomer = wait(2);
         assert!((&mut newcomer).now_or_never().is_none());
         assert!(matches!(first.now_or_never(), Some(Err(Refusal::Full))));
-        assert!(second.now_or_never().is_none());
+        assert!((&mut second).now_or_never().is_none());
         advance(Duration::from_millis(PROTECTED_MS)).await;
-        assert!(wait(3).now_or_never().is_none(), "of equal clients the one that waits longest loses its place");
+        let _third = pool.request(Claim::fixed(block(3)));
+        assert!(
+            matches!(second.now_or_never(), Some(Err(Refusal::Full))),
+            "of equal clients the first one is displaced"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -35,7 +35,7 @@ use rollcall_core::clock::{boot_now, wall_now};
 use rollcall_election::{
     ApiOptions, BallotOptions, ClusterOptions, Election, LoadOptions, LoadSource, Options, Peers, Transport,
 };
-use startup::{bind, into_async_listener, lock_node_dir};
+use startup::{bind, connection_limit, into_async_listener, lock_node_dir};
 
 /// Runs a node until `shutdown` is cancelled. Then gives up the lease, finishes the requests in
 /// flight, and closes the links to the other nodes, in this order.
@@ -44,6 +44,7 @@ use startup::{bind, into_async_listener, lock_node_dir};
 /// [`NodeError`] if the node could not start, or if another process has its address.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), NodeError> {
     let started_at = boot_now();
+    let connections = connection_limit(config.api.max_connections)?;
     let lock = Arc::new(lock_node_dir(&config.node_dir())?);
     let election_port = bind(config.node.socket_addr(), "election port", "--this-node")?;
     let api_port = bind(config.api.socket_addr(), "HTTP API", "API_PORT")?;
@@ -109,7 +110,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     info!(node = %config.node, startup_ms = boot_now().since(started_at), "ready");
 
     let drained = CancellationToken::new();
-    let serving = serve(api_port, ApiService::new(app, config.api.proxies), drained.clone());
+    let serving = serve(api_port, ApiService::new(app, config.api.proxies), connections, drained.clone());
     tokio::pin!(serving);
     let mut address_conflict = election.address_conflict();
     let (has_ended, conflict) = tokio::select! {

@@ -211,11 +211,12 @@ impl<A: Activity> Ledger<A> {
                 None => {
                     longest_working = longest_working.or(is_larger.then_some(id));
                     passed += 1;
-                    if bound_ms >= now_ms || passed > MAX_WORKING_PASSED {
+                    if bound_ms > now_ms || passed > MAX_WORKING_PASSED {
                         return longest_working;
                     }
-                    // Work that runs now cannot have waited since an earlier time.
-                    self.raise_bound(block, id, now_ms);
+                    // Work that runs now cannot have waited since an earlier time. A piece that
+                    // waits since this millisecond comes first.
+                    self.raise_bound(block, id, now_ms + 1);
                 }
             }
         }
@@ -354,7 +355,7 @@ mod tests {
             }),
             2 => any::<usize>().prop_map(Step::Remove),
             4 => (any::<usize>(), any::<bool>()).prop_map(|(piece, is_working)| Step::Progress { piece, is_working }),
-            2 => (0_u64..2000).prop_map(Step::Wait),
+            2 => (0_u64..200).prop_map(|tens| Step::Wait(10 * tens)),
             4 => (0_u8..5, 1_u64..4).prop_map(|(newcomer, units)| Step::Displace { newcomer, units }),
         ]
     }
@@ -439,7 +440,9 @@ mod tests {
                     prop_assert_eq!(ledger.held_by(block(holder)), held(&pieces, holder));
                 }
             }
-            pieces.iter().for_each(|piece| drop(ledger.remove(piece.id)));
+            for piece in &pieces {
+                ledger.remove(piece.id);
+            }
             prop_assert!(ledger.pieces.is_empty() && ledger.holders.is_empty() && ledger.ranking.is_empty());
         }
     }

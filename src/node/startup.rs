@@ -1,4 +1,5 @@
-//! Resources that a node takes before it starts: its directory, its ports and the storage.
+//! Resources that a node takes before it starts: its open files, its directory, its ports and the
+//! storage.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -6,9 +7,12 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 
+use tracing::info;
+
 use super::error::NodeError;
 use super::identity::random_id;
 use crate::config::StorageConfig;
+use crate::http::ConnectionLimit;
 use crate::storage::{
     AzureConfig, Backend, BackendError, ConnectionConfig, DriveBackend, DriveConfig, GcsBackend, GcsConfig,
     LocalBackend, ObjectStoreBackend, S3Config,
@@ -16,6 +20,20 @@ use crate::storage::{
 
 /// File whose lock prevents two processes from running as the same node.
 const LOCK_FILE: &str = "lock";
+
+/// The numbers of connections that this process may serve, up to `wanted`.
+pub(super) fn connection_limit(wanted: usize) -> Result<ConnectionLimit, NodeError> {
+    let limit =
+        ConnectionLimit::from_open_files(wanted).map_err(|error| NodeError::Configuration(error.to_string()))?;
+    if limit.served < wanted {
+        info!(
+            connections = limit.served,
+            max_connections = wanted,
+            "serving fewer connections than configured, because of the limit on open files (ulimit -n)"
+        );
+    }
+    Ok(limit)
+}
 
 /// Creates the node's own directory, and locks it until the returned file is dropped.
 pub(super) fn lock_node_dir(dir: &Path) -> Result<File, NodeError> {

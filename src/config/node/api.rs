@@ -14,6 +14,9 @@ use crate::config::layers::{Layers, WithOrigin, with_default};
 /// counts as unset.
 const NO_ORIGIN: &str = "none";
 
+/// Largest value of `max_connections`. Each connection takes at least 10 KiB of memory.
+const MAX_MAX_CONNECTIONS: u64 = 1_000_000;
+
 const EXPECTED_IP: &str = "an IP address of this machine, \"0.0.0.0\" for all, or \"127.0.0.1\" for this machine alone";
 const EXPECTED_URL: &str = "a URL such as \"http://10.40.6.26:3000\"";
 const EXPECTED_ORIGINS: &str =
@@ -32,6 +35,8 @@ pub struct ApiConfig {
     pub port: u16,
     /// The base URL for clients, without a trailing slash: `http://127.0.0.1:3000`.
     pub url: String,
+    /// Connections served at once, if the process may open that many files.
+    pub max_connections: usize,
     /// Web pages that may read the API.
     pub cors: CorsConfig,
     /// Proxies that report the addresses of their clients.
@@ -71,7 +76,10 @@ pub(super) fn read_api(layers: &Layers, node: &WithOrigin<NodeAddr>) -> Result<A
         // `SocketAddr` writes an IPv6 address in brackets, as a URL does.
         None => format!("http://{}", SocketAddr::new(election.ip(), port)),
     };
-    Ok(ApiConfig { bind, port, url, cors: read_cors(layers)?, proxies: read_proxies(layers)? })
+    let max_connections = layers.number(&settings::MAX_CONNECTIONS, MAX_MAX_CONNECTIONS)?.value;
+    let max_connections = usize::try_from(max_connections).expect("a million fits into usize");
+    let (cors, proxies) = (read_cors(layers)?, read_proxies(layers)?);
+    Ok(ApiConfig { bind, port, url, max_connections, cors, proxies })
 }
 
 fn read_proxies(layers: &Layers) -> Result<TrustedProxies, ConfigError> {

@@ -29,6 +29,8 @@ pub(super) const API_PORT: Setting = Setting::new("api_port", "API_PORT").with_f
 pub(super) const API_BIND: Setting =
     Setting::new("api_bind", "ROLLCALL_API_BIND").with_flag("--api-bind").with_default("0.0.0.0");
 pub(super) const API_URL: Setting = Setting::new("api_url", "ROLLCALL_API_URL").with_flag("--api-url");
+pub(super) const MAX_CONNECTIONS: Setting =
+    Setting::new("max_connections", "ROLLCALL_MAX_CONNECTIONS").with_default("16384");
 pub(super) const CORS_ORIGINS: Setting = Setting::new("cors_origins", "ROLLCALL_CORS_ORIGINS").list().with_default("*");
 pub(super) const TRUSTED_PROXIES: Setting = Setting::new("trusted_proxies", "ROLLCALL_TRUSTED_PROXIES").list();
 pub(super) const FORWARDED_HEADER: Setting =
@@ -70,7 +72,7 @@ pub(super) const STORAGE_TIMEOUT: Setting =
     Setting::new("storage_timeout_ms", "ROLLCALL_STORAGE_TIMEOUT_MS").with_default("5000");
 
 /// All settings of a node. Any other key in the configuration file is an error.
-pub const SETTINGS: [&Setting; 41] = [
+pub const SETTINGS: [&Setting; 42] = [
     &THIS_NODE,
     &PEERS,
     &HEARTBEAT_INTERVAL,
@@ -87,6 +89,7 @@ pub const SETTINGS: [&Setting; 41] = [
     &API_PORT,
     &API_BIND,
     &API_URL,
+    &MAX_CONNECTIONS,
     &CORS_ORIGINS,
     &TRUSTED_PROXIES,
     &FORWARDED_HEADER,

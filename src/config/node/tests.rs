@@ -74,6 +74,7 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!(config.load_source, LoadSourceConfig::Cpu);
     assert_eq!(config.api.socket_addr().to_string(), "0.0.0.0:3000");
     assert_eq!(config.api.url, "http://127.0.0.1:3000");
+    assert_eq!(config.api.max_connections, 16_384);
     assert_eq!(config.api.cors, CorsConfig::Any);
     assert_eq!(config.presence.ttl_ms, 30_000);
     assert_eq!(config.passwords, PasswordConfig { required: false, token_seconds: 30 * 86_400 });
@@ -88,6 +89,14 @@ fn each_setting_has_the_default_that_the_settings_table_gives() {
     for setting in SETTINGS {
         let Some(default) = setting.default else { continue };
         assert_eq!(load_with_variable(setting.env, default).unwrap(), load_with("").unwrap(), "{}", setting.key);
+    }
+}
+
+#[test]
+fn the_number_of_connections_is_from_one_to_a_million() {
+    for (given, expected) in [("1", Some(1)), ("1000000", Some(1_000_000)), ("0", None), ("1000001", None)] {
+        let read = load_with_variable("ROLLCALL_MAX_CONNECTIONS", given).ok();
+        assert_eq!(read.map(|config| config.api.max_connections), expected, "{given}");
     }
 }
 

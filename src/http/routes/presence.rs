@@ -134,7 +134,7 @@ async fn respond_with_changes(
     since: ClientCursor,
     reader: ListReader,
 ) -> Result<Response, ApiError> {
-    let permit = lists.reserve().await?;
+    let permit = lists.reserve(&reader).await?;
     let changes = match since.version_of(source) {
         Some(version) => lists.changes().get_or_encode(app, ListCursor { source, version }).await?,
         None => None,
@@ -147,7 +147,7 @@ async fn respond_with_changes(
         let version = || app.registry.online_version(clock::boot_now());
         lists.leader_lists().online_clients.get_or_build(source.term, version, full_list).await?.to_reset_body()
     };
-    list_response::respond_uncached(parts, reader, permit)
+    list_response::respond_uncached(parts, reader, permit).await
 }
 
 /// Returns the function that builds a list of online clients.

@@ -102,7 +102,7 @@ impl Registrar {
             };
         }
         let password_hash = match user.password.clone() {
-            Some(password) => Some(self.verifier.hash(password).await?),
+            Some(password) => Some(self.verifier.hash(password, caller).await?),
             None => None,
         };
         let registered_at = self.clients.wall_time(caller.now);

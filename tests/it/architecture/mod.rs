@@ -60,6 +60,7 @@ const PURE: &[&str] = &[
     "rollcall/registry/auth/credentials.rs",
     "rollcall/registry/auth/login_throttle.rs",
     "rollcall/registry/auth/token_signer.rs",
+    "rollcall/registry/auth/wrong_password_log.rs",
     "rollcall/registry/coverage.rs",
     "rollcall/registry/images/image_cache.rs",
     "rollcall/registry/replicated_rows",
