@@ -11,6 +11,7 @@
 
 mod ledger;
 mod progress;
+mod state;
 mod waiting_line;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,12 +21,13 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use ledger::{Activity, Ledger, PieceId};
+use ledger::PieceId;
 use progress::ms_since;
 use rollcall_core::AddressBlock;
-use waiting_line::WaitingLine;
+use state::{Effects, State, Waiter, Work};
 
 pub(crate) use progress::Progress;
+pub(crate) use state::Claim;
 
 /// The pool. Clones share one state.
 #[derive(Clone, Debug)]
@@ -35,39 +37,11 @@ pub(crate) struct FairPool(Arc<Shared>);
 struct Shared {
     /// Start of the time in the ledgers.
     epoch: Instant,
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
 }
 
-#[derive(Debug)]
-struct State {
-    units: Ledger<Work>,
-    /// The places of those who wait, or who are told that there was no unit.
-    places: Ledger<Work>,
-    line: WaitingLine<Waiter>,
-}
-
-/// The work that holds a piece.
-#[derive(Clone, Debug)]
-struct Work {
-    progress: Progress,
-    displaced: CancellationToken,
-}
-
-/// A request for units.
-#[derive(Debug)]
-pub(crate) struct Claim {
-    client: Option<AddressBlock>,
-    units: u64,
-    /// `None` if the piece is never displaced.
-    work: Option<Work>,
-}
-
-/// A request that waits.
-#[derive(Debug)]
-struct Waiter {
-    claim: Claim,
-    grant: oneshot::Sender<Piece>,
-}
+/// A request that waits gets its units through a channel.
+type PoolState = State<oneshot::Sender<Piece>>;
 
 /// Units of the pool. Dropping it frees them.
 #[derive(Debug)]
@@ -110,47 +84,10 @@ pub(crate) enum Refusal {
     Full,
 }
 
-/// Messages that are sent after the lock was released.
-#[derive(Debug, Default)]
-struct Effects {
-    displaced: Vec<CancellationToken>,
-    granted: Vec<(oneshot::Sender<Piece>, PieceId)>,
-}
-
-impl Activity for Work {
-    fn waiting_since_ms(&self) -> Option<u64> {
-        self.progress.waiting_since_ms()
-    }
-}
-
-impl Claim {
-    /// One unit that another client may displace. `displaced` is cancelled then.
-    pub(crate) fn displaceable(client: AddressBlock, progress: Progress, displaced: CancellationToken) -> Self {
-        Self { client: Some(client), units: 1, work: Some(Work { progress, displaced }) }
-    }
-
-    /// One unit that is never displaced, because the work does not depend on its client.
-    pub(crate) fn fixed(client: AddressBlock) -> Self {
-        Self { client: Some(client), units: 1, work: None }
-    }
-
-    /// One unit of a client that is not counted.
-    pub(crate) fn uncounted() -> Self {
-        Self { client: None, units: 1, work: None }
-    }
-
-    /// Sets the number of units.
-    pub(crate) fn units(self, units: usize) -> Self {
-        Self { units: units as u64, ..self }
-    }
-}
-
 impl FairPool {
     /// A pool of `units` units, with `places` for requests that wait.
     pub(crate) fn new(units: usize, places: usize) -> Self {
-        let (units, places) = (Ledger::new(units as u64), Ledger::new(places as u64));
-        let state = State { units, places, line: WaitingLine::default() };
-        Self(Arc::new(Shared { epoch: Instant::now(), state: Mutex::new(state) }))
+        Self(Arc::new(Shared { epoch: Instant::now(), state: Mutex::new(State::new(units, places)) }))
     }
 
     /// The progress of new work: idle since now.
@@ -211,7 +148,7 @@ impl FairPool {
         usize::try_from(self.lock().units.leaving()).expect("a small number")
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    fn change(&self, change: impl FnOnce(&mut PoolState)) {
         let mut effects = Effects::default();
         let mut state = self.lock();
         change(&mut state);
@@ -222,7 +159,7 @@ impl FairPool {
 
     /// Sends the messages. A piece whose receiver has gone is dropped, which takes the lock. So the
     /// lock must be free.
-    fn run(&self, effects: Effects) {
+    fn run(&self, effects: Effects<oneshot::Sender<Piece>>) {
         effects.displaced.iter().for_each(CancellationToken::cancel);
         for (grant, id) in effects.granted {
             let _ = grant.send(Piece { pool: self.clone(), id });
@@ -230,74 +167,8 @@ impl FairPool {
     }
 
     /// The lock is held for one operation only.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    /// Takes a place to wait. If all are taken, a larger holder of places loses one at once.
-    fn take_place(
-        &mut self,
-        client: Option<AddressBlock>,
-        work: Work,
-        now_ms: u64,
-        effects: &mut Effects,
-    ) -> Option<PieceId> {
-        if self.places.free() == 0 {
-            let demand = client.map_or(0, |client| self.places.held_by(client)) + 1;
-            let lost = self.places.displace(client, demand, now_ms)?;
-            self.places.remove(lost.id);
-            // Its sender is dropped, so it stops to wait.
-            self.line.remove(lost.holder, lost.id);
-            effects.displaced.push(lost.activity.displaced);
-        }
-        Some(self.places.add(client, 1, Some(work), now_ms))
-    }
-
-    /// Adds a request to those who wait, and displaces pieces until it can be served, as far as the
-    /// rule permits.
-    fn wait(&mut self, id: PieceId, waiter: Waiter, now_ms: u64, effects: &mut Effects) {
-        let Claim { client, units, .. } = waiter.claim;
-        let held = self.held_by(client);
-        self.line.push(client, held, id, units, waiter);
-        let leaving_before = self.units.leaving();
-        while self.units.leaving() - leaving_before < units
-            && self.units.free() + self.units.leaving() < self.line.units()
-        {
-            let demand = if client.is_some() { self.held_by(client) + self.line.units_of(client) } else { units };
-            if !self.displace(client, demand, now_ms, effects) {
-                break;
-            }
-        }
-    }
-
-    fn displace(&mut self, client: Option<AddressBlock>, demand: u64, now_ms: u64, effects: &mut Effects) -> bool {
-        let Some(displaced) = self.units.displace(client, demand, now_ms) else { return false };
-        self.line.set_held(displaced.holder, self.held_by(displaced.holder));
-        effects.displaced.push(displaced.activity.displaced);
-        true
-    }
-
-    /// Gives free units to those who wait, in their order.
-    fn grant_free_units(&mut self, now_ms: u64, effects: &mut Effects) {
-        while self.line.next_units().is_some_and(|units| units <= self.units.free())
-            && let Some((client, place, Waiter { claim, grant })) = self.line.pop()
-        {
-            self.places.remove(place);
-            let id = self.units.add(client, claim.units, claim.work, now_ms);
-            self.line.set_held(client, self.held_by(client));
-            effects.granted.push((grant, id));
-        }
-    }
-
-    fn free(&mut self, id: PieceId) {
-        let holder = self.units.remove(id);
-        self.line.set_held(holder, self.held_by(holder));
-    }
-
-    fn held_by(&self, client: Option<AddressBlock>) -> u64 {
-        client.map_or(0, |client| self.units.held_by(client))
     }
 }
 

@@ -10,7 +10,6 @@ use super::*;
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("json.rs", "RESPONSE_BUFFER_BYTES", "initial size of a buffer"),
     ("routes/presence.rs", "ACCEPTED_BUFFER_BYTES", "initial size of a buffer"),
-    ("server/idle_timer.rs", "IN_REQUEST", "a special value of a time"),
     ("lists/etag.rs", "TAG_HASH_BYTES", "length of a format"),
 ];
 
