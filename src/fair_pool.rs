@@ -24,9 +24,9 @@ use tokio_util::sync::CancellationToken;
 use ledger::PieceId;
 use progress::ms_since;
 use rollcall_core::AddressBlock;
-use state::{Effects, State, Waiter, Work};
+use state::{Effects, PoolState, Waiter, Work};
 
-pub(crate) use progress::Progress;
+pub(crate) use progress::PieceProgress;
 pub(crate) use state::Claim;
 
 /// The pool. Clones share one state.
@@ -37,11 +37,11 @@ pub(crate) struct FairPool(Arc<Shared>);
 struct Shared {
     /// Start of the time in the ledgers.
     epoch: Instant,
-    state: Mutex<PoolState>,
+    state: Mutex<LockedState>,
 }
 
 /// A request that waits gets its units through a channel.
-type PoolState = State<oneshot::Sender<Piece>>;
+type LockedState = PoolState<oneshot::Sender<Piece>>;
 
 /// Units of the pool. Dropping it frees them.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub(crate) struct Piece {
 
 /// A place among those who wait. Dropping it frees it.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct WaitingPlace {
     pool: FairPool,
     id: PieceId,
     client: Option<AddressBlock>,
@@ -62,7 +62,7 @@ pub(crate) struct Place {
 /// A request that waits for units.
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    place: Place,
+    place: WaitingPlace,
     grant: oneshot::Receiver<Piece>,
 }
 
@@ -77,9 +77,9 @@ pub(crate) enum Answer {
 
 /// A request that got no units.
 #[derive(Debug)]
-pub(crate) enum Refusal {
+pub(crate) enum ClaimRefusal {
     /// None became free in time. The request keeps its place until it is dropped.
-    TimedOut(Place),
+    TimedOut(WaitingPlace),
     /// All places were taken, or another client got the place of this request.
     Full,
 }
@@ -87,12 +87,12 @@ pub(crate) enum Refusal {
 impl FairPool {
     /// A pool of `units` units, with `places` for requests that wait.
     pub(crate) fn new(units: usize, places: usize) -> Self {
-        Self(Arc::new(Shared { epoch: Instant::now(), state: Mutex::new(State::new(units, places)) }))
+        Self(Arc::new(Shared { epoch: Instant::now(), state: Mutex::new(PoolState::new(units, places)) }))
     }
 
     /// The progress of new work: idle since now.
-    pub(crate) fn new_progress(&self) -> Progress {
-        Progress::new(self.0.epoch)
+    pub(crate) fn new_progress(&self) -> PieceProgress {
+        PieceProgress::new(self.0.epoch)
     }
 
     /// Asks for units. If none are free, displaces pieces of larger holders.
@@ -113,18 +113,18 @@ impl FairPool {
         state.grant_free_units(now_ms, &mut effects);
         drop(state);
         self.run(effects);
-        Answer::Waiting(Waiting { place: Place { pool: self.clone(), id, client, displaced }, grant: granted })
+        Answer::Waiting(Waiting { place: WaitingPlace { pool: self.clone(), id, client, displaced }, grant: granted })
     }
 
     /// Asks for units and waits for them.
     ///
     /// # Errors
-    /// [`Refusal`] if no units become free within `limit`, or if no place to wait is left.
-    pub(crate) async fn acquire(&self, claim: Claim, limit: Duration) -> Result<Piece, Refusal> {
+    /// [`ClaimRefusal`] if no units become free within `limit`, or if no place to wait is left.
+    pub(crate) async fn acquire(&self, claim: Claim, limit: Duration) -> Result<Piece, ClaimRefusal> {
         match self.request(claim) {
             Answer::Granted(piece) => Ok(piece),
             Answer::Waiting(waiting) => waiting.granted(limit).await,
-            Answer::Full => Err(Refusal::Full),
+            Answer::Full => Err(ClaimRefusal::Full),
         }
     }
 
@@ -148,7 +148,7 @@ impl FairPool {
         usize::try_from(self.lock().units.leaving()).expect("a small number")
     }
 
-    fn change(&self, change: impl FnOnce(&mut PoolState)) {
+    fn change(&self, change: impl FnOnce(&mut LockedState)) {
         let mut effects = Effects::default();
         let mut state = self.lock();
         change(&mut state);
@@ -167,7 +167,7 @@ impl FairPool {
     }
 
     /// The lock is held for one operation only.
-    fn lock(&self) -> MutexGuard<'_, PoolState> {
+    fn lock(&self) -> MutexGuard<'_, LockedState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -176,22 +176,22 @@ impl Waiting {
     /// Waits for the units.
     ///
     /// # Errors
-    /// [`Refusal`] if none become free within `limit`, or if the place was displaced.
-    pub(crate) async fn granted(mut self, limit: Duration) -> Result<Piece, Refusal> {
+    /// [`ClaimRefusal`] if none become free within `limit`, or if the place was displaced.
+    pub(crate) async fn granted(mut self, limit: Duration) -> Result<Piece, ClaimRefusal> {
         match timeout(limit, &mut self.grant).await {
             Ok(Ok(piece)) => Ok(piece),
-            Ok(Err(_)) => Err(Refusal::Full),
+            Ok(Err(_)) => Err(ClaimRefusal::Full),
             Err(_) => {
-                let Place { id, client, .. } = self.place;
+                let WaitingPlace { id, client, .. } = self.place;
                 self.place.pool.change(|state| drop(state.line.remove(client, id)));
                 // The units may have been granted a moment ago.
-                self.grant.try_recv().map_err(|_| Refusal::TimedOut(self.place))
+                self.grant.try_recv().map_err(|_| ClaimRefusal::TimedOut(self.place))
             }
         }
     }
 }
 
-impl Place {
+impl WaitingPlace {
     /// Waits until another client gets this place.
     pub(crate) async fn displaced(&self) {
         self.displaced.cancelled().await;
@@ -204,7 +204,7 @@ impl Drop for Piece {
     }
 }
 
-impl Drop for Place {
+impl Drop for WaitingPlace {
     fn drop(&mut self) {
         self.pool.change(|state| {
             state.line.remove(self.client, self.id);
@@ -287,7 +287,7 @@ mod tests {
         for _ in 0..2 {
             let started = Instant::now();
             let refused = pool.acquire(Claim::fixed(block(2)), LIMIT).await;
-            assert!(matches!(refused, Err(Refusal::TimedOut(_))));
+            assert!(matches!(refused, Err(ClaimRefusal::TimedOut(_))));
             assert_eq!(started.elapsed(), LIMIT);
             assert!(matches!(pool.request(Claim::fixed(block(2))), Answer::Full), "its place is taken until it ends");
         }
@@ -303,15 +303,15 @@ mod tests {
         let wait = |n| Box::pin(pool.acquire(Claim::fixed(block(n)), LIMIT));
         let (mut first, mut second) = (wait(1), wait(1));
         assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
-        assert!(matches!(wait(1).now_or_never(), Some(Err(Refusal::Full))), "the own places are protected");
+        assert!(matches!(wait(1).now_or_never(), Some(Err(ClaimRefusal::Full))), "the own places are protected");
         let mut newcomer = wait(2);
         assert!((&mut newcomer).now_or_never().is_none());
-        assert!(matches!(first.now_or_never(), Some(Err(Refusal::Full))));
+        assert!(matches!(first.now_or_never(), Some(Err(ClaimRefusal::Full))));
         assert!((&mut second).now_or_never().is_none());
         advance(Duration::from_millis(PROTECTED_MS)).await;
         let _third = pool.request(Claim::fixed(block(3)));
         assert!(
-            matches!(second.now_or_never(), Some(Err(Refusal::Full))),
+            matches!(second.now_or_never(), Some(Err(ClaimRefusal::Full))),
             "of equal clients the first one is displaced"
         );
     }

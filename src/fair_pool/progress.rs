@@ -19,14 +19,14 @@ const WORKING: u64 = 2;
 
 /// State of a piece's work. Clones share it.
 #[derive(Clone, Debug)]
-pub(crate) struct Progress {
+pub(crate) struct PieceProgress {
     /// Start of the time in `state`. It is equal for all pieces of a pool.
     epoch: Instant,
     /// Milliseconds since `epoch`, and the kind of the state.
     state: Arc<AtomicU64>,
 }
 
-impl Progress {
+impl PieceProgress {
     /// Idle since now.
     pub(super) fn new(epoch: Instant) -> Self {
         let progress = Self { epoch, state: Arc::default() };
@@ -74,7 +74,7 @@ impl Progress {
     }
 }
 
-impl Activity for Progress {
+impl Activity for PieceProgress {
     fn waiting_since_ms(&self) -> Option<u64> {
         let (ms, kind) = self.load();
         (kind != WORKING).then_some(ms)

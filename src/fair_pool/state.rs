@@ -6,13 +6,13 @@
 use tokio_util::sync::CancellationToken;
 
 use super::ledger::{Activity, Ledger, PieceId};
-use super::progress::Progress;
+use super::progress::PieceProgress;
 use super::waiting_line::WaitingLine;
 use rollcall_core::AddressBlock;
 
 /// The units of a pool, and the requests that wait for them.
 #[derive(Debug)]
-pub(super) struct State<G> {
+pub(super) struct PoolState<G> {
     pub(super) units: Ledger<Work>,
     /// The places of those who wait, or who are told that there was no unit.
     pub(super) places: Ledger<Work>,
@@ -22,7 +22,7 @@ pub(super) struct State<G> {
 /// The work that holds a piece.
 #[derive(Clone, Debug)]
 pub(super) struct Work {
-    pub(super) progress: Progress,
+    pub(super) progress: PieceProgress,
     pub(super) displaced: CancellationToken,
 }
 
@@ -63,7 +63,7 @@ impl Activity for Work {
 
 impl Claim {
     /// One unit that another client may displace. `displaced` is cancelled then.
-    pub(crate) fn displaceable(client: AddressBlock, progress: Progress, displaced: CancellationToken) -> Self {
+    pub(crate) fn displaceable(client: AddressBlock, progress: PieceProgress, displaced: CancellationToken) -> Self {
         Self { client: Some(client), units: 1, work: Some(Work { progress, displaced }) }
     }
 
@@ -83,7 +83,7 @@ impl Claim {
     }
 }
 
-impl<G> State<G> {
+impl<G> PoolState<G> {
     pub(super) fn new(units: usize, places: usize) -> Self {
         let (units, places) = (Ledger::new(units as u64), Ledger::new(places as u64));
         Self { units, places, line: WaitingLine::default() }

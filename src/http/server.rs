@@ -36,7 +36,7 @@ use super::params::ClientAddr;
 use super::pool_client::DisplacedConnection;
 use super::service::ApiService;
 use super::slow_read_timeout::SlowReadTimeout;
-use crate::fair_pool::{Answer, Claim, FairPool, Piece, Progress, Refusal};
+use crate::fair_pool::{Answer, Claim, ClaimRefusal, FairPool, Piece, PieceProgress};
 use connection_limit::ConnectionLimit;
 use idle_timer::{ArrivingBody, IdleTimer, TrackedBody};
 use rollcall_core::{AddressBlock, canonical_socket_addr};
@@ -120,14 +120,14 @@ impl HttpServer {
                 self.tasks.spawn(async move {
                     match waiting.granted(MAX_SLOT_WAIT).await {
                         Ok(slot) => server.serve_connection(accepted, Ok(slot)).await,
-                        Err(Refusal::TimedOut(place)) => {
+                        Err(ClaimRefusal::TimedOut(place)) => {
                             let rejected = server.serve_connection(accepted, Err(OverConnectionLimit));
                             tokio::select! {
                                 _ = timeout(REJECTION_TIMEOUT, rejected) => {}
                                 () = place.displaced() => {}
                             }
                         }
-                        Err(Refusal::Full) => {}
+                        Err(ClaimRefusal::Full) => {}
                     }
                 });
             }
@@ -137,7 +137,7 @@ impl HttpServer {
 
     /// A claim of one slot. A trusted proxy has many clients on few connections. Its connections
     /// are never displaced; their requests count by client.
-    fn claim(&self, remote: IpAddr, progress: &Progress, displaced: &DisplacedConnection) -> Claim {
+    fn claim(&self, remote: IpAddr, progress: &PieceProgress, displaced: &DisplacedConnection) -> Claim {
         if self.service.proxies.contains(remote) {
             Claim::uncounted()
         } else {

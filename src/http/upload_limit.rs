@@ -21,7 +21,7 @@ use super::limits::{
     UPLOAD_MEMORY_STEP_KIB,
 };
 use super::pool_client::PoolClient;
-use crate::fair_pool::{Claim, FairPool, Piece, Progress};
+use crate::fair_pool::{Claim, FairPool, Piece, PieceProgress};
 use rollcall_core::AddressBlock;
 
 /// The limits on uploads. Clones share one state.
@@ -44,7 +44,7 @@ pub(super) struct BufferedUpload {
 struct UploadMemory {
     pool: FairPool,
     client: AddressBlock,
-    progress: Progress,
+    progress: PieceProgress,
     displaced: CancellationToken,
     steps: Vec<Piece>,
 }

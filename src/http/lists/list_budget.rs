@@ -6,7 +6,7 @@
 
 use tokio_util::sync::CancellationToken;
 
-use crate::fair_pool::{Claim, FairPool, Piece, Progress};
+use crate::fair_pool::{Claim, FairPool, Piece, PieceProgress};
 use crate::http::error::ApiError;
 use crate::http::limits::{LIST_PERMIT_BYTES, LIST_PERMITS, MAX_LIST_WAIT, MAX_PERMITS_PER_LIST, MAX_WAITING_REQUESTS};
 use crate::http::pool_client::PoolClient;
@@ -22,7 +22,7 @@ pub(in crate::http) struct ListPermit {
     client: AddressBlock,
     /// Ends the connection of the client if another client needs the permits.
     displaced: CancellationToken,
-    progress: Progress,
+    progress: PieceProgress,
     pieces: Vec<Piece>,
 }
 

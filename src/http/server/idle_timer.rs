@@ -14,11 +14,11 @@ use axum::body::HttpBody;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, sleep_until};
 
-use crate::fair_pool::Progress;
+use crate::fair_pool::PieceProgress;
 
 /// Idle timer of one connection. It stores since when no request runs. Clones share one state.
 #[derive(Clone)]
-pub(super) struct IdleTimer(Progress);
+pub(super) struct IdleTimer(PieceProgress);
 
 /// A running request. Dropping it restarts the idle time.
 pub(super) struct ActiveRequest(IdleTimer);
@@ -40,7 +40,7 @@ pub(super) struct ArrivingBody<B, T> {
 impl IdleTimer {
     /// A timer of the connection with this progress, which is idle since the connection was
     /// accepted.
-    pub(super) fn new(progress: Progress) -> Self {
+    pub(super) fn new(progress: PieceProgress) -> Self {
         Self(progress)
     }
 

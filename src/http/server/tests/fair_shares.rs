@@ -30,7 +30,7 @@ async fn start_with_greedy_client(router: Router, unfinished: &[u8]) -> (Running
 /// Whether the server has closed a connection.
 async fn is_closed(stream: &mut TcpStream) -> bool {
     let read = async {
-        let mut buffer = [0; 64 * 1024];
+        let mut buffer = vec![0; 4096];
         // A connection with bytes that were not read is reset.
         while stream.read(&mut buffer).await.is_ok_and(|length| length > 0) {}
     };
