@@ -84,7 +84,8 @@ fn measure_memory(arguments: &Args) -> anyhow::Result<()> {
                         break;
                     }
                     let user = format!(r#"{{"username":"m-{index}-{count}","password":"correct horse"}}"#);
-                    let (path, body) = if index % 2 == 0 { ("/register", user.as_str()) } else { ("/login", login) };
+                    let (path, body) =
+                        if index.is_multiple_of(2) { ("/register", user.as_str()) } else { ("/login", login) };
                     hashed += u64::from(connection.send(&request("POST", path, "", body))?.status < 300);
                 }
                 Ok(hashed)
