@@ -11,7 +11,6 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,7 +22,9 @@ pub use identity::BUCKET_FILES_VERSION;
 pub use startup::open_backend;
 
 use crate::config::{Config, CorsConfig, LoadSourceConfig};
-use crate::http::{ApiService, App, ClusterView, CorsPolicy, ReplicaFreshness, ThisNode, change_notifier, serve};
+use crate::http::{
+    ApiService, App, ClusterView, CorsPolicy, OriginPolicy, ReplicaFreshness, ThisNode, change_notifier, serve,
+};
 use crate::registry::{Registry, RegistrySettings};
 use crate::replication::Replication;
 use crate::snapshot::Snapshotter;
@@ -87,7 +88,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
             clients_up_to_date_at: replication.clients_up_to_date_at(),
             users_complete_at: replication.users_complete_at(),
         },
-        cors: cors(&config.api.cors)?,
+        origin_policy: OriginPolicy::new(cors(&config.api.cors), &config.api.url),
         discovery_server_compat: config.discovery_server_compat,
         list_updates,
         in_flight: in_flight.clone(),
@@ -171,13 +172,10 @@ fn start_election(
 }
 
 /// Converts the setting to the policy of the API.
-fn cors(cors: &CorsConfig) -> Result<CorsPolicy, NodeError> {
-    Ok(match cors {
+fn cors(cors: &CorsConfig) -> CorsPolicy {
+    match cors {
         CorsConfig::Any => CorsPolicy::Any,
-        CorsConfig::Off => CorsPolicy::Off,
-        CorsConfig::Only(origins) => {
-            let values: Result<Vec<_>, _> = origins.iter().map(|origin| HeaderValue::from_str(origin)).collect();
-            CorsPolicy::Origins(values.map_err(|error| NodeError::Configuration(format!("cors_origins: {error}")))?)
-        }
-    })
+        CorsConfig::Off => CorsPolicy::Origins(Vec::new()),
+        CorsConfig::Only(origins) => CorsPolicy::Origins(origins.clone()),
+    }
 }
