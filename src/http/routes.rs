@@ -154,7 +154,7 @@ pub(super) fn router(app: SharedApp, headers: &ResponseHeaders) -> Router {
         .layer(from_fn(request_timeout::limit_request_time))
         .layer(from_fn_with_state(Arc::clone(&app), origin_check::reject_foreign_changes))
         .layer(cors::layer(&app))
-        .layer(from_fn_with_state((Arc::clone(&app), all_methods()), cors::allow_changes));
+        .layer(from_fn_with_state((Arc::clone(&app), all_methods()), cors::check_preflight));
     router.layer(from_fn_with_state(headers.clone(), response_headers::add_headers)).with_state(app)
 }
 

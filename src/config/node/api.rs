@@ -32,13 +32,13 @@ pub struct ApiConfig {
     pub port: u16,
     /// The base URL for clients, without a trailing slash: `http://127.0.0.1:3000`.
     pub url: String,
-    /// Web pages that may read the API.
+    /// Web pages that may use the API.
     pub cors: CorsConfig,
     /// Proxies that report the addresses of their clients.
     pub proxies: TrustedProxies,
 }
 
-/// Web pages that may read the API from a browser.
+/// Web pages that may use the API from a browser.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum CorsConfig {
     /// No page of another origin.

@@ -52,6 +52,7 @@ const PURE: &[&str] = &[
     "rollcall/config/toml_file.rs",
     "rollcall/config/yaml_file.rs",
     "rollcall/http/header_parameter.rs",
+    "rollcall/http/origin_policy",
     "rollcall/presence/",
     "rollcall/registry/auth/credential_state.rs",
     "rollcall/registry/auth/credentials.rs",
