@@ -9,6 +9,7 @@ mod backend;
 mod bucket;
 pub mod bucket_check;
 pub mod bucket_copy;
+mod bucket_error;
 mod circuit_breaker;
 mod drive;
 mod error_text;
@@ -22,7 +23,8 @@ mod precondition_check;
 mod retry_policy;
 
 pub use backend::{Backend, BackendError, ListPage, MAX_OBJECT_BYTES, Object, ObjectVersion};
-pub use bucket::{Bucket, BucketError, CreateOutcome};
+pub use bucket::{Bucket, CreateOutcome};
+pub use bucket_error::BucketError;
 pub use drive::{DriveBackend, DriveConfig};
 pub use gcs::{GcsBackend, GcsConfig};
 pub use key::{Folder, Key};
