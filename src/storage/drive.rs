@@ -85,7 +85,7 @@ impl DriveBackend {
             write_locks: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             description,
         };
-        while attempts(open::policy(), || backend.objects.table.load_block(&backend.objects.client)).await? {}
+        while attempts(open::policy(), || backend.objects.load_next_block()).await? {}
         let mut page = None;
         loop {
             page = attempts(open::policy(), || backend.list(&Folder::Users, page.as_deref())).await?.next;
@@ -122,7 +122,7 @@ impl Backend for DriveBackend {
         self.objects.table.make_block_in_time(&self.objects.client).await;
         let digest = KeyDigest::of(&key.path());
         loop {
-            let candidate = self.objects.table.lock().candidate(&digest);
+            let (candidate, next_block) = self.objects.table.lock().candidate_and_next_block(&digest);
             match candidate {
                 Candidate::Found(slot, id, content) => {
                     return self.create_again(key, &Located { id, slot: Some(slot), content }, &bytes).await;
@@ -141,7 +141,7 @@ impl Backend for DriveBackend {
                     }
                 }
                 Candidate::NoSlot => {
-                    if !self.objects.table.make_block(&self.objects.client).await? {
+                    if !self.objects.table.make_block(&self.objects.client, next_block).await? {
                         return Err(BackendError::Transient {
                             cause: format!("all slots of {key} are taken, and a new block of slots is being made"),
                             retry_after: Some(BLOCK_WAIT),
@@ -183,10 +183,8 @@ impl Backend for DriveBackend {
         let list = self.objects.client.list(condition, page).await?;
         let has_unknown_slot =
             |file: &DriveFile| file.key().is_some() && self.objects.table.lock().slot(&file.id).is_none();
-        if list.files.iter().any(has_unknown_slot) {
-            // Another node may have made a block.
-            self.objects.table.load_block(&self.objects.client).await?;
-        }
+        // Other nodes may have made blocks.
+        while list.files.iter().any(has_unknown_slot) && self.objects.load_next_block().await? {}
         let mut names = self.objects.names(&list.files, &folder.path())?;
         if *folder == Folder::Users {
             self.objects.legacy.read(&self.objects.client, &list.files).await?;

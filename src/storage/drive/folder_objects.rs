@@ -41,7 +41,7 @@ impl FolderObjects {
     pub(super) async fn locate(&self, key: &Key) -> Result<Option<Located>, BackendError> {
         let digest = KeyDigest::of(&key.path());
         loop {
-            let candidate = self.table.lock().candidate(&digest);
+            let (candidate, next_block) = self.table.lock().candidate_and_next_block(&digest);
             if let Candidate::Found(slot, id, content) = candidate {
                 return Ok(Some(Located { id, slot: Some(slot), content }));
             }
@@ -54,13 +54,19 @@ impl FolderObjects {
                     None => return Ok(None),
                 },
                 Candidate::NoSlot => {
-                    if !self.table.load_block(&self.client).await? {
+                    if !self.table.load_block(&self.client, next_block).await? {
                         return Ok(None);
                     }
                 }
                 Candidate::Found(..) => {}
             }
         }
+    }
+
+    /// Appends the block after the newest one, if there is one.
+    pub(super) async fn load_next_block(&self) -> Result<bool, BackendError> {
+        let number = self.table.lock().next_block();
+        self.table.load_block(&self.client, number).await
     }
 
     /// Reads the object in a file. `None` if it is deleted.

@@ -33,15 +33,22 @@ impl GrowingTable {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends the next block if there is one. Returns whether there was one.
-    pub(super) async fn load_block(&self, client: &DriveClient) -> Result<bool, BackendError> {
+    /// Appends the block with this number if there is one. Returns whether the table has it now:
+    /// another call may have appended it since the caller looked.
+    pub(super) async fn load_block(&self, client: &DriveClient, number: usize) -> Result<bool, BackendError> {
         let mut search = self.next_block.lock().await;
+        if self.lock().next_block() > number {
+            return Ok(true);
+        }
         self.find_block(client, &mut search, false).await
     }
 
     /// Like [`Self::load_block`], and writes the block if there is none. A later call appends it.
-    pub(super) async fn make_block(&self, client: &DriveClient) -> Result<bool, BackendError> {
+    pub(super) async fn make_block(&self, client: &DriveClient, number: usize) -> Result<bool, BackendError> {
         let mut search = self.next_block.lock().await;
+        if self.lock().next_block() > number {
+            return Ok(true);
+        }
         self.find_block(client, &mut search, true).await
     }
 

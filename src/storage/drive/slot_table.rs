@@ -160,6 +160,11 @@ impl SlotTable {
         Candidate::NoSlot
     }
 
+    /// [`Self::candidate`] and [`Self::next_block`] at the same moment.
+    pub(super) fn candidate_and_next_block(&self, key: &KeyDigest) -> (Candidate, usize) {
+        (self.candidate(key), self.next_block())
+    }
+
     /// Remembers the file in a slot.
     pub(super) fn note(&mut self, slot: Slot, file: &DriveFile) {
         let occupant = Occupant { key: file.key(), content: file.content() };
