@@ -40,6 +40,18 @@ pub enum StorageConfig {
     Drive(DriveConfig),
 }
 
+impl StorageConfig {
+    /// Default of `storage_timeout_ms`, in milliseconds. One attempt may take a quarter of it. A
+    /// drive needs a second for many requests, and several seconds for some.
+    #[must_use]
+    pub fn default_timeout_ms(&self) -> u64 {
+        match self {
+            Self::Local { .. } | Self::Gcs { .. } | Self::S3(_) | Self::Azure(_) => 5_000,
+            Self::Drive(_) => 20_000,
+        }
+    }
+}
+
 /// Kind and place, for messages.
 impl fmt::Display for StorageConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

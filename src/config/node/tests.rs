@@ -471,6 +471,8 @@ fn the_variables_of_requirement_001_select_google_drive() {
         page_size: DriveConfig::MAX_PAGE_SIZE,
     };
     let storage = |more: &[(&str, &str)]| load(FILE, &[&[drive, folder], more].concat(), &Flags::default());
+    assert_eq!(storage(&[]).unwrap().storage_timeout_ms, 20_000);
+    assert_eq!(storage(&[("ROLLCALL_STORAGE_TIMEOUT_MS", "5000")]).unwrap().storage_timeout_ms, 5000);
     assert_eq!(storage(&[]).unwrap().storage, StorageConfig::Drive(config.clone()));
     let other = DriveConfig { credentials: "k.json".into(), endpoint: Some("http://localhost:1".into()), ..config };
     let variables = [("GOOGLE_CREDENTIALS", "k.json"), ("DRIVE_EMULATOR_HOST", "localhost:1")];
