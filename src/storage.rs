@@ -22,7 +22,7 @@ mod object_store;
 mod precondition_check;
 mod retry_policy;
 
-pub use backend::{Backend, BackendError, ListPage, MAX_OBJECT_BYTES, Object, ObjectVersion};
+pub use backend::{Backend, BackendError, ListPage, MAX_OBJECT_BYTES, Object, ObjectVersion, StoreProbe};
 pub use bucket::{Bucket, CreateOutcome};
 pub use bucket_error::BucketError;
 pub use drive::{DriveBackend, DriveConfig};

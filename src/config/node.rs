@@ -9,6 +9,7 @@ mod api;
 mod base_url;
 mod drive;
 pub(super) mod flags;
+mod key_file;
 mod load_source;
 mod membership;
 mod object_store;

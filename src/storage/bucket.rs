@@ -13,7 +13,7 @@ use super::attempts::attempts;
 use super::bucket_error::BucketError;
 use super::circuit_breaker::CircuitBreaker;
 use super::error_text::one_line;
-use super::{Backend, BackendError, Folder, Key, ListPage, Object, ObjectVersion, RetryPolicy};
+use super::{Backend, BackendError, Folder, Key, ListPage, Object, ObjectVersion, RetryPolicy, StoreProbe};
 
 /// Most pages in one listing, so that a broken store cannot make it endless. Enough for ten million
 /// names in pages of 1000.
@@ -68,6 +68,12 @@ impl Bucket {
     #[must_use]
     pub fn describe(&self) -> String {
         self.backend.describe()
+    }
+
+    /// The probe of the store, if its documents leave something open.
+    #[must_use]
+    pub fn probe(&self) -> Option<&dyn StoreProbe> {
+        self.backend.probe()
     }
 
     /// The error for an object at `key` that existed earlier and is missing now.

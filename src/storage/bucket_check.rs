@@ -19,7 +19,7 @@ use self::explanation::{explain, explain_precondition, not_found};
 use self::profile_search::search_profiles;
 use self::steps::Steps;
 use super::precondition_check::{REMEDY, race_creates, race_replacements};
-use super::{Backend, Bucket, CreateOutcome, Folder, Key, ObjectVersion, RetryPolicy};
+use super::{Backend, Bucket, CreateOutcome, Folder, Key, ObjectVersion, RetryPolicy, StoreProbe};
 
 pub use steps::{CheckStep, Findings};
 
@@ -109,19 +109,24 @@ struct BucketCheck {
     contested: Key,
     /// The object that is listed and read.
     last: Key,
+    /// The object of the probe, which deletes it.
+    probed: Key,
     bytes: Bytes,
 }
 
 impl BucketCheck {
     fn new(bucket: Bucket, small_pages: Bucket, number: u32) -> Self {
-        let [first, contested, last] = [0, 1, 2].map(|offset| Key::Check(number.wrapping_add(offset)));
+        let [first, contested, last, probed] = [0, 1, 2, 3].map(|offset| Key::Check(number.wrapping_add(offset)));
         let bytes = Bytes::from(format!("Rollcall check {number:08x}\n"));
-        Self { bucket, small_pages, first, contested, last, bytes }
+        Self { bucket, small_pages, first, contested, last, probed, bytes }
     }
 
     /// Runs the steps up to the first failure. Returns the unreadable profiles; `None` if a step
     /// failed or the check was stopped.
     async fn all_steps<R: FnMut(&CheckStep)>(&self, steps: &mut Steps<'_, R>) -> Option<Findings> {
+        if let Some(probe) = self.bucket.probe() {
+            steps.run_write("open questions", self.open_questions(probe)).await?;
+        }
         steps.run_write("write", self.create(&self.first)).await?;
         steps.run_write("refuse a second create", self.second_create()).await?;
         steps.run_write("race of creates", self.race_of_creates()).await?;
@@ -130,6 +135,12 @@ impl BucketCheck {
         steps.run_write("list over a page border", self.list()).await?;
         steps.run_unless_stopped("read", self.read()).await?;
         steps.run_unless_stopped("profiles", self.profiles()).await
+    }
+
+    /// Comes first, because its errors say more about such a store than those of the other steps.
+    async fn open_questions(&self, probe: &dyn StoreProbe) -> Result<Findings, String> {
+        let facts = probe.find_facts(&self.probed).await.map_err(|error| error.to_string())?;
+        Ok(Findings { facts, ..Findings::default() })
     }
 
     async fn create(&self, key: &Key) -> Result<Findings, String> {

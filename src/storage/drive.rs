@@ -7,10 +7,11 @@
 //!
 //! A replacement reads the version, writes, and reads again. Within one process a lock makes this
 //! one step. Between processes the lease of the leader does: only the leader replaces objects that
-//! several nodes write.
+//! several nodes write. If a check of the storage has found that the drive honours `If-Match`, the
+//! drive itself makes a replacement one step.
 //!
-//! All this is tested on a stand-in of the API. Whether the live service keeps unused reserved ids
-//! for years, and accepts them on shared drives, is not documented.
+//! All this is tested on a stand-in of the API. [`live_probe`] finds out what the documents of the
+//! live service leave open.
 
 mod block_search;
 mod client;
@@ -23,6 +24,7 @@ mod kept_table;
 mod key_digest;
 mod legacy_profiles;
 mod legacy_reader;
+mod live_probe;
 mod open;
 mod slot_table;
 
@@ -31,16 +33,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use self::client::DriveClient;
+use self::client::{DriveClient, FolderAccess};
 use self::drive_file::DriveFile;
-use self::folder_objects::{FolderObjects, Located, content_of, removed};
+use self::folder_objects::{FolderObjects, Located, ReplacementMethod, content_of, removed};
 use self::growing_table::GrowingTable;
 use self::kept_table::KeptTable;
 use self::key_digest::KeyDigest;
 use self::legacy_reader::LegacyReader;
+use self::live_probe::LiveProbe;
 use self::slot_table::Candidate;
 use super::attempts::attempts;
-use super::{Backend, BackendError, Folder, Key, ListPage, Object, ObjectVersion};
+use super::{Backend, BackendError, Folder, Key, ListPage, Object, ObjectVersion, StoreProbe};
 
 pub use config::DriveConfig;
 
@@ -70,17 +73,34 @@ impl DriveBackend {
     /// [`BackendError::Permanent`] if the credentials, the folder or the table cannot be used. The
     /// text names the remedy. [`BackendError::Transient`] if the drive cannot be reached.
     pub async fn connect(config: &DriveConfig) -> Result<Self, BackendError> {
-        let client = DriveClient::new(config).await?;
+        Self::open(config, FolderAccess::ReadWrite).await
+    }
+
+    /// Opens the folder for reading only: nothing on the drive and on this machine is written, and
+    /// the account needs no right to write. A folder without a slot table has the profiles of
+    /// programs of requirement 001.
+    ///
+    /// # Errors
+    /// Like [`Self::connect`].
+    pub async fn connect_read_only(config: &DriveConfig) -> Result<Self, BackendError> {
+        Self::open(config, FolderAccess::ReadOnly).await
+    }
+
+    async fn open(config: &DriveConfig, access: FolderAccess) -> Result<Self, BackendError> {
+        let client = DriveClient::new(config, access).await?;
         attempts(open::policy(), || open::check_folder(&client, config)).await?;
-        let kept_table = KeptTable::new(&config.table_dir, &config.folder);
+        let kept_table = KeptTable::new(config.table_dir.as_deref(), &config.folder);
         let first = open::open_table(&client, config, &kept_table).await?;
-        let table = first.table;
+        let honours_if_match = first.as_ref().is_some_and(|first| first.file.honours_if_match());
+        let first = first.map(|first| first.content);
+        let table = first.as_ref().map(|first| first.table);
         let description = format!("Google Drive {config}");
         let backend = Self {
             objects: FolderObjects {
                 client,
                 table: GrowingTable::new(first, config.settle_time, description.clone()),
                 legacy: LegacyReader::default(),
+                replacement: if honours_if_match { ReplacementMethod::IfMatch } else { ReplacementMethod::ReadBack },
             },
             write_locks: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             description,
@@ -94,7 +114,9 @@ impl DriveBackend {
             }
         }
         // Only now is it certain that the objects in the folder belong to the table.
-        kept_table.keep(table).await?;
+        if let Some(table) = table.filter(|_| access == FolderAccess::ReadWrite) {
+            kept_table.keep(table).await?;
+        }
         Ok(backend)
     }
 
@@ -160,11 +182,7 @@ impl Backend for DriveBackend {
     ) -> Result<ObjectVersion, BackendError> {
         let Some(located) = self.objects.locate(key).await? else { return Err(BackendError::Precondition) };
         let _turn = self.write_lock(key).lock().await;
-        let file = self.objects.describe_file(key, &located.id, located.slot).await?;
-        if file.is_deleted() || content_of(&file)?.revision != version.0 {
-            return Err(BackendError::Precondition);
-        }
-        self.objects.overwrite(key, &located, &serde_json::json!({}), &bytes).await
+        self.objects.replace(key, &located, version, &bytes).await
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Object>, BackendError> {
@@ -209,5 +227,34 @@ impl Backend for DriveBackend {
 
     fn describe(&self) -> String {
         self.description.clone()
+    }
+
+    fn probe(&self) -> Option<&dyn StoreProbe> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl StoreProbe for DriveBackend {
+    fn consequence(&self) -> &'static str {
+        match self.objects.replacement {
+            ReplacementMethod::IfMatch => "profiles are replaced with If-Match",
+            ReplacementMethod::ReadBack => {
+                "profiles are replaced by reading back, until `rollcall storage check` finds that the drive honours If-Match"
+            }
+        }
+    }
+
+    async fn find_facts(&self, key: &Key) -> Result<Vec<String>, BackendError> {
+        let bytes = Bytes::from_static(b"Rollcall probe\n");
+        let created = attempts(open::policy(), || self.create(key, bytes.clone())).await;
+        let facts = match created {
+            // The key is new, so an object that exists comes from an attempt whose response was
+            // lost.
+            Ok(_) | Err(BackendError::Precondition) => LiveProbe::new(&self.objects, key).find_facts().await,
+            Err(error) => Err(error),
+        };
+        let deleted = attempts(open::policy(), || self.delete(key)).await;
+        facts.and_then(|facts| deleted.map(|()| facts))
     }
 }

@@ -466,7 +466,7 @@ fn the_variables_of_requirement_001_select_google_drive() {
         folder: folder.1.to_owned(),
         credentials: "credentials/service-account.json".into(),
         endpoint: None,
-        table_dir: "data".into(),
+        table_dir: Some("data".into()),
         settle_time: DriveConfig::SETTLE_TIME,
         page_size: DriveConfig::MAX_PAGE_SIZE,
     };

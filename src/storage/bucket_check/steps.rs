@@ -16,13 +16,15 @@ pub struct CheckStep {
     pub result: Result<Findings, String>,
 }
 
-/// Objects that do not fail a step, each with its path and the reason.
+/// Findings of a step that has not failed, one line each.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Findings {
     /// Profiles that cannot be read. The registry works without their users.
     pub unreadable: Vec<String>,
     /// Fields of profiles that are not shown to clients.
     pub ignored: Vec<String>,
+    /// Answers to what the documents of the store leave open.
+    pub facts: Vec<String>,
 }
 
 /// Runs and reports steps.

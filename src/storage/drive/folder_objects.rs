@@ -11,11 +11,15 @@ use super::super::{BackendError, Key, MAX_OBJECT_BYTES, Object, ObjectVersion};
 use super::block_search::BlockSearch;
 use super::client::DriveClient;
 use super::drive_failure::DriveFailure;
-use super::drive_file::{self, DriveFile, FileContent};
+use super::drive_file::{self, DriveFile, FileContent, TaggedFile};
 use super::growing_table::GrowingTable;
 use super::key_digest::KeyDigest;
 use super::legacy_reader::LegacyReader;
 use super::slot_table::{Candidate, Slot};
+
+/// Causes of failed writes.
+const CHANGED_ON_ITS_WAY: &str = "the upload was changed on its way";
+const NO_ETAG: &str = "the drive tells no etag any more; run `rollcall storage check`, and start the node again";
 
 /// MD5 of no bytes, in hex. A deleted object has it.
 const MD5_OF_NOTHING: &str = "d41d8cd98f00b204e9800998ecf8427e";
@@ -34,6 +38,16 @@ pub(super) struct FolderObjects {
     pub(super) client: DriveClient,
     pub(super) table: GrowingTable,
     pub(super) legacy: LegacyReader,
+    pub(super) replacement: ReplacementMethod,
+}
+
+/// Method by which the content of a file is replaced.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum ReplacementMethod {
+    /// Read the version, write, and read again. Safe only under the lease of the leader.
+    ReadBack,
+    /// Write with `If-Match` and the etag of version 2 of the API. Safe among all processes.
+    IfMatch,
 }
 
 impl FolderObjects {
@@ -130,6 +144,62 @@ impl FolderObjects {
         Err(BackendError::transient("the file of the profile was deleted meanwhile"))
     }
 
+    /// Replaces an object that has this version. The caller holds the write lock of the key.
+    pub(super) async fn replace(
+        &self,
+        key: &Key,
+        located: &Located,
+        version: &ObjectVersion,
+        bytes: &Bytes,
+    ) -> Result<ObjectVersion, BackendError> {
+        // The etag is read first: a later change of what is read after it fails the write.
+        let etag = match self.replacement {
+            ReplacementMethod::IfMatch => match self.client.tag(&located.id).await {
+                Ok(file) => Some(file.etag),
+                // The description of the file tells what became of it.
+                Err(failure) if failure.is_file_not_found(&located.id) => Some(String::new()),
+                Err(failure) => return Err(failure.into()),
+            },
+            ReplacementMethod::ReadBack => None,
+        };
+        let file = self.describe_file(key, &located.id, located.slot).await?;
+        if file.is_deleted() || content_of(&file)?.revision != version.0 {
+            return Err(BackendError::Precondition);
+        }
+        match etag {
+            None => self.overwrite(key, located, &serde_json::json!({}), bytes).await,
+            Some(etag) if etag.is_empty() => Err(BackendError::transient(NO_ETAG)),
+            Some(etag) => self.overwrite_tagged(key, located, &file, &etag, bytes).await,
+        }
+    }
+
+    /// Writes an object into a file that has this etag.
+    async fn overwrite_tagged(
+        &self,
+        key: &Key,
+        located: &Located,
+        file: &DriveFile,
+        etag: &str,
+        bytes: &Bytes,
+    ) -> Result<ObjectVersion, BackendError> {
+        let write =
+            async |etag: &str| match self.client.replace_tagged(&located.id, etag, key.media_type(), bytes).await {
+                Ok(written) => Ok(written),
+                Err(failure) if failure.is_precondition_failed() => Err(BackendError::Precondition),
+                Err(failure) => Err(failure.into()),
+            };
+        let is_whole = |file: &TaggedFile| file.content().filter(|content| content.md5 == md5_hex(bytes));
+        let mut written = write(etag).await?;
+        if is_whole(&written).is_none() {
+            written = write(&written.etag).await?;
+        }
+        let Some(written) = is_whole(&written) else { return Err(BackendError::transient(CHANGED_ON_ITS_WAY)) };
+        if let Some(slot) = located.slot {
+            self.table.lock().note(slot, &file.with_content(&written));
+        }
+        Ok(ObjectVersion(written.revision))
+    }
+
     /// Writes an object into a file that exists, and reads back that it is there. The caller holds
     /// the write lock of the key.
     pub(super) async fn overwrite(
@@ -139,9 +209,14 @@ impl FolderObjects {
         change: &serde_json::Value,
         bytes: &Bytes,
     ) -> Result<ObjectVersion, BackendError> {
-        let written = content_of(&self.client.update(&located.id, change, key.media_type(), bytes).await?)?;
+        let update = async || content_of(&self.client.update(&located.id, change, key.media_type(), bytes).await?);
+        let mut written = update().await?;
         if written.md5 != md5_hex(bytes) {
-            return Err(BackendError::transient("the upload was changed on its way"));
+            // Repaired at once: a later attempt would find another version, and report a conflict.
+            written = update().await?;
+        }
+        if written.md5 != md5_hex(bytes) {
+            return Err(BackendError::transient(CHANGED_ON_ITS_WAY));
         }
         let file = self.describe_file(key, &located.id, located.slot).await?;
         // Another process may have written at the same time. Then its write counts.
@@ -174,7 +249,7 @@ impl FolderObjects {
         if content_of(&file)?.md5 == md5_hex(bytes) {
             Ok(Some(file))
         } else {
-            Err(BackendError::transient("the upload was changed on its way"))
+            Err(BackendError::transient(CHANGED_ON_ITS_WAY))
         }
     }
 
@@ -210,7 +285,7 @@ fn child(path: &str, prefix: &str) -> Option<String> {
     path.strip_prefix(prefix)?.split('/').next().filter(|name| !name.is_empty()).map(str::to_owned)
 }
 
-fn md5_hex(bytes: &[u8]) -> String {
+pub(super) fn md5_hex(bytes: &[u8]) -> String {
     Md5::digest(bytes).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 

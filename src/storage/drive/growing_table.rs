@@ -22,10 +22,11 @@ pub(super) struct GrowingTable {
 }
 
 impl GrowingTable {
-    /// The table with this first block.
-    pub(super) fn new(first: SlotBlock, settle_time: Duration, place: String) -> Self {
-        let next_block = BlockSearch::new(2, settle_time).into();
-        Self { table: SlotTable::new(first).into(), next_block, settle_time, place }
+    /// The table with this first block. Without one, no key has a slot.
+    pub(super) fn new(first: Option<SlotBlock>, settle_time: Duration, place: String) -> Self {
+        let table = first.map_or_else(SlotTable::default, SlotTable::new);
+        let next_block = BlockSearch::new(table.next_block(), settle_time).into();
+        Self { table: table.into(), next_block, settle_time, place }
     }
 
     /// The blocks that were read so far.
@@ -81,9 +82,9 @@ impl GrowingTable {
             *search = BlockSearch::new(number, self.settle_time);
         }
         match search.look(client).await? {
-            BlockStep::Found(block) if block.table != table => Err(self.another_table()),
+            BlockStep::Found(block) if block.content.table != table => Err(self.another_table()),
             BlockStep::Found(block) => {
-                self.lock().append(block);
+                self.lock().append(block.content);
                 Ok(true)
             }
             BlockStep::Missing if make => {
