@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 pub use error::NodeError;
 pub use identity::BUCKET_FILES_VERSION;
-pub use startup::open_backend;
+pub use startup::{open_backend, open_backend_read_only};
 
 use crate::config::{Config, CorsConfig, LoadSourceConfig};
 use crate::http::{ApiService, App, ClusterView, CorsPolicy, ReplicaFreshness, ThisNode, change_notifier, serve};

@@ -177,7 +177,8 @@ impl Config {
         locator: &StoreLocator,
     ) -> Result<StorageConfig, ConfigError> {
         let file = read_file(flags)?;
-        let place = locator.setting().map(|(setting, place)| (setting.key, place.to_owned(), Origin::Flag(flag)));
+        let place =
+            locator.settings().into_iter().map(|(setting, value)| (setting.key, value.to_owned(), Origin::Flag(flag)));
         let given = flags.values().chain(place);
         let layers = layers(file.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), env, given)?;
         locator.storage(&layers, env)

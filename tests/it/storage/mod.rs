@@ -6,6 +6,7 @@ mod copy;
 mod drive;
 mod drive_check;
 mod drive_cluster;
+mod drive_copy;
 mod drive_faults;
 mod drive_if_match;
 mod drive_table;
