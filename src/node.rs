@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 pub use error::NodeError;
 pub use identity::BUCKET_FILES_VERSION;
-pub use startup::open_backend;
+pub use startup::{open_backend, open_backend_read_only};
 
 use crate::config::{Config, CorsConfig, LoadSourceConfig};
 use crate::http::{
@@ -49,6 +49,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let election_port = bind(config.node.socket_addr(), "election port", "--this-node")?;
     let api_port = bind(config.api.socket_addr(), "HTTP API", "API_PORT")?;
     let backend = open_backend(&config.storage, None).await?;
+    if let Some(probe) = backend.probe() {
+        info!(
+            consequence = probe.consequence(),
+            "the storage has open questions, which `rollcall storage check` answers"
+        );
+    }
     let bucket = Bucket::new(backend, RetryPolicy::with_deadline(Duration::from_millis(config.storage_timeout_ms)));
     let cluster = load_or_create_cluster_id(&bucket).await?;
     let token_key = load_token_key(&bucket).await?;

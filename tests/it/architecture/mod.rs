@@ -76,6 +76,8 @@ const PURE: &[&str] = &[
     "rollcall/replication/local_tables.rs",
     "rollcall/replication/takeover.rs",
     "rollcall/snapshot/format.rs",
+    "rollcall/storage/bucket_check/explanation.rs",
+    "rollcall/storage/bucket_error.rs",
     "rollcall/storage/circuit_breaker.rs",
     "rollcall/storage/drive/config.rs",
     "rollcall/storage/drive/drive_failure.rs",
