@@ -1,10 +1,10 @@
 //! Fast path for heartbeats, which bypasses the router. Heartbeats are by far the most frequent
 //! requests.
 //!
-//! The fast path takes plain heartbeats only. A request with another method, a query or an `Origin`
-//! header goes to the router. A heartbeat whose body has already arrived, and that can be accepted,
-//! is accepted synchronously. Every other heartbeat passes through the same functions as in the
-//! router, in the same order. So both paths give the same response.
+//! The fast path takes plain heartbeats only. A request with another method or a query, and a
+//! request of a web page, goes to the router. A heartbeat whose body has already arrived, and that
+//! can be accepted, is accepted synchronously. Every other heartbeat passes through the same
+//! functions as in the router, in the same order. So both paths give the same response.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -21,7 +21,7 @@ use http_body_util::{BodyExt, Either, Full};
 use hyper::body::{Frame, SizeHint};
 use tower::{Layer, ServiceExt, service_fn};
 
-use super::app::{CorsPolicy, SharedApp};
+use super::app::SharedApp;
 use super::credentials::Authorization;
 use super::json::APPLICATION_JSON;
 use super::json_body::JsonBody;
@@ -29,6 +29,7 @@ use super::layers::response_headers::ResponseHeaders;
 use super::layers::{cors, request_timeout};
 use super::leader_gate::{self, LeaderOnly};
 use super::limits::MAX_JSON_BYTES;
+use super::origin_policy::SEC_FETCH_SITE;
 use super::params::ClientAddr;
 use super::routes::presence;
 
@@ -58,7 +59,7 @@ struct ResumedBody<B> {
 impl HeartbeatFastPath {
     /// Creates the fast path. `headers`: the response headers of the router.
     pub(super) fn new(app: SharedApp, headers: &ResponseHeaders) -> Self {
-        let mut defaults = cors_headers(&app.cors);
+        let mut defaults = cors_headers(&app);
         let headers = headers.with_defaults(defaults.clone());
         defaults.insert(header::CONTENT_TYPE, APPLICATION_JSON);
         let accepted_headers = headers.with_defaults(defaults);
@@ -68,7 +69,9 @@ impl HeartbeatFastPath {
     /// Whether a request is a plain heartbeat, which the fast path may take.
     pub(super) fn handles<B>(request: &Request<B>) -> bool {
         let path = request.uri().path_and_query().map(axum::http::uri::PathAndQuery::as_str);
-        request.method() == Method::POST && path == Some(PATH) && !request.headers().contains_key(header::ORIGIN)
+        let is_from_page =
+            |headers: &HeaderMap| headers.contains_key(header::ORIGIN) || headers.contains_key(SEC_FETCH_SITE);
+        request.method() == Method::POST && path == Some(PATH) && !is_from_page(request.headers())
     }
 
     /// Answers a plain heartbeat.
@@ -190,8 +193,8 @@ impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin> HttpBody for Resu
 }
 
 /// The headers that the router's CORS layer adds to a response for a request without `Origin`.
-fn cors_headers(cors: &CorsPolicy) -> HeaderMap {
-    let Some(layer) = cors::layer(cors) else { return HeaderMap::new() };
+fn cors_headers(app: &SharedApp) -> HeaderMap {
+    let layer = cors::layer(app);
     let empty_response =
         service_fn(async |_: Request<Body>| Ok::<_, std::convert::Infallible>(Response::new(Body::empty())));
     let request = Request::builder().method(Method::POST).uri(PATH).body(Body::empty()).expect("a path and no body");

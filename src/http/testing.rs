@@ -20,7 +20,7 @@ use super::heartbeat_fast_path::HeartbeatFastPath;
 use super::layers::response_headers::ResponseHeaders;
 use super::params::ClientAddr;
 use super::routes::router;
-use super::{App, CorsPolicy, change_notifier};
+use super::{App, CorsPolicy, OriginPolicy, change_notifier};
 use crate::registry::testing::settings;
 use crate::registry::{Registry, RegistrySettings, TokenKey};
 use crate::storage::{Backend, Bucket, MemoryBackend, RetryPolicy};
@@ -145,7 +145,7 @@ impl TestNode {
                 online_count: cluster_online_receiver,
             },
             replica: ReplicaFreshness { clients_up_to_date_at: clients_receiver, users_complete_at: users_receiver },
-            cors,
+            origin_policy: OriginPolicy::new(cors, "http://127.0.0.1:3000"),
             discovery_server_compat: settings.heartbeats_need_no_credentials,
             list_updates,
             in_flight: TaskTracker::new(),

@@ -37,13 +37,13 @@ pub struct ApiConfig {
     pub url: String,
     /// Connections served at once, if the process may open that many files.
     pub max_connections: usize,
-    /// Web pages that may read the API.
+    /// Web pages that may use the API.
     pub cors: CorsConfig,
     /// Proxies that report the addresses of their clients.
     pub proxies: TrustedProxies,
 }
 
-/// Web pages that may read the API from a browser.
+/// Web pages that may use the API from a browser.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum CorsConfig {
     /// No page of another origin.

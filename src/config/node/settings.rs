@@ -68,8 +68,8 @@ pub(super) const STORAGE_CA_FILE: Setting =
     Setting::new("storage_ca_file", "ROLLCALL_STORAGE_CA_FILE").with_env_aliases(&["AWS_CA_BUNDLE"]);
 pub(super) const STORAGE_ALLOW_HTTP: Setting =
     Setting::new("storage_allow_http", "ROLLCALL_STORAGE_ALLOW_HTTP").with_default("false");
-pub(super) const STORAGE_TIMEOUT: Setting =
-    Setting::new("storage_timeout_ms", "ROLLCALL_STORAGE_TIMEOUT_MS").with_default("5000");
+/// The default depends on the kind of the store.
+pub(super) const STORAGE_TIMEOUT: Setting = Setting::new("storage_timeout_ms", "ROLLCALL_STORAGE_TIMEOUT_MS");
 
 /// All settings of a node. Any other key in the configuration file is an error.
 pub const SETTINGS: [&Setting; 42] = [

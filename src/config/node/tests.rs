@@ -493,11 +493,13 @@ fn the_variables_of_requirement_001_select_google_drive() {
         folder: folder.1.to_owned(),
         credentials: "credentials/service-account.json".into(),
         endpoint: None,
-        table_dir: "data".into(),
+        table_dir: Some("data".into()),
         settle_time: DriveConfig::SETTLE_TIME,
         page_size: DriveConfig::MAX_PAGE_SIZE,
     };
     let storage = |more: &[(&str, &str)]| load(FILE, &[&[drive, folder], more].concat(), &Flags::default());
+    assert_eq!(storage(&[]).unwrap().storage_timeout_ms, 20_000);
+    assert_eq!(storage(&[("ROLLCALL_STORAGE_TIMEOUT_MS", "5000")]).unwrap().storage_timeout_ms, 5000);
     assert_eq!(storage(&[]).unwrap().storage, StorageConfig::Drive(config.clone()));
     let other = DriveConfig { credentials: "k.json".into(), endpoint: Some("http://localhost:1".into()), ..config };
     let variables = [("GOOGLE_CREDENTIALS", "k.json"), ("DRIVE_EMULATOR_HOST", "localhost:1")];

@@ -4,6 +4,7 @@ use axum::http::HeaderValue;
 use futures_util::{StreamExt, stream};
 
 use super::*;
+use crate::http::CorsPolicy;
 use crate::http::testing::{
     TERM, TestNode, TestResponse, client, following, leading, leading_until, request, without_leader,
 };
@@ -65,12 +66,12 @@ fn handing_over() -> Role {
 
 #[tokio::test]
 async fn both_paths_answer_every_heartbeat_the_same_in_every_role() {
-    let page: HeaderValue = "https://page.example".parse().unwrap();
+    let page = "https://page.example".to_owned();
     let with_cors = |cors| {
         let memory = MemoryBackend::new();
         TestNode::with_backend(leading(), memory.clone(), Arc::new(memory), cors)
     };
-    let nodes = [CorsPolicy::Any, CorsPolicy::Origins(vec![page]), CorsPolicy::Off].map(with_cors);
+    let nodes = [CorsPolicy::Any, CorsPolicy::Origins(vec![page]), CorsPolicy::Origins(Vec::new())].map(with_cors);
     for node in nodes.into_iter().chain([TestNode::with_discovery_server_compat(CorsPolicy::Any)]) {
         for body in
             [r#"{"username":"alice","addr":"10.40.6.26:9000"}"#, r#"{"username":"bob"}"#, r#"{"username":"a\"b\\c"}"#]
@@ -129,9 +130,11 @@ fn only_plain_heartbeats_take_the_fast_path() {
     ] {
         assert!(!handles(method, path), "{method} {path}");
     }
-    let mut from_page = request("POST", "/heartbeat", "");
-    from_page.headers_mut().insert("origin", "https://page.example".parse().unwrap());
-    assert!(!HeartbeatFastPath::handles(&from_page));
+    for (name, value) in [("origin", "https://page.example"), ("sec-fetch-site", "cross-site")] {
+        let mut from_page = request("POST", "/heartbeat", "");
+        from_page.headers_mut().insert(name, value.parse().unwrap());
+        assert!(!HeartbeatFastPath::handles(&from_page), "{name}");
+    }
 }
 
 #[tokio::test]
