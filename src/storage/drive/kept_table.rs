@@ -1,13 +1,14 @@
 //! File of a node with the id of the slot table that it uses. A node that finds another table, or
 //! none, would register names a second time.
 
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use tokio::fs;
 use uuid::Uuid;
 
 use super::super::BackendError;
+use rollcall_core::private_files;
 
 /// The file for one folder of a drive.
 pub(super) struct KeptTable {
@@ -16,7 +17,7 @@ pub(super) struct KeptTable {
 
 impl KeptTable {
     /// The file in this directory for the folder with this id.
-    pub(super) fn new(dir: &std::path::Path, folder: &str) -> Self {
+    pub(super) fn new(dir: &Path, folder: &str) -> Self {
         Self { path: dir.join(format!("drive-table-{folder}")) }
     }
 
@@ -38,14 +39,9 @@ impl KeptTable {
         if self.read().await? == Some(table) {
             return Ok(());
         }
-        let unusable = |error: io::Error| self.unusable(&error.to_string());
-        if let Some(dir) = self.path.parent() {
-            fs::create_dir_all(dir).await.map_err(unusable)?;
-        }
-        // Several nodes of one machine may write the same id at the same time.
-        let temporary = self.path.with_extension(format!("{}.tmp", std::process::id()));
-        fs::write(&temporary, format!("{table}\n")).await.map_err(unusable)?;
-        fs::rename(&temporary, &self.path).await.map_err(unusable)
+        let path = self.path.clone();
+        let written = tokio::task::spawn_blocking(move || write(&path, table)).await;
+        written.map_err(io::Error::other).flatten().map_err(|error| self.unusable(&error.to_string()))
     }
 
     /// The path, for errors.
@@ -56,4 +52,15 @@ impl KeptTable {
     fn unusable(&self, reason: &str) -> BackendError {
         BackendError::Permanent(format!("cannot use {}: {reason}", self.path()))
     }
+}
+
+fn write(path: &Path, table: Uuid) -> io::Result<()> {
+    if let Some(dir) = path.parent() {
+        private_files::create_dir_all(dir)?;
+    }
+    // Several nodes of one machine may write the same id at the same time.
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let mut file = private_files::options().write(true).create(true).truncate(true).open(&temporary)?;
+    writeln!(file, "{table}")?;
+    std::fs::rename(&temporary, path)
 }
