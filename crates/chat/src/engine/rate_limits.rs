@@ -1,36 +1,37 @@
-//! Token-bucket limit on replies per source address.
+//! Token-bucket limits with one bucket for each source or destination.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
-use super::limits::{REPLIES_PER_SECOND, REPLY_BURST};
 use rollcall_core::{BootMs, Rate, TokenBucket};
 
-/// Largest number of buckets. If it is reached, a new source gets no reply until the bucket of
-/// another source is full again.
-const MAX_SOURCES: usize = 1024;
+/// Largest number of buckets. If it is reached, a new key gets no token until another bucket is
+/// full again.
+const MAX_BUCKETS: usize = 1024;
 
-/// Burst and refill rate of each bucket.
-const RATE: Rate = Rate::new(REPLY_BURST, 1000 / REPLIES_PER_SECOND);
-
-/// A token bucket per source address.
+/// A token bucket per key.
 ///
-/// Invariant: at most [`MAX_SOURCES`] buckets.
-#[derive(Clone, Debug, Default)]
-pub(super) struct ReplyLimit {
-    buckets: BTreeMap<IpAddr, TokenBucket>,
+/// Invariant: at most [`MAX_BUCKETS`] buckets.
+#[derive(Clone, Debug)]
+pub(super) struct RateLimits<K> {
+    rate: Rate,
+    buckets: BTreeMap<K, TokenBucket>,
 }
 
-impl ReplyLimit {
-    /// Takes a token for a reply. Returns whether there was one.
-    pub(super) fn allows(&mut self, source: IpAddr, now: BootMs) -> bool {
-        if !self.buckets.contains_key(&source) && self.buckets.len() >= MAX_SOURCES {
+impl<K: Ord> RateLimits<K> {
+    /// Full buckets of this size and refill rate.
+    pub(super) fn new(rate: Rate) -> Self {
+        Self { rate, buckets: BTreeMap::new() }
+    }
+
+    /// Takes a token of the key. Returns whether there was one.
+    pub(super) fn allows(&mut self, key: K, now: BootMs) -> bool {
+        if !self.buckets.contains_key(&key) && self.buckets.len() >= MAX_BUCKETS {
             self.buckets.retain(|_, bucket| !bucket.is_full(now));
-            if self.buckets.len() >= MAX_SOURCES {
+            if self.buckets.len() >= MAX_BUCKETS {
                 return false;
             }
         }
-        self.buckets.entry(source).or_default().take(RATE, now)
+        self.buckets.entry(key).or_default().take(self.rate, now)
     }
 }
 
@@ -39,23 +40,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_source_gets_a_burst_of_replies_and_then_two_per_second() {
-        let (mut limit, one, other) = (ReplyLimit::default(), "10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
-        let allowed = |limit: &mut ReplyLimit, now| (0..1000).filter(|_| limit.allows(one, BootMs(now))).count();
-        assert_eq!(allowed(&mut limit, 1000), 16);
-        assert!(limit.allows(other, BootMs(1000)), "each source has its own bucket");
-        assert_eq!(allowed(&mut limit, 1499), 0);
-        assert_eq!(allowed(&mut limit, 2000), 2);
-        assert_eq!(allowed(&mut limit, 100_000), 16);
+    fn a_key_gets_a_burst_of_tokens_and_then_tokens_at_the_rate() {
+        let mut limits = RateLimits::new(Rate::new(16, 500));
+        let allowed = |limits: &mut RateLimits<u32>, now| (0..1000).filter(|_| limits.allows(1, BootMs(now))).count();
+        assert_eq!(allowed(&mut limits, 1000), 16);
+        assert!(limits.allows(2, BootMs(1000)), "each key has its own bucket");
+        assert_eq!(allowed(&mut limits, 1499), 0);
+        assert_eq!(allowed(&mut limits, 2000), 2);
+        assert_eq!(allowed(&mut limits, 100_000), 16);
     }
 
     #[test]
     fn the_number_of_buckets_is_bounded() {
-        let mut limit = ReplyLimit::default();
-        for number in 0..2000u32 {
-            limit.allows(IpAddr::from(number.to_be_bytes()), BootMs(5));
+        let mut limits = RateLimits::new(Rate::new(16, 500));
+        for key in 0..2000 {
+            limits.allows(key, BootMs(5));
         }
-        assert_eq!(limit.buckets.len(), MAX_SOURCES);
-        assert!(limit.allows("1.1.1.1".parse().unwrap(), BootMs(10_000)));
+        assert_eq!(limits.buckets.len(), MAX_BUCKETS);
+        assert!(limits.allows(5000, BootMs(10_000)));
     }
 }
