@@ -81,8 +81,8 @@ impl PeerEndpoint {
             || self.host.parse::<IpAddr>().is_err()
     }
 
-    /// The host for limits per host: an IPv4 address, the /64 network of an IPv6 address, or the last
-    /// two labels of a name, because the owner of a domain can make any number of names.
+    /// The host for limits per host: an IPv4 address, the /64 network of an IPv6 address, or the
+    /// last two labels of a name, because the owner of a domain can make any number of names.
     pub(super) fn host_group(&self) -> CompactString {
         match self.host.parse() {
             Ok(ip) => compact_str::format_compact!("{}", network_of(ip)),

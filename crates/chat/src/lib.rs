@@ -23,6 +23,7 @@ mod nickname;
 mod notice_queue;
 mod peer_id;
 mod profile;
+mod registry_host;
 mod registry_task;
 mod send_queues;
 mod text;
@@ -355,7 +356,7 @@ fn registry_task(
     let client = Client::new(settings.registry.clone(), DEFAULT_RETRY_TIMEOUT)?;
     let user = Username::parse(settings.name.as_str())?;
     let ip = if mesh_addr.ip().is_unspecified() {
-        registry_task::local_ip_towards(&settings.registry[0])
+        registry_host::local_ip_towards(&settings.registry[0])
     } else {
         mesh_addr.ip()
     };

@@ -1,8 +1,8 @@
 //! Known nodes of a client, and the presumed leader.
 //!
-//! Every request goes to a known node, and with it perhaps a token or a password. So a node is known
-//! only if the user gave its URL, or if a node whose URL the user gave lists it in `GET /cluster`. A
-//! node that is named as the leader only does not become known.
+//! Every request goes to a known node, and with it perhaps a token or a password. So a node is
+//! known only if the user gave its URL, or if a node whose URL the user gave lists it in
+//! `GET /cluster`. A node that is named as the leader only does not become known.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

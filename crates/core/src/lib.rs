@@ -1,6 +1,6 @@
 //! Types that all Rollcall crates share: validated values, API bodies ([`api`]), escaping of
-//! untrusted text ([`escape`]), the election timings, a token bucket, the clocks ([`clock`]), and the
-//! permissions of private files ([`private_files`]).
+//! untrusted text ([`escape`]), the election timings, a token bucket, the clocks ([`clock`]), and
+//! the permissions of private files ([`private_files`]).
 //!
 //! A value of a checked type is always valid: input is parsed once, where it enters the program,
 //! and never checked again. Only a [`Password`] has a separate check. Only [`clock`] reads a clock,
