@@ -84,13 +84,11 @@ impl PeerEndpoint {
     /// The host for limits per host: an IPv4 address, the /64 network of an IPv6 address, or the
     /// last two labels of a name, because the owner of a domain can make any number of names.
     pub(super) fn host_group(&self) -> CompactString {
-        match self.host.parse() {
-            Ok(ip) => compact_str::format_compact!("{}", network_of(ip)),
-            Err(_) => {
-                let labels_from = self.host.rmatch_indices('.').nth(1).map_or(0, |(dot, _)| dot + 1);
-                CompactString::from(&self.host[labels_from..]).to_lowercase()
-            }
+        if let Ok(ip) = self.host.parse() {
+            return compact_str::format_compact!("{}", network_of(ip));
         }
+        let labels_from = self.host.rmatch_indices('.').nth(1).map_or(0, |(dot, _)| dot + 1);
+        CompactString::from(&self.host[labels_from..]).to_lowercase()
     }
 
     /// Whether another peer may announce the address on a link that comes from `remote`. A loopback
@@ -113,9 +111,8 @@ impl PeerEndpoint {
         match self.host.split('%').next().unwrap_or_default().parse::<IpAddr>() {
             Ok(ip) if ip.is_loopback() => HostScope::Loopback,
             Ok(ip) if is_link_local(ip) => HostScope::LinkLocal,
-            Ok(_) => HostScope::Global,
             Err(_) if is_localhost(&self.host) => HostScope::Loopback,
-            Err(_) => HostScope::Global,
+            Ok(_) | Err(_) => HostScope::Global,
         }
     }
 

@@ -315,9 +315,9 @@ async fn forward_datagrams(
 ) {
     let mut buffer = socket::buffer();
     loop {
-        let received = socket::receive(&receiver, shared, &mut buffer, &io_counters).await;
-        let held = budget.take(received.length + DATAGRAM_OVERHEAD_BYTES).await;
-        if datagrams.send((received, held)).await.is_err() {
+        let incoming = socket::receive(&receiver, shared, &mut buffer, &io_counters).await;
+        let held = budget.take(incoming.length + DATAGRAM_OVERHEAD_BYTES).await;
+        if datagrams.send((incoming, held)).await.is_err() {
             return;
         }
     }

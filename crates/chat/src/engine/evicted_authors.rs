@@ -29,12 +29,12 @@ impl EvictedAuthors {
         }
         self.highest.insert(author, highest);
         self.shares.entry(via).or_default().push_back(author);
-        if self.highest.len() > MAX_EVICTED_AUTHORS
-            && let Some(largest) = largest_share(self.shares.iter().map(|(via, share)| (*via, share.len())))
-            && let Some(share) = self.shares.get_mut(&largest)
-            && let Some(oldest) = share.pop_front()
-        {
-            self.highest.remove(&oldest);
+        if self.highest.len() > MAX_EVICTED_AUTHORS {
+            let largest = largest_share(self.shares.iter().map(|(via, share)| (*via, share.len())));
+            let Some(share) = self.shares.get_mut(&largest) else { return };
+            if let Some(oldest) = share.pop_front() {
+                self.highest.remove(&oldest);
+            }
             if share.is_empty() {
                 self.shares.remove(&largest);
             }

@@ -50,7 +50,7 @@ impl HistoryShares {
 
     /// The oldest entry of the largest share, with its arrival number.
     pub(super) fn oldest_of_largest(&self) -> Option<(u64, &Arc<ChatEntry>)> {
-        let via = largest_share(self.shares.iter().map(|(via, share)| (*via, share.bytes)))?;
+        let via = largest_share(self.shares.iter().map(|(via, share)| (*via, share.bytes)));
         let (arrival, entry) = self.shares.get(&via)?.entries.first_key_value()?;
         Some((*arrival, entry))
     }

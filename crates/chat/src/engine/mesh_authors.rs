@@ -94,7 +94,7 @@ impl MeshAuthors {
     ) -> &mut MeshAuthor {
         if !self.authors.contains_key(&id) && self.authors.len() >= MAX_AUTHORS {
             let idle = || self.authors.iter().filter(|(id, _)| !is_linked(**id));
-            let largest = largest_share(idle().map(|(_, author)| (author.via, 1))).unwrap_or_default();
+            let largest = largest_share(idle().map(|(_, author)| (author.via, 1)));
             let of_largest = idle().filter(|(_, author)| author.via == largest);
             if let Some(stalest) = of_largest.min_by_key(|(_, author)| author.last_seen_at).map(|(id, _)| *id) {
                 let evicted = self.authors.remove(&stalest);

@@ -196,7 +196,9 @@ impl Plumtree {
     /// Keeps entries that the history has evicted, if a linked peer may still request them.
     pub(super) fn retain_evicted(&mut self, evicted: Vec<Arc<ChatEntry>>, links: &MeshLinks, now: Now) {
         if !evicted.is_empty() && links.iter().any(|(_, link)| link.push.send.may_request_evicted(now.boot)) {
-            evicted.into_iter().for_each(|entry| self.evicted.add(entry, now.boot));
+            for entry in evicted {
+                self.evicted.add(entry, now.boot);
+            }
         }
     }
 
@@ -204,7 +206,9 @@ impl Plumtree {
     /// request the next batch of an answer.
     pub(super) fn retain_own_evicted(&mut self, evicted: Vec<Arc<ChatEntry>>, links: &MeshLinks, now: Now) {
         if !evicted.is_empty() && is_any_answer_open(links, now) {
-            evicted.into_iter().for_each(|entry| self.evicted.add(entry, now.boot));
+            for entry in evicted {
+                self.evicted.add(entry, now.boot);
+            }
         }
     }
 

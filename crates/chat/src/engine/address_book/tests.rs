@@ -142,3 +142,14 @@ fn an_address_at_which_a_peer_was_reached_is_redialled_without_the_limit() {
     let dials = dial_for(600, &mut book, &mut rng);
     assert!(dials.len() > 2 * 64 + 60, "{}", dials.len());
 }
+
+#[test]
+fn configured_addresses_are_dialled_first_and_then_those_at_which_a_peer_was_reached() {
+    let (mut book, mut rng) = (AddressBook::new(), EventRng(1));
+    (1..=5).for_each(|host| book.add_learned(endpoint(host), None, BootMs(0), &mut rng));
+    book.mark_reached(&endpoint(4), PeerId(4));
+    book.add_configured(endpoint(9), BootMs(0));
+    let due = |book: &mut AddressBook, max| book.take_due(BootMs(FIRST_DIAL_JITTER_MS), max, |_| false);
+    assert_eq!(due(&mut book, 1), [endpoint(9)]);
+    assert_eq!(due(&mut book, 2), [endpoint(4), endpoint(1)]);
+}
