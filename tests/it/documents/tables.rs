@@ -156,7 +156,7 @@ fn shown(name: &str, expression: &str) -> String {
     let value: u64 = factors.map(|factor| factor.expect("a product of numbers")).product();
     match value {
         _ if !name.contains("BYTES") => value.to_string(),
-        _ if value % (1024 * 1024) == 0 => format!("{} MiB", value / 1024 / 1024),
+        _ if value.is_multiple_of(1024 * 1024) => format!("{} MiB", value / 1024 / 1024),
         _ => format!("{} KiB", value / 1024),
     }
 }

@@ -106,8 +106,8 @@ async fn forged_senders_neither_exhaust_the_memory_nor_displace_what_others_said
     let mut most = 0;
     for number in 0..FORGED_MESSAGES {
         let sender = format!("{:032x}", 0xf0_0000 + number % FORGED_SENDERS);
-        let forged = message(&sender, 1 + number / FORGED_SENDERS, "chat", &text);
-        forger.write_all(forged.as_bytes()).await.expect("it reads");
+        let flood = message(&sender, 1 + number / FORGED_SENDERS, "chat", &text);
+        forger.write_all(flood.as_bytes()).await.expect("it reads");
         if number % 500 == 0 {
             most = most.max(alice.memory_bytes());
         }
