@@ -141,6 +141,8 @@ mod tests {
         assert_eq!([&wide, &script, &target].map(|path| mode(path)), [0o600, 0o700, 0o644]);
         assert_eq!([dir.path(), &below].map(mode), [0o700, 0o755]);
         narrow(&dir.path().join("missing")).unwrap();
+        narrow(&dir.path().join("link")).unwrap();
+        assert_eq!(mode(&target), 0o644);
     }
 
     #[test]

@@ -35,6 +35,8 @@ mod tests {
             PeerProfile::new("a", "bc", None),
             PeerProfile::new("ab", "", None),
             PeerProfile::new("ab", "c", avatar()),
+            PeerProfile::new("ab", "", avatar()),
+            PeerProfile::new("ab", avatar().unwrap().base64(), None),
         ];
         for (index, one) in profiles.iter().enumerate() {
             for (other_index, other) in profiles.iter().enumerate() {
