@@ -36,7 +36,7 @@ pub struct OriginPolicy {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum RequestSender {
     /// A program that is no browser, or a person who typed the URL.
-    NoPage,
+    Program,
     /// A page of a trusted origin.
     TrustedPage,
     /// Any other page.
@@ -71,7 +71,7 @@ impl OriginPolicy {
         let host = headers.get(header::HOST);
         let is_trusted = match (origins.next(), origins.next()) {
             (None, _) => match site {
-                None | Some(b"none") => return RequestSender::NoPage,
+                None | Some(b"none") => return RequestSender::Program,
                 Some(b"same-origin") => self.is_own_host(host),
                 Some(_) => false,
             },

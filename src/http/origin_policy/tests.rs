@@ -1,4 +1,4 @@
-use RequestSender::{ForeignPage, NoPage, TrustedPage};
+use RequestSender::{ForeignPage, Program, TrustedPage};
 
 use super::*;
 
@@ -29,9 +29,9 @@ fn sender(policy: &OriginPolicy, host: &str, more: &[(HeaderName, &str)]) -> Req
 #[test]
 fn a_program_that_is_no_browser_may_use_any_host_name() {
     for host in ["10.0.0.1:3000", "api.example", "any.name", "%%"] {
-        assert_eq!(sender(&policy(CorsPolicy::Any), host, &[]), NoPage, "{host}");
+        assert_eq!(sender(&policy(CorsPolicy::Any), host, &[]), Program, "{host}");
     }
-    assert_eq!(sender(&policy(CorsPolicy::Any), "any.name", &[(SEC_FETCH_SITE, "none")]), NoPage);
+    assert_eq!(sender(&policy(CorsPolicy::Any), "any.name", &[(SEC_FETCH_SITE, "none")]), Program);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use browser::Browser;
 use page_server::PageServer;
 
 /// Longest wait for the results of a page. A browser starts slowly on a busy machine.
-const PAGE_TIMEOUT: Duration = Duration::from_secs(120);
+const PAGE_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Starts a node with an online client `alice` without a password, and a user `carol` with one.
 async fn start_node(plan: Plan) -> Cluster {
