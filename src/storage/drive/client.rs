@@ -253,6 +253,12 @@ impl DriveClient {
             return Err(DriveFailure::Unproven("the response is no complete listing".to_owned()));
         }
         list.next_page_token = list.next_page_token.filter(|token| !token.is_empty());
+        // A folder that the account may no longer see must not look like an empty one.
+        if list.files.is_empty() {
+            self.prove_access().await?;
+        } else {
+            self.note_access();
+        }
         Ok(list)
     }
 
