@@ -123,7 +123,7 @@ impl DriveClient {
         let fields = "id,mimeType,driveId,trashed,capabilities(canAddChildren)";
         let request =
             self.http.get(self.file_url(&self.folder)).query(&[("supportsAllDrives", "true"), ("fields", fields)]);
-        match self.send(request).await.and_then(|body| parse::<FolderInfo>(&body)) {
+        match self.fetch::<FolderInfo>(request).await {
             Ok(info) if info.id == self.folder => {
                 self.note_access();
                 Ok(Some(info))
@@ -142,7 +142,7 @@ impl DriveClient {
             ("space", "drive"),
             ("fields", "kind,ids"),
         ]);
-        let generated: GeneratedIds = parse(&self.send(request).await?)?;
+        let generated: GeneratedIds = self.fetch(request).await?;
         if generated.kind == IDS_KIND && generated.ids.len() == BLOCK_SLOTS {
             return Ok(generated.ids);
         }
@@ -192,7 +192,7 @@ impl DriveClient {
             .query(&[("uploadType", "multipart"), ("supportsAllDrives", "true"), ("fields", FIELDS)])
             .header(http::header::CONTENT_TYPE, upload.content_type)
             .body(upload.body);
-        let file: DriveFile = parse(&self.send(request).await?)?;
+        let file: DriveFile = self.fetch(request).await?;
         if file.content().is_none() {
             return Err(DriveFailure::Unproven("the response to the upload names no revision or checksum".to_owned()));
         }
@@ -203,7 +203,7 @@ impl DriveClient {
     /// The description of a file. `None` if there is none with this id, trash included.
     pub(super) async fn get(&self, id: &str) -> Result<Option<DriveFile>, DriveFailure> {
         let request = self.http.get(self.file_url(id)).query(&[("supportsAllDrives", "true"), ("fields", FIELDS)]);
-        match self.send(request).await.and_then(|body| parse::<DriveFile>(&body)) {
+        match self.fetch::<DriveFile>(request).await {
             Ok(file) if file.id == id => {
                 self.note_access();
                 Ok(Some(file))
@@ -248,7 +248,7 @@ impl DriveClient {
             ("fields", &fields),
         ];
         query.extend(page.map(|token| ("pageToken", token)));
-        let mut list: FileList = parse(&self.send(self.http.get(self.files.clone()).query(&query)).await?)?;
+        let mut list: FileList = self.fetch(self.http.get(self.files.clone()).query(&query)).await?;
         if list.kind != LIST_KIND || list.incomplete_search {
             return Err(DriveFailure::Unproven("the response is no complete listing".to_owned()));
         }
@@ -284,6 +284,19 @@ impl DriveClient {
         url
     }
 
+    /// Sends a request whose response is JSON. The fields of the response prove the success, so
+    /// they must be there.
+    async fn fetch<T: for<'a> Deserialize<'a>>(&self, request: RequestBuilder) -> Result<T, DriveFailure> {
+        let unproven =
+            |why: &dyn std::fmt::Display| DriveFailure::Unproven(format!("the response cannot be read: {why}"));
+        match self.send(request).await {
+            Ok(body) => serde_json::from_slice(&body).map_err(|error| unproven(&error)),
+            // This is no file, so no file is too large. A write may have taken effect.
+            Err(DriveFailure::TooLarge) => Err(unproven(&"it is too long")),
+            Err(failure) => Err(failure),
+        }
+    }
+
     /// Sends a request, and sends it once more with a new token if the first one was refused.
     async fn send(&self, request: RequestBuilder) -> Result<Vec<u8>, DriveFailure> {
         let again = request.try_clone();
@@ -312,10 +325,4 @@ impl DriveClient {
             (_, false) => Err(DriveFailure::TooLarge),
         }
     }
-}
-
-/// Parses the body of a successful response. Its fields prove the success, so they must be there.
-fn parse<T: for<'a> Deserialize<'a>>(body: &[u8]) -> Result<T, DriveFailure> {
-    serde_json::from_slice(body)
-        .map_err(|error| DriveFailure::Unproven(format!("the response cannot be read: {error}")))
 }
