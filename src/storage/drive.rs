@@ -217,11 +217,10 @@ impl DriveBackend {
         change: &serde_json::Value,
         bytes: &Bytes,
     ) -> Result<ObjectVersion, BackendError> {
-        let written = content_of(&self.client.update(&located.id, change, key.media_type(), bytes).await?)?;
-        if written.md5 != md5_hex(bytes) {
-            return Err(BackendError::transient("the upload was changed on its way"));
-        }
-        let file = self.describe_file(key, &located.id, located.slot).await?;
+        let file = self.client.update(&located.id, change, key.media_type(), bytes).await?;
+        let written = content_of(&self.repair(key, file, bytes).await?)?;
+        // The write has taken effect, so no failure of the read may say that nothing was written.
+        let file = self.describe_file(key, &located.id, located.slot).await.map_err(unproven_write)?;
         // Another process may have written at the same time. Then its write counts.
         if content_of(&file)? == written && !file.is_deleted() {
             Ok(ObjectVersion(written.revision))
@@ -249,13 +248,20 @@ impl DriveBackend {
             Err(failure) if failure.is_id_taken() => return Ok(None),
             Err(failure) => return Err(failure.into()),
         };
-        if content_of(&file)?.md5 == md5_hex(bytes) {
-            return Ok(Some(file));
+        self.repair(key, file, bytes).await.map(Some)
+    }
+
+    /// Writes the bytes of a file again, if they were changed on their way. Else the object would
+    /// stay as nobody wrote it: the retry of the caller would take it for another's.
+    async fn repair(&self, key: &Key, written: DriveFile, bytes: &Bytes) -> Result<DriveFile, BackendError> {
+        let md5 = md5_hex(bytes);
+        if content_of(&written)?.md5 == md5 {
+            return Ok(written);
         }
-        // The upload was changed on its way, and the id is used. The file is ours to repair.
-        let file = self.client.update(id, &drive_file::revival(), key.media_type(), bytes).await?;
-        if content_of(&file)?.md5 == md5_hex(bytes) {
-            Ok(Some(file))
+        let again = self.client.update(&written.id, &drive_file::revival(), key.media_type(), bytes).await;
+        let file = again.map_err(BackendError::from).map_err(unproven_write)?;
+        if content_of(&file)?.md5 == md5 {
+            Ok(file)
         } else {
             Err(BackendError::transient("the upload was changed on its way"))
         }
@@ -471,6 +477,14 @@ impl Backend for DriveBackend {
 /// The version and the checksum of a file, which the drive must tell.
 fn content_of(file: &DriveFile) -> Result<FileContent, BackendError> {
     file.content().ok_or_else(|| BackendError::transient(format!("the drive tells no revision of {:?}", file.name)))
+}
+
+/// The error of a call that has written something before it failed.
+fn unproven_write(error: BackendError) -> BackendError {
+    match error {
+        error @ BackendError::Transient { .. } => error,
+        error => BackendError::transient(error.to_string()),
+    }
 }
 
 /// The first part of a path within the folder `prefix`.
