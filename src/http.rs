@@ -21,6 +21,7 @@ mod layers;
 mod leader_gate;
 pub mod limits;
 mod lists;
+mod origin_policy;
 mod params;
 mod routes;
 mod server;
@@ -31,9 +32,10 @@ mod upload_limit;
 #[cfg(test)]
 mod testing;
 
-pub use app::{App, ClusterView, CorsPolicy, ReplicaFreshness, ThisNode};
+pub use app::{App, ClusterView, ReplicaFreshness, ThisNode};
 pub use error_codes::{ERROR_CODES, ErrorCode};
 pub use lists::change_notifier::{ListUpdate, change_notifier};
+pub use origin_policy::{CorsPolicy, OriginPolicy};
 pub use routes::{Access, ROUTES, Route};
 pub use server::serve;
 pub use service::ApiService;

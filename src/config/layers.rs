@@ -140,7 +140,16 @@ impl Layers {
 
     /// Reads a setting that is a number from 1 to `max` and has a default.
     pub(super) fn number(&self, setting: &Setting, max: u64) -> Result<WithOrigin<u64>, ConfigError> {
-        let found = self.read(setting, |given| {
+        Ok(with_default(self.read_number(setting, max)?))
+    }
+
+    /// Reads a setting that is a number from 1 to `max`. Its default depends on other settings.
+    pub(super) fn number_if_given(&self, setting: &Setting, max: u64) -> Result<Option<u64>, ConfigError> {
+        Ok(self.read_number(setting, max)?.map(|given| given.value))
+    }
+
+    fn read_number(&self, setting: &Setting, max: u64) -> Result<Option<WithOrigin<u64>>, ConfigError> {
+        self.read(setting, |given| {
             let number = match &given.value {
                 // Digits only: the standard parser accepts a leading `+`.
                 RawValue::Untyped(text) => {
@@ -151,8 +160,7 @@ impl Layers {
             };
             let number = number.filter(|number| (1..=max).contains(number));
             number.ok_or_else(|| given.invalid(setting, format!("a whole number from 1 to {max}")))
-        })?;
-        Ok(with_default(found))
+        })
     }
 
     /// Reads a setting that is `true` or `false` and has a default.

@@ -9,6 +9,7 @@ mod api;
 mod base_url;
 mod drive;
 pub(super) mod flags;
+mod key_file;
 mod load_source;
 mod membership;
 mod object_store;
@@ -176,7 +177,8 @@ impl Config {
         locator: &StoreLocator,
     ) -> Result<StorageConfig, ConfigError> {
         let file = read_file(flags)?;
-        let place = locator.setting().map(|(setting, place)| (setting.key, place.to_owned(), Origin::Flag(flag)));
+        let place =
+            locator.settings().into_iter().map(|(setting, value)| (setting.key, value.to_owned(), Origin::Flag(flag)));
         let given = flags.values().chain(place);
         let layers = layers(file.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), env, given)?;
         locator.storage(&layers, env)
@@ -219,6 +221,8 @@ fn build(layers: &Layers, env: &dyn Fn(&str) -> Option<String>, has_file: bool) 
     let data_dir = layers.path(&settings::DATA_DIR)?;
     let timings = read_timings(layers)?;
     let storage = read_storage(layers, env, &data_dir)?;
+    let storage_timeout_ms =
+        layers.number_if_given(&settings::STORAGE_TIMEOUT, MAX_MS)?.unwrap_or(storage.default_timeout_ms());
     let is_emulator_unused = matches!(storage, StorageConfig::Local { .. }) && read_emulator_url(layers)?.is_some();
     let (cluster_key, cluster_key_file) = read_cluster_key(layers)?;
     let has_no_key = cluster_key.is_none() && cluster_key_file.is_none();
@@ -241,7 +245,7 @@ fn build(layers: &Layers, env: &dyn Fn(&str) -> Option<String>, has_file: bool) 
         },
         discovery_server_compat,
         storage,
-        storage_timeout_ms: layers.number(&settings::STORAGE_TIMEOUT, MAX_MS)?.value,
+        storage_timeout_ms,
         data_dir,
         warnings,
         peers,

@@ -6,12 +6,12 @@ mod idle_timer;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::{Request, Response};
+use axum::http::{HeaderMap, HeaderValue, Request, Response};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use hyper::body::Incoming;
@@ -33,7 +33,7 @@ use super::limits::{
     ACCEPT_RETRY_PAUSE, DRAIN_TIMEOUT, HEAD_TIMEOUT, MAX_HEAD_BYTES, MAX_HEADERS, MAX_REJECTED_CONNECTIONS,
     REJECTION_TIMEOUT, WRITE_TIMEOUT,
 };
-use super::params::RemoteAddr;
+use super::params::ClientAddr;
 use super::service::ApiService;
 use super::slow_read_timeout::SlowReadTimeout;
 use connection_limit::{ConnectionLimit, ConnectionSlot};
@@ -134,7 +134,8 @@ impl HttpServer {
         let over_limit = slot.as_ref().err().copied();
         let connection = Arc::new(ConnectionService {
             service: Arc::clone(&self.service),
-            remote: RemoteAddr(remote),
+            remote: remote.ip(),
+            is_proxy: self.service.proxies.contains(remote.ip()),
             slow_read: slow_read.clone(),
             idle: idle.clone(),
             over_limit,
@@ -218,7 +219,10 @@ enum CloseReason {
 /// The hyper service of one connection.
 struct ConnectionService {
     service: Arc<ApiService>,
-    remote: RemoteAddr,
+    /// The other end of the connection.
+    remote: IpAddr,
+    /// Whether the other end is a trusted proxy.
+    is_proxy: bool,
     slow_read: SlowReadTimeout,
     idle: IdleTimer,
     /// Set if the connection got no slot. The router then answers 503.
@@ -233,7 +237,7 @@ impl ConnectionService {
         let active = self.idle.start_request();
         let response = match &self.service.fast_path {
             Some(fast_path) if self.over_limit.is_none() && HeartbeatFastPath::handles(&request) => {
-                fast_path.call(self.remote, request).await
+                fast_path.call(self.client(request.headers()), request).await
             }
             // A future is as large as its largest state. The large router future is boxed, so that
             // the fast path stays small.
@@ -243,11 +247,22 @@ impl ConnectionService {
     }
 
     async fn call_router(&self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let client = self.client(request.headers());
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(self.remote);
+        request.extensions_mut().insert(client);
         request.extensions_mut().insert(self.slow_read.clone());
         self.over_limit.map(|over_limit| request.extensions_mut().insert(over_limit));
         self.service.router.clone().oneshot(request).await
+    }
+
+    /// The client of a request with these headers. They are read only if a trusted proxy sent them.
+    fn client(&self, headers: &HeaderMap) -> ClientAddr {
+        if !self.is_proxy {
+            return ClientAddr(self.remote);
+        }
+        let proxies = &self.service.proxies;
+        let lines = headers.get_all(proxies.header_name()).iter().map(HeaderValue::as_bytes);
+        ClientAddr(proxies.client(self.remote, lines))
     }
 }
 

@@ -73,24 +73,18 @@ pub(super) fn into_async_listener(port: TcpListener) -> Result<tokio::net::TcpLi
 /// [`NodeError::Configuration`] if the name or the key file of a bucket is invalid; no request is
 /// sent. Also if a folder of Google Drive cannot be used.
 pub async fn open_backend(storage: &StorageConfig, page_size: Option<usize>) -> Result<Arc<dyn Backend>, NodeError> {
-    let store_error = |error: BackendError| NodeError::Storage(format!("the storage cannot be used: {error}"));
     // No request is sent to a cloud yet, so the error concerns a credential or a name.
     let misconfigured = |error: BackendError| NodeError::Configuration(error.to_string());
-    // The drive was asked already: what it refuses for good, the operator must correct.
-    let refused = |error: BackendError| match error {
-        BackendError::Transient { .. } => store_error(error),
-        error => misconfigured(error),
-    };
     Ok(match storage {
         StorageConfig::Local { dir } => {
             let tag = random_id().simple().to_string();
             let page_size = page_size.unwrap_or(LocalBackend::DEFAULT_PAGE_SIZE);
-            Arc::new(LocalBackend::open(dir.clone(), &tag, page_size).map_err(store_error)?)
+            Arc::new(LocalBackend::open(dir.clone(), &tag, page_size).map_err(|error| store_error(&error))?)
         }
         StorageConfig::Drive(config) => {
             let page_size = page_size.unwrap_or(config.page_size);
             let config = DriveConfig { page_size, ..config.clone() };
-            Arc::new(DriveBackend::connect(&config).await.map_err(refused)?)
+            Arc::new(DriveBackend::connect(&config).await.map_err(drive_error)?)
         }
         StorageConfig::Gcs { bucket, credentials, endpoint } => {
             let config = match endpoint {
@@ -109,6 +103,36 @@ pub async fn open_backend(storage: &StorageConfig, page_size: Option<usize>) -> 
             Arc::new(ObjectStoreBackend::azure(&AzureConfig { connection, ..config.clone() }).map_err(misconfigured)?)
         }
     })
+}
+
+/// Opens the configured store for reading only. Nothing in a local directory and on a drive is
+/// written. Other stores are written by no call of the opening.
+///
+/// # Errors
+/// Like [`open_backend`].
+pub async fn open_backend_read_only(storage: &StorageConfig) -> Result<Arc<dyn Backend>, NodeError> {
+    Ok(match storage {
+        StorageConfig::Local { dir } => {
+            let opened = LocalBackend::open_read_only(dir.clone());
+            Arc::new(opened.map_err(|error| NodeError::Configuration(error.to_string()))?)
+        }
+        StorageConfig::Drive(config) => Arc::new(DriveBackend::connect_read_only(config).await.map_err(drive_error)?),
+        StorageConfig::Gcs { .. } | StorageConfig::S3(_) | StorageConfig::Azure(_) => {
+            open_backend(storage, None).await?
+        }
+    })
+}
+
+fn store_error(error: &BackendError) -> NodeError {
+    NodeError::Storage(format!("the storage cannot be used: {error}"))
+}
+
+/// The drive was asked already: what it refuses for good, the operator must correct.
+fn drive_error(error: BackendError) -> NodeError {
+    match error {
+        BackendError::Transient { .. } => store_error(&error),
+        error => NodeError::Configuration(error.to_string()),
+    }
 }
 
 fn with_page_size(connection: &ConnectionConfig, page_size: Option<usize>) -> ConnectionConfig {

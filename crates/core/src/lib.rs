@@ -1,5 +1,6 @@
 //! Types that all Rollcall crates share: validated values, API bodies ([`api`]), escaping of
-//! untrusted text ([`escape`]), the election timings, a token bucket, and the clocks ([`clock`]).
+//! untrusted text ([`escape`]), the election timings, a token bucket, trusted proxies, and the
+//! clocks ([`clock`]).
 //!
 //! A value of a checked type is always valid: input is parsed once, where it enters the program,
 //! and never checked again. Only a [`Password`] has a separate check. Only [`clock`] reads a clock;
@@ -24,6 +25,7 @@ mod term;
 mod time;
 mod timings;
 mod token_bucket;
+mod trusted_proxies;
 mod username;
 
 pub use addr::{Addr, AddrForm, InvalidAddr, canonical_socket_addr};
@@ -42,4 +44,5 @@ pub use term::Term;
 pub use time::{BootMs, WallMs};
 pub use timings::Timings;
 pub use token_bucket::{Rate, TokenBucket};
+pub use trusted_proxies::{ForwardedHeader, MAX_PROXY_HOPS, ProxyNetwork, TrustedProxies};
 pub use username::{InvalidUsername, Username};

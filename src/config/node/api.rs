@@ -1,9 +1,9 @@
-//! HTTP API in a node's configuration: the address to listen on, the URL for clients, and the
-//! allowed origins of web pages.
+//! HTTP API in a node's configuration: the address to listen on, the URL for clients, the allowed
+//! origins of web pages, and the trusted proxies.
 
 use std::net::{IpAddr, SocketAddr};
 
-use rollcall_core::NodeAddr;
+use rollcall_core::{ForwardedHeader, NodeAddr, ProxyNetwork, TrustedProxies};
 
 use super::base_url::parse_base_url;
 use super::settings;
@@ -19,6 +19,10 @@ const EXPECTED_URL: &str = "a URL such as \"http://10.40.6.26:3000\"";
 const EXPECTED_ORIGINS: &str =
     "\"*\" for all web pages, \"none\", or a list of origins such as \"https://example.org\"";
 
+const EXPECTED_PROXIES: &str =
+    "a list of networks or addresses such as \"10.0.0.0/8\" or \"fd00::1\", and not all addresses (\"0.0.0.0/0\")";
+const EXPECTED_HEADER: &str = "\"x-forwarded-for\" or \"forwarded\"";
+
 /// The HTTP API.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ApiConfig {
@@ -28,11 +32,13 @@ pub struct ApiConfig {
     pub port: u16,
     /// The base URL for clients, without a trailing slash: `http://127.0.0.1:3000`.
     pub url: String,
-    /// Web pages that may read the API.
+    /// Web pages that may use the API.
     pub cors: CorsConfig,
+    /// Proxies that report the addresses of their clients.
+    pub proxies: TrustedProxies,
 }
 
-/// Web pages that may read the API from a browser.
+/// Web pages that may use the API from a browser.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum CorsConfig {
     /// No page of another origin.
@@ -65,7 +71,14 @@ pub(super) fn read_api(layers: &Layers, node: &WithOrigin<NodeAddr>) -> Result<A
         // `SocketAddr` writes an IPv6 address in brackets, as a URL does.
         None => format!("http://{}", SocketAddr::new(election.ip(), port)),
     };
-    Ok(ApiConfig { bind, port, url, cors: read_cors(layers)? })
+    Ok(ApiConfig { bind, port, url, cors: read_cors(layers)?, proxies: read_proxies(layers)? })
+}
+
+fn read_proxies(layers: &Layers) -> Result<TrustedProxies, ConfigError> {
+    let header = |text: &str| ForwardedHeader::ALL.into_iter().find(|header| header.name().eq_ignore_ascii_case(text));
+    let header = with_default(layers.parsed_by(&settings::FORWARDED_HEADER, EXPECTED_HEADER, header)?).value;
+    let networks = layers.list_by(&settings::TRUSTED_PROXIES, EXPECTED_PROXIES, ProxyNetwork::parse)?;
+    Ok(TrustedProxies::new(networks, header))
 }
 
 fn read_cors(layers: &Layers) -> Result<CorsConfig, ConfigError> {

@@ -137,7 +137,7 @@ pub(super) mod tests {
     use super::super::list_budget::ListBudget;
     use super::*;
     use crate::http::limits::{LIST_PERMIT_BYTES, LIST_PERMITS, MAX_PERMITS_PER_LIST};
-    use crate::http::params::RemoteAddr;
+    use crate::http::params::ClientAddr;
     use crate::http::testing::{TestNode, request};
 
     /// The bytes of a list as text.
@@ -186,9 +186,9 @@ pub(super) mod tests {
         }
     }
 
-    fn request_with_remote(method: &str, path: &str, body: &'static str) -> Request {
+    fn request_with_client(method: &str, path: &str, body: &'static str) -> Request {
         let mut request = request(method, path, body);
-        request.extensions_mut().insert(RemoteAddr("10.0.0.9:50000".parse().unwrap()));
+        request.extensions_mut().insert(ClientAddr("10.0.0.9".parse().unwrap()));
         request
     }
 
@@ -202,7 +202,7 @@ pub(super) mod tests {
         }
         let mut unread = Vec::new();
         loop {
-            let response = node.router.clone().oneshot(request_with_remote("GET", "/users", "")).await.unwrap();
+            let response = node.router.clone().oneshot(request_with_client("GET", "/users", "")).await.unwrap();
             if response.status() != 200 {
                 break;
             }

@@ -17,7 +17,7 @@ use crate::http::json::{APPLICATION_JSON, Json};
 use crate::http::leader_gate::LeaderOnly;
 use crate::http::limits::{MAX_FORM_OVERHEAD_BYTES, MAX_IMAGE_BYTES};
 use crate::http::lists::etag;
-use crate::http::params::{PageParams, RemoteAddr, UsernamePath};
+use crate::http::params::{ClientAddr, PageParams, UsernamePath};
 use crate::http::slow_read_timeout::SlowReadTimeout;
 use crate::http::upload_limit::{BufferedUpload, UploadLimit};
 use crate::registry::ImageError;
@@ -43,7 +43,7 @@ pub(super) async fn upload(
     _: LeaderOnly,
     State(app): State<SharedApp>,
     Extension(uploads): Extension<UploadLimit>,
-    remote: RemoteAddr,
+    client: ClientAddr,
     authorization: Authorization,
     name: Result<UsernamePath, ApiError>,
     image_file: UploadedImage,
@@ -53,7 +53,7 @@ pub(super) async fn upload(
     let UsernamePath(user) = name?;
     let _permit = uploads.acquire_permit().await?;
     let credentials = authorization.credentials();
-    let image = app.registry.upload(&user, image_file.bytes.clone(), credentials, caller(remote)).await?;
+    let image = app.registry.upload(&user, image_file.bytes.clone(), credentials, caller(client)).await?;
     let message = "Image uploaded successfully".to_owned();
     Ok((StatusCode::CREATED, Json(Uploaded { success: true, message, filename: image.to_string() })))
 }

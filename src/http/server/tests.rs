@@ -9,7 +9,9 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::http::CorsPolicy;
 use crate::http::testing::{TestNode, following, leading};
+use rollcall_core::TrustedProxies;
 
+mod client_addresses;
 mod error_table;
 
 struct RunningServer {
@@ -26,7 +28,7 @@ impl RunningServer {
     }
 
     async fn start_with_slots(router: Router, all_slots: u32) -> Self {
-        Self::start_service(ApiService { router, fast_path: None }, all_slots).await
+        Self::start_service(service(router, None), all_slots).await
     }
 
     async fn start_service(service: ApiService, all_slots: u32) -> Self {
@@ -51,6 +53,16 @@ impl RunningServer {
         self.shutdown.cancel();
         self.server.await.unwrap();
     }
+}
+
+/// A service that trusts no proxy.
+fn service(router: Router, fast_path: Option<HeartbeatFastPath>) -> ApiService {
+    ApiService { router, fast_path, proxies: TrustedProxies::default() }
+}
+
+/// A handler that answers with the client's address.
+fn client_ip() -> MethodRouter {
+    get(|Extension(client): Extension<ClientAddr>| async move { client.ip().to_string() })
 }
 
 /// Sends a whole request and reads until the server closes the connection.
@@ -93,7 +105,7 @@ fn slow_handler() -> SlowHandler {
 }
 
 #[tokio::test]
-async fn a_request_carries_its_remote_address() {
+async fn a_request_carries_the_address_of_its_client() {
     let server = RunningServer::start(TestNode::new(leading()).router).await;
     let body = r#"{"username":"alice","addr":":9000"}"#;
     let head = format!("POST /register HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}", body.len());
@@ -108,8 +120,7 @@ async fn an_ipv4_client_of_an_ipv6_socket_has_its_ipv4_address() {
     // A machine may have no IPv6.
     let Ok(listener) = TcpListener::bind("[::]:0").await else { return };
     let port = listener.local_addr().unwrap().port();
-    let remote_ip = get(|Extension(remote): Extension<RemoteAddr>| async move { remote.ip().to_string() });
-    let service = ApiService { router: Router::new().route("/", remote_ip), fast_path: None };
+    let service = service(Router::new().route("/", client_ip()), None);
     let shutdown = CancellationToken::new();
     let server = TaskTracker::new().spawn(serve(listener, service, shutdown.clone()));
     let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
@@ -193,7 +204,7 @@ async fn an_evicted_connection_with_an_incomplete_head_is_closed() {
 async fn heartbeats_take_the_fast_path_except_beyond_the_connection_limit() {
     let node = TestNode::new(following());
     let router = Router::new().fallback(|| async { "the router" });
-    let server = RunningServer::start_service(ApiService { router, fast_path: Some(node.fast_path) }, 1).await;
+    let server = RunningServer::start_service(service(router, Some(node.fast_path)), 1).await;
     let admitted = server.connect().await;
     let mut refused = server.connect().await;
     let heartbeat = b"POST /heartbeat HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n";

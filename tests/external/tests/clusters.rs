@@ -101,8 +101,8 @@ async fn of_fifty_clients_that_register_one_name_one_succeeds(cluster: Cluster) 
             async move { cluster.lead().post("/register", body).await.status }
         };
         let answers = join_all((0..RACING_CLIENTS).map(register)).await;
-        // 200 goes to a client whose first answer was "not the leader", after the write: the harness
-        // repeated its request at the next leader.
+        // 200 goes to a client whose first answer was "not the leader", after the write: the
+        // harness repeated its request at the next leader.
         let winners = answers.iter().filter(|status| matches!(**status, 200 | 201)).count();
         let losers = answers.iter().filter(|status| **status == 409).count();
         assert_eq!((winners, losers), (1, RACING_CLIENTS - 1), "{answers:?}");

@@ -21,7 +21,7 @@ pub(super) fn config(url: &str, dir: &TempDir) -> DriveConfig {
         folder: FOLDER.to_owned(),
         credentials: "credentials/service-account.json".into(),
         endpoint: Some(url.to_owned()),
-        table_dir: dir.path().to_owned(),
+        table_dir: Some(dir.path().to_owned()),
         settle_time: Duration::from_millis(50),
         page_size: PAGE_SIZE,
     }

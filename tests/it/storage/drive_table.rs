@@ -212,6 +212,10 @@ async fn further_blocks_are_made_in_time_and_every_node_finds_the_objects_in_the
     let lister_dir = tempfile::tempdir().unwrap();
     let lister = DriveConfig { page_size: DriveConfig::MAX_PAGE_SIZE, ..config(&server.url(), &lister_dir) };
     let lister = suite::bucket(Arc::new(DriveBackend::connect(&lister).await.unwrap()));
+    let mut others = Vec::new();
+    for _ in 0..8 {
+        others.push(node(&server).await);
+    }
     let bucket = suite::bucket(writer);
     for n in 0..USERS {
         put(&bucket, &profile(&format!("user{n}")), b"{}").await;
@@ -232,6 +236,12 @@ async fn further_blocks_are_made_in_time_and_every_node_finds_the_objects_in_the
         .collect()
         .await;
     assert_eq!(missing, Vec::<&String>::new());
+    // Calls that need a further block at the same moment, of which one loads it.
+    for (other, _dir) in &others {
+        let last = &names[USERS - 100..];
+        let reads = join_all(last.iter().map(async |name| other.get(&profile(name)).await.unwrap().is_some())).await;
+        assert!(reads.into_iter().all(|is_found| is_found), "a read does not see the block that another has loaded");
+    }
     let reader = suite::bucket(reader);
     for name in names.iter().step_by(100) {
         assert!(matches!(reader.create(&profile(name), "2".into()).await.unwrap(), CreateOutcome::AlreadyExists(_)));

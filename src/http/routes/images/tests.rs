@@ -198,7 +198,7 @@ async fn a_response_with_images_is_cut_off_when_the_storage_fails_in_its_middle(
     node.memory.faults().inject(1, &Fault::None);
     node.memory.faults().set_outage(Some(Fault::Transient));
     let mut request = request("GET", "/discover_with_images", "");
-    request.extensions_mut().insert(RemoteAddr("10.0.0.9:50000".parse().unwrap()));
+    request.extensions_mut().insert(ClientAddr("10.0.0.9".parse().unwrap()));
     let response = node.router.clone().oneshot(request).await.unwrap();
     assert_eq!(response.status(), 200);
     assert!(response.into_body().collect().await.is_err());
@@ -211,7 +211,7 @@ async fn slow_uploads_do_not_block_other_uploads() {
     for _ in 0..200 {
         let endless = stream::pending::<Result<&[u8], std::io::Error>>();
         let mut request = request("POST", "/upload_image/alice", Body::from_stream(endless));
-        request.extensions_mut().insert(RemoteAddr("10.0.0.9:50000".parse().unwrap()));
+        request.extensions_mut().insert(ClientAddr("10.0.0.9".parse().unwrap()));
         slow.spawn(node.router.clone().oneshot(request));
     }
     tokio::task::yield_now().await;

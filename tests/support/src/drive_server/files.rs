@@ -1,5 +1,7 @@
 //! The files of the stand-in, and the calls of the API.
 
+pub(super) mod version_2;
+
 use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
@@ -10,7 +12,7 @@ use tokio::time::{Duration, Instant};
 
 use super::answer::{DriveError, json as answer, select};
 use super::query::{Condition, Parameters, conditions};
-use super::{DRIVE, FOLDER, FolderState};
+use super::{DRIVE, FOLDER, FolderState, IfMatch};
 
 /// Time until a new file appears in lists by name.
 const NAME_LAG: Duration = Duration::from_secs(5);
@@ -25,6 +27,10 @@ const FOLDER_TYPE: &str = "application/vnd.google-apps.folder";
 pub(super) struct Files {
     pub(super) folder: FolderState,
     pub(super) page_size: usize,
+    pub(super) if_match: IfMatch,
+    pub(super) accepts_ids_again: bool,
+    /// Days since the first day.
+    pub(super) day: u64,
     by_id: BTreeMap<String, File>,
     /// Ids that were given out and not used.
     reserved: HashSet<String>,
@@ -45,7 +51,11 @@ struct File {
     /// Number of the write that created the file. It is the file's place in lists.
     created: u64,
     created_at: Instant,
+    /// Day of the creation.
+    day: u64,
     revision: u64,
+    /// Number of the last write, of metadata too. The etag comes from it.
+    version: u64,
     trashed: bool,
     is_listed: bool,
 }
@@ -54,7 +64,7 @@ struct File {
 pub(super) struct Upload {
     pub(super) metadata: Map<String, Value>,
     media_type: String,
-    bytes: Bytes,
+    pub(super) bytes: Bytes,
 }
 
 impl Default for Files {
@@ -62,6 +72,9 @@ impl Default for Files {
         Self {
             folder: FolderState::default(),
             page_size: PAGE_SIZE,
+            if_match: IfMatch::default(),
+            accepts_ids_again: false,
+            day: 0,
             by_id: BTreeMap::new(),
             reserved: HashSet::new(),
             used: HashSet::new(),
@@ -114,10 +127,10 @@ impl Files {
         }
         self.check_permission()?;
         let id = match upload.metadata.get("id").and_then(Value::as_str) {
-            Some(id) if self.used.contains(id) => {
+            Some(id) if self.used.contains(id) && !self.accepts_ids_again => {
                 return Err(DriveError::new(409, "fileIdInUse", "A file already exists with the provided ID."));
             }
-            Some(id) if !self.reserved.remove(id) => {
+            Some(id) if !self.used.contains(id) && !self.reserved.remove(id) => {
                 return Err(DriveError::invalid("The provided file ID is not usable."));
             }
             Some(id) => id.to_owned(),
@@ -134,18 +147,28 @@ impl Files {
         &mut self,
         parameters: &Parameters,
         id: &str,
-        upload: Upload,
+        metadata: &Map<String, Value>,
+        bytes: Option<Bytes>,
     ) -> Result<Response<Bytes>, DriveError> {
         if !self.sees(parameters, id) {
             return Err(DriveError::file_not_found(id));
         }
         self.check_permission()?;
+        self.write(id, bytes)?;
+        self.change(id, metadata)?;
+        Ok(self.describe(id, parameters))
+    }
+
+    /// Counts a write of a file, and replaces the content if there is a new one.
+    fn write(&mut self, id: &str, bytes: Option<Bytes>) -> Result<(), DriveError> {
         self.writes += 1;
         let file = self.by_id.get_mut(id).ok_or_else(|| DriveError::file_not_found(id))?;
-        (file.bytes, file.revision) = (upload.bytes, self.writes);
-        self.history.push((file.name.clone(), file.bytes.clone()));
-        self.change(id, &upload.metadata)?;
-        Ok(self.describe(id, parameters))
+        file.version = self.writes;
+        if let Some(bytes) = bytes {
+            (file.bytes, file.revision) = (bytes, self.writes);
+            self.history.push((file.name.clone(), file.bytes.clone()));
+        }
+        Ok(())
     }
 
     pub(super) fn get(&self, parameters: &Parameters, id: &str) -> Result<Response<Bytes>, DriveError> {
@@ -285,7 +308,9 @@ impl Files {
             bytes,
             created: self.writes,
             created_at: Instant::now(),
+            day: self.day,
             revision: self.writes,
+            version: self.writes,
             trashed: false,
             is_listed: true,
         };
@@ -332,10 +357,10 @@ impl File {
         let md5 = Md5::digest(&self.bytes).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
         // Two files in a row have the same time.
         let ms = self.created / 4;
-        let (minute, second, ms) = (ms / 60_000, ms / 1000 % 60, ms % 1000);
+        let (day, minute, second, ms) = (1 + self.day, ms / 60_000, ms / 1000 % 60, ms % 1000);
         let mut metadata = json!({
             "kind": "drive#file", "id": id, "name": self.name, "mimeType": self.media_type, "parents": self.parents,
-            "driveId": DRIVE, "createdTime": format!("2026-01-01T00:{minute:02}:{second:02}.{ms:03}Z"),
+            "driveId": DRIVE, "createdTime": format!("2026-01-{day:02}T00:{minute:02}:{second:02}.{ms:03}Z"),
             "headRevisionId": format!("r{:08}", self.revision), "md5Checksum": md5,
             "size": self.bytes.len().to_string(), "trashed": self.trashed,
         });
