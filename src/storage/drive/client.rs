@@ -140,7 +140,7 @@ impl DriveClient {
             .http
             .get(self.url(FILES, Some(&self.folder)))
             .query(&[("supportsAllDrives", "true"), ("fields", fields)]);
-        match self.send(request).await.and_then(|body| parse::<FolderInfo>(&body)) {
+        match self.fetch::<FolderInfo>(request).await {
             Ok(info) if info.id == self.folder => {
                 self.note_access();
                 Ok(Some(info))
@@ -159,7 +159,7 @@ impl DriveClient {
             ("space", "drive"),
             ("fields", "kind,ids"),
         ]);
-        let generated: GeneratedIds = parse(&self.send(request).await?)?;
+        let generated: GeneratedIds = self.fetch(request).await?;
         if generated.kind == IDS_KIND && generated.ids.len() == BLOCK_SLOTS {
             return Ok(generated.ids);
         }
@@ -200,14 +200,14 @@ impl DriveClient {
             .query(&[("supportsAllDrives", "true"), ("fields", FIELDS)])
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(metadata.to_string());
-        about(id, parse(&self.send(request).await?)?)
+        about(id, self.fetch(request).await?)
     }
 
     /// The etag of a file.
     pub(super) async fn tag(&self, id: &str) -> Result<TaggedFile, DriveFailure> {
         let url = self.url(FILES_V2, Some(id));
         let request = self.http.get(url).query(&[("supportsAllDrives", "true"), ("fields", TAGGED_FIELDS)]);
-        let file: TaggedFile = parse(&self.send(request).await?)?;
+        let file: TaggedFile = self.fetch(request).await?;
         if file.id == id { Ok(file) } else { Err(other_file()) }
     }
 
@@ -227,7 +227,7 @@ impl DriveClient {
             .header(http::header::IF_MATCH, etag)
             .header(http::header::CONTENT_TYPE, media_type)
             .body(bytes.clone());
-        let file: TaggedFile = parse(&self.send(request).await?)?;
+        let file: TaggedFile = self.fetch(request).await?;
         if file.id == id && file.content().is_some() { Ok(file) } else { Err(other_file()) }
     }
 
@@ -247,7 +247,7 @@ impl DriveClient {
             .query(&[("uploadType", "multipart"), ("supportsAllDrives", "true"), ("fields", FIELDS)])
             .header(http::header::CONTENT_TYPE, upload.content_type)
             .body(upload.body);
-        let file: DriveFile = parse(&self.send(request).await?)?;
+        let file: DriveFile = self.fetch(request).await?;
         if file.content().is_none() {
             return Err(DriveFailure::Unproven("the response to the upload names no revision or checksum".to_owned()));
         }
@@ -259,7 +259,7 @@ impl DriveClient {
     pub(super) async fn get(&self, id: &str) -> Result<Option<DriveFile>, DriveFailure> {
         let request =
             self.http.get(self.url(FILES, Some(id))).query(&[("supportsAllDrives", "true"), ("fields", FIELDS)]);
-        match self.send(request).await.and_then(|body| parse::<DriveFile>(&body)) {
+        match self.fetch::<DriveFile>(request).await {
             Ok(file) if file.id == id => {
                 self.note_access();
                 Ok(Some(file))
@@ -305,11 +305,17 @@ impl DriveClient {
             ("fields", &fields),
         ];
         query.extend(page.map(|token| ("pageToken", token)));
-        let mut list: FileList = parse(&self.send(self.http.get(self.url(FILES, None)).query(&query)).await?)?;
+        let mut list: FileList = self.fetch(self.http.get(self.url(FILES, None)).query(&query)).await?;
         if list.kind != LIST_KIND || list.incomplete_search {
             return Err(DriveFailure::Unproven("the response is no complete listing".to_owned()));
         }
         list.next_page_token = list.next_page_token.filter(|token| !token.is_empty());
+        // A folder that the account may no longer see must not look like an empty one.
+        if list.files.is_empty() {
+            self.prove_access().await?;
+        } else {
+            self.note_access();
+        }
         Ok(list)
     }
 
@@ -342,6 +348,19 @@ impl DriveClient {
         let path = path.into_iter().filter(|part| !part.is_empty());
         url.path_segments_mut().expect("an http URL has a path").pop_if_empty().extend(path).extend(id);
         url
+    }
+
+    /// Sends a request whose response is JSON. The fields of the response prove the success, so
+    /// they must be there.
+    async fn fetch<T: for<'a> Deserialize<'a>>(&self, request: RequestBuilder) -> Result<T, DriveFailure> {
+        let unproven =
+            |why: &dyn std::fmt::Display| DriveFailure::Unproven(format!("the response cannot be read: {why}"));
+        match self.send(request).await {
+            Ok(body) => serde_json::from_slice(&body).map_err(|error| unproven(&error)),
+            // This is no file, so no file is too large. A write may have taken effect.
+            Err(DriveFailure::TooLarge) => Err(unproven(&"it is too long")),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Sends a request, and sends it once more with a new token if the first one was refused.
@@ -381,10 +400,4 @@ fn about(id: &str, file: DriveFile) -> Result<DriveFile, DriveFailure> {
 
 fn other_file() -> DriveFailure {
     DriveFailure::Unproven("the response does not prove a change of the file".to_owned())
-}
-
-/// Parses the body of a successful response. Its fields prove the success, so they must be there.
-fn parse<T: for<'a> Deserialize<'a>>(body: &[u8]) -> Result<T, DriveFailure> {
-    serde_json::from_slice(body)
-        .map_err(|error| DriveFailure::Unproven(format!("the response cannot be read: {error}")))
 }

@@ -191,7 +191,7 @@ impl FolderObjects {
         let is_whole = |file: &TaggedFile| file.content().filter(|content| content.md5 == md5_hex(bytes));
         let mut written = write(etag).await?;
         if is_whole(&written).is_none() {
-            written = write(&written.etag).await?;
+            written = write(&written.etag).await.map_err(unproven_write)?;
         }
         let Some(written) = is_whole(&written) else { return Err(BackendError::transient(CHANGED_ON_ITS_WAY)) };
         if let Some(slot) = located.slot {
@@ -213,12 +213,13 @@ impl FolderObjects {
         let mut written = update().await?;
         if written.md5 != md5_hex(bytes) {
             // Repaired at once: a later attempt would find another version, and report a conflict.
-            written = update().await?;
+            written = update().await.map_err(unproven_write)?;
         }
         if written.md5 != md5_hex(bytes) {
             return Err(BackendError::transient(CHANGED_ON_ITS_WAY));
         }
-        let file = self.describe_file(key, &located.id, located.slot).await?;
+        // The write has taken effect, so no failure of the read may say that nothing was written.
+        let file = self.describe_file(key, &located.id, located.slot).await.map_err(unproven_write)?;
         // Another process may have written at the same time. Then its write counts.
         if content_of(&file)? == written && !file.is_deleted() {
             Ok(ObjectVersion(written.revision))
@@ -245,7 +246,8 @@ impl FolderObjects {
             return Ok(Some(file));
         }
         // The upload was changed on its way, and the id is used. The file is ours to repair.
-        let file = self.client.update(id, &drive_file::revival(), key.media_type(), bytes).await?;
+        let again = self.client.update(id, &drive_file::revival(), key.media_type(), bytes).await;
+        let file = again.map_err(|failure| unproven_write(failure.into()))?;
         if content_of(&file)?.md5 == md5_hex(bytes) {
             Ok(Some(file))
         } else {
@@ -278,6 +280,15 @@ impl FolderObjects {
 /// The version and the checksum of a file, which the drive must tell.
 pub(super) fn content_of(file: &DriveFile) -> Result<FileContent, BackendError> {
     file.content().ok_or_else(|| BackendError::transient(format!("the drive tells no revision of {:?}", file.name)))
+}
+
+/// The error of a call that has written something before it failed. [`BackendError::Precondition`]
+/// stays: another process has written after it.
+fn unproven_write(error: BackendError) -> BackendError {
+    match error {
+        BackendError::Permanent(cause) | BackendError::Unreadable(cause) => BackendError::transient(cause),
+        BackendError::Precondition | BackendError::Transient { .. } => error,
+    }
 }
 
 /// The first part of a path within the folder `prefix`.

@@ -182,6 +182,12 @@ impl Cluster {
         self.end(index).await
     }
 
+    /// Interrupts a node, as Ctrl-C does (SIGINT), and waits until it has ended.
+    pub async fn ctrl_c(&mut self, index: usize) -> ExitStatus {
+        self.signal(index, Signal::INT);
+        self.end(index).await
+    }
+
     /// Asks a node to stop (SIGTERM).
     pub fn terminate(&self, index: usize) {
         self.signal(index, Signal::TERM);

@@ -51,7 +51,7 @@ pub enum FolderState {
     OnAnotherDrive,
     /// It is in somebody's own drive, and on no shared drive.
     OnNoSharedDrive,
-    /// It does not exist, or the account cannot see it.
+    /// It does not exist, or the account cannot see it and what it contains.
     Missing,
     /// It is a file.
     File,
@@ -180,6 +180,11 @@ impl DriveServer {
         lock(&self.state).files.contents(name)
     }
 
+    /// The content of each write so far to a file with this name, in their order.
+    pub fn history(&self, name: &str) -> Vec<Bytes> {
+        lock(&self.state).files.history(name)
+    }
+
     /// Stores a file, as another program does that reserves no id. Names may repeat.
     pub fn put(&self, name: &str, bytes: impl Into<Bytes>) {
         lock(&self.state).files.put(name, "application/json", bytes.into());
@@ -214,6 +219,16 @@ impl DriveServer {
     /// Moves all files with this name into the trash.
     pub fn trash(&self, name: &str) {
         lock(&self.state).files.trash(name);
+    }
+
+    /// Shows all files with this name in lists, or hides them, as a drive whose lists are late.
+    pub fn set_listed(&self, name: &str, is_listed: bool) {
+        lock(&self.state).files.set_listed(name, is_listed);
+    }
+
+    /// Sets a property of all files with this name.
+    pub fn set_property(&self, name: &str, property: &str, value: &str) {
+        lock(&self.state).files.set_property(name, property, value);
     }
 
     /// Deletes all files with this name for good. Their ids stay used.

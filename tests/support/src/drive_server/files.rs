@@ -38,6 +38,8 @@ pub(super) struct Files {
     used: HashSet<String>,
     /// Number of writes so far. Ids, times and revisions come from it.
     writes: u64,
+    /// Name and content of each write so far.
+    history: Vec<(String, Bytes)>,
 }
 
 struct File {
@@ -55,6 +57,7 @@ struct File {
     /// Number of the last write, of metadata too. The etag comes from it.
     version: u64,
     trashed: bool,
+    is_listed: bool,
 }
 
 /// Content of an upload: metadata, and bytes with their media type.
@@ -76,6 +79,7 @@ impl Default for Files {
             reserved: HashSet::new(),
             used: HashSet::new(),
             writes: 0,
+            history: Vec::new(),
         }
     }
 }
@@ -121,10 +125,7 @@ impl Files {
         if !self.sees(parameters, &parent) {
             return Err(DriveError::file_not_found(&parent));
         }
-        if self.folder == FolderState::ReadOnly {
-            let message = "The user does not have sufficient permissions for this file.";
-            return Err(DriveError::new(403, "insufficientFilePermissions", message));
-        }
+        self.check_permission()?;
         let id = match upload.metadata.get("id").and_then(Value::as_str) {
             Some(id) if self.used.contains(id) && !self.accepts_ids_again => {
                 return Err(DriveError::new(409, "fileIdInUse", "A file already exists with the provided ID."));
@@ -152,6 +153,7 @@ impl Files {
         if !self.sees(parameters, id) {
             return Err(DriveError::file_not_found(id));
         }
+        self.check_permission()?;
         self.write(id, bytes)?;
         self.change(id, metadata)?;
         Ok(self.describe(id, parameters))
@@ -164,6 +166,7 @@ impl Files {
         file.version = self.writes;
         if let Some(bytes) = bytes {
             (file.bytes, file.revision) = (bytes, self.writes);
+            self.history.push((file.name.clone(), file.bytes.clone()));
         }
         Ok(())
     }
@@ -198,7 +201,11 @@ impl Files {
                 format!("Shared drive not found: {}", parameters.get("driveId")),
             ));
         }
-        let conditions = conditions(parameters.get("q"))?;
+        let mut conditions = conditions(parameters.get("q"))?;
+        if self.folder == FolderState::Missing {
+            // Nobody has tried whether Drive gives an error here. An empty list is the worse case.
+            conditions.push(Condition::InFolder(String::new()));
+        }
         let asked: usize = parameters.get("pageSize").parse().unwrap_or(PAGE_SIZE);
         if !(1..=1000).contains(&asked) {
             return Err(DriveError::invalid("Invalid value for pageSize"));
@@ -209,7 +216,7 @@ impl Files {
             token => token.parse().map_err(|_| DriveError::invalid("Invalid Value: pageToken"))?,
         };
         let mut found: Vec<(&String, &File)> = self.by_id.iter().filter(|(_, file)| file.created > after).collect();
-        found.retain(|(_, file)| conditions.iter().all(|condition| file.meets(condition)));
+        found.retain(|(_, file)| file.is_listed && conditions.iter().all(|condition| file.meets(condition)));
         found.sort_unstable_by_key(|(_, file)| file.created);
         let size = asked.min(self.page_size);
         let next = (found.len() > size).then(|| found[size - 1].1.created.to_string());
@@ -233,6 +240,10 @@ impl Files {
         self.by_id.values().filter(|file| file.name == name).map(|file| file.bytes.clone()).collect()
     }
 
+    pub(super) fn history(&self, name: &str) -> Vec<Bytes> {
+        self.history.iter().filter(|(written, _)| written == name).map(|(_, bytes)| bytes.clone()).collect()
+    }
+
     pub(super) fn put(&mut self, name: &str, media_type: &str, bytes: Bytes) {
         let id = Self::new_id();
         self.insert(id, name.to_owned(), media_type.to_owned(), bytes);
@@ -246,6 +257,16 @@ impl Files {
         self.by_id.values_mut().filter(|file| file.name == name).for_each(|file| file.trashed = true);
     }
 
+    pub(super) fn set_listed(&mut self, name: &str, is_listed: bool) {
+        self.by_id.values_mut().filter(|file| file.name == name).for_each(|file| file.is_listed = is_listed);
+    }
+
+    pub(super) fn set_property(&mut self, name: &str, property: &str, value: &str) {
+        for file in self.by_id.values_mut().filter(|file| file.name == name) {
+            file.properties.insert(property.to_owned(), value.into());
+        }
+    }
+
     pub(super) fn purge(&mut self, name: &str) {
         self.by_id.retain(|_, file| file.name != name);
     }
@@ -254,10 +275,19 @@ impl Files {
         self.by_id.values_mut().filter(|file| file.name == from).for_each(|file| to.clone_into(&mut file.name));
     }
 
-    /// Whether a request finds this file. On shared drives that needs a parameter.
+    /// Whether a request finds this file. On shared drives that needs a parameter. Without access
+    /// to the folder there are no files in it either.
     fn sees(&self, parameters: &Parameters, id: &str) -> bool {
-        let exists = if id == FOLDER { self.folder != FolderState::Missing } else { self.by_id.contains_key(id) };
-        exists && parameters.is_true("supportsAllDrives")
+        let exists = id == FOLDER || self.by_id.contains_key(id);
+        exists && self.folder != FolderState::Missing && parameters.is_true("supportsAllDrives")
+    }
+
+    fn check_permission(&self) -> Result<(), DriveError> {
+        if self.folder != FolderState::ReadOnly {
+            return Ok(());
+        }
+        let message = "The user does not have sufficient permissions for this file.";
+        Err(DriveError::new(403, "insufficientFilePermissions", message))
     }
 
     fn new_id() -> String {
@@ -268,6 +298,7 @@ impl Files {
 
     fn insert(&mut self, id: String, name: String, media_type: String, bytes: Bytes) {
         self.writes += 1;
+        self.history.push((name.clone(), bytes.clone()));
         self.used.insert(id.clone());
         let file = File {
             name,
@@ -281,6 +312,7 @@ impl Files {
             revision: self.writes,
             version: self.writes,
             trashed: false,
+            is_listed: true,
         };
         self.by_id.insert(id, file);
     }
