@@ -22,7 +22,7 @@ mod warnings;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rollcall_core::{ClusterKey, NodeAddr, Timings};
+use rollcall_core::{ClusterKey, NodeAddr, Timings, private_files};
 
 pub use api::{ApiConfig, CorsConfig};
 pub use flags::Flags;
@@ -135,6 +135,7 @@ impl Config {
                 .map_err(|cause| ConfigError::UnreadableClusterKey { path: path.clone(), cause })?;
             let key = text.parse().map_err(|cause| ConfigError::InvalidClusterKey { path: path.clone(), cause })?;
             config.cluster_key = Some(key);
+            config.warnings.extend(private_files::exposure(path));
         }
         if let StorageConfig::Gcs { credentials, endpoint: None, .. } = &config.storage {
             fs::read(credentials)

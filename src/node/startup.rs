@@ -1,7 +1,7 @@
 //! Resources that a node takes before it starts: its open files, its directory, its ports and the
 //! storage.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -17,6 +17,7 @@ use crate::storage::{
     AzureConfig, Backend, BackendError, ConnectionConfig, DriveBackend, DriveConfig, GcsBackend, GcsConfig,
     LocalBackend, ObjectStoreBackend, S3Config,
 };
+use rollcall_core::private_files;
 
 /// File whose lock prevents two processes from running as the same node.
 const LOCK_FILE: &str = "lock";
@@ -44,7 +45,9 @@ pub(super) fn lock_node_dir(dir: &Path) -> Result<File, NodeError> {
         ))
     };
     create_durable_dir(dir).map_err(unusable)?;
-    let file = File::options().write(true).create(true).truncate(false).open(dir.join(LOCK_FILE)).map_err(unusable)?;
+    private_files::narrow_dir(dir).map_err(unusable)?;
+    let mut options = private_files::options();
+    let file = options.write(true).create(true).truncate(false).open(dir.join(LOCK_FILE)).map_err(unusable)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(NodeError::Configuration(format!(
@@ -59,7 +62,7 @@ pub(super) fn lock_node_dir(dir: &Path) -> Result<File, NodeError> {
 /// Creates the directory and its parents. Syncs the directory's name and the name of its parent to
 /// disk, because a ballot in the directory must survive a power failure.
 pub(super) fn create_durable_dir(dir: &Path) -> io::Result<()> {
-    fs::create_dir_all(dir)?;
+    private_files::create_dir_all(dir)?;
     dir.canonicalize()?.ancestors().skip(1).take(2).try_for_each(|parent| File::open(parent)?.sync_all())
 }
 

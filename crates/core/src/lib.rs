@@ -1,10 +1,10 @@
 //! Types that all Rollcall crates share: validated values, API bodies ([`api`]), escaping of
-//! untrusted text ([`escape`]), the election timings, a token bucket, trusted proxies, and the
-//! clocks ([`clock`]).
+//! untrusted text ([`escape`]), the election timings, a token bucket, trusted proxies, the clocks
+//! ([`clock`]), and the permissions of private files ([`private_files`]).
 //!
 //! A value of a checked type is always valid: input is parsed once, where it enters the program,
-//! and never checked again. Only a [`Password`] has a separate check. Only [`clock`] reads a clock;
-//! nothing in this crate opens a file or a socket.
+//! and never checked again. Only a [`Password`] has a separate check. Only [`clock`] reads a clock,
+//! and only [`private_files`] touches files. Nothing in this crate opens a socket.
 
 mod addr;
 mod address_block;
@@ -21,6 +21,7 @@ mod metadata;
 mod node_addr;
 mod page;
 mod password;
+pub mod private_files;
 mod profile;
 mod term;
 mod time;

@@ -1,13 +1,14 @@
 //! File of a node with the id of the slot table that it uses. A node that finds another table, or
 //! none, would register names a second time.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use tokio::fs;
 use uuid::Uuid;
 
 use super::super::BackendError;
+use rollcall_core::private_files;
 
 /// The file for one folder of a drive.
 pub(super) struct KeptTable {
@@ -41,14 +42,9 @@ impl KeptTable {
         if self.read().await? == Some(table) {
             return Ok(());
         }
-        let unusable = |error: io::Error| unusable(path, &error.to_string());
-        if let Some(dir) = path.parent() {
-            fs::create_dir_all(dir).await.map_err(unusable)?;
-        }
-        // Several nodes of one machine may write the same id at the same time.
-        let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-        fs::write(&temporary, format!("{table}\n")).await.map_err(unusable)?;
-        fs::rename(&temporary, path).await.map_err(unusable)
+        let path_of_write = path.clone();
+        let written = tokio::task::spawn_blocking(move || write(&path_of_write, table)).await;
+        written.map_err(io::Error::other).flatten().map_err(|error| unusable(path, &error.to_string()))
     }
 
     /// The path, for errors.
@@ -59,4 +55,15 @@ impl KeptTable {
 
 fn unusable(path: &Path, reason: &str) -> BackendError {
     BackendError::Permanent(format!("cannot use {}: {reason}", path.display()))
+}
+
+fn write(path: &Path, table: Uuid) -> io::Result<()> {
+    if let Some(dir) = path.parent() {
+        private_files::create_dir_all(dir)?;
+    }
+    // Several nodes of one machine may write the same id at the same time.
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let mut file = private_files::options().write(true).create(true).truncate(true).open(&temporary)?;
+    writeln!(file, "{table}")?;
+    std::fs::rename(&temporary, path)
 }
