@@ -32,7 +32,7 @@ const SLOW_READER_TIME: Duration = Duration::from_secs(2);
 /// User of the login flood.
 const LOGIN: &str = r#"{"username":"mallory","password":"correct horse"}"#;
 
-/// What the attacker does on each of its connections.
+/// The behaviour of the attacker on each of its connections.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Attack {
     /// Sends nothing.
