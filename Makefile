@@ -40,6 +40,10 @@ check: ## Check format, lints, scripts and tests, except those that need root
 ci: ## Run all checks that a change must pass: .ci/run
 	.ci/run
 
+sbom: ## Write the software bill of materials (CycloneDX): target/rollcall.cdx.json
+	mkdir -p target
+	tools/sbom.py > target/rollcall.cdx.json
+
 bench: ## Run the benchmarks (see docs/benchmarks.md)
 	$(CARGO) bench --locked --bench figures
 
@@ -97,5 +101,5 @@ has-llvm-cov:
 		echo "error: cargo-llvm-cov is missing; install it: cargo install cargo-llvm-cov && rustup component add llvm-tools" >&2; \
 		exit 1; }
 
-.PHONY: help deps build run run-config check ci bench test test-cover test-cover-html netns demo demo-status demo-logs \
+.PHONY: help deps build run run-config check ci sbom bench test test-cover test-cover-html netns demo demo-status demo-logs \
 	demo-connect-bootstrap demo-connect-peer1 demo-connect-peer2 demo-stop demo-clean docker-build docker-run has-llvm-cov

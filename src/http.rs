@@ -21,7 +21,9 @@ mod layers;
 mod leader_gate;
 pub mod limits;
 mod lists;
+mod origin_policy;
 mod params;
+mod pool_client;
 mod routes;
 mod server;
 mod service;
@@ -31,9 +33,11 @@ mod upload_limit;
 #[cfg(test)]
 mod testing;
 
-pub use app::{App, ClusterView, CorsPolicy, ReplicaFreshness, ThisNode};
+pub use app::{App, ClusterView, ReplicaFreshness, ThisNode};
 pub use error_codes::{ERROR_CODES, ErrorCode};
 pub use lists::change_notifier::{ListUpdate, change_notifier};
+pub use origin_policy::{CorsPolicy, OriginPolicy};
 pub use routes::{Access, ROUTES, Route};
+pub use server::connection_limit::{ConnectionLimit, TooFewFiles};
 pub use server::serve;
 pub use service::ApiService;

@@ -2,8 +2,9 @@
 //!
 //! Three modules are independent of each other: [`presence`] decides which clients are online,
 //! [`storage`] stores permanent data, and [`config`] reads the settings. [`registry`] implements
-//! the use cases with them. [`replication`] sends changes to the other nodes, [`http`] serves the
-//! API, and [`node`] assembles a process. [`cli`] is the command line.
+//! the use cases with them. `fair_pool` shares bounded resources between clients. [`replication`]
+//! sends changes to the other nodes, [`http`] serves the API, and [`node`] assembles a process.
+//! [`cli`] is the command line.
 //!
 //! The other crates of the workspace are `rollcall_core` (validated values, API bodies, clocks),
 //! `rollcall_election` (leader election), `rollcall_client` (HTTP client that follows the leader)
@@ -13,6 +14,7 @@ pub mod config;
 pub mod presence;
 pub mod storage;
 
+mod fair_pool;
 pub mod registry;
 pub mod replication;
 pub mod snapshot;

@@ -11,7 +11,6 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,10 +19,12 @@ use uuid::Uuid;
 
 pub use error::NodeError;
 pub use identity::BUCKET_FILES_VERSION;
-pub use startup::open_backend;
+pub use startup::{open_backend, open_backend_read_only};
 
 use crate::config::{Config, CorsConfig, LoadSourceConfig, QuotaConfig};
-use crate::http::{ApiService, App, ClusterView, CorsPolicy, ReplicaFreshness, ThisNode, change_notifier, serve};
+use crate::http::{
+    ApiService, App, ClusterView, CorsPolicy, OriginPolicy, ReplicaFreshness, ThisNode, change_notifier, serve,
+};
 use crate::registry::{Quotas, RegistrationRate, Registry, RegistrySettings};
 use crate::replication::Replication;
 use crate::snapshot::Snapshotter;
@@ -35,7 +36,7 @@ use rollcall_core::clock::{boot_now, wall_now};
 use rollcall_election::{
     ApiOptions, BallotOptions, ClusterOptions, Election, LoadOptions, LoadSource, Options, Peers, Transport,
 };
-use startup::{bind, into_async_listener, lock_node_dir};
+use startup::{bind, connection_limit, into_async_listener, lock_node_dir};
 
 /// Runs a node until `shutdown` is cancelled. Then gives up the lease, finishes the requests in
 /// flight, and closes the links to the other nodes, in this order.
@@ -44,10 +45,17 @@ use startup::{bind, into_async_listener, lock_node_dir};
 /// [`NodeError`] if the node could not start, or if another process has its address.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), NodeError> {
     let started_at = boot_now();
+    let connections = connection_limit(config.api.max_connections)?;
     let lock = Arc::new(lock_node_dir(&config.node_dir())?);
     let election_port = bind(config.node.socket_addr(), "election port", "--this-node")?;
     let api_port = bind(config.api.socket_addr(), "HTTP API", "API_PORT")?;
     let backend = open_backend(&config.storage, None).await?;
+    if let Some(probe) = backend.probe() {
+        info!(
+            consequence = probe.consequence(),
+            "the storage has open questions, which `rollcall storage check` answers"
+        );
+    }
     let bucket = Bucket::new(backend, RetryPolicy::with_deadline(Duration::from_millis(config.storage_timeout_ms)));
     let cluster = load_or_create_cluster_id(&bucket).await?;
     let token_key = load_token_key(&bucket).await?;
@@ -88,7 +96,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
             clients_up_to_date_at: replication.clients_up_to_date_at(),
             users_complete_at: replication.users_complete_at(),
         },
-        cors: cors(&config.api.cors)?,
+        origin_policy: OriginPolicy::new(cors(&config.api.cors), &config.api.url),
         discovery_server_compat: config.discovery_server_compat,
         list_updates,
         in_flight: in_flight.clone(),
@@ -110,7 +118,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     info!(node = %config.node, startup_ms = boot_now().since(started_at), "ready");
 
     let drained = CancellationToken::new();
-    let serving = serve(api_port, ApiService::new(app), drained.clone());
+    let serving = serve(api_port, ApiService::new(app, config.api.proxies), connections, drained.clone());
     tokio::pin!(serving);
     let mut address_conflict = election.address_conflict();
     let (has_ended, conflict) = tokio::select! {
@@ -184,13 +192,10 @@ fn quotas(config: &QuotaConfig) -> Quotas {
 }
 
 /// Converts the setting to the policy of the API.
-fn cors(cors: &CorsConfig) -> Result<CorsPolicy, NodeError> {
-    Ok(match cors {
+fn cors(cors: &CorsConfig) -> CorsPolicy {
+    match cors {
         CorsConfig::Any => CorsPolicy::Any,
-        CorsConfig::Off => CorsPolicy::Off,
-        CorsConfig::Only(origins) => {
-            let values: Result<Vec<_>, _> = origins.iter().map(|origin| HeaderValue::from_str(origin)).collect();
-            CorsPolicy::Origins(values.map_err(|error| NodeError::Configuration(format!("cors_origins: {error}")))?)
-        }
-    })
+        CorsConfig::Off => CorsPolicy::Origins(Vec::new()),
+        CorsConfig::Only(origins) => CorsPolicy::Origins(origins.clone()),
+    }
 }

@@ -31,6 +31,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::Stream;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 pub use auth::credentials::{Caller, Credentials, DenialReason};
 pub use auth::token_key::{TokenKey, TokenKeyError};
@@ -63,7 +64,7 @@ use images::images_stream::ImagesStream;
 use online::heartbeat::Heartbeats;
 use online::online_clients::OnlineClients;
 use replication_source::ReplicationSource;
-use rollcall_core::{Addr, BootMs, ImageName, NodeAddr, Page, Password, Term, Username, WallMs};
+use rollcall_core::{Addr, AddressBlock, BootMs, ImageName, NodeAddr, Page, Password, Term, Username, WallMs};
 use storage_probe::StorageProbe;
 use users::UserComponents;
 use users::index_rebuild::IndexRebuild;
@@ -408,7 +409,8 @@ impl Registry {
     ///
     /// On an error inside the stream, the caller must abort the response, so that no client takes a
     /// partial list for a complete one. The stream holds one of a limited number of download slots
-    /// until it is dropped, so the caller must bound the time of a slow reader.
+    /// until it is dropped, so the caller must bound the time of a slow reader. If another client
+    /// needs the slot, `displaced` is cancelled, and the caller must drop the stream.
     ///
     /// # Errors
     /// [`ImagesStreamError`] if too many downloads are running, or if the bucket did not reply for
@@ -417,8 +419,10 @@ impl Registry {
         &self,
         page: &Page,
         now: BootMs,
+        client: AddressBlock,
+        displaced: CancellationToken,
     ) -> Result<impl Stream<Item = Result<Bytes, StorageUnavailable>> + Send + use<>, ImagesStreamError> {
-        self.0.images.stream.open(page, now).await
+        self.0.images.stream.open(page, now, client, displaced).await
     }
 }
 

@@ -14,6 +14,7 @@
 //! `rollcall`), `bare`, `chatter` and `bare-chatter`. They listen on 127.0.0.1 only, and end with
 //! this process in every case.
 
+mod attack;
 mod bare_chat_peer;
 mod bare_server;
 mod builds;
@@ -112,6 +113,18 @@ struct Args {
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=600))]
     idle_seconds: u64,
 
+    /// Connections of each attack; the node serves 1024
+    #[arg(long, default_value_t = 1500, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    attack_connections: u64,
+
+    /// Registrations, heartbeats and lists of the victim of each attack
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    attack_rounds: u64,
+
+    /// Seconds of the flood of passwords
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=600))]
+    attack_seconds: u64,
+
     /// Added by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
@@ -131,6 +144,8 @@ enum Benchmark {
     /// Time from kill -9 of the leader to the next served request, and the clients online
     /// afterwards
     Takeover,
+    /// Requests during attacks from another address, and the memory under a flood of passwords
+    Attack,
     /// Delay and loss of chat messages, and the cost of an idle peer
     Chat,
 }
@@ -179,6 +194,7 @@ impl Args {
             }
             self.takeovers = vec![100];
             (self.watch_seconds, self.chat_seconds, self.idle_seconds) = (1, 1, 1);
+            (self.attack_rounds, self.attack_seconds) = (2, 1);
             self.rounds = self.rounds.min(2);
             self.chat_runs = 1;
         }
@@ -192,12 +208,13 @@ impl Args {
 
 fn measure(arguments: &Args) -> anyhow::Result<()> {
     println!("{}", process::machine());
-    let parts: [(Benchmark, Measure); 6] = [
+    let parts: [(Benchmark, Measure); 7] = [
         (Benchmark::Heartbeat, heartbeat::measure),
         (Benchmark::Lists, lists::measure),
         (Benchmark::Registrations, registrations::measure),
         (Benchmark::Memory, memory::measure),
         (Benchmark::Takeover, takeover::measure),
+        (Benchmark::Attack, attack::measure),
         (Benchmark::Chat, chat::measure),
     ];
     for (part, measure) in parts {

@@ -52,6 +52,17 @@ impl Nodes {
         ttl_seconds: u64,
         fill: impl FnOnce(&std::path::Path) -> anyhow::Result<()>,
     ) -> anyhow::Result<Self> {
+        Self::start_with(build, count, ttl_seconds, &[], fill)
+    }
+
+    /// Like [`Self::start`], with environment variables.
+    pub(crate) fn start_with(
+        build: &Build,
+        count: usize,
+        ttl_seconds: u64,
+        variables: &[(&str, &str)],
+        fill: impl FnOnce(&std::path::Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir().context("no temporary directory")?;
         let mut nodes = Self { all: Vec::new(), dir };
         fs::create_dir_all(nodes.bucket())?;
@@ -59,7 +70,7 @@ impl Nodes {
         let names =
             (0..count).map(|_| Ok(format!("127.0.0.1:{}", free_port()?))).collect::<anyhow::Result<Vec<_>>>()?;
         for name in &names {
-            let node = nodes.spawn(build, name, &names.join(","), ttl_seconds)?;
+            let node = nodes.spawn(build, name, &names.join(","), ttl_seconds, variables)?;
             nodes.all.push(node);
         }
         Ok(nodes)
@@ -70,7 +81,14 @@ impl Nodes {
         self.dir.path().join("data/bucket")
     }
 
-    fn spawn(&self, build: &Build, name: &str, peers: &str, ttl_seconds: u64) -> anyhow::Result<Node> {
+    fn spawn(
+        &self,
+        build: &Build,
+        name: &str,
+        peers: &str,
+        ttl_seconds: u64,
+        variables: &[(&str, &str)],
+    ) -> anyhow::Result<Node> {
         let log = File::options().create(true).append(true).open(self.dir.path().join("log"))?;
         let api = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let mut command = Command::new(&build.program);
@@ -84,6 +102,7 @@ impl Nodes {
         command.env("HEARTBEAT_TTL_SECONDS", ttl_seconds.to_string());
         // The benchmarks register thousands of users from one address.
         command.env("ROLLCALL_REGISTRATION_RATE", "0");
+        command.envs(variables.iter().copied());
         command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
         Ok(Node { name: name.to_owned(), api, process: Process::start(&mut command)? })
     }

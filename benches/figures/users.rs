@@ -27,7 +27,7 @@ pub(crate) fn fill(bucket: &Path, count: u64) -> anyhow::Result<()> {
     for number in 0..count {
         let username = Username::parse(&name(number))?;
         let path = bucket.join(Key::Profile(username.clone()).path());
-        let id = UserId::from_u128(u128::from(number) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835 + 1);
+        let id = UserId::from_u128(u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) + 1);
         // The oldest form, which every build reads: so builds can be compared.
         let profile = json!({
             "user_id": id,

@@ -143,6 +143,7 @@ impl From<ClientError> for CommandError {
             ClientError::Unreachable { .. }
             | ClientError::NotLeader { .. }
             | ClientError::NoLeader { .. }
+            | ClientError::UnknownLeader { .. }
             | ClientError::NoneReachable { .. }
             | ClientError::Unavailable { .. }
             | ClientError::InvalidResponse { .. }

@@ -9,7 +9,7 @@ use clap::Args;
 use super::connection::variable;
 use super::exit::{CommandError, SYSTEM, USAGE};
 use super::output::print_note;
-use rollcall_core::Password;
+use rollcall_core::{Password, private_files};
 
 /// Largest password file that is read, in bytes. Larger than any valid password.
 const MAX_PASSWORD_FILE_BYTES: usize = 4096;
@@ -135,6 +135,9 @@ fn read_first_line(path: &Path) -> Result<Password, CommandError> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(MAX_PASSWORD_FILE_BYTES + 1).unwrap_or(u64::MAX);
     let file = File::open(path).map_err(|error| unusable(error.to_string()))?;
+    if let Some(warning) = private_files::exposure(path) {
+        print_note(&format!("warning: {warning}"));
+    }
     file.take(limit).read_to_end(&mut bytes).map_err(|error| unusable(error.to_string()))?;
     if bytes.len() > MAX_PASSWORD_FILE_BYTES {
         return Err(unusable(format!("it has more than {MAX_PASSWORD_FILE_BYTES} bytes")));

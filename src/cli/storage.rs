@@ -19,10 +19,14 @@ pub(super) enum StorageCommand {
     /// Check the storage step by step, and list profiles that cannot be read
     ///
     /// Uses the storage of the configuration: the bucket of `FIREBASE_BUCKET` (Firebase Storage) or
-    /// `S3_BUCKET` (S3), the container of `AZURE_CONTAINER` (Azure Blob Storage), or else the
-    /// directory `bucket` in the data directory. Creates, replaces, lists, reads and deletes small
+    /// `S3_BUCKET` (S3), the container of `AZURE_CONTAINER` (Azure Blob Storage), the folder of
+    /// `REGISTERED_USERS_FOLDER_ID` (Google Drive), or else the directory `bucket` in the data
+    /// directory. Creates, replaces, lists, reads and deletes small
     /// objects below checks/, also several at the same time. Reads all profiles of users. Deletes
     /// its objects at the end, after a failed step and after Ctrl-C too.
+    ///
+    /// On Google Drive it also finds out what Google's documents leave open, and which way nodes
+    /// will use. Nodes read this at their next start.
     Check(CheckArgs),
 
     /// Copy all users and images to another store

@@ -9,6 +9,7 @@ mod api;
 mod base_url;
 mod drive;
 pub(super) mod flags;
+mod key_file;
 mod load_source;
 mod membership;
 mod object_store;
@@ -22,7 +23,7 @@ mod warnings;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rollcall_core::{ClusterKey, NodeAddr, Timings};
+use rollcall_core::{ClusterKey, NodeAddr, Timings, private_files};
 
 pub use api::{ApiConfig, CorsConfig};
 pub use flags::Flags;
@@ -139,6 +140,7 @@ impl Config {
                 .map_err(|cause| ConfigError::UnreadableClusterKey { path: path.clone(), cause })?;
             let key = text.parse().map_err(|cause| ConfigError::InvalidClusterKey { path: path.clone(), cause })?;
             config.cluster_key = Some(key);
+            config.warnings.extend(private_files::exposure(path));
         }
         if let StorageConfig::Gcs { credentials, endpoint: None, .. } = &config.storage {
             fs::read(credentials)
@@ -181,7 +183,8 @@ impl Config {
         locator: &StoreLocator,
     ) -> Result<StorageConfig, ConfigError> {
         let file = read_file(flags)?;
-        let place = locator.setting().map(|(setting, place)| (setting.key, place.to_owned(), Origin::Flag(flag)));
+        let place =
+            locator.settings().into_iter().map(|(setting, value)| (setting.key, value.to_owned(), Origin::Flag(flag)));
         let given = flags.values().chain(place);
         let layers = layers(file.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), env, given)?;
         locator.storage(&layers, env)
@@ -224,6 +227,9 @@ fn build(layers: &Layers, env: &dyn Fn(&str) -> Option<String>, has_file: bool) 
     let data_dir = layers.path(&settings::DATA_DIR)?;
     let timings = read_timings(layers)?;
     let storage = read_storage(layers, env, &data_dir)?;
+    let storage_timeout_ms = layers
+        .number_in(&settings::STORAGE_TIMEOUT, 1..=MAX_MS)?
+        .map_or(storage.default_timeout_ms(), |given| given.value);
     let is_emulator_unused = matches!(storage, StorageConfig::Local { .. }) && read_emulator_url(layers)?.is_some();
     let (cluster_key, cluster_key_file) = read_cluster_key(layers)?;
     let has_no_key = cluster_key.is_none() && cluster_key_file.is_none();
@@ -247,7 +253,7 @@ fn build(layers: &Layers, env: &dyn Fn(&str) -> Option<String>, has_file: bool) 
         discovery_server_compat,
         quotas: read_quotas(layers)?,
         storage,
-        storage_timeout_ms: layers.number(&settings::STORAGE_TIMEOUT, MAX_MS)?.value,
+        storage_timeout_ms,
         data_dir,
         warnings,
         peers,

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::http::HeaderValue;
+use axum::http::HeaderMap;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::error::ApiError;
 use super::lists::change_notifier::ListUpdate;
+use super::origin_policy::{OriginPolicy, RequestSender};
 use crate::registry::Registry;
 use rollcall_core::clock;
 use rollcall_core::{BootMs, NodeAddr, Term};
@@ -23,8 +24,8 @@ pub struct App {
     pub cluster: ClusterView,
     /// Freshness of this node's replica of the leader's tables.
     pub replica: ReplicaFreshness,
-    /// Web pages that may read responses.
-    pub cors: CorsPolicy,
+    /// Web pages that may use the API.
+    pub origin_policy: OriginPolicy,
     /// Whether a taken username is answered with 400 instead of 409, as clients of the discovery
     /// server (requirement 000) expect.
     pub discovery_server_compat: bool,
@@ -73,19 +74,6 @@ pub struct ReplicaFreshness {
 /// The application state as the router shares it between requests.
 pub(super) type SharedApp = Arc<App>;
 
-/// Web pages that may read responses to GET requests. Pages of this server's own origin may always
-/// read them.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub enum CorsPolicy {
-    /// Pages of every origin.
-    #[default]
-    Any,
-    /// Pages of these origins, such as `https://example.org`.
-    Origins(Vec<HeaderValue>),
-    /// No pages of other origins.
-    Off,
-}
-
 impl App {
     /// The term in which this node serves at this moment.
     ///
@@ -100,6 +88,17 @@ impl App {
             return Ok(role.term);
         }
         Err(self.known_leader(&role, now).cloned().map_or(ApiError::NoLeader, ApiError::NotLeader))
+    }
+
+    /// The sender of a request with these headers.
+    pub(super) fn sender(&self, headers: &HeaderMap) -> RequestSender {
+        self.origin_policy.sender(headers, &self.cluster.members.borrow())
+    }
+
+    /// Whether a request from `sender` may change something. Clients of the discovery server are
+    /// web pages of any origin.
+    pub(super) fn may_change(&self, sender: RequestSender) -> bool {
+        sender != RequestSender::ForeignPage || self.discovery_server_compat
     }
 
     /// The leader to report to clients at `now`.

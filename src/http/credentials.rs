@@ -6,7 +6,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 
-use super::params::RemoteAddr;
+use super::params::ClientAddr;
 use crate::registry::{Caller, Credentials, IssuedToken};
 use rollcall_core::api::TokenGrant;
 use rollcall_core::clock;
@@ -49,8 +49,8 @@ impl<S: Sync> FromRequestParts<S> for Authorization {
 }
 
 /// The caller at this address, with the current time.
-pub(super) fn caller(remote: RemoteAddr) -> Caller {
-    Caller { from: remote.ip(), now: clock::boot_now(), wall: clock::wall_now() }
+pub(super) fn caller(client: ClientAddr) -> Caller {
+    Caller { from: client.ip(), now: clock::boot_now(), wall: clock::wall_now() }
 }
 
 /// Converts a token to its JSON form.

@@ -76,6 +76,12 @@ pub(super) enum ApiError {
     MethodNotAllowed { method: Method, path: String },
     #[error("The request took too long")]
     RequestTimeout,
+    /// The `Origin` of the request, if it has one.
+    #[error(
+        "A web page of the origin {:?} may not change anything here; the operator can allow it in cors_origins",
+        .0.as_deref().unwrap_or("unknown")
+    )]
+    OriginNotAllowed(Option<String>),
     #[error("Too many connections; try again in a second")]
     TooManyConnections,
     #[error("Too many requests of this kind are in progress; try again in a second")]
@@ -137,6 +143,7 @@ impl ApiError {
             Self::NotFound(_) => codes::NOT_FOUND,
             Self::MethodNotAllowed { .. } => codes::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => codes::REQUEST_TIMEOUT,
+            Self::OriginNotAllowed(_) => codes::ORIGIN_NOT_ALLOWED,
             Self::TooManyConnections => codes::TOO_MANY_CONNECTIONS,
             Self::Overloaded => codes::OVERLOADED,
             Self::NoCopy => codes::NO_COPY,

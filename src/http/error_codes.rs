@@ -39,6 +39,7 @@ error_codes! {
     WRONG_PASSWORD = UNAUTHORIZED, "wrong_password";
     PASSWORD_REQUIRED = UNAUTHORIZED, "password_required";
     NOT_LEADER = FORBIDDEN, "not_leader";
+    ORIGIN_NOT_ALLOWED = FORBIDDEN, "origin_not_allowed";
     USER_NOT_REGISTERED = NOT_FOUND, "user_not_registered";
     IMAGE_NOT_FOUND = NOT_FOUND, "image_not_found";
     NOT_FOUND = NOT_FOUND, "not_found";

@@ -1,10 +1,10 @@
 //! Fast path for heartbeats, which bypasses the router. Heartbeats are by far the most frequent
 //! requests.
 //!
-//! The fast path takes plain heartbeats only. A request with another method, a query or an `Origin`
-//! header goes to the router. A heartbeat whose body has already arrived, and that can be accepted,
-//! is accepted synchronously. Every other heartbeat passes through the same functions as in the
-//! router, in the same order. So both paths give the same response.
+//! The fast path takes plain heartbeats only. A request with another method or a query, and a
+//! request of a web page, goes to the router. A heartbeat whose body has already arrived, and that
+//! can be accepted, is accepted synchronously. Every other heartbeat passes through the same
+//! functions as in the router, in the same order. So both paths give the same response.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -21,7 +21,7 @@ use http_body_util::{BodyExt, Either, Full};
 use hyper::body::{Frame, SizeHint};
 use tower::{Layer, ServiceExt, service_fn};
 
-use super::app::{CorsPolicy, SharedApp};
+use super::app::SharedApp;
 use super::credentials::Authorization;
 use super::json::APPLICATION_JSON;
 use super::json_body::JsonBody;
@@ -29,7 +29,8 @@ use super::layers::response_headers::ResponseHeaders;
 use super::layers::{cors, request_timeout};
 use super::leader_gate::{self, LeaderOnly};
 use super::limits::MAX_JSON_BYTES;
-use super::params::RemoteAddr;
+use super::origin_policy::SEC_FETCH_SITE;
+use super::params::ClientAddr;
 use super::routes::presence;
 
 /// The path of a heartbeat.
@@ -58,7 +59,7 @@ struct ResumedBody<B> {
 impl HeartbeatFastPath {
     /// Creates the fast path. `headers`: the response headers of the router.
     pub(super) fn new(app: SharedApp, headers: &ResponseHeaders) -> Self {
-        let mut defaults = cors_headers(&app.cors);
+        let mut defaults = cors_headers(&app);
         let headers = headers.with_defaults(defaults.clone());
         defaults.insert(header::CONTENT_TYPE, APPLICATION_JSON);
         let accepted_headers = headers.with_defaults(defaults);
@@ -68,23 +69,25 @@ impl HeartbeatFastPath {
     /// Whether a request is a plain heartbeat, which the fast path may take.
     pub(super) fn handles<B>(request: &Request<B>) -> bool {
         let path = request.uri().path_and_query().map(axum::http::uri::PathAndQuery::as_str);
-        request.method() == Method::POST && path == Some(PATH) && !request.headers().contains_key(header::ORIGIN)
+        let is_from_page =
+            |headers: &HeaderMap| headers.contains_key(header::ORIGIN) || headers.contains_key(SEC_FETCH_SITE);
+        request.method() == Method::POST && path == Some(PATH) && !is_from_page(request.headers())
     }
 
     /// Answers a plain heartbeat.
     pub(super) async fn call<B>(
         &self,
-        remote: RemoteAddr,
+        client: ClientAddr,
         mut request: Request<B>,
     ) -> axum::http::Response<FastPathBody>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {
-        match self.try_accept(remote, &mut request) {
+        match self.try_accept(client, &mut request) {
             Ok(accepted) => accepted.map(Either::Left),
             // A future has the size of its largest state. The rare slow path is boxed, so that it
             // does not enlarge this future.
-            Err(first) => Box::pin(self.call_slow_path(remote, request, first)).await.map(Either::Right),
+            Err(first) => Box::pin(self.call_slow_path(client, request, first)).await.map(Either::Right),
         }
     }
 
@@ -96,7 +99,7 @@ impl HeartbeatFastPath {
     /// finds the reason.
     fn try_accept<B>(
         &self,
-        remote: RemoteAddr,
+        client: ClientAddr,
         request: &mut Request<B>,
     ) -> Result<axum::http::Response<Full<Bytes>>, Option<FirstFrame>>
     where
@@ -117,7 +120,7 @@ impl HeartbeatFastPath {
             return Err(put_back(first));
         }
         let body = JsonBody::from_bytes(first);
-        let accept = || presence::try_heartbeat(&self.app, remote, now, request.headers(), &body);
+        let accept = || presence::try_heartbeat(&self.app, client, now, request.headers(), &body);
         let accepted = catch_unwind(AssertUnwindSafe(accept));
         // After a panic, the slow path runs the same code, panics again and reports the panic.
         let Ok(Some(accepted)) = accepted else { return Err(put_back(body.into_bytes())) };
@@ -131,19 +134,19 @@ impl HeartbeatFastPath {
     }
 
     /// Answers a heartbeat with the same steps as the router.
-    async fn call_slow_path<B>(&self, remote: RemoteAddr, request: Request<B>, first: Option<FirstFrame>) -> Response
+    async fn call_slow_path<B>(&self, client: ClientAddr, request: Request<B>, first: Option<FirstFrame>) -> Response
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {
         let request = request.map(|rest| ResumedBody { first, rest });
-        let heartbeat = |leader, request| self.heartbeat(leader, remote, request);
+        let heartbeat = |leader, request| self.heartbeat(leader, client, request);
         let respond = |request| {
             request_timeout::with_timeout(Duration::ZERO, leader_gate::run_as_leader(&self.app, request, heartbeat))
         };
         self.headers.respond_with_headers(request, respond).await
     }
 
-    async fn heartbeat<B>(&self, leader: LeaderOnly, remote: RemoteAddr, request: Request<B>) -> Response
+    async fn heartbeat<B>(&self, leader: LeaderOnly, client: ClientAddr, request: Request<B>) -> Response
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {
@@ -151,7 +154,7 @@ impl HeartbeatFastPath {
         match JsonBody::read(request).await {
             Ok(body) => {
                 let app = State(SharedApp::clone(&self.app));
-                presence::heartbeat(leader, app, remote, authorization, body).await.into_response()
+                presence::heartbeat(leader, app, client, authorization, body).await.into_response()
             }
             Err(error) => error.into_response(),
         }
@@ -190,8 +193,8 @@ impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin> HttpBody for Resu
 }
 
 /// The headers that the router's CORS layer adds to a response for a request without `Origin`.
-fn cors_headers(cors: &CorsPolicy) -> HeaderMap {
-    let Some(layer) = cors::layer(cors) else { return HeaderMap::new() };
+fn cors_headers(app: &SharedApp) -> HeaderMap {
+    let layer = cors::layer(app);
     let empty_response =
         service_fn(async |_: Request<Body>| Ok::<_, std::convert::Infallible>(Response::new(Body::empty())));
     let request = Request::builder().method(Method::POST).uri(PATH).body(Body::empty()).expect("a path and no body");

@@ -8,9 +8,10 @@
 //!
 //! | limit | where | beyond it |
 //! |---|---|---|
-//! | concurrent downloads of all images | `registry/images/images_stream.rs` | waits, then 503 `overloaded` |
+//! | progress that protects from equal clients | `fair_pool/ledger.rs` | may be displaced |
+//! | concurrent downloads of all images | `registry/images/images_stream.rs` | the client with the most loses one, else waits, then 503 `overloaded` |
 //! | images decoded at once; memory of a decoder | `registry/images/image_check.rs` | waits; 400 `image_corrupt` |
-//! | passwords hashed at once, and the queue for it | `registry/auth/hashing_pool.rs` | 503 `overloaded` |
+//! | passwords hashed at once, and the queue for it | `registry/auth/hashing_pool.rs` | the client with the most loses its place, else 503 `overloaded` |
 //! | wrong passwords per username and per address | `registry/auth/login_throttle.rs` | 429 `too_many_attempts` |
 //! | new users per address | `registry/users/registration_quota.rs` | 429 `rate_limited` |
 //! | users in all; images per user | `registry/quotas.rs` | 409 `quota_exceeded` |
@@ -90,32 +91,29 @@ macro_rules! limits {
 limits! {
     // Connections.
 
-    /// Connections served at once, if the process may open that many files. Each takes about 10 KiB
-    /// of memory.
-    MAX_CONNECTIONS: u64 = 8192, Count
-        => "the longest idle connection is closed, else 503 `too_many_connections`";
-
-    /// Smallest connection limit. It holds even if the process may not open enough files for it.
-    MIN_CONNECTIONS: u64 = 64, Count => "does not apply";
+    /// Fewest files that a process must be able to open to run a node.
+    MIN_OPEN_FILES: u64 = 64, Count => "the node does not start";
 
     /// Open files reserved for everything but served connections: the election, the bucket,
-    /// snapshots and rejected connections.
+    /// snapshots and rejected connections. Half of all, if the process may open fewer than 1024.
     RESERVED_FILES: u64 = 512, Count => "does not apply";
 
-    /// Shortest idle time of a connection that may be evicted. If a
-    /// connection has been idle for less time, its next request may already be on its way.
-    MIN_IDLE_BEFORE_EVICTION: Duration = Duration::from_secs(1), Milliseconds
-        => "the connection may be closed for a new one";
+    /// Fewest files that are reserved. A node with two others needs about 30 while it is idle.
+    MIN_RESERVED_FILES: u64 = 48, Count => "does not apply";
 
-    /// Most connections evicted together. Each search for the longest idle connections scans all of
-    /// them, so one search frees several slots.
-    EVICTION_BATCH: usize = 64, Count => "does not apply";
+    /// Longest wait of a new connection, or of a request for changes, for the place of a displaced
+    /// one.
+    MAX_SLOT_WAIT: Duration = Duration::from_millis(250), Milliseconds
+        => "503 `too_many_connections` or `overloaded`";
 
-    /// Longest wait of a new connection for the slot of an evicted one.
-    MAX_SLOT_WAIT: Duration = Duration::from_millis(250), Milliseconds => "503 `too_many_connections`";
+    /// Longest time for the running request of a displaced connection. The request is still
+    /// answered if that takes less time.
+    DISPLACEMENT_GRACE: Duration = Duration::from_secs(2), Milliseconds => "closed";
 
-    /// Connections beyond [`MAX_CONNECTIONS`] that wait for a slot or for their 503.
-    MAX_REJECTED_CONNECTIONS: usize = 256, Count => "closed without a response";
+    /// Connections beyond `max_connections` that wait for a slot or for their 503. At most half of
+    /// `max_connections`.
+    MAX_REJECTED_CONNECTIONS: usize = 256, Count
+        => "the client with the most loses one, else closed without a response";
 
     /// Longest time for the request and the 503 on a rejected connection.
     REJECTION_TIMEOUT: Duration = Duration::from_secs(2), Milliseconds => "closed";
@@ -183,6 +181,10 @@ limits! {
     /// Time for which a browser may cache the result of a preflight request.
     PREFLIGHT_MAX_AGE: Duration = Duration::from_mins(10), Milliseconds => "the browser asks again";
 
+    /// Requests that wait for one resource at once, such as memory for an upload. Most of them wait
+    /// for half a second or two.
+    MAX_WAITING_REQUESTS: usize = 1024, Count => "the client with the most loses one, else 503 `overloaded`";
+
     // Images.
 
     /// Largest image. Enough for 128 by 128 pixels in every accepted format.
@@ -194,7 +196,12 @@ limits! {
     /// Memory for the bodies of all uploads together. Enough for about 120 bodies of the largest
     /// size. The size of a body is counted once, although a body can take four times as much while
     /// its buffer grows.
-    MAX_UPLOAD_MEMORY_KIB: usize = 64 * 1024, Kibibytes => "waits, then 503 `overloaded`";
+    MAX_UPLOAD_MEMORY_KIB: usize = 64 * 1024, Kibibytes
+        => "the client with the most loses an upload, else waits, then 503 `overloaded`";
+
+    /// Memory that an upload takes at once while its body arrives. Small enough that a slow client
+    /// takes little, and large enough that few steps are needed.
+    UPLOAD_MEMORY_STEP_KIB: usize = 64, Kibibytes => "one more step";
 
     /// Longest boundary of a form (RFC 2046).
     MAX_BOUNDARY_BYTES: usize = 70, Bytes => "400 `missing_image`";
@@ -213,7 +220,8 @@ limits! {
     /// Permits for all lists that are built or sent. A list takes one permit, and one more for each
     /// further [`LIST_PERMIT_BYTES`]. This bounds the memory of old lists that slow clients still
     /// read.
-    LIST_PERMITS: usize = 256, Count => "waits, then 503 `overloaded`";
+    LIST_PERMITS: usize = 256, Count
+        => "the client with the most loses a list, else waits, then 503 `overloaded`";
 
     /// Bytes of a list that one permit covers.
     LIST_PERMIT_BYTES: usize = 1024 * 1024, Bytes => "one more permit";
@@ -249,9 +257,10 @@ limits! {
     /// Refill time of one token in the same bucket: at most ten rebuilds a second after a burst.
     REBUILD_REFILL_MS: u64 = 100, Milliseconds => "the previous list is sent";
 
-    /// Requests that wait for changes at once. An eighth of [`MAX_CONNECTIONS`], so that most
-    /// connections stay free for other requests.
-    MAX_LONG_POLLS: usize = 1024, Count => "503 `overloaded`";
+    /// Requests that wait for changes at once. A sixteenth of the connections by default, so that
+    /// most connections stay free for other requests.
+    MAX_LONG_POLLS: usize = 1024, Count
+        => "the client with the most gets an answer without changes, else 503 `overloaded`";
 
     /// Longest wait for changes, even if the request asks for more. Many proxies close a request
     /// without a response after 60 s.

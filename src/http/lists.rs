@@ -20,18 +20,17 @@ pub(super) mod stale_reads;
 use std::sync::Arc;
 
 use axum::response::Response;
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
 use super::error::ApiError;
-use super::limits::{MAX_CONCURRENT_PAGES, MAX_INLINE_ROWS, MAX_PAGE_WAIT};
+use super::limits::{MAX_CONCURRENT_PAGES, MAX_INLINE_ROWS, MAX_PAGE_WAIT, MAX_WAITING_REQUESTS};
+use crate::fair_pool::{Claim, FairPool};
 use crate::registry::UsersVersion;
 use blocking::run_blocking;
 use cached_list::CachedList;
 use changes::CachedChanges;
 use list_budget::{ListBudget, ListPermit};
 use list_response::{EncodedList, ListReader};
-use rollcall_core::{Page, Term};
+use rollcall_core::{AddressBlock, Page, Term};
 
 /// The caches of all lists, and the limits on building and sending them. Clones share one state.
 #[derive(Clone, Default)]
@@ -58,12 +57,12 @@ pub(super) struct FullLists {
     pub(super) users: Arc<CachedList<UsersVersion>>,
 }
 
-/// Limit on the long pages that are built at once.
-struct PageLimit(Arc<Semaphore>);
+/// Limit on the long pages that are built at once. Clients wait for it in turn.
+struct PageLimit(FairPool);
 
 impl Default for PageLimit {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(MAX_CONCURRENT_PAGES)))
+        Self(FairPool::new(MAX_CONCURRENT_PAGES, MAX_WAITING_REQUESTS))
     }
 }
 
@@ -74,8 +73,8 @@ impl ListService {
     /// # Errors
     /// `overloaded` if no permit becomes free within
     /// [`MAX_LIST_WAIT`](super::limits::MAX_LIST_WAIT).
-    pub(super) async fn reserve(&self) -> Result<ListPermit, ApiError> {
-        self.0.budget.acquire().await
+    pub(super) async fn reserve(&self, reader: &ListReader) -> Result<ListPermit, ApiError> {
+        self.0.budget.acquire(&reader.client).await
     }
 
     /// The caches of the whole lists that this node serves while it leads.
@@ -109,11 +108,12 @@ impl ListService {
     ) -> Result<Response, ApiError> {
         if page == Page::default() {
             let list = cache.get_or_build(term, version, |version| build(page, Some(version))).await?;
-            return list_response::respond(list, reader, self.reserve().await?);
+            let permit = self.reserve(&reader).await?;
+            return list_response::respond(list, reader, permit).await;
         }
-        let permit = self.reserve().await?;
-        let list = self.build_page(page, |page| build(page, None)).await?;
-        list_response::respond(list, reader, permit)
+        let permit = self.reserve(&reader).await?;
+        let list = self.build_page(page, reader.client.block, |page| build(page, None)).await?;
+        list_response::respond(list, reader, permit).await
     }
 
     /// Builds one page for one reader. A page with a prefix or with more than [`MAX_INLINE_ROWS`]
@@ -125,13 +125,14 @@ impl ListService {
     pub(super) async fn build_page(
         &self,
         page: Page,
+        client: AddressBlock,
         build: impl FnOnce(Page) -> EncodedList + Send + 'static,
     ) -> Result<EncodedList, ApiError> {
         if page.max_rows() <= MAX_INLINE_ROWS && page.prefix.is_empty() {
             return Ok(build(page));
         }
-        let page_permit = timeout(MAX_PAGE_WAIT, Arc::clone(&self.0.page_limit.0).acquire_owned()).await;
-        let page_permit = page_permit.map_err(|_| ApiError::Overloaded)?.expect("the semaphore is never closed");
+        let PageLimit(pages) = &self.0.page_limit;
+        let page_permit = pages.acquire(Claim::fixed(client), MAX_PAGE_WAIT).await.map_err(|_| ApiError::Overloaded)?;
         run_blocking(move || {
             let _permit = page_permit;
             build(page)
@@ -153,6 +154,10 @@ mod tests {
         EncodedList::new(version.to_string().into_bytes(), None)
     }
 
+    fn client() -> AddressBlock {
+        AddressBlock::of(std::net::Ipv4Addr::LOCALHOST.into())
+    }
+
     #[tokio::test(start_paused = true)]
     async fn long_pages_are_built_a_few_at_a_time_and_short_ones_at_once() {
         let lists = ListService::default();
@@ -166,16 +171,16 @@ mod tests {
             }
         };
         let mut running: Vec<_> =
-            (0..MAX_CONCURRENT_PAGES).map(|_| Box::pin(lists.build_page(Page::default(), slow()))).collect();
+            (0..MAX_CONCURRENT_PAGES).map(|_| Box::pin(lists.build_page(Page::default(), client(), slow()))).collect();
         assert!(running.iter_mut().all(|page| page.now_or_never().is_none()));
-        assert_eq!(lists.0.page_limit.0.available_permits(), 0);
+        assert_eq!(lists.0.page_limit.0.free(), 0);
         let few = Page { limit: std::num::NonZeroUsize::new(MAX_INLINE_ROWS), ..Page::default() };
-        assert!(lists.build_page(few, |_| build(1)).now_or_never().is_some());
+        assert!(lists.build_page(few, client(), |_| build(1)).now_or_never().is_some());
         // A cancelled request keeps its permit until its work has ended.
         running.pop();
-        assert_eq!(lists.0.page_limit.0.available_permits(), 0);
+        assert_eq!(lists.0.page_limit.0.free(), 0);
         drop(finish);
         join_all(running).await;
-        assert!(lists.build_page(Page::default(), |_| build(1)).await.is_ok());
+        assert!(lists.build_page(Page::default(), client(), |_| build(1)).await.is_ok());
     }
 }

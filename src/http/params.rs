@@ -1,6 +1,6 @@
-//! Parameters of requests outside their bodies: path, query and remote address.
+//! Parameters of requests outside their bodies: path, query and client address.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
 use axum::extract::{FromRequestParts, Path, Query};
@@ -17,13 +17,14 @@ pub(super) struct UsernamePath(pub(super) Username);
 /// The query `?limit=&after=&prefix=`.
 pub(super) struct PageParams(pub(super) Page);
 
-/// The address of the client. `server.rs` attaches it to each request as an extension.
+/// The address of the client, for every decision that depends on it. Behind a trusted proxy it is
+/// the address that the proxy reports. `server.rs` attaches it to each request as an extension.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct RemoteAddr(pub(super) SocketAddr);
+pub(super) struct ClientAddr(pub(super) IpAddr);
 
-impl RemoteAddr {
+impl ClientAddr {
     pub(super) fn ip(self) -> IpAddr {
-        self.0.ip()
+        self.0
     }
 }
 
@@ -78,11 +79,11 @@ pub(super) fn quoted(text: &str) -> String {
     format!("{:?}", text.chars().take(MAX_QUOTED_CHARS).collect::<String>())
 }
 
-impl<S: Sync> FromRequestParts<S> for RemoteAddr {
+impl<S: Sync> FromRequestParts<S> for ClientAddr {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let missing = || ApiError::Internal("the request has no remote address extension".to_owned());
+        let missing = || ApiError::Internal("the request has no client address extension".to_owned());
         parts.extensions.get().copied().ok_or_else(missing)
     }
 }

@@ -1,17 +1,17 @@
 //! HTTP server: accepts connections and serves HTTP/1.1 on them. [`limits`](super::limits) bounds
 //! every queue and every wait.
 
-mod connection_limit;
+pub(super) mod connection_limit;
 mod idle_timer;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::{Request, Response};
+use axum::http::{HeaderMap, HeaderValue, Request, Response};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use hyper::body::Incoming;
@@ -19,7 +19,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
@@ -30,28 +29,34 @@ use tracing::{debug, info, warn};
 use super::heartbeat_fast_path::{FastPathBody, HeartbeatFastPath};
 use super::layers::response_headers::OverConnectionLimit;
 use super::limits::{
-    ACCEPT_RETRY_PAUSE, DRAIN_TIMEOUT, HEAD_TIMEOUT, MAX_HEAD_BYTES, MAX_HEADERS, MAX_REJECTED_CONNECTIONS,
+    ACCEPT_RETRY_PAUSE, DISPLACEMENT_GRACE, DRAIN_TIMEOUT, HEAD_TIMEOUT, MAX_HEAD_BYTES, MAX_HEADERS, MAX_SLOT_WAIT,
     REJECTION_TIMEOUT, WRITE_TIMEOUT,
 };
-use super::params::RemoteAddr;
+use super::params::ClientAddr;
+use super::pool_client::DisplacedConnection;
 use super::service::ApiService;
 use super::slow_read_timeout::SlowReadTimeout;
-use connection_limit::{ConnectionLimit, ConnectionSlot};
-use idle_timer::{IdleTimer, TrackedBody};
-use rollcall_core::canonical_socket_addr;
+use crate::fair_pool::{Answer, Claim, ClaimRefusal, FairPool, Piece, PieceProgress};
+use connection_limit::ConnectionLimit;
+use idle_timer::{ArrivingBody, IdleTimer, TrackedBody};
+use rollcall_core::{AddressBlock, canonical_socket_addr};
 
 /// Serves `service` on `listener` until `shutdown`. Then it stops accepting, lets running requests
 /// end for up to `DRAIN_TIMEOUT`, and returns. No task outlives it.
-pub async fn serve(listener: TcpListener, service: ApiService, shutdown: CancellationToken) {
-    HttpServer::new(service, shutdown, connection_limit::max_connections()).run(listener).await;
+pub async fn serve(
+    listener: TcpListener,
+    service: ApiService,
+    connections: ConnectionLimit,
+    shutdown: CancellationToken,
+) {
+    HttpServer::new(service, shutdown, connections).run(listener).await;
 }
 
 #[derive(Clone)]
 struct HttpServer {
     service: Arc<ApiService>,
     tasks: TaskTracker,
-    connections: ConnectionLimit,
-    rejection_permits: Arc<Semaphore>,
+    connections: FairPool,
     /// Cancelled at shutdown: connections accept no new requests.
     drain: CancellationToken,
     /// Cancelled after `DRAIN_TIMEOUT`: connections are closed.
@@ -59,12 +64,11 @@ struct HttpServer {
 }
 
 impl HttpServer {
-    fn new(service: ApiService, shutdown: CancellationToken, connections: usize) -> Self {
+    fn new(service: ApiService, shutdown: CancellationToken, connections: ConnectionLimit) -> Self {
         Self {
             service: Arc::new(service),
             tasks: TaskTracker::new(),
-            connections: ConnectionLimit::new(connections),
-            rejection_permits: Arc::new(Semaphore::new(MAX_REJECTED_CONNECTIONS)),
+            connections: FairPool::new(connections.served, connections.rejected),
             drain: shutdown,
             stop: CancellationToken::new(),
         }
@@ -85,6 +89,8 @@ impl HttpServer {
                 }
                 Err(error) => {
                     warn!(%error, "cannot accept connections on the API port");
+                    // Without free file descriptors, a connection must end first.
+                    self.connections.make_room();
                     sleep(ACCEPT_RETRY_PAUSE).await;
                 }
             }
@@ -98,45 +104,64 @@ impl HttpServer {
         }
     }
 
-    /// Serves a new connection if there is a slot. Otherwise evicts idle connections and waits for
-    /// a slot. Without one, the connection gets a 503; if too many are being rejected, it is
-    /// closed.
+    /// Serves a new connection if there is a slot. Otherwise it displaces another one and waits for
+    /// the slot. Without one, it gets a 503; if too many are being rejected, it is closed.
     fn admit(&self, stream: TcpStream, remote: SocketAddr) {
-        let idle = IdleTimer::new();
-        if let Some(slot) = self.connections.try_acquire(&idle) {
-            self.tasks.spawn(self.serve_connection(stream, remote, idle, Ok(slot)));
-        } else if let Ok(rejection_permit) = Arc::clone(&self.rejection_permits).try_acquire_owned() {
-            let server = self.clone();
-            self.tasks.spawn(async move {
-                if let Some(slot) = server.connections.acquire_by_eviction(&idle).await {
-                    drop(rejection_permit);
-                    server.serve_connection(stream, remote, idle, Ok(slot)).await;
-                } else {
-                    let rejected = server.serve_connection(stream, remote, idle, Err(OverConnectionLimit));
-                    let _ = timeout(REJECTION_TIMEOUT, rejected).await;
-                }
-            });
+        let progress = self.connections.new_progress();
+        let displaced = DisplacedConnection::default();
+        let claim = self.claim(remote.ip(), &progress, &displaced);
+        let accepted = AcceptedConnection { stream, remote, idle: IdleTimer::new(progress), displaced };
+        match self.connections.request(claim) {
+            Answer::Granted(slot) => {
+                self.tasks.spawn(self.serve_connection(accepted, Ok(slot)));
+            }
+            Answer::Waiting(waiting) => {
+                let server = self.clone();
+                self.tasks.spawn(async move {
+                    match waiting.granted(MAX_SLOT_WAIT).await {
+                        Ok(slot) => server.serve_connection(accepted, Ok(slot)).await,
+                        Err(ClaimRefusal::TimedOut(place)) => {
+                            let rejected = server.serve_connection(accepted, Err(OverConnectionLimit));
+                            tokio::select! {
+                                _ = timeout(REJECTION_TIMEOUT, rejected) => {}
+                                () = place.displaced() => {}
+                            }
+                        }
+                        Err(ClaimRefusal::Full) => {}
+                    }
+                });
+            }
+            Answer::Full => debug!(%remote, "closed a connection without a response: too many are being rejected"),
+        }
+    }
+
+    /// A claim of one slot. A trusted proxy has many clients on few connections. Its connections
+    /// are never displaced; their requests count by client.
+    fn claim(&self, remote: IpAddr, progress: &PieceProgress, displaced: &DisplacedConnection) -> Claim {
+        if self.service.proxies.contains(remote) {
+            Claim::uncounted()
         } else {
-            debug!(%remote, "closed a connection without a response: too many are being rejected");
+            Claim::displaceable(AddressBlock::of(remote), progress.clone(), displaced.0.clone())
         }
     }
 
     /// Serves one connection from its first request to its end.
     fn serve_connection(
         &self,
-        stream: TcpStream,
-        remote: SocketAddr,
-        idle: IdleTimer,
-        slot: Result<ConnectionSlot, OverConnectionLimit>,
+        accepted: AcceptedConnection,
+        slot: Result<Piece, OverConnectionLimit>,
     ) -> impl Future<Output = ()> + Send + use<> {
+        let AcceptedConnection { stream, remote, idle, displaced } = accepted;
         let (drain, stop) = (self.drain.clone(), self.stop.clone());
         let slow_read = SlowReadTimeout::default();
         let over_limit = slot.as_ref().err().copied();
         let connection = Arc::new(ConnectionService {
             service: Arc::clone(&self.service),
-            remote: RemoteAddr(remote),
+            remote: remote.ip(),
+            is_proxy: self.service.proxies.contains(remote.ip()),
             slow_read: slow_read.clone(),
             idle: idle.clone(),
+            displaced: displaced.clone(),
             over_limit,
         });
         let service = service_fn(move |request| Arc::clone(&connection).call(request));
@@ -154,15 +179,11 @@ impl HttpServer {
             stream.set_write_timeout(Some(WRITE_TIMEOUT));
             let io = TokioIo::new(Box::pin(stream));
             let mut connection = pin!(http.serve_connection(io, service));
-            let evicted = async {
-                match &slot {
-                    Ok(slot) => slot.evicted().await,
-                    Err(OverConnectionLimit) => std::future::pending().await,
-                }
-            };
+            // Held until the connection ends.
+            let _slot = slot;
             let close = async {
                 tokio::select! {
-                    () = evicted => CloseReason::Evicted,
+                    () = displaced.0.cancelled() => CloseReason::Displaced,
                     () = slow_read.expired() => CloseReason::SlowRead,
                     () = idle.expired(HEAD_TIMEOUT) => CloseReason::Idle,
                     () = drain.cancelled() => CloseReason::Drain,
@@ -184,8 +205,19 @@ impl HttpServer {
                         debug!(%remote, "closed a connection: it was idle for too long");
                         return;
                     }
+                    CloseReason::Displaced if !idle.is_working() => {
+                        debug!(%remote, "closed a connection: another client needs its place");
+                        return;
+                    }
                     // The running request is still answered.
-                    CloseReason::Drain | CloseReason::Evicted => {
+                    CloseReason::Displaced => {
+                        connection.as_mut().graceful_shutdown();
+                        match timeout(DISPLACEMENT_GRACE, connection).await {
+                            Ok(ended) => ended,
+                            Err(_) => return,
+                        }
+                    }
+                    CloseReason::Drain => {
                         connection.as_mut().graceful_shutdown();
                         // The timeouts still apply.
                         tokio::select! {
@@ -205,12 +237,20 @@ impl HttpServer {
     }
 }
 
+/// A connection that was accepted.
+struct AcceptedConnection {
+    stream: TcpStream,
+    remote: SocketAddr,
+    idle: IdleTimer,
+    displaced: DisplacedConnection,
+}
+
 /// The reason to close a connection that its client keeps open.
 enum CloseReason {
     SlowRead,
     Idle,
-    /// Its slot was given to another connection.
-    Evicted,
+    /// Its place was given to another client.
+    Displaced,
     Drain,
     Stop,
 }
@@ -218,9 +258,13 @@ enum CloseReason {
 /// The hyper service of one connection.
 struct ConnectionService {
     service: Arc<ApiService>,
-    remote: RemoteAddr,
+    /// The other end of the connection.
+    remote: IpAddr,
+    /// Whether the other end is a trusted proxy.
+    is_proxy: bool,
     slow_read: SlowReadTimeout,
     idle: IdleTimer,
+    displaced: DisplacedConnection,
     /// Set if the connection got no slot. The router then answers 503.
     over_limit: Option<OverConnectionLimit>,
 }
@@ -233,7 +277,8 @@ impl ConnectionService {
         let active = self.idle.start_request();
         let response = match &self.service.fast_path {
             Some(fast_path) if self.over_limit.is_none() && HeartbeatFastPath::handles(&request) => {
-                fast_path.call(self.remote, request).await
+                let client = self.client(request.headers());
+                fast_path.call(client, request.map(|body| ArrivingBody::new(body, &self.idle))).await
             }
             // A future is as large as its largest state. The large router future is boxed, so that
             // the fast path stays small.
@@ -243,11 +288,23 @@ impl ConnectionService {
     }
 
     async fn call_router(&self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(self.remote);
+        let client = self.client(request.headers());
+        let mut request = request.map(|body| Body::new(ArrivingBody::new(body, self.idle.clone())));
+        request.extensions_mut().insert(client);
         request.extensions_mut().insert(self.slow_read.clone());
+        request.extensions_mut().insert(self.displaced.clone());
         self.over_limit.map(|over_limit| request.extensions_mut().insert(over_limit));
         self.service.router.clone().oneshot(request).await
+    }
+
+    /// The client of a request with these headers. They are read only if a trusted proxy sent them.
+    fn client(&self, headers: &HeaderMap) -> ClientAddr {
+        if !self.is_proxy {
+            return ClientAddr(self.remote);
+        }
+        let proxies = &self.service.proxies;
+        let lines = headers.get_all(proxies.header_name()).iter().map(HeaderValue::as_bytes);
+        ClientAddr(proxies.client(self.remote, lines))
     }
 }
 

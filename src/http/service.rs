@@ -8,22 +8,26 @@ use super::app::App;
 use super::heartbeat_fast_path::HeartbeatFastPath;
 use super::layers::response_headers::ResponseHeaders;
 use super::routes::router;
+use rollcall_core::TrustedProxies;
 
 /// The HTTP API, ready to be served by [`super::serve()`].
 pub struct ApiService {
-    /// All routes. Each request must carry its remote address as an extension.
+    /// All routes. Each request must carry its client address as an extension.
     pub(super) router: Router,
     /// Answers heartbeats without the router if they can be accepted at once. `None` in tests of
     /// `server.rs` that use their own router.
     pub(super) fast_path: Option<HeartbeatFastPath>,
+    /// Proxies that report the addresses of their clients.
+    pub(super) proxies: TrustedProxies,
 }
 
 impl ApiService {
     /// Builds the API for this application state.
     #[must_use]
-    pub fn new(app: App) -> Self {
+    pub fn new(app: App, proxies: TrustedProxies) -> Self {
         let app = Arc::new(app);
         let headers = ResponseHeaders::new(&app);
-        Self { router: router(Arc::clone(&app), &headers), fast_path: Some(HeartbeatFastPath::new(app, &headers)) }
+        let router = router(Arc::clone(&app), &headers);
+        Self { router, fast_path: Some(HeartbeatFastPath::new(app, &headers)), proxies }
     }
 }

@@ -18,9 +18,9 @@ use tower::ServiceExt;
 use super::app::{ClusterView, ReplicaFreshness, SharedApp, ThisNode};
 use super::heartbeat_fast_path::HeartbeatFastPath;
 use super::layers::response_headers::ResponseHeaders;
-use super::params::RemoteAddr;
+use super::params::ClientAddr;
 use super::routes::router;
-use super::{App, CorsPolicy, change_notifier};
+use super::{App, CorsPolicy, OriginPolicy, change_notifier};
 use crate::registry::testing::settings;
 use crate::registry::{Registry, RegistrySettings, TokenKey};
 use crate::storage::{Backend, Bucket, MemoryBackend, RetryPolicy};
@@ -145,7 +145,7 @@ impl TestNode {
                 online_count: cluster_online_receiver,
             },
             replica: ReplicaFreshness { clients_up_to_date_at: clients_receiver, users_complete_at: users_receiver },
-            cors,
+            origin_policy: OriginPolicy::new(cors, "http://127.0.0.1:3000"),
             discovery_server_compat: settings.heartbeats_need_no_credentials,
             list_updates,
             in_flight: TaskTracker::new(),
@@ -190,7 +190,7 @@ impl TestNode {
     }
 
     pub(super) async fn send(&self, mut request: Request) -> TestResponse {
-        request.extensions_mut().insert(remote());
+        request.extensions_mut().insert(client());
         TestResponse::read(self.router.clone().oneshot(request).await.unwrap()).await
     }
 
@@ -204,13 +204,13 @@ impl TestNode {
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {
-        TestResponse::read(self.fast_path.call(remote(), request).await.map(Body::new)).await
+        TestResponse::read(self.fast_path.call(client(), request).await.map(Body::new)).await
     }
 }
 
-/// The remote address of the requests.
-pub(super) fn remote() -> RemoteAddr {
-    RemoteAddr("10.0.0.9:50000".parse().unwrap())
+/// The client address of the requests.
+pub(super) fn client() -> ClientAddr {
+    ClientAddr("10.0.0.9".parse().unwrap())
 }
 
 impl TestResponse {

@@ -1,21 +1,40 @@
-//! Resources that a node takes before it starts: its directory, its ports and the storage.
+//! Resources that a node takes before it starts: its open files, its directory, its ports and the
+//! storage.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 
+use tracing::info;
+
 use super::error::NodeError;
 use super::identity::random_id;
 use crate::config::StorageConfig;
+use crate::http::ConnectionLimit;
 use crate::storage::{
     AzureConfig, Backend, BackendError, ConnectionConfig, DriveBackend, DriveConfig, GcsBackend, GcsConfig,
     LocalBackend, ObjectStoreBackend, S3Config,
 };
+use rollcall_core::private_files;
 
 /// File whose lock prevents two processes from running as the same node.
 const LOCK_FILE: &str = "lock";
+
+/// The numbers of connections that this process may serve, up to `wanted`.
+pub(super) fn connection_limit(wanted: usize) -> Result<ConnectionLimit, NodeError> {
+    let limit =
+        ConnectionLimit::from_open_files(wanted).map_err(|error| NodeError::Configuration(error.to_string()))?;
+    if limit.served < wanted {
+        info!(
+            connections = limit.served,
+            max_connections = wanted,
+            "serving fewer connections than configured, because of the limit on open files (ulimit -n)"
+        );
+    }
+    Ok(limit)
+}
 
 /// Creates the node's own directory, and locks it until the returned file is dropped.
 pub(super) fn lock_node_dir(dir: &Path) -> Result<File, NodeError> {
@@ -26,7 +45,9 @@ pub(super) fn lock_node_dir(dir: &Path) -> Result<File, NodeError> {
         ))
     };
     create_durable_dir(dir).map_err(unusable)?;
-    let file = File::options().write(true).create(true).truncate(false).open(dir.join(LOCK_FILE)).map_err(unusable)?;
+    private_files::narrow_dir(dir).map_err(unusable)?;
+    let mut options = private_files::options();
+    let file = options.write(true).create(true).truncate(false).open(dir.join(LOCK_FILE)).map_err(unusable)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(NodeError::Configuration(format!(
@@ -41,7 +62,7 @@ pub(super) fn lock_node_dir(dir: &Path) -> Result<File, NodeError> {
 /// Creates the directory and its parents. Syncs the directory's name and the name of its parent to
 /// disk, because a ballot in the directory must survive a power failure.
 pub(super) fn create_durable_dir(dir: &Path) -> io::Result<()> {
-    fs::create_dir_all(dir)?;
+    private_files::create_dir_all(dir)?;
     dir.canonicalize()?.ancestors().skip(1).take(2).try_for_each(|parent| File::open(parent)?.sync_all())
 }
 
@@ -73,25 +94,19 @@ pub(super) fn into_async_listener(port: TcpListener) -> Result<tokio::net::TcpLi
 /// [`NodeError::Configuration`] if the name or the key file of a bucket is invalid; no request is
 /// sent. Also if a folder of Google Drive cannot be used.
 pub async fn open_backend(storage: &StorageConfig, page_size: Option<usize>) -> Result<Arc<dyn Backend>, NodeError> {
-    let store_error = |error: BackendError| NodeError::Storage(format!("the storage cannot be used: {error}"));
     // No request is sent to a cloud yet, so the error concerns a credential or a name.
     let misconfigured = |error: BackendError| NodeError::Configuration(error.to_string());
-    // The drive was asked already: what it refuses for good, the operator must correct.
-    let refused = |error: BackendError| match error {
-        BackendError::Transient { .. } => store_error(error),
-        error => misconfigured(error),
-    };
     Ok(match storage {
         StorageConfig::Local { dir, min_free_bytes } => {
             let tag = random_id().simple().to_string();
             let page_size = page_size.unwrap_or(LocalBackend::DEFAULT_PAGE_SIZE);
-            let store = LocalBackend::open(dir.clone(), &tag, page_size).map_err(store_error)?;
+            let store = LocalBackend::open(dir.clone(), &tag, page_size).map_err(|error| store_error(&error))?;
             Arc::new(store.with_min_free_bytes(*min_free_bytes))
         }
         StorageConfig::Drive(config) => {
             let page_size = page_size.unwrap_or(config.page_size);
             let config = DriveConfig { page_size, ..config.clone() };
-            Arc::new(DriveBackend::connect(&config).await.map_err(refused)?)
+            Arc::new(DriveBackend::connect(&config).await.map_err(drive_error)?)
         }
         StorageConfig::Gcs { bucket, credentials, endpoint } => {
             let config = match endpoint {
@@ -110,6 +125,36 @@ pub async fn open_backend(storage: &StorageConfig, page_size: Option<usize>) -> 
             Arc::new(ObjectStoreBackend::azure(&AzureConfig { connection, ..config.clone() }).map_err(misconfigured)?)
         }
     })
+}
+
+/// Opens the configured store for reading only. Nothing in a local directory and on a drive is
+/// written. Other stores are written by no call of the opening.
+///
+/// # Errors
+/// Like [`open_backend`].
+pub async fn open_backend_read_only(storage: &StorageConfig) -> Result<Arc<dyn Backend>, NodeError> {
+    Ok(match storage {
+        StorageConfig::Local { dir, .. } => {
+            let opened = LocalBackend::open_read_only(dir.clone());
+            Arc::new(opened.map_err(|error| NodeError::Configuration(error.to_string()))?)
+        }
+        StorageConfig::Drive(config) => Arc::new(DriveBackend::connect_read_only(config).await.map_err(drive_error)?),
+        StorageConfig::Gcs { .. } | StorageConfig::S3(_) | StorageConfig::Azure(_) => {
+            open_backend(storage, None).await?
+        }
+    })
+}
+
+fn store_error(error: &BackendError) -> NodeError {
+    NodeError::Storage(format!("the storage cannot be used: {error}"))
+}
+
+/// The drive was asked already: what it refuses for good, the operator must correct.
+fn drive_error(error: BackendError) -> NodeError {
+    match error {
+        BackendError::Transient { .. } => store_error(&error),
+        error => NodeError::Configuration(error.to_string()),
+    }
 }
 
 fn with_page_size(connection: &ConnectionConfig, page_size: Option<usize>) -> ConnectionConfig {

@@ -9,3 +9,4 @@ mod login_throttle;
 pub(super) mod password_verifier;
 pub(super) mod token_key;
 pub(super) mod token_signer;
+mod wrong_password_log;

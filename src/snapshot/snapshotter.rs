@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::format::{SnapshotEncoder, decode};
 use crate::registry::{Registry, Rows};
 use rollcall_core::clock::{boot_now, wall_now};
+use rollcall_core::private_files;
 
 /// Name of the snapshot file in the node's directory.
 const FILE_NAME: &str = "snapshot";
@@ -127,7 +128,7 @@ impl Snapshotter {
     }
 
     fn write_temp_file(&self, temp_file: &Path) -> io::Result<()> {
-        let mut out = BufWriter::new(File::create(temp_file)?);
+        let mut out = BufWriter::new(private_files::options().write(true).create(true).truncate(true).open(temp_file)?);
         let (mut encoder, head) = SnapshotEncoder::start(self.bucket, self.registry.wall_time(boot_now()));
         out.write_all(&head)?;
         let mut write = |rows: &Rows| out.write_all(&encoder.encode_rows(rows));

@@ -131,4 +131,23 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Kind and place of the store, for the banner and for errors: `local directory data/bucket`.
     fn describe(&self) -> String;
+
+    /// The probe of a store whose documents leave open what Rollcall depends on.
+    fn probe(&self) -> Option<&dyn StoreProbe> {
+        None
+    }
+}
+
+/// Probe of a live store: finds out what its documents leave open.
+#[async_trait]
+pub trait StoreProbe: Send + Sync {
+    /// Behaviour of this process that follows from the latest probe of the store.
+    fn consequence(&self) -> &'static str;
+
+    /// Finds it out with an object at `key`, which must not exist and is deleted at the end.
+    /// Returns one line for each fact, with the consequence for Rollcall.
+    ///
+    /// # Errors
+    /// [`BackendError`] if the store must not be used, or does not respond.
+    async fn find_facts(&self, key: &Key) -> Result<Vec<String>, BackendError>;
 }

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{Stream, TryStreamExt, try_unfold};
-use thiserror::Error;
 use tokio::time::Instant;
 
 use super::attempts::attempts;
+use super::bucket_error::BucketError;
 use super::circuit_breaker::CircuitBreaker;
 use super::error_text::one_line;
-use super::{Backend, BackendError, Folder, Key, ListPage, ListedChild, Object, ObjectVersion, RetryPolicy};
+use super::{
+    Backend, BackendError, Folder, Key, ListPage, ListedChild, Object, ObjectVersion, RetryPolicy, StoreProbe,
+};
 
 /// Most pages in one listing, so that a broken store cannot make it endless. Enough for ten million
 /// names in pages of 1000.
@@ -27,74 +29,6 @@ pub enum CreateOutcome {
     /// The object exists, with other bytes. If an earlier attempt of this call wrote it and lost
     /// the response, another writer has replaced it since.
     AlreadyExists(Object),
-}
-
-/// Error of a call to the bucket. The text is for logs. Clients learn only that the storage is
-/// unavailable.
-#[derive(Clone, Debug, Error)]
-pub enum BucketError {
-    /// No attempt succeeded within the deadline. A write may or may not have taken effect.
-    #[error("{operation} {path} did not succeed on the {store} within {deadline_ms} ms: {last_error}")]
-    TimedOut {
-        /// The operation: `create`, `get`, ...
-        operation: &'static str,
-        /// The path in the bucket.
-        path: String,
-        /// The store, as [`Backend::describe`] names it.
-        store: String,
-        /// The deadline of the whole call, in milliseconds.
-        deadline_ms: u128,
-        /// The error of the last attempt.
-        last_error: String,
-    },
-    /// The store refused, or the call was not tried because the store is down. An earlier attempt
-    /// of a write may have taken effect.
-    #[error("{operation} {path} failed on the {store}: {cause}")]
-    Unavailable {
-        /// The operation: `create`, `get`, ...
-        operation: &'static str,
-        /// The path in the bucket.
-        path: String,
-        /// The store, as [`Backend::describe`] names it.
-        store: String,
-        /// The cause and the remedy.
-        cause: String,
-    },
-    /// This object cannot be read, but others can; see [`BackendError::Unreadable`].
-    #[error("{operation} {path} failed on the {store}: {cause}")]
-    Unreadable {
-        /// The operation: `create`, `get`, ...
-        operation: &'static str,
-        /// The path in the bucket.
-        path: String,
-        /// The store, as [`Backend::describe`] names it.
-        store: String,
-        /// The cause and the remedy.
-        cause: String,
-    },
-    /// There is no space for the object; see [`BackendError::Full`].
-    #[error("{operation} {path} failed on the {store}: {cause}")]
-    Full {
-        /// The operation: `create`, `get`, ...
-        operation: &'static str,
-        /// The path in the bucket.
-        path: String,
-        /// The store, as [`Backend::describe`] names it.
-        store: String,
-        /// The cause and the remedy.
-        cause: String,
-    },
-    /// An object is missing that existed earlier and that Rollcall never deletes. The whole bucket
-    /// may be lost.
-    #[error(
-        "{path} is no longer in the {store}, and Rollcall did not delete it: put it back, or restart the nodes if it is gone for good"
-    )]
-    Vanished {
-        /// The object's path.
-        path: String,
-        /// The store, as [`Backend::describe`] names it.
-        store: String,
-    },
 }
 
 /// A bucket. Cheap to clone. Clones share the circuit breaker.
@@ -136,6 +70,12 @@ impl Bucket {
     #[must_use]
     pub fn describe(&self) -> String {
         self.backend.describe()
+    }
+
+    /// The probe of the store, if its documents leave something open.
+    #[must_use]
+    pub fn probe(&self) -> Option<&dyn StoreProbe> {
+        self.backend.probe()
     }
 
     /// The error for an object at `key` that existed earlier and is missing now.

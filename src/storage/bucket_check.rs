@@ -3,23 +3,25 @@
 //!
 //! It decides the steps and their order. It prints nothing: it reports each step to its caller.
 
+mod explanation;
 mod profile_search;
+mod steps;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::explanation::{explain, explain_precondition, not_found};
 use self::profile_search::search_profiles;
+use self::steps::Steps;
 use super::precondition_check::{REMEDY, race_creates, race_replacements};
-use super::{Backend, Bucket, BucketError, CreateOutcome, Folder, Key, ObjectVersion, PreconditionError, RetryPolicy};
+use super::{Backend, Bucket, CreateOutcome, Folder, Key, ObjectVersion, RetryPolicy, StoreProbe};
 
-pub use profile_search::Findings;
+pub use steps::{CheckStep, Findings};
 
 /// Names per page in the step that lists over a page border. Less than the number of objects of a
 /// check, so that there is a border.
@@ -27,17 +29,6 @@ const CHECK_PAGE_SIZE: usize = 2;
 
 /// Remedy for a listing that is not whole.
 const PAGING_REMEDY: &str = "do not use this store: a node could not list all users";
-
-/// A finished step of a check.
-#[derive(Clone, Debug)]
-pub struct CheckStep {
-    /// Short name of the step.
-    pub name: &'static str,
-    /// Duration of the step.
-    pub duration: Duration,
-    /// Findings of the step; or the cause of its failure, and the remedy.
-    pub result: Result<Findings, String>,
-}
 
 /// Outcome of a check.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -71,7 +62,7 @@ pub async fn check_bucket<'a>(
     stop: &CancellationToken,
     report: impl FnMut(&CheckStep),
 ) -> CheckOutcome {
-    let mut steps = Steps { report, stop, has_failed: false };
+    let mut steps = Steps::new(stop, report);
     let mut opened = None;
     let reach = async {
         // Paging is checked with few objects by a second client with small pages. The other steps
@@ -94,60 +85,17 @@ pub async fn check_bucket<'a>(
             let deleted = steps.run("delete", check.delete()).await;
             match (findings, deleted) {
                 (Some(findings), Some(_)) => CheckOutcome::Passed { unreadable_profiles: findings.unreadable.len() },
-                _ => steps.failed_or_stopped(),
+                _ => failed_or_stopped(steps.has_failed()),
             }
         }
-        None if steps.has_failed => CheckOutcome::Misconfigured,
-        Some(_) | None => steps.failed_or_stopped(),
+        None if steps.has_failed() => CheckOutcome::Misconfigured,
+        Some(_) | None => failed_or_stopped(steps.has_failed()),
     }
 }
 
-/// Runs and reports steps.
-struct Steps<'s, R> {
-    report: R,
-    stop: &'s CancellationToken,
-    has_failed: bool,
-}
-
-impl<R: FnMut(&CheckStep)> Steps<'_, R> {
-    /// Runs a step to its end. Returns its findings; `None` if it failed.
-    async fn run(
-        &mut self,
-        name: &'static str,
-        work: impl Future<Output = Result<Findings, String>>,
-    ) -> Option<Findings> {
-        let start = Instant::now();
-        let result = work.await;
-        let step = CheckStep { name, duration: start.elapsed(), result };
-        (self.report)(&step);
-        self.has_failed |= step.result.is_err();
-        step.result.ok()
-    }
-
-    /// Like [`Self::run`], but a stopped check does not start the step. A write that has started is
-    /// finished: after an abandoned one, the clean-up could come before the write takes effect.
-    async fn run_write(
-        &mut self,
-        name: &'static str,
-        work: impl Future<Output = Result<Findings, String>>,
-    ) -> Option<Findings> {
-        if self.stop.is_cancelled() { None } else { self.run(name, work).await }
-    }
-
-    /// Like [`Self::run`], but a stopped check abandons the step. For steps that only read.
-    async fn run_unless_stopped(
-        &mut self,
-        name: &'static str,
-        work: impl Future<Output = Result<Findings, String>>,
-    ) -> Option<Findings> {
-        let stop = self.stop.clone();
-        stop.run_until_cancelled(self.run(name, work)).await.flatten()
-    }
-
-    /// The outcome of a check whose last step did not run, or failed.
-    fn failed_or_stopped(&self) -> CheckOutcome {
-        if self.has_failed { CheckOutcome::Failed } else { CheckOutcome::Stopped }
-    }
+/// The outcome of a check whose last step did not run, or failed.
+fn failed_or_stopped(has_failed: bool) -> CheckOutcome {
+    if has_failed { CheckOutcome::Failed } else { CheckOutcome::Stopped }
 }
 
 /// The objects of a check, and the operations on them.
@@ -161,19 +109,24 @@ struct BucketCheck {
     contested: Key,
     /// The object that is listed and read.
     last: Key,
+    /// The object of the probe, which deletes it.
+    probed: Key,
     bytes: Bytes,
 }
 
 impl BucketCheck {
     fn new(bucket: Bucket, small_pages: Bucket, number: u32) -> Self {
-        let [first, contested, last] = [0, 1, 2].map(|offset| Key::Check(number.wrapping_add(offset)));
+        let [first, contested, last, probed] = [0, 1, 2, 3].map(|offset| Key::Check(number.wrapping_add(offset)));
         let bytes = Bytes::from(format!("Rollcall check {number:08x}\n"));
-        Self { bucket, small_pages, first, contested, last, bytes }
+        Self { bucket, small_pages, first, contested, last, probed, bytes }
     }
 
     /// Runs the steps up to the first failure. Returns the unreadable profiles; `None` if a step
     /// failed or the check was stopped.
     async fn all_steps<R: FnMut(&CheckStep)>(&self, steps: &mut Steps<'_, R>) -> Option<Findings> {
+        if let Some(probe) = self.bucket.probe() {
+            steps.run_write("open questions", self.open_questions(probe)).await?;
+        }
         steps.run_write("write", self.create(&self.first)).await?;
         steps.run_write("refuse a second create", self.second_create()).await?;
         steps.run_write("race of creates", self.race_of_creates()).await?;
@@ -182,6 +135,12 @@ impl BucketCheck {
         steps.run_write("list over a page border", self.list()).await?;
         steps.run_unless_stopped("read", self.read()).await?;
         steps.run_unless_stopped("profiles", self.profiles()).await
+    }
+
+    /// Comes first, because its errors say more about such a store than those of the other steps.
+    async fn open_questions(&self, probe: &dyn StoreProbe) -> Result<Findings, String> {
+        let facts = probe.find_facts(&self.probed).await.map_err(|error| error.to_string())?;
+        Ok(Findings { facts, ..Findings::default() })
     }
 
     async fn create(&self, key: &Key) -> Result<Findings, String> {
@@ -302,30 +261,6 @@ impl BucketCheck {
     }
 }
 
-fn not_found(key: &Key) -> String {
-    format!("{key} was written and is not found; look for a lifecycle rule that deletes objects")
-}
-
-fn explain_precondition(error: PreconditionError) -> String {
-    match error {
-        PreconditionError::Bucket(error) => explain(error),
-        PreconditionError::NotHonoured { .. } | PreconditionError::RefusedWriteTookEffect { .. } => error.to_string(),
-    }
-}
-
-/// The cause and the remedy. Most errors of a store already name their remedy, after a semicolon.
-#[expect(clippy::needless_pass_by_value, reason = "this is the last use of the error")]
-fn explain(error: BucketError) -> String {
-    match &error {
-        BucketError::Unavailable { .. }
-        | BucketError::Full { .. }
-        | BucketError::Unreadable { .. }
-        | BucketError::Vanished { .. } => error.to_string(),
-        BucketError::TimedOut { last_error, .. } if last_error.contains("; ") => error.to_string(),
-        BucketError::TimedOut { .. } => format!("{error}; check this machine's network, DNS and proxy"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
@@ -429,25 +364,5 @@ mod tests {
         store.faults().inject(1, &Fault::Permanent);
         let (outcome, steps) = check(|_| Arc::new(store.clone()), "write").await;
         assert_eq!(outcome, CheckOutcome::Failed, "{steps:?}");
-    }
-
-    #[test]
-    fn a_remedy_is_added_only_to_a_cause_without_one() {
-        let timed_out = |last_error: &str| BucketError::TimedOut {
-            operation: "get",
-            path: "cluster.json".to_owned(),
-            store: "bucket".to_owned(),
-            deadline_ms: 1,
-            last_error: last_error.to_owned(),
-        };
-        let remedy = "; check this machine's network, DNS and proxy";
-        for last_error in
-            ["no answer within 1000 ms", "connection refused; check this machine's network, DNS and proxy"]
-        {
-            let text = explain(timed_out(last_error));
-            assert!(text.matches(remedy).count() == 1 && text.ends_with(remedy), "{text}");
-        }
-        let text = explain(timed_out("503 Slow Down; wait"));
-        assert!(text.ends_with("; wait"), "{text}");
     }
 }

@@ -7,75 +7,57 @@
 //!
 //! A replacement reads the version, writes, and reads again. Within one process a lock makes this
 //! one step. Between processes the lease of the leader does: only the leader replaces objects that
-//! several nodes write.
+//! several nodes write. If a check of the storage has found that the drive honours `If-Match`, the
+//! drive itself makes a replacement one step.
 //!
-//! All this is tested on a stand-in of the API. Whether the live service keeps unused reserved ids
-//! for years, and accepts them on shared drives, is not documented.
+//! All this is tested on a stand-in of the API. [`live_probe`] finds out what the documents of the
+//! live service leave open.
 
 mod block_search;
 mod client;
 mod config;
 mod drive_failure;
 mod drive_file;
+mod folder_objects;
+mod growing_table;
 mod kept_table;
 mod key_digest;
 mod legacy_profiles;
+mod legacy_reader;
+mod live_probe;
 mod open;
 mod slot_table;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
-use md5::{Digest, Md5};
-use tracing::{debug, warn};
 
-use self::block_search::{BlockSearch, BlockStep};
-use self::client::DriveClient;
-use self::drive_failure::DriveFailure;
-use self::drive_file::{DriveFile, FileContent};
+use self::client::{DriveClient, FolderAccess};
+use self::drive_file::DriveFile;
+use self::folder_objects::{FolderObjects, Located, ReplacementMethod, content_of, removed};
+use self::growing_table::GrowingTable;
 use self::kept_table::KeptTable;
 use self::key_digest::KeyDigest;
-use self::legacy_profiles::LegacyProfiles;
-use self::slot_table::{Candidate, Slot, SlotTable};
+use self::legacy_reader::LegacyReader;
+use self::live_probe::LiveProbe;
+use self::slot_table::Candidate;
 use super::attempts::attempts;
-use super::{Backend, BackendError, Folder, Key, ListPage, ListedChild, MAX_OBJECT_BYTES, Object, ObjectVersion};
+use super::{Backend, BackendError, Folder, Key, ListPage, ListedChild, Object, ObjectVersion, StoreProbe};
 
 pub use config::DriveConfig;
 
-/// Number of legacy profiles read at the same time.
-const MAX_CONCURRENT_READS: usize = 8;
-
 /// Locks for replacements. Two keys may share one.
 const WRITE_LOCKS: usize = 64;
-
-/// MD5 of no bytes, in hex. A deleted object has it.
-const MD5_OF_NOTHING: &str = "d41d8cd98f00b204e9800998ecf8427e";
 
 /// Wait before the next attempt when a new block is being made.
 const BLOCK_WAIT: Duration = Duration::from_secs(1);
 
 /// A folder of a shared drive.
 pub struct DriveBackend {
-    client: DriveClient,
-    table: Mutex<SlotTable>,
-    legacy: Mutex<LegacyProfiles>,
-    /// Search for the block after the newest one.
-    next_block: tokio::sync::Mutex<BlockSearch>,
+    objects: FolderObjects,
     write_locks: [tokio::sync::Mutex<()>; WRITE_LOCKS],
-    settle_time: Duration,
     description: String,
-}
-
-/// The file in which an object was found.
-struct Located {
-    id: Arc<str>,
-    /// `None` for a legacy profile.
-    slot: Option<Slot>,
-    /// The content, if it is known.
-    content: Option<FileContent>,
 }
 
 impl DriveBackend {
@@ -91,21 +73,39 @@ impl DriveBackend {
     /// [`BackendError::Permanent`] if the credentials, the folder or the table cannot be used. The
     /// text names the remedy. [`BackendError::Transient`] if the drive cannot be reached.
     pub async fn connect(config: &DriveConfig) -> Result<Self, BackendError> {
-        let client = DriveClient::new(config).await?;
+        Self::open(config, FolderAccess::ReadWrite).await
+    }
+
+    /// Opens the folder for reading only: nothing on the drive and on this machine is written, and
+    /// the account needs no right to write. A folder without a slot table has the profiles of
+    /// programs of requirement 001.
+    ///
+    /// # Errors
+    /// Like [`Self::connect`].
+    pub async fn connect_read_only(config: &DriveConfig) -> Result<Self, BackendError> {
+        Self::open(config, FolderAccess::ReadOnly).await
+    }
+
+    async fn open(config: &DriveConfig, access: FolderAccess) -> Result<Self, BackendError> {
+        let client = DriveClient::new(config, access).await?;
         attempts(open::policy(), || open::check_folder(&client, config)).await?;
-        let kept_table = KeptTable::new(&config.table_dir, &config.folder);
+        let kept_table = KeptTable::new(config.table_dir.as_deref(), &config.folder);
         let first = open::open_table(&client, config, &kept_table).await?;
-        let table = first.table;
+        let honours_if_match = first.as_ref().is_some_and(|first| first.file.honours_if_match());
+        let first = first.map(|first| first.content);
+        let table = first.as_ref().map(|first| first.table);
+        let description = format!("Google Drive {config}");
         let backend = Self {
-            client,
-            table: SlotTable::new(first).into(),
-            legacy: LegacyProfiles::default().into(),
-            next_block: BlockSearch::new(2, config.settle_time).into(),
+            objects: FolderObjects {
+                client,
+                table: GrowingTable::new(first, config.settle_time, description.clone()),
+                legacy: LegacyReader::default(),
+                replacement: if honours_if_match { ReplacementMethod::IfMatch } else { ReplacementMethod::ReadBack },
+            },
             write_locks: std::array::from_fn(|_| tokio::sync::Mutex::default()),
-            settle_time: config.settle_time,
-            description: format!("Google Drive {config}"),
+            description,
         };
-        while attempts(open::policy(), || backend.load_block()).await? {}
+        while attempts(open::policy(), || backend.objects.load_next_block()).await? {}
         let mut page = None;
         loop {
             page = attempts(open::policy(), || backend.list(&Folder::Users, page.as_deref())).await?.next;
@@ -114,288 +114,56 @@ impl DriveBackend {
             }
         }
         // Only now is it certain that the objects in the folder belong to the table.
-        kept_table.keep(table).await?;
+        if let Some(table) = table.filter(|_| access == FolderAccess::ReadWrite) {
+            kept_table.keep(table).await?;
+        }
         Ok(backend)
-    }
-
-    /// Appends the next block if there is one.
-    async fn load_block(&self) -> Result<bool, BackendError> {
-        let mut search = self.next_block.lock().await;
-        self.find_block(&mut search, false).await
-    }
-
-    /// The file of an object. `None` if there is none; a deleted object still has a file.
-    async fn locate(&self, key: &Key) -> Result<Option<Located>, BackendError> {
-        let digest = KeyDigest::of(&key.path());
-        loop {
-            let candidate = self.table().candidate(&digest);
-            if let Candidate::Found(slot, id, content) = candidate {
-                return Ok(Some(Located { id, slot: Some(slot), content }));
-            }
-            if let Some(id) = self.legacy_file(key) {
-                return Ok(Some(Located { id, slot: None, content: None }));
-            }
-            match candidate {
-                Candidate::Unknown(slot, id) => match self.client.get(&id).await? {
-                    Some(file) => self.table().note(slot, &file),
-                    None => return Ok(None),
-                },
-                Candidate::NoSlot => {
-                    if !self.load_block().await? {
-                        return Ok(None);
-                    }
-                }
-                Candidate::Found(..) => {}
-            }
-        }
-    }
-
-    /// Reads the object in a file. `None` if it is deleted.
-    async fn read(&self, key: &Key, located: Located) -> Result<Option<Object>, BackendError> {
-        // One request is enough if the content is known and has not changed. A deleted object is
-        // empty, so an empty one must be looked at.
-        if let Some(content) = located.content.filter(|content| content.md5 != MD5_OF_NOTHING) {
-            match self.client.media(&located.id).await? {
-                Some(bytes) if md5_hex(&bytes) == content.md5 => {
-                    return Ok(Some(Object { bytes, version: ObjectVersion(content.revision) }));
-                }
-                Some(_) | None => {}
-            }
-        }
-        let file = self.describe_file(key, &located.id, located.slot).await?;
-        if file.is_deleted() {
-            return Ok(None);
-        }
-        let content = content_of(&file)?;
-        let bytes = self.client.media(&located.id).await?.ok_or_else(|| removed(key))?;
-        if bytes.len() > MAX_OBJECT_BYTES {
-            return Err(DriveFailure::TooLarge.into());
-        }
-        if md5_hex(&bytes) != content.md5 {
-            return Err(BackendError::transient("the bytes do not have the checksum of the file"));
-        }
-        Ok(Some(Object { bytes, version: ObjectVersion(content.revision) }))
-    }
-
-    /// The description of a file that exists. Remembers it.
-    async fn describe_file(&self, key: &Key, id: &str, slot: Option<Slot>) -> Result<DriveFile, BackendError> {
-        let found = self.client.get(id).await?;
-        let Some(slot) = slot else {
-            return self.existing_legacy_file(key, found);
-        };
-        let file = found.ok_or_else(|| removed(key))?;
-        self.table().note(slot, &file);
-        if file.trashed {
-            return Err(BackendError::Unreadable(format!(
-                "the file {:?} is in the trash of the drive; restore it",
-                file.name
-            )));
-        }
-        Ok(file)
-    }
-
-    /// The file of a legacy profile, unless it was deleted. Then its name is free.
-    fn existing_legacy_file(&self, key: &Key, found: Option<DriveFile>) -> Result<DriveFile, BackendError> {
-        if let Some(file) = found
-            && !file.trashed
-            && !file.is_deleted()
-        {
-            return Ok(file);
-        }
-        if let Key::Profile(name) = key {
-            self.legacy().remove(name);
-        }
-        Err(BackendError::transient("the file of the profile was deleted meanwhile"))
-    }
-
-    /// Writes an object into a file that exists, and reads back that it is there. The caller holds
-    /// the write lock of the key.
-    async fn overwrite(
-        &self,
-        key: &Key,
-        located: &Located,
-        change: &serde_json::Value,
-        bytes: &Bytes,
-    ) -> Result<ObjectVersion, BackendError> {
-        let written = content_of(&self.client.update(&located.id, change, key.media_type(), bytes).await?)?;
-        if written.md5 != md5_hex(bytes) {
-            return Err(BackendError::transient("the upload was changed on its way"));
-        }
-        let file = self.describe_file(key, &located.id, located.slot).await?;
-        // Another process may have written at the same time. Then its write counts.
-        if content_of(&file)? == written && !file.is_deleted() {
-            Ok(ObjectVersion(written.revision))
-        } else {
-            Err(BackendError::Precondition)
-        }
     }
 
     /// Decides a create of an object whose file exists.
     async fn create_again(&self, key: &Key, located: &Located, bytes: &Bytes) -> Result<ObjectVersion, BackendError> {
         let _turn = self.write_lock(key).lock().await;
-        let file = self.describe_file(key, &located.id, located.slot).await?;
+        let file = self.objects.describe_file(key, &located.id, located.slot).await?;
         if !file.is_deleted() {
             return Err(BackendError::Precondition);
         }
-        self.overwrite(key, located, &drive_file::revival(), bytes).await
-    }
-
-    /// Creates the file of an object. `None` if the id is in use.
-    async fn create_file(&self, key: &Key, id: &str, bytes: &Bytes) -> Result<Option<DriveFile>, BackendError> {
-        let (path, table) = (key.path(), self.table().id());
-        let metadata = drive_file::object(id, &path, key.media_type(), self.client.folder(), table);
-        let file = match self.client.create(&metadata, key.media_type(), bytes).await {
-            Ok(file) => file,
-            Err(failure) if failure.is_id_taken() => return Ok(None),
-            Err(failure) => return Err(failure.into()),
-        };
-        if content_of(&file)?.md5 == md5_hex(bytes) {
-            return Ok(Some(file));
-        }
-        // The upload was changed on its way, and the id is used. The file is ours to repair.
-        let file = self.client.update(id, &drive_file::revival(), key.media_type(), bytes).await?;
-        if content_of(&file)?.md5 == md5_hex(bytes) {
-            Ok(Some(file))
-        } else {
-            Err(BackendError::transient("the upload was changed on its way"))
-        }
-    }
-
-    /// Makes the next block when the newest is half full. A failure is no failure of the caller.
-    async fn make_block_in_time(&self) {
-        if !self.table().needs_block() {
-            return;
-        }
-        let Ok(mut search) = self.next_block.try_lock() else { return };
-        if search.remaining().is_none()
-            && let Err(error) = self.find_block(&mut search, true).await
-        {
-            warn!(%error, "the slot table has no new block yet");
-        }
-    }
-
-    /// Looks for the next block, and appends it if nodes have agreed on one. Writes one if there is
-    /// none and `make` is set. Returns whether a block was appended.
-    async fn find_block(&self, search: &mut BlockSearch, make: bool) -> Result<bool, BackendError> {
-        let (number, table) = {
-            let table = self.table();
-            (table.next_block(), table.id())
-        };
-        if search.number() != number {
-            *search = BlockSearch::new(number, self.settle_time);
-        }
-        match search.look(&self.client).await? {
-            BlockStep::Found(block) if block.table != table => Err(another_table(&self.description)),
-            BlockStep::Found(block) => {
-                self.table().append(block);
-                Ok(true)
-            }
-            BlockStep::Missing if make => {
-                search.write(&self.client, table).await?;
-                Ok(false)
-            }
-            BlockStep::Missing | BlockStep::Undecided(_) => Ok(false),
-        }
-    }
-
-    /// Reads the names in legacy files that were not read yet. The future may be dropped: files
-    /// read so far are kept.
-    async fn read_legacy(&self, files: &[DriveFile]) -> Result<(), BackendError> {
-        let is_unread = |file: &&DriveFile| LegacyProfiles::is_legacy(file) && !self.legacy().has_read(file);
-        let unread: Vec<DriveFile> = files.iter().filter(is_unread).cloned().collect();
-        let mut reads = stream::iter(unread)
-            .map(|file| async move {
-                let read = self.client.media(&file.id).await;
-                (file, read)
-            })
-            .buffer_unordered(MAX_CONCURRENT_READS);
-        while let Some((file, read)) = reads.next().await {
-            let bytes = match read {
-                Ok(Some(bytes)) => bytes,
-                // It was deleted after it was listed.
-                Ok(None) => continue,
-                Err(DriveFailure::TooLarge) => Bytes::new(),
-                Err(failure) => return Err(failure.into()),
-            };
-            if !self.legacy().add(&file, &bytes) {
-                warn!(file = file.name, "a file on the drive has no valid profile; repair it or move it away");
-            }
-        }
-        Ok(())
-    }
-
-    /// The children of the folder `prefix` among these files. Remembers the files.
-    fn children(&self, files: &[DriveFile], prefix: &str) -> Result<Vec<ListedChild>, BackendError> {
-        let (mut table, mut children) = (self.table(), Vec::new());
-        for file in files.iter().filter(|file| !BlockSearch::is_block(file)) {
-            if file.is_ours() && file.table() != Some(table.id()) {
-                return Err(another_table(&self.description));
-            }
-            let Some(slot) = table.slot(&file.id) else {
-                debug!(file = file.name, "skipped a file on the drive: it is in no slot");
-                continue;
-            };
-            table.note(slot, file);
-            match file.path() {
-                Some(path) if !file.is_deleted() => children.extend(child(path, prefix, file.bytes())),
-                Some(_) => {}
-                None => warn!(file = file.name, "a file of Rollcall has another name; undo the renaming on the drive"),
-            }
-        }
-        Ok(children)
-    }
-
-    /// The legacy file with a profile.
-    fn legacy_file(&self, key: &Key) -> Option<Arc<str>> {
-        match key {
-            Key::Profile(name) => self.legacy().id(name),
-            _ => None,
-        }
+        self.objects.overwrite(key, located, &drive_file::revival(), bytes).await
     }
 
     fn write_lock(&self, key: &Key) -> &tokio::sync::Mutex<()> {
         &self.write_locks[KeyDigest::of(&key.path()).lock_number(WRITE_LOCKS)]
-    }
-
-    fn table(&self) -> MutexGuard<'_, SlotTable> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn legacy(&self) -> MutexGuard<'_, LegacyProfiles> {
-        self.legacy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[async_trait]
 impl Backend for DriveBackend {
     async fn create(&self, key: &Key, bytes: Bytes) -> Result<ObjectVersion, BackendError> {
-        if self.legacy_file(key).is_some() {
+        if self.objects.legacy.id(key).is_some() {
             return Err(BackendError::Precondition);
         }
-        self.make_block_in_time().await;
+        self.objects.table.make_block_in_time(&self.objects.client).await;
         let digest = KeyDigest::of(&key.path());
         loop {
-            let candidate = self.table().candidate(&digest);
+            let (candidate, next_block) = self.objects.table.lock().candidate_and_next_block(&digest);
             match candidate {
                 Candidate::Found(slot, id, content) => {
                     return self.create_again(key, &Located { id, slot: Some(slot), content }, &bytes).await;
                 }
                 Candidate::Unknown(slot, id) => {
-                    if let Some(file) = self.create_file(key, &id, &bytes).await? {
-                        self.table().note(slot, &file);
+                    if let Some(file) = self.objects.create_file(key, &id, &bytes).await? {
+                        self.objects.table.lock().note(slot, &file);
                         return Ok(ObjectVersion(content_of(&file)?.revision));
                     }
                     // Without the file it is not known whether it is the object of this key, so no
                     // other slot may be tried.
-                    let file = self.client.get(&id).await?.ok_or_else(|| removed(key))?;
-                    self.table().note(slot, &file);
+                    let file = self.objects.client.get(&id).await?.ok_or_else(|| removed(key))?;
+                    self.objects.table.lock().note(slot, &file);
                     if file.key() == Some(digest) && !file.is_deleted() && !file.trashed {
                         return Err(BackendError::Precondition);
                     }
                 }
                 Candidate::NoSlot => {
-                    let mut search = self.next_block.lock().await;
-                    if !self.find_block(&mut search, true).await? {
+                    if !self.objects.table.make_block(&self.objects.client, next_block).await? {
                         return Err(BackendError::Transient {
                             cause: format!("all slots of {key} are taken, and a new block of slots is being made"),
                             retry_after: Some(BLOCK_WAIT),
@@ -412,18 +180,14 @@ impl Backend for DriveBackend {
         version: &ObjectVersion,
         bytes: Bytes,
     ) -> Result<ObjectVersion, BackendError> {
-        let Some(located) = self.locate(key).await? else { return Err(BackendError::Precondition) };
+        let Some(located) = self.objects.locate(key).await? else { return Err(BackendError::Precondition) };
         let _turn = self.write_lock(key).lock().await;
-        let file = self.describe_file(key, &located.id, located.slot).await?;
-        if file.is_deleted() || content_of(&file)?.revision != version.0 {
-            return Err(BackendError::Precondition);
-        }
-        self.overwrite(key, &located, &serde_json::json!({}), &bytes).await
+        self.objects.replace(key, &located, version, &bytes).await
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Object>, BackendError> {
-        match self.locate(key).await? {
-            Some(located) => self.read(key, located).await,
+        match self.objects.locate(key).await? {
+            Some(located) => self.objects.read(key, located).await,
             None => Ok(None),
         }
     }
@@ -434,18 +198,16 @@ impl Backend for DriveBackend {
             Folder::Images(_) => "mimeType contains 'image/'",
             Folder::Checks => "mimeType = 'text/plain'",
         };
-        let list = self.client.list(condition, page).await?;
-        let has_unknown_slot = |file: &DriveFile| file.key().is_some() && self.table().slot(&file.id).is_none();
-        if list.files.iter().any(has_unknown_slot) {
-            // Another node may have made a block.
-            self.load_block().await?;
-        }
-        let mut children = self.children(&list.files, &folder.path())?;
+        let list = self.objects.client.list(condition, page).await?;
+        let has_unknown_slot =
+            |file: &DriveFile| file.key().is_some() && self.objects.table.lock().slot(&file.id).is_none();
+        // Other nodes may have made blocks.
+        while list.files.iter().any(has_unknown_slot) && self.objects.load_next_block().await? {}
+        let mut children = self.objects.children(&list.files, &folder.path())?;
         if *folder == Folder::Users {
-            self.read_legacy(&list.files).await?;
-            let legacy = self.legacy();
-            let names = list.files.iter().filter_map(|file| legacy.name(file));
-            children.extend(names.map(|name| ListedChild { name: name.to_string(), bytes: 0 }));
+            self.objects.legacy.read(&self.objects.client, &list.files).await?;
+            let names = self.objects.legacy.names(&list.files);
+            children.extend(names.into_iter().map(|name| ListedChild { name, bytes: 0 }));
         }
         children.sort_unstable();
         children.dedup_by(|later, earlier| later.name == earlier.name);
@@ -453,13 +215,13 @@ impl Backend for DriveBackend {
     }
 
     async fn delete(&self, key: &Key) -> Result<(), BackendError> {
-        let Some(located) = self.locate(key).await? else { return Ok(()) };
+        let Some(located) = self.objects.locate(key).await? else { return Ok(()) };
         let _turn = self.write_lock(key).lock().await;
-        let file = self.client.update(&located.id, &drive_file::deletion(), key.media_type(), &Bytes::new()).await?;
-        match (located.slot, key) {
-            (Some(slot), _) => self.table().note(slot, &file),
-            (None, Key::Profile(name)) => self.legacy().remove(name),
-            (None, _) => {}
+        let file =
+            self.objects.client.update(&located.id, &drive_file::deletion(), key.media_type(), &Bytes::new()).await?;
+        match located.slot {
+            Some(slot) => self.objects.table.lock().note(slot, &file),
+            None => self.objects.legacy.remove(key),
         }
         Ok(())
     }
@@ -467,36 +229,33 @@ impl Backend for DriveBackend {
     fn describe(&self) -> String {
         self.description.clone()
     }
+
+    fn probe(&self) -> Option<&dyn StoreProbe> {
+        Some(self)
+    }
 }
 
-/// The version and the checksum of a file, which the drive must tell.
-fn content_of(file: &DriveFile) -> Result<FileContent, BackendError> {
-    file.content().ok_or_else(|| BackendError::transient(format!("the drive tells no revision of {:?}", file.name)))
-}
+#[async_trait]
+impl StoreProbe for DriveBackend {
+    fn consequence(&self) -> &'static str {
+        match self.objects.replacement {
+            ReplacementMethod::IfMatch => "profiles are replaced with If-Match",
+            ReplacementMethod::ReadBack => {
+                "profiles are replaced by reading back, until `rollcall storage check` finds that the drive honours If-Match"
+            }
+        }
+    }
 
-/// The first part of a path within the folder `prefix`. It is the object itself, of `bytes` bytes,
-/// or a folder.
-fn child(path: &str, prefix: &str, bytes: u64) -> Option<ListedChild> {
-    let below = path.strip_prefix(prefix)?;
-    let name = below.split('/').next().filter(|name| !name.is_empty())?;
-    Some(ListedChild { name: name.to_owned(), bytes: if name == below { bytes } else { 0 } })
-}
-
-fn md5_hex(bytes: &[u8]) -> String {
-    Md5::digest(bytes).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
-}
-
-/// The error for an id that is used and has no file.
-fn removed(key: &Key) -> BackendError {
-    BackendError::Unreadable(format!(
-        "the file in a slot of {key} was deleted for good, so this path cannot be used; never empty the trash of a drive \
-         that Rollcall uses"
-    ))
-}
-
-fn another_table(place: &str) -> BackendError {
-    BackendError::Permanent(format!(
-        "{place} has files of another slot table; use a folder that no other cluster has used, or restore the blocks \
-         .rollcall-slots-*.json of this one"
-    ))
+    async fn find_facts(&self, key: &Key) -> Result<Vec<String>, BackendError> {
+        let bytes = Bytes::from_static(b"Rollcall probe\n");
+        let created = attempts(open::policy(), || self.create(key, bytes.clone())).await;
+        let facts = match created {
+            // The key is new, so an object that exists comes from an attempt whose response was
+            // lost.
+            Ok(_) | Err(BackendError::Precondition) => LiveProbe::new(&self.objects, key).find_facts().await,
+            Err(error) => Err(error),
+        };
+        let deleted = attempts(open::policy(), || self.delete(key)).await;
+        facts.and_then(|facts| deleted.map(|()| facts))
+    }
 }

@@ -13,4 +13,4 @@ mod peer;
 mod replication;
 mod storage;
 
-pub(crate) use rollcall_test_support::{cluster, sample_images};
+pub(crate) use rollcall_test_support::{attack, cluster, sample_images};

@@ -4,9 +4,8 @@
 //! killed loses at most the last lines. A lock on the identity file keeps a second process out of
 //! the directory.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -14,22 +13,30 @@ use std::thread;
 use rustix::fs::{FlockOperation, flock};
 use tracing::warn;
 
+use super::byte_budget::{ByteBudget, HeldBytes};
 use super::engine::{ChatEntry, History};
 use super::peer_id::PeerId;
+use rollcall_core::private_files;
 
 /// File with the id of the peer. The process holds a lock on it.
 const IDENTITY: &str = "identity";
 /// File with the history: one JSON entry per line.
 const HISTORY: &str = "history.jsonl";
+/// Temporary name of a new history file.
+const NEW_HISTORY: &str = "history.new";
 /// Number of appended lines after which the file is rewritten with only the latest entries of each
 /// author.
 const MAX_LINES_BEFORE_COMPACTION: usize = 50_000;
+/// Number of appended bytes after which the file is rewritten. Four times the largest history.
+const MAX_BYTES_BEFORE_COMPACTION: u64 = 64 * 1024 * 1024;
 /// Longest line that is accepted, in bytes. Longer lines are ignored. This program writes no such
 /// line.
 const MAX_LINE_BYTES: usize = 128 * 1024;
 /// Capacity of the queue to the writer thread, in entries. If the queue is full because the disk is
 /// too slow, further entries are not stored.
 const WRITE_QUEUE_ENTRIES: usize = 4096;
+/// Capacity of the queue to the writer thread, in bytes of the texts.
+const WRITE_QUEUE_BYTES: u32 = 4 * 1024 * 1024;
 
 /// Open data directory: the id, the history that was read, and the log that appends to it.
 pub(super) struct DataDir {
@@ -41,7 +48,8 @@ pub(super) struct DataDir {
 /// Appends entries to the history file on a separate thread. The drop waits until all queued
 /// entries are written.
 pub(super) struct HistoryLog {
-    entries: Option<mpsc::SyncSender<Arc<ChatEntry>>>,
+    entries: Option<mpsc::SyncSender<(Arc<ChatEntry>, HeldBytes)>>,
+    budget: ByteBudget,
     writer: Option<thread::JoinHandle<()>>,
     has_warned: bool,
 }
@@ -53,14 +61,17 @@ impl DataDir {
     /// # Errors
     /// An I/O error, a directory that another process uses, or a damaged identity file.
     pub(super) fn open(dir: &Path, new_id: PeerId, max_per_author: usize) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        private_files::create_dir_all(dir)?;
+        for file in [IDENTITY, HISTORY, NEW_HISTORY] {
+            private_files::narrow(&dir.join(file))?;
+        }
         let identity =
-            private_file_options().create(true).truncate(false).read(true).write(true).open(dir.join(IDENTITY))?;
+            private_files::options().create(true).truncate(false).read(true).write(true).open(dir.join(IDENTITY))?;
         flock(&identity, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| io::Error::other("another peer uses this directory"))?;
         let id = read_or_write_id(&identity, new_id)?;
         let path = dir.join(HISTORY);
-        let history = compact(&path, max_per_author)?;
+        let history = compact(&path, max_per_author)?.entries().into_iter().cloned().collect();
         let (entries, queue) = mpsc::sync_channel(WRITE_QUEUE_ENTRIES);
         let writer = thread::Builder::new().name("history".into()).spawn(move || {
             // Keeps the directory locked for as long as this thread can write.
@@ -69,14 +80,18 @@ impl DataDir {
                 warn!(path = %path.display(), %error, "the history is no longer stored");
             }
         })?;
-        Ok(Self { id, history, log: HistoryLog { entries: Some(entries), writer: Some(writer), has_warned: false } })
+        let budget = ByteBudget::new(WRITE_QUEUE_BYTES);
+        let log = HistoryLog { entries: Some(entries), budget, writer: Some(writer), has_warned: false };
+        Ok(Self { id, history, log })
     }
 }
 
 impl HistoryLog {
     /// Queues an entry. Returns `false` if the queue is full or the writer thread has ended.
     pub(super) fn add(&mut self, entry: Arc<ChatEntry>) -> bool {
-        let added = self.entries.as_ref().is_some_and(|entries| entries.try_send(entry).is_ok());
+        let held = self.budget.try_take(entry.text.len());
+        let queued = self.entries.as_ref().zip(held).map(|(entries, held)| entries.try_send((entry, held)));
+        let added = queued.is_some_and(|queued| queued.is_ok());
         if !added && !std::mem::replace(&mut self.has_warned, true) {
             warn!("some messages are not stored in the history: the disk is too slow or cannot be written");
         }
@@ -93,13 +108,6 @@ impl Drop for HistoryLog {
     }
 }
 
-/// Options for files that only the owner can read.
-fn private_file_options() -> OpenOptions {
-    let mut options = File::options();
-    options.mode(0o600);
-    options
-}
-
 /// Returns the id in the file. Writes `new_id` to an empty file and returns it.
 fn read_or_write_id(mut identity: &File, new_id: PeerId) -> io::Result<PeerId> {
     let text = io::read_to_string(identity)?;
@@ -112,7 +120,7 @@ fn read_or_write_id(mut identity: &File, new_id: PeerId) -> io::Result<PeerId> {
 }
 
 /// Reads the history file and rewrites it with at most `max_per_author` entries of each author.
-fn compact(path: &Path, max_per_author: usize) -> io::Result<Vec<ChatEntry>> {
+fn compact(path: &Path, max_per_author: usize) -> io::Result<History> {
     let mut history = History::new(max_per_author);
     match File::open(path) {
         Ok(file) => {
@@ -129,22 +137,26 @@ fn compact(path: &Path, max_per_author: usize) -> io::Result<Vec<ChatEntry>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let entries: Vec<ChatEntry> = history.entries().into_iter().cloned().collect();
-    let new: PathBuf = path.with_extension("new");
-    let mut file = BufWriter::new(private_file_options().create(true).truncate(true).write(true).open(&new)?);
-    for entry in &entries {
+    let new: PathBuf = path.with_file_name(NEW_HISTORY);
+    let mut file = BufWriter::new(private_files::options().create(true).truncate(true).write(true).open(&new)?);
+    for entry in history.entries() {
         write_line(&mut file, entry)?;
     }
     file.into_inner()?.sync_all()?;
     fs::rename(new, path)?;
-    Ok(entries)
+    Ok(history)
 }
 
-fn write_entries(path: &Path, max_per_author: usize, queue: &mpsc::Receiver<Arc<ChatEntry>>) -> io::Result<()> {
+fn write_entries(
+    path: &Path,
+    max_per_author: usize,
+    queue: &mpsc::Receiver<(Arc<ChatEntry>, HeldBytes)>,
+) -> io::Result<()> {
     loop {
         let mut file = BufWriter::new(File::options().append(true).open(path)?);
-        for _ in 0..MAX_LINES_BEFORE_COMPACTION {
-            let entry = if let Ok(entry) = queue.try_recv() {
+        let (mut lines, mut bytes) = (0, 0);
+        while lines < MAX_LINES_BEFORE_COMPACTION && bytes < MAX_BYTES_BEFORE_COMPACTION {
+            let (entry, _held) = if let Ok(entry) = queue.try_recv() {
                 entry
             } else {
                 // The queue is empty: write the buffered lines before waiting.
@@ -153,6 +165,8 @@ fn write_entries(path: &Path, max_per_author: usize, queue: &mpsc::Receiver<Arc<
                 entry
             };
             write_line(&mut file, &entry)?;
+            lines += 1;
+            bytes += entry.text.len() as u64;
         }
         file.flush()?;
         compact(path, max_per_author)?;
@@ -167,11 +181,11 @@ fn write_line(file: &mut impl Write, entry: &ChatEntry) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Author;
+    use crate::engine::{Author, Deliverer};
 
     fn entry(number: u64) -> ChatEntry {
         let author = Author::Mesh(PeerId(7));
-        ChatEntry { author, name: None, number, said_at: 5, text: format!("text {number}\n") }
+        ChatEntry { author, name: None, number, said_at: 5, text: format!("text {number}\n"), via: None }
     }
 
     #[test]
@@ -189,6 +203,40 @@ mod tests {
         file.write_all(b"{\"author\":{\"mesh").unwrap();
         let data_dir = DataDir::open(dir.path(), PeerId(2), 3).unwrap();
         assert_eq!((data_dir.id, data_dir.history), (PeerId(1), vec![entry(3), entry(4), entry(5)]));
+    }
+
+    #[test]
+    fn only_the_owner_can_read_the_files_and_files_of_earlier_versions_are_narrowed() {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("new/peer");
+        drop(DataDir::open(&dir, PeerId(1), 3).unwrap());
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        assert_eq!((mode(&dir), mode(&parent.path().join("new"))), (0o700, 0o700));
+        for file in [IDENTITY, HISTORY] {
+            assert_eq!(mode(&dir.join(file)), 0o600, "{file}");
+            fs::set_permissions(dir.join(file), fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        drop(DataDir::open(&dir, PeerId(1), 3).unwrap());
+        assert_eq!([IDENTITY, HISTORY].map(|file| mode(&dir.join(file))), [0o600, 0o600]);
+    }
+
+    #[test]
+    fn a_history_file_that_a_forger_filled_keeps_what_others_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let delivered = |author, number, host: &str| {
+            let via = Some(Deliverer::link(host.parse().unwrap(), PeerId(2)));
+            ChatEntry { author: Author::Mesh(PeerId(author)), via, text: "x".repeat(8192), ..entry(number) }
+        };
+        let mut lines = Vec::new();
+        write_line(&mut lines, &delivered(1, 1, "10.0.0.1")).unwrap();
+        for author in 1_000..5_000 {
+            write_line(&mut lines, &delivered(author, 7, "10.0.0.66")).unwrap();
+        }
+        fs::write(dir.path().join(HISTORY), lines).unwrap();
+        let data_dir = DataDir::open(dir.path(), PeerId(1), 3).unwrap();
+        assert!(data_dir.history.contains(&delivered(1, 1, "10.0.0.1")));
+        assert!(data_dir.history.len() < 3_000 && fs::metadata(dir.path().join(HISTORY)).unwrap().len() < 20_000_000);
     }
 
     #[test]

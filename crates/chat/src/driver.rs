@@ -14,6 +14,7 @@ use tokio::time::{Instant, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::byte_budget::HeldBytes;
 use super::data_dir::HistoryLog;
 use super::endpoint::PeerEndpoint;
 use super::engine::{Action, ChatEntry, Contact, Engine, Event, EventRng, LinkId, Notice, Now, PeerInfo};
@@ -25,6 +26,7 @@ use super::mesh::network::MeshNetwork;
 use super::mesh::send_queue::SendMode;
 use super::mesh::{ChatHeader, MeshMessage};
 use super::metrics::{DropCounters, PeerStats};
+use super::notice_queue::NoticeSender;
 use super::profile::PeerProfile;
 use super::send_queues::SendQueues;
 use rollcall_core::clock::{boot_now, wall_now};
@@ -90,7 +92,7 @@ pub(super) struct PeerDriver {
     pub(super) network: MeshNetwork,
     pub(super) sockets: Option<LanSockets>,
     pub(super) log: Option<HistoryLog>,
-    pub(super) notices: mpsc::Sender<Notice>,
+    pub(super) notices: NoticeSender,
     pub(super) queues: SendQueues,
     /// Dialled connections that wait for the decision of the engine whether this peer greets.
     pub(super) greeted_dials: BTreeMap<PeerEndpoint, oneshot::Sender<()>>,
@@ -102,7 +104,7 @@ pub(super) struct PeerDriver {
 /// The input channels of the driver, and the token that stops it.
 pub(super) struct Inputs {
     pub(super) connection_events: mpsc::Receiver<ConnectionEvent>,
-    pub(super) datagrams: mpsc::Receiver<ReceivedDatagram>,
+    pub(super) datagrams: mpsc::Receiver<(ReceivedDatagram, HeldBytes)>,
     pub(super) discovered: mpsc::Receiver<Vec<PeerEndpoint>>,
     pub(super) requests: mpsc::Receiver<PeerRequest>,
     pub(super) stop: CancellationToken,
@@ -155,8 +157,8 @@ impl PeerDriver {
                     self.handle_connection_event(event);
                     self.apply_backpressure().await;
                 }
-                Some(received) = inputs.datagrams.recv() => {
-                    let ReceivedDatagram { from, shared, datagram, dialect } = received;
+                Some((received, _held)) = inputs.datagrams.recv() => {
+                    let ReceivedDatagram { from, shared, datagram, dialect, .. } = received;
                     self.feed(Event::DatagramReceived { source: from, to_shared_port: shared, datagram, dialect });
                 }
                 Some(endpoints) = inputs.discovered.recv() => self.feed(Event::AddressesFound(endpoints)),
@@ -208,7 +210,7 @@ impl PeerDriver {
     fn handle_last_event(&mut self, event: ConnectionEvent) {
         match event {
             ConnectionEvent::Connected { queue, .. } => queue.close(),
-            ConnectionEvent::Messages { link, messages } => {
+            ConnectionEvent::Messages { link, messages, held: _held } => {
                 for header in messages.iter().filter_map(|bytes| MeshMessage::read_chat_header(bytes)) {
                     self.queues.withdraw(link, &header);
                 }
@@ -250,7 +252,7 @@ impl PeerDriver {
                 event_log::dial_failed(&endpoint, &reason, self.engine.is_peer_expected_at(&endpoint));
                 self.feed(Event::DialFailed { endpoint, reason });
             }
-            ConnectionEvent::Messages { link, messages } => {
+            ConnectionEvent::Messages { link, messages, held: _held } => {
                 for bytes in messages {
                     self.handle_message(link, &bytes);
                 }
@@ -377,7 +379,7 @@ impl PeerDriver {
             Action::Notify(notice) => {
                 event_log::lan_notice(&notice);
                 // A user interface that does not read must not block the event loop.
-                if self.notices.try_send(notice).is_err() {
+                if !self.notices.try_send(notice) {
                     self.drops.unread_notices += 1;
                     if !std::mem::replace(&mut self.has_warned_of_dropped_notices, true) {
                         warn!("notices are dropped: the output is not read fast enough");

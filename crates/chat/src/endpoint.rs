@@ -1,6 +1,6 @@
 //! Dialable address of a mesh peer.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
@@ -81,11 +81,86 @@ impl PeerEndpoint {
             || self.host.parse::<IpAddr>().is_err()
     }
 
+    /// The host for limits per host: an IPv4 address, the /64 network of an IPv6 address, or the
+    /// last two labels of a name, because the owner of a domain can make any number of names.
+    pub(super) fn host_group(&self) -> CompactString {
+        if let Ok(ip) = self.host.parse() {
+            return compact_str::format_compact!("{}", network_of(ip));
+        }
+        let labels_from = self.host.rmatch_indices('.').nth(1).map_or(0, |(dot, _)| dot + 1);
+        CompactString::from(&self.host[labels_from..]).to_lowercase()
+    }
+
+    /// Whether another peer may announce the address on a link that comes from `remote`. A loopback
+    /// address means the own host of each peer, and a link-local one the own network, so such an
+    /// address from elsewhere would lead to another program.
+    pub(super) fn may_come_from(&self, remote: IpAddr) -> bool {
+        match self.host_scope() {
+            HostScope::Global => true,
+            HostScope::LinkLocal => remote.is_loopback() || is_link_local(remote),
+            HostScope::Loopback => remote.is_loopback(),
+        }
+    }
+
+    /// Whether a registry on another host may list the address.
+    pub(super) fn may_come_from_elsewhere(&self) -> bool {
+        self.host_scope() == HostScope::Global && self.is_dialable()
+    }
+
+    fn host_scope(&self) -> HostScope {
+        match self.host.split('%').next().unwrap_or_default().parse::<IpAddr>() {
+            Ok(ip) if ip.is_loopback() => HostScope::Loopback,
+            Ok(ip) if is_link_local(ip) => HostScope::LinkLocal,
+            Err(_) if is_localhost(&self.host) => HostScope::Loopback,
+            Ok(_) | Err(_) => HostScope::Global,
+        }
+    }
+
+    /// Whether the host is a loopback address or `localhost`.
+    pub(super) fn is_loopback(&self) -> bool {
+        self.host_scope() == HostScope::Loopback
+    }
+
     /// Replaces a host that cannot be dialled, such as `0.0.0.0`, with `ip`: the address from which
     /// the peer connected.
     #[must_use]
     pub fn seen_from(self, ip: IpAddr) -> Self {
         if self.is_dialable() { self } else { Self::of(SocketAddr::new(ip, self.port)) }
+    }
+}
+
+/// Where an address means the same host.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum HostScope {
+    Global,
+    /// On one network.
+    LinkLocal,
+    /// On one host.
+    Loopback,
+}
+
+fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
+}
+
+/// Whether the name always means the own host (RFC 6761).
+fn is_localhost(name: &str) -> bool {
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+/// The unit of limits per host: an IPv4 address, or the /64 network of an IPv6 address, because one
+/// host can use every address of its network.
+pub(super) fn network_of(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, ..] = ip.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        ip @ IpAddr::V4(_) => ip,
     }
 }
 
@@ -144,6 +219,43 @@ mod tests {
         for bad in ["", ":1", "a", "a:", "a:0", "a:65536", "a:+1", "::1:80", "[a]:1", "a b:1", "a\n:1", "[::1]"] {
             assert!(PeerEndpoint::parse(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn the_ports_of_one_host_and_the_names_of_one_domain_are_one_group() {
+        for (one, other, is_same) in [
+            ("10.0.0.1:1", "10.0.0.1:2", true),
+            ("10.0.0.1:1", "10.0.0.2:1", false),
+            ("[2001:db8::1]:1", "[2001:db8::ffff:2]:1", true),
+            ("[2001:db8::1]:1", "[2001:db8:0:1::1]:1", false),
+            ("a.evil.example:1", "x.b.Evil.example:2", true),
+            ("peer1:1", "peer2:1", false),
+        ] {
+            let group = |text| PeerEndpoint::parse(text).unwrap().host_group();
+            assert_eq!(group(one) == group(other), is_same, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_the_own_host_or_network_is_accepted_only_from_there() {
+        for (text, [from_loopback, from_link_local, from_elsewhere]) in [
+            ("10.0.0.7:1", [true, true, true]),
+            ("peer1:1", [true, true, true]),
+            ("127.0.0.1:22", [true, false, false]),
+            ("[::1]:22", [true, false, false]),
+            ("LocalHost:22", [true, false, false]),
+            ("db.localhost.:22", [true, false, false]),
+            ("[::ffff:127.0.0.2]:22", [true, false, false]),
+            ("169.254.169.254:80", [true, true, false]),
+            ("[fe80::1]:80", [true, true, false]),
+            ("[fe80::1%eth0]:80", [true, true, false]),
+        ] {
+            let endpoint = PeerEndpoint::parse(text).unwrap();
+            let from = ["127.0.0.9", "fe80::7", "10.0.0.9"].map(|ip| endpoint.may_come_from(ip.parse().unwrap()));
+            assert_eq!(from, [from_loopback, from_link_local, from_elsewhere], "{text}");
+            assert_eq!(endpoint.may_come_from_elsewhere(), from_elsewhere, "{text}");
+        }
+        assert!(!PeerEndpoint::parse("0.0.0.0:80").unwrap().may_come_from_elsewhere());
     }
 
     #[test]

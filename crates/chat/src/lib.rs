@@ -11,6 +11,7 @@ pub mod lan;
 pub mod mesh;
 pub mod settings;
 
+mod byte_budget;
 mod data_dir;
 mod driver;
 mod endpoint;
@@ -19,8 +20,10 @@ mod io_counters;
 mod lan_user_id;
 mod metrics;
 mod nickname;
+mod notice_queue;
 mod peer_id;
 mod profile;
+mod registry_host;
 mod registry_task;
 mod send_queues;
 mod text;
@@ -51,6 +54,7 @@ pub use peer_id::{InvalidPeerId, PEER_ID_DIGITS, PeerId};
 pub use profile::{Avatar, InvalidAvatar, MAX_AVATAR_BYTES, PeerProfile};
 pub use text::MAX_TEXT_BYTES;
 
+use byte_budget::{ByteBudget, HeldBytes};
 use data_dir::DataDir;
 use driver::{Inputs, PeerDriver};
 use engine::{Engine, EngineConfig, LanConfig, Notice};
@@ -58,17 +62,21 @@ use io_counters::IoCounters;
 use lan::scan_result::ScanResult;
 use lan::socket::{self, LanSockets, ReceivedDatagram};
 use mesh::MAX_MESSAGE_BYTES;
+use mesh::connection_event::EventSender;
 use mesh::network::MeshNetwork;
 use metrics::{MetricsServer, StaticInfo};
+use notice_queue::{NoticeReceiver, notice_queue};
 use registry_task::{RegistryStatus, RegistryTask};
 use send_queues::SendQueues;
 use settings::PeerSettings;
 
-/// Capacity of the queue of events from mesh connections, and of the queue of received datagrams.
-/// When a queue is full, the tasks that read its sockets wait.
-const EVENT_QUEUE: usize = 1024;
-/// Capacity of the queue of notices to the user. Further notices are dropped.
-const NOTICE_QUEUE: usize = 64 * 1024;
+/// Capacity of the queue of received datagrams. When it is full, the tasks that read the sockets
+/// wait.
+const DATAGRAM_QUEUE: usize = 1024;
+/// Capacity of the queue of received datagrams, in bytes.
+const DATAGRAM_QUEUE_BYTES: u32 = 2 * 1024 * 1024;
+/// Approximate memory of a parsed datagram without its texts, in bytes.
+const DATAGRAM_OVERHEAD_BYTES: usize = 512;
 /// Capacity of the queue of [`PeerRequest`]s.
 const REQUEST_QUEUE: usize = 256;
 /// Number of random LAN ports that are tried before [`Peer::start`] or [`scan`] fails.
@@ -81,7 +89,7 @@ pub struct Peer {
     lan_port: Option<u16>,
     metrics_addr: Option<SocketAddr>,
     requests: mpsc::Sender<PeerRequest>,
-    notices: mpsc::Receiver<Notice>,
+    notices: NoticeReceiver,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -153,13 +161,15 @@ impl Peer {
         let engine_config = engine_config(&settings, id, mesh_addr, lan_port);
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let (event_tx, connection_events) = mpsc::channel(EVENT_QUEUE);
-        let (datagram_tx, datagrams) = mpsc::channel(EVENT_QUEUE);
+        let (event_tx, connection_events) = EventSender::channel();
+        let (datagram_tx, datagrams) = mpsc::channel(DATAGRAM_QUEUE);
+        let datagram_budget = ByteBudget::new(DATAGRAM_QUEUE_BYTES);
         let (discovered_tx, discovered) = mpsc::channel(1);
         let (request_tx, requests) = mpsc::channel(REQUEST_QUEUE);
-        let (notice_tx, notices) = mpsc::channel(NOTICE_QUEUE);
+        let (notice_tx, notices) = notice_queue();
         for (receiver, shared) in sockets.iter().flat_map(LanSockets::receivers) {
-            let forwarding = forward_datagrams(receiver, shared, datagram_tx.clone(), Arc::clone(&io_counters));
+            let (datagram_tx, io_counters) = (datagram_tx.clone(), Arc::clone(&io_counters));
+            let forwarding = forward_datagrams(receiver, shared, datagram_tx, datagram_budget.clone(), io_counters);
             tasks.spawn(stop.clone().run_until_cancelled_owned(forwarding));
         }
         let (status_tx, registry_status) = watch::channel(RegistryStatus::NOT_ASKED);
@@ -178,7 +188,7 @@ impl Peer {
             next_link: Arc::new(AtomicU64::new(0)),
             io_counters: Arc::clone(&io_counters),
         };
-        network.listen(listener);
+        network.listen(listener, settings.max_connections);
         let engine = Engine::new(engine_config, history, driver::now());
         let driver = PeerDriver {
             engine,
@@ -256,7 +266,7 @@ impl Peer {
 
     /// Returns the next notice if there is one in the queue.
     pub fn try_recv_notice(&mut self) -> Option<Notice> {
-        self.notices.try_recv().ok()
+        self.notices.try_recv()
     }
 
     /// Sends the messages in the queues, closes all links and waits until the tasks have ended. The
@@ -299,13 +309,15 @@ fn bind_lan(settings: &PeerSettings, io_counters: &Arc<IoCounters>) -> Result<La
 async fn forward_datagrams(
     receiver: Arc<tokio::net::UdpSocket>,
     shared: bool,
-    datagrams: mpsc::Sender<ReceivedDatagram>,
+    datagrams: mpsc::Sender<(ReceivedDatagram, HeldBytes)>,
+    budget: ByteBudget,
     io_counters: Arc<IoCounters>,
 ) {
     let mut buffer = socket::buffer();
     loop {
-        let outcome = socket::receive(&receiver, shared, &mut buffer, &io_counters).await;
-        if datagrams.send(outcome).await.is_err() {
+        let incoming = socket::receive(&receiver, shared, &mut buffer, &io_counters).await;
+        let held = budget.take(incoming.length + DATAGRAM_OVERHEAD_BYTES).await;
+        if datagrams.send((incoming, held)).await.is_err() {
             return;
         }
     }
@@ -344,7 +356,7 @@ fn registry_task(
     let client = Client::new(settings.registry.clone(), DEFAULT_RETRY_TIMEOUT)?;
     let user = Username::parse(settings.name.as_str())?;
     let ip = if mesh_addr.ip().is_unspecified() {
-        registry_task::local_ip_towards(&settings.registry[0])
+        registry_host::local_ip_towards(&settings.registry[0])
     } else {
         mesh_addr.ip()
     };

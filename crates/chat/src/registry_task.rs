@@ -4,7 +4,6 @@
 //! The chat does not depend on it: if the registry is unreachable, the task retries and the peer
 //! continues.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use tracing::debug;
 use super::endpoint::PeerEndpoint;
 use super::event_log;
 use super::io_counters::IoCounters;
+use super::registry_host::{is_on_this_host, reachable};
 use rollcall_client::{Client, ClientError, NewUser};
 use rollcall_core::clock::boot_now;
 use rollcall_core::{Addr, BootMs, Password, Username};
@@ -190,7 +190,12 @@ impl RegistryTask {
             online.iter().find(|client| client.username == self.user).and_then(|own_entry| own_entry.addr);
         let others = online.iter().filter(|client| client.username != self.user);
         let endpoints = others.filter_map(|client| client.addr).map(|addr| PeerEndpoint::of(addr.socket_addr()));
-        let _ = self.discovered.send(endpoints.collect()).await;
+        let leader = self.client.leader();
+        let is_here = match &leader {
+            Some(registry) => is_on_this_host(registry).await,
+            None => false,
+        };
+        let _ = self.discovered.send(reachable(endpoints, is_here)).await;
         Ok(listed_addr)
     }
 
@@ -239,24 +244,6 @@ impl RegistryTask {
         }
         is_refused
     }
-}
-
-/// Local IP address from which this machine reaches the host of `url`; the loopback address if
-/// there is no route. Sends nothing: `connect` of a UDP socket only looks up the route.
-pub(super) fn local_ip_towards(url: &str) -> IpAddr {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let host = rest.split('/').next().unwrap_or(rest);
-    let target = if host.rsplit(':').next().is_some_and(|port| port.parse::<u16>().is_ok()) {
-        host.to_owned()
-    } else {
-        format!("{host}:80")
-    };
-    let look_up = || {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-        socket.connect(target)?;
-        socket.local_addr()
-    };
-    look_up().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |addr: SocketAddr| addr.ip())
 }
 
 #[cfg(test)]

@@ -41,12 +41,15 @@ pub struct NodeStatus {
     pub uptime_seconds: Option<u64>,
 }
 
-/// Requests the lists of nodes of all known nodes, then the health of these nodes and of all nodes
+/// Requests the lists of nodes of all given nodes, then the health of these nodes and of all nodes
 /// in the lists. The requests of each step are concurrent.
 pub(super) async fn cluster_status(nodes: &NodeClient, known: &NodeList) -> Vec<NodeStatus> {
-    let clusters = join_all(known.all().into_iter().map(|base| async move { nodes.cluster(&base).await })).await;
-    for url in clusters.iter().flatten().flat_map(|cluster| &cluster.nodes).filter_map(|node| node.api_url.as_ref()) {
-        known.add(url);
+    let given = known.given();
+    let clusters = join_all(given.iter().map(|base| nodes.cluster(base))).await;
+    for (base, cluster) in given.iter().zip(&clusters) {
+        for url in cluster.iter().flat_map(|cluster| &cluster.nodes).filter_map(|node| node.api_url.as_ref()) {
+            known.add(base, url);
+        }
     }
     let asked = known.all().into_iter().map(|base| async move { (nodes.health(&base).await.ok(), base) });
     let responses = join_all(asked).await;

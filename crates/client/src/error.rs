@@ -37,6 +37,15 @@ pub enum ClientError {
         /// Base URLs of the nodes that were asked.
         servers: Vec<String>,
     },
+    /// A node names a leader that is not a known node. Nothing was sent to it.
+    #[error(
+        "the leader {leader} gets no requests: no given server lists it as a node with a connection as secure as its \
+         own; if you trust it, give its URL, too"
+    )]
+    UnknownLeader {
+        /// Base URL of the leader as a node named it.
+        leader: String,
+    },
     /// The node cannot serve the request now; a later attempt may succeed.
     #[error("{base} cannot answer now: {message}")]
     Unavailable {
@@ -132,6 +141,7 @@ impl ClientError {
             Self::Unreachable { .. }
             | Self::NotLeader { .. }
             | Self::NoLeader { .. }
+            | Self::UnknownLeader { .. }
             | Self::NoneReachable { .. }
             | Self::Unavailable { .. }
             | Self::RateLimited { .. }

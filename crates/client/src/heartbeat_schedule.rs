@@ -132,6 +132,7 @@ impl HeartbeatTracker {
             ClientError::Unreachable { .. }
             | ClientError::NotLeader { .. }
             | ClientError::NoLeader { .. }
+            | ClientError::UnknownLeader { .. }
             | ClientError::NoneReachable { .. }
             | ClientError::OutcomeUnknown { .. }
             | ClientError::Unavailable { .. }

@@ -11,6 +11,8 @@ use super::node_list::{NodeList, choose_leader};
 pub(super) struct LeaderSearch {
     /// Base URL of the leader.
     pub(super) leader: Option<String>,
+    /// Base URL of a leader that is not a known node.
+    pub(super) unknown_leader: Option<String>,
     /// Base URLs of the nodes that responded.
     pub(super) healthy: Vec<String>,
     /// Errors of the nodes that failed to respond.
@@ -36,22 +38,39 @@ pub(super) async fn find_leader(nodes: &NodeClient, known: &NodeList) -> LeaderS
         }
     }
     let urls = healthy.iter().map(|(base, _)| base.clone()).collect();
-    let leader = choose_leader(healthy);
-    if let Some(leader) = &leader {
-        known.set_leader(leader);
-    }
-    LeaderSearch { leader, healthy: urls, failures }
+    let (leader, unknown_leader) = match choose_leader(healthy) {
+        Some(leader) if set_leader(&leader, nodes, known).await => (known.leader(), None),
+        unknown => (None, unknown),
+    };
+    LeaderSearch { leader, unknown_leader, healthy: urls, failures }
 }
 
-/// Requests the list of nodes from all known nodes, and adds those of the first response.
+/// Sets the leader that a node named. If it is unknown, first learns the nodes of the cluster.
+/// Returns whether it is a known node then.
+pub(super) async fn set_leader(leader: &str, nodes: &NodeClient, known: &NodeList) -> bool {
+    if !known.set_leader(leader) {
+        learn_until(|| known.set_leader(leader), nodes, known).await;
+    }
+    known.leader().is_some()
+}
+
+/// Requests the list of nodes from the given nodes, and adds those of the first response.
 pub(super) async fn learn_nodes(nodes: &NodeClient, known: &NodeList) {
-    let all = known.all();
-    let mut asked: FuturesUnordered<_> = all.iter().map(|base| nodes.cluster(base)).collect();
-    while let Some(cluster) = asked.next().await {
+    learn_until(|| true, nodes, known).await;
+}
+
+/// Requests the list of nodes from the given nodes, and adds the nodes of each response, until
+/// `is_enough` is true after one of them.
+async fn learn_until(is_enough: impl Fn() -> bool, nodes: &NodeClient, known: &NodeList) {
+    let ask = |base: String| async move { (nodes.cluster(&base).await, base) };
+    let mut asked: FuturesUnordered<_> = known.given().into_iter().map(ask).collect();
+    while let Some((cluster, base)) = asked.next().await {
         let Ok(cluster) = cluster else { continue };
         for url in cluster.nodes.into_iter().filter_map(|node| node.api_url) {
-            known.add(&url);
+            known.add(&base, &url);
         }
-        return;
+        if is_enough() {
+            return;
+        }
     }
 }

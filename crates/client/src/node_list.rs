@@ -1,4 +1,8 @@
 //! Known nodes of a client, and the presumed leader.
+//!
+//! Every request goes to a known node, and with it perhaps a token or a password. So a node is
+//! known only if the user gave its URL, or if a node whose URL the user gave lists it in
+//! `GET /cluster`. A node that is named as the leader only does not become known.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -17,9 +21,8 @@ pub(super) struct NodeList {
 struct NodeListState {
     /// The given URLs, then the learned ones.
     all: Vec<String>,
-    /// Whether all given URLs use HTTPS. If so, plain HTTP URLs are not accepted from nodes,
-    /// because the token must not be sent unencrypted.
-    is_secure: bool,
+    /// Number of the given URLs.
+    given: usize,
     /// The presumed leader.
     leader: Option<String>,
 }
@@ -34,8 +37,14 @@ impl NodeList {
                 all.push(server);
             }
         }
-        let is_secure = all.iter().all(|server| is_secure(server));
-        (!all.is_empty()).then_some(Self { state: Mutex::new(NodeListState { all, is_secure, leader: None }) })
+        let given = all.len();
+        (!all.is_empty()).then_some(Self { state: Mutex::new(NodeListState { all, given, leader: None }) })
+    }
+
+    /// The URLs that the user gave. Only these nodes are asked for the list of nodes.
+    pub(super) fn given(&self) -> Vec<String> {
+        let state = self.lock();
+        state.all[..state.given].to_vec()
     }
 
     pub(super) fn all(&self) -> Vec<String> {
@@ -46,17 +55,23 @@ impl NodeList {
         self.lock().leader.clone()
     }
 
-    /// Sets the leader, and adds its URL to the list, because the other known nodes may stop.
-    ///
-    /// A URL that is not acceptable clears the leader.
-    pub(super) fn set_leader(&self, leader: &str) {
+    /// Sets the leader if it is a known node; otherwise clears it. Returns whether it is known.
+    pub(super) fn set_leader(&self, leader: &str) -> bool {
         let mut state = self.lock();
-        state.leader = state.insert(leader);
+        let leader = leader.parse::<ServerUrl>().ok().map(String::from);
+        state.leader = leader.filter(|leader| state.all.contains(leader));
+        state.leader.is_some()
     }
 
-    /// Adds the URL of a node that another node named, if it is acceptable.
-    pub(super) fn add(&self, server: &str) {
-        self.lock().insert(server);
+    /// Adds a node from the list of nodes of the given node `named_by`, if it is acceptable and
+    /// there is room.
+    pub(super) fn add(&self, named_by: &str, server: &str) {
+        let Ok(server) = server.parse::<ServerUrl>() else { return };
+        let mut state = self.lock();
+        let server = String::from(server);
+        if may_learn(named_by, &server) && !state.all.contains(&server) && state.all.len() < MAX_KNOWN_NODES {
+            state.all.push(server);
+        }
     }
 
     /// Forgets which node is the leader.
@@ -70,23 +85,11 @@ impl NodeList {
     }
 }
 
-impl NodeListState {
-    /// Adds a base URL if the list has room. Returns its normal form; `None` if the URL is not
-    /// valid, or is plain HTTP in a list of HTTPS URLs.
-    fn insert(&mut self, server: &str) -> Option<String> {
-        let server: String = server.parse::<ServerUrl>().ok()?.into();
-        if self.is_secure && !is_secure(&server) {
-            return None;
-        }
-        if !self.all.contains(&server) && self.all.len() < MAX_KNOWN_NODES {
-            self.all.push(server.clone());
-        }
-        Some(server)
-    }
-}
-
-fn is_secure(server: &str) -> bool {
-    server.starts_with("https://")
+/// Whether a node may be learned from the list of another one. A node with HTTPS must not lead to
+/// plain HTTP, because tokens and passwords would be sent unencrypted.
+fn may_learn(named_by: &str, server: &str) -> bool {
+    let is_secure = |url: &str| url.starts_with("https://");
+    is_secure(server) || !is_secure(named_by)
 }
 
 /// Base URL of the leader, according to the health of several nodes.
@@ -146,27 +149,49 @@ mod tests {
     }
 
     #[test]
-    fn a_new_leader_is_added_to_the_list_up_to_the_limit() {
+    fn nodes_are_added_to_the_list_up_to_the_limit() {
         let nodes = NodeList::new(["http://a/".to_owned(), "http://a".to_owned()]).unwrap();
-        nodes.set_leader("http://b/");
-        assert_eq!(nodes.all(), ["http://a", "http://b"]);
+        nodes.add("http://a", "http://b/");
+        nodes.add("http://a", "file:///etc/passwd");
+        assert_eq!((nodes.all(), nodes.given()), (vec!["http://a".into(), "http://b".into()], vec!["http://a".into()]));
+        (0..100).for_each(|n| nodes.add("http://a", &format!("http://n{n}")));
+        assert_eq!((nodes.all().len(), nodes.given().len()), (MAX_KNOWN_NODES, 1));
+    }
+
+    #[test]
+    fn only_a_known_node_becomes_the_leader() {
+        let nodes = NodeList::new(["http://a".to_owned()]).unwrap();
+        nodes.add("http://a", "http://b");
+        assert!(nodes.set_leader("http://b/"));
         assert_eq!(nodes.leader(), Some("http://b".into()));
-        (0..100).for_each(|n| nodes.set_leader(&format!("http://n{n}")));
-        assert_eq!(nodes.all().len(), MAX_KNOWN_NODES);
-        assert_eq!(nodes.leader(), Some("http://n99".into()));
+        for unknown in ["http://evil", "http://b.evil", "https://b", "http://b:81", "http://b/x", "file:///etc/passwd"]
+        {
+            assert!(!nodes.set_leader(unknown), "{unknown}");
+            assert_eq!((nodes.leader(), nodes.all().len()), (None, 2), "{unknown}");
+        }
+        assert!(nodes.set_leader("http://a"));
         nodes.clear_leader();
         assert_eq!(nodes.leader(), None);
     }
 
     #[test]
-    fn a_leader_with_an_invalid_url_or_without_the_required_https_is_not_accepted() {
-        let nodes = NodeList::new(["http://a".to_owned()]).unwrap();
-        nodes.set_leader("file:///etc/passwd");
-        assert_eq!((nodes.leader(), nodes.all().len()), (None, 1));
-        let nodes = NodeList::new(["https://a".to_owned()]).unwrap();
-        nodes.set_leader("http://b");
-        assert_eq!(nodes.leader(), None);
-        nodes.set_leader("https://b");
-        assert_eq!(nodes.leader(), Some("https://b".into()));
+    fn a_node_with_https_never_leads_to_plain_http() {
+        for (named_by, server, expected) in [
+            ("http://a", "http://b", true),
+            ("http://a", "https://b", true),
+            ("https://a", "https://b", true),
+            ("https://a", "http://b", false),
+            ("https://a", "http://a", false),
+        ] {
+            assert_eq!(may_learn(named_by, server), expected, "{named_by} {server}");
+            let nodes = NodeList::new([named_by.to_owned()]).unwrap();
+            nodes.add(named_by, server);
+            assert_eq!(nodes.set_leader(server), expected, "{named_by} {server}");
+        }
+        // One given URL with plain HTTP does not change the rule for the others.
+        let nodes = NodeList::new(["https://a".to_owned(), "http://c".to_owned()]).unwrap();
+        nodes.add("https://a", "http://b");
+        assert!(!nodes.set_leader("http://b"));
+        assert!(nodes.set_leader("http://c"), "the user gave it");
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::ClientError;
 use super::backoff::Backoff;
-use super::leader_search::{find_leader, learn_nodes};
+use super::leader_search::{find_leader, learn_nodes, set_leader};
 use super::node_client::NodeClient;
 use super::node_list::NodeList;
 use super::request::{Idempotency, NodeResponse, RequestOptions};
@@ -85,7 +85,9 @@ impl LeaderClient {
                             last_response_at = Instant::now();
                         }
                         match &error {
-                            ClientError::NotLeader { leader_url: Some(leader), .. } => self.known.set_leader(leader),
+                            ClientError::NotLeader { leader_url: Some(leader), .. } => {
+                                set_leader(leader, &self.nodes, &self.known).await;
+                            }
                             _ => self.known.clear_leader(),
                         }
                         if options.idempotency == Idempotency::NotIdempotent && !error.was_not_sent() {
@@ -124,6 +126,9 @@ impl LeaderClient {
         let search = find_leader(&self.nodes, &self.known).await;
         if !search.healthy.is_empty() {
             *last_response_at = Instant::now();
+        }
+        if let Some(leader) = search.unknown_leader {
+            return Err(ClientError::UnknownLeader { leader });
         }
         match (search.leader, search.healthy.is_empty()) {
             (Some(leader), _) => Ok(leader),

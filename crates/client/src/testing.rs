@@ -16,7 +16,8 @@ type Script = Arc<dyn Fn(usize, &str) -> (u16, String) + Send + Sync>;
 /// Starts a server on a free port, and returns its base URL.
 ///
 /// The server closes each connection after one response. It stops when `tasks` is dropped. A script
-/// that returns status 0 closes the connection without a response.
+/// that returns status 0 closes the connection without a response. The body of a redirect is its
+/// target.
 ///
 /// # Panics
 /// If there is no free port, or a client closes the connection within a request.
@@ -40,9 +41,10 @@ pub async fn serve(
             if status == 0 {
                 continue;
             }
+            let location = if status / 100 == 3 { format!("location: {body}\r\n") } else { String::new() };
+            let length = body.len();
             let head = format!(
-                "HTTP/1.1 {status} X\r\nconnection: close\r\n{RETRY_AFTER}\r\ncontent-length: {}\r\n\r\n",
-                body.len()
+                "HTTP/1.1 {status} X\r\nconnection: close\r\n{RETRY_AFTER}\r\n{location}content-length: {length}\r\n\r\n"
             );
             stream.write_all((head + &body).as_bytes()).await.unwrap();
         }

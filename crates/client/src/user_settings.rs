@@ -1,19 +1,16 @@
 //! Settings file of one user: the servers and the token, kept between runs. It never contains a
 //! password.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::ServerUrl;
-use rollcall_core::{AddrForm, Token, Username, without_byte_order_mark};
+use rollcall_core::{AddrForm, Token, Username, private_files, without_byte_order_mark};
 
-/// Permissions of the file. Only its owner may read the token.
-const FILE_MODE: u32 = 0o600;
 /// Largest settings file that is read, in bytes. Files that the program writes are far smaller.
 const MAX_BYTES: u64 = 64 * 1024;
 
@@ -127,6 +124,8 @@ fn short(username: &Username) -> &str {
 
 fn read(path: &Path, username: &Username) -> io::Result<UserSettings> {
     let file = File::open(path)?;
+    // A copy or a restored backup can be readable by others.
+    private_files::narrow(path)?;
     let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
     if file.metadata()?.len() > MAX_BYTES {
         return Err(invalid(format!("the file has more than {MAX_BYTES} bytes")));
@@ -142,10 +141,10 @@ fn read(path: &Path, username: &Username) -> io::Result<UserSettings> {
 }
 
 fn write(dir: &Path, temp_path: &Path, settings: &UserSettings) -> io::Result<()> {
-    fs::create_dir_all(dir)?;
+    private_files::create_dir_all(dir)?;
     // A process with the same id may have left this file when it was killed.
     let _ = fs::remove_file(temp_path);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(temp_path)?;
+    let mut file = private_files::options().write(true).create_new(true).open(temp_path)?;
     let mut text = serde_json::to_vec_pretty(settings).map_err(io::Error::other)?;
     text.push(b'\n');
     file.write_all(&text)?;
@@ -179,7 +178,10 @@ mod tests {
         let path = alice.save(&dir).unwrap();
         assert_eq!(path, dir.join("client_alice.json"));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         let loaded = UserSettings::load(&dir, &alice.username).unwrap().unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "narrowed");
         assert_eq!(loaded, alice);
         assert_eq!((loaded.servers().len(), loaded.port()), (1, Some(9000)));
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "nothing else is left");

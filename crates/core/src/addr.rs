@@ -139,7 +139,7 @@ pub fn canonical_socket_addr(addr: SocketAddr) -> SocketAddr {
 
 /// Whether a canonical IP address belongs to one machine. The unspecified address, multicast and
 /// broadcast do not.
-fn is_one_machine(ip: IpAddr) -> bool {
+pub(crate) fn is_one_machine(ip: IpAddr) -> bool {
     !(ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST))
 }
 

@@ -1,9 +1,10 @@
 //! Types that all Rollcall crates share: validated values, API bodies ([`api`]), escaping of
-//! untrusted text ([`escape`]), the election timings, a token bucket, and the clocks ([`clock`]).
+//! untrusted text ([`escape`]), the election timings, a token bucket, trusted proxies, the clocks
+//! ([`clock`]), and the permissions of private files ([`private_files`]).
 //!
 //! A value of a checked type is always valid: input is parsed once, where it enters the program,
-//! and never checked again. Only a [`Password`] has a separate check. Only [`clock`] reads a clock;
-//! nothing in this crate opens a file or a socket.
+//! and never checked again. Only a [`Password`] has a separate check. Only [`clock`] reads a clock,
+//! and only [`private_files`] touches files. Nothing in this crate opens a socket.
 
 mod addr;
 mod address_block;
@@ -20,11 +21,13 @@ mod metadata;
 mod node_addr;
 mod page;
 mod password;
+pub mod private_files;
 mod profile;
 mod term;
 mod time;
 mod timings;
 mod token_bucket;
+mod trusted_proxies;
 mod username;
 
 pub use addr::{Addr, AddrForm, InvalidAddr, canonical_socket_addr};
@@ -44,4 +47,5 @@ pub use term::Term;
 pub use time::{BootMs, WallMs};
 pub use timings::Timings;
 pub use token_bucket::{Rate, TokenBucket};
+pub use trusted_proxies::{ForwardedHeader, MAX_PROXY_HOPS, ProxyNetwork, TrustedProxies};
 pub use username::{InvalidUsername, Username};

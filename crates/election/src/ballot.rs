@@ -1,7 +1,7 @@
 //! Ballot file: written to a temporary file, synced, renamed over the old file, and the directory
 //! synced.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::ballast::Ballast;
 use crate::process::{Ballot, Peers};
-use rollcall_core::{NodeAddr, Term};
+use rollcall_core::{NodeAddr, Term, private_files};
 
 /// Version of the ballot file. A file of version 1 has no version field. A later version adds the
 /// field `version`, so that an older build refuses the file instead of misreading it. Every later
@@ -147,7 +147,7 @@ impl BallotFile {
 
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
         let new_file = self.dir.join(TEMP_FILE);
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&new_file)?;
+        let mut file = private_files::options().write(true).create(true).truncate(true).open(&new_file)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&new_file, self.dir.join(BALLOT_FILE))?;

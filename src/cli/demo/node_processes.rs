@@ -2,8 +2,8 @@
 //! is killed.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io;
+use std::fs;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ports::Ports;
 use crate::config;
+use rollcall_core::private_files;
 
 /// Time after SIGTERM until a node is killed. A node drains its connections for up to 10 s.
 const STOP_TIMEOUT: Duration = Duration::from_secs(12);
@@ -50,7 +51,9 @@ impl NodeProcesses {
     pub(super) fn start(folder: &Path, ports: &[Ports]) -> io::Result<(Vec<DemoNode>, Self)> {
         let program = std::env::current_exe()?;
         let file = folder.join("config.toml");
-        fs::write(&file, configuration(ports))?;
+        let mut config = private_files::options().write(true).create(true).truncate(true).open(&file)?;
+        config.write_all(configuration(ports).as_bytes())?;
+        drop(config);
         let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
         let (mut nodes, mut supervisors, mut stdin_pipes) = (Vec::new(), JoinSet::new(), Vec::new());
         for (index, ports) in ports.iter().enumerate() {
@@ -122,7 +125,7 @@ async fn supervise(mut child: Child, stop: CancellationToken, kill: Cancellation
 
 /// Starts a process whose output is appended to the file `log`.
 fn spawn(command: &[OsString], log: &Path) -> io::Result<Child> {
-    let log = File::options().create(true).append(true).open(log)?;
+    let log = private_files::options().create(true).append(true).open(log)?;
     let mut process = process(command).ok_or(io::ErrorKind::InvalidInput)?;
     process.stdout(log.try_clone()?).stderr(log).spawn()
 }

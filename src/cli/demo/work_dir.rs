@@ -2,10 +2,11 @@
 //! directory that the user named.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+
+use rollcall_core::private_files;
 
 /// Number of names that are tried for a temporary directory. Only a killed demo leaves its
 /// directory behind.
@@ -20,7 +21,7 @@ pub(super) struct WorkDir {
 impl WorkDir {
     /// Opens the directory that the user named, and creates it if necessary. It is never removed.
     pub(super) fn kept(path: &Path) -> io::Result<Self> {
-        fs::create_dir_all(path)?;
+        private_files::create_dir_all(path)?;
         Ok(Self { path: fs::canonicalize(path)?, is_temporary: false })
     }
 
@@ -33,7 +34,7 @@ impl WorkDir {
         let parent = fs::canonicalize(parent)?;
         for n in 0..MAX_TRIES {
             let path = parent.join(format!("rollcall-demo-{}-{n}", std::process::id()));
-            match DirBuilder::new().mode(0o700).create(&path) {
+            match private_files::create_dir(&path) {
                 Ok(()) => return Ok(Self { path, is_temporary: true }),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),

@@ -63,6 +63,7 @@ Examples:
   rollcall storage check --json | jq '.steps[] | select(.ok | not)'
   FIREBASE_BUCKET=your-project.firebasestorage.app rollcall storage check
   S3_BUCKET=my-bucket AWS_REGION=eu-west-1 rollcall storage check
+  SHARED_DRIVE_ID=DRIVE REGISTERED_USERS_FOLDER_ID=FOLDER rollcall storage check
 
 Exit codes:{codes}"
     )
@@ -91,6 +92,7 @@ pub(super) async fn check(config: &StorageConfig, options: CheckOptions) -> Resu
         if let Ok(findings) = &step.result {
             all.unreadable.extend(findings.unreadable.iter().cloned());
             all.ignored.extend(findings.ignored.iter().cloned());
+            all.facts.extend(findings.facts.iter().cloned());
         }
     });
     let outcome = run_until_stopped(&stop, check).await?;
@@ -101,6 +103,7 @@ pub(super) async fn check(config: &StorageConfig, options: CheckOptions) -> Resu
             "steps": rows,
             "unreadable_profiles": all.unreadable,
             "ignored_fields": all.ignored,
+            "facts": all.facts,
         }))?;
     }
     match outcome {
@@ -144,9 +147,9 @@ fn step_lines(step: &CheckStep) -> String {
     let mut lines = format!("  {mark} {:<24}{duration_ms:>6} ms\n", step.name);
     // Writing to a string does not fail.
     let _ = match &step.result {
-        Ok(Findings { unreadable, ignored }) => {
-            let marked =
-                unreadable.iter().map(|finding| ('!', finding)).chain(ignored.iter().map(|field| ('-', field)));
+        Ok(Findings { unreadable, ignored, facts }) => {
+            let unreadable = unreadable.iter().map(|finding| ('!', finding));
+            let marked = unreadable.chain(ignored.iter().chain(facts).map(|text| ('-', text)));
             marked.into_iter().try_for_each(|(mark, text)| writeln!(lines, "      {mark} {}", escape_controls(text)))
         }
         Err(reason) => writeln!(lines, "      {}", escape_controls(reason)),

@@ -46,7 +46,7 @@ const LAST_PASS: &str = "The last pass needs stopped nodes: stop all nodes of bo
 #[command(after_long_help = after_help())]
 pub(in crate::cli) struct CopyArgs {
     /// Store to read: local:PATH (the directory "bucket" of a data directory), gcs:BUCKET,
-    /// s3:BUCKET[/PREFIX] or azure:CONTAINER[/PREFIX]
+    /// s3:BUCKET[/PREFIX], azure:CONTAINER[/PREFIX] or drive:DRIVE/FOLDER (two ids of Google Drive)
     #[arg(long, value_name = "STORE")]
     from: StoreLocator,
 
@@ -78,6 +78,7 @@ Examples:
   rollcall storage copy --from local:data/bucket --to gcs:your-project.firebasestorage.app
   rollcall storage copy --from local:data/bucket --to local:/mnt/backup/bucket --dry-run
   rollcall storage copy --from gcs:your-project.firebasestorage.app --to s3:my-bucket/rollcall
+  rollcall storage copy --from drive:0AExampleDriveIdPVA/1Example-FolderId --to local:backup
 
 Credentials and endpoints are those of the settings of each kind of store (docs/configuration.md).
 
@@ -182,6 +183,10 @@ fn refuse_overlap(from: &StorageConfig, to: &StorageConfig) -> Result<(), Comman
             let whole = |config: &AzureConfig| AzureConfig { prefix: String::new(), ..config.clone() };
             overlap_of(Path::new(&from.prefix), Path::new(&to.prefix)).filter(|_| whole(from) == whole(to))
         }
+        // Only the files directly in a folder are read, so folders in folders do not overlap.
+        (StorageConfig::Drive(from), StorageConfig::Drive(to)) => {
+            ((&from.folder, &from.endpoint) == (&to.folder, &to.endpoint)).then_some(Overlap::Same)
+        }
         (from, to) => (from == to).then_some(Overlap::Same),
     };
     match overlap {
@@ -228,9 +233,7 @@ fn resolved(path: &Path) -> PathBuf {
 /// Opens the source for reading only. A source without users is a wrong place more often than an
 /// empty store, and a copy of it would look like a backup.
 async fn open_source(config: &StorageConfig, policy: RetryPolicy) -> Result<Bucket, CommandError> {
-    let backend = open_read_only(config, DIRECTORY_REMEDY)
-        .await
-        .map_err(|error| CommandError::new(CONFIGURATION, format!("cannot open the source: {error}")))?;
+    let backend = open_read_only(config, DIRECTORY_REMEDY).await.map_err(|error| cannot_open("source", error))?;
     let source = Bucket::new(backend, policy);
     match has_users(&source).await {
         Ok(true) => Ok(source),
@@ -255,16 +258,16 @@ async fn open_target(config: &StorageConfig, is_dry_run: bool, policy: RetryPoli
     let backend = if is_dry_run && is_missing {
         Arc::new(MemoryBackend::new())
     } else if is_dry_run {
-        open_read_only(config, DIRECTORY_REMEDY)
-            .await
-            .map_err(|error| CommandError::new(CONFIGURATION, format!("cannot open the target: {error}")))?
+        open_read_only(config, DIRECTORY_REMEDY).await.map_err(|error| cannot_open("target", error))?
     } else {
-        open_backend(config, None).await.map_err(|error| {
-            let message = format!("cannot open the target: {error}");
-            CommandError::from(error).with_message(message)
-        })?
+        open_backend(config, None).await.map_err(|error| cannot_open("target", error.into()))?
     };
     Ok(Bucket::new(backend, policy))
+}
+
+fn cannot_open(store: &str, error: CommandError) -> CommandError {
+    let message = format!("cannot open the {store}: {error}");
+    error.with_message(message)
 }
 
 /// The error for a target that must not be written, or does not respond. The codes are those of a

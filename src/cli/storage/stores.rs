@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use rand::RngExt;
 
+use crate::cli::exit::{CONFIGURATION, CommandError};
 use crate::config::StorageConfig;
-use crate::node::open_backend;
-use crate::storage::{Backend, LocalBackend};
+use crate::node::{open_backend, open_backend_read_only};
+use crate::storage::Backend;
 
 /// An environment variable as the configuration reads it.
 pub(super) fn env_var(name: &str) -> Option<String> {
@@ -27,17 +28,14 @@ pub(super) async fn open_existing(
     open_backend(config, page_size).await.map_err(|error| error.to_string())
 }
 
-/// Opens a store that must be there, for reading only. Nothing in a local directory is created, so
-/// it may be a read-only snapshot. `remedy` is the remedy for a directory that is missing.
-pub(super) async fn open_read_only(config: &StorageConfig, remedy: &str) -> Result<Arc<dyn Backend>, String> {
+/// Opens a store that must be there, for reading only. Nothing in a local directory or on a drive
+/// is created, so it may be a read-only snapshot. `remedy` is the remedy for a directory that is
+/// missing.
+pub(super) async fn open_read_only(config: &StorageConfig, remedy: &str) -> Result<Arc<dyn Backend>, CommandError> {
     if let StorageConfig::Local { dir, .. } = config {
-        require_directory(dir, remedy)?;
-        return match LocalBackend::open_read_only(dir.clone()) {
-            Ok(backend) => Ok(Arc::new(backend)),
-            Err(error) => Err(error.to_string()),
-        };
+        require_directory(dir, remedy).map_err(|error| CommandError::new(CONFIGURATION, error))?;
     }
-    open_backend(config, None).await.map_err(|error| error.to_string())
+    Ok(open_backend_read_only(config).await?)
 }
 
 fn require_directory(dir: &Path, remedy: &str) -> Result<(), String> {

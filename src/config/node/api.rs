@@ -1,9 +1,9 @@
-//! HTTP API in a node's configuration: the address to listen on, the URL for clients, and the
-//! allowed origins of web pages.
+//! HTTP API in a node's configuration: the address to listen on, the URL for clients, the allowed
+//! origins of web pages, and the trusted proxies.
 
 use std::net::{IpAddr, SocketAddr};
 
-use rollcall_core::NodeAddr;
+use rollcall_core::{ForwardedHeader, NodeAddr, ProxyNetwork, TrustedProxies};
 
 use super::base_url::parse_base_url;
 use super::settings;
@@ -14,10 +14,17 @@ use crate::config::layers::{Layers, WithOrigin, with_default};
 /// counts as unset.
 const NO_ORIGIN: &str = "none";
 
+/// Largest value of `max_connections`. Each connection takes at least 10 KiB of memory.
+const MAX_MAX_CONNECTIONS: u64 = 1_000_000;
+
 const EXPECTED_IP: &str = "an IP address of this machine, \"0.0.0.0\" for all, or \"127.0.0.1\" for this machine alone";
 const EXPECTED_URL: &str = "a URL such as \"http://10.40.6.26:3000\"";
 const EXPECTED_ORIGINS: &str =
     "\"*\" for all web pages, \"none\", or a list of origins such as \"https://example.org\"";
+
+const EXPECTED_PROXIES: &str =
+    "a list of networks or addresses such as \"10.0.0.0/8\" or \"fd00::1\", and not all addresses (\"0.0.0.0/0\")";
+const EXPECTED_HEADER: &str = "\"x-forwarded-for\" or \"forwarded\"";
 
 /// The HTTP API.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -28,11 +35,15 @@ pub struct ApiConfig {
     pub port: u16,
     /// The base URL for clients, without a trailing slash: `http://127.0.0.1:3000`.
     pub url: String,
-    /// Web pages that may read the API.
+    /// Connections served at once, if the process may open that many files.
+    pub max_connections: usize,
+    /// Web pages that may use the API.
     pub cors: CorsConfig,
+    /// Proxies that report the addresses of their clients.
+    pub proxies: TrustedProxies,
 }
 
-/// Web pages that may read the API from a browser.
+/// Web pages that may use the API from a browser.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum CorsConfig {
     /// No page of another origin.
@@ -65,7 +76,17 @@ pub(super) fn read_api(layers: &Layers, node: &WithOrigin<NodeAddr>) -> Result<A
         // `SocketAddr` writes an IPv6 address in brackets, as a URL does.
         None => format!("http://{}", SocketAddr::new(election.ip(), port)),
     };
-    Ok(ApiConfig { bind, port, url, cors: read_cors(layers)? })
+    let max_connections = layers.number(&settings::MAX_CONNECTIONS, MAX_MAX_CONNECTIONS)?.value;
+    let max_connections = usize::try_from(max_connections).expect("a million fits into usize");
+    let (cors, proxies) = (read_cors(layers)?, read_proxies(layers)?);
+    Ok(ApiConfig { bind, port, url, max_connections, cors, proxies })
+}
+
+fn read_proxies(layers: &Layers) -> Result<TrustedProxies, ConfigError> {
+    let header = |text: &str| ForwardedHeader::ALL.into_iter().find(|header| header.name().eq_ignore_ascii_case(text));
+    let header = with_default(layers.parsed_by(&settings::FORWARDED_HEADER, EXPECTED_HEADER, header)?).value;
+    let networks = layers.list_by(&settings::TRUSTED_PROXIES, EXPECTED_PROXIES, ProxyNetwork::parse)?;
+    Ok(TrustedProxies::new(networks, header))
 }
 
 fn read_cors(layers: &Layers) -> Result<CorsConfig, ConfigError> {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::base_url::parse_base_url;
+use super::key_file::is_key_itself;
 use super::settings;
 use crate::config::error::ConfigError;
 use crate::config::layers::Layers;
@@ -12,8 +13,9 @@ use crate::storage::DriveConfig;
 const EXPECTED_ID: &str = "an id of Google Drive: the last part of the address of the drive or folder in a browser";
 const EXPECTED_HOST: &str = "HOST:PORT or a URL, such as \"localhost:4444\"";
 
-/// Reads the folder of a shared drive. `None` if no setting names one.
-pub(super) fn read_drive(layers: &Layers, data_dir: &Path) -> Result<Option<DriveConfig>, ConfigError> {
+/// Reads the folder of a shared drive. `None` if no setting names one. `table_dir` is the directory
+/// in which a node keeps the id of its slot table.
+pub(super) fn read_drive(layers: &Layers, table_dir: Option<&Path>) -> Result<Option<DriveConfig>, ConfigError> {
     let (drive, folder) = (read_id(layers, &settings::SHARED_DRIVE)?, read_id(layers, &settings::USERS_FOLDER)?);
     let (drive, folder) = match (drive, folder) {
         (None, None) => return Ok(None),
@@ -28,12 +30,17 @@ pub(super) fn read_drive(layers: &Layers, data_dir: &Path) -> Result<Option<Driv
             ));
         }
     };
+    let credentials = layers.path(&settings::DRIVE_CREDENTIALS)?;
+    // The path of a key file may be the key itself, which must not appear in an error.
+    if is_key_itself(&credentials.to_string_lossy()) {
+        return Err(ConfigError::KeyInsteadOfFile { key: settings::DRIVE_CREDENTIALS.key });
+    }
     Ok(Some(DriveConfig {
         drive,
         folder,
-        credentials: layers.path(&settings::DRIVE_CREDENTIALS)?,
+        credentials,
         endpoint: read_host(layers)?,
-        table_dir: data_dir.to_owned(),
+        table_dir: table_dir.map(Path::to_owned),
         settle_time: DriveConfig::SETTLE_TIME,
         page_size: DriveConfig::MAX_PAGE_SIZE,
     }))

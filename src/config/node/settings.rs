@@ -29,7 +29,12 @@ pub(super) const API_PORT: Setting = Setting::new("api_port", "API_PORT").with_f
 pub(super) const API_BIND: Setting =
     Setting::new("api_bind", "ROLLCALL_API_BIND").with_flag("--api-bind").with_default("0.0.0.0");
 pub(super) const API_URL: Setting = Setting::new("api_url", "ROLLCALL_API_URL").with_flag("--api-url");
+pub(super) const MAX_CONNECTIONS: Setting =
+    Setting::new("max_connections", "ROLLCALL_MAX_CONNECTIONS").with_default("16384");
 pub(super) const CORS_ORIGINS: Setting = Setting::new("cors_origins", "ROLLCALL_CORS_ORIGINS").list().with_default("*");
+pub(super) const TRUSTED_PROXIES: Setting = Setting::new("trusted_proxies", "ROLLCALL_TRUSTED_PROXIES").list();
+pub(super) const FORWARDED_HEADER: Setting =
+    Setting::new("forwarded_header", "ROLLCALL_FORWARDED_HEADER").with_default("x-forwarded-for");
 /// The default is three heartbeat intervals: clients send a heartbeat every 10 s.
 pub(super) const HEARTBEAT_TTL: Setting =
     Setting::new("heartbeat_ttl_seconds", "HEARTBEAT_TTL_SECONDS").with_default("30");
@@ -75,11 +80,11 @@ pub(super) const STORAGE_CA_FILE: Setting =
     Setting::new("storage_ca_file", "ROLLCALL_STORAGE_CA_FILE").with_env_aliases(&["AWS_CA_BUNDLE"]);
 pub(super) const STORAGE_ALLOW_HTTP: Setting =
     Setting::new("storage_allow_http", "ROLLCALL_STORAGE_ALLOW_HTTP").with_default("false");
-pub(super) const STORAGE_TIMEOUT: Setting =
-    Setting::new("storage_timeout_ms", "ROLLCALL_STORAGE_TIMEOUT_MS").with_default("5000");
+/// The default depends on the kind of the store.
+pub(super) const STORAGE_TIMEOUT: Setting = Setting::new("storage_timeout_ms", "ROLLCALL_STORAGE_TIMEOUT_MS");
 
 /// All settings of a node. Any other key in the configuration file is an error.
-pub const SETTINGS: [&Setting; 45] = [
+pub const SETTINGS: [&Setting; 48] = [
     &THIS_NODE,
     &PEERS,
     &HEARTBEAT_INTERVAL,
@@ -96,7 +101,10 @@ pub const SETTINGS: [&Setting; 45] = [
     &API_PORT,
     &API_BIND,
     &API_URL,
+    &MAX_CONNECTIONS,
     &CORS_ORIGINS,
+    &TRUSTED_PROXIES,
+    &FORWARDED_HEADER,
     &HEARTBEAT_TTL,
     &REQUIRE_PASSWORD,
     &TOKEN_DAYS,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::base_url::parse_base_url;
 use super::drive::read_drive;
+use super::key_file::is_key_itself;
 use super::object_store::{read_azure, read_s3};
 use super::quotas::MAX_BYTES;
 use super::settings;
@@ -42,6 +43,18 @@ pub enum StorageConfig {
     Azure(AzureConfig),
     /// A folder of a Google Shared Drive.
     Drive(DriveConfig),
+}
+
+impl StorageConfig {
+    /// Default of `storage_timeout_ms`, in milliseconds. One attempt may take a quarter of it. A
+    /// drive needs a second for many requests, and several seconds for some.
+    #[must_use]
+    pub fn default_timeout_ms(&self) -> u64 {
+        match self {
+            Self::Local { .. } | Self::Gcs { .. } | Self::S3(_) | Self::Azure(_) => 5_000,
+            Self::Drive(_) => 20_000,
+        }
+    }
 }
 
 /// Kind and place, for messages.
@@ -91,11 +104,7 @@ pub(super) fn read_storage(
     if let Some(azure) = read_azure(layers, env)? {
         return Ok(StorageConfig::Azure(azure));
     }
-    if let Some(drive) = read_drive(layers, data_dir)? {
-        // The path of a key file may be the key itself, which must not appear in an error.
-        if is_key_itself(&drive.credentials.to_string_lossy()) {
-            return Err(ConfigError::KeyInsteadOfFile { key: settings::DRIVE_CREDENTIALS.key });
-        }
+    if let Some(drive) = read_drive(layers, Some(data_dir))? {
         return Ok(StorageConfig::Drive(drive));
     }
     match read_gcs(layers)? {
@@ -114,13 +123,6 @@ pub(super) fn read_gcs(layers: &Layers) -> Result<Option<StorageConfig>, ConfigE
         return Err(ConfigError::KeyInsteadOfFile { key: settings::CREDENTIALS.key });
     }
     Ok(Some(StorageConfig::Gcs { bucket: given.value, credentials, endpoint: read_emulator_url(layers)? }))
-}
-
-/// Whether a path is the content of a key file. Such a text must not appear in any error.
-fn is_key_itself(path: &str) -> bool {
-    /// Longest path that is not suspicious, in bytes. The base64 text of a key is longer.
-    const MAX_PATH_BYTES: usize = 1024;
-    path.contains("PRIVATE KEY") || path.trim_start().starts_with('{') || path.len() > MAX_PATH_BYTES
 }
 
 /// Reads the URL of the emulator. The setting is `HOST:PORT` or a URL, as in Google's other

@@ -1,5 +1,5 @@
-//! Locator of a store on the command line: `local:PATH`, `gcs:BUCKET`, `s3:BUCKET[/PREFIX]` or
-//! `azure:CONTAINER[/PREFIX]`.
+//! Locator of a store on the command line: `local:PATH`, `gcs:BUCKET`, `s3:BUCKET[/PREFIX]`,
+//! `azure:CONTAINER[/PREFIX]` or `drive:DRIVE/FOLDER`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use super::drive::read_drive;
 use super::object_store::{read_azure, read_s3};
 use super::settings;
 use super::storage::{StorageConfig, read_gcs};
@@ -38,12 +39,20 @@ pub enum StoreLocator {
         /// The value of the setting `azure_container`.
         container: String,
     },
+    /// A folder of a Google Shared Drive.
+    Drive {
+        /// The value of the setting `shared_drive_id`.
+        drive: String,
+        /// The value of the setting `registered_users_folder_id`.
+        folder: String,
+    },
 }
 
 /// The text is not a [`StoreLocator`]. The message contains the text and the valid forms.
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
 #[error(
-    "{given:?} names no store: {problem}; give local:PATH, gcs:BUCKET, s3:BUCKET[/PREFIX] or azure:CONTAINER[/PREFIX]"
+    "{given:?} names no store: {problem}; give local:PATH, gcs:BUCKET, s3:BUCKET[/PREFIX], azure:CONTAINER[/PREFIX] or \
+     drive:DRIVE/FOLDER"
 )]
 pub struct InvalidStoreLocator {
     given: String,
@@ -54,17 +63,18 @@ pub struct InvalidStoreLocator {
 const MAX_TEXT_CHARS: usize = 80;
 
 impl StoreLocator {
-    /// The setting that names a store of this kind, and its value. `None` for a directory.
-    pub(super) fn setting(&self) -> Option<(&'static Setting, &str)> {
+    /// The settings that name a store of this kind, and their values. None for a directory.
+    pub(super) fn settings(&self) -> Vec<(&'static Setting, &str)> {
         match self {
-            Self::Local { .. } => None,
-            Self::Gcs { bucket } => Some((&settings::BUCKET, bucket)),
-            Self::S3 { bucket } => Some((&settings::S3_BUCKET, bucket)),
-            Self::Azure { container } => Some((&settings::AZURE_CONTAINER, container)),
+            Self::Local { .. } => Vec::new(),
+            Self::Gcs { bucket } => vec![(&settings::BUCKET, bucket)],
+            Self::S3 { bucket } => vec![(&settings::S3_BUCKET, bucket)],
+            Self::Azure { container } => vec![(&settings::AZURE_CONTAINER, container)],
+            Self::Drive { drive, folder } => vec![(&settings::SHARED_DRIVE, drive), (&settings::USERS_FOLDER, folder)],
         }
     }
 
-    /// The storage, from layers that contain [`Self::setting`].
+    /// The storage, from layers that contain [`Self::settings`].
     pub(super) fn storage(
         &self,
         layers: &Layers,
@@ -76,8 +86,10 @@ impl StoreLocator {
             Self::Gcs { .. } => read_gcs(layers)?,
             Self::S3 { .. } => read_s3(layers, env)?.map(StorageConfig::S3),
             Self::Azure { .. } => read_azure(layers, env)?.map(StorageConfig::Azure),
+            // A copy is no node, and keeps no slot table.
+            Self::Drive { .. } => read_drive(layers, None)?.map(StorageConfig::Drive),
         };
-        Ok(storage.expect("the layers contain the setting"))
+        Ok(storage.expect("the layers contain the settings"))
     }
 }
 
@@ -92,9 +104,20 @@ impl FromStr for StoreLocator {
             "gcs" => Self::Gcs { bucket: place.to_owned() },
             "s3" => Self::S3 { bucket: place.to_owned() },
             "azure" => Self::Azure { container: place.to_owned() },
+            "drive" => {
+                let (drive, folder) = place.split_once('/').unwrap_or((place, ""));
+                if folder.is_empty() && !drive.is_empty() {
+                    return Err(invalid("its folder is missing"));
+                }
+                Self::Drive { drive: drive.to_owned(), folder: folder.to_owned() }
+            }
             _ => return Err(invalid("the kind of the store is unknown")),
         };
-        if place.is_empty() { Err(invalid("its place is missing")) } else { Ok(locator) }
+        if place.is_empty() || place.starts_with('/') && kind == "drive" {
+            Err(invalid("its place is missing"))
+        } else {
+            Ok(locator)
+        }
     }
 }
 
@@ -106,6 +129,7 @@ impl fmt::Display for StoreLocator {
             Self::Gcs { bucket } => write!(f, "gcs:{bucket}"),
             Self::S3 { bucket } => write!(f, "s3:{bucket}"),
             Self::Azure { container } => write!(f, "azure:{container}"),
+            Self::Drive { drive, folder } => write!(f, "drive:{drive}/{folder}"),
         }
     }
 }
@@ -126,6 +150,10 @@ mod tests {
             ),
             ("s3:my-bucket/team/a", StoreLocator::S3 { bucket: "my-bucket/team/a".to_owned() }),
             ("azure:my-container", StoreLocator::Azure { container: "my-container".to_owned() }),
+            (
+                "drive:0AExampleDriveIdPVA/1Example-FolderId",
+                StoreLocator::Drive { drive: "0AExampleDriveIdPVA".to_owned(), folder: "1Example-FolderId".to_owned() },
+            ),
         ] {
             assert_eq!(text.parse(), Ok(locator.clone()));
             assert_eq!(locator.to_string(), text);
@@ -141,6 +169,10 @@ mod tests {
             ("Local:data", "the kind of the store is unknown"),
             ("local:", "its place is missing"),
             ("s3:", "its place is missing"),
+            ("drive:", "its place is missing"),
+            ("drive:/folder", "its place is missing"),
+            ("drive:0AExampleDriveIdPVA", "its folder is missing"),
+            ("drive:0AExampleDriveIdPVA/", "its folder is missing"),
         ] {
             let error = StoreLocator::from_str(text).expect_err(text).to_string();
             assert!(error.starts_with(&format!("{text:?} names no store: ")), "{error}");

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::*;
 use crate::storage::DriveConfig;
-use rollcall_core::BucketName;
+use rollcall_core::{BucketName, ForwardedHeader, ProxyNetwork, TrustedProxies};
 
 const FILE: &str = "\
 this_node = \"127.0.0.1:8080\"
@@ -74,6 +74,7 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!(config.load_source, LoadSourceConfig::Cpu);
     assert_eq!(config.api.socket_addr().to_string(), "0.0.0.0:3000");
     assert_eq!(config.api.url, "http://127.0.0.1:3000");
+    assert_eq!(config.api.max_connections, 16_384);
     assert_eq!(config.api.cors, CorsConfig::Any);
     assert_eq!(config.presence.ttl_ms, 30_000);
     assert_eq!(config.passwords, PasswordConfig { required: false, token_seconds: 30 * 86_400 });
@@ -88,6 +89,14 @@ fn each_setting_has_the_default_that_the_settings_table_gives() {
     for setting in SETTINGS {
         let Some(default) = setting.default else { continue };
         assert_eq!(load_with_variable(setting.env, default).unwrap(), load_with("").unwrap(), "{}", setting.key);
+    }
+}
+
+#[test]
+fn the_number_of_connections_is_from_one_to_a_million() {
+    for (given, expected) in [("1", Some(1)), ("1000000", Some(1_000_000)), ("0", None), ("1000001", None)] {
+        let read = load_with_variable("ROLLCALL_MAX_CONNECTIONS", given).ok();
+        assert_eq!(read.map(|config| config.api.max_connections), expected, "{given}");
     }
 }
 
@@ -472,6 +481,24 @@ fn cors_allows_any_origin_or_none_or_a_list() {
 }
 
 #[test]
+fn proxies_are_networks_or_addresses_and_report_clients_in_one_header() {
+    let proxies = |networks: &[&str], header| {
+        TrustedProxies::new(networks.iter().map(|text| ProxyNetwork::parse(text).unwrap()).collect(), header)
+    };
+    let (by_default, rfc7239) = (ForwardedHeader::XForwardedFor, ForwardedHeader::Forwarded);
+    assert_eq!(load_with("").unwrap().api.proxies, proxies(&[], by_default));
+    let networks = ["10.0.0.0/8", "fd00::1"];
+    let file = "trusted_proxies = [\"10.0.0.0/8\", \"fd00::1\"]\nforwarded_header = \"forwarded\"";
+    assert_eq!(load_with(file).unwrap().api.proxies, proxies(&networks, rfc7239));
+    let variable = load_with_variable("ROLLCALL_TRUSTED_PROXIES", "10.0.0.0/8, fd00::1").unwrap();
+    assert_eq!(variable.api.proxies, proxies(&networks, by_default));
+    let text = error(load_with("trusted_proxies = [\"10.0.0.0/8\", \"0.0.0.0/0\"]"));
+    assert!(text.starts_with("c.toml:7: trusted_proxies is \"0.0.0.0/0\", but must be a list of networks"), "{text}");
+    let text = error(load_with("forwarded_header = \"x-real-ip\""));
+    assert!(text.ends_with("but must be \"x-forwarded-for\" or \"forwarded\""), "{text}");
+}
+
+#[test]
 fn a_bucket_in_the_environment_selects_google_cloud_storage() {
     let gcs = |endpoint: Option<&str>, credentials: &str| StorageConfig::Gcs {
         bucket: BucketName::parse("your-project.firebasestorage.app").unwrap(),
@@ -500,11 +527,13 @@ fn the_variables_of_requirement_001_select_google_drive() {
         folder: folder.1.to_owned(),
         credentials: "credentials/service-account.json".into(),
         endpoint: None,
-        table_dir: "data".into(),
+        table_dir: Some("data".into()),
         settle_time: DriveConfig::SETTLE_TIME,
         page_size: DriveConfig::MAX_PAGE_SIZE,
     };
     let storage = |more: &[(&str, &str)]| load(FILE, &[&[drive, folder], more].concat(), &Flags::default());
+    assert_eq!(storage(&[]).unwrap().storage_timeout_ms, 20_000);
+    assert_eq!(storage(&[("ROLLCALL_STORAGE_TIMEOUT_MS", "5000")]).unwrap().storage_timeout_ms, 5000);
     assert_eq!(storage(&[]).unwrap().storage, StorageConfig::Drive(config.clone()));
     let other = DriveConfig { credentials: "k.json".into(), endpoint: Some("http://localhost:1".into()), ..config };
     let variables = [("GOOGLE_CREDENTIALS", "k.json"), ("DRIVE_EMULATOR_HOST", "localhost:1")];

@@ -5,8 +5,8 @@ use rollcall_core::NodeAddr;
 const NO_CLUSTER_KEY: &str = "there is no cluster_key, so any program that reaches the election port can pose as a node; set the same \
      cluster_key on all nodes (ROLLCALL_CLUSTER_KEY or cluster_key_file)";
 
-const DISCOVERY_SERVER_COMPAT: &str = "discovery_server_compat is on: anybody can keep a name with a password online without its password; set it \
-     to false if no old client needs it";
+const DISCOVERY_SERVER_COMPAT: &str = "discovery_server_compat is on: anybody can keep a name with a password online without its password, and any \
+     web page can send requests; set it to false if no old client needs it";
 
 /// The warnings, one line each. `is_emulator_unused`: an emulator is set, but no bucket.
 /// `is_unprotected`: there is no cluster key although other hosts can reach the election port.

@@ -4,8 +4,9 @@ use axum::http::HeaderValue;
 use futures_util::{StreamExt, stream};
 
 use super::*;
+use crate::http::CorsPolicy;
 use crate::http::testing::{
-    TERM, TestNode, TestResponse, following, leading, leading_until, remote, request, without_leader,
+    TERM, TestNode, TestResponse, client, following, leading, leading_until, request, without_leader,
 };
 use crate::storage::{Fault, MemoryBackend};
 use rollcall_core::BootMs;
@@ -65,12 +66,12 @@ fn handing_over() -> Role {
 
 #[tokio::test]
 async fn both_paths_answer_every_heartbeat_the_same_in_every_role() {
-    let page: HeaderValue = "https://page.example".parse().unwrap();
+    let page = "https://page.example".to_owned();
     let with_cors = |cors| {
         let memory = MemoryBackend::new();
         TestNode::with_backend(leading(), memory.clone(), Arc::new(memory), cors)
     };
-    let nodes = [CorsPolicy::Any, CorsPolicy::Origins(vec![page]), CorsPolicy::Off].map(with_cors);
+    let nodes = [CorsPolicy::Any, CorsPolicy::Origins(vec![page]), CorsPolicy::Origins(Vec::new())].map(with_cors);
     for node in nodes.into_iter().chain([TestNode::with_discovery_server_compat(CorsPolicy::Any)]) {
         for body in
             [r#"{"username":"alice","addr":"10.40.6.26:9000"}"#, r#"{"username":"bob"}"#, r#"{"username":"a\"b\\c"}"#]
@@ -129,9 +130,11 @@ fn only_plain_heartbeats_take_the_fast_path() {
     ] {
         assert!(!handles(method, path), "{method} {path}");
     }
-    let mut from_page = request("POST", "/heartbeat", "");
-    from_page.headers_mut().insert("origin", "https://page.example".parse().unwrap());
-    assert!(!HeartbeatFastPath::handles(&from_page));
+    for (name, value) in [("origin", "https://page.example"), ("sec-fetch-site", "cross-site")] {
+        let mut from_page = request("POST", "/heartbeat", "");
+        from_page.headers_mut().insert(name, value.parse().unwrap());
+        assert!(!HeartbeatFastPath::handles(&from_page), "{name}");
+    }
 }
 
 #[tokio::test]
@@ -204,13 +207,13 @@ async fn only_a_valid_heartbeat_whose_body_has_arrived_is_accepted_without_waiti
     let (before, app) = (node.app.in_flight.len(), Arc::clone(&node.app));
     let in_flight = || assert_eq!(app.in_flight.len(), before + 1);
     let accepted =
-        node.fast_path.try_accept(remote(), &mut single_frame(in_flight)).expect("the whole body has arrived");
+        node.fast_path.try_accept(client(), &mut single_frame(in_flight)).expect("the whole body has arrived");
     assert_eq!(accepted.status(), 200);
     assert_eq!(node.app.in_flight.len(), before);
     assert_eq!(node.registry.online_count(clock::boot_now()), 1);
     let not_accepted = |body: Body| {
         let mut request = request("POST", PATH, body);
-        let Err(first) = node.fast_path.try_accept(remote(), &mut request) else {
+        let Err(first) = node.fast_path.try_accept(client(), &mut request) else {
             panic!("the heartbeat was accepted")
         };
         Body::new(ResumedBody { first, rest: request.into_body() })
@@ -246,7 +249,7 @@ async fn the_fast_path_accepts_a_valid_token_and_no_other_credentials() {
         if let Some(authorization) = authorization {
             heartbeat.headers_mut().insert("authorization", authorization.parse().unwrap());
         }
-        node.fast_path.try_accept(remote(), &mut heartbeat).is_ok()
+        node.fast_path.try_accept(client(), &mut heartbeat).is_ok()
     };
     // The Basic value is carol:secret. A password must be hashed, so it takes the slow path.
     for other in [None, Some(&bearer[..bearer.len() - 1]), Some("Basic Y2Fyb2w6c2VjcmV0"), Some("Bearer")] {

@@ -10,7 +10,6 @@ use super::*;
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("json.rs", "RESPONSE_BUFFER_BYTES", "initial size of a buffer"),
     ("routes/presence.rs", "ACCEPTED_BUFFER_BYTES", "initial size of a buffer"),
-    ("server/idle_timer.rs", "IN_REQUEST", "a special value of a time"),
     ("lists/etag.rs", "TAG_HASH_BYTES", "length of a format"),
 ];
 
@@ -142,7 +141,7 @@ fn the_files_that_the_header_of_limits_rs_names_exist() {
 fn a_limit_is_shown_in_the_largest_unit_that_gives_a_whole_number() {
     let shown = |name| LIMITS.iter().find(|limit| limit.name == name).expect("a limit").to_string();
     for (name, expected) in [
-        ("MAX_CONNECTIONS", "8192"),
+        ("RESERVED_FILES", "512"),
         ("MAX_JSON_BYTES", "64 KiB"),
         ("MAX_REQUEST_ID_BYTES", "64 bytes"),
         ("MAX_UPLOAD_MEMORY_KIB", "64 MiB"),

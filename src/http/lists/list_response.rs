@@ -15,6 +15,7 @@ use super::list_budget::ListPermit;
 use crate::http::error::ApiError;
 use crate::http::json::APPLICATION_JSON;
 use crate::http::limits::LIST_CHUNK_BYTES;
+use crate::http::pool_client::PoolClient;
 use crate::http::slow_read_timeout::SlowReadTimeout;
 
 /// Response header with the cursor of a whole list.
@@ -51,18 +52,20 @@ impl EncodedList {
 
 /// The client that reads a list: the tags that it already has, and the limit on slow reads.
 pub(in crate::http) struct ListReader {
+    pub(super) client: PoolClient,
     if_none_match: Vec<HeaderValue>,
     slow_read: SlowReadTimeout,
 }
 
 impl<S: Sync> FromRequestParts<S> for ListReader {
-    type Rejection = Infallible;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let client = PoolClient::from_request_parts(parts, state).await?;
         let if_none_match = parts.headers.get_all(header::IF_NONE_MATCH).iter().cloned().collect();
         // Tests have no connection, and so no limit on slow reads.
         let slow_read = parts.extensions.get::<SlowReadTimeout>().cloned().unwrap_or_default();
-        Ok(Self { if_none_match, slow_read })
+        Ok(Self { client, if_none_match, slow_read })
     }
 }
 
@@ -70,7 +73,7 @@ impl<S: Sync> FromRequestParts<S> for ListReader {
 ///
 /// # Errors
 /// `overloaded` if too many long lists are being sent.
-pub(in crate::http) fn respond(
+pub(in crate::http) async fn respond(
     list: EncodedList,
     reader: ListReader,
     permit: ListPermit,
@@ -85,7 +88,7 @@ pub(in crate::http) fn respond(
     if is_not_modified {
         return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
     }
-    let body = body(vec![list.bytes], reader.slow_read, permit)?;
+    let body = body(vec![list.bytes], reader.slow_read, permit).await?;
     Ok((headers, body).into_response())
 }
 
@@ -93,21 +96,21 @@ pub(in crate::http) fn respond(
 ///
 /// # Errors
 /// `overloaded` if it is long and too many long lists are being sent.
-pub(in crate::http) fn respond_uncached(
+pub(in crate::http) async fn respond_uncached(
     parts: Vec<Bytes>,
     reader: ListReader,
     permit: ListPermit,
 ) -> Result<Response, ApiError> {
-    let body = body(parts, reader.slow_read, permit)?;
+    let body = body(parts, reader.slow_read, permit).await?;
     Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], body).into_response())
 }
 
 /// A response with `parts` as its body. A long body is sent in chunks. It holds its permit until it
 /// is sent, and is subject to the limit on slow reads.
-fn body(parts: Vec<Bytes>, slow_read: SlowReadTimeout, permit: ListPermit) -> Result<Response, ApiError> {
+async fn body(parts: Vec<Bytes>, slow_read: SlowReadTimeout, permit: ListPermit) -> Result<Response, ApiError> {
     let length = parts.iter().map(Bytes::len).sum();
     let headers = [(header::CONTENT_TYPE, APPLICATION_JSON), (header::CONTENT_LENGTH, HeaderValue::from(length))];
-    let permit = permit.extend_to(length)?;
+    let permit = permit.extend_to(length).await?;
     let body = if length <= LIST_CHUNK_BYTES {
         Body::from(parts.concat())
     } else {
@@ -123,7 +126,7 @@ fn chunks(parts: Vec<Bytes>, permit: ListPermit) -> impl Stream<Item = Result<By
             .map(move |start| part.slice(start..part.len().min(start + LIST_CHUNK_BYTES)))
     });
     stream::iter(chunks).map(move |chunk| {
-        let _sending = &permit;
+        permit.note_part_sent();
         Ok(chunk)
     })
 }
@@ -137,8 +140,10 @@ pub(super) mod tests {
     use super::super::list_budget::ListBudget;
     use super::*;
     use crate::http::limits::{LIST_PERMIT_BYTES, LIST_PERMITS, MAX_PERMITS_PER_LIST};
-    use crate::http::params::RemoteAddr;
+    use crate::http::params::ClientAddr;
+    use crate::http::pool_client::DisplacedConnection;
     use crate::http::testing::{TestNode, request};
+    use rollcall_core::AddressBlock;
 
     /// The bytes of a list as text.
     pub(in crate::http) fn text(list: &EncodedList) -> String {
@@ -149,15 +154,21 @@ pub(super) mod tests {
         EncodedList::new(vec![b'x'; length], None)
     }
 
+    fn client() -> PoolClient {
+        let block = AddressBlock::of(std::net::Ipv4Addr::LOCALHOST.into());
+        PoolClient { block, connection: DisplacedConnection::default() }
+    }
+
     fn reader() -> ListReader {
-        ListReader { if_none_match: Vec::new(), slow_read: SlowReadTimeout::default() }
+        ListReader { client: client(), if_none_match: Vec::new(), slow_read: SlowReadTimeout::default() }
     }
 
     #[tokio::test]
     async fn a_list_of_any_size_is_sent_byte_for_byte_with_its_length() {
         for length in [2, LIST_CHUNK_BYTES, LIST_CHUNK_BYTES + 1, 3 * LIST_CHUNK_BYTES, 3 * LIST_CHUNK_BYTES + 7] {
             let list = EncodedList::new((0..length).map(|n| u8::try_from(n % 251).unwrap()).collect(), None);
-            let response = respond(list.clone(), reader(), ListBudget::default().acquire().await.unwrap()).unwrap();
+            let response =
+                respond(list.clone(), reader(), ListBudget::default().acquire(&client()).await.unwrap()).await.unwrap();
             assert_eq!(response.headers()["content-length"], length.to_string());
             assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), list.bytes);
         }
@@ -175,7 +186,7 @@ pub(super) mod tests {
             (100 * mib, MAX_PERMITS_PER_LIST),
         ] {
             let budget = ListBudget::default();
-            let response = respond(list_of(length), reader(), budget.acquire().await.unwrap()).unwrap();
+            let response = respond(list_of(length), reader(), budget.acquire(&client()).await.unwrap()).await.unwrap();
             assert_eq!(budget.available(), LIST_PERMITS - taken, "{length}");
             let mut body = response.into_body();
             while let Some(chunk) = body.frame().await {
@@ -186,9 +197,9 @@ pub(super) mod tests {
         }
     }
 
-    fn request_with_remote(method: &str, path: &str, body: &'static str) -> Request {
+    fn request_with_client(method: &str, path: &str, body: &'static str) -> Request {
         let mut request = request(method, path, body);
-        request.extensions_mut().insert(RemoteAddr("10.0.0.9:50000".parse().unwrap()));
+        request.extensions_mut().insert(ClientAddr("10.0.0.9".parse().unwrap()));
         request
     }
 
@@ -202,7 +213,7 @@ pub(super) mod tests {
         }
         let mut unread = Vec::new();
         loop {
-            let response = node.router.clone().oneshot(request_with_remote("GET", "/users", "")).await.unwrap();
+            let response = node.router.clone().oneshot(request_with_client("GET", "/users", "")).await.unwrap();
             if response.status() != 200 {
                 break;
             }

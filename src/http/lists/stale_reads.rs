@@ -60,7 +60,7 @@ async fn respond_stale(app: &SharedApp, lists: &ListService, request: Request) -
     let age_ms = age_ms(app, request.uri().path())?;
     let (mut parts, _) = request.into_parts();
     let PageParams(page) = PageParams::from_request_parts(&mut parts, &()).await?;
-    let Ok(reader) = parts.extract::<ListReader>().await;
+    let reader = parts.extract::<ListReader>().await?;
     let mut response = respond_with_list(app, lists, parts.uri.path(), page, reader).await?;
     response.headers_mut().insert(AGE_HEADER, HeaderValue::from(age_ms));
     Ok(response)

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::http::error::ApiError;
 use crate::http::json_body::FieldSpec;
-use crate::http::params::RemoteAddr;
+use crate::http::params::ClientAddr;
 use rollcall_core::api::CowStr;
 use rollcall_core::{Addr, AddrForm};
 
@@ -26,9 +26,9 @@ pub(super) const ADDR: FieldSpec = FieldSpec {
 
 /// Parses the field `addr`. Empty text counts as absent, because lists have it for a client without
 /// an address, and typed clients send back what they read.
-pub(super) fn parse_addr(addr: Option<&CowStr>, remote: RemoteAddr) -> Result<Option<Addr>, ApiError> {
+pub(super) fn parse_addr(addr: Option<&CowStr>, client: ClientAddr) -> Result<Option<Addr>, ApiError> {
     match addr {
-        Some(text) if !text.0.is_empty() => Ok(Some(AddrForm::parse(&text.0)?.resolve(remote.ip()))),
+        Some(text) if !text.0.is_empty() => Ok(Some(AddrForm::parse(&text.0)?.resolve(client.ip()))),
         Some(_) | None => Ok(None),
     }
 }

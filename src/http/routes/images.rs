@@ -17,13 +17,14 @@ use crate::http::json::{APPLICATION_JSON, Json};
 use crate::http::leader_gate::LeaderOnly;
 use crate::http::limits::{MAX_FORM_OVERHEAD_BYTES, MAX_IMAGE_BYTES};
 use crate::http::lists::etag;
-use crate::http::params::{PageParams, RemoteAddr, UsernamePath};
+use crate::http::params::{ClientAddr, PageParams, UsernamePath};
+use crate::http::pool_client::PoolClient;
 use crate::http::slow_read_timeout::SlowReadTimeout;
 use crate::http::upload_limit::{BufferedUpload, UploadLimit};
 use crate::registry::ImageError;
 use rollcall_core::api::{Images, Uploaded};
 use rollcall_core::clock;
-use rollcall_core::{ImageName, Username};
+use rollcall_core::{AddressBlock, ImageName, Username};
 
 /// `Cache-Control` of a stored image, which never changes.
 const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
@@ -43,7 +44,7 @@ pub(super) async fn upload(
     _: LeaderOnly,
     State(app): State<SharedApp>,
     Extension(uploads): Extension<UploadLimit>,
-    remote: RemoteAddr,
+    client: ClientAddr,
     authorization: Authorization,
     name: Result<UsernamePath, ApiError>,
     image_file: UploadedImage,
@@ -51,9 +52,9 @@ pub(super) async fn upload(
     // An invalid username is rejected here, after the body was read. A response that is sent
     // earlier could be lost (see `body.rs`).
     let UsernamePath(user) = name?;
-    let _permit = uploads.acquire_permit().await?;
+    let _permit = uploads.acquire_permit(AddressBlock::of(client.ip())).await?;
     let credentials = authorization.credentials();
-    let image = app.registry.upload(&user, image_file.bytes.clone(), credentials, caller(remote)).await?;
+    let image = app.registry.upload(&user, image_file.bytes.clone(), credentials, caller(client)).await?;
     let message = "Image uploaded successfully".to_owned();
     Ok((StatusCode::CREATED, Json(Uploaded { success: true, message, filename: image.to_string() })))
 }
@@ -90,10 +91,11 @@ pub(super) async fn discover_with_images(
     leader: LeaderOnly,
     State(app): State<SharedApp>,
     slow_read: Option<Extension<SlowReadTimeout>>,
+    PoolClient { block, connection }: PoolClient,
     PageParams(page): PageParams,
 ) -> Result<Response, ApiError> {
     app.registry.wait_for_clients(leader.term).await;
-    let chunks = app.registry.online_with_images(&page, clock::boot_now()).await?;
+    let chunks = app.registry.online_with_images(&page, clock::boot_now(), block, connection.0).await?;
     let chunks = chunks.inspect_err(|error| warn!(cause = error.cause(), "a response with images was cut off"));
     // Tests have no connection, and so no limit on slow reads.
     let Extension(slow_read) = slow_read.unwrap_or_default();

@@ -17,7 +17,7 @@ use crate::http::lists::cursor::{ClientCursor, ListCursor, ListSource};
 use crate::http::lists::list_response::{self, EncodedList, ListReader};
 use crate::http::lists::since_param::SinceParam;
 use crate::http::lists::{ListService, encode};
-use crate::http::params::{PageParams, RemoteAddr};
+use crate::http::params::{ClientAddr, PageParams};
 use crate::registry::{AcceptedHeartbeat, Caller};
 use rollcall_core::api::Heartbeat;
 use rollcall_core::clock;
@@ -33,12 +33,12 @@ const ACCEPTED_BUFFER_BYTES: usize = 256;
 pub(in crate::http) async fn heartbeat(
     _: LeaderOnly,
     State(app): State<SharedApp>,
-    remote: RemoteAddr,
+    client: ClientAddr,
     authorization: Authorization,
     body: JsonBody,
 ) -> Result<RawJson, ApiError> {
-    let (username, addr) = parse_heartbeat(remote, &body)?;
-    let beat = app.registry.heartbeat(&username, addr, authorization.credentials(), caller(remote)).await?;
+    let (username, addr) = parse_heartbeat(client, &body)?;
+    let beat = app.registry.heartbeat(&username, addr, authorization.credentials(), caller(client)).await?;
     Ok(RawJson(encode_accepted(&username, beat)))
 }
 
@@ -46,23 +46,23 @@ pub(in crate::http) async fn heartbeat(
 /// `None` if the heartbeat is invalid or cannot be accepted at once.
 pub(in crate::http) fn try_heartbeat(
     app: &SharedApp,
-    remote: RemoteAddr,
+    client: ClientAddr,
     now: BootMs,
     headers: &HeaderMap,
     body: &JsonBody,
 ) -> Option<Vec<u8>> {
-    let (username, addr) = parse_heartbeat(remote, body).ok()?;
+    let (username, addr) = parse_heartbeat(client, body).ok()?;
     let beat = app.registry.renew(&username, addr, now).or_else(|| {
-        let caller = Caller { from: remote.ip(), now, wall: clock::wall_now() };
+        let caller = Caller { from: client.ip(), now, wall: clock::wall_now() };
         app.registry.try_heartbeat(&username, addr, Authorization::from_headers(headers).credentials(), caller)
     })?;
     Some(encode_accepted(&username, beat))
 }
 
-fn parse_heartbeat(remote: RemoteAddr, body: &JsonBody) -> Result<(Username, Option<Addr>), ApiError> {
+fn parse_heartbeat(client: ClientAddr, body: &JsonBody) -> Result<(Username, Option<Addr>), ApiError> {
     let heartbeat: Heartbeat = body.parse(HEARTBEAT)?;
     let username = Username::parse(&heartbeat.username.0)?;
-    Ok((username, parse_addr(heartbeat.addr.as_ref(), remote)?))
+    Ok((username, parse_addr(heartbeat.addr.as_ref(), client)?))
 }
 
 /// Encodes an [`Accepted`](rollcall_core::api::Accepted). It is written by hand, because it is the
@@ -134,7 +134,7 @@ async fn respond_with_changes(
     since: ClientCursor,
     reader: ListReader,
 ) -> Result<Response, ApiError> {
-    let permit = lists.reserve().await?;
+    let permit = lists.reserve(&reader).await?;
     let changes = match since.version_of(source) {
         Some(version) => lists.changes().get_or_encode(app, ListCursor { source, version }).await?,
         None => None,
@@ -147,7 +147,7 @@ async fn respond_with_changes(
         let version = || app.registry.online_version(clock::boot_now());
         lists.leader_lists().online_clients.get_or_build(source.term, version, full_list).await?.to_reset_body()
     };
-    list_response::respond_uncached(parts, reader, permit)
+    list_response::respond_uncached(parts, reader, permit).await
 }
 
 /// Returns the function that builds a list of online clients.

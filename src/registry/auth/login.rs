@@ -59,7 +59,7 @@ impl LoginService {
         caller: Caller,
     ) -> Result<IssuedToken, AuthError> {
         self.ensure_has_password(name, caller).await?;
-        let changed = self.verifier.throttled(name, caller, self.replace_password(name, password, new)).await?;
+        let changed = self.verifier.throttled(name, caller, self.replace_password(name, password, new, caller)).await?;
         self.issue_token(changed, caller.wall).await
     }
 
@@ -77,14 +77,20 @@ impl LoginService {
         if entry.credential.is_open() { Err(AuthError::NoPassword(name.clone())) } else { Ok(()) }
     }
 
-    async fn replace_password(&self, name: &Username, old: Password, new: Password) -> Result<Profile, AuthError> {
+    async fn replace_password(
+        &self,
+        name: &Username,
+        old: Password,
+        new: Password,
+        caller: Caller,
+    ) -> Result<Profile, AuthError> {
         let mut new_hash = None;
         for _ in 0..MAX_ATTEMPTS {
             let ProtectedProfile { mut profile, hash, version, term } = self.verifier.read_protected(name).await?;
             // Only after an earlier change can this call be a repetition of that change.
             let was_changed = profile.password_version > 0;
             let candidates = if was_changed { vec![old.clone(), new.clone()] } else { vec![old.clone()] };
-            match self.verifier.find_match(candidates, hash).await? {
+            match self.verifier.find_match(candidates, hash, caller).await? {
                 Some(0) => {}
                 // An earlier call has already made this change.
                 Some(_) => return Ok(profile),
@@ -92,7 +98,7 @@ impl LoginService {
             }
             let hash = match &new_hash {
                 Some(hash) => PasswordHash::clone(hash),
-                None => new_hash.insert(self.verifier.hash(new.clone()).await?).clone(),
+                None => new_hash.insert(self.verifier.hash(new.clone(), caller).await?).clone(),
             };
             profile.password_hash = Some(hash);
             profile.password_version = profile.password_version.saturating_add(1);

@@ -2,16 +2,17 @@
 
 use std::sync::{Arc, Mutex};
 
-use tracing::debug;
+use tracing::warn;
 
 use super::credentials::Caller;
 use super::hashing_pool::HashingPool;
 use super::login_throttle::LoginThrottle;
+use super::wrong_password_log::WrongPasswordLog;
 use crate::registry::error::{AuthError, LookupError};
 use crate::registry::lock::lock;
 use crate::registry::users::profile_store::{ProfileStore, StoredProfile};
 use crate::storage::ObjectVersion;
-use rollcall_core::{Password, PasswordHash, Profile, Term, Username};
+use rollcall_core::{AddressBlock, Password, PasswordHash, Profile, Term, Username};
 
 /// A profile with a password, as read in `term`.
 pub(super) struct ProtectedProfile {
@@ -27,17 +28,18 @@ pub(crate) struct PasswordVerifier {
     profiles: Arc<ProfileStore>,
     pool: HashingPool,
     throttle: Mutex<LoginThrottle>,
+    log: Mutex<WrongPasswordLog>,
 }
 
 impl PasswordVerifier {
     /// A verifier for `profiles`. It has counted no wrong passwords yet.
     pub(crate) fn new(profiles: Arc<ProfileStore>) -> Self {
-        Self { profiles, pool: HashingPool::default(), throttle: Mutex::default() }
+        Self { profiles, pool: HashingPool::default(), throttle: Mutex::default(), log: Mutex::default() }
     }
 
     /// Hashes a password with a new salt.
-    pub(crate) async fn hash(&self, password: Password) -> Result<PasswordHash, AuthError> {
-        self.pool.hash(password).await
+    pub(crate) async fn hash(&self, password: Password, caller: Caller) -> Result<PasswordHash, AuthError> {
+        self.pool.hash(password, AddressBlock::of(caller.from)).await
     }
 
     /// The index of the first of `passwords` that matches `hash`.
@@ -45,8 +47,9 @@ impl PasswordVerifier {
         &self,
         passwords: Vec<Password>,
         hash: PasswordHash,
+        caller: Caller,
     ) -> Result<Option<usize>, AuthError> {
-        self.pool.find_match(passwords, hash).await
+        self.pool.find_match(passwords, hash, AddressBlock::of(caller.from)).await
     }
 
     /// Verifies that `password` matches `hash`. Wrong passwords are counted.
@@ -58,7 +61,7 @@ impl PasswordVerifier {
         caller: Caller,
     ) -> Result<(), AuthError> {
         let compared = async {
-            let is_match = self.pool.verify(password, hash).await?;
+            let is_match = self.pool.verify(password, hash, AddressBlock::of(caller.from)).await?;
             if is_match { Ok(()) } else { Err(AuthError::WrongPassword(name.clone())) }
         };
         self.throttled(name, caller, compared).await
@@ -73,7 +76,7 @@ impl PasswordVerifier {
     ) -> Result<Profile, AuthError> {
         let verified = async {
             let read = self.read_protected(name).await?;
-            if !self.pool.verify(password, read.hash).await? {
+            if !self.pool.verify(password, read.hash, AddressBlock::of(caller.from)).await? {
                 return Err(AuthError::WrongPassword(name.clone()));
             }
             Ok(read.profile)
@@ -96,7 +99,9 @@ impl PasswordVerifier {
         match &result {
             Ok(_) => throttle.record_success(name, caller.from),
             Err(AuthError::WrongPassword(_)) => {
-                debug!(user = %name, from = %caller.from, "wrong password");
+                if let Some(left_out) = lock(&self.log).try_write(caller.now) {
+                    warn!(user = %name, from = %caller.from, left_out, "wrong password");
+                }
             }
             Err(_) => throttle.cancel_attempt(name, caller.from),
         }

@@ -10,16 +10,16 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::image_store::ImageStore;
+use crate::fair_pool::{Claim, FairPool};
 use crate::presence::OnlineRow;
 use crate::registry::error::{ImagesStreamError, StorageUnavailable};
 use crate::registry::online::online_clients::OnlineClients;
 use rollcall_core::api::OnlineClient;
-use rollcall_core::{BootMs, ImageName, Page, Username};
+use rollcall_core::{AddressBlock, BootMs, ImageName, Page, Username};
 
 /// Maximum number of images per client.
 const MAX_IMAGES_PER_CLIENT: usize = 20;
@@ -35,6 +35,9 @@ const ITEMS_AHEAD: usize = 8;
 /// above, downloads take at most about 300 MiB, and a tenth of that with typical images. Images of
 /// other programs may take more.
 const MAX_CONCURRENT_DOWNLOADS: usize = 64;
+
+/// Maximum number of downloads that wait for a permit.
+const MAX_WAITING: usize = 256;
 
 /// Longest wait of a download for a permit.
 const MAX_WAIT: Duration = Duration::from_secs(2);
@@ -69,13 +72,13 @@ struct JsonChunk {
 pub(crate) struct ImagesStream {
     images: Arc<ImageStore>,
     clients: Arc<OnlineClients>,
-    downloads: Arc<Semaphore>,
+    downloads: FairPool,
 }
 
 impl ImagesStream {
     /// A stream of `clients` with images from `images`.
     pub(crate) fn new(images: Arc<ImageStore>, clients: Arc<OnlineClients>) -> Self {
-        Self { images, clients, downloads: Arc::new(Semaphore::new(MAX_CONCURRENT_DOWNLOADS)) }
+        Self { images, clients, downloads: FairPool::new(MAX_CONCURRENT_DOWNLOADS, MAX_WAITING) }
     }
 
     /// Streams the clients on `page` that are online at `now`, each with its newest 20 images,
@@ -84,15 +87,19 @@ impl ImagesStream {
     ///
     /// On an error inside the stream, the caller must abort the response, so that no client takes a
     /// partial list for a complete one. The stream holds a download permit until it is dropped, so
-    /// the caller must disconnect a slow reader after a bounded time.
+    /// the caller must disconnect a slow reader after a bounded time. It must also drop the stream
+    /// when `displaced` is cancelled: then another client needs the permit.
     pub(crate) async fn open(
         &self,
         page: &Page,
         now: BootMs,
+        client: AddressBlock,
+        displaced: CancellationToken,
     ) -> Result<impl Stream<Item = Result<Bytes, StorageUnavailable>> + Send + use<>, ImagesStreamError> {
-        let permit = timeout(MAX_WAIT, Arc::clone(&self.downloads).acquire_owned()).await;
-        // The inner error would mean a closed semaphore, and it is never closed.
-        let Ok(Ok(permit)) = permit else { return Err(ImagesStreamError::Busy) };
+        let progress = self.downloads.new_progress();
+        progress.set_working();
+        let claim = Claim::displaceable(client, progress.clone(), displaced);
+        let permit = self.downloads.acquire(claim, MAX_WAIT).await.map_err(|_| ImagesStreamError::Busy)?;
         let mut chunks = Box::pin(chunks(&self.images, self.clients.online(page, now), now));
         let (mut first, mut bytes) = (Vec::new(), 0);
         while bytes < MAX_FIRST_BYTES
@@ -108,6 +115,8 @@ impl ImagesStream {
         Ok(stream::iter(first).chain(chunks.map(move |chunk| {
             // Released when the stream is dropped.
             let _running = &permit;
+            // The client must read this chunk before it asks for the next one.
+            progress.set_waiting();
             chunk.map(|chunk| chunk.text)
         })))
     }
@@ -234,8 +243,16 @@ mod tests {
         (registry, memory)
     }
 
+    fn block() -> AddressBlock {
+        AddressBlock::of(caller(BootMs(0)).from)
+    }
+
     async fn read(registry: &Registry) -> Result<DiscoveredWithImages, ImagesStreamError> {
-        let chunks: Vec<Bytes> = registry.online_with_images(&Page::default(), BootMs(0)).await?.try_collect().await?;
+        let chunks: Vec<Bytes> = registry
+            .online_with_images(&Page::default(), BootMs(0), block(), CancellationToken::new())
+            .await?
+            .try_collect()
+            .await?;
         Ok(serde_json::from_slice(&chunks.concat()).unwrap())
     }
 
@@ -284,9 +301,12 @@ mod tests {
     async fn the_first_client_is_fetched_before_the_response_begins_and_the_last_is_not() {
         let (registry, memory) = online(&["alice", "bob"]).await;
         memory.faults().set_outage(Some(Fault::Transient));
-        assert!(registry.online_with_images(&Page::default(), BootMs(0)).await.is_err());
+        assert!(
+            registry.online_with_images(&Page::default(), BootMs(0), block(), CancellationToken::new()).await.is_err()
+        );
         memory.faults().inject(1, &Fault::None);
-        let stream = registry.online_with_images(&Page::default(), BootMs(0)).await.unwrap();
+        let stream =
+            registry.online_with_images(&Page::default(), BootMs(0), block(), CancellationToken::new()).await.unwrap();
         assert!(stream.try_collect::<Vec<Bytes>>().await.is_err());
     }
 
@@ -295,12 +315,13 @@ mod tests {
         let usernames: Vec<String> = (10..60).map(|n| format!("u{n}")).collect();
         let (registry, memory) = online(&usernames.iter().map(String::as_str).collect::<Vec<_>>()).await;
         let before = memory.faults().calls();
-        let stream = registry.online_with_images(&Page::default(), BootMs(0)).await.unwrap();
+        let stream =
+            registry.online_with_images(&Page::default(), BootMs(0), block(), CancellationToken::new()).await.unwrap();
         let ahead = memory.faults().calls() - before;
         assert!(ahead <= ITEMS_AHEAD + LISTS_AHEAD + 1, "{ahead} calls for the first client");
-        assert_eq!(registry.0.images.stream.downloads.available_permits(), MAX_CONCURRENT_DOWNLOADS - 1);
+        assert_eq!(registry.0.images.stream.downloads.free(), MAX_CONCURRENT_DOWNLOADS - 1);
         drop(stream);
-        assert_eq!(registry.0.images.stream.downloads.available_permits(), MAX_CONCURRENT_DOWNLOADS);
+        assert_eq!(registry.0.images.stream.downloads.free(), MAX_CONCURRENT_DOWNLOADS);
     }
 
     #[tokio::test]

@@ -110,7 +110,7 @@ impl Registrar {
         let users = self.profiles.index().len();
         let admission = self.quota.admit(caller.from, users, caller.now)?;
         let password_hash = match user.password.clone() {
-            Some(password) => match self.verifier.hash(password).await {
+            Some(password) => match self.verifier.hash(password, caller).await {
                 Ok(hash) => Some(hash),
                 Err(error) => {
                     admission.stored_nothing();

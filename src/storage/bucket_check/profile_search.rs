@@ -3,19 +3,11 @@
 use futures_util::{StreamExt, stream};
 
 use super::super::{Bucket, BucketError, Folder, Key};
+use super::steps::Findings;
 use rollcall_core::{Profile, Username};
 
 /// Number of profiles read at the same time.
 const MAX_CONCURRENT_READS: usize = 16;
-
-/// Objects that do not fail a step, each with its path and the reason.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Findings {
-    /// Profiles that cannot be read. The registry works without their users.
-    pub unreadable: Vec<String>,
-    /// Fields of profiles that are not shown to clients.
-    pub ignored: Vec<String>,
-}
 
 /// Reads the profile of every user.
 pub(super) async fn search_profiles(bucket: &Bucket) -> Result<Findings, BucketError> {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::super::BackendError;
-use super::client::DriveClient;
+use super::client::{DriveClient, FolderAccess};
 use super::drive_file::{self, DriveFile};
 use super::slot_table::SlotBlock;
 
@@ -27,11 +27,18 @@ const MAX_PAGES: usize = 1000;
 #[derive(Debug)]
 pub(super) enum BlockStep {
     /// The block that all nodes use.
-    Found(SlotBlock),
+    Found(FoundBlock),
     /// There is none yet.
     Missing,
     /// A block exists, and this node cannot decide before this time has passed.
     Undecided(Duration),
+}
+
+/// A block that nodes have agreed on, and its file.
+#[derive(Debug)]
+pub(super) struct FoundBlock {
+    pub(super) content: SlotBlock,
+    pub(super) file: DriveFile,
 }
 
 /// Search for the block with one number.
@@ -84,10 +91,16 @@ impl BlockSearch {
         let content = SlotBlock::parse(self.number, &bytes).map_err(|reason| {
             BackendError::Permanent(format!("{name} is damaged ({reason}); restore an earlier version of that file"))
         })?;
-        if !block.is_chosen() {
+        if !block.is_chosen() && client.access() == FolderAccess::ReadWrite {
             client.update(&block.id, &drive_file::choice(), BLOCK_TYPE, &bytes).await?;
         }
-        Ok(BlockStep::Found(content))
+        Ok(BlockStep::Found(FoundBlock { content, file: block.clone() }))
+    }
+
+    /// The file of the block that nodes have agreed on.
+    pub(super) async fn file(&self, client: &DriveClient) -> Result<DriveFile, BackendError> {
+        let blocks = self.files(client).await?;
+        choose(&blocks).cloned().ok_or_else(|| BackendError::transient(format!("there is no {}", self.name())))
     }
 
     /// Writes a block for the table.

@@ -16,8 +16,9 @@ pub struct DriveConfig {
     pub credentials: PathBuf,
     /// The URL of a stand-in, without a trailing slash. It needs no credentials.
     pub endpoint: Option<String>,
-    /// Directory of this machine in which the id of the slot table is kept.
-    pub table_dir: PathBuf,
+    /// Directory of this machine in which a node keeps the id of its slot table. `None` for a
+    /// program that is no node.
+    pub table_dir: Option<PathBuf>,
     /// Time between the creation of a block of the slot table and the decision which one is used.
     /// All blocks that nodes created at the same time must be listed after it.
     pub settle_time: Duration,

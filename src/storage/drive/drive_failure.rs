@@ -19,6 +19,8 @@ pub(super) enum DriveFailure {
     FolderNotFound,
     /// The content is larger than [`MAX_OBJECT_BYTES`].
     TooLarge,
+    /// A write into a folder that was opened for reading only. No request was sent.
+    ReadOnly,
 }
 
 /// Remedy if the account may not use the folder.
@@ -93,6 +95,11 @@ impl DriveFailure {
         matches!(self, Self::Refused(refusal) if refusal.status == 409 && refusal.is_error_object)
     }
 
+    /// Whether the file has another etag than the one that a write required.
+    pub(super) fn is_precondition_failed(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.status == 412 && refusal.is_error_object)
+    }
+
     /// Whether the drive did not accept the token.
     pub(super) fn is_unauthorized(&self) -> bool {
         matches!(self, Self::Refused(refusal) if refusal.status == 401)
@@ -109,6 +116,7 @@ impl From<DriveFailure> for BackendError {
                 "the drive has no folder REGISTERED_USERS_FOLDER_ID any more, or the account has lost its access; \
                  {ACCESS_REMEDY}"
             )),
+            DriveFailure::ReadOnly => Self::Permanent("the folder of the drive was opened for reading only".to_owned()),
             DriveFailure::TooLarge => Self::Unreadable(format!(
                 "the file is larger than {MAX_OBJECT_BYTES} bytes; Rollcall did not write it, move it away"
             )),

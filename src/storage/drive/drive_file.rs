@@ -11,6 +11,8 @@ use super::key_digest::KeyDigest;
 
 /// The fields of a file that Rollcall asks for.
 pub(super) const FIELDS: &str = "id,name,createdTime,headRevisionId,md5Checksum,size,appProperties,trashed";
+/// The fields of a file that Rollcall asks for in version 2 of the API.
+pub(super) const TAGGED_FIELDS: &str = "id,etag,headRevisionId,md5Checksum";
 
 /// Property with the digest of an object's key, in hex.
 const KEY: &str = "key";
@@ -20,6 +22,8 @@ const TABLE: &str = "table";
 const DELETED: &str = "deleted";
 /// Property of a block of the slot table that nodes have agreed on.
 const CHOSEN: &str = "chosen";
+/// Property of the first block: a check has found that the drive honours `If-Match`.
+const IF_MATCH: &str = "ifMatch";
 
 /// A file. Fields that the answer does not have are empty.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -35,6 +39,17 @@ pub(super) struct DriveFile {
     size: String,
     app_properties: BTreeMap<String, String>,
     pub(super) trashed: bool,
+}
+
+/// A file as version 2 of the API describes it.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct TaggedFile {
+    pub(super) id: String,
+    /// Changes with every change of the file. Empty if the drive tells none.
+    pub(super) etag: String,
+    head_revision_id: String,
+    md5_checksum: String,
 }
 
 /// Content of a file: its version and its checksum.
@@ -82,12 +97,32 @@ impl DriveFile {
         self.app_properties.contains_key(CHOSEN)
     }
 
+    /// Whether a check has found that the drive honours `If-Match`. Only the first block says it.
+    pub(super) fn honours_if_match(&self) -> bool {
+        self.app_properties.contains_key(IF_MATCH)
+    }
+
     /// The version and the checksum, if the answer has both.
     pub(super) fn content(&self) -> Option<FileContent> {
-        (!self.head_revision_id.is_empty() && !self.md5_checksum.is_empty()).then(|| FileContent {
-            revision: CompactString::from(&self.head_revision_id),
-            md5: CompactString::from(&self.md5_checksum),
-        })
+        FileContent::new(&self.head_revision_id, &self.md5_checksum)
+    }
+
+    /// The same file with other content.
+    pub(super) fn with_content(&self, content: &FileContent) -> Self {
+        Self { head_revision_id: content.revision.to_string(), md5_checksum: content.md5.to_string(), ..self.clone() }
+    }
+}
+
+impl TaggedFile {
+    /// The version and the checksum, if the answer has both.
+    pub(super) fn content(&self) -> Option<FileContent> {
+        FileContent::new(&self.head_revision_id, &self.md5_checksum)
+    }
+}
+
+impl FileContent {
+    fn new(revision: &str, md5: &str) -> Option<Self> {
+        (!revision.is_empty() && !md5.is_empty()).then(|| Self { revision: revision.into(), md5: md5.into() })
     }
 }
 
@@ -117,4 +152,9 @@ pub(super) fn revival() -> Value {
 /// Change of metadata that marks a block as the one that all nodes use.
 pub(super) fn choice() -> Value {
     json!({ "appProperties": { CHOSEN: "1" } })
+}
+
+/// Change of metadata of the first block after a check.
+pub(super) fn if_match(is_honoured: bool) -> Value {
+    json!({ "appProperties": { IF_MATCH: is_honoured.then_some("1") } })
 }

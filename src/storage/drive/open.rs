@@ -7,12 +7,11 @@ use uuid::Uuid;
 
 use super::super::attempts::attempts;
 use super::super::{BackendError, RetryPolicy};
-use super::block_search::{BlockSearch, BlockStep};
-use super::client::DriveClient;
+use super::block_search::{BlockSearch, BlockStep, FoundBlock};
+use super::client::{DriveClient, FolderAccess};
 use super::config::DriveConfig;
 use super::drive_failure::ACCESS_REMEDY;
 use super::kept_table::KeptTable;
-use super::slot_table::SlotBlock;
 
 /// Deadline of each request at the start. No client waits for it.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -20,16 +19,17 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// The media type of folders.
 const FOLDER_TYPE: &str = "application/vnd.google-apps.folder";
 
-/// Finds the first block of the slot table, or makes it. This node must not have used another
-/// table.
+/// Finds the first block of the slot table, or makes it. `None` if there is none and the folder is
+/// opened for reading only. This node must not have used another table.
 pub(super) async fn open_table(
     client: &DriveClient,
     config: &DriveConfig,
     kept_table: &KeptTable,
-) -> Result<SlotBlock, BackendError> {
+) -> Result<Option<FoundBlock>, BackendError> {
     let kept = kept_table.read().await?;
     let first = first_block(client, config, kept.is_some()).await?;
-    if kept.is_some_and(|kept| kept != first.table) {
+    let table = first.as_ref().map(|first| first.content.table);
+    if kept.is_some() && kept != table {
         return Err(BackendError::Permanent(format!(
             "{config} has another slot table than the one this node has used; correct REGISTERED_USERS_FOLDER_ID, or \
              delete {} if the folder was emptied on purpose",
@@ -39,7 +39,8 @@ pub(super) async fn open_table(
     Ok(first)
 }
 
-/// Checks that the folder exists, that it is on the drive, and that the account may write into it.
+/// Checks that the folder exists, that it is on the drive, and that the account may write into it,
+/// unless it is opened for reading only.
 pub(super) async fn check_folder(client: &DriveClient, config: &DriveConfig) -> Result<(), BackendError> {
     let refuse = |why: String| Err(BackendError::Permanent(why));
     let DriveConfig { drive, folder, .. } = config;
@@ -74,7 +75,7 @@ pub(super) async fn check_folder(client: &DriveClient, config: &DriveConfig) -> 
             ));
         }
     }
-    if info.capabilities.can_add_children {
+    if info.capabilities.can_add_children || client.access() == FolderAccess::ReadOnly {
         Ok(())
     } else {
         refuse(format!("the account may not write into the folder {folder}; {ACCESS_REMEDY}"))
@@ -82,11 +83,15 @@ pub(super) async fn check_folder(client: &DriveClient, config: &DriveConfig) -> 
 }
 
 /// Finds the first block, or makes it. `had_table`: this node has used a table in this folder.
-async fn first_block(client: &DriveClient, config: &DriveConfig, had_table: bool) -> Result<SlotBlock, BackendError> {
+async fn first_block(
+    client: &DriveClient,
+    config: &DriveConfig,
+    had_table: bool,
+) -> Result<Option<FoundBlock>, BackendError> {
     let search = BlockSearch::new(1, config.settle_time);
     loop {
         match attempts(policy(), || search.look(client)).await? {
-            BlockStep::Found(block) => return Ok(block),
+            BlockStep::Found(block) => return Ok(Some(block)),
             BlockStep::Undecided(remaining) => sleep(remaining).await,
             BlockStep::Missing => {
                 let has_objects = had_table || has_objects(client).await?;
@@ -99,6 +104,8 @@ async fn first_block(client: &DriveClient, config: &DriveConfig, had_table: bool
                              folder"
                         )));
                     }
+                } else if client.access() == FolderAccess::ReadOnly {
+                    return Ok(None);
                 } else {
                     attempts(policy(), || search.write(client, random_table())).await?;
                 }

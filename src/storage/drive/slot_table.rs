@@ -89,8 +89,9 @@ pub(super) enum Candidate {
     NoSlot,
 }
 
-/// Slot table, and the objects that are known to be in its slots.
-#[derive(Debug)]
+/// Slot table, and the objects that are known to be in its slots. The default has no block, as a
+/// folder that only programs of requirement 001 have used.
+#[derive(Debug, Default)]
 pub(super) struct SlotTable {
     id: Uuid,
     blocks: Vec<Vec<Arc<str>>>,
@@ -103,13 +104,7 @@ pub(super) struct SlotTable {
 impl SlotTable {
     /// The table with this first block and no known objects.
     pub(super) fn new(first: SlotBlock) -> Self {
-        let mut table = Self {
-            id: first.table,
-            blocks: Vec::new(),
-            slots: HashMap::new(),
-            occupants: HashMap::new(),
-            taken_in_newest: 0,
-        };
+        let mut table = Self { id: first.table, ..Self::default() };
         table.append(first);
         table
     }
@@ -160,10 +155,20 @@ impl SlotTable {
         Candidate::NoSlot
     }
 
+    /// Number of the block of a slot.
+    pub(super) fn block_number(slot: Slot) -> usize {
+        slot.block + 1
+    }
+
+    /// [`Self::candidate`] and [`Self::next_block`] at the same moment.
+    pub(super) fn candidate_and_next_block(&self, key: &KeyDigest) -> (Candidate, usize) {
+        (self.candidate(key), self.next_block())
+    }
+
     /// Remembers the file in a slot.
     pub(super) fn note(&mut self, slot: Slot, file: &DriveFile) {
         let occupant = Occupant { key: file.key(), content: file.content() };
-        if self.occupants.insert(slot, occupant).is_none() && slot.block + 1 == self.blocks.len() {
+        if self.occupants.insert(slot, occupant).is_none() && Self::block_number(slot) == self.blocks.len() {
             self.taken_in_newest += 1;
         }
     }

@@ -11,9 +11,10 @@ use rustls::crypto::ring;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
+use tracing::warn;
 
 use super::super::BackendError;
-use rollcall_core::without_byte_order_mark;
+use rollcall_core::{private_files, without_byte_order_mark};
 
 /// Largest key file accepted, in bytes. Real key files have about 2400.
 const MAX_KEY_FILE_BYTES: u64 = 64 * 1024;
@@ -86,6 +87,9 @@ impl CredentialsFile {
         if !metadata.is_file() || metadata.len() > MAX_KEY_FILE_BYTES {
             let reason = format!("it is no regular file, or its size is over {MAX_KEY_FILE_BYTES} bytes");
             return Err(refuse(path, api, &reason));
+        }
+        if let Some(remedy) = private_files::exposure(path) {
+            warn!(remedy, "a credentials file is not private");
         }
         let bytes = tokio::fs::read(path).await.map_err(|error| refuse(path, api, &error.to_string()))?;
         let account = GoogleAccount::parse(&bytes).map_err(|reason| refuse(path, api, &reason))?;

@@ -1,15 +1,12 @@
 //! Directories: their children, and their durable creation.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use super::super::{BackendError, ListedChild};
 use super::io_failure::operation_failed;
-
-/// Mode of the root directory and of the directories above it that are created. The umask applies.
-const ROOT_MODE: u32 = 0o777;
+use rollcall_core::private_files;
 
 /// Passes all directories in `dir` to `take` if `directories` is set, or else all plain files, in
 /// no particular order. None if `dir` does not exist. Names that are not UTF-8 are left out,
@@ -49,16 +46,12 @@ pub(super) fn create_dir_durably(dir: &Path, sync: fn(&Path) -> io::Result<()>) 
     if above != dir {
         create_dir_durably(above, sync)?;
     }
-    create_one_dir_durably(dir, ROOT_MODE, sync)
+    create_one_dir_durably(dir, sync)
 }
 
-/// Creates one directory, and syncs its name to disk.
-pub(super) fn create_one_dir_durably(
-    dir: &Path,
-    mode: u32,
-    sync: fn(&Path) -> io::Result<()>,
-) -> Result<(), BackendError> {
-    match DirBuilder::new().mode(mode).create(dir) {
+/// Creates one directory that only its owner can access, and syncs its name to disk.
+pub(super) fn create_one_dir_durably(dir: &Path, sync: fn(&Path) -> io::Result<()>) -> Result<(), BackendError> {
+    match private_files::create_dir(dir) {
         Ok(()) => sync(parent(dir)).map_err(|error| operation_failed("sync", parent(dir), &error)),
         // Another process created it first. If it is a file and not a directory, the next operation
         // fails.

@@ -5,13 +5,15 @@
 //! lock. So no reader sees a part of an object, two writers cannot create the same object, and a
 //! crash leaves at most a temporary file.
 //!
+//! Only the account that runs the nodes may read the objects: profiles contain password hashes, and
+//! one object is the key of all tokens. The operator chooses the mode of an existing root.
+//!
 //! Invariant: a write returns only after its bytes, its name and its directories are on disk, in
 //! this order.
 
 use std::collections::BinaryHeap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
@@ -26,17 +28,12 @@ use super::free_space::{DiskSpace, SpaceFloor, disk_space};
 use super::io_failure::{hard_link_failed, operation_failed, sync_failed};
 use super::read::{read, read_error};
 use super::root_dir::RootDir;
-use rollcall_core::{Username, WallMs};
+use rollcall_core::{Username, WallMs, private_files};
 
 /// Directory of the temporary files. Beside `users/`, so that no listing contains it.
 const TEMP_DIR: &str = ".tmp";
 /// File that every process locks before it renames or deletes an object.
 const LOCK_FILE: &str = ".lock";
-/// Mode of objects. Only the account that runs the nodes may read them: profiles contain password
-/// hashes, and one object is the key of all tokens.
-const FILE_MODE: u32 = 0o600;
-/// Mode of the directories below the root. The operator chooses the mode of the root itself.
-const DIR_MODE: u32 = 0o700;
 /// Age above which a temporary file is a remainder of a crashed write, in seconds. A write ends
 /// within seconds.
 const TEMP_MAX_AGE_SECONDS: i64 = 3600;
@@ -88,6 +85,8 @@ impl ObjectFiles {
         let above = parent(&root);
         sync_dir(above).map_err(|error| operation_failed("sync", above, &error))?;
         let files = Self { boot_tag: Some(boot_tag.to_owned()), ..Self::open_read_only(root, page_size)? };
+        let lock = files.root().join(LOCK_FILE);
+        private_files::narrow(&lock).map_err(|error| operation_failed("narrow the mode of", &lock, &error))?;
         files.remove_old_temp_files(now)?;
         files.check_hard_links()?;
         Ok(files)
@@ -227,7 +226,7 @@ impl ObjectFiles {
             return Err(self.root.replaced_error("it was removed during a write"));
         }
         self.create_dir_below_root(parent(dir))?;
-        create_one_dir_durably(dir, DIR_MODE, self.disk.sync_dir)
+        create_one_dir_durably(dir, self.disk.sync_dir)
     }
 
     /// The error for a `target` that already exists. The target is synced to disk first: its writer
@@ -259,7 +258,7 @@ impl ObjectFiles {
     fn write_temp(&self, bytes: &[u8]) -> Result<TempFile, BackendError> {
         let number = self.temp_counter.fetch_add(1, Ordering::Relaxed);
         let path = self.temp_dir().join(format!("{}-{number}", self.boot_tag()?));
-        let create = || OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&path);
+        let create = || private_files::options().write(true).create_new(true).open(&path);
         let mut file = create().map_err(|error| operation_failed("create", &path, &error))?;
         let temp = TempFile(path);
         let written = file.write_all(bytes).and_then(|()| file.sync_all());
@@ -270,7 +269,7 @@ impl ObjectFiles {
     fn lock(&self) -> Result<File, BackendError> {
         self.boot_tag()?;
         let path = self.root().join(LOCK_FILE);
-        let open = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let open = private_files::options().create(true).truncate(false).write(true).open(&path);
         let file = open.map_err(|error| operation_failed("open", &path, &error))?;
         for _ in 0..MAX_LOCK_ATTEMPTS {
             match file.try_lock() {

@@ -3,14 +3,17 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use http::Uri;
 use reqwest::Url;
+use tracing::warn;
 
 use super::super::BackendError;
 use super::config::CredentialVariables;
+use rollcall_core::private_files;
 
 /// Variables with the URL of a service.
 const URLS: [&str; 6] = [
@@ -137,6 +140,9 @@ fn check_token_file(name: &str, path: &str) -> Result<(), BackendError> {
     }
     let is_token = !token.is_empty() && token.len() as u64 <= MAX_TOKEN_BYTES && token.iter().all(u8::is_ascii_graphic);
     if is_token {
+        if let Some(remedy) = private_files::exposure(Path::new(path)) {
+            warn!(variable = name, remedy, "a token file is not private");
+        }
         return Ok(());
     }
     Err(BackendError::Permanent(format!(

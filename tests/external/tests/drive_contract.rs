@@ -1,8 +1,9 @@
 //! Every request that the store on Google Drive makes, held against Google's own description of the
 //! API: path, parameters, body and the fields that are asked for.
 //!
-//! The description is `drive.v3.json` of the Python package `google-api-python-client`.
-//! `ROLLCALL_DRIVE_API` names the file; else it is in `target/external/venv`.
+//! The descriptions are `drive.v3.json` and `drive.v2.json` of the Python package
+//! `google-api-python-client`. `ROLLCALL_DRIVE_API` names the first, and the second is beside it;
+//! else they are in `target/external/venv`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -24,12 +25,12 @@ fn installed() -> PathBuf {
     pythons.map(|python| python.join(file)).find(|file| file.exists()).unwrap_or_else(|| lib.join(file))
 }
 
-/// Google's description of the API.
+/// Google's description of one version of the API.
 struct Description(Value);
 
 impl Description {
-    fn read() -> Self {
-        let path = std::env::var_os("ROLLCALL_DRIVE_API").map_or_else(installed, PathBuf::from);
+    fn read(file: &str) -> Self {
+        let path = std::env::var_os("ROLLCALL_DRIVE_API").map_or_else(installed, PathBuf::from).with_file_name(file);
         let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; {INSTALL}", path.display()));
         Self(serde_json::from_slice(&text).expect("it is JSON"))
     }
@@ -148,15 +149,19 @@ async fn use_every_operation(server: &DriveServer) {
         folder: FOLDER.to_owned(),
         credentials: "none".into(),
         endpoint: Some(server.url()),
-        table_dir: dir.path().to_owned(),
+        table_dir: Some(dir.path().to_owned()),
         settle_time: Duration::from_millis(20),
         page_size: DriveConfig::MAX_PAGE_SIZE,
     };
     let store = DriveBackend::connect(&config).await.expect("the folder can be used");
     let user = Username::parse("mona Zoë").unwrap();
+    // Finds that version 2 honours `If-Match`, so that a node that starts later uses it.
+    store.probe().expect("a drive has open questions").find_facts(&Key::Check(1)).await.unwrap();
     let (profile, image) = (Key::Profile(user.clone()), Key::Image(user.clone(), ImageName::new(1, 2, ImageKind::Png)));
     let version = store.create(&profile, Bytes::from_static(b"1")).await.unwrap();
     store.create(&image, Bytes::from_static(b"png")).await.unwrap();
+    let version = store.replace_if(&profile, &version, Bytes::from_static(b"2")).await.unwrap();
+    let store = DriveBackend::connect(&config).await.expect("the folder can be used");
     store.replace_if(&profile, &version, Bytes::from_static(b"2")).await.unwrap();
     store.delete(&profile).await.unwrap();
     store.create(&profile, Bytes::from_static(b"3")).await.unwrap();
@@ -171,12 +176,18 @@ async fn use_every_operation(server: &DriveServer) {
 
 #[tokio::test]
 async fn every_request_to_google_drive_is_valid_by_googles_description() {
-    let description = Description::read();
+    let (description, version_2) = (Description::read("drive.v3.json"), Description::read("drive.v2.json"));
     let server = DriveServer::start();
     use_every_operation(&server).await;
-    let requests = server.recorded();
+    let (old, requests): (Vec<_>, Vec<_>) =
+        server.recorded().into_iter().partition(|request| request.path.contains("/drive/v2/"));
     let calls: BTreeSet<&str> = requests.iter().map(|request| description.check(request)).collect();
     assert_eq!(calls.into_iter().collect::<Vec<_>>(), ["create", "generateIds", "get", "list", "update"]);
+    let calls: BTreeSet<&str> = old.iter().map(|request| version_2.check(request)).collect();
+    assert_eq!(calls.into_iter().collect::<Vec<_>>(), ["get", "update"]);
+    // Each write of version 2 names the etag that the description has.
+    assert_eq!(version_2.0["schemas"]["File"]["properties"]["etag"]["type"], "string");
+    assert!(old.iter().all(|request| (request.method == "PUT") == request.if_match.is_some()));
     let media = requests.iter().filter(|request| request.parameters.get("alt").is_some_and(|alt| alt == "media"));
     assert!(
         media.count() > 0 && description.0["resources"]["files"]["methods"]["get"]["supportsMediaDownload"] == true
@@ -185,16 +196,18 @@ async fn every_request_to_google_drive_is_valid_by_googles_description() {
 
 #[test]
 fn an_invalid_request_is_noticed() {
-    let description = Description::read();
+    let description = Description::read("drive.v3.json");
     let valid = || DriveRequest {
         method: "GET".to_owned(),
         path: "/drive/v3/files".to_owned(),
         parameters: [("pageSize".to_owned(), "1000".to_owned())].into(),
         metadata: None,
+        if_match: None,
     };
     assert_eq!(description.check(&valid()), "list");
     for break_it in [
         |r: &mut DriveRequest| r.path = "/drive/v3/filez".to_owned(),
+        |r: &mut DriveRequest| r.path = "/drive/v2/files".to_owned(),
         |r: &mut DriveRequest| r.method = "PUT".to_owned(),
         |r: &mut DriveRequest| drop(r.parameters.insert("pageSize".to_owned(), "1001".to_owned())),
         |r: &mut DriveRequest| drop(r.parameters.insert("supportsAllDrive".to_owned(), "true".to_owned())),

@@ -1,10 +1,11 @@
-//! Servers of stores. Each runs once for all tests, on a free port of 127.0.0.1, with its data in
-//! memory. Each test has a bucket of its own.
+//! Servers of stores, and the browser. Each server runs once for all tests, on a free port of
+//! 127.0.0.1, with its data in memory. Each test has a bucket of its own.
 //!
-//! | server | variable with its program | else |
+//! | program | variable with its program | else |
 //! |---|---|---|
 //! | moto | `ROLLCALL_MOTO` | `target/external/venv/bin/moto_server` |
 //! | Azurite | `ROLLCALL_AZURITE` | `target/external/npm/node_modules/.bin/azurite-blob` |
+//! | Chromium | `ROLLCALL_CHROMIUM` | `/usr/bin/chromium` |
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -20,8 +21,8 @@ pub(crate) const AZURE_ACCOUNT: &str = "devstoreaccount1";
 pub(crate) const AZURE_KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
-/// Program of a server, and how to install it.
-struct Tool {
+/// A program, and how to install it.
+pub(crate) struct Tool {
     variable: &'static str,
     path: &'static str,
     install: &'static str,
@@ -51,8 +52,27 @@ const AZURITE: Tool = Tool {
     ],
 };
 
-/// A running server. It ends with this process, also if this process is killed: the shell that
-/// started it waits for the end of its standard input.
+/// The sandbox of Chromium does not work as root. The other arguments keep it from opening windows
+/// and from calling its maker's servers.
+pub(crate) const CHROMIUM: Tool = Tool {
+    variable: "ROLLCALL_CHROMIUM",
+    path: "/usr/bin/chromium",
+    install: "apt-get install chromium",
+    arguments: &[
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+    ],
+};
+
+/// A running server. It ends with this process, also if this process is killed; see
+/// [`spawn`].
 struct Server {
     url: String,
     shell: Mutex<Child>,
@@ -60,11 +80,29 @@ struct Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // The shell ends the server when its standard input ends.
-        let shell = self.shell.get_mut().expect("nobody panics while it is locked");
-        drop(shell.stdin.take());
-        let _ = shell.wait();
+        end(self.shell.get_mut().expect("nobody panics while it is locked"));
     }
+}
+
+/// Starts a program by a shell, with its output piped. The shell ends the program when its own
+/// standard input ends, so the program also ends if this process is killed.
+pub(crate) fn spawn(tool: &Tool, more_arguments: &[&str]) -> Child {
+    let script = "\"$@\" 2>&1 & program=$!; cat >/dev/null; kill $program; wait $program";
+    Command::new("sh")
+        .args(["-c", script, "sh"])
+        .arg(tool.program())
+        .args(tool.arguments)
+        .args(more_arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("there is a shell")
+}
+
+/// Ends a program that [`spawn`] started.
+pub(crate) fn end(shell: &mut Child) {
+    drop(shell.stdin.take());
+    let _ = shell.wait();
 }
 
 impl Tool {
@@ -77,16 +115,7 @@ impl Tool {
     }
 
     fn start(&self, more_arguments: &[&str]) -> Server {
-        let script = "\"$@\" 2>&1 & server=$!; cat >/dev/null; kill $server";
-        let mut shell = Command::new("sh")
-            .args(["-c", script, "sh"])
-            .arg(self.program())
-            .args(self.arguments)
-            .args(more_arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("there is a shell");
+        let mut shell = spawn(self, more_arguments);
         let mut lines = BufReader::new(shell.stdout.take().expect("it is piped")).lines();
         let mut output = String::new();
         let url = lines.by_ref().map_while(Result::ok).find_map(|line| {

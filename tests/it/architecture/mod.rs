@@ -18,10 +18,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("config", &["rollcall_core", "rollcall_chat", "storage"]),
     ("storage", &["rollcall_core"]),
     ("presence", &["rollcall_core"]),
-    ("registry", &["rollcall_core", "presence", "storage"]),
+    ("fair_pool", &["rollcall_core"]),
+    ("registry", &["rollcall_core", "fair_pool", "presence", "storage"]),
     ("replication", &["rollcall_core", "rollcall_election", "registry"]),
     ("snapshot", &["rollcall_core", "registry"]),
-    ("http", &["rollcall_core", "rollcall_election", "registry"]),
+    ("http", &["rollcall_core", "rollcall_election", "fair_pool", "registry"]),
     (
         "node",
         &["rollcall_core", "rollcall_election", "config", "storage", "registry", "replication", "snapshot", "http"],
@@ -42,7 +43,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
 /// Pure files: they make decisions, and use no sockets, files, threads, clocks or random numbers.
 /// Each entry is the beginning of a path, so one entry can cover a folder.
 ///
-/// The whole crate `rollcall_core` is pure too, except for its clock.
+/// The whole crate `rollcall_core` is pure too, except for its clock and its private files.
 const PURE: &[&str] = &[
     "rollcall/cli/text_table.rs",
     "rollcall/config/chat/",
@@ -51,13 +52,17 @@ const PURE: &[&str] = &[
     "rollcall/config/node/",
     "rollcall/config/toml_file.rs",
     "rollcall/config/yaml_file.rs",
+    "rollcall/fair_pool/ledger.rs",
+    "rollcall/fair_pool/waiting_line.rs",
     "rollcall/http/header_parameter.rs",
+    "rollcall/http/origin_policy",
     "rollcall/presence/",
     "rollcall/registry/address_buckets.rs",
     "rollcall/registry/auth/credential_state.rs",
     "rollcall/registry/auth/credentials.rs",
     "rollcall/registry/auth/login_throttle.rs",
     "rollcall/registry/auth/token_signer.rs",
+    "rollcall/registry/auth/wrong_password_log.rs",
     "rollcall/registry/coverage.rs",
     "rollcall/registry/images/image_cache.rs",
     "rollcall/registry/images/listing_cache.rs",
@@ -79,6 +84,8 @@ const PURE: &[&str] = &[
     "rollcall/replication/local_tables.rs",
     "rollcall/replication/takeover.rs",
     "rollcall/snapshot/format.rs",
+    "rollcall/storage/bucket_check/explanation.rs",
+    "rollcall/storage/bucket_error.rs",
     "rollcall/storage/circuit_breaker.rs",
     "rollcall/storage/drive/config.rs",
     "rollcall/storage/drive/drive_failure.rs",
@@ -257,7 +264,9 @@ fn pure_files_use_no_io_clock_or_randomness() {
             let path = display_path(&krate, file);
             let entry = PURE.iter().find(|pure| path.starts_with(*pure));
             used.extend(entry);
-            if entry.is_none() && (krate.name != "rollcall_core" || file.path == "clock.rs") {
+            let is_core =
+                krate.name == "rollcall_core" && !["clock.rs", "private_files.rs"].contains(&file.path.as_str());
+            if entry.is_none() && !is_core {
                 continue;
             }
             found += 1;
@@ -284,6 +293,33 @@ fn only_one_file_contains_paths_of_the_bucket() {
             assert!(!has_path || path == "rollcall/storage/key.rs", "{path} contains a path of the bucket");
         }
     }
+}
+
+/// Files that create files and directories with the permissions of the umask: pictures, completions
+/// and man pages are the user's own.
+const MAY_CREATE_PUBLIC_FILES: &[&str] =
+    &["rollcall/cli/completions.rs", "rollcall/cli/download/target_dir.rs", "rollcall_core/private_files.rs"];
+
+/// Code that creates a file or a directory with the permissions of the umask.
+fn creates_public_file(code: &str) -> bool {
+    let is_creating = |opened: &str| {
+        opened.split("open(").next().is_some_and(|chain| chain.contains(".create(") || chain.contains(".create_new("))
+    };
+    let by_options = ["OpenOptions::new()", "File::options()"];
+    by_options.iter().any(|options| code.split(options).skip(1).any(is_creating))
+        || ["fs::write(", "File::create", "fs::create_dir", "DirBuilder"].iter().any(|word| code.contains(word))
+}
+
+#[test]
+fn files_for_the_owner_alone_are_created_by_one_helper() {
+    let mut found = Vec::new();
+    for krate in crates() {
+        for file in krate.files.iter().filter(|file| creates_public_file(&file.code())) {
+            found.push(display_path(&krate, file));
+        }
+    }
+    found.sort();
+    assert_eq!(found, MAY_CREATE_PUBLIC_FILES, "create files with rollcall_core::private_files");
 }
 
 #[test]

@@ -45,7 +45,12 @@ async fn a_password_is_neither_printed_nor_saved() {
     let common = ["register", "--server", &url, "--username"];
     let result = shell.run(&[&common[..], &["alice", "--password", "correct horse"]].concat()).await.code(0);
     assert!(result.stderr().contains("hint: ") && result.stderr().contains("--password-file"), "{}", result.stderr());
-    fs::write(shell.path().join("secret"), "correct horse\n").expect("the directory is ours");
+    let secret = shell.path().join("secret");
+    fs::write(&secret, "correct horse\n").expect("the directory is ours");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).expect("the file is ours");
+    let exposed = shell.run(&[&common[..], &["bob", "--password-file", "secret"]].concat()).await.code(0);
+    assert!(exposed.stderr().starts_with("warning: ") && exposed.stderr().contains("chmod 600 secret"));
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("the file is ours");
     let by_file = shell.run(&[&common[..], &["bob", "--password-file", "secret"]].concat()).await.code(0);
     assert_eq!(by_file.stderr(), "");
     let by_variable = [&common[..], &["carol"]].concat();

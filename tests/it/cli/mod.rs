@@ -9,5 +9,6 @@ mod heartbeats;
 mod help;
 mod images;
 mod lists;
+mod private_files;
 mod shell;
 mod start;

@@ -158,7 +158,7 @@ async fn cluster_with_long_list() -> Cluster {
 }
 
 #[tokio::test]
-async fn stalled_readers_exhaust_the_list_budget_but_not_heartbeats() {
+async fn stalled_readers_make_room_for_further_readers_and_do_not_hinder_heartbeats() {
     let cluster = cluster_with_long_list().await;
     let mut readers = Vec::new();
     for _ in 0..60 {
@@ -168,13 +168,12 @@ async fn stalled_readers_exhaust_the_list_budget_but_not_heartbeats() {
         reader.read_exact(&mut status).await.expect("it answers");
         readers.push((status, reader));
     }
-    let refused = readers.iter().filter(|(status, _)| status == b"HTTP/1.1 503").count();
-    assert!((1..60).contains(&refused), "{refused} of 60 are refused");
-    let answer = cluster.at(0).get("/users").await;
-    answer.expect_error(503, "overloaded");
+    assert!(readers.iter().all(|(status, _)| matches!(status, b"HTTP/1.1 200" | b"HTTP/1.1 503")));
+    // The readers hold all permits. The list of one that has not read for a second is given up,
+    // even for a reader at the same address.
+    until("room for the list", async || cluster.at(0).get("/users").await.status == 200).await;
     let heartbeat = cluster.at(0).post("/heartbeat", r#"{"username":"alice"}"#).await;
     assert_eq!(heartbeat.status, 200, "{heartbeat}");
     cluster.register("bob", "10.0.0.2:9000").await;
     drop(readers);
-    until("room for the list", async || cluster.at(0).get("/users").await.status == 200).await;
 }

@@ -1,6 +1,7 @@
 //! The HTTP API over real sockets.
 
 mod errors;
+mod fair_shares;
 mod follower;
 mod headers;
 mod heartbeat_fast_path;

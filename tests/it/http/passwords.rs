@@ -126,6 +126,12 @@ async fn password_guesses_are_rate_limited_and_token_owners_are_not() {
     refused.expect_error(429, "too_many_attempts");
     assert_eq!(refused.header("retry-after"), Some("1"));
     assert_eq!(send_heartbeat(&cluster, &carol_token).await.status, 200);
+    // The log names who was attacked from where, and not the password that was tried.
+    let log = || cluster.stderr(0) + &cluster.stdout(0);
+    let is_wrong_password = |line: &&str| line.contains("wrong password") && line.contains("user=carol");
+    until("five lines about wrong passwords", async || log().lines().filter(is_wrong_password).count() == 5).await;
+    assert!(log().lines().filter(is_wrong_password).all(|line| line.contains("from=127.0.0.1")), "{}", log());
+    assert!(!log().contains("guess"), "{}", log());
 }
 
 #[tokio::test]

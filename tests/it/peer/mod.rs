@@ -4,6 +4,7 @@
 mod demo;
 mod deployment_files;
 mod foreign_peers;
+mod forged_senders;
 mod fuzz;
 mod json_process;
 mod lan_processes;

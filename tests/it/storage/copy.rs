@@ -14,13 +14,13 @@ use tempfile::TempDir;
 use super::fake_gcs::{BUCKET, FakeGcs, Fault};
 use crate::cluster::{Process, copy_dir, rollcall, until};
 
-const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/bucket-004/users");
+pub(super) const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/bucket-004/users");
 
 /// Users in the larger source. Enough that a copy of it can be interrupted.
-const USERS: usize = 60;
+pub(super) const USERS: usize = 60;
 
 /// Files below a directory, by their path.
-fn tree(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(super) fn tree(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut open = vec![dir.to_path_buf()];
     while let Some(folder) = open.pop() {
@@ -38,7 +38,7 @@ fn tree(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// The objects of users in a local bucket.
-fn users_of(bucket: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(super) fn users_of(bucket: &Path) -> BTreeMap<String, Vec<u8>> {
     tree(&bucket.join("users"))
 }
 
@@ -56,7 +56,7 @@ fn profile(name: &str, id: usize, password_version: u32) -> String {
 }
 
 /// A directory with the bucket `from`: the fixture, and the objects of a cluster.
-fn source() -> TempDir {
+pub(super) fn source() -> TempDir {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let bucket = dir.path().join("from");
     copy_dir(Path::new(FIXTURE), &bucket.join("users"));
@@ -67,7 +67,7 @@ fn source() -> TempDir {
 }
 
 /// A directory with the bucket `from`: many users, each with a profile and an image.
-fn large_source() -> TempDir {
+pub(super) fn large_source() -> TempDir {
     let dir = tempfile::tempdir().expect("a temporary directory");
     for number in 0..USERS {
         let user = dir.path().join("from/users").join(format!("user{number}"));
@@ -96,7 +96,7 @@ async fn copy(dir: &Path, to: &str, arguments: &[&str], fake: Option<&FakeGcs>) 
 
 /// Checks the counts of a JSON document that are not zero.
 #[track_caller]
-fn assert_counts(document: &Value, expected: &[(&str, usize)]) {
+pub(super) fn assert_counts(document: &Value, expected: &[(&str, usize)]) {
     let names = ["created", "replaced", "unchanged", "newer_in_target", "ignored", "conflicts", "failed"];
     let counts: Vec<_> = names.into_iter().map(|name| (name, document[name].as_u64())).collect();
     let found: Vec<_> = counts.into_iter().filter(|(_, count)| *count != Some(0)).collect();
@@ -350,7 +350,12 @@ async fn a_wrong_source_or_target_is_refused_before_anything_is_written() {
         ("local:empty", "local:to", 78, "has no users: the local directory empty; name the directory of the bucket"),
         (&s3("/none"), "local:to", 78, "check the bucket and the prefix"),
         (&s3("/p"), &s3("/p-2"), 78, "check the bucket and the prefix"),
-        ("local:from", "from", 2, "give local:PATH, gcs:BUCKET, s3:BUCKET[/PREFIX] or azure:CONTAINER[/PREFIX]"),
+        (
+            "local:from",
+            "from",
+            2,
+            "give local:PATH, gcs:BUCKET, s3:BUCKET[/PREFIX], azure:CONTAINER[/PREFIX] or drive:",
+        ),
         ("local:from", "gcs:a/b/c", 78, "--to: firebase_bucket is \"a/b/c\""),
         ("s3:x", "local:to", 78, "--from: s3_bucket is \"x\""),
         ("local:missing", "local:to", 78, "there is no directory missing; name the directory of the bucket"),

@@ -21,7 +21,7 @@ pub(super) fn config(url: &str, dir: &TempDir) -> DriveConfig {
         folder: FOLDER.to_owned(),
         credentials: "credentials/service-account.json".into(),
         endpoint: Some(url.to_owned()),
-        table_dir: dir.path().to_owned(),
+        table_dir: Some(dir.path().to_owned()),
         settle_time: Duration::from_millis(50),
         page_size: PAGE_SIZE,
     }
@@ -139,7 +139,7 @@ async fn an_object_in_the_trash_keeps_its_name_taken_and_affects_that_object_alo
         second.create(&profile("alice"), "2".into()).await.err(),
         second.replace_if(&profile("alice"), &rollcall::storage::ObjectVersion("r".into()), "2".into()).await.err(),
     ] {
-        assert!(matches!(&error, Some(BackendError::Unreadable(text)) if text.contains("trash")), "{error:?}");
+        assert!(matches!(&error, Some(BackendError::Unreadable(text)) if text.contains("restore it")), "{error:?}");
     }
     assert_eq!(suite::bucket(second).list(&Folder::Users).await.unwrap(), ["alice", "bob"]);
     assert_eq!(bucket.get(&profile("bob")).await.unwrap().unwrap().bytes, "1");
@@ -329,4 +329,19 @@ async fn a_profile_that_a_program_of_requirement_001_adds_later_is_found_by_the_
     assert_eq!(bucket.list(&Folder::Users).await.unwrap(), ["alice"]);
     assert_eq!(bucket.get(&profile("alice")).await.unwrap().unwrap().bytes, json);
     assert!(matches!(bucket.create(&profile("alice"), "mine".into()).await.unwrap(), CreateOutcome::AlreadyExists(_)));
+}
+
+/// The name is known from the listing of the start, and from its last page.
+#[tokio::test]
+async fn names_of_requirement_001_are_taken_when_a_node_has_started() {
+    let server = DriveServer::start();
+    for _ in 0..4 {
+        server.put("notes.txt", "nothing");
+    }
+    let (name, json) = legacy("alice", "10.0.0.1:9000");
+    server.put(&name, json);
+    let (store, _dir) = node(&server).await;
+    let error = store.create(&profile("alice"), "mine".into()).await.expect_err("the name is taken");
+    assert!(matches!(error, BackendError::Precondition), "{error}");
+    assert_eq!(server.contents("users/alice/profile.json").len(), 0);
 }

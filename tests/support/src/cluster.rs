@@ -25,8 +25,8 @@ use tokio::time::{Instant, sleep};
 
 pub use plan::{Plan, Seed};
 pub use ports::{Ports, free_port};
-pub use process::{Process, is_foreign_variable, program, rollcall};
-pub use request::{Request, http_client};
+pub use process::{Process, is_foreign_variable, program, rollcall, rollcall_with_open_files};
+pub use request::{Request, http_client, http_client_from};
 pub use response::Response;
 
 /// Longest wait for an expected event. Much longer than needed, because the machine may be busy.
@@ -182,6 +182,12 @@ impl Cluster {
         self.end(index).await
     }
 
+    /// Interrupts a node, as Ctrl-C does (SIGINT), and waits until it has ended.
+    pub async fn ctrl_c(&mut self, index: usize) -> ExitStatus {
+        self.signal(index, Signal::INT);
+        self.end(index).await
+    }
+
     /// Asks a node to stop (SIGTERM).
     pub fn terminate(&self, index: usize) {
         self.signal(index, Signal::TERM);
@@ -219,7 +225,10 @@ impl Cluster {
     }
 
     fn spawn(&self, index: usize) -> Process {
-        let mut command = rollcall(self.dir());
+        let mut command = match self.plan.open_files() {
+            Some(files) => rollcall_with_open_files(self.dir(), files),
+            None => rollcall(self.dir()),
+        };
         command.args(["--config", "config.toml", "--this-node", &self.name(index)]);
         command.env("API_PORT", self.nodes[index].ports.api.to_string());
         command.env("ROLLCALL_API_BIND", "127.0.0.1");

@@ -1,4 +1,5 @@
-//! Stand-in for Google Drive: the part of its API, version 3, that Rollcall uses, in memory.
+//! Stand-in for Google Drive: the part of its API that Rollcall uses, in memory. Version 3, and of
+//! version 2 the etags.
 //!
 //! It has the properties of Drive that make it hard to use as a bucket: names are not unique, an id
 //! that it gave out works for one create, lists by name are stale, lists by parent and type are
@@ -29,7 +30,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use self::answer::DriveError;
-use self::files::{Files, Upload};
+use self::files::{Files, Upload, version_2};
 use self::query::Parameters;
 
 /// The id of the shared drive.
@@ -50,12 +51,26 @@ pub enum FolderState {
     OnAnotherDrive,
     /// It is in somebody's own drive, and on no shared drive.
     OnNoSharedDrive,
-    /// It does not exist, or the account cannot see it.
+    /// It does not exist, or the account cannot see it and what it contains.
     Missing,
     /// It is a file.
     File,
     /// It is in the trash.
     Trashed,
+}
+
+/// Treatment of `If-Match` by version 2 of the API. Google's documents do not say which is Drive's.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum IfMatch {
+    /// It refuses an etag that is not the current one with 412.
+    #[default]
+    Honoured,
+    /// It accepts every etag.
+    Ignored,
+    /// It refuses every etag with 412, as if the etag of a file never stood still.
+    Refused,
+    /// Version 2 has no such call.
+    NotFound,
 }
 
 /// A request that the server got.
@@ -67,8 +82,10 @@ pub struct DriveRequest {
     pub path: String,
     /// Names and values of the query, decoded.
     pub parameters: BTreeMap<String, String>,
-    /// The metadata of an upload.
+    /// The metadata of a write.
     pub metadata: Option<Map<String, Value>>,
+    /// The header `If-Match`.
+    pub if_match: Option<String>,
 }
 
 /// The server.
@@ -163,6 +180,11 @@ impl DriveServer {
         lock(&self.state).files.contents(name)
     }
 
+    /// The content of each write so far to a file with this name, in their order.
+    pub fn history(&self, name: &str) -> Vec<Bytes> {
+        lock(&self.state).files.history(name)
+    }
+
     /// Stores a file, as another program does that reserves no id. Names may repeat.
     pub fn put(&self, name: &str, bytes: impl Into<Bytes>) {
         lock(&self.state).files.put(name, "application/json", bytes.into());
@@ -179,9 +201,34 @@ impl DriveServer {
         lock(&self.state).files.expire_reserved_ids();
     }
 
+    /// Makes ids work for any number of creates, so that they are no protection.
+    pub fn accept_ids_again(&self) {
+        lock(&self.state).files.accepts_ids_again = true;
+    }
+
+    /// Sets what version 2 of the API does with `If-Match`.
+    pub fn set_if_match(&self, if_match: IfMatch) {
+        lock(&self.state).files.if_match = if_match;
+    }
+
+    /// Lets this many days pass. Files that are made from now on have a later date.
+    pub fn advance_days(&self, days: u64) {
+        lock(&self.state).files.day += days;
+    }
+
     /// Moves all files with this name into the trash.
     pub fn trash(&self, name: &str) {
         lock(&self.state).files.trash(name);
+    }
+
+    /// Shows all files with this name in lists, or hides them, as a drive whose lists are late.
+    pub fn set_listed(&self, name: &str, is_listed: bool) {
+        lock(&self.state).files.set_listed(name, is_listed);
+    }
+
+    /// Sets a property of all files with this name.
+    pub fn set_property(&self, name: &str, property: &str, value: &str) {
+        lock(&self.state).files.set_property(name, property, value);
     }
 
     /// Deletes all files with this name for good. Their ids stay used.
@@ -226,21 +273,40 @@ impl State {
             path: path.to_owned(),
             parameters: parameters.all(),
             metadata: None,
+            if_match: head.headers.get("if-match").and_then(|value| value.to_str().ok()).map(str::to_owned),
         };
+        if path.contains("/drive/v2/files/") {
+            let etag = recorded.if_match.clone().unwrap_or_default();
+            self.recorded.push(recorded);
+            let (files, id) = (&mut self.files, path.rsplit('/').next().unwrap_or_default());
+            return match (&head.method, path.starts_with("/upload/")) {
+                _ if files.if_match == IfMatch::NotFound => Err(DriveError::no_such_call()),
+                (&Method::GET, false) => version_2::get(files, &parameters, id),
+                (&Method::PUT, true) => version_2::update(files, &parameters, id, &etag, body),
+                _ => Err(DriveError::no_such_call()),
+            };
+        }
         if let Some(path) = path.strip_prefix("/upload/drive/v3/files") {
             let upload = Upload::parse(&parameters, &head.headers, body)?;
             recorded.metadata = Some(upload.metadata.clone());
             self.recorded.push(recorded);
             return match (&head.method, path.strip_prefix('/')) {
                 (&Method::POST, None) if path.is_empty() => self.files.create(&parameters, upload),
-                (&Method::PATCH, Some(id)) => self.files.update(&parameters, id, upload),
+                (&Method::PATCH, Some(id)) => self.files.update(&parameters, id, &upload.metadata, Some(upload.bytes)),
                 _ => Err(DriveError::no_such_call()),
             };
         }
+        if head.method == Method::PATCH {
+            recorded.metadata = serde_json::from_slice(body).ok();
+        }
+        let metadata = recorded.metadata.clone().unwrap_or_default();
         self.recorded.push(recorded);
         match (&head.method, path.strip_prefix("/drive/v3/files")) {
             (&Method::GET, Some("")) => self.files.list(&parameters),
             (&Method::GET, Some("/generateIds")) => self.files.generate_ids(&parameters),
+            (&Method::PATCH, Some(path)) => {
+                self.files.update(&parameters, path.trim_start_matches('/'), &metadata, None)
+            }
             (&Method::GET, Some(path)) => self.files.get(&parameters, path.trim_start_matches('/')),
             _ => Err(DriveError::no_such_call()),
         }

@@ -19,6 +19,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use reqwest::{Client, redirect};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -29,6 +30,8 @@ pub enum Fault {
     Pass,
     /// The request does not reach the server and is never answered.
     Stall,
+    /// The request waits for the notification, and then reaches the server.
+    Hold(Arc<Notify>),
     /// The request reaches the server, and its response is lost: the client waits.
     StallResponse,
     /// The request does not reach the server, and the connection is closed.
@@ -50,6 +53,8 @@ pub enum Fault {
     CorruptUpload(usize),
     /// One byte of the response's body is changed on the way to the client: the one in the middle.
     CorruptDownload,
+    /// The first text is replaced by the second one in the response's body.
+    ChangedText(&'static str, &'static str),
 }
 
 /// A response of the proxy itself.
@@ -121,6 +126,11 @@ impl Rule {
     #[must_use]
     pub fn query(self, query: &'static str) -> Self {
         Self { query, ..self }
+    }
+
+    /// Whether the rule has no conditions.
+    pub fn is_for_any_request(&self) -> bool {
+        self.method.is_none() && self.path.is_empty() && self.query.is_empty()
     }
 
     fn matches(&self, request: &http::request::Parts) -> bool {
@@ -240,6 +250,7 @@ async fn handle(request: Request<Incoming>, state: &State) -> Result<Response<Bo
     let fault = lock(&state.rules).next_fault(&parts);
     match fault {
         Fault::Stall => return pending().await,
+        Fault::Hold(ref until) => until.notified().await,
         Fault::Cut => return Err(CutOff),
         Fault::Answer(answer) => {
             // The whole request is read, so that closing the connection does not lose the answer.
@@ -266,6 +277,9 @@ async fn handle(request: Request<Incoming>, state: &State) -> Result<Response<Bo
         Fault::CorruptDownload => {
             let middle = response.body().len() / 2;
             Ok(complete(response.map(|body| with_changed_byte(&body, Some(middle)))))
+        }
+        Fault::ChangedText(from, to) => {
+            Ok(complete(response.map(|body| String::from_utf8_lossy(&body).replace(from, to).into())))
         }
         _ => Ok(complete(response)),
     }

@@ -3,13 +3,20 @@
 
 use std::collections::BTreeMap;
 
+use compact_str::CompactString;
+
 use super::event_rng::EventRng;
 use super::limits::{
-    EVICTABLE_FAILURES, FIRST_DIAL_JITTER_MS, MAX_ADDRESSES, MAX_REDIAL_DELAY_MS, MIN_REDIAL_DELAY_MS,
+    EVICTABLE_FAILURES, FIRST_DIAL_JITTER_MS, MAX_ADDRESSES, MAX_ADDRESSES_PER_HOST, MAX_DIALS_PER_HOST,
+    MAX_REDIAL_DELAY_MS, MIN_REDIAL_DELAY_MS, UNPROVEN_DIAL_BURST, UNPROVEN_DIAL_INTERVAL_MS,
 };
+use super::rate_limits::RateLimits;
 use crate::endpoint::PeerEndpoint;
 use crate::peer_id::PeerId;
-use rollcall_core::BootMs;
+use rollcall_core::{BootMs, Rate};
+
+/// Burst and rate of dials to one host at addresses without proof of a peer.
+const UNPROVEN_DIAL_RATE: Rate = Rate::new(UNPROVEN_DIAL_BURST, UNPROVEN_DIAL_INTERVAL_MS);
 
 /// Progress of the dial to one address.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,9 +43,26 @@ struct AddressRecord {
     dial_at: BootMs,
     /// Failures in a row: failed dials, and links that closed before the peer sent a message.
     failures: u32,
+    /// Whether a peer has greeted at this address.
+    is_proven: bool,
+    /// The host, for the limits per host.
+    group: CompactString,
 }
 
 impl AddressRecord {
+    fn new(endpoint: &PeerEndpoint, is_configured: bool, peer: Option<PeerId>, dial_at: BootMs) -> Self {
+        Self {
+            is_configured,
+            peer,
+            dial: DialProgress::Idle,
+            has_failed_before: false,
+            dial_at,
+            failures: 0,
+            is_proven: false,
+            group: endpoint.host_group(),
+        }
+    }
+
     fn is_being_dialled(&self) -> bool {
         self.dial != DialProgress::Idle
     }
@@ -47,23 +71,25 @@ impl AddressRecord {
 /// All known addresses.
 ///
 /// Invariant: a learned address is added only while there are fewer than [`MAX_ADDRESSES`]
-/// addresses, the configured ones included.
-#[derive(Clone, Debug, Default)]
+/// addresses, the configured ones included, and fewer than [`MAX_ADDRESSES_PER_HOST`] learned ones
+/// of its host.
+#[derive(Clone, Debug)]
 pub(super) struct AddressBook {
     records: BTreeMap<PeerEndpoint, AddressRecord>,
+    /// Limits on dials to addresses that may belong to any other program. So nobody can make this
+    /// peer scan the ports of a host.
+    unproven_dials: RateLimits<CompactString>,
 }
 
 impl AddressBook {
+    /// An empty book.
+    pub(super) fn new() -> Self {
+        Self { records: BTreeMap::new(), unproven_dials: RateLimits::new(UNPROVEN_DIAL_RATE) }
+    }
+
     /// Adds a configured address. It is due at once.
     pub(super) fn add_configured(&mut self, endpoint: PeerEndpoint, now: BootMs) {
-        let record = AddressRecord {
-            is_configured: true,
-            peer: None,
-            dial: DialProgress::Idle,
-            has_failed_before: false,
-            dial_at: now,
-            failures: 0,
-        };
+        let record = AddressRecord::new(&endpoint, true, None, now);
         self.records.insert(endpoint, record);
     }
 
@@ -85,42 +111,65 @@ impl AddressBook {
             }
             return;
         }
-        if self.records.len() >= MAX_ADDRESSES {
-            self.evict_unreachable();
+        if !endpoint.is_dialable() {
+            return;
         }
-        if endpoint.is_dialable() && self.records.len() < MAX_ADDRESSES {
-            let dial_at = now.plus(rng.below(FIRST_DIAL_JITTER_MS));
-            let record = AddressRecord {
-                is_configured: false,
-                peer,
-                dial: DialProgress::Idle,
-                has_failed_before: false,
-                dial_at,
-                failures: 0,
-            };
+        let record = AddressRecord::new(&endpoint, false, peer, now.plus(rng.below(FIRST_DIAL_JITTER_MS)));
+        let of_host = |other: &AddressRecord| !other.is_configured && other.group == record.group;
+        let has_room = if self.records.values().filter(|other| of_host(other)).count() >= MAX_ADDRESSES_PER_HOST {
+            self.evict_unreachable(of_host)
+        } else {
+            self.records.len() < MAX_ADDRESSES || self.evict_unreachable(|_| true)
+        };
+        if has_room {
             self.records.insert(endpoint, record);
         }
     }
 
-    /// Takes the addresses to dial now, at most `max`, and marks them as being dialled. An address
-    /// is skipped if its peer is linked or is being dialled at another address.
+    /// Takes the addresses to dial now, at most `max`, and marks them as being dialled. Configured
+    /// addresses come first, then those at which a peer has greeted before. An address is skipped
+    /// if its peer is linked or is being dialled at another address, and while
+    /// [`MAX_DIALS_PER_HOST`] addresses of its host are being dialled.
     pub(super) fn take_due(
         &mut self,
         now: BootMs,
         max: usize,
         is_linked: impl Fn(PeerId) -> bool,
     ) -> Vec<PeerEndpoint> {
+        let is_due = |record: &AddressRecord| !record.is_being_dialled() && record.dial_at <= now;
+        if max == 0 || !self.records.values().any(is_due) {
+            return Vec::new();
+        }
+        let (mut dialled_peers, mut dialled_hosts) = (self.peers_being_dialled(), self.hosts_being_dialled());
+        let mut candidates: Vec<_> = self.records.iter_mut().filter(|(_, record)| is_due(record)).collect();
+        candidates.sort_by_key(|(_, record)| (!record.is_configured, !record.is_proven));
         let mut due: Vec<PeerEndpoint> = Vec::new();
-        let mut dialled_peers = self.peers_being_dialled();
-        for (endpoint, record) in &mut self.records {
+        for (endpoint, record) in candidates {
             let is_free = record.peer.is_none_or(|peer| !is_linked(peer) && !dialled_peers.contains(&peer));
-            if due.len() < max && !record.is_being_dialled() && record.dial_at <= now && is_free {
-                record.dial = DialProgress::Dialling;
-                dialled_peers.extend(record.peer);
-                due.push(endpoint.clone());
+            let of_host = dialled_hosts.entry(record.group.clone()).or_default();
+            if due.len() >= max || !is_free || *of_host >= MAX_DIALS_PER_HOST {
+                continue;
             }
+            let is_proven = record.is_configured || record.is_proven;
+            if !is_proven && !self.unproven_dials.allows(record.group.clone(), now) {
+                record.dial_at = now.plus(UNPROVEN_DIAL_INTERVAL_MS);
+                continue;
+            }
+            record.dial = DialProgress::Dialling;
+            dialled_peers.extend(record.peer);
+            *of_host += 1;
+            due.push(endpoint.clone());
         }
         due
+    }
+
+    /// The number of addresses of each host that are being dialled.
+    fn hosts_being_dialled(&self) -> BTreeMap<CompactString, usize> {
+        let mut hosts = BTreeMap::new();
+        for record in self.records.values().filter(|record| record.is_being_dialled()) {
+            *hosts.entry(record.group.clone()).or_default() += 1;
+        }
+        hosts
     }
 
     /// The peers expected at the addresses that are being dialled.
@@ -153,11 +202,17 @@ impl AddressBook {
         self.records.values().filter(|record| record.is_being_dialled()).count()
     }
 
-    /// The time of the next dial. Addresses of peers that are linked or being dialled do not count.
+    /// The time of the next dial. Addresses of peers that are linked or being dialled do not count,
+    /// nor do those of hosts of which enough addresses are being dialled.
     pub(super) fn next_deadline(&self, is_linked: impl Fn(PeerId) -> bool) -> BootMs {
-        let dialled_peers = self.peers_being_dialled();
+        let (dialled_peers, dialled_hosts) = (self.peers_being_dialled(), self.hosts_being_dialled());
         let is_free = |peer: PeerId| !is_linked(peer) && !dialled_peers.contains(&peer);
-        let idle = self.records.values().filter(|record| !record.is_being_dialled() && record.peer.is_none_or(is_free));
+        let is_busy =
+            |record: &AddressRecord| dialled_hosts.get(&record.group).is_some_and(|dials| *dials >= MAX_DIALS_PER_HOST);
+        let idle = self
+            .records
+            .values()
+            .filter(|record| !record.is_being_dialled() && record.peer.is_none_or(is_free) && !is_busy(record));
         idle.map(|record| record.dial_at).min().unwrap_or(BootMs::NEVER)
     }
 
@@ -166,6 +221,7 @@ impl AddressBook {
         if let Some(record) = self.records.get_mut(endpoint) {
             record.dial = DialProgress::Idle;
             record.peer = Some(peer);
+            record.is_proven = true;
         }
     }
 
@@ -176,6 +232,7 @@ impl AddressBook {
                 record.dial = DialProgress::Greeted;
             }
             record.peer = Some(peer);
+            record.is_proven = true;
         }
     }
 
@@ -211,15 +268,14 @@ impl AddressBook {
         record.failures
     }
 
-    /// Evicts the learned address with the most failures in a row, if it has at least
-    /// [`EVICTABLE_FAILURES`].
-    fn evict_unreachable(&mut self) {
-        let unreachable = self.records.iter().filter(|(_, record)| !record.is_configured && !record.is_being_dialled());
+    /// Evicts the learned address with the most failures in a row among the candidates, if it has
+    /// at least [`EVICTABLE_FAILURES`]. Returns whether there was one.
+    fn evict_unreachable(&mut self, is_candidate: impl Fn(&AddressRecord) -> bool) -> bool {
+        let learned = self.records.iter().filter(|(_, record)| !record.is_configured && is_candidate(record));
+        let unreachable = learned.filter(|(_, record)| !record.is_being_dialled());
         let unreachable = unreachable.filter(|(_, record)| record.failures >= EVICTABLE_FAILURES);
         let worst = unreachable.max_by_key(|(_, record)| record.failures).map(|(endpoint, _)| endpoint.clone());
-        if let Some(worst) = worst {
-            self.records.remove(&worst);
-        }
+        worst.is_some_and(|worst| self.records.remove(&worst).is_some())
     }
 
     /// Sets the failures of all addresses of a peer to 0. Called when the peer has sent a message.
@@ -270,74 +326,4 @@ fn redial_delay_ms(failures: u32, rng: &mut EventRng) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    fn endpoint(port: u16) -> PeerEndpoint {
-        PeerEndpoint::parse(&format!("10.0.0.1:{port}")).unwrap()
-    }
-
-    #[test]
-    fn redial_delays_grow_by_half_from_one_second_to_five_minutes() {
-        let mut rng = EventRng(7);
-        for (failures, about) in
-            [(0, 1000), (1, 1500), (2, 2250), (10, 57_660), (14, 291_900), (15, 300_000), (9999, 300_000)]
-        {
-            let wait = redial_delay_ms(failures, &mut rng);
-            assert!((about * 79 / 100..=(about * 121 / 100).min(300_000)).contains(&wait), "{failures}: {wait}");
-        }
-    }
-
-    #[test]
-    fn redial_delays_of_different_peers_are_spread() {
-        let delays: BTreeSet<u64> = (0..100).map(|seed| redial_delay_ms(3, &mut EventRng(seed))).collect();
-        assert!(delays.len() > 80 && delays.last().unwrap() - delays.first().unwrap() > 1000, "{delays:?}");
-    }
-
-    #[test]
-    fn only_a_learned_address_with_many_failures_is_evicted() {
-        let (mut book, mut rng, mut now) = (AddressBook::default(), EventRng(1), BootMs(0));
-        book.add_configured(endpoint(1), now);
-        for port in 2..1000 {
-            book.add_learned(endpoint(port), None, now, &mut rng);
-        }
-        assert_eq!(book.records.len(), MAX_ADDRESSES);
-        for _ in 0..EVICTABLE_FAILURES {
-            now = now.plus(MAX_REDIAL_DELAY_MS);
-            for due in [endpoint(1), endpoint(2)] {
-                book.record_failure(&due, now, &mut rng);
-            }
-        }
-        for port in 2000..2002 {
-            book.add_learned(endpoint(port), None, now, &mut rng);
-        }
-        let is_known = |port| book.records.contains_key(&endpoint(port));
-        assert_eq!([1, 2, 3, 2000, 2001].map(is_known), [true, false, true, true, false]);
-    }
-
-    #[test]
-    fn a_peer_is_not_dialled_at_two_addresses_at_once() {
-        let (mut book, mut rng) = (AddressBook::default(), EventRng(1));
-        let later = BootMs(FIRST_DIAL_JITTER_MS);
-        book.add_learned(endpoint(1), Some(PeerId(1)), BootMs(0), &mut rng);
-        book.add_learned(endpoint(2), Some(PeerId(1)), BootMs(0), &mut rng);
-        assert_eq!(book.take_due(later, 9, |_| true), []);
-        assert_eq!(book.next_deadline(|_| true), BootMs::NEVER);
-        assert_eq!(book.take_due(later, 9, |_| false), [endpoint(1)]);
-        assert!(!book.has_failed_before(&endpoint(1)), "the first dial");
-        assert_eq!(book.take_due(later, 9, |_| false), [], "the peer is being dialled at another address");
-        assert_eq!(book.next_deadline(|_| false), BootMs::NEVER, "no dial is due until the other has ended");
-        book.mark_reached(&endpoint(1), PeerId(1));
-        book.reset_failures(PeerId(1));
-        book.record_lost_link(PeerId(1), true, later, &mut rng);
-        assert_eq!(book.take_due(later, 9, |_| false), []);
-        assert_eq!(
-            book.take_due(later.plus(1200), 9, |_| false),
-            [endpoint(1)],
-            "a lost peer is redialled after a second"
-        );
-        assert!(book.has_failed_before(&endpoint(1)) && !book.has_failed_before(&endpoint(3)));
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::chat_entry::{Author, ChatEntry, lan_message_id};
 use super::context::Context;
 use super::cross_transport::CrossTransportDedup;
+use super::deliverer::Deliverer;
 use super::event::{Action, LinkId};
 use super::history::History;
 use super::lan_peers::{LanPeers, LanPost};
@@ -39,19 +40,20 @@ impl Chat {
     pub(super) fn restore(&mut self, entry: ChatEntry, mesh: &mut MeshPeers, local: &mut LocalPeer, now: BootMs) {
         let first_author = self.dedup.record(entry.lan_message_id(), &entry.text, &entry.author);
         if let Author::Mesh(id) = entry.author {
-            let record = mesh.author_mut(id, now);
+            let record = mesh.author_mut(id, entry.via, now);
             record.received.insert(entry.number);
             record.name = entry.name.clone().or(record.name.take());
             if id == local.config.id {
                 local.record_used_number(entry.number);
             }
         }
-        if let Some(evicted) = self.add(entry.into(), first_author)
-            && let Author::Mesh(id) = evicted.author
-        {
-            // Other peers may still have the evicted entry. A copy from them must count as a
-            // duplicate.
-            mesh.author_mut(id, now).received.mark_received_below(evicted.number.saturating_add(1));
+        for evicted in self.add(entry.into(), first_author) {
+            if let Author::Mesh(id) = evicted.author {
+                // Other peers may still have the evicted entry. A copy from them must count as a
+                // duplicate.
+                let record = mesh.author_mut(id, evicted.via, now);
+                record.received.mark_received_below(evicted.number.saturating_add(1));
+            }
         }
     }
 
@@ -94,7 +96,7 @@ impl Chat {
     /// Handles a post of the LAN. It is not forwarded, because each LAN peer receives it from the
     /// author.
     pub(super) fn handle_lan_post(&mut self, post: LanPost, lan: &mut LanPeers, cx: &mut Context) {
-        let LanPost { user, id, said_at, text } = post;
+        let LanPost { user, source, id, said_at, text } = post;
         let author = Author::Lan(user.to_string());
         let first_author = id.and_then(|id| self.dedup.record(id, &text, &author));
         if let Some(first_author) = first_author {
@@ -105,7 +107,8 @@ impl Chat {
             return;
         }
         let Some(from) = lan.table.contact(&user) else { return };
-        let entry = Arc::new(ChatEntry { author, name: None, number: id.unwrap_or(0), said_at, text });
+        let via = Some(Deliverer::datagram(source));
+        let entry = Arc::new(ChatEntry { author, name: None, number: id.unwrap_or(0), said_at, text, via });
         notify_post(from, &entry, cx);
         self.history.add(Arc::clone(&entry));
         cx.actions.push(Action::Persist(entry));
@@ -121,8 +124,9 @@ impl Chat {
         let (id, number) = (cx.local.config.id, cx.local.next_chat_number());
         let name = Some(cx.local.config.name.clone());
         let (author, said_at) = (Author::Mesh(id), cx.now.unix_s);
-        mesh.author_mut(id, cx.now.boot).received.insert(number);
-        let entry = ChatEntry { author: author.clone(), name: name.clone(), number, said_at, text: text.clone() };
+        mesh.author_mut(id, None, cx.now.boot).received.insert(number);
+        let (via, entry_name, entry_text) = (None, name.clone(), text.clone());
+        let entry = ChatEntry { author: author.clone(), name: entry_name, number, said_at, text: entry_text, via };
         let entry = Arc::new(entry);
         let evicted = self.history.add(Arc::clone(&entry));
         mesh.tree.retain_own_evicted(evicted, &mesh.links, cx.now);
@@ -137,14 +141,14 @@ impl Chat {
         cx.notify(Notice::Sent { peers });
     }
 
-    /// Adds an entry to the history. Returns the entry that was evicted for it.
+    /// Adds an entry to the history. Returns the entries that were evicted for it.
     ///
     /// `first_author` is set if the same message has already arrived over the other transport. Then
     /// only the entry of the mesh is kept, because linked peers request entries by their mesh
     /// numbers.
-    fn add(&mut self, entry: Arc<ChatEntry>, first_author: Option<Author>) -> Option<Arc<ChatEntry>> {
+    fn add(&mut self, entry: Arc<ChatEntry>, first_author: Option<Author>) -> Vec<Arc<ChatEntry>> {
         match (&entry.author, first_author) {
-            (Author::Lan(_), Some(Author::Mesh(_))) => return None,
+            (Author::Lan(_), Some(Author::Mesh(_))) => return Vec::new(),
             (Author::Mesh(_), Some(lan @ Author::Lan(_))) => self.history.remove(&lan, entry.lan_message_id()),
             _ => {}
         }

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::deliverer::Deliverer;
 use crate::nickname::Nickname;
 use crate::peer_id::PeerId;
 use crate::text::replace_line_breaks;
@@ -36,9 +37,27 @@ pub struct ChatEntry {
     pub said_at: i64,
     /// The text.
     pub text: String,
+    /// The first deliverer; `None` for messages of this peer, and for entries that were stored by
+    /// earlier versions. It is never sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<Deliverer>,
 }
 
+/// Approximate memory of a history entry without its texts, in bytes: the entry, its places in the
+/// indexes, and the log of an author with a single entry.
+const ENTRY_OVERHEAD_BYTES: usize = 512;
+
 impl ChatEntry {
+    /// Approximate memory of the entry in the history, in bytes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let author = match &self.author {
+            // The key of the log has a copy.
+            Author::Lan(user) => 2 * user.len(),
+            Author::Mesh(_) => 0,
+        };
+        ENTRY_OVERHEAD_BYTES + self.text.capacity() + author
+    }
+
     /// The id that the message has on the LAN.
     pub(super) fn lan_message_id(&self) -> u64 {
         match self.author {

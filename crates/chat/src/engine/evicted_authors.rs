@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::deliverer::{Deliverer, largest_share};
 use crate::peer_id::PeerId;
 
 /// Largest number of evicted authors in the table. They use about two megabytes of memory.
@@ -9,28 +10,34 @@ pub(super) const MAX_EVICTED_AUTHORS: usize = 32 * 1024;
 
 /// The highest received number of each evicted author.
 ///
-/// Invariant: `order` contains each key of `highest` exactly once; at most [`MAX_EVICTED_AUTHORS`]
+/// Invariant: `shares` contain each key of `highest` exactly once; at most [`MAX_EVICTED_AUTHORS`]
 /// authors.
 #[derive(Clone, Debug, Default)]
 pub(super) struct EvictedAuthors {
-    order: VecDeque<PeerId>,
+    /// The authors by deliverer, in the order of their eviction.
+    shares: BTreeMap<Option<Deliverer>, VecDeque<PeerId>>,
     highest: BTreeMap<PeerId, u64>,
 }
 
 impl EvictedAuthors {
     /// Adds an author with the highest number received from it. If the table is full, removes the
-    /// author that was added first.
-    pub(super) fn insert(&mut self, author: PeerId, highest: u64) {
+    /// author of the largest share that was added first.
+    pub(super) fn insert(&mut self, author: PeerId, highest: u64, via: Option<Deliverer>) {
         if let Some(stored) = self.highest.get_mut(&author) {
             *stored = highest.max(*stored);
             return;
         }
         self.highest.insert(author, highest);
-        self.order.push_back(author);
-        if self.order.len() > MAX_EVICTED_AUTHORS
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.highest.remove(&oldest);
+        self.shares.entry(via).or_default().push_back(author);
+        if self.highest.len() > MAX_EVICTED_AUTHORS {
+            let largest = largest_share(self.shares.iter().map(|(via, share)| (*via, share.len())));
+            let Some(share) = self.shares.get_mut(&largest) else { return };
+            if let Some(oldest) = share.pop_front() {
+                self.highest.remove(&oldest);
+            }
+            if share.is_empty() {
+                self.shares.remove(&largest);
+            }
         }
     }
 
@@ -54,12 +61,22 @@ mod tests {
     fn the_highest_number_of_each_evicted_author_is_kept_and_the_table_is_bounded() {
         let mut evicted = EvictedAuthors::default();
         for author in 0..=MAX_EVICTED_AUTHORS as u128 {
-            evicted.insert(PeerId(author), 7);
-            evicted.insert(PeerId(author), 5);
+            evicted.insert(PeerId(author), 7, None);
+            evicted.insert(PeerId(author), 5, None);
         }
         assert_eq!([0, 1, 2].map(|author| evicted.highest(PeerId(author))), [None, Some(7), Some(7)]);
-        evicted.insert(PeerId(1), 9);
+        evicted.insert(PeerId(1), 9, None);
         assert_eq!(evicted.highest(PeerId(1)), Some(9));
-        assert_eq!((evicted.order.len(), evicted.highest.len()), (MAX_EVICTED_AUTHORS, MAX_EVICTED_AUTHORS));
+        assert_eq!((evicted.shares[&None].len(), evicted.highest.len()), (MAX_EVICTED_AUTHORS, MAX_EVICTED_AUTHORS));
+    }
+
+    #[test]
+    fn a_forger_displaces_only_the_evicted_authors_of_its_own_link() {
+        let mut evicted = EvictedAuthors::default();
+        let via = |host: &str| Some(Deliverer::link(host.parse().unwrap(), PeerId(1)));
+        (0..100).for_each(|author| evicted.insert(PeerId(author), 7, via("10.0.0.1")));
+        (1_000..100_000).for_each(|author| evicted.insert(PeerId(author), 7, via("10.0.0.66")));
+        assert!((0..100).all(|author| evicted.has_received(PeerId(author), 7)));
+        assert_eq!(evicted.highest.len(), MAX_EVICTED_AUTHORS);
     }
 }

@@ -94,7 +94,14 @@ mod tests {
     use super::*;
 
     fn entry(number: u64, bytes: usize) -> Arc<ChatEntry> {
-        Arc::new(ChatEntry { author: Author::Mesh(PeerId(1)), name: None, number, said_at: 5, text: "x".repeat(bytes) })
+        Arc::new(ChatEntry {
+            author: Author::Mesh(PeerId(1)),
+            name: None,
+            number,
+            said_at: 5,
+            text: "x".repeat(bytes),
+            via: None,
+        })
     }
 
     #[test]

@@ -1,76 +1,100 @@
-//! Chat history: a bounded log per author.
+//! Chat history: a bounded log per author, and one bound in bytes for all authors together.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::chat_entry::{Author, ChatEntry};
-use super::limits::{MAX_AUTHORS, MAX_BATCH_BYTES, MAX_BATCH_MESSAGES};
+use super::history_shares::HistoryShares;
+use super::limits::{MAX_BATCH_BYTES, MAX_BATCH_MESSAGES, MAX_HISTORY_BYTES};
 use super::received::is_in_ranges;
 use crate::mesh::SeqRanges;
 use crate::peer_id::PeerId;
 
 /// The chat entries in memory: one log per author.
 ///
-/// Invariant: at most `max_per_author` entries per author and at most `MAX_AUTHORS` authors. In the
-/// log of a mesh author each number occurs once, in ascending order.
+/// Invariant: at most `max_per_author` entries per author, and at most [`MAX_HISTORY_BYTES`] of
+/// memory. In the log of a mesh author each number occurs once, in ascending order. No log is
+/// empty. `shares` has exactly the entries of the logs.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     max_per_author: usize,
-    logs: BTreeMap<Author, VecDeque<Arc<ChatEntry>>>,
+    logs: BTreeMap<Author, VecDeque<LoggedEntry>>,
+    shares: HistoryShares,
+    next_arrival: u64,
+}
+
+/// An entry in the log of its author, with the number of its arrival.
+#[derive(Clone, Debug)]
+struct LoggedEntry {
+    arrival: u64,
+    entry: Arc<ChatEntry>,
 }
 
 impl History {
     /// An empty history that keeps at most `max_per_author` entries per author.
     #[must_use]
     pub fn new(max_per_author: usize) -> Self {
-        Self { max_per_author, logs: BTreeMap::new() }
+        Self { max_per_author, ..Self::default() }
     }
 
-    /// Adds an entry, which must not be in the history yet. If the author's log is then too long,
-    /// removes and returns its first entry, which can be the new one.
-    pub fn add(&mut self, entry: Arc<ChatEntry>) -> Option<Arc<ChatEntry>> {
-        let Some(log) = self.logs.get_mut(&entry.author) else {
-            if self.logs.len() >= MAX_AUTHORS {
-                self.evict_stalest_author();
-            }
-            self.logs.insert(entry.author.clone(), VecDeque::from([entry]));
-            return None;
-        };
+    /// Adds an entry, which must not be in the history yet. Returns the entries that were evicted
+    /// for it: the first one of the author's log if the log is too long, and the oldest ones of the
+    /// largest share if the history takes too much memory. The new entry can be one of them.
+    pub fn add(&mut self, entry: Arc<ChatEntry>) -> Vec<Arc<ChatEntry>> {
+        let arrival = self.next_arrival;
+        self.next_arrival += 1;
+        self.shares.insert(arrival, Arc::clone(&entry));
         // LAN message ids are not in sequence, so the entries of a LAN author stay in the order of
         // arrival.
-        let is_next = |last: &Arc<ChatEntry>| matches!(entry.author, Author::Lan(_)) || last.number < entry.number;
-        if log.back().is_none_or(is_next) {
-            log.push_back(entry);
+        let is_next = |last: &LoggedEntry| matches!(entry.author, Author::Lan(_)) || last.entry.number < entry.number;
+        let log = self.logs.entry(entry.author.clone()).or_default();
+        let at = if log.back().is_none_or(is_next) {
+            log.len()
         } else {
-            log.insert(log.partition_point(|before| before.number < entry.number), entry);
+            log.partition_point(|before| before.entry.number < entry.number)
+        };
+        log.insert(at, LoggedEntry { arrival, entry });
+        let mut evicted = Vec::new();
+        if log.len() > self.max_per_author
+            && let Some(first) = log.pop_front()
+        {
+            self.shares.remove(first.arrival, first.entry.via);
+            evicted.push(first.entry);
         }
-        (log.len() > self.max_per_author).then(|| log.pop_front()).flatten()
+        while self.shares.bytes() > MAX_HISTORY_BYTES
+            && let Some((arrival, oldest)) = self.shares.oldest_of_largest()
+        {
+            let oldest = Arc::clone(oldest);
+            self.remove_where(&oldest.author, |logged| logged.arrival == arrival);
+            evicted.push(oldest);
+        }
+        evicted
     }
 
     /// Removes the entry of an author with this number, if there is one.
     pub(super) fn remove(&mut self, author: &Author, number: u64) {
-        let Some(log) = self.logs.get_mut(author) else { return };
-        log.retain(|entry| entry.number != number);
-        if log.is_empty() {
-            self.logs.remove(author);
-        }
+        self.remove_where(author, |logged| logged.entry.number == number);
     }
 
-    /// Evicts the author that has been silent for the longest time, by the timestamps of its
-    /// entries.
-    fn evict_stalest_author(&mut self) {
-        let last = |log: &VecDeque<Arc<ChatEntry>>| log.iter().map(|entry| entry.said_at).max();
-        let stalest = self.logs.iter().min_by_key(|(_, log)| last(log)).map(|(author, _)| author.clone());
-        if let Some(author) = stalest {
-            self.logs.remove(&author);
+    fn remove_where(&mut self, author: &Author, is_removed: impl Fn(&LoggedEntry) -> bool) {
+        let Some(log) = self.logs.get_mut(author) else { return };
+        log.retain(|logged| {
+            let is_kept = !is_removed(logged);
+            if !is_kept {
+                self.shares.remove(logged.arrival, logged.entry.via);
+            }
+            is_kept
+        });
+        if log.is_empty() {
+            self.logs.remove(author);
         }
     }
 
     /// The entry of a mesh author with this number.
     pub(super) fn get(&self, author: PeerId, number: u64) -> Option<&ChatEntry> {
         let log = self.logs.get(&Author::Mesh(author))?;
-        let at = log.binary_search_by_key(&number, |entry| entry.number).ok()?;
-        log.get(at).map(Arc::as_ref)
+        let at = log.binary_search_by_key(&number, |logged| logged.entry.number).ok()?;
+        log.get(at).map(|logged| logged.entry.as_ref())
     }
 
     /// The next batch of mesh entries that are not in `have`, oldest first. The flag is true if
@@ -85,7 +109,8 @@ impl History {
         for (author, log) in &self.logs {
             let Author::Mesh(id) = author else { continue };
             let has = have.get(id).map_or(&[][..], Vec::as_slice);
-            missing.extend(log.iter().map(Arc::as_ref).filter(|entry| !is_in_ranges(has, entry.number)));
+            let entries = log.iter().map(|logged| logged.entry.as_ref());
+            missing.extend(entries.filter(|entry| !is_in_ranges(has, entry.number)));
         }
         missing.sort_by_key(|entry| (entry.said_at, entry.number));
         let mut bytes = 0;
@@ -115,7 +140,7 @@ impl History {
     /// All entries, oldest first.
     #[must_use]
     pub fn entries(&self) -> Vec<&ChatEntry> {
-        let mut entries: Vec<&ChatEntry> = self.logs.values().flatten().map(Arc::as_ref).collect();
+        let mut entries: Vec<&ChatEntry> = self.logs.values().flatten().map(|logged| logged.entry.as_ref()).collect();
         entries.sort_by_key(|entry| entry.said_at);
         entries
     }
@@ -123,11 +148,12 @@ impl History {
 
 #[cfg(test)]
 mod tests {
+    use super::super::deliverer::Deliverer;
     use super::*;
 
     fn entry(author_id: u128, number: u64) -> ChatEntry {
         let author = Author::Mesh(PeerId(author_id));
-        ChatEntry { author, name: None, number, said_at: number.cast_signed(), text: "x".repeat(10) }
+        ChatEntry { author, name: None, number, said_at: number.cast_signed(), text: "x".repeat(10), via: None }
     }
 
     fn numbers(entries: &[&ChatEntry]) -> Vec<u64> {
@@ -173,13 +199,42 @@ mod tests {
         assert_eq!((batch.len(), more), (MAX_BATCH_BYTES / 8192, true));
     }
 
+    fn delivered(author_id: u128, number: u64, host: &str) -> Arc<ChatEntry> {
+        let via = Some(Deliverer::link(host.parse().unwrap(), PeerId(7)));
+        Arc::new(ChatEntry { via, text: "x".repeat(8192), ..entry(author_id, number) })
+    }
+
     #[test]
-    fn the_number_of_authors_is_bounded() {
+    fn a_forger_with_many_names_displaces_only_what_came_by_its_own_link() {
         let mut history = History::new(5);
-        for author_id in 0..=MAX_AUTHORS as u128 {
-            history.add(entry(author_id, u64::try_from(author_id).unwrap() + 1).into());
+        for number in 1..=5 {
+            history.add(delivered(1, number, "10.0.0.1"));
+            // The clock of a forger can say anything, and an honest author may have said nothing
+            // for long.
+            history.add(ChatEntry { said_at: -1, ..entry(2, number) }.into());
         }
-        let entries = history.entries();
-        assert_eq!((entries.len(), entries[0].number), (MAX_AUTHORS, 2));
+        let mut evicted = Vec::new();
+        for author_id in 1_000..11_000 {
+            evicted.extend(history.add(delivered(author_id, u64::MAX, "10.0.0.66")));
+        }
+        assert!(evicted.iter().all(|entry| entry.number == u64::MAX), "only the entries of the forger");
+        assert_eq!(evicted.len() + history.len(), 10 + 10_000);
+        assert!(history.shares.bytes() <= MAX_HISTORY_BYTES && history.len() > 1_000, "{}", history.len());
+        assert!((1..=5).all(|number| [1, 2].iter().all(|id| history.get(PeerId(*id), number).is_some())));
+    }
+
+    #[test]
+    fn the_bound_in_bytes_holds_for_texts_of_any_length_and_for_any_number_of_authors() {
+        for (length, authors) in [(0, 100_000), (8192, 4_000), (8192, 1)] {
+            let mut history = History::new(10_000);
+            for number in 0..100_000_u64.min(800_000_000 / (length + 1) / 8) {
+                let text = "x".repeat(usize::try_from(length).unwrap());
+                history.add(ChatEntry { text, ..entry(u128::from(number % authors), number) }.into());
+                assert!(history.shares.bytes() <= MAX_HISTORY_BYTES);
+            }
+            let bytes: usize = history.entries().iter().map(|entry| entry.memory_bytes()).sum();
+            assert_eq!(history.shares.bytes(), bytes);
+            assert!(bytes > MAX_HISTORY_BYTES / 2, "{length}, {authors}: {bytes}");
+        }
     }
 }

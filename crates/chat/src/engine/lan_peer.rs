@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 use super::cross_transport::LanAnnouncement;
+use super::known_profile::KnownProfile;
 use super::limits::{LAN_PORT, MAX_RECENT_IDS};
 use super::notice::Contact;
 use crate::lan::{DatagramBody, Dialect};
 use crate::lan_user_id::LanUserId;
 use crate::peer_id::PeerId;
-use crate::profile::PeerProfile;
 use rollcall_core::BootMs;
 
 /// State of one LAN peer.
@@ -20,7 +20,7 @@ pub(super) struct LanPeer {
     pub(super) dialect: Dialect,
     /// Whether the peer claims an address that differs from the source of its datagrams.
     pub(super) is_mismatched: bool,
-    pub(super) profile: Option<PeerProfile>,
+    pub(super) profile: Option<KnownProfile>,
     /// Whether the peer follows this peer.
     pub(super) is_follower: bool,
     /// The latest message ids of the peer, for deduplication.

@@ -13,6 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::config::LanConfig;
 use super::context::Context;
 use super::event::Action;
+use super::known_profile::KnownProfile;
 use super::lan_peer::LanPeer;
 use super::lan_sender::{LanSender, send};
 use super::lan_table::LanTable;
@@ -52,6 +53,8 @@ pub(super) struct LanPeers {
 /// A chat message of a LAN peer.
 pub(super) struct LanPost {
     pub(super) user: LanUserId,
+    /// Source address of the datagram.
+    pub(super) source: IpAddr,
     /// Message id; `None` if the datagram had none. Then duplicates cannot be recognised.
     pub(super) id: Option<u64>,
     /// Time of sending by the sender's clock, in Unix seconds.
@@ -121,14 +124,14 @@ impl LanPeers {
             return None;
         }
         let is_new = !self.table.peers.contains_key(&user);
-        if is_new && self.table.is_full() {
-            cx.counters.rejected_lan_peers += 1;
-            return None;
-        }
         // A scan sends a list request without an announcement, and ends when it has the replies. So
         // an unknown sender of a list request gets an answer but is not added to the table.
         if is_new && matches!(datagram.body, DatagramBody::ListRequest) {
             return self.handle_body(user, source, datagram, dialect, mesh, cx);
+        }
+        if is_new && !self.table.make_room(&user, source.ip(), cx) {
+            cx.counters.rejected_lan_peers += 1;
+            return None;
         }
         let has_restarted = self.table.has_restarted(&user, source.ip(), &datagram.body);
         self.table.refresh(&user, source, &datagram.body, dialect, cx);
@@ -188,7 +191,7 @@ impl LanPeers {
         let said_at = if sent_at == 0 { cx.now.unix_s } else { sent_at };
         match body {
             DatagramBody::Post(text) if self.table.record_id(&user, id, cx) => {
-                return Some(LanPost { user, id, said_at, text });
+                return Some(LanPost { user, source: source.ip(), id, said_at, text });
             }
             DatagramBody::Direct { to, text } => {
                 if to != *self.table.own_user() {
@@ -208,8 +211,8 @@ impl LanPeers {
                     send(to, Datagram { from: None, id, sent_at: 0, body: DatagramBody::Ack }, dialect, cx);
                 }
             }
-            DatagramBody::Follow { to } => self.handle_follow(&user, &to, true, id, cx),
-            DatagramBody::Unfollow { to } => self.handle_follow(&user, &to, false, id, cx),
+            DatagramBody::Follow { to } => self.handle_follow(&user, source.ip(), &to, true, id, cx),
+            DatagramBody::Unfollow { to } => self.handle_follow(&user, source.ip(), &to, false, id, cx),
             DatagramBody::Profile { profile, refused } => self.handle_profile(&user, profile, refused, mesh, cx),
             DatagramBody::ListRequest => {
                 let to = self.table.list_reply_addr(&user, source);
@@ -228,16 +231,19 @@ impl LanPeers {
         None
     }
 
-    /// Records that a peer follows this peer, or no longer does. Notifies the user of the change.
+    /// Records that a peer follows this peer, or no longer does. Notifies the user of the change. A
+    /// datagram from another host than that of the peer does not count.
     fn handle_follow(
         &mut self,
         user: &LanUserId,
+        source: IpAddr,
         to: &LanUserId,
         is_follower: bool,
         id: Option<u64>,
         cx: &mut Context,
     ) {
-        if to != self.table.own_user() || !self.table.record_id(user, id, cx) {
+        let counts = to == self.table.own_user() && self.table.is_from_host_of(user, source);
+        if !counts || !self.table.record_id(user, id, cx) {
             return;
         }
         let Some(peer) = self.table.peers.get_mut(user) else { return };
@@ -257,13 +263,14 @@ impl LanPeers {
         cx: &mut Context,
     ) {
         let is_complete = refused.is_none();
+        let received = KnownProfile::of(&profile);
         let peer = self.table.peers.get(user);
-        if is_complete && peer.is_some_and(|peer| peer.profile.as_ref() == Some(&profile)) {
+        if is_complete && peer.is_some_and(|peer| peer.profile.as_ref() == Some(&received)) {
             return;
         }
-        let is_known = is_complete && self.replace_mesh_profile(user, &profile, mesh);
+        let is_known = is_complete && self.replace_mesh_profile(user, &received, mesh);
         let Some(peer) = self.table.peers.get_mut(user) else { return };
-        peer.profile = Some(profile.clone());
+        peer.profile = Some(received);
         if is_known {
             return;
         }
@@ -357,7 +364,7 @@ impl LanPeers {
     /// Also stores a complete LAN profile for the mesh peer id of the peer, so that a later copy on
     /// the mesh is not shown again. Returns whether the mesh had already delivered the same
     /// profile.
-    fn replace_mesh_profile(&self, user: &LanUserId, profile: &PeerProfile, mesh: &mut MeshPeers) -> bool {
+    fn replace_mesh_profile(&self, user: &LanUserId, profile: &KnownProfile, mesh: &mut MeshPeers) -> bool {
         let id = self.table.peers.get(user).and_then(|peer| self.table.linked_mesh_peer(peer, &mesh.links));
         let Some(record) = id.and_then(|id| mesh.tree.authors.get_mut(id)) else { return false };
         record.profile.replace(profile.clone()).as_ref() == Some(profile)

@@ -7,9 +7,14 @@ use super::context::Context;
 use super::cross_transport::announcement_id;
 use super::event::{Action, Now};
 use super::lan_peer::LanPeer;
-use super::reply_limit::ReplyLimit;
+use super::limits::{REPLIES_PER_SECOND, REPLY_BURST};
+use super::rate_limits::RateLimits;
 use crate::lan::{Datagram, DatagramBody, Dialect};
 use crate::lan_user_id::LanUserId;
+use rollcall_core::Rate;
+
+/// Burst and rate of replies to one source address.
+const REPLY_RATE: Rate = Rate::new(REPLY_BURST, 1000 / REPLIES_PER_SECOND);
 
 /// Sender of the datagrams of this peer.
 #[derive(Clone, Debug)]
@@ -17,13 +22,13 @@ pub(super) struct LanSender {
     /// The user id and the port of this peer.
     user: LanUserId,
     port: u16,
-    reply_limit: ReplyLimit,
+    reply_limit: RateLimits<IpAddr>,
 }
 
 impl LanSender {
     /// A sender that has sent nothing.
     pub(super) fn new(config: &LanConfig) -> Self {
-        Self { user: config.user.clone(), port: config.port, reply_limit: ReplyLimit::default() }
+        Self { user: config.user.clone(), port: config.port, reply_limit: RateLimits::new(REPLY_RATE) }
     }
 
     /// A datagram of this peer.

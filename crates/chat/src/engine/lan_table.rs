@@ -2,15 +2,16 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::config::LanConfig;
 use super::context::Context;
 use super::cross_transport::LanAnnouncement;
 use super::lan_peer::LanPeer;
-use super::limits::{LAN_PEER_TIMEOUT_MS, MAX_LAN_PEERS};
+use super::limits::{LAN_PEER_TIMEOUT_MS, MAX_LAN_PEERS, MAX_LAN_PEERS_PER_HOST};
 use super::mesh_links::MeshLinks;
 use super::notice::{Contact, Notice};
+use crate::endpoint::network_of;
 use crate::lan::{DatagramBody, Dialect};
 use crate::lan_user_id::LanUserId;
 use crate::peer_id::PeerId;
@@ -22,7 +23,8 @@ const MAX_NAMES_SENT: usize = 200;
 
 /// The table of LAN peers.
 ///
-/// Invariant: at most [`MAX_LAN_PEERS`] peers. This peer is none of them.
+/// Invariant: at most [`MAX_LAN_PEERS`] peers, and at most [`MAX_LAN_PEERS_PER_HOST`] of one host.
+/// This peer is none of them.
 #[derive(Clone, Debug)]
 pub(super) struct LanTable {
     config: LanConfig,
@@ -45,9 +47,51 @@ impl LanTable {
         self.config.is_own(source.ip()) && source.port() == self.config.port
     }
 
-    /// Whether the table has no room for another peer.
-    pub(super) fn is_full(&self) -> bool {
-        self.peers.len() >= MAX_LAN_PEERS
+    /// Makes room for a new peer whose datagram came from `source`. Returns false if there is none.
+    ///
+    /// Names are free, but each host sends from its own addresses, so each host has a share of the
+    /// table. A peer that was heard from the address that it claims never makes room for one that
+    /// was not. Otherwise the host with the largest share makes room, if the host of the new peer
+    /// has less.
+    pub(super) fn make_room(&mut self, user: &LanUserId, source: IpAddr, cx: &mut Context) -> bool {
+        let (host, is_mismatched) = (self.host_of(source), !self.config.is_valid_claim(user, source));
+        let mut shares: BTreeMap<(bool, IpAddr), usize> = BTreeMap::new();
+        for peer in self.peers.values() {
+            *shares.entry((peer.is_mismatched, self.host_of(peer.addr.ip))).or_default() += 1;
+        }
+        let own_share: usize = [false, true].iter().filter_map(|mismatched| shares.get(&(*mismatched, host))).sum();
+        if own_share >= MAX_LAN_PEERS_PER_HOST {
+            return false;
+        }
+        if self.peers.len() < MAX_LAN_PEERS {
+            return true;
+        }
+        let largest = shares.into_iter().max_by_key(|((is_mismatched, _), share)| (*is_mismatched, *share));
+        let Some((largest, share)) = largest else { return false };
+        let may_displace = match (is_mismatched, largest.0) {
+            (false, true) => true,
+            (true, false) => false,
+            _ => share > own_share + 1,
+        };
+        let of_largest = |peer: &LanPeer| (peer.is_mismatched, self.host_of(peer.addr.ip)) == largest;
+        let oldest = self.peers.iter().filter(|(_, peer)| may_displace && of_largest(peer));
+        let oldest = oldest.min_by_key(|(_, peer)| peer.last_seen_at).map(|(user, _)| user.clone());
+        let Some(peer) = oldest.as_ref().and_then(|user| self.peers.remove(user)) else { return false };
+        if let Some(user) = oldest {
+            let reason = "its host has the most names in a full list".to_owned();
+            cx.notify(Notice::PeerLost { peer: peer.contact(&user), reason });
+        }
+        true
+    }
+
+    /// The host for shares of the table. All addresses of this host are one.
+    fn host_of(&self, ip: IpAddr) -> IpAddr {
+        if self.config.is_own(ip) { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { network_of(ip) }
+    }
+
+    /// Whether a datagram comes from the host at which the peer is.
+    pub(super) fn is_from_host_of(&self, user: &LanUserId, source: IpAddr) -> bool {
+        self.peers.get(user).is_some_and(|peer| self.config.is_same_host(peer.addr.ip, source))
     }
 
     /// A peer as shown to the user, if it is in the table.
@@ -92,8 +136,7 @@ impl LanTable {
 
     /// Removes a peer that announced its leave. A leave from another host does not count.
     pub(super) fn handle_leave(&mut self, user: &LanUserId, source: IpAddr, cx: &mut Context) {
-        let is_here = |peer: &LanPeer| self.config.is_same_host(peer.addr.ip, source);
-        if !self.peers.get(user).is_some_and(is_here) {
+        if !self.is_from_host_of(user, source) {
             return;
         }
         if let Some(peer) = self.peers.remove(user) {

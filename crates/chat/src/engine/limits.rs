@@ -16,11 +16,24 @@ pub(super) const MAX_REDIAL_DELAY_MS: u64 = 300_000;
 pub(super) const EVICTABLE_FAILURES: u32 = 8;
 /// Largest number of addresses in the address book.
 pub(super) const MAX_ADDRESSES: usize = 512;
+/// Largest number of learned addresses of one host. So nobody can fill the address book with the
+/// ports of one host.
+pub(super) const MAX_ADDRESSES_PER_HOST: usize = 32;
+/// Largest number of addresses of one host that are being dialled, configured ones included. So
+/// they leave slots for other hosts.
+pub(super) const MAX_DIALS_PER_HOST: usize = 8;
+/// Number of dials in a burst to learned addresses of one host at which no peer has greeted yet.
+pub(super) const UNPROVEN_DIAL_BURST: u64 = 64;
+/// Time between two such dials after the burst, in milliseconds.
+pub(super) const UNPROVEN_DIAL_INTERVAL_MS: u64 = 10_000;
 /// Largest delay before the first dial of a learned address, in milliseconds. The delay is random.
 /// So two peers that learn of each other at the same time seldom dial each other at the same time.
 pub(super) const FIRST_DIAL_JITTER_MS: u64 = 300;
-/// Largest number of authors whose numbers and history are kept.
+/// Largest number of authors whose numbers are kept.
 pub(super) const MAX_AUTHORS: usize = 512;
+/// Largest memory of the history, in bytes, for all senders together. Six senders with a full
+/// history of the longest texts take a third of it.
+pub(super) const MAX_HISTORY_BYTES: usize = 16 * 1024 * 1024;
 /// Largest number of messages in one history batch.
 pub(super) const MAX_BATCH_MESSAGES: usize = 64;
 /// Largest size of the texts in one history batch, in bytes. See also
@@ -42,6 +55,9 @@ pub(super) const ANNOUNCE_INTERVAL_MS: u64 = 30_000;
 pub(super) const LAN_PEER_TIMEOUT_MS: u64 = 300_000;
 /// Largest number of LAN peers in the table.
 pub(super) const MAX_LAN_PEERS: usize = 1_024;
+/// Largest number of LAN peers whose datagrams come from one host. The names are free, the host is
+/// not.
+pub(super) const MAX_LAN_PEERS_PER_HOST: usize = 128;
 /// Number of message ids kept per LAN peer for deduplication.
 pub(super) const MAX_RECENT_IDS: usize = 100;
 /// Number of LAN replies to one source address in a burst.

@@ -5,15 +5,16 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::chat_entry::Author;
+use super::deliverer::{Deliverer, largest_share};
 use super::event::LinkId;
 use super::evicted_authors::EvictedAuthors;
+use super::known_profile::KnownProfile;
 use super::limits::{MAX_AUTHORS, MAX_RANGES_PER_AUTHOR, MAX_RANGES_PER_MISSING_AUTHOR, MAX_RANGES_PER_REQUEST};
 use super::notice::{ChatTransport, Contact};
 use super::received::ReceivedNumbers;
 use crate::mesh::{MAX_ASKED, SeqRanges};
 use crate::nickname::Nickname;
 use crate::peer_id::PeerId;
-use crate::profile::PeerProfile;
 use rollcall_core::BootMs;
 
 /// State of one author. An author is a linked peer, or a peer whose chat has arrived over any
@@ -22,11 +23,13 @@ use rollcall_core::BootMs;
 pub(super) struct MeshAuthor {
     pub(super) received: ReceivedNumbers,
     pub(super) name: Option<Nickname>,
-    pub(super) profile: Option<PeerProfile>,
+    pub(super) profile: Option<KnownProfile>,
     pub(super) last_seen_at: BootMs,
     /// The link by which this author's chat is pushed eagerly: the parent in the author's broadcast
     /// tree. The other links are pruned.
     pub(super) parent: Option<LinkId>,
+    /// The link by which the author became known, or its own link.
+    pub(super) via: Option<Deliverer>,
 }
 
 impl MeshAuthor {
@@ -79,19 +82,29 @@ impl MeshAuthors {
         self.authors.values_mut()
     }
 
-    /// The state of an author. Adds the author if it is new. If the table is full, first evicts the
-    /// author without a link from which nothing has arrived for the longest time.
-    pub(super) fn entry(&mut self, id: PeerId, now: BootMs, is_linked: impl Fn(PeerId) -> bool) -> &mut MeshAuthor {
+    /// The state of an author. Adds the author if it is new. If the table is full, first evicts an
+    /// author without a link: of the deliverer with most of them, the one from which nothing has
+    /// arrived for the longest time.
+    pub(super) fn entry(
+        &mut self,
+        id: PeerId,
+        via: Option<Deliverer>,
+        now: BootMs,
+        is_linked: impl Fn(PeerId) -> bool,
+    ) -> &mut MeshAuthor {
         if !self.authors.contains_key(&id) && self.authors.len() >= MAX_AUTHORS {
-            let idle = self.authors.iter().filter(|(id, _)| !is_linked(**id));
-            if let Some(stalest) = idle.min_by_key(|(_, author)| author.last_seen_at).map(|(id, _)| *id) {
-                let highest = self.authors.remove(&stalest).and_then(|author| author.received.highest());
+            let idle = || self.authors.iter().filter(|(id, _)| !is_linked(**id));
+            let largest = largest_share(idle().map(|(_, author)| (author.via, 1)));
+            let of_largest = idle().filter(|(_, author)| author.via == largest);
+            if let Some(stalest) = of_largest.min_by_key(|(_, author)| author.last_seen_at).map(|(id, _)| *id) {
+                let evicted = self.authors.remove(&stalest);
+                let highest = evicted.and_then(|author| author.received.highest());
                 // Copies of the evicted author's messages may still arrive. Without its highest
                 // number, each copy would count as new and be forwarded. With more authors than the
                 // table holds, the authors would evict each other, and the copies would circulate
                 // forever.
                 if let Some(highest) = highest {
-                    self.evicted.insert(stalest, highest);
+                    self.evicted.insert(stalest, highest, largest);
                 }
             }
         }
@@ -103,7 +116,7 @@ impl MeshAuthors {
             received
         };
         let new_author =
-            || MeshAuthor { received: received(), name: None, profile: None, last_seen_at: now, parent: None };
+            || MeshAuthor { received: received(), name: None, profile: None, last_seen_at: now, parent: None, via };
         self.authors.entry(id).or_insert_with(new_author)
     }
 

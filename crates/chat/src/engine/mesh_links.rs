@@ -35,7 +35,7 @@ pub(super) struct MeshLinks {
 impl MeshLinks {
     /// Starts without links. The configured addresses are due at once.
     pub(super) fn new(peers: &[PeerEndpoint], now: BootMs) -> Self {
-        let mut addresses = AddressBook::default();
+        let mut addresses = AddressBook::new();
         for endpoint in peers {
             addresses.add_configured(endpoint.clone(), now);
         }
@@ -149,6 +149,20 @@ impl MeshLinks {
         }
     }
 
+    /// Adds an address that a peer announced on a link from `remote`, unless the address could lead
+    /// to another host than the one that the peer means.
+    pub(super) fn add_announced(
+        &mut self,
+        endpoint: PeerEndpoint,
+        peer: Option<PeerId>,
+        remote: IpAddr,
+        cx: &mut Context,
+    ) {
+        if endpoint.may_come_from(remote) {
+            self.add_learned(endpoint, peer, cx);
+        }
+    }
+
     /// Adds an address that a peer or the registry reported, for dialling. It is not dialled while
     /// a peer is linked that was reached at the same host and port under another name.
     pub(super) fn add_learned(&mut self, endpoint: PeerEndpoint, peer: Option<PeerId>, cx: &mut Context) {
@@ -246,7 +260,7 @@ impl MeshLinks {
         let (to, is_here) = (state.peer, state.remote.is_loopback());
         let mut endpoints = self.addresses.addresses_of(|peer| peer != to && self.is_linked(peer));
         // A loopback address is sent only to a peer on this host.
-        endpoints.retain(|endpoint| is_here || !is_loopback(endpoint));
+        endpoints.retain(|endpoint| is_here || !endpoint.is_loopback());
         let message = cx.control_message(MessageBody::PeerList(endpoints));
         self.send(vec![link], message, cx);
     }
@@ -270,8 +284,4 @@ impl MeshLinks {
             });
         }
     }
-}
-
-fn is_loopback(endpoint: &PeerEndpoint) -> bool {
-    endpoint.host() == "localhost" || endpoint.host().parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }

@@ -1,13 +1,16 @@
 //! Peers of the mesh: their links, and the control messages between linked peers.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use super::chat_entry::{Author, ChatEntry};
 use super::config::EngineConfig;
 use super::context::Context;
 use super::counters::MessageKind;
+use super::deliverer::Deliverer;
 use super::event::{Action, LinkId};
 use super::history::History;
+use super::known_profile::KnownProfile;
 use super::limits::MAX_UNSENT_POSTS;
 use super::link_state::LinkState;
 use super::mesh_authors::MeshAuthor;
@@ -48,9 +51,18 @@ impl MeshPeers {
         self.links.next_deadline(config).min(self.tree.next_deadline())
     }
 
-    /// Returns the state of an author. Adds the author if it is unknown.
-    pub(super) fn author_mut(&mut self, id: PeerId, now: BootMs) -> &mut MeshAuthor {
-        self.tree.authors.entry(id, now, |peer| self.links.is_linked(peer))
+    /// Returns the state of an author. Adds the author if it is unknown; then it counts for `via`.
+    pub(super) fn author_mut(&mut self, id: PeerId, via: Option<Deliverer>, now: BootMs) -> &mut MeshAuthor {
+        self.tree.authors.entry(id, via, now, |peer| self.links.is_linked(peer))
+    }
+
+    /// Returns the state of a linked peer as an author. It counts for its own link, even if another
+    /// link has delivered its name first.
+    fn linked_author_mut(&mut self, peer: PeerId, remote: IpAddr, now: BootMs) -> &mut MeshAuthor {
+        let via = Some(Deliverer::link(remote, peer));
+        let author = self.author_mut(peer, via, now);
+        author.via = via;
+        author
     }
 
     /// Number of posts that wait for the first link.
@@ -65,7 +77,7 @@ impl MeshPeers {
 
     /// Handles a connection after the exchange of greetings. Returns whether it becomes a link.
     pub(super) fn handle_link_opened(&mut self, link: LinkId, mut new: LinkState, cx: &mut Context) -> bool {
-        let (peer, me) = (new.peer, cx.local.config.id);
+        let (peer, remote, me) = (new.peer, new.remote, cx.local.config.id);
         if let Some(endpoint) = &new.dialled {
             self.links.addresses.mark_reached(endpoint, peer);
             if let Some(reached_at) = new.dialled_at() {
@@ -101,7 +113,7 @@ impl MeshPeers {
             }
             _ => {}
         }
-        self.author_mut(peer, cx.now.boot);
+        self.linked_author_mut(peer, remote, cx.now.boot);
         // The heartbeat must be the first message: it shows the other peer that this peer knows the
         // extension.
         self.links.send_heartbeat(vec![link], cx);
@@ -192,7 +204,7 @@ impl MeshPeers {
             let is_first = self.links.confirm(link);
             // For chat, the author's name is updated when the entry is handled.
             if message.name.is_some() && (is_first || !matches!(message.body, MessageBody::Chat(_))) {
-                self.author_mut(peer, cx.now.boot).name.clone_from(&message.name);
+                self.linked_author_mut(peer, remote, cx.now.boot).name.clone_from(&message.name);
             }
             if is_first {
                 let dialled = self.links.get(link).and_then(|state| state.dialled.as_ref());
@@ -204,7 +216,8 @@ impl MeshPeers {
         match message.body {
             MessageBody::Chat(text) => {
                 let MeshMessage { sender, number, said_at, name, .. } = message;
-                Some(ChatEntry { author: Author::Mesh(sender), name, number, said_at, text })
+                let via = Some(Deliverer::link(remote, peer));
+                Some(ChatEntry { author: Author::Mesh(sender), name, number, said_at, text, via })
             }
             // All other messages are between linked peers, and are valid only if the linked peer
             // itself is the sender.
@@ -230,13 +243,13 @@ impl MeshPeers {
         match body {
             MessageBody::Heartbeat { extension, listen } => {
                 if let Some(listen) = listen {
-                    self.links.add_learned(listen.seen_from(remote), Some(peer), cx);
+                    self.links.add_announced(listen.seen_from(remote), Some(peer), remote, cx);
                 }
                 self.handle_heartbeat(link, extension, cx);
             }
             MessageBody::PeerList(endpoints) => {
                 for endpoint in endpoints {
-                    self.links.add_learned(endpoint, None, cx);
+                    self.links.add_announced(endpoint, None, remote, cx);
                 }
             }
             MessageBody::Direct { to, text } if to == cx.local.config.id => {
@@ -244,9 +257,10 @@ impl MeshPeers {
                 cx.notify(Notice::Direct { from, text, said_at });
             }
             MessageBody::Profile(profile) => {
-                let record = self.author_mut(peer, cx.now.boot);
-                if record.profile.as_ref() != Some(&profile) {
-                    record.profile = Some(profile.clone());
+                let known = KnownProfile::of(&profile);
+                let record = self.linked_author_mut(peer, remote, cx.now.boot);
+                if record.profile.as_ref() != Some(&known) {
+                    record.profile = Some(known);
                     cx.notify(Notice::Profile { from: self.contact(peer), profile, refused: None });
                 }
             }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
+use super::known_profile::KnownProfile;
 use crate::endpoint::PeerEndpoint;
 use crate::lan_user_id::LanUserId;
 use crate::nickname::Nickname;
@@ -26,19 +27,19 @@ pub struct Contact {
 
 impl Contact {
     /// A mesh peer, from its id, nickname and profile.
-    pub(super) fn on_mesh(peer: PeerId, name: Option<&Nickname>, profile: Option<&PeerProfile>) -> Self {
+    pub(super) fn on_mesh(peer: PeerId, name: Option<&Nickname>, profile: Option<&KnownProfile>) -> Self {
         // Built with one allocation, because each received message builds it.
         let uid = name.map_or_else(|| peer.to_string(), |name| [name.as_str(), "@", &peer.short()].concat());
         Self { uid, display_name: display_name(profile), via: ChatTransport::Mesh }
     }
 
     /// A LAN peer, from its user id and profile.
-    pub(super) fn on_lan(user: &LanUserId, profile: Option<&PeerProfile>) -> Self {
+    pub(super) fn on_lan(user: &LanUserId, profile: Option<&KnownProfile>) -> Self {
         Self { uid: user.to_string(), display_name: display_name(profile), via: ChatTransport::Lan }
     }
 }
 
-fn display_name(profile: Option<&PeerProfile>) -> Option<String> {
+fn display_name(profile: Option<&KnownProfile>) -> Option<String> {
     profile.map(|profile| profile.display_name.clone()).filter(|name| !name.trim().is_empty())
 }
 
@@ -182,6 +183,36 @@ pub enum Notice {
         #[serde(rename = "why")]
         reason: String,
     },
+}
+
+/// Approximate memory of a notice without its long texts, in bytes.
+const NOTICE_OVERHEAD_BYTES: usize = 256;
+
+impl Notice {
+    /// Approximate memory of the notice, in bytes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let texts = match self {
+            Self::Post { text, .. } | Self::Direct { text, .. } => text.len(),
+            Self::Profile { profile, .. } => {
+                let avatar = profile.avatar.as_ref().map_or(0, |avatar| avatar.base64().len());
+                profile.display_name.len() + profile.status.len() + avatar
+            }
+            Self::NamesReceived { uids, .. } => uids.iter().map(|uid| uid.len() + size_of::<String>()).sum(),
+            Self::PeerLost { reason, .. } | Self::Unreachable { reason, .. } | Self::Rejected { reason } => {
+                reason.len()
+            }
+            Self::PeerFound { .. }
+            | Self::AddressMismatch { .. }
+            | Self::DuplicateName { .. }
+            | Self::Follower { .. }
+            | Self::Following { .. }
+            | Self::Sent { .. }
+            | Self::DirectSent { .. }
+            | Self::SendingLast { .. }
+            | Self::NotSent { .. } => 0,
+        };
+        NOTICE_OVERHEAD_BYTES + texts
+    }
 }
 
 #[cfg(test)]

@@ -82,7 +82,7 @@ impl Plumtree {
             self.update_parent(link, author, false, links, cx);
             return None;
         }
-        let record = self.authors.entry(author, cx.now.boot, |peer| links.is_linked(peer));
+        let record = self.authors.entry(author, entry.via, cx.now.boot, |peer| links.is_linked(peer));
         record.last_seen_at = cx.now.boot;
         record.received.insert(entry.number);
         if entry.name.is_some() {
@@ -193,21 +193,22 @@ impl Plumtree {
         }
     }
 
-    /// Keeps an entry that the history has evicted, if a linked peer may still request it.
-    pub(super) fn retain_evicted(&mut self, evicted: Option<Arc<ChatEntry>>, links: &MeshLinks, now: Now) {
-        let Some(evicted) = evicted else { return };
-        if links.iter().any(|(_, link)| link.push.send.may_request_evicted(now.boot)) {
-            self.evicted.add(evicted, now.boot);
+    /// Keeps entries that the history has evicted, if a linked peer may still request them.
+    pub(super) fn retain_evicted(&mut self, evicted: Vec<Arc<ChatEntry>>, links: &MeshLinks, now: Now) {
+        if !evicted.is_empty() && links.iter().any(|(_, link)| link.push.send.may_request_evicted(now.boot)) {
+            for entry in evicted {
+                self.evicted.add(entry, now.boot);
+            }
         }
     }
 
-    /// Keeps an entry of this peer that the history has evicted, if a linked peer may request the
-    /// next batch of an answer.
-    pub(super) fn retain_own_evicted(&mut self, evicted: Option<Arc<ChatEntry>>, links: &MeshLinks, now: Now) {
-        if let Some(evicted) = evicted
-            && is_any_answer_open(links, now)
-        {
-            self.evicted.add(evicted, now.boot);
+    /// Keeps entries that the history has evicted for one of this peer, if a linked peer may
+    /// request the next batch of an answer.
+    pub(super) fn retain_own_evicted(&mut self, evicted: Vec<Arc<ChatEntry>>, links: &MeshLinks, now: Now) {
+        if !evicted.is_empty() && is_any_answer_open(links, now) {
+            for entry in evicted {
+                self.evicted.add(entry, now.boot);
+            }
         }
     }
 

@@ -66,7 +66,7 @@ pub(crate) async fn scan(
             heard = socket::receive(&own, false, &mut own_buffer, &io_counters) => Some(heard),
             heard = receive_if_bound(shared.as_ref().ok(), &mut shared_buffer, &io_counters) => Some(heard),
         };
-        if let Some(ReceivedDatagram { from, shared, datagram, dialect }) = heard {
+        if let Some(ReceivedDatagram { from, shared, datagram, dialect, .. }) = heard {
             scan.record(from, shared, &datagram, dialect);
         } else if let Some((dialect, _)) = next {
             send_queries(&own, &mut scan, dialect);

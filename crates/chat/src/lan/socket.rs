@@ -30,13 +30,15 @@ pub(crate) struct LanSockets {
     targets: Vec<Ipv4Addr>,
 }
 
-/// Received datagram, with its source. `shared` is true if it arrived at the shared port.
+/// Received datagram, with its source and its length. `shared` is true if it arrived at the shared
+/// port.
 #[derive(Debug)]
 pub(crate) struct ReceivedDatagram {
     pub(crate) from: SocketAddr,
     pub(crate) shared: bool,
     pub(crate) datagram: Datagram,
     pub(crate) dialect: Dialect,
+    pub(crate) length: usize,
 }
 
 impl LanSockets {
@@ -100,7 +102,7 @@ pub(crate) async fn receive(
         match socket.recv_from(buffer).await {
             Ok((length, from)) => {
                 if let Some((datagram, dialect)) = Datagram::read(&buffer[..length]) {
-                    return ReceivedDatagram { from, shared, datagram, dialect };
+                    return ReceivedDatagram { from, shared, datagram, dialect, length };
                 }
                 io_counters.invalid_datagrams.add(1);
                 debug!(address = %from, bytes = length, "received an invalid datagram");
@@ -173,6 +175,11 @@ fn broadcast_addresses() -> BTreeMap<Ipv4Addr, Vec<String>> {
         }
     }
     addresses
+}
+
+/// All addresses of this machine.
+pub(crate) fn all_own_ips() -> Vec<IpAddr> {
+    if_addrs::get_if_addrs().unwrap_or_default().iter().map(if_addrs::Interface::ip).collect()
 }
 
 /// IPv4 addresses of this machine, loopback last.

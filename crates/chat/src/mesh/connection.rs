@@ -9,10 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::select;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::connection_event::ConnectionEvent;
+use super::connection_event::EventSender;
 use super::framer::JsonFramer;
 use super::greeting::{MAX_GREETING_BYTES, greeting, read_greeting};
 use super::send_queue::SendQueue;
@@ -91,7 +90,7 @@ impl MeshConnection {
         self,
         link: LinkId,
         queue: SendQueue,
-        events: mpsc::Sender<ConnectionEvent>,
+        events: EventSender,
         io_counters: &IoCounters,
     ) -> String {
         let (reader, writer) = self.stream.into_split();
@@ -124,7 +123,7 @@ async fn read_messages(
     mut reader: OwnedReadHalf,
     mut framer: JsonFramer,
     link: LinkId,
-    events: mpsc::Sender<ConnectionEvent>,
+    events: EventSender,
     io_counters: &IoCounters,
 ) -> String {
     loop {
@@ -141,7 +140,7 @@ async fn read_messages(
                 }
             };
             let is_full = messages.len() == MAX_BATCH_MESSAGES;
-            if !messages.is_empty() && events.send(ConnectionEvent::Messages { link, messages }).await.is_err() {
+            if !messages.is_empty() && events.send_messages(link, messages).await.is_err() {
                 return "this peer is ending".to_owned();
             }
             if let Some(framing_error) = framing_error {

@@ -8,22 +8,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::connection::MeshConnection;
-use super::connection_event::ConnectionEvent;
+use super::connection_event::{ConnectionEvent, EventSender};
 use super::send_queue::SendQueue;
 use crate::endpoint::PeerEndpoint;
 use crate::engine::LinkId;
 use crate::io_counters::IoCounters;
 use crate::peer_id::PeerId;
 
-/// Largest number of accepted connections whose exchange of greetings is not complete. Further
-/// connections wait in the backlog of the listening socket.
+/// Largest number of accepted connections in addition to `max_connections`: those that exchange
+/// greetings, and those that are being closed. Further connections wait in the backlog of the
+/// listening socket.
 const MAX_PENDING_CONNECTIONS: usize = 64;
 /// For an accepted connection, nobody is asked before this peer greets.
 const NOT_ASKED: Option<fn(PeerId) -> Ready<bool>> = None;
@@ -37,7 +38,7 @@ pub(crate) struct MeshNetwork {
     pub(crate) connect_timeout: Duration,
     /// Capacity of each send queue, in messages of the largest size.
     pub(crate) queue_messages: usize,
-    pub(crate) events: mpsc::Sender<ConnectionEvent>,
+    pub(crate) events: EventSender,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
     pub(crate) next_link: Arc<AtomicU64>,
@@ -45,19 +46,21 @@ pub(crate) struct MeshNetwork {
 }
 
 impl MeshNetwork {
-    /// Spawns the task that accepts connections until `stop` is cancelled.
-    pub(crate) fn listen(&self, listener: TcpListener) {
+    /// Spawns the task that accepts connections until `stop` is cancelled. The engine keeps at most
+    /// `max_connections` of them.
+    pub(crate) fn listen(&self, listener: TcpListener, max_connections: usize) {
         let network = self.clone();
         self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(async move {
-            let pending = Arc::new(Semaphore::new(MAX_PENDING_CONNECTIONS));
+            let open = Arc::new(Semaphore::new(max_connections + MAX_PENDING_CONNECTIONS));
             loop {
-                let Ok(permit) = Arc::clone(&pending).acquire_owned().await else { return };
+                let Ok(permit) = Arc::clone(&open).acquire_owned().await else { return };
                 match listener.accept().await {
                     Ok((stream, remote)) => {
                         let accepted_network = network.clone();
-                        network
-                            .tasks
-                            .spawn(async move { accepted_network.handle_accepted(stream, remote, permit).await });
+                        network.tasks.spawn(async move {
+                            accepted_network.handle_accepted(stream, remote).await;
+                            drop(permit);
+                        });
                     }
                     Err(error) => {
                         network.io_counters.accept_errors.add(1);
@@ -69,10 +72,9 @@ impl MeshNetwork {
         }));
     }
 
-    async fn handle_accepted(self, stream: TcpStream, remote: SocketAddr, permit: tokio::sync::OwnedSemaphorePermit) {
+    async fn handle_accepted(self, stream: TcpStream, remote: SocketAddr) {
         let greeting = MeshConnection::exchange_greetings(stream, self.own_id, self.connect_timeout, NOT_ASKED);
         let Some(greeted) = self.stop.run_until_cancelled(greeting).await else { return };
-        drop(permit);
         match greeted {
             Ok((link, peer)) => {
                 if let Some(link) = link {

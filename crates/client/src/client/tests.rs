@@ -38,8 +38,8 @@ async fn a_follower_names_the_leader_and_the_client_follows() {
             .await;
     let url = leader.clone();
     let follower = serve(&mut tasks, move |_, line| {
-        assert!(line.starts_with("GET / "), "the request must go to the leader only: {line}");
-        health(false, Some(&url))
+        assert!(line.starts_with("GET /"), "the request must go to the leader only: {line}");
+        if line.starts_with("GET /cluster ") { cluster(&[&url]) } else { health(false, Some(&url)) }
     })
     .await;
     let client = client(&[&follower], Duration::from_secs(5));
@@ -56,12 +56,81 @@ async fn the_client_goes_from_a_deposed_leader_to_the_leader_that_it_names() {
         if line.starts_with("GET / ") {
             return health(true, None);
         }
-        (403, format!(r#"{{"success":false,"message":"m","code":"not_leader","leader_url":{url:?}}}"#))
+        if line.starts_with("GET /cluster ") { cluster(&[&url]) } else { not_leader(&url) }
     })
     .await;
     let client = client(&[&old], Duration::from_secs(5));
     client.heartbeat(&alice(), None).await.unwrap();
     assert_eq!(client.leader(), Some(new));
+}
+
+/// Response of a node that is not the leader.
+fn not_leader(leader: &str) -> (u16, String) {
+    (403, format!(r#"{{"success":false,"message":"m","code":"not_leader","leader_url":{leader:?}}}"#))
+}
+
+/// Response of `GET /cluster` with these nodes and one without a URL.
+fn cluster(api_urls: &[&str]) -> (u16, String) {
+    let node = |api_url: String| {
+        format!(
+            r#"{{"node":"127.0.0.1:1","api_url":{api_url},"role":null,"reachable":false,"load":null,"term":null,"last_heard_ago_ms":null}}"#
+        )
+    };
+    let urls = api_urls.iter().map(|url| format!("{url:?}")).chain(["null".to_owned()]);
+    let nodes: Vec<String> = urls.map(node).collect();
+    (200, format!(r#"{{"nodes":[{}],"count":{}}}"#, nodes.join(","), nodes.len()))
+}
+
+#[tokio::test]
+async fn a_host_that_is_only_named_as_the_leader_gets_no_token_and_no_password() {
+    // In the health response, or in the response to the request itself.
+    for is_leader in [false, true] {
+        let mut tasks = JoinSet::new();
+        let (connections, counter) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let seen = Arc::clone(&connections);
+        let evil = serve(&mut tasks, move |_, _| {
+            seen.fetch_add(1, Ordering::SeqCst);
+            accepted_heartbeat()
+        })
+        .await;
+        let member = serve(&mut tasks, |_, _| health(false, None)).await;
+        let (url, asked) = (evil.clone(), Arc::clone(&counter));
+        let malicious = serve(&mut tasks, move |_, line| {
+            asked.fetch_add(1, Ordering::SeqCst);
+            match line.split_once(" HTTP/") {
+                Some(("GET /", _)) => health(is_leader, Some(&url)),
+                Some(("GET /cluster", _)) => cluster(&[&member]),
+                _ => not_leader(&url),
+            }
+        })
+        .await;
+        let client = client(&[&malicious], Duration::from_millis(700));
+        client.use_token(Token::new("secret".into()));
+        client.log_in_on_demand(alice(), Password::new("p".into()));
+        let error = client.heartbeat(&alice(), None).await.unwrap_err().to_string();
+        assert!(error.contains(&evil) || is_leader, "{error}");
+        client.log_in(&alice(), &Password::new("p".into())).await.unwrap_err();
+        assert!(counter.load(Ordering::SeqCst) > 2);
+        assert_eq!(connections.load(Ordering::SeqCst), 0, "is_leader: {is_leader}");
+        assert!(!client.servers().contains(&evil), "it is not saved either");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_to_another_host_is_not_followed() {
+    let mut tasks = JoinSet::new();
+    let evil = serve(&mut tasks, |_, _| accepted_heartbeat()).await;
+    let target = format!("{evil}/heartbeat");
+    let server = serve(
+        &mut tasks,
+        move |_, line| {
+            if line.starts_with("GET / ") { health(true, None) } else { (307, target.clone()) }
+        },
+    )
+    .await;
+    let client = client(&[&server], Duration::from_secs(2));
+    client.use_token(Token::new("secret".into()));
+    assert!(matches!(client.heartbeat(&alice(), None).await, Err(ClientError::Rejected { status: 307, .. })));
 }
 
 #[tokio::test]
@@ -271,13 +340,7 @@ async fn a_rejected_token_is_replaced_by_one_login_if_the_password_is_known() {
 #[tokio::test]
 async fn a_client_learns_the_other_nodes_from_one_node() {
     let mut tasks = JoinSet::new();
-    let server = serve(&mut tasks, |_, _| {
-        let node = |api_url: &str| format!(
-            r#"{{"node":"127.0.0.1:1","api_url":{api_url},"role":null,"reachable":false,"load":null,"term":null,"last_heard_ago_ms":null}}"#
-        );
-        (200, format!(r#"{{"nodes":[{},{}],"count":2}}"#, node("\"http://127.0.0.1:7/\""), node("null")))
-    })
-    .await;
+    let server = serve(&mut tasks, |_, _| cluster(&["http://127.0.0.1:7/"])).await;
     let client = client(&[&server], Duration::from_secs(1));
     client.learn_nodes().await;
     assert_eq!(client.servers(), [server, "http://127.0.0.1:7".to_owned()]);

@@ -3,10 +3,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rollcall_core::escape::replace_line_breaks;
+use rollcall_core::private_files;
 
 /// Largest number of lines in the history.
 pub(super) const MAX_LINES: usize = 1000;
@@ -16,8 +16,6 @@ const MAX_LINE_BYTES: usize = 8 * 1024;
 const MAX_FILE_BYTES: u64 = (2 * MAX_LINES * (MAX_LINE_BYTES + 1)) as u64;
 /// Name of the file in the data directory.
 const FILE_NAME: &str = "typed";
-/// Mode of the file: only the owner can read and write it.
-const FILE_MODE: u32 = 0o600;
 
 /// File of the input history.
 pub(super) struct InputHistory {
@@ -70,7 +68,7 @@ fn compact(path: &Path) -> io::Result<(File, Vec<String>)> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = BufWriter::new(File::options().append(true).create_new(true).mode(FILE_MODE).open(&new)?);
+    let mut file = BufWriter::new(private_files::options().append(true).create_new(true).open(&new)?);
     for line in &lines {
         writeln!(file, "{line}")?;
     }

@@ -5,8 +5,11 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use tower::ServiceExt;
 
 use super::*;
+use crate::http::params::ClientAddr;
+use crate::http::pool_client::DisplacedConnection;
 use crate::http::testing::{TestNode, TestResponse, following, leading_until, request};
 use rollcall_election::RoleState;
 
@@ -160,4 +163,36 @@ async fn long_polls_are_limited_and_do_not_block_other_requests() {
     let mut head = request("HEAD", &path, "");
     *head.method_mut() = axum::http::Method::HEAD;
     assert_eq!(node.send(head).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_client_with_all_long_polls_gets_an_answer_without_changes_when_another_client_polls() {
+    let node = TestNode::with_alice_and_bob().await;
+    let cursor = cursor(&node).await;
+    let mut waiting: Vec<_> = (0..MAX_LONG_POLLS).map(|_| start_poll(&node, &cursor)).collect();
+    let mut other = request("GET", &format!("/discover?since={cursor}&wait=60"), "");
+    other.extensions_mut().insert(ClientAddr([10, 0, 0, 10].into()));
+    let mut other = Box::pin(node.router.clone().oneshot(other));
+    assert!((&mut other).now_or_never().is_none());
+    let displaced = waiting.remove(0).now_or_never().expect("the first one is answered");
+    assert_eq!(changes(&displaced), json!({"joined": [], "left": [], "moved": []}));
+    assert_eq!(displaced.json()["cursor"], cursor);
+    assert!((&mut other).now_or_never().is_none(), "it waits for changes");
+    assert!(waiting.iter_mut().all(|poll| poll.now_or_never().is_none()));
+    send_heartbeat(&node, "alice", "10.0.0.1:1").await;
+    assert_eq!(other.await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_long_poll_ends_when_its_connection_is_displaced() {
+    let node = TestNode::with_alice_and_bob().await;
+    let (mut request, displaced) = (
+        request("GET", &format!("/discover?since={}&wait=60", cursor(&node).await), ""),
+        DisplacedConnection::default(),
+    );
+    request.extensions_mut().insert(displaced.clone());
+    let mut poll = Box::pin(node.send(request));
+    assert!((&mut poll).now_or_never().is_none());
+    displaced.0.cancel();
+    assert_eq!(changes(&poll.await), json!({"joined": [], "left": [], "moved": []}));
 }

@@ -8,10 +8,11 @@ use image::ImageFormat;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::*;
-use crate::http::testing::{TestNode, TestResponse, request};
+use crate::http::testing::{TestNode, TestResponse, client, request};
 use crate::registry::testing::{encoded_image, png_chunk, png_with};
 use crate::storage::Fault;
 use rollcall_core::Page;
@@ -198,7 +199,7 @@ async fn a_response_with_images_is_cut_off_when_the_storage_fails_in_its_middle(
     node.memory.faults().inject(1, &Fault::None);
     node.memory.faults().set_outage(Some(Fault::Transient));
     let mut request = request("GET", "/discover_with_images", "");
-    request.extensions_mut().insert(RemoteAddr("10.0.0.9:50000".parse().unwrap()));
+    request.extensions_mut().insert(ClientAddr("10.0.0.9".parse().unwrap()));
     let response = node.router.clone().oneshot(request).await.unwrap();
     assert_eq!(response.status(), 200);
     assert!(response.into_body().collect().await.is_err());
@@ -211,7 +212,7 @@ async fn slow_uploads_do_not_block_other_uploads() {
     for _ in 0..200 {
         let endless = stream::pending::<Result<&[u8], std::io::Error>>();
         let mut request = request("POST", "/upload_image/alice", Body::from_stream(endless));
-        request.extensions_mut().insert(RemoteAddr("10.0.0.9:50000".parse().unwrap()));
+        request.extensions_mut().insert(ClientAddr("10.0.0.9".parse().unwrap()));
         slow.spawn(node.router.clone().oneshot(request));
     }
     tokio::task::yield_now().await;
@@ -225,15 +226,22 @@ async fn slow_uploads_do_not_block_other_uploads() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_download_beyond_the_limit_gets_503() {
+async fn a_download_beyond_the_limit_gets_503_unless_another_client_has_more_downloads() {
     let node = TestNode::with_alice_and_bob().await;
-    let mut running = Vec::new();
-    while let Some(Ok(chunks)) = node.registry.online_with_images(&Page::default(), clock::boot_now()).now_or_never() {
+    let (mut running, block) = (Vec::new(), AddressBlock::of(client().ip()));
+    let displaced = CancellationToken::new();
+    let page = Page::default();
+    let open = |block| node.registry.online_with_images(&page, clock::boot_now(), block, displaced.clone());
+    while let Some(Ok(chunks)) = open(block).now_or_never() {
         running.push(chunks);
     }
     assert_eq!(running.len(), 64);
     node.get("/discover_with_images").await.expect_error(503, "overloaded");
+    assert!(!displaced.is_cancelled());
+    let mut other = Box::pin(open(AddressBlock::of([10, 0, 0, 10].into())));
+    assert!((&mut other).now_or_never().is_none() && displaced.is_cancelled());
     running.pop();
+    assert!(other.await.is_ok());
     assert_eq!(node.get("/discover_with_images").await.status, 200);
 }
 

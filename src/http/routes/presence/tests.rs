@@ -131,7 +131,7 @@ async fn a_user_that_another_leader_registered_is_read_from_the_bucket() {
         leading(),
         node.memory.clone(),
         std::sync::Arc::new(node.memory.clone()),
-        crate::http::CorsPolicy::Off,
+        crate::http::CorsPolicy::Origins(Vec::new()),
     );
     let answer = other.post("/heartbeat", r#"{"username":"alice"}"#).await;
     assert_eq!(answer.json()["message"], "Heartbeat accepted for 'alice' at 10.40.6.26:9000");

@@ -89,7 +89,7 @@ async fn an_ipv4_address_in_ipv6_form_is_registered_as_ipv4() {
 }
 
 #[tokio::test]
-async fn a_port_without_an_ip_is_completed_with_the_remote_address() {
+async fn a_port_without_an_ip_is_completed_with_the_client_address() {
     let node = TestNode::new(leading());
     let answer = node.post("/register", r#"{"username":"alice","addr":":9000"}"#).await;
     assert_eq!(answer.json()["message"], "User 'alice' registered successfully at 10.0.0.9:9000");

@@ -41,12 +41,13 @@ pub struct Plan {
     speed: ElectionSpeed,
     seed: Option<Seed>,
     variables: Vec<(Option<usize>, (String, String))>,
+    open_files: Option<u64>,
 }
 
 impl Plan {
     /// A cluster of three nodes with the documented timings.
     pub fn documented() -> Self {
-        Self { count: 3, speed: ElectionSpeed::Documented, seed: None, variables: Vec::new() }
+        Self { count: 3, speed: ElectionSpeed::Documented, seed: None, variables: Vec::new(), open_files: None }
     }
 
     /// A cluster of three nodes with quick elections.
@@ -73,6 +74,17 @@ impl Plan {
     #[must_use]
     pub fn unlimited_registrations(self) -> Self {
         self.env("ROLLCALL_REGISTRATION_RATE", "0")
+    }
+
+    /// Sets the number of files that each node may open.
+    #[must_use]
+    pub fn with_open_files(mut self, files: u64) -> Self {
+        self.open_files = Some(files);
+        self
+    }
+
+    pub(super) fn open_files(&self) -> Option<u64> {
+        self.open_files
     }
 
     /// Sets an environment variable of all nodes.

@@ -57,7 +57,17 @@ pub fn program() -> PathBuf {
 /// A command that runs the program in `dir`, without inherited variables that would change its
 /// behaviour.
 pub fn rollcall(dir: &Path) -> Command {
-    let mut command = Command::new(program());
+    without_foreign_variables(Command::new(program()), dir)
+}
+
+/// Like [`rollcall`], for a process that may open this many files.
+pub fn rollcall_with_open_files(dir: &Path, files: u64) -> Command {
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(format!("ulimit -n {files} && exec \"$0\" \"$@\"")).arg(program());
+    without_foreign_variables(shell, dir)
+}
+
+fn without_foreign_variables(mut command: Command, dir: &Path) -> Command {
     command.current_dir(dir);
     for (variable, _) in std::env::vars_os() {
         if variable.to_str().is_some_and(is_foreign_variable) {

@@ -1,5 +1,6 @@
 //! Requests to nodes.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -15,12 +16,22 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// An HTTP client without redirects, proxies and connection reuse. So a test sees the response to
 /// exactly one request.
 pub fn http_client() -> reqwest::Client {
+    client(None)
+}
+
+/// Like [`http_client`], at this address of this machine.
+pub fn http_client_from(address: IpAddr) -> reqwest::Client {
+    client(Some(address))
+}
+
+fn client(address: Option<IpAddr>) -> reqwest::Client {
     // The call fails only if another test has installed the provider already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .pool_max_idle_per_host(0)
+        .local_address(address)
         .tls_certs_only([])
         .timeout(REQUEST_TIMEOUT)
         .build()

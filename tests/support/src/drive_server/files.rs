@@ -1,5 +1,7 @@
 //! The files of the stand-in, and the calls of the API.
 
+pub(super) mod version_2;
+
 use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
@@ -10,7 +12,7 @@ use tokio::time::{Duration, Instant};
 
 use super::answer::{DriveError, json as answer, select};
 use super::query::{Condition, Parameters, conditions};
-use super::{DRIVE, FOLDER, FolderState};
+use super::{DRIVE, FOLDER, FolderState, IfMatch};
 
 /// Time until a new file appears in lists by name.
 const NAME_LAG: Duration = Duration::from_secs(5);
@@ -25,6 +27,10 @@ const FOLDER_TYPE: &str = "application/vnd.google-apps.folder";
 pub(super) struct Files {
     pub(super) folder: FolderState,
     pub(super) page_size: usize,
+    pub(super) if_match: IfMatch,
+    pub(super) accepts_ids_again: bool,
+    /// Days since the first day.
+    pub(super) day: u64,
     by_id: BTreeMap<String, File>,
     /// Ids that were given out and not used.
     reserved: HashSet<String>,
@@ -32,6 +38,8 @@ pub(super) struct Files {
     used: HashSet<String>,
     /// Number of writes so far. Ids, times and revisions come from it.
     writes: u64,
+    /// Name and content of each write so far.
+    history: Vec<(String, Bytes)>,
 }
 
 struct File {
@@ -43,15 +51,20 @@ struct File {
     /// Number of the write that created the file. It is the file's place in lists.
     created: u64,
     created_at: Instant,
+    /// Day of the creation.
+    day: u64,
     revision: u64,
+    /// Number of the last write, of metadata too. The etag comes from it.
+    version: u64,
     trashed: bool,
+    is_listed: bool,
 }
 
 /// Content of an upload: metadata, and bytes with their media type.
 pub(super) struct Upload {
     pub(super) metadata: Map<String, Value>,
     media_type: String,
-    bytes: Bytes,
+    pub(super) bytes: Bytes,
 }
 
 impl Default for Files {
@@ -59,10 +72,14 @@ impl Default for Files {
         Self {
             folder: FolderState::default(),
             page_size: PAGE_SIZE,
+            if_match: IfMatch::default(),
+            accepts_ids_again: false,
+            day: 0,
             by_id: BTreeMap::new(),
             reserved: HashSet::new(),
             used: HashSet::new(),
             writes: 0,
+            history: Vec::new(),
         }
     }
 }
@@ -108,15 +125,12 @@ impl Files {
         if !self.sees(parameters, &parent) {
             return Err(DriveError::file_not_found(&parent));
         }
-        if self.folder == FolderState::ReadOnly {
-            let message = "The user does not have sufficient permissions for this file.";
-            return Err(DriveError::new(403, "insufficientFilePermissions", message));
-        }
+        self.check_permission()?;
         let id = match upload.metadata.get("id").and_then(Value::as_str) {
-            Some(id) if self.used.contains(id) => {
+            Some(id) if self.used.contains(id) && !self.accepts_ids_again => {
                 return Err(DriveError::new(409, "fileIdInUse", "A file already exists with the provided ID."));
             }
-            Some(id) if !self.reserved.remove(id) => {
+            Some(id) if !self.used.contains(id) && !self.reserved.remove(id) => {
                 return Err(DriveError::invalid("The provided file ID is not usable."));
             }
             Some(id) => id.to_owned(),
@@ -133,16 +147,28 @@ impl Files {
         &mut self,
         parameters: &Parameters,
         id: &str,
-        upload: Upload,
+        metadata: &Map<String, Value>,
+        bytes: Option<Bytes>,
     ) -> Result<Response<Bytes>, DriveError> {
         if !self.sees(parameters, id) {
             return Err(DriveError::file_not_found(id));
         }
+        self.check_permission()?;
+        self.write(id, bytes)?;
+        self.change(id, metadata)?;
+        Ok(self.describe(id, parameters))
+    }
+
+    /// Counts a write of a file, and replaces the content if there is a new one.
+    fn write(&mut self, id: &str, bytes: Option<Bytes>) -> Result<(), DriveError> {
         self.writes += 1;
         let file = self.by_id.get_mut(id).ok_or_else(|| DriveError::file_not_found(id))?;
-        (file.bytes, file.revision) = (upload.bytes, self.writes);
-        self.change(id, &upload.metadata)?;
-        Ok(self.describe(id, parameters))
+        file.version = self.writes;
+        if let Some(bytes) = bytes {
+            (file.bytes, file.revision) = (bytes, self.writes);
+            self.history.push((file.name.clone(), file.bytes.clone()));
+        }
+        Ok(())
     }
 
     pub(super) fn get(&self, parameters: &Parameters, id: &str) -> Result<Response<Bytes>, DriveError> {
@@ -175,7 +201,11 @@ impl Files {
                 format!("Shared drive not found: {}", parameters.get("driveId")),
             ));
         }
-        let conditions = conditions(parameters.get("q"))?;
+        let mut conditions = conditions(parameters.get("q"))?;
+        if self.folder == FolderState::Missing {
+            // Nobody has tried whether Drive gives an error here. An empty list is the worse case.
+            conditions.push(Condition::InFolder(String::new()));
+        }
         let asked: usize = parameters.get("pageSize").parse().unwrap_or(PAGE_SIZE);
         if !(1..=1000).contains(&asked) {
             return Err(DriveError::invalid("Invalid value for pageSize"));
@@ -186,7 +216,7 @@ impl Files {
             token => token.parse().map_err(|_| DriveError::invalid("Invalid Value: pageToken"))?,
         };
         let mut found: Vec<(&String, &File)> = self.by_id.iter().filter(|(_, file)| file.created > after).collect();
-        found.retain(|(_, file)| conditions.iter().all(|condition| file.meets(condition)));
+        found.retain(|(_, file)| file.is_listed && conditions.iter().all(|condition| file.meets(condition)));
         found.sort_unstable_by_key(|(_, file)| file.created);
         let size = asked.min(self.page_size);
         let next = (found.len() > size).then(|| found[size - 1].1.created.to_string());
@@ -210,6 +240,10 @@ impl Files {
         self.by_id.values().filter(|file| file.name == name).map(|file| file.bytes.clone()).collect()
     }
 
+    pub(super) fn history(&self, name: &str) -> Vec<Bytes> {
+        self.history.iter().filter(|(written, _)| written == name).map(|(_, bytes)| bytes.clone()).collect()
+    }
+
     pub(super) fn put(&mut self, name: &str, media_type: &str, bytes: Bytes) {
         let id = Self::new_id();
         self.insert(id, name.to_owned(), media_type.to_owned(), bytes);
@@ -223,6 +257,16 @@ impl Files {
         self.by_id.values_mut().filter(|file| file.name == name).for_each(|file| file.trashed = true);
     }
 
+    pub(super) fn set_listed(&mut self, name: &str, is_listed: bool) {
+        self.by_id.values_mut().filter(|file| file.name == name).for_each(|file| file.is_listed = is_listed);
+    }
+
+    pub(super) fn set_property(&mut self, name: &str, property: &str, value: &str) {
+        for file in self.by_id.values_mut().filter(|file| file.name == name) {
+            file.properties.insert(property.to_owned(), value.into());
+        }
+    }
+
     pub(super) fn purge(&mut self, name: &str) {
         self.by_id.retain(|_, file| file.name != name);
     }
@@ -231,10 +275,19 @@ impl Files {
         self.by_id.values_mut().filter(|file| file.name == from).for_each(|file| to.clone_into(&mut file.name));
     }
 
-    /// Whether a request finds this file. On shared drives that needs a parameter.
+    /// Whether a request finds this file. On shared drives that needs a parameter. Without access
+    /// to the folder there are no files in it either.
     fn sees(&self, parameters: &Parameters, id: &str) -> bool {
-        let exists = if id == FOLDER { self.folder != FolderState::Missing } else { self.by_id.contains_key(id) };
-        exists && parameters.is_true("supportsAllDrives")
+        let exists = id == FOLDER || self.by_id.contains_key(id);
+        exists && self.folder != FolderState::Missing && parameters.is_true("supportsAllDrives")
+    }
+
+    fn check_permission(&self) -> Result<(), DriveError> {
+        if self.folder != FolderState::ReadOnly {
+            return Ok(());
+        }
+        let message = "The user does not have sufficient permissions for this file.";
+        Err(DriveError::new(403, "insufficientFilePermissions", message))
     }
 
     fn new_id() -> String {
@@ -245,6 +298,7 @@ impl Files {
 
     fn insert(&mut self, id: String, name: String, media_type: String, bytes: Bytes) {
         self.writes += 1;
+        self.history.push((name.clone(), bytes.clone()));
         self.used.insert(id.clone());
         let file = File {
             name,
@@ -254,8 +308,11 @@ impl Files {
             bytes,
             created: self.writes,
             created_at: Instant::now(),
+            day: self.day,
             revision: self.writes,
+            version: self.writes,
             trashed: false,
+            is_listed: true,
         };
         self.by_id.insert(id, file);
     }
@@ -300,10 +357,10 @@ impl File {
         let md5 = Md5::digest(&self.bytes).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
         // Two files in a row have the same time.
         let ms = self.created / 4;
-        let (minute, second, ms) = (ms / 60_000, ms / 1000 % 60, ms % 1000);
+        let (day, minute, second, ms) = (1 + self.day, ms / 60_000, ms / 1000 % 60, ms % 1000);
         let mut metadata = json!({
             "kind": "drive#file", "id": id, "name": self.name, "mimeType": self.media_type, "parents": self.parents,
-            "driveId": DRIVE, "createdTime": format!("2026-01-01T00:{minute:02}:{second:02}.{ms:03}Z"),
+            "driveId": DRIVE, "createdTime": format!("2026-01-{day:02}T00:{minute:02}:{second:02}.{ms:03}Z"),
             "headRevisionId": format!("r{:08}", self.revision), "md5Checksum": md5,
             "size": self.bytes.len().to_string(), "trashed": self.trashed,
         });

@@ -45,7 +45,7 @@ fn a_post_on_both_transports_is_shown_once_and_identifies_the_peer() {
 fn a_stored_post_of_the_lan_is_not_shown_again_when_it_arrives_on_the_mesh() {
     let lan_id = lan_message_id(PeerId(60), 7, "hi");
     let author = Author::Lan("bob@10.0.0.2".into());
-    let stored = ChatEntry { author, name: None, number: lan_id, said_at: 5, text: "hi".into() };
+    let stored = ChatEntry { author, name: None, number: lan_id, said_at: 5, text: "hi".into(), via: None };
     let mut harness = Harness { engine: Engine::new(config(), vec![stored], at(0)), now: 0 };
     harness.link(1, 60, None);
     let posts =

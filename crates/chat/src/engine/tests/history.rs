@@ -1,6 +1,6 @@
 //! Unit tests of history requests and their answers.
 
-use super::super::limits::MAX_AUTHORS;
+use super::super::limits::{MAX_AUTHORS, MAX_HISTORY_BYTES};
 use super::*;
 use crate::mesh::MAX_MESSAGE_BYTES;
 
@@ -129,4 +129,34 @@ fn history_is_requested_from_a_peer_with_the_extension_until_it_has_no_more() {
     let ends = [(); 4]
         .map(|()| harness.receive(1, 60, 9, MessageBody::HistoryEnd { more: true }).iter().any(is_history_request));
     assert_eq!(ends, [true, true, false, false], "three answers in a row had nothing new");
+}
+
+#[test]
+fn a_forger_with_many_names_displaces_neither_the_history_nor_the_numbers_of_honest_authors() {
+    let mut harness = Harness::new(EngineConfig { max_connections: 9, ..config() });
+    harness.link(1, 60, None);
+    harness.receive_heartbeat(1, 60);
+    let remote = "10.0.0.66".parse().unwrap();
+    harness.feed(Event::LinkOpened { link: LinkId(2), peer: PeerId(66), dialled: None, remote });
+    harness.receive_heartbeat(2, 66);
+    // Twenty authors behind the honest link say something, with a gap in their numbers.
+    for author in 100..120 {
+        for number in [1, 3] {
+            harness.receive(1, author, number, chat("honest"));
+        }
+    }
+    let text = "x".repeat(8192);
+    for author in 1_000..41_000_u128 {
+        // Within the heartbeat timeout of the links.
+        harness.now = u64::try_from(author / 10).unwrap();
+        harness.receive(2, author, 5, chat(&text));
+    }
+    let bytes: usize = harness.engine.history().entries().iter().map(|entry| entry.memory_bytes()).sum();
+    assert!(bytes <= MAX_HISTORY_BYTES, "{bytes}");
+    let honest = harness.engine.history().entries().iter().filter(|entry| entry.text == "honest").count();
+    assert_eq!(honest, 40);
+    for author in 100..120 {
+        assert_eq!(harness.receive(1, author, 3, chat("honest")), [], "a duplicate");
+        assert_ne!(harness.receive(1, author, 2, chat("late")), [], "the gap is still open");
+    }
 }

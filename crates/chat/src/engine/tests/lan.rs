@@ -1,5 +1,6 @@
 //! Unit tests of the LAN rules of the engine.
 
+use super::super::limits::{MAX_LAN_PEERS, MAX_LAN_PEERS_PER_HOST};
 use super::*;
 use crate::lan::{self, Datagram, Dialect};
 use crate::lan_user_id::LanUserId;
@@ -219,7 +220,8 @@ fn a_list_of_many_long_names_fits_into_a_datagram_and_names_the_latest_peers() {
     for number in 0..300 {
         harness.now += 1;
         let name = format!("{number:03}{}", "\"".repeat(125));
-        harness.feed(datagram(&name, "10.0.0.2:8200", lan::DatagramBody::Ping, Dialect::Compact));
+        let source = format!("10.0.1.{}:8200", number / 100);
+        harness.feed(datagram(&name, &source, lan::DatagramBody::Ping, Dialect::Compact));
     }
     harness.now += 60_000;
     let actions =
@@ -284,4 +286,75 @@ fn a_peer_restarted_at_another_port_is_answered_again() {
     assert_eq!(answers(BOB, 8300, true), 1, "a restarted peer");
     assert_eq!(answers(BOB, 8400, false), 0, "a datagram to this peer's own port is a reply");
     assert_eq!(answers("10.0.0.66:8500", 8500, true), 0, "another host");
+}
+
+/// An announcement with a name, a claimed address and the source of the datagram.
+fn announced(name: &str, claimed: &str, source: &str) -> Event {
+    let body = lan::DatagramBody::Discovery { port: 8200 };
+    datagram(&format!("{name}@{claimed}"), &format!("{source}:8200"), body, Dialect::Compact)
+}
+
+fn has_lan_peer(harness: &Harness, uid: &str) -> bool {
+    harness.engine.peers(BootMs(harness.now)).iter().any(|peer| peer.contact.uid == uid)
+}
+
+#[test]
+fn one_host_with_many_names_gets_only_its_share_of_the_list() {
+    let mut harness = Harness::new(lan_config());
+    for number in 0..3000 {
+        harness.feed(announced(&format!("n{number}"), "10.0.0.66", "10.0.0.66"));
+        harness.feed(announced(&format!("m{number}"), "10.9.9.9", "10.0.0.66"));
+    }
+    assert_eq!(harness.engine.lan_peer_count(), Some(MAX_LAN_PEERS_PER_HOST));
+    assert_eq!(harness.engine.counters().rejected_lan_peers, 6000 - MAX_LAN_PEERS_PER_HOST as u64);
+    harness.feed(announced("bob", "10.0.0.2", "10.0.0.2"));
+    assert!(has_lan_peer(&harness, "bob@10.0.0.2"));
+}
+
+#[test]
+fn false_peers_cannot_displace_those_that_were_heard_from_their_own_address() {
+    let mut harness = Harness::new(lan_config());
+    let real: Vec<String> = (1..=20).map(|host| format!("10.0.0.{host}")).collect();
+    for ip in &real[10..] {
+        harness.feed(announced("real", ip, ip));
+    }
+    // Claims of others' addresses from many sources, then more peers than the list holds, each of
+    // them several times on its host.
+    for number in 0..2000 {
+        let source = format!("10.7.{}.{}", number / 200, number % 200 + 1);
+        harness.feed(announced(&format!("claims{number}"), "10.0.0.11", &source));
+    }
+    for number in 0..2000 {
+        harness.now += 1;
+        let source = format!("10.8.0.{}", number % 200 + 1);
+        harness.feed(announced(&format!("many{number}"), &source, &source));
+    }
+    assert_eq!(harness.engine.lan_peer_count(), Some(MAX_LAN_PEERS));
+    assert!(real[10..].iter().all(|ip| has_lan_peer(&harness, &format!("real@{ip}"))));
+    let mismatched = |harness: &Harness| harness.engine.peers(BootMs(0)).iter().filter(|peer| peer.mismatched).count();
+    assert_eq!(mismatched(&harness), 0, "all of them made room");
+    // The list is full, and new real peers still find a place. A false one does not.
+    for ip in &real[1..10] {
+        let actions = harness.feed(announced("late", ip, ip));
+        assert!(notices(&actions).iter().any(|notice| matches!(notice, Notice::PeerLost { .. })));
+    }
+    harness.feed(announced("eve", "10.0.0.11", "10.7.7.7"));
+    assert!(real[1..10].iter().all(|ip| has_lan_peer(&harness, &format!("late@{ip}"))));
+    assert!(real[10..].iter().all(|ip| has_lan_peer(&harness, &format!("real@{ip}"))));
+    assert_eq!((harness.engine.lan_peer_count(), mismatched(&harness)), (Some(MAX_LAN_PEERS), 0));
+}
+
+#[test]
+fn an_unknown_scan_is_answered_even_if_the_list_is_full() {
+    let mut harness = Harness::new(lan_config());
+    for number in 0..MAX_LAN_PEERS {
+        let source = format!("10.7.{}.{}", number / 200, number % 200 + 1);
+        harness.feed(announced("n", &source, &source));
+    }
+    let request = lan::DatagramBody::ListRequest;
+    // The limit on replies has buckets for as many sources.
+    harness.now += 10_000;
+    let actions = harness.feed(datagram("scan@10.0.0.9", "10.0.0.9:8300", request, Dialect::Compact));
+    assert_eq!(sent(&actions).len(), 1);
+    assert_eq!(harness.engine.counters().rejected_lan_peers, 0);
 }

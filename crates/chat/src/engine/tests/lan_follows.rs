@@ -136,3 +136,22 @@ fn a_user_id_that_is_a_bare_name_does_not_take_the_messages_of_others_with_this_
     assert!(matches!(notices(&actions)[..], [Notice::Rejected { .. }]) && sent(&actions).is_empty(), "{actions:?}");
     assert_eq!(sent(&harness.feed(direct("bob@10.0.0.2"))).len(), 1);
 }
+
+#[test]
+fn a_forged_follow_or_unfollow_from_another_host_changes_nothing() {
+    let mut harness = Harness::new(lan_config());
+    let me = LanUserId::parse("me@10.0.0.1").unwrap();
+    let mut number = 0;
+    let mut feed = |source, body| {
+        number += 1;
+        let datagram = Datagram { from: LanUserId::parse("bob@10.0.0.2"), id: Some(number), sent_at: 5, body };
+        harness.feed(datagram_from(source, datagram));
+        harness.engine.peers(BootMs(0))[0].follows_you
+    };
+    let (follow, unfollow) = (lan::DatagramBody::Follow { to: me.clone() }, lan::DatagramBody::Unfollow { to: me });
+    assert!(!feed("10.0.0.2:8200", lan::DatagramBody::Discovery { port: 8200 }));
+    assert!(!feed("10.0.0.66:8200", follow.clone()));
+    assert!(feed("10.0.0.2:8200", follow));
+    assert!(feed("10.0.0.66:8200", unfollow.clone()));
+    assert!(!feed("10.0.0.2:9999", unfollow), "any port of its host");
+}

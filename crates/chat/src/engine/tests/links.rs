@@ -223,3 +223,17 @@ fn control_messages_are_accepted_only_from_the_linked_peer_itself() {
     assert!(matches!(notices(&harness.receive(1, 60, 2, direct))[..], [Notice::Direct { .. }]));
     assert_eq!(harness.receive(1, 60, 3, MessageBody::Direct { to: PeerId(1), text: "not for us".into() }), []);
 }
+
+#[test]
+fn a_peer_on_another_host_cannot_make_this_peer_dial_its_own_services() {
+    let listed = ["127.0.0.1:22", "localhost:22", "169.254.169.254:80", "10.0.0.7:8080"];
+    let listed: Vec<PeerEndpoint> = listed.iter().map(|text| PeerEndpoint::parse(text).unwrap()).collect();
+    for (remote, learned) in [("10.0.0.9", 1), ("127.0.0.1", 4)] {
+        let mut harness = Harness::new(EngineConfig { max_connections: 9, peers: Vec::new(), ..config() });
+        let remote = remote.parse().unwrap();
+        harness.feed(Event::LinkOpened { link: LinkId(1), peer: PeerId(60), dialled: None, remote });
+        harness.receive(1, 60, 1 << 60, MessageBody::heartbeat(listed.first().cloned()));
+        harness.receive(1, 60, (1 << 60) + 1, MessageBody::PeerList(listed.clone()));
+        assert_eq!(harness.engine.address_count(), learned, "{remote}");
+    }
+}

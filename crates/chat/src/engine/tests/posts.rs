@@ -26,7 +26,7 @@ fn a_duplicate_detected_from_its_header_leaves_the_same_state_as_a_fully_read_on
     }
     harness.receive(1, 61, 7, chat("hi"));
     harness.receive(1, 70, 7, chat("hi"));
-    harness.engine.mesh.tree.authors.evicted.insert(PeerId(80), 7);
+    harness.engine.mesh.tree.authors.evicted.insert(PeerId(80), 7, None);
     harness.now = 5;
     let duplicates = [(2, 70, 7), (1, 70, 7), (2, 61, 7), (2, 80, 7)];
     // A new number, a new author, a message of the linked peer itself, a new author that is linked,
