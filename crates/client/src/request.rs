@@ -19,6 +19,10 @@ pub(super) const MAX_LIST_BYTES: usize = 256 * 1024 * 1024;
 /// serves images of 4 MiB that other programs have stored in its bucket.
 pub(super) const MAX_IMAGE_BYTES: usize = 4 * 1024 * 1024;
 
+/// Longest wait that a server may ask for, in seconds. Every caller gives up long before, and a
+/// longer wait would exceed the range of the clock.
+const MAX_RETRY_AFTER_SECONDS: u64 = 3600;
+
 /// Whether a request may be executed twice.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Idempotency {
@@ -105,8 +109,7 @@ pub(super) async fn read_response(
 ) -> Result<RawResponse, ClientError> {
     let unreachable = |cause: reqwest::Error| ClientError::Unreachable { base: base.to_owned(), cause };
     let mut response = response.map_err(unreachable)?;
-    let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-    let retry_after = seconds.map(Duration::from_secs);
+    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| parse_retry_after(value.to_str().ok()?));
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
         if body.len() + chunk.len() > max_bytes {
@@ -116,4 +119,30 @@ pub(super) async fn read_response(
         body.extend_from_slice(&chunk);
     }
     Ok(RawResponse { status: response.status(), retry_after, body: body.freeze() })
+}
+
+/// Reads a `Retry-After` header in seconds (RFC 9110, section 10.2.3). Dates are not supported.
+fn parse_retry_after(text: &str) -> Option<Duration> {
+    let seconds: u64 = text.parse().ok()?;
+    Some(Duration::from_secs(seconds.min(MAX_RETRY_AFTER_SECONDS)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_that_a_server_asks_for_is_bounded() {
+        for (text, seconds) in [
+            ("0", Some(0)),
+            ("3600", Some(3600)),
+            ("3601", Some(3600)),
+            ("9223372036854775807", Some(3600)),
+            ("18446744073709551615", Some(3600)),
+            ("18446744073709551616", None),
+            ("Mon, 30 Nov 2026 10:00:00 GMT", None),
+        ] {
+            assert_eq!(parse_retry_after(text), seconds.map(Duration::from_secs), "{text}");
+        }
+    }
 }

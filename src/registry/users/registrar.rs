@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tracing::info;
 
 use super::profile_store::{ProfileStore, StoredProfile};
-use super::registration_quota::RegistrationQuota;
+use super::registration_quota::{Admission, RegistrationQuota};
 use crate::registry::auth::credentials::Caller;
 use crate::registry::auth::password_verifier::PasswordVerifier;
 use crate::registry::auth::token_signer::{IssuedToken, TokenSigner};
@@ -150,7 +150,8 @@ impl Registrar {
         match created {
             CreateOutcome::Created(_) => {
                 info!(user = %user.username, id = %profile.id, "user registered");
-                self.acknowledge(RegisterOutcome::New(profile.id), profile, term, caller).await
+                let outcome = RegisterOutcome::New(profile.id);
+                self.acknowledge(outcome, profile, Some(admission), term, caller).await
             }
             CreateOutcome::AlreadyExists(object) => {
                 admission.stored_nothing();
@@ -188,7 +189,7 @@ impl Registrar {
             self.profiles.add_to_index(profile, term);
             return Err(taken());
         }
-        self.acknowledge(RegisterOutcome::Repeated(profile.id), profile, term, caller).await
+        self.acknowledge(RegisterOutcome::Repeated(profile.id), profile, None, term, caller).await
     }
 
     /// Adds a durable registration to the index, waits for a majority, and issues a token if there
@@ -197,12 +198,15 @@ impl Registrar {
         &self,
         outcome: RegisterOutcome,
         profile: Profile,
+        admission: Option<Admission<'_>>,
         term: Term,
         caller: Caller,
     ) -> Result<CompletedRegistration, RegisterError> {
         let issued_token = self.tokens.issue_for_profile(&profile, caller.wall);
         let name = profile.username.clone();
         self.profiles.add_to_index(profile, term);
+        // From here on the index counts the user.
+        drop(admission);
         self.source.wait_for_majority(&name).await.map_err(|_| RegisterError::NotReplicated(name))?;
         Ok(CompletedRegistration { outcome, issued_token })
     }

@@ -27,7 +27,7 @@ const MAX_PAGES: usize = 1000;
 #[derive(Debug)]
 pub(super) enum BlockStep {
     /// The block that all nodes use.
-    Found(FoundBlock),
+    Found(Box<FoundBlock>),
     /// There is none yet.
     Missing,
     /// A block exists, and this node cannot decide before this time has passed.
@@ -94,7 +94,7 @@ impl BlockSearch {
         if !block.is_chosen() && client.access() == FolderAccess::ReadWrite {
             client.update(&block.id, &drive_file::choice(), BLOCK_TYPE, &bytes).await?;
         }
-        Ok(BlockStep::Found(FoundBlock { content, file: block.clone() }))
+        Ok(BlockStep::Found(Box::new(FoundBlock { content, file: block.clone() })))
     }
 
     /// The file of the block that nodes have agreed on.

@@ -1,6 +1,7 @@
 //! File of a node with the id of the slot table that it uses. A node that finds another table, or
 //! none, would register names a second time.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -65,5 +66,8 @@ fn write(path: &Path, table: Uuid) -> io::Result<()> {
     let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
     let mut file = private_files::options().write(true).create(true).truncate(true).open(&temporary)?;
     writeln!(file, "{table}")?;
-    std::fs::rename(&temporary, path)
+    // An empty file after a power failure would stop every start.
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }

@@ -91,7 +91,7 @@ async fn first_block(
     let search = BlockSearch::new(1, config.settle_time);
     loop {
         match attempts(policy(), || search.look(client)).await? {
-            BlockStep::Found(block) => return Ok(Some(block)),
+            BlockStep::Found(block) => return Ok(Some(*block)),
             BlockStep::Undecided(remaining) => sleep(remaining).await,
             BlockStep::Missing => {
                 let has_objects = had_table || has_objects(client).await?;

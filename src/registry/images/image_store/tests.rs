@@ -140,8 +140,16 @@ async fn an_abandoned_upload_counts_until_the_bucket_shows_its_end() {
     let bytes = encoded_image(ImageFormat::Png, 1, 1);
     let alice = name("alice");
     memory.faults().inject(1, &Fault::Hang);
-    let abandoned = registry.upload(&alice, bytes.clone(), Credentials::None, caller(BootMs(0)));
-    assert!(tokio::time::timeout(std::time::Duration::from_millis(50), abandoned).await.is_err());
+    let before = memory.faults().calls();
+    let has_begun = async {
+        while memory.faults().calls() == before {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        ended = registry.upload(&alice, bytes.clone(), Credentials::None, caller(BootMs(0))) => panic!("{ended:?}"),
+        () = has_begun => {}
+    }
     for (at, is_stored) in [(59_999, false), (60_000, true)] {
         let again = registry.upload(&alice, bytes.clone(), Credentials::None, caller(BootMs(at))).await;
         assert_eq!(again.is_ok(), is_stored, "at {at}: {again:?}");
