@@ -48,7 +48,16 @@ pub enum CheckOutcome {
 }
 
 /// Result of the opening of a store. The error is the cause and the remedy.
-pub type OpenFuture<'a> = BoxFuture<'a, Result<Arc<dyn Backend>, String>>;
+pub type OpenFuture<'a> = BoxFuture<'a, Result<Arc<dyn Backend>, OpenError>>;
+
+/// The reason why a store cannot be opened, with the remedy.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum OpenError {
+    /// The settings or the store must be corrected.
+    Misconfigured(String),
+    /// The store gave no usable answer.
+    Unreachable(String),
+}
 
 /// Checks the bucket that `open` opens, and passes each finished step to `report`. `open` gets the
 /// number of names per page; `None` is the default of the store.
@@ -63,12 +72,21 @@ pub async fn check_bucket<'a>(
     report: impl FnMut(&CheckStep),
 ) -> CheckOutcome {
     let mut steps = Steps::new(stop, report);
-    let mut opened = None;
+    let (mut opened, mut is_misconfigured) = (None, false);
     let reach = async {
+        let mut open_store = async |page_size| {
+            open(page_size).await.map_err(|error| match error {
+                OpenError::Misconfigured(text) => {
+                    is_misconfigured = true;
+                    text
+                }
+                OpenError::Unreachable(text) => text,
+            })
+        };
         // Paging is checked with few objects by a second client with small pages. The other steps
         // use the pages that a node uses.
-        let bucket = Bucket::new(open(None).await?, policy);
-        let small_pages = Bucket::new(open(Some(CHECK_PAGE_SIZE)).await?, policy);
+        let bucket = Bucket::new(open_store(None).await?, policy);
+        let small_pages = Bucket::new(open_store(Some(CHECK_PAGE_SIZE)).await?, policy);
         let (bucket, _) = opened.insert((bucket, small_pages));
         // An unused bucket does not have this object. The answer shows whether there is a bucket.
         bucket.get(&Key::Cluster).await.map_err(explain)?;
@@ -88,7 +106,7 @@ pub async fn check_bucket<'a>(
                 _ => failed_or_stopped(steps.has_failed()),
             }
         }
-        None if steps.has_failed() => CheckOutcome::Misconfigured,
+        None if is_misconfigured => CheckOutcome::Misconfigured,
         Some(_) | None => failed_or_stopped(steps.has_failed()),
     }
 }
@@ -332,6 +350,23 @@ mod tests {
         let [.., (name, Some(error)), ("delete", None)] = steps.as_slice() else { panic!("{steps:?}") };
         assert!(*name == "list over a page border" && error.contains("checks/00000009.txt"), "{error}");
         assert_eq!(store.paths(), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn a_store_that_cannot_be_opened_is_misconfigured_or_unreachable() {
+        for (error, expected) in [
+            (OpenError::Misconfigured("wrong name".to_owned()), CheckOutcome::Misconfigured),
+            (OpenError::Unreachable("no answer".to_owned()), CheckOutcome::Failed),
+        ] {
+            let open = |_| -> OpenFuture<'_> {
+                let error = error.clone();
+                Box::pin(async move { Err(error) })
+            };
+            let mut steps = 0;
+            let stop = CancellationToken::new();
+            let outcome = check_bucket(open, RetryPolicy::default(), 7, &stop, |_| steps += 1).await;
+            assert_eq!((outcome, steps), (expected, 1));
+        }
     }
 
     #[tokio::test]

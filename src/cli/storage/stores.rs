@@ -7,8 +7,9 @@ use rand::RngExt;
 
 use crate::cli::exit::{CONFIGURATION, CommandError};
 use crate::config::StorageConfig;
-use crate::node::{open_backend, open_backend_read_only};
+use crate::node::{NodeError, open_backend, open_backend_read_only};
 use crate::storage::Backend;
+use crate::storage::bucket_check::OpenError;
 
 /// An environment variable as the configuration reads it.
 pub(super) fn env_var(name: &str) -> Option<String> {
@@ -21,11 +22,15 @@ pub(super) async fn open_existing(
     config: &StorageConfig,
     page_size: Option<usize>,
     remedy: &str,
-) -> Result<Arc<dyn Backend>, String> {
+) -> Result<Arc<dyn Backend>, OpenError> {
     if let StorageConfig::Local { dir, .. } = config {
-        require_directory(dir, remedy)?;
+        require_directory(dir, remedy).map_err(OpenError::Misconfigured)?;
     }
-    open_backend(config, page_size).await.map_err(|error| error.to_string())
+    open_backend(config, page_size).await.map_err(|error| match error {
+        // A local directory does not become usable by waiting.
+        NodeError::Storage(cause) if !matches!(config, StorageConfig::Local { .. }) => OpenError::Unreachable(cause),
+        error => OpenError::Misconfigured(error.to_string()),
+    })
 }
 
 /// Opens a store that must be there, for reading only. Nothing in a local directory or on a drive
