@@ -28,7 +28,7 @@ pub(crate) const PROTECTED_MS: u64 = 1000;
 
 /// Most pieces with running work that one search passes over. Without this bound, one block with
 /// many running requests would make each search long.
-const MAX_WORKING_PASSED: usize = 64;
+const MAX_WORKING_PASSED: usize = 256;
 
 /// The progress of a piece's work.
 pub(super) trait Activity {

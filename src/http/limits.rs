@@ -87,8 +87,8 @@ limits! {
     MIN_RESERVED_FILES: u64 = 48, Count => "does not apply";
 
     /// Longest wait of a new connection, or of a request for changes, for the place of a displaced
-    /// one.
-    MAX_SLOT_WAIT: Duration = Duration::from_millis(250), Milliseconds
+    /// one. A displaced connection may have to answer a request first.
+    MAX_SLOT_WAIT: Duration = Duration::from_secs(1), Milliseconds
         => "503 `too_many_connections` or `overloaded`";
 
     /// Longest time for the running request of a displaced connection. The request is still

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
+use rollcall_core::private_files;
+
 /// Name of the file in the node's directory.
 const FILE_NAME: &str = "ballast";
 /// Name of the file while it is written.
@@ -94,7 +96,7 @@ fn write(path: &Path) -> io::Result<()> {
     .take(PATTERN_BYTES / 8)
     .flatten()
     .collect();
-    let mut file = File::create(path)?;
+    let mut file = private_files::options().write(true).create(true).truncate(true).open(path)?;
     (0..BYTES / PATTERN_BYTES).try_for_each(|_| file.write_all(&pattern))
 }
 

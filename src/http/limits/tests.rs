@@ -145,7 +145,7 @@ fn a_limit_is_shown_in_the_largest_unit_that_gives_a_whole_number() {
         ("MAX_JSON_BYTES", "64 KiB"),
         ("MAX_REQUEST_ID_BYTES", "64 bytes"),
         ("MAX_UPLOAD_MEMORY_KIB", "64 MiB"),
-        ("MAX_SLOT_WAIT", "250 ms"),
+        ("MAX_LIST_WAIT", "500 ms"),
         ("REQUEST_TIMEOUT", "30 s"),
         ("MAX_RESPONSE_TIME", "2 min"),
         ("REBUILD_REFILL_MS", "100 ms"),

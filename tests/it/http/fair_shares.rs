@@ -26,7 +26,8 @@ fn api(cluster: &Cluster, node: usize) -> SocketAddr {
 /// Checks that a victim is served during an attack on a node with few connections.
 async fn check(attack: Attack, max_connections: usize, attacking: usize) {
     let limit = max_connections.to_string();
-    let cluster = Plan::documented().nodes(1).env("ROLLCALL_MAX_CONNECTIONS", &limit).start().await;
+    let plan = Plan::documented().nodes(1).env("ROLLCALL_MAX_CONNECTIONS", &limit);
+    let cluster = plan.unlimited_registrations().start().await;
     let leader = cluster.leader().await;
     if attack == Attack::SlowReaders {
         // The list of users does not fit into the buffers of a connection.

@@ -112,11 +112,21 @@ async fn read_slowly(node: SocketAddr) -> io::Result<()> {
 }
 
 async fn poll(node: SocketAddr) -> io::Result<()> {
-    let list = exchange(node, &get("/discover?limit=1", "close")).await?;
-    let whole = exchange(node, &get("/discover", "close")).await?;
-    let cursor = whole.lines().find_map(|line| line.strip_prefix("rollcall-cursor: "));
-    let cursor = cursor.ok_or_else(|| io::Error::other(format!("no cursor: {list}")))?;
-    hold(node, &get(&format!("/discover?since={cursor}&wait=55"), "close")).await
+    let mut cursor = "0".to_owned();
+    let mut stream = connect(node, None).await?;
+    loop {
+        stream.write_all(&get(&format!("/discover?since={cursor}&wait=55"), "keep-alive")).await?;
+        // The cursor stands before or after a list that may be long, so all of it is read.
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"}") {
+            if stream.read_buf(&mut answer).await? == 0 {
+                return Ok(());
+            }
+        }
+        let text = String::from_utf8_lossy(&answer);
+        let rest = text.split("\"cursor\":\"").nth(1).ok_or_else(|| io::Error::other("no cursor"))?;
+        cursor = rest.split('"').next().unwrap_or_default().to_owned();
+    }
 }
 
 async fn log_in(node: SocketAddr) -> io::Result<()> {

@@ -34,7 +34,7 @@ async fn is_closed(stream: &mut TcpStream) -> bool {
         // A connection with bytes that were not read is reset.
         while stream.read(&mut buffer).await.is_ok_and(|length| length > 0) {}
     };
-    timeout(2 * MAX_SLOT_WAIT, read).await.is_ok()
+    timeout(MAX_SLOT_WAIT, read).await.is_ok()
 }
 
 #[tokio::test]
