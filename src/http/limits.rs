@@ -4,23 +4,8 @@
 //! and the reason for its value. The text after `=>` states the effect beyond the limit.
 //!
 //! The syntax of one value (a username, a password) is a rule of its type in `rollcall_core`. The
-//! registry has limits of its own, which do not depend on HTTP:
-//!
-//! | limit | where | beyond it |
-//! |---|---|---|
-//! | progress that protects from equal clients | `fair_pool/ledger.rs` | may be displaced |
-//! | concurrent downloads of all images | `registry/images/images_stream.rs` | the client with the most loses one, else waits, then 503 `overloaded` |
-//! | images decoded at once; memory of a decoder | `registry/images/image_check.rs` | waits; 400 `image_corrupt` |
-//! | passwords hashed at once, and the queue for it | `registry/auth/hashing_pool.rs` | the client with the most loses its place, else 503 `overloaded` |
-//! | wrong passwords per username and per address | `registry/auth/login_throttle.rs` | 429 `too_many_attempts` |
-//! | new users per address | `registry/users/registration_quota.rs` | 429 `rate_limited` |
-//! | users in all; images per user | `registry/quotas.rs` | 409 `quota_exceeded` |
-//! | folders of images listed at once | `registry/images/image_store.rs` | waits |
-//! | memory for names of images | `registry/images/listing_cache.rs` | listed again |
-//! | wait for the list of users on a new leader | `registry/users/user_list.rs` | 503 `index_rebuilding` |
-//! | wait for a majority | `registry/replication_source.rs` | 503 `no_majority` |
-//! | wait for the list of online clients on a new leader | `registry/replication_source.rs` | an incomplete list is served |
-//! | concurrent reads of single profiles | `registry/users/profile_store.rs` | waits |
+//! registry has limits of its own, which do not depend on HTTP. `docs/security.md` names the tables
+//! of all limits.
 
 use std::fmt;
 use std::time::Duration;

@@ -13,8 +13,8 @@ use super::lru_cache::LruCache;
 use crate::registry::quotas::{QuotaExceeded, Quotas};
 use rollcall_core::{BootMs, ImageKind, ImageName, Term, Username, WallMs};
 
-/// Maximum cost of all listings, in bytes of memory: about 100,000 images.
-const MAX_COST: usize = 16 * 1024 * 1024;
+/// Maximum memory of all listings, in bytes: about 100,000 images.
+const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// Approximate memory of a user and of an image in the cache, in bytes, without the text of the
 /// name.
@@ -87,7 +87,7 @@ pub(super) struct NewImage {
 
 impl Default for ListingCache {
     fn default() -> Self {
-        Self::with_max_cost(MAX_COST)
+        Self::with_max_cost(MAX_BYTES)
     }
 }
 

@@ -29,7 +29,8 @@ fn walk(folder: &Path, found: &mut Vec<String>) {
     }
 }
 
-fn files() -> Vec<String> {
+/// All source files and their folders, relative to the root.
+pub(super) fn files() -> Vec<String> {
     let mut found = Vec::new();
     for folder in SOURCES {
         found.push(format!("{folder}/"));
@@ -50,7 +51,7 @@ fn names_a_source(word: &str) -> bool {
     plain && (is_rust(word) || from_root && !word.contains(".."))
 }
 
-fn is_rust(path: &str) -> bool {
+pub(super) fn is_rust(path: &str) -> bool {
     Path::new(path).extension().is_some_and(|extension| extension == "rs")
 }
 

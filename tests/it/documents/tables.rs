@@ -95,23 +95,6 @@ fn the_tables_of_settings_agree_with_the_code() {
     assert_settings("## Chat peer settings", &rollcall::config::chat::SETTINGS);
 }
 
-#[test]
-fn the_table_of_quotas_has_the_defaults_of_the_settings() {
-    let security = page("docs/security.md");
-    let rows = security.table("## Quotas");
-    assert_eq!(rows.len(), 6);
-    for row in rows {
-        let key = code(row[1]);
-        let setting = rollcall::config::NODE_SETTINGS.iter().find(|setting| setting.key == key);
-        let default = setting.unwrap_or_else(|| panic!("{key} is no setting")).default;
-        let number = match row[2].strip_suffix(" MiB") {
-            Some(mib) => (1024 * 1024 * mib.parse::<u64>().expect("a number")).to_string(),
-            None => row[2].replace(',', ""),
-        };
-        assert!(default.is_none_or(|default| default == number), "{key}: {} is not {default:?}", row[2]);
-    }
-}
-
 /// Checks that the first column of the table below a heading has these variables.
 fn assert_variables(heading: &str, variables: &[&str]) {
     let storage = page("docs/storage.md");
@@ -165,28 +148,4 @@ fn the_table_of_metrics_agrees_with_the_code() {
     let (code, page) = (metrics(&code, '"'), metrics(&table, '`'));
     assert!(code.len() > 20, "the metrics were not found");
     assert_eq!(page, code);
-}
-
-/// The value of a constant as the page shows it: bytes in MiB or KiB, other numbers as they are.
-fn shown(name: &str, expression: &str) -> String {
-    let factors = expression.split('*').map(|factor| factor.trim().replace('_', "").parse::<u64>());
-    let value: u64 = factors.map(|factor| factor.expect("a product of numbers")).product();
-    match value {
-        _ if !name.contains("BYTES") => value.to_string(),
-        _ if value.is_multiple_of(1024 * 1024) => format!("{} MiB", value / 1024 / 1024),
-        _ => format!("{} KiB", value / 1024),
-    }
-}
-
-#[test]
-fn the_table_of_the_bounds_of_a_chat_peer_agrees_with_the_code() {
-    let chat = page("docs/design/chat.md");
-    for row in chat.table("## Bounds of memory").iter().filter(|row| row[2] != "setting") {
-        let (name, file) = (code(row[1]), code(row[2]));
-        let path = pages::root().join("crates/chat/src").join(file);
-        let source = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{file}: {error}"));
-        let value = source.split(&format!("const {name}: ")).nth(1).and_then(|rest| rest.split(['=', ';']).nth(1));
-        let value = value.unwrap_or_else(|| panic!("{file} does not define {name}"));
-        assert_eq!(row[3], shown(name, value), "{name}");
-    }
 }

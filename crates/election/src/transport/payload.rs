@@ -21,7 +21,7 @@ const INBOX_MESSAGES: usize = 256;
 
 /// Largest size of one message, in bytes. A heartbeat may wait while one such message is written:
 /// 50 ms on a link of 10 Mbit/s.
-pub const MAX_PAYLOAD_BYTES: usize = 64 << 10;
+pub const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
 
 /// A received message.
 #[derive(Clone, Debug)]
