@@ -12,7 +12,7 @@ use crate::peer_id::PeerId;
 
 /// The chat entries in memory: one log per author.
 ///
-/// Invariant: at most `max_per_author` entries per author, and at most [`MAX_HISTORY_BYTES`] of
+/// Invariant: at most `max_per_author` entries per author, and at most `MAX_HISTORY_BYTES` of
 /// memory. In the log of a mesh author each number occurs once, in ascending order. No log is
 /// empty. `shares` has exactly the entries of the logs.
 #[derive(Clone, Debug, Default)]
