@@ -401,9 +401,12 @@ row_draft() {
     local host ok=no direct
     POSTED=
     for host in 0 1; do start_peer "$host"; done
-    for host in 2 3; do start_foreign "$host" draft.py; done
+    # Such a peer knows another one of its kind only from a broadcast of that one. So f2 must be up
+    # before f3 starts.
+    start_foreign 2 draft.py
+    await "three peers" all_found lan 2 0 1
+    start_foreign 3 draft.py
     await "four peers" all_found lan 3 0 1
-    # Such a peer knows another one of its kind only from a broadcast of that one.
     type_line 2 announce
     await "two peers of the draft" all_counted 1 3 '.event == "heard" and .type == "PROFILE" and .fields.DISPLAY_NAME == "f2"'
     post_all draft "${HOSTS[@]}"
