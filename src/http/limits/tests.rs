@@ -128,16 +128,6 @@ fn every_limit_has_a_reason_and_is_used() {
 }
 
 #[test]
-fn the_files_that_the_header_of_limits_rs_names_exist() {
-    let header = include_str!("../limits.rs").lines().filter(|line| line.starts_with("//! |"));
-    let paths: Vec<&str> = header.filter_map(|row| row.split('`').nth(1)).collect();
-    assert!(paths.len() > 5, "the table was not found");
-    for path in paths {
-        assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(path).exists(), "{path}");
-    }
-}
-
-#[test]
 fn a_limit_is_shown_in_the_largest_unit_that_gives_a_whole_number() {
     let shown = |name| LIMITS.iter().find(|limit| limit.name == name).expect("a limit").to_string();
     for (name, expected) in [
