@@ -15,7 +15,9 @@
 //! watch, so it keeps a lower bound for each piece: the value that it read last. The piece with
 //! the lowest bound is read again. If its bound is still right, no other piece waits longer.
 //! Otherwise the bound is raised, and the next piece is read. So each progress of a piece causes at
-//! most one step, and a piece without progress causes none. Every step takes logarithmic time.
+//! most one step, and a piece without progress causes none. Every step takes logarithmic time. The
+//! order is exact to the millisecond: of the pieces that begin to wait in the millisecond of a
+//! search, any may be chosen next.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeSet, HashMap};
@@ -214,8 +216,8 @@ impl<A: Activity> Ledger<A> {
                     if bound_ms > now_ms || passed > MAX_WORKING_PASSED {
                         return longest_working;
                     }
-                    // Work that runs now cannot have waited since an earlier time. A piece that
-                    // waits since this millisecond comes first.
+                    // Work that runs now waits from the next millisecond on at the earliest, within
+                    // the precision of the ledger. A piece that waits already comes first.
                     self.raise_bound(block, id, now_ms + 1);
                 }
             }

@@ -128,6 +128,8 @@ proptest! {
         const UNITS: u64 = 12;
         let (mut ledger, mut pieces, mut now) = (Ledger::new(UNITS), Vec::<Reference>::new(), 0);
         for step in steps {
+            // The rule holds to the millisecond, so a piece changes after the search before it.
+            now += 1;
             match step {
                 Step::Add { holder, units, is_fixed } if units <= ledger.free() => {
                     let since = (!is_fixed).then(|| since(now));
