@@ -43,7 +43,7 @@ pub use error::{
 pub use images::image_check::rejection::ImageRejection;
 pub use online::heartbeat::AcceptedHeartbeat;
 pub use online::online_clients::OnlineChanges;
-pub use quotas::{QuotaExceeded, Quotas, RateLimited, RegistrationRate};
+pub use quotas::{QuotaExceeded, Quotas, RateLimited, RegistrationRate, UploadRate};
 pub(crate) use replicated_rows::version_1::decode as decode_rows_of_version_1;
 pub use replicated_rows::{ReplicatedUser, RowNo, Rows};
 pub use users::registrar::{CompletedRegistration, RegisterOutcome, RegisterRequest};

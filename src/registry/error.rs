@@ -75,7 +75,7 @@ pub enum RegisterError {
     /// The name is not registered, and the metadata breaks the rule for new users.
     #[error(transparent)]
     Metadata(#[from] InvalidMetadata),
-    /// The client's address registers too many users at once.
+    /// The client's address registers users too quickly.
     #[error(transparent)]
     RateLimited(#[from] RateLimited),
     /// The registry has as many users as it may.
@@ -169,12 +169,25 @@ pub enum UploadError {
     /// The bucket did not reply.
     #[error(transparent)]
     Storage(#[from] StorageUnavailable),
+    /// The client's address stores images too quickly.
+    #[error(transparent)]
+    RateLimited(#[from] RateLimited),
     /// The user has as many images as it may.
     #[error(transparent)]
     Quota(#[from] QuotaExceeded),
     /// All generated names were taken. Practically this does not happen.
     #[error("Found no free name for the image; try again")]
     NoFreeName,
+}
+
+impl UploadError {
+    /// Whether an upload that failed with this error stored nothing.
+    pub(super) fn stored_nothing(&self) -> bool {
+        match self {
+            Self::Storage(error) => error.stored_nothing(),
+            Self::Auth(_) | Self::Rejected(_) | Self::RateLimited(_) | Self::Quota(_) | Self::NoFreeName => true,
+        }
+    }
 }
 
 /// An image could not be read.

@@ -6,6 +6,7 @@ pub(super) mod image_store;
 pub(super) mod images_stream;
 mod listing_cache;
 mod lru_cache;
+mod upload_budget;
 
 use std::sync::Arc;
 

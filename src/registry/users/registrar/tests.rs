@@ -85,7 +85,7 @@ async fn new_users_of_an_address_are_limited_but_repetitions_and_taken_names_are
     register(&registry, 2).await.unwrap();
     let refused = register(&registry, 3).await.unwrap_err();
     assert!(
-        matches!(&refused, RegisterError::RateLimited(RateLimited { wait_ms: 500, .. })),
+        matches!(&refused, RegisterError::RateLimited(RateLimited::Registrations { wait_ms: 500, .. })),
         "{refused}"
     );
     assert!(refused.to_string().contains("registration_burst allows 3"), "{refused}");
