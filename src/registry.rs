@@ -41,6 +41,7 @@ pub use error::{
     AuthError, ImageError, ImagesStreamError, LookupError, RegisterError, StorageUnavailable, UploadError, UsersError,
 };
 pub use images::image_check::rejection::ImageRejection;
+pub(crate) use images::listing_cache::TTL_MS as LISTING_TTL_MS;
 pub use online::heartbeat::AcceptedHeartbeat;
 pub use online::online_clients::OnlineChanges;
 pub use quotas::{QuotaExceeded, Quotas, RateLimited, RegistrationRate, UploadRate};

@@ -70,7 +70,7 @@ impl ImageStore {
     pub(crate) fn new(profiles: Arc<ProfileStore>, authorizer: Arc<Authorizer>, quotas: Quotas) -> Self {
         let (checker, listing_permits) = (ImageChecker::default(), Semaphore::new(MAX_CONCURRENT_LISTINGS));
         let budget = UploadBudget::new(quotas.uploads);
-        let listings = Mutex::default();
+        let listings = Mutex::new(ListingCache::new(profiles.bucket().deadline()));
         Self { profiles, authorizer, checker, quotas, budget, cache: Mutex::default(), listings, listing_permits }
     }
 

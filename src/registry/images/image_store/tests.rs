@@ -184,6 +184,18 @@ async fn an_upload_whose_end_is_unknown_counts_for_the_budget() {
 }
 
 #[tokio::test]
+async fn after_a_change_of_the_leader_a_late_image_is_listed_within_the_deadline_of_a_write() {
+    let (registry, memory) = registry();
+    registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
+    registry.begin_term(Term(1));
+    assert_eq!(registry.images(&name("alice"), BootMs(0)).await.unwrap(), []);
+    // The write of the leader before.
+    let late = upload(&registry_on(&memory), "alice", 1).await;
+    assert_eq!(registry.images(&name("alice"), BootMs(19_999)).await.unwrap(), []);
+    assert_eq!(registry.images(&name("alice"), BootMs(20_000)).await.unwrap(), [late]);
+}
+
+#[tokio::test]
 async fn an_abandoned_upload_counts_until_the_bucket_shows_its_end() {
     let (_, memory) = registry();
     let registry = registry_with_quotas(&memory, Quotas { images_per_user: Some(1), ..Quotas::default() });
