@@ -207,6 +207,9 @@ async fn below_the_floor_users_write_nothing_and_presence_works() {
     cluster.lead().upload("victim", &png(8, 8, 2)).await.expect_error(503, "storage_full");
     cluster.lead().post("/password", change.clone()).await.expect_error(503, "storage_full");
     cluster.at(0).get("/readyz").await.expect_error(503, "storage_full");
+    // The probes for a load balancer: heartbeats go on.
+    assert_eq!(cluster.at(0).get("/livez").await.status, 200);
+    assert_eq!(cluster.lead().get("/leader").await.status, 200);
     cluster.heartbeat("victim").await;
     assert_eq!(cluster.lead().get("/discover").await.json()["count"], 1);
     assert_eq!(cluster.lead().get("/images/victim").await.json()["count"], 1);
