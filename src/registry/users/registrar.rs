@@ -83,24 +83,28 @@ impl Registrar {
     pub(crate) async fn register(
         &self,
         user: RegisterRequest,
-        caller: Caller,
+        caller: Caller<'_>,
     ) -> Result<CompletedRegistration, RegisterError> {
         if user.password.is_none() && self.require_password {
             return Err(RegisterError::PasswordRequired);
         }
         if let Err(invalid) = check_new(&user) {
             // Another program may have registered this user.
-            match self.profiles.look_up(&user.username, caller.now).await {
+            match self.profiles.look_up(&user.username, caller).await {
                 Ok(_) => {}
                 Err(LookupError::NotRegistered(_)) => return Err(invalid),
                 Err(LookupError::Corrupt(name)) => return Err(RegisterError::Taken(name)),
                 Err(LookupError::Storage(unavailable)) => return Err(unavailable.into()),
+                Err(LookupError::Overloaded(overloaded)) => return Err(overloaded.into()),
             }
         }
         let term = self.profiles.term();
         // A name in the index is taken, so neither a hash nor a write is needed.
         if self.profiles.index().get(&user.username).is_some() {
-            return match self.profiles.read_profile(&user.username).await? {
+            let permit = self.profiles.read_permit(caller.claimant()).await?;
+            let stored = self.profiles.read_profile(&user.username).await?;
+            drop(permit);
+            return match stored {
                 // Users are never removed, so the bucket has lost the profile. The name still
                 // belongs to its user.
                 StoredProfile::Missing => Err(self.profiles.missing_error(&user.username).into()),
@@ -167,7 +171,7 @@ impl Registrar {
         user: RegisterRequest,
         stored: StoredProfile,
         term: Term,
-        caller: Caller,
+        caller: Caller<'_>,
     ) -> Result<CompletedRegistration, RegisterError> {
         let taken = || RegisterError::Taken(user.username.clone());
         // A corrupt object also takes the name.
@@ -200,7 +204,7 @@ impl Registrar {
         profile: Profile,
         admission: Option<Admission<'_>>,
         term: Term,
-        caller: Caller,
+        caller: Caller<'_>,
     ) -> Result<CompletedRegistration, RegisterError> {
         let issued_token = self.tokens.issue_for_profile(&profile, caller.wall);
         let name = profile.username.clone();
