@@ -42,9 +42,10 @@ pub use error::{
     UsersError,
 };
 pub use images::image_check::rejection::ImageRejection;
+pub(crate) use images::listing_cache::TTL_MS as LISTING_TTL_MS;
 pub use online::heartbeat::AcceptedHeartbeat;
 pub use online::online_clients::OnlineChanges;
-pub use quotas::{QuotaExceeded, Quotas, RateLimited, RegistrationRate};
+pub use quotas::{QuotaExceeded, Quotas, RateLimited, RegistrationRate, UploadRate};
 pub(crate) use replicated_rows::version_1::decode as decode_rows_of_version_1;
 pub use replicated_rows::{ReplicatedUser, RowNo, Rows};
 pub use users::registrar::{CompletedRegistration, RegisterOutcome, RegisterRequest};

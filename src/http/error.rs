@@ -134,6 +134,7 @@ impl ApiError {
                 UploadError::Rejected(ImageRejection::Corrupt(_)) => codes::IMAGE_CORRUPT,
                 UploadError::Storage(error) => storage_code(error),
                 UploadError::Overloaded(_) => codes::OVERLOADED,
+                UploadError::RateLimited(_) => codes::RATE_LIMITED,
                 UploadError::Quota(_) => codes::QUOTA_EXCEEDED,
                 UploadError::NoFreeName => codes::INTERNAL,
             },
@@ -162,7 +163,8 @@ impl ApiError {
                     Self::Auth(error)
                     | Self::Register(RegisterError::Auth(error))
                     | Self::Upload(UploadError::Auth(error)) => error.wait_ms(),
-                    Self::Register(RegisterError::RateLimited(limited)) => limited.wait_ms,
+                    Self::Register(RegisterError::RateLimited(limited))
+                    | Self::Upload(UploadError::RateLimited(limited)) => limited.wait_ms(),
                     _ => 0,
                 };
                 Some((header::RETRY_AFTER, HeaderValue::from(wait_ms.div_ceil(1000).max(1))))

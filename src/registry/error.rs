@@ -125,7 +125,7 @@ pub enum RegisterError {
     /// The name is not registered, and the metadata breaks the rule for new users.
     #[error(transparent)]
     Metadata(#[from] InvalidMetadata),
-    /// The client's address registers too many users at once.
+    /// The client's address registers users too quickly.
     #[error(transparent)]
     RateLimited(#[from] RateLimited),
     /// The registry has as many users as it may.
@@ -225,6 +225,9 @@ pub enum UploadError {
     /// Too many images wait to be checked, or too many reads wait.
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
+    /// The client's address stores images too quickly.
+    #[error(transparent)]
+    RateLimited(#[from] RateLimited),
     /// The user has as many images as it may.
     #[error(transparent)]
     Quota(#[from] QuotaExceeded),
@@ -238,6 +241,21 @@ impl From<ReadError> for UploadError {
         match error {
             ReadError::Overloaded(overloaded) => overloaded.into(),
             ReadError::Storage(unavailable) => unavailable.into(),
+        }
+    }
+}
+
+impl UploadError {
+    /// Whether an upload that failed with this error stored nothing.
+    pub(super) fn stored_nothing(&self) -> bool {
+        match self {
+            Self::Storage(error) => error.stored_nothing(),
+            Self::Auth(_)
+            | Self::Rejected(_)
+            | Self::Overloaded(_)
+            | Self::RateLimited(_)
+            | Self::Quota(_)
+            | Self::NoFreeName => true,
         }
     }
 }

@@ -111,12 +111,14 @@ impl Authorizer {
             if username != name.as_str() {
                 return Err(denied(DenialReason::OtherUser));
             }
-            // A text that is not a valid password matches no password.
-            let password = password.check().map_err(|_| denied(DenialReason::WrongPassword))?;
-            return match self.verifier.verify(name, password, caller).await {
-                Ok(_) => Ok(()),
+            let verified = match password.check() {
+                Ok(password) => self.verifier.verify(name, password, caller).await.map(drop),
+                // A text that is not a valid password matches no password.
+                Err(_) => self.verifier.count_wrong(name, caller).await,
+            };
+            return match verified {
                 Err(AuthError::WrongPassword(_)) => Err(denied(DenialReason::WrongPassword)),
-                Err(error) => Err(error),
+                verified => verified,
             };
         }
         let entry = self.current_entry(name, caller).await?;

@@ -84,6 +84,12 @@ impl PasswordVerifier {
         self.throttled(name, caller, verified).await
     }
 
+    /// Counts a text that is certainly a wrong password, unless the caller is throttled.
+    pub(super) async fn count_wrong(&self, name: &Username, caller: Caller<'_>) -> Result<(), AuthError> {
+        let wrong = std::future::ready(Err(AuthError::WrongPassword(name.clone())));
+        self.throttled(name, caller, wrong).await
+    }
+
     /// Runs `attempt`, which verifies a password of the user, unless the caller is throttled. Then
     /// nothing is read and nothing is hashed.
     pub(super) async fn throttled<T>(

@@ -8,6 +8,7 @@ use tracing::{debug, info};
 use super::image_cache::ImageCache;
 use super::image_check::ImageChecker;
 use super::listing_cache::{ListedImage, Listing, ListingCache, NewImage};
+use super::upload_budget::UploadBudget;
 use crate::fair_pool::Claimant;
 use crate::registry::auth::authorizer::Authorizer;
 use crate::registry::auth::credentials::{Caller, Credentials};
@@ -17,7 +18,7 @@ use crate::registry::quotas::Quotas;
 use crate::registry::random;
 use crate::registry::users::profile_store::ProfileStore;
 use crate::storage::{CreateOutcome, Folder, Key, ListedChild};
-use rollcall_core::{BootMs, ImageName, Username};
+use rollcall_core::{BootMs, ImageKind, ImageName, Username};
 
 /// Maximum number of names tried for one image. Two images get the same name only if two leaders
 /// store them at the same time, with a chance of one in four billion.
@@ -29,6 +30,7 @@ pub(crate) struct ImageStore {
     authorizer: Arc<Authorizer>,
     checker: ImageChecker,
     quotas: Quotas,
+    budget: UploadBudget,
     cache: Mutex<ImageCache>,
     listings: Mutex<ListingCache>,
 }
@@ -61,8 +63,9 @@ impl Drop for UploadInProgress<'_> {
 impl ImageStore {
     /// The images of the users in `profiles`, with empty caches.
     pub(crate) fn new(profiles: Arc<ProfileStore>, authorizer: Arc<Authorizer>, quotas: Quotas) -> Self {
-        let (cache, listings) = (Mutex::default(), Mutex::default());
-        Self { profiles, authorizer, checker: ImageChecker::default(), quotas, cache, listings }
+        let (checker, budget) = (ImageChecker::default(), UploadBudget::new(quotas.uploads));
+        let listings = Mutex::new(ListingCache::new(profiles.bucket().deadline()));
+        Self { profiles, authorizer, checker, quotas, budget, cache: Mutex::default(), listings }
     }
 
     /// Stores an image of a registered user. When this returns `Ok`, the image is durable.
@@ -76,12 +79,29 @@ impl ImageStore {
         let entry = self.profiles.entry(user, caller).await.map_err(AuthError::from)?;
         self.authorizer.authorize(user, &entry, credentials, caller).await?;
         let kind = self.checker.check(bytes.clone(), caller.claimant()).await?;
-        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let size = size(&bytes);
         let listing = self.listing(user, caller.now, caller.claimant()).await?;
+        self.budget.take(caller.from, size, caller.now)?;
+        let stored = self.store(user, (bytes, kind), &listing, caller).await;
+        if stored.as_ref().is_err_and(UploadError::stored_nothing) {
+            self.budget.give_back(caller.from, size);
+        }
+        stored
+    }
+
+    /// Stores a valid image under a new name.
+    async fn store(
+        &self,
+        user: &Username,
+        (bytes, kind): (Bytes, ImageKind),
+        listing: &Listing,
+        caller: Caller<'_>,
+    ) -> Result<ImageName, UploadError> {
+        let size = size(&bytes);
         for _ in 0..MAX_NAME_ATTEMPTS {
             let image = NewImage { bytes: size, kind, suffix: random::image_suffix() };
             let at = (caller.now, caller.wall);
-            let name = lock(&self.listings).start_upload(user, &listing, image, &self.quotas, at)?;
+            let name = lock(&self.listings).start_upload(user, listing, image, &self.quotas, at)?;
             let image = ListedImage { name: name.clone(), bytes: size };
             let upload = UploadInProgress { listings: &self.listings, user, image };
             let key = Key::Image(user.clone(), name.clone());
@@ -199,6 +219,10 @@ impl ImageStore {
             object.bytes
         }))
     }
+}
+
+fn size(bytes: &Bytes) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -90,29 +90,22 @@ impl Registrar {
         }
         if let Err(invalid) = check_new(&user) {
             // Another program may have registered this user.
-            match self.profiles.look_up(&user.username, caller).await {
-                Ok(_) => {}
-                Err(LookupError::NotRegistered(_)) => return Err(invalid),
-                Err(LookupError::Corrupt(name)) => return Err(RegisterError::Taken(name)),
-                Err(LookupError::Storage(unavailable)) => return Err(unavailable.into()),
-                Err(LookupError::Overloaded(overloaded)) => return Err(overloaded.into()),
-            }
+            self.ensure_registered(&user.username, invalid, caller).await?;
         }
         let term = self.profiles.term();
         // A name in the index is taken, so neither a hash nor a write is needed.
         if self.profiles.index().get(&user.username).is_some() {
-            let permit = self.profiles.read_permit(caller.claimant()).await?;
-            let stored = self.profiles.read_profile(&user.username).await?;
-            drop(permit);
-            return match stored {
-                // Users are never removed, so the bucket has lost the profile. The name still
-                // belongs to its user.
-                StoredProfile::Missing => Err(self.profiles.missing_error(&user.username).into()),
-                stored => self.compare_with_stored(user, stored, term, caller).await,
-            };
+            return self.compare_with_bucket(user, term, caller).await;
         }
         let users = self.profiles.index().len();
-        let admission = self.quota.admit(caller.from, users, caller.now)?;
+        let admission = match self.quota.admit(caller.from, users, caller.now) {
+            Ok(admission) => admission,
+            Err(refusal) => {
+                // Repetitions do not count, but the index of a new leader may lack the user.
+                self.ensure_registered(&user.username, refusal, caller).await?;
+                return self.compare_with_bucket(user, term, caller).await;
+            }
+        };
         let password_hash = match user.password.clone() {
             Some(password) => match self.verifier.hash(password, caller).await {
                 Ok(hash) => Some(hash),
@@ -162,6 +155,41 @@ impl Registrar {
                 let stored = self.profiles.parse_profile(&user.username, &object.bytes);
                 self.compare_with_stored(user, stored, term, caller).await
             }
+        }
+    }
+
+    /// Returns `refusal` if the name is not registered. Reads the bucket if the index does not know
+    /// the name.
+    async fn ensure_registered(
+        &self,
+        name: &Username,
+        refusal: RegisterError,
+        caller: Caller<'_>,
+    ) -> Result<(), RegisterError> {
+        match self.profiles.look_up(name, caller).await {
+            Ok(_) => Ok(()),
+            Err(LookupError::NotRegistered(_)) => Err(refusal),
+            Err(LookupError::Corrupt(name)) => Err(RegisterError::Taken(name)),
+            Err(LookupError::Storage(unavailable)) => Err(unavailable.into()),
+            Err(LookupError::Overloaded(overloaded)) => Err(overloaded.into()),
+        }
+    }
+
+    /// Compares `user`, whose name is in the index, with its profile in the bucket.
+    async fn compare_with_bucket(
+        &self,
+        user: RegisterRequest,
+        term: Term,
+        caller: Caller<'_>,
+    ) -> Result<CompletedRegistration, RegisterError> {
+        let permit = self.profiles.read_permit(caller.claimant()).await?;
+        let stored = self.profiles.read_profile(&user.username).await?;
+        drop(permit);
+        match stored {
+            // Users are never removed, so the bucket has lost the profile. The name still belongs
+            // to its user.
+            StoredProfile::Missing => Err(self.profiles.missing_error(&user.username).into()),
+            stored => self.compare_with_stored(user, stored, term, caller).await,
         }
     }
 

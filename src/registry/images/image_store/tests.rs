@@ -5,7 +5,7 @@ use image::ImageFormat;
 
 use super::*;
 use crate::registry::Registry;
-use crate::registry::quotas::QuotaExceeded;
+use crate::registry::quotas::{QuotaExceeded, UploadRate};
 use crate::registry::testing::{caller, encoded_image, name, registry, registry_on, registry_with_quotas, user};
 use crate::registry::users::profile_store::MAX_CONCURRENT_READS;
 use crate::storage::{Backend, Fault};
@@ -130,6 +130,70 @@ async fn concurrent_uploads_store_no_more_bytes_than_the_quota() {
     assert_eq!(memory.paths().iter().filter(|path| path.contains("/images/")).count(), 5);
     let refused = uploads.into_iter().find_map(Result::err).unwrap();
     assert!(refused.to_string().contains("max_image_bytes_per_user"), "{refused}");
+}
+
+#[tokio::test]
+async fn an_address_stores_as_many_bytes_as_its_budget_for_all_users_together() {
+    let (_, memory) = registry();
+    let bytes = encoded_image(ImageFormat::Png, 1, 1);
+    let size = bytes.len() as u64;
+    // Room for two images and then one each second.
+    let uploads = Some(UploadRate { burst_bytes: 2 * size, bytes_per_second: size });
+    let quotas = Quotas { uploads, images_per_user: Some(2), ..Quotas::default() };
+    let registry = registry_with_quotas(&memory, quotas);
+    for user_name in ["alice", "bob", "carol"] {
+        registry.register(user(user_name), caller(BootMs(0))).await.unwrap();
+    }
+    let upload = async |user_name: &str, bytes: &Bytes, caller: Caller<'_>| {
+        registry.upload(&name(user_name), bytes.clone(), Credentials::None, caller).await
+    };
+    let here = caller(BootMs(0));
+    upload("alice", &bytes, here).await.unwrap();
+    let not_an_image = Bytes::from_static(b"GIF89a");
+    assert!(matches!(upload("bob", &not_an_image, here).await, Err(UploadError::Rejected(_))));
+    memory.faults().inject(1, &Fault::None);
+    memory.faults().inject(1, &Fault::Permanent);
+    assert!(matches!(upload("bob", &bytes, here).await, Err(UploadError::Storage(_))), "refused by the bucket");
+    upload("bob", &bytes, here).await.expect("what stored nothing does not count");
+    let refused = upload("carol", &bytes, here).await.unwrap_err();
+    let UploadError::RateLimited(limited) = refused else { panic!("{refused}") };
+    assert_eq!(limited.wait_ms(), 1000);
+    assert!(limited.to_string().contains(&format!("upload_burst_bytes allows {}", 2 * size)), "{limited}");
+    assert!(!memory.paths().iter().any(|path| path.contains("carol/images")));
+    let there = Caller { from: [10, 0, 0, 8].into(), ..here };
+    upload("carol", &bytes, there).await.expect("another address has a budget of its own");
+    upload("alice", &bytes, Caller { now: BootMs(1000), ..here }).await.expect("a second later");
+    let over = upload("alice", &bytes, Caller { now: BootMs(2000), ..here }).await;
+    assert!(matches!(over, Err(UploadError::Quota(_))), "{over:?}");
+    upload("bob", &bytes, Caller { now: BootMs(2000), ..here }).await.expect("a refusal does not count");
+}
+
+#[tokio::test]
+async fn an_upload_whose_end_is_unknown_counts_for_the_budget() {
+    let (_, memory) = registry();
+    let uploads = Some(UploadRate { burst_bytes: 1, bytes_per_second: 1 });
+    let registry = registry_with_quotas(&memory, Quotas { uploads, ..Quotas::default() });
+    registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
+    assert_eq!(images(&registry, "alice").await, Vec::<String>::new());
+    let bytes = encoded_image(ImageFormat::Png, 1, 1);
+    let alice = name("alice");
+    memory.faults().inject(1, &Fault::LoseResponse);
+    for is_limited in [false, true] {
+        let again = registry.upload(&alice, bytes.clone(), Credentials::None, caller(BootMs(0))).await;
+        assert_eq!(matches!(again, Err(UploadError::RateLimited(_))), is_limited, "{again:?}");
+    }
+}
+
+#[tokio::test]
+async fn after_a_change_of_the_leader_a_late_image_is_listed_within_the_deadline_of_a_write() {
+    let (registry, memory) = registry();
+    registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
+    registry.begin_term(Term(1));
+    assert_eq!(registry.images(&name("alice"), caller(BootMs(0))).await.unwrap(), []);
+    // The write of the leader before.
+    let late = upload(&registry_on(&memory), "alice", 1).await;
+    assert_eq!(registry.images(&name("alice"), caller(BootMs(19_999))).await.unwrap(), []);
+    assert_eq!(registry.images(&name("alice"), caller(BootMs(20_000))).await.unwrap(), [late]);
 }
 
 #[tokio::test]
