@@ -83,7 +83,7 @@ impl Registrar {
     pub(crate) async fn register(
         &self,
         user: RegisterRequest,
-        caller: Caller,
+        caller: Caller<'_>,
     ) -> Result<CompletedRegistration, RegisterError> {
         if user.password.is_none() && self.require_password {
             return Err(RegisterError::PasswordRequired);
@@ -164,13 +164,14 @@ impl Registrar {
         &self,
         name: &Username,
         refusal: RegisterError,
-        caller: Caller,
+        caller: Caller<'_>,
     ) -> Result<(), RegisterError> {
-        match self.profiles.look_up(name, caller.now).await {
+        match self.profiles.look_up(name, caller).await {
             Ok(_) => Ok(()),
             Err(LookupError::NotRegistered(_)) => Err(refusal),
             Err(LookupError::Corrupt(name)) => Err(RegisterError::Taken(name)),
             Err(LookupError::Storage(unavailable)) => Err(unavailable.into()),
+            Err(LookupError::Overloaded(overloaded)) => Err(overloaded.into()),
         }
     }
 
@@ -179,9 +180,12 @@ impl Registrar {
         &self,
         user: RegisterRequest,
         term: Term,
-        caller: Caller,
+        caller: Caller<'_>,
     ) -> Result<CompletedRegistration, RegisterError> {
-        match self.profiles.read_profile(&user.username).await? {
+        let permit = self.profiles.read_permit(caller.claimant()).await?;
+        let stored = self.profiles.read_profile(&user.username).await?;
+        drop(permit);
+        match stored {
             // Users are never removed, so the bucket has lost the profile. The name still belongs
             // to its user.
             StoredProfile::Missing => Err(self.profiles.missing_error(&user.username).into()),
@@ -195,7 +199,7 @@ impl Registrar {
         user: RegisterRequest,
         stored: StoredProfile,
         term: Term,
-        caller: Caller,
+        caller: Caller<'_>,
     ) -> Result<CompletedRegistration, RegisterError> {
         let taken = || RegisterError::Taken(user.username.clone());
         // A corrupt object also takes the name.
@@ -228,7 +232,7 @@ impl Registrar {
         profile: Profile,
         admission: Option<Admission<'_>>,
         term: Term,
-        caller: Caller,
+        caller: Caller<'_>,
     ) -> Result<CompletedRegistration, RegisterError> {
         let issued_token = self.tokens.issue_for_profile(&profile, caller.wall);
         let name = profile.username.clone();

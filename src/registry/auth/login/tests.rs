@@ -14,7 +14,7 @@ fn password(text: &str) -> Password {
     Password::new(text.to_owned())
 }
 
-fn caller_now() -> Caller {
+fn caller_now() -> Caller<'static> {
     caller(BootMs(0))
 }
 
@@ -27,7 +27,7 @@ async fn heartbeat_at(
     registry: &Registry,
     username: &str,
     credentials: Credentials<'_>,
-    caller: Caller,
+    caller: Caller<'_>,
 ) -> Result<(), AuthError> {
     registry.heartbeat(&name(username), None, credentials, caller).await.map(|_| ())
 }
