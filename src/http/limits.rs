@@ -70,6 +70,7 @@ macro_rules! limits {
     };
     (@value u64, $value:expr) => { $value };
     (@value usize, $value:expr) => { $value as u64 };
+    (@value i32, $value:expr) => { $value as u64 };
     (@value Duration, $value:expr) => { $value.as_secs() * 1000 + $value.subsec_millis() as u64 };
 }
 
@@ -136,6 +137,15 @@ limits! {
 
     /// Longest wait for running requests to end at shutdown.
     DRAIN_TIMEOUT: Duration = Duration::from_secs(10), Milliseconds => "closed";
+
+    /// Connections that the system accepts before the node takes them over. With the usual 128, a
+    /// burst of one client fills the queue, and new connections are lost until a retry after a
+    /// second. The system may have a lower limit (`net.core.somaxconn`).
+    ACCEPT_QUEUE: i32 = 4096, Count => "the client connects again after a second";
+
+    /// Connections taken over at once, before requests are served again. Taking over one takes a
+    /// few microseconds.
+    ACCEPT_BATCH: usize = 256, Count => "taken over after other tasks had a turn";
 
     /// Pause after a failed accept. Without free file descriptors, an immediate retry fails again
     /// and only costs processor time.
