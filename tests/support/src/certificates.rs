@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 /// A certificate and its private key, in PEM format.
 #[derive(Clone, Debug)]
@@ -68,6 +68,18 @@ impl TestCertificate {
         }
         (cert, key)
     }
+}
+
+/// TLS of a server with this certificate.
+pub fn server_config(made: &TestCertificate) -> ServerConfig {
+    let chain = CertificateDer::pem_slice_iter(made.cert.as_bytes()).collect::<Result<_, _>>().expect("PEM");
+    let key = PrivateKeyDer::from_pem_slice(made.key.as_bytes()).expect("PEM");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.expect("the provider has all versions").with_no_client_auth();
+    let mut config = builder.with_single_cert(chain, key).expect("a pair");
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config
 }
 
 /// TLS of a client that trusts the certificates in this PEM text.
