@@ -2,7 +2,7 @@
 //! attack, and the memory under a flood of passwords.
 
 use std::thread::{self, sleep};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rollcall_test_support::attack::{Attack, Report, Victim};
 use tokio::runtime::Runtime;
@@ -114,7 +114,7 @@ fn user(name: &str) -> String {
 }
 
 /// Registers or logs in on one connection until `until`. Returns how often it succeeded.
-fn flood(node: &Node, index: u64, until: Duration) -> anyhow::Result<u64> {
+fn flood(node: &Node, index: u64, until: Instant) -> anyhow::Result<u64> {
     let (mut connection, mut succeeded) = (HttpConnection::connect(node.api)?, 0);
     for count in 0.. {
         if now() > until {
