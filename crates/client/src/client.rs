@@ -34,8 +34,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Creates a client that knows the nodes at these base URLs (`http://127.0.0.1:3000`), and trusts
-    /// the certificate authorities of the system.
+    /// Creates a client that knows the nodes at these base URLs (`http://127.0.0.1:3000`), and
+    /// trusts the certificate authorities of the system.
     ///
     /// It learns more nodes from their responses.
     ///

@@ -6,8 +6,8 @@ use std::io;
 use rustls::{CertificateError, InvalidMessage};
 use thiserror::Error;
 
-/// Reason why no TLS connection to a node could be established. The text is the rest of a line, with
-/// the remedy.
+/// Reason why no TLS connection to a node could be established. The text is the rest of a line,
+/// with the remedy.
 #[derive(Clone, Debug, Error, Eq, PartialEq)]
 pub enum TlsFailure {
     /// No trusted authority has issued the certificate.

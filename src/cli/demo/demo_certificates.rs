@@ -1,6 +1,5 @@
 //! Certificates of the demo with TLS: an authority of its own, and one certificate for all nodes.
 
-use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -51,14 +50,17 @@ impl DemoCertificates {
         node.use_authority_key_identifier_extension = true;
         let cert = node.signed_by(&node_key, &issuer).map_err(io::Error::other)?;
 
-        fs::write(&files.ca, ca.pem())?;
-        fs::write(&files.cert, cert.pem())?;
-        // A key of an earlier demo in the same directory.
-        let _ = fs::remove_file(&files.key);
-        let mut key = private_files::options().write(true).create_new(true).open(&files.key)?;
-        key.write_all(node_key.serialize_pem().as_bytes())?;
+        write(&files.ca, &ca.pem())?;
+        write(&files.cert, &cert.pem())?;
+        write(&files.key, &node_key.serialize_pem())?;
         Ok(files)
     }
+}
+
+/// Writes a file that only its owner can read. An earlier demo may have left one.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = private_files::options().write(true).create(true).truncate(true).open(path)?;
+    file.write_all(text.as_bytes())
 }
 
 /// Parameters of a certificate that is valid from the day before `now` on.
@@ -75,6 +77,7 @@ fn params(name: &str, now: WallMs) -> CertificateParams {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;

@@ -46,8 +46,8 @@ Ctrl-C ends everything. Changes of the cluster from now on:
     )
 }
 
-/// The words of commands that trust the authority: `curl` with its flag, the variable of the script,
-/// and a further line with a command of this program.
+/// The words of commands that trust the authority: `curl` with its flag, the variable of the
+/// script, and a further line with a command of this program.
 fn with_ca(ca: &Path, leader: &DemoNode) -> (String, String, String) {
     let ca = shell_line([&ca.as_os_str().to_owned()]);
     let program = shell_line(leader.command.first());

@@ -48,8 +48,8 @@ pub(super) struct NodeProcesses {
 }
 
 impl NodeProcesses {
-    /// Starts one node for each pair of ports, with all files in `folder`. The nodes have TLS if there
-    /// are certificates.
+    /// Starts one node for each pair of ports, with all files in `folder`. The nodes have TLS if
+    /// there are certificates.
     pub(super) fn start(
         folder: &Path,
         ports: &[Ports],

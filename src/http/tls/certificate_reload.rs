@@ -10,8 +10,8 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 use url::Url;
 
-use super::ApiTls;
 use super::api_certificate::{ApiCertificate, ApiCertificateError, ApiCertificateFiles};
+use super::api_tls::ApiTls;
 use super::certificate_warnings::{CertificateWarning, certificate_warnings};
 use crate::http::limits::CERTIFICATE_CHECK_INTERVAL;
 use rollcall_core::WallMs;
@@ -52,7 +52,7 @@ impl CertificateReload {
         let host = Url::parse(api_url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
         let mut reload = Self { files, host, chain, config, failure: None, warnings: Vec::new() };
         reload.log_warnings(wall_now());
-        Ok((reload, ApiTls { config: current, url: api_url.into() }))
+        Ok((reload, ApiTls::new(current, api_url)))
     }
 
     /// Checks the files every [`CERTIFICATE_CHECK_INTERVAL`], until the task is cancelled.

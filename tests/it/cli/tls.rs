@@ -135,9 +135,8 @@ async fn the_error_names_what_is_wrong_with_a_certificate() {
         assert!(matches!(error, ClientError::Tls { .. }), "{error}");
         assert!(error.to_string().contains(expected), "{error}");
     }
-    // A server without TLS answers with a 400, which is no TLS record.
-    let plain = rollcall_client::testing::serve(&mut tasks, |_, _| (400, String::new())).await;
-    let url = plain.replacen("http", "https", 1);
+    let cluster = Plan::quick().nodes(1).start().await;
+    let url = cluster.url(0).replacen("http", "https", 1);
     let client = Client::trusting([&url], Duration::from_secs(10), &trusted).expect("a client");
     let error = client.health(&url).await.expect_err("it speaks plain http").to_string();
     assert!(error.contains("does not speak https"), "{error}");
@@ -211,7 +210,7 @@ fn curl(cluster: &Cluster, arguments: &[&str]) -> Output {
 
 #[tokio::test]
 async fn the_documented_commands_of_curl_work_with_its_flag_for_the_authority() {
-    let cluster = Plan::quick().nodes(1).tls().start().await;
+    let cluster = Plan::documented().nodes(1).tls().start().await;
     cluster.leader().await;
     let url = |path: &str| cluster.url(0) + path;
     let answer = |arguments: &[&str]| -> Value {
