@@ -224,8 +224,8 @@ limits! {
 
     // Lists.
 
-    /// Permits for all lists that are built or sent. A list takes one permit, and one more for each
-    /// further [`LIST_PERMIT_BYTES`]. This bounds the memory of old lists that slow clients still
+    /// Permits for all lists and images that are built or sent. Each takes one permit, and one more
+    /// for each further [`LIST_PERMIT_BYTES`]. This bounds the memory of what slow clients still
     /// read.
     LIST_PERMITS: usize = 256, Count
         => "the client with the most loses a list, else waits, then 503 `overloaded`";
@@ -240,8 +240,8 @@ limits! {
     /// Longest wait of a request for a list permit.
     MAX_LIST_WAIT: Duration = Duration::from_millis(500), Milliseconds => "503 `overloaded`";
 
-    /// Size of the chunks in which a list is sent. A list of one chunk fits into the buffers of a
-    /// connection and is sent at once.
+    /// Size of the chunks in which a list or an image is sent. One of a single chunk fits into the
+    /// buffers of a connection and is sent at once.
     LIST_CHUNK_BYTES: usize = 64 * 1024, Bytes => "sent in several chunks";
 
     /// Long pages built at once. Each is built for one reader and may be as long as the whole list.

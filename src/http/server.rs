@@ -328,7 +328,7 @@ impl ConnectionService {
         let response = match &self.service.fast_path {
             Some(fast_path) if self.rejected.is_none() && HeartbeatFastPath::handles(&request) => {
                 let client = self.client(request.headers());
-                fast_path.call(client, request.map(|body| ArrivingBody::new(body, &self.idle))).await
+                fast_path.call(client, &self.displaced, request.map(|body| ArrivingBody::new(body, &self.idle))).await
             }
             // A future is as large as its largest state. The large router future is boxed, so that
             // the fast path stays small.
