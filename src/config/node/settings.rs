@@ -92,7 +92,7 @@ pub(super) const STORAGE_ALLOW_HTTP: Setting =
 pub(super) const STORAGE_TIMEOUT: Setting = Setting::new("storage_timeout_ms", "ROLLCALL_STORAGE_TIMEOUT_MS");
 
 /// All settings of a node. Any other key in the configuration file is an error.
-pub const SETTINGS: [&Setting; 50] = [
+pub const SETTINGS: [&Setting; 52] = [
     &THIS_NODE,
     &PEERS,
     &HEARTBEAT_INTERVAL,
