@@ -13,9 +13,9 @@ use crate::addr::is_one_machine;
 /// three.
 pub const MAX_PROXY_HOPS: usize = 16;
 
-/// Shortest prefix of an IPv4 network of proxies: that of 10.0.0.0/8.
+/// Shortest prefix of an IPv4 network of proxies: that of `10.0.0.0/8`.
 const MIN_PREFIX_V4: u8 = 8;
-/// Shortest prefix of an IPv6 network of proxies: that of fc00::/7, the unique local addresses.
+/// Shortest prefix of an IPv6 network of proxies: that of `fc00::/7`, the unique local addresses.
 const MIN_PREFIX_V6: u8 = 7;
 
 /// The header in which proxies report the address of their client.
