@@ -21,9 +21,10 @@ pub use error::NodeError;
 pub use identity::BUCKET_FILES_VERSION;
 pub use startup::{open_backend, open_backend_read_only};
 
-use crate::config::{Config, CorsConfig, LoadSourceConfig, QuotaConfig};
+use crate::config::{ApiConfig, Config, CorsConfig, LoadSourceConfig, QuotaConfig};
 use crate::http::{
-    ApiService, App, ClusterView, CorsPolicy, OriginPolicy, ReplicaFreshness, ThisNode, change_notifier, serve,
+    ApiCertificateFiles, ApiService, ApiTls, App, CertificateReload, ClusterView, CorsPolicy, OriginPolicy,
+    ReplicaFreshness, ThisNode, change_notifier, serve,
 };
 use crate::registry::{Quotas, RegistrationRate, Registry, RegistrySettings, UploadRate};
 use crate::replication::Replication;
@@ -46,6 +47,7 @@ use startup::{bind, connection_limit, into_async_listener, lock_node_dir};
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), NodeError> {
     let started_at = boot_now();
     let connections = connection_limit(config.api.max_connections)?;
+    let (reload, tls) = load_certificate(&config.api).await?.unzip();
     let lock = Arc::new(lock_node_dir(&config.node_dir())?);
     let election_port = bind(config.node.socket_addr(), "election port", "--this-node")?;
     let api_port = bind(config.api.socket_addr(), "HTTP API", "API_PORT")?;
@@ -96,7 +98,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
             clients_up_to_date_at: replication.clients_up_to_date_at(),
             users_complete_at: replication.users_complete_at(),
         },
-        origin_policy: OriginPolicy::new(cors(&config.api.cors), &config.api.url),
+        origin_policy: OriginPolicy::new(cors(&config.api.cors), &config.api.url, config.api.tls.is_some()),
         discovery_server_compat: config.discovery_server_compat,
         list_updates,
         in_flight: in_flight.clone(),
@@ -113,12 +115,15 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     tasks.spawn(stop.clone().run_until_cancelled_owned(snapshots.clone().run()));
     let draining = drain(in_flight, flush_handle, election.role(), election.drained());
     tasks.spawn(stop.clone().run_until_cancelled_owned(draining));
+    if let Some(reload) = reload {
+        tasks.spawn(stop.clone().run_until_cancelled_owned(reload.run()));
+    }
     tasks.close();
     print("✓ All systems operational!");
     info!(node = %config.node, startup_ms = boot_now().since(started_at), "ready");
 
     let drained = CancellationToken::new();
-    let serving = serve(api_port, ApiService::new(app, config.api.proxies), connections, drained.clone());
+    let serving = serve(api_port, ApiService::new(app, config.api.proxies, tls), connections, drained.clone());
     tokio::pin!(serving);
     let mut address_conflict = election.address_conflict();
     let (has_ended, conflict) = tokio::select! {
@@ -138,6 +143,14 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     snapshots.save().await;
     info!(node = %config.node, "stopped");
     conflict.map_or(Ok(()), |reason| Err(NodeError::Configuration(reason)))
+}
+
+/// Loads the certificate of the API, if the node has one.
+async fn load_certificate(api: &ApiConfig) -> Result<Option<(CertificateReload, ApiTls)>, NodeError> {
+    let Some(tls) = &api.tls else { return Ok(None) };
+    let files = ApiCertificateFiles { cert: tls.cert.clone(), key: tls.key.clone() };
+    let loaded = CertificateReload::start(files, &api.url).await;
+    loaded.map(Some).map_err(|error| NodeError::Configuration(error.to_string()))
 }
 
 /// State that the node had before this start.

@@ -152,6 +152,29 @@ pub enum ConfigError {
         /// The port.
         port: u16,
     },
+    /// The API needs both a certificate and its key for TLS.
+    #[error(
+        "{origin}: {key} is set, and {missing} is not; set {missing} (or {variable}) too to serve the API by https, \
+         or remove {key}"
+    )]
+    HalfOfTls {
+        /// The place of the value.
+        origin: Origin,
+        /// The setting that is given.
+        key: &'static str,
+        /// The setting that is missing.
+        missing: &'static str,
+        /// Its environment variable.
+        variable: &'static str,
+    },
+    /// The URL for clients is one of plain HTTP, and the API speaks TLS only.
+    #[error("{origin}: api_url is {url}, but with tls_cert the API speaks https only; begin it with https://")]
+    PlainApiUrl {
+        /// The place of the value.
+        origin: Origin,
+        /// The value.
+        url: String,
+    },
     /// The file with the cluster key cannot be read.
     #[error("cannot read the cluster_key_file {}: {cause}; put the key there, the same on all nodes", .path.display())]
     UnreadableClusterKey {

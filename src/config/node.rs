@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 use rollcall_core::{ClusterKey, NodeAddr, Timings, private_files};
 
-pub use api::{ApiConfig, CorsConfig};
+pub use api::{ApiConfig, ApiTlsConfig, CorsConfig};
 pub use flags::Flags;
 pub use load_source::LoadSourceConfig;
 pub use quotas::QuotaConfig;
@@ -128,7 +128,7 @@ impl Config {
 
     /// Reads the file that the flags name, or `config.toml` if it exists, and loads the
     /// configuration. Then reads the cluster key if it is given as a file, and checks that the
-    /// credentials file is readable.
+    /// credentials file is readable. The node itself reads the certificate of the API.
     ///
     /// # Errors
     /// The first [`ConfigError`] found.
@@ -142,6 +142,7 @@ impl Config {
             config.cluster_key = Some(key);
             config.warnings.extend(private_files::exposure(path));
         }
+        config.warnings.extend(config.api.tls.iter().filter_map(|tls| private_files::exposure(&tls.key)));
         if let StorageConfig::Gcs { credentials, endpoint: None, .. } = &config.storage {
             fs::read(credentials)
                 .map_err(|cause| ConfigError::UnreadableCredentials { path: credentials.clone(), cause })?;

@@ -104,8 +104,20 @@ limits! {
     /// Longest time for the request and the 503 on a rejected connection.
     REJECTION_TIMEOUT: Duration = Duration::from_secs(2), Milliseconds => "closed";
 
-    /// Longest time for the head of a request, and longest idle time between two requests.
+    /// Longest time for the head of a request, and longest idle time between two requests. The TLS
+    /// handshake belongs to the first head.
     HEAD_TIMEOUT: Duration = Duration::from_secs(30), Milliseconds => "closed";
+
+    /// Encrypted bytes of a response that wait for their client to read them. One record of TLS has
+    /// 16 KiB.
+    MAX_TLS_BUFFER_BYTES: usize = 32 * 1024, Bytes => "the response is not encrypted further";
+
+    /// Time between two checks of the files of the TLS certificate. A certificate that is replaced
+    /// is served soon, and the check costs about a millisecond.
+    CERTIFICATE_CHECK_INTERVAL: Duration = Duration::from_secs(5), Milliseconds => "does not apply";
+
+    /// Largest file with a TLS certificate or its key. A long chain has 20 KiB.
+    MAX_PEM_BYTES: u64 = 256 * 1024, Bytes => "the certificate is not used";
 
     /// Longest time for which a blocked write to the connection makes no progress, because the
     /// client does not read. Reads from the connection have no such timeout: during a long download

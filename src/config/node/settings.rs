@@ -29,6 +29,8 @@ pub(super) const API_PORT: Setting = Setting::new("api_port", "API_PORT").with_f
 pub(super) const API_BIND: Setting =
     Setting::new("api_bind", "ROLLCALL_API_BIND").with_flag("--api-bind").with_default("0.0.0.0");
 pub(super) const API_URL: Setting = Setting::new("api_url", "ROLLCALL_API_URL").with_flag("--api-url");
+pub(super) const TLS_CERT: Setting = Setting::new("tls_cert", "ROLLCALL_TLS_CERT");
+pub(super) const TLS_KEY: Setting = Setting::new("tls_key", "ROLLCALL_TLS_KEY");
 pub(super) const MAX_CONNECTIONS: Setting =
     Setting::new("max_connections", "ROLLCALL_MAX_CONNECTIONS").with_default("16384");
 pub(super) const CORS_ORIGINS: Setting = Setting::new("cors_origins", "ROLLCALL_CORS_ORIGINS").list().with_default("*");
@@ -90,7 +92,7 @@ pub(super) const STORAGE_ALLOW_HTTP: Setting =
 pub(super) const STORAGE_TIMEOUT: Setting = Setting::new("storage_timeout_ms", "ROLLCALL_STORAGE_TIMEOUT_MS");
 
 /// All settings of a node. Any other key in the configuration file is an error.
-pub const SETTINGS: [&Setting; 50] = [
+pub const SETTINGS: [&Setting; 52] = [
     &THIS_NODE,
     &PEERS,
     &HEARTBEAT_INTERVAL,
@@ -107,6 +109,8 @@ pub const SETTINGS: [&Setting; 50] = [
     &API_PORT,
     &API_BIND,
     &API_URL,
+    &TLS_CERT,
+    &TLS_KEY,
     &MAX_CONNECTIONS,
     &CORS_ORIGINS,
     &TRUSTED_PROXIES,

@@ -118,7 +118,8 @@ fn the_shipped_config_toml_has_the_default_values() {
     let config = load(shipped, &[], &Flags::default()).unwrap();
     assert_eq!(config, load_with("").unwrap());
     // The file shows every setting. Each commented-out line sets the default value, except for
-    // buckets, containers, a folder and its drive, an emulator, a cluster key and the free space.
+    // buckets, containers, a folder and its drive, an emulator, a cluster key, TLS and the free
+    // space.
     let commented: Vec<&str> = shipped.lines().filter_map(|line| line.strip_prefix("#")).collect();
     let shown: Vec<&str> =
         commented.into_iter().filter(|line| line.contains(" = ") && !line.starts_with(' ')).collect();
@@ -128,7 +129,7 @@ fn the_shipped_config_toml_has_the_default_values() {
         assert!(is_shown, "config.toml does not show {}", setting.key);
     }
     for line in shown.iter().filter(|line| {
-        !["bucket", "container", "folder_id", "drive_id", "emulator", "cluster_key", "min_free_bytes"]
+        !["bucket", "container", "folder_id", "drive_id", "emulator", "cluster_key", "min_free_bytes", "tls_"]
             .iter()
             .any(|word| line.contains(word))
     }) {

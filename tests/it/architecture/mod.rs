@@ -56,6 +56,7 @@ const PURE: &[&str] = &[
     "rollcall/fair_pool/waiting_line.rs",
     "rollcall/http/header_parameter.rs",
     "rollcall/http/origin_policy",
+    "rollcall/http/tls/certificate_warnings.rs",
     "rollcall/presence/",
     "rollcall/registry/address_buckets.rs",
     "rollcall/registry/auth/credential_state.rs",

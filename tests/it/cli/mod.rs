@@ -12,3 +12,4 @@ mod lists;
 mod private_files;
 mod shell;
 mod start;
+mod tls;
