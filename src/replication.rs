@@ -16,6 +16,7 @@ mod freshness;
 mod leader;
 mod local_tables;
 mod message;
+mod registry_tables;
 mod replica;
 mod sent_batches;
 mod takeover;
