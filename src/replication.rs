@@ -9,6 +9,7 @@
 //! replica to the election's links, to the registry and to the clock.
 
 mod batch_log;
+mod bounds;
 mod catch_up;
 mod driver;
 mod follower;

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use super::message::ReplicaMessage;
 use super::registry_tables::RegistryTables;
 use super::replica::{Action, Replica};
-use crate::registry::Registry;
+use crate::registry::{AbsurdValue, Registry};
 use rollcall_core::BootMs;
 use rollcall_core::clock::boot_now;
 use rollcall_election::{Inbound, Role, Transport};
@@ -188,6 +188,13 @@ impl Replication {
             Action::LeaderHeard => self.registry.note_active_leader(boot_now()),
             Action::Confirm(up_to) => self.registry.confirm_majority(up_to),
             Action::RaiseClients(term, coverage) => self.registry.raise_clients(term, coverage),
+            Action::LogAbsurdValue(from, AbsurdValue { field, value }) => warn!(
+                node = %self.transport.addr(from),
+                field,
+                value,
+                "ignored an impossible value in a message: that node is damaged, or a foreign program has its address; \
+                 if it is a node, check its host and its program, and start it again"
+            ),
             Action::RaiseUsers(term, coverage) => {
                 info!(term = term.0, "the list of users is complete: a majority of the nodes reported it");
                 self.registry.raise_users(term, coverage);
