@@ -526,6 +526,7 @@ impl Registry {
     /// Loads the rows of a snapshot of the time `written_at`, written `away_ms` ago. A user from it
     /// is added to the index only when its name is found in the bucket. Absurd values are ignored;
     /// returns the first one.
+    #[must_use]
     pub fn load_snapshot(&self, rows: Rows, written_at: WallMs, away_ms: u64, now: BootMs) -> Option<AbsurdValue> {
         self.0.source.load_snapshot(rows, written_at, away_ms, now)
     }

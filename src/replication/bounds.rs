@@ -43,7 +43,7 @@ impl MessageBounds {
         now: BootMs,
     ) -> (Option<ReplicaMessage>, Option<AbsurdValue>) {
         if let Some(absurd) = self.absurd_number(&message) {
-            return (None, self.to_log(from, absurd, now));
+            return (None, self.throttle(from, absurd, now));
         }
         let absurd = match &mut message {
             ReplicaMessage::Batch { rows, .. } | ReplicaMessage::PullResponse { rows, .. } => {
@@ -53,11 +53,11 @@ impl MessageBounds {
                 None
             }
         };
-        (Some(message), absurd.and_then(|absurd| self.to_log(from, absurd, now)))
+        (Some(message), absurd.and_then(|absurd| self.throttle(from, absurd, now)))
     }
 
     /// The value, if it must be logged at `now`. There is one line per node and minute.
-    pub(super) fn to_log(&mut self, from: NodeId, absurd: AbsurdValue, now: BootMs) -> Option<AbsurdValue> {
+    pub(super) fn throttle(&mut self, from: NodeId, absurd: AbsurdValue, now: BootMs) -> Option<AbsurdValue> {
         let logged_at = self.logged_at.get(&from);
         let is_due = logged_at.is_none_or(|logged_at| now.since(*logged_at) >= LOG_INTERVAL_MS);
         is_due.then(|| {

@@ -255,7 +255,7 @@ impl Replica {
                     // A follower takes all numbers from the leader of the term, which is this node.
                     if up_to > leader.sent.last_batch {
                         let absurd = AbsurdValue { field: "up_to", value: up_to.into() };
-                        let absurd = self.bounds.to_log(from, absurd, now);
+                        let absurd = self.bounds.throttle(from, absurd, now);
                         out.extend(absurd.map(|absurd| Action::LogAbsurdValue(from, absurd)));
                         return out;
                     }

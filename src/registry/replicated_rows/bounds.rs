@@ -51,6 +51,7 @@ pub fn remove_absurd_values(rows: &mut Rows, saved: Term) -> Option<AbsurdValue>
 }
 
 /// The absurd value, if `term` is one for a node that has saved the term `saved`.
+#[must_use]
 pub fn absurd_term(field: &'static str, term: Term, saved: Term) -> Option<AbsurdValue> {
     (term > saved.limit()).then(|| AbsurdValue { field, value: term.0.into() })
 }

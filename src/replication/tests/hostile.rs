@@ -11,7 +11,7 @@ use super::super::replica::{Action, Replica};
 use super::world::{NODES, id};
 use crate::presence::{HeartbeatId, ReplicatedClient, SeenAt};
 use crate::registry::testing::replicated;
-use crate::registry::{Registry, Rows};
+use crate::registry::{Registry, ReplicatedUser, Rows};
 use rollcall_core::{Addr, BootMs, Page, Term, Username, WallMs};
 use rollcall_election::MAX_PAYLOAD_BYTES;
 
@@ -273,7 +273,7 @@ proptest! {
         prop_assert_eq!(known, Some(id_of_heartbeat));
         prop_assert!(registry.online(&Page::default(), now).iter().any(|row| row.username.as_str() == "a"));
         let users = tables.users_after(None).users;
-        let known = users.iter().find(|user| user.username.as_str() == "a").map(|user| user.credential());
+        let known = users.iter().find(|user| user.username.as_str() == "a").map(ReplicatedUser::credential);
         prop_assert_eq!(known, Some(row.credential()));
     }
 }
