@@ -120,7 +120,7 @@ impl PasswordVerifier {
         name: &Username,
         caller: Caller<'_>,
     ) -> Result<ProtectedProfile, AuthError> {
-        let permit = self.profiles.read_permit(caller.claimant()).await.map_err(LookupError::from)?;
+        let permit = self.profiles.read_permit(caller.claimant(), MAX_READ_WAIT).await.map_err(LookupError::from)?;
         let term = self.profiles.term();
         let read = self.profiles.read_with_version(name).await?;
         drop(permit);
