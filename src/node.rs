@@ -34,7 +34,7 @@ use identity::{is_first_start, load_or_create_cluster_id, load_token_key};
 use leadership::{drain, rebuild_when_leading, refresh_presence};
 use rollcall_core::clock::{boot_now, wall_now};
 use rollcall_election::{
-    ApiOptions, BallotOptions, ClusterOptions, Election, LoadOptions, LoadSource, Options, Peers, Transport,
+    ApiOptions, BallotOptions, ClusterOptions, Election, LinkSecurity, LoadOptions, LoadSource, Options, Peers, Transport,
 };
 use startup::{bind, connection_limit, into_async_listener, lock_node_dir};
 
@@ -160,7 +160,13 @@ fn start_election(
     let peers = Peers::new(config.peers.clone(), config.node)
         .ok_or_else(|| NodeError::Configuration(format!("{} is not in `peers`", config.node)))?;
     let options = Options {
-        cluster: ClusterOptions { peers, id: cluster, timings: config.timings, key: config.cluster_key.clone() },
+        cluster: ClusterOptions {
+            peers,
+            id: cluster,
+            timings: config.timings,
+            security: LinkSecurity::Plain,
+            key: config.cluster_key.clone(),
+        },
         api: ApiOptions { url: config.api.url.clone(), port: config.api.port },
         trust_end_of_stream: config.trust_end_of_stream,
         load: LoadOptions {
