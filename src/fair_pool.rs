@@ -9,6 +9,7 @@
 //!
 //! The two types to read first are [`FairPool`] and [`Claim`].
 
+mod claim;
 mod ledger;
 mod progress;
 mod state;
@@ -21,13 +22,14 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use claim::Work;
 use ledger::PieceId;
 use progress::ms_since;
 use rollcall_core::AddressBlock;
-use state::{Effects, PoolState, Waiter, Work};
+use state::{Effects, PoolState, Waiter};
 
+pub(crate) use claim::{Claim, Claimant};
 pub(crate) use progress::PieceProgress;
-pub(crate) use state::Claim;
 
 /// The pool. Clones share one state.
 #[derive(Clone, Debug)]
@@ -80,7 +82,7 @@ pub(crate) enum Answer {
 pub(crate) enum ClaimRefusal {
     /// None became free in time. The request keeps its place until it is dropped.
     TimedOut(WaitingPlace),
-    /// All places were taken, or another client got the place of this request.
+    /// All places were taken, or another client got the place of this request, or its connection.
     Full,
 }
 
@@ -116,23 +118,32 @@ impl FairPool {
         Answer::Waiting(Waiting { place: WaitingPlace { pool: self.clone(), id, client, displaced }, grant: granted })
     }
 
-    /// Asks for units and waits for them.
+    /// Asks for units and waits for them. A client whose connection was displaced waits no longer:
+    /// the connection must leave soon, and does not leave before its request has ended.
     ///
     /// # Errors
-    /// [`ClaimRefusal`] if no units become free within `limit`, or if no place to wait is left.
+    /// [`ClaimRefusal`] if no units become free within `limit`, if no place to wait is left, or if
+    /// the connection of the client is displaced.
     pub(crate) async fn acquire(&self, claim: Claim, limit: Duration) -> Result<Piece, ClaimRefusal> {
+        let withdrawn = claim.withdrawn.clone();
         match self.request(claim) {
             Answer::Granted(piece) => Ok(piece),
-            Answer::Waiting(waiting) => waiting.granted(limit).await,
+            Answer::Waiting(waiting) => {
+                let granted = waiting.granted(limit);
+                match withdrawn {
+                    Some(withdrawn) => withdrawn.run_until_cancelled(granted).await.unwrap_or(Err(ClaimRefusal::Full)),
+                    None => granted.await,
+                }
+            }
             Answer::Full => Err(ClaimRefusal::Full),
         }
     }
 
     /// Displaces the piece of the largest holder that waits longest for its client, without a
-    /// newcomer.
+    /// newcomer. Nothing happens while another piece is about to leave.
     pub(crate) fn make_room(&self) {
         let mut effects = Effects::default();
-        self.lock().displace(None, 0, ms_since(self.0.epoch), &mut effects);
+        self.lock().make_room(ms_since(self.0.epoch), &mut effects);
         self.run(effects);
     }
 
@@ -214,121 +225,4 @@ impl Drop for WaitingPlace {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::IpAddr;
-
-    use futures_util::FutureExt;
-    use tokio::time::advance;
-
-    use super::ledger::PROTECTED_MS;
-    use super::*;
-
-    /// Less than the time for which a piece is protected.
-    const LIMIT: Duration = Duration::from_millis(500);
-
-    fn block(n: u8) -> AddressBlock {
-        AddressBlock::of(IpAddr::from([10, 0, 0, n]))
-    }
-
-    /// A claim of one unit, and the token that says whether it was displaced.
-    fn claim(pool: &FairPool, n: u8) -> (Claim, CancellationToken) {
-        let displaced = CancellationToken::new();
-        (Claim::displaceable(block(n), pool.new_progress(), displaced.clone()), displaced)
-    }
-
-    fn take(pool: &FairPool, n: u8) -> (Piece, CancellationToken) {
-        let (claim, displaced) = claim(pool, n);
-        (pool.acquire(claim, LIMIT).now_or_never().unwrap().unwrap(), displaced)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_client_may_hold_everything_until_another_one_comes() {
-        let pool = FairPool::new(3, 4);
-        let mut held: Vec<_> = (0..3).map(|_| take(&pool, 1)).collect();
-        let mut newcomer = Box::pin(pool.acquire(claim(&pool, 2).0, LIMIT));
-        assert!(newcomer.as_mut().now_or_never().is_none());
-        let is_displaced = |held: &[(Piece, CancellationToken)]| -> Vec<_> {
-            held.iter().map(|(_, displaced)| displaced.is_cancelled()).collect()
-        };
-        assert_eq!(is_displaced(&held), [true, false, false]);
-        held.remove(0);
-        assert!(newcomer.await.is_ok());
-        assert_eq!(pool.free(), 1, "the granted piece was dropped");
-        // With a free unit nobody is displaced.
-        let _ = take(&pool, 2);
-        assert_eq!(is_displaced(&held), [false, false]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_freed_unit_goes_to_the_client_that_holds_least_and_then_in_turn() {
-        let pool = FairPool::new(2, 8);
-        let fixed = |n| Box::pin(pool.acquire(Claim::fixed(block(n)), LIMIT));
-        let mut running: Vec<_> = vec![(1, fixed(1).await.unwrap()), (1, fixed(1).await.unwrap())];
-        let mut waiting: Vec<_> = [1, 1, 1, 2, 2, 3].map(|n| (n, fixed(n))).into();
-        assert!(waiting.iter_mut().all(|(_, waiting)| waiting.now_or_never().is_none()));
-        let mut served = Vec::new();
-        while !waiting.is_empty() {
-            running.remove(0);
-            for index in (0..waiting.len()).rev() {
-                if let Some(piece) = waiting[index].1.as_mut().now_or_never() {
-                    let (n, _) = waiting.remove(index);
-                    served.push(n);
-                    running.push((n, piece.unwrap()));
-                }
-            }
-        }
-        assert_eq!(served, [2, 1, 3, 2, 1, 1]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_request_that_waits_in_vain_is_refused_and_frees_its_place() {
-        let pool = FairPool::new(1, 1);
-        let _held = pool.acquire(Claim::fixed(block(1)), LIMIT).await.unwrap();
-        for _ in 0..2 {
-            let started = Instant::now();
-            let refused = pool.acquire(Claim::fixed(block(2)), LIMIT).await;
-            assert!(matches!(refused, Err(ClaimRefusal::TimedOut(_))));
-            assert_eq!(started.elapsed(), LIMIT);
-            assert!(matches!(pool.request(Claim::fixed(block(2))), Answer::Full), "its place is taken until it ends");
-        }
-        let dropped = Box::pin(pool.acquire(Claim::fixed(block(2)), LIMIT)).now_or_never();
-        assert!(dropped.is_none());
-        assert!(matches!(pool.request(Claim::fixed(block(2))), Answer::Waiting(_)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_full_line_gives_a_place_of_its_largest_client_to_a_newcomer() {
-        let pool = FairPool::new(1, 2);
-        let _held = pool.acquire(Claim::fixed(block(1)), LIMIT).await.unwrap();
-        let wait = |n| Box::pin(pool.acquire(Claim::fixed(block(n)), LIMIT));
-        let (mut first, mut second) = (wait(1), wait(1));
-        assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
-        assert!(matches!(wait(1).now_or_never(), Some(Err(ClaimRefusal::Full))), "the own places are protected");
-        let mut newcomer = wait(2);
-        assert!((&mut newcomer).now_or_never().is_none());
-        assert!(matches!(first.now_or_never(), Some(Err(ClaimRefusal::Full))));
-        assert!((&mut second).now_or_never().is_none());
-        advance(Duration::from_millis(PROTECTED_MS)).await;
-        let _third = pool.request(Claim::fixed(block(3)));
-        assert!(
-            matches!(second.now_or_never(), Some(Err(ClaimRefusal::Full))),
-            "of equal clients the first one is displaced"
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn each_newcomer_displaces_only_what_it_needs() {
-        let pool = FairPool::new(8, 8);
-        let held: Vec<_> = (0..8).map(|_| take(&pool, 1)).collect();
-        let displaced = || held.iter().filter(|(_, displaced)| displaced.is_cancelled()).count();
-        let mut waiting = Vec::new();
-        for (units, expected) in [(1, 1), (2, 3), (1, 4), (1, 4)] {
-            let mut newcomer = Box::pin(pool.acquire(claim(&pool, 2).0.units(units), LIMIT));
-            assert!(newcomer.as_mut().now_or_never().is_none());
-            waiting.push(newcomer);
-            assert_eq!(displaced(), expected);
-        }
-        pool.make_room();
-        assert_eq!(displaced(), 5);
-    }
-}
+mod tests;

@@ -30,7 +30,7 @@ use crate::config::{Config, CorsConfig, LoadSourceConfig, QuotaConfig};
 use crate::http::{
     ApiService, App, ClusterView, CorsPolicy, OriginPolicy, ReplicaFreshness, ThisNode, change_notifier, serve,
 };
-use crate::registry::{Quotas, RegistrationRate, Registry, RegistrySettings};
+use crate::registry::{Quotas, RegistrationRate, Registry, RegistrySettings, UploadRate};
 use crate::replication::Replication;
 use crate::snapshot::Snapshotter;
 use crate::storage::{Bucket, RetryPolicy, SecretStore};
@@ -212,6 +212,9 @@ fn quotas(config: &QuotaConfig) -> Quotas {
         registrations: config
             .registration_rate
             .map(|per_second| RegistrationRate { burst: config.registration_burst, per_second }),
+        uploads: config
+            .upload_rate_bytes
+            .map(|bytes_per_second| UploadRate { burst_bytes: config.upload_burst_bytes, bytes_per_second }),
         users: config.max_users,
         images_per_user: config.max_images_per_user,
         image_bytes_per_user: config.max_image_bytes_per_user,

@@ -38,12 +38,14 @@ pub use auth::token_key::{TokenKey, TokenKeyError};
 pub use auth::token_signer::IssuedToken;
 pub use coverage::{Coverage, TermCoverage};
 pub use error::{
-    AuthError, ImageError, ImagesStreamError, LookupError, RegisterError, StorageUnavailable, UploadError, UsersError,
+    AuthError, ImageError, LookupError, Overloaded, ReadError, RegisterError, StorageUnavailable, UploadError,
+    UsersError,
 };
 pub use images::image_check::rejection::ImageRejection;
+pub(crate) use images::listing_cache::TTL_MS as LISTING_TTL_MS;
 pub use online::heartbeat::AcceptedHeartbeat;
 pub use online::online_clients::OnlineChanges;
-pub use quotas::{QuotaExceeded, Quotas, RateLimited, RegistrationRate};
+pub use quotas::{QuotaExceeded, Quotas, RateLimited, RegistrationRate, UploadRate};
 pub(crate) use replicated_rows::version_1::decode as decode_rows_of_version_1;
 pub use replicated_rows::{ReplicatedUser, RowNo, Rows};
 pub use users::registrar::{CompletedRegistration, RegisterOutcome, RegisterRequest};
@@ -219,7 +221,7 @@ impl Registry {
         name: &Username,
         addr: Option<Addr>,
         credentials: Credentials<'_>,
-        caller: Caller,
+        caller: Caller<'_>,
     ) -> Result<AcceptedHeartbeat, AuthError> {
         self.0.heartbeats.heartbeat(name, addr, credentials, caller).await
     }
@@ -239,7 +241,7 @@ impl Registry {
         name: &Username,
         addr: Option<Addr>,
         credentials: Credentials<'_>,
-        caller: Caller,
+        caller: Caller<'_>,
     ) -> Option<AcceptedHeartbeat> {
         self.0.heartbeats.try_heartbeat(name, addr, credentials, caller)
     }
@@ -297,7 +299,7 @@ impl Registry {
     pub async fn register(
         &self,
         user: RegisterRequest,
-        caller: Caller,
+        caller: Caller<'_>,
     ) -> Result<CompletedRegistration, RegisterError> {
         self.0.users.registrar.register(user, caller).await
     }
@@ -347,7 +349,12 @@ impl Registry {
     /// [`AuthError`] if the user is not registered, has no password or a different one, or if too
     /// many wrong passwords were tried. Also if the bucket or a majority of the nodes did not
     /// reply.
-    pub async fn login(&self, name: &Username, password: Password, caller: Caller) -> Result<IssuedToken, AuthError> {
+    pub async fn login(
+        &self,
+        name: &Username,
+        password: Password,
+        caller: Caller<'_>,
+    ) -> Result<IssuedToken, AuthError> {
         self.0.login.login(name, password, caller).await
     }
 
@@ -363,7 +370,7 @@ impl Registry {
         name: &Username,
         password: Password,
         new: Password,
-        caller: Caller,
+        caller: Caller<'_>,
     ) -> Result<IssuedToken, AuthError> {
         self.0.login.change_password(name, password, new, caller).await
     }
@@ -381,7 +388,7 @@ impl Registry {
         user: &Username,
         bytes: Bytes,
         credentials: Credentials<'_>,
-        caller: Caller,
+        caller: Caller<'_>,
     ) -> Result<ImageName, UploadError> {
         self.0.images.store.upload(user, bytes, credentials, caller).await
     }
@@ -389,18 +396,20 @@ impl Registry {
     /// The names of a registered user's images, oldest first.
     ///
     /// # Errors
-    /// [`LookupError`] if the user is not registered, or if the bucket did not reply.
-    pub async fn images(&self, user: &Username, now: BootMs) -> Result<Vec<ImageName>, LookupError> {
-        self.0.images.store.images(user, now).await
+    /// [`LookupError`] if the user is not registered, if too many reads wait, or if the bucket did
+    /// not reply.
+    pub async fn images(&self, user: &Username, caller: Caller<'_>) -> Result<Vec<ImageName>, LookupError> {
+        self.0.images.store.images(user, caller).await
     }
 
     /// The bytes of an image, as they were stored. An image deleted from the bucket may still be
     /// returned for a minute.
     ///
     /// # Errors
-    /// [`ImageError`] if there is no such image, or if the bucket did not reply.
-    pub async fn image(&self, user: &Username, image: &ImageName, now: BootMs) -> Result<Bytes, ImageError> {
-        self.0.images.store.image(user, image, now).await
+    /// [`ImageError`] if there is no such image, if too many reads wait, or if the bucket did not
+    /// reply.
+    pub async fn image(&self, user: &Username, image: &ImageName, caller: Caller<'_>) -> Result<Bytes, ImageError> {
+        self.0.images.store.image(user, image, caller).await
     }
 
     /// Streams the clients on `page` that are online at `now`, each with its newest 20 images,
@@ -413,15 +422,15 @@ impl Registry {
     /// needs the slot, `displaced` is cancelled, and the caller must drop the stream.
     ///
     /// # Errors
-    /// [`ImagesStreamError`] if too many downloads are running, or if the bucket did not reply for
-    /// the first client.
+    /// [`ReadError`] if too many downloads are running, or if the bucket did not reply for the
+    /// first client.
     pub async fn online_with_images(
         &self,
         page: &Page,
         now: BootMs,
         client: AddressBlock,
         displaced: CancellationToken,
-    ) -> Result<impl Stream<Item = Result<Bytes, StorageUnavailable>> + Send + use<>, ImagesStreamError> {
+    ) -> Result<impl Stream<Item = Result<Bytes, ReadError>> + Send + use<>, ReadError> {
         self.0.images.stream.open(page, now, client, displaced).await
     }
 }

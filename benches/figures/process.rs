@@ -5,6 +5,7 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use anyhow::Context;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// A child process. Dropping it kills and reaps it.
 #[derive(Debug)]
@@ -61,6 +62,19 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Raises the limit on open files of this process to `files`.
+///
+/// # Errors
+/// The system allows fewer.
+pub(crate) fn raise_open_files(files: u64) -> anyhow::Result<()> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_some_and(|current| current < files) {
+        let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(files), maximum });
+        raised.with_context(|| format!("the benchmark opens {files} files; raise the limit (ulimit -n)"))?;
+    }
+    Ok(())
 }
 
 /// Steal time so far, as the mean of all processors: time in which the host ran something else than

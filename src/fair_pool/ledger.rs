@@ -10,6 +10,7 @@
 //!   displaced if it has been waiting for [`PROTECTED_MS`]. Otherwise equal clients would displace
 //!   each other all the time.
 //! * A block that holds less never loses a piece.
+//! * A ledger of places to wait has no such time: equal clients never displace each other there.
 //!
 //! Pieces are ordered by progress lazily. Progress is an atomic number that the ledger does not
 //! watch, so it keeps a lower bound for each piece: the value that it read last. The piece with
@@ -57,9 +58,13 @@ pub(super) struct Displacement<A> {
 #[derive(Debug)]
 pub(super) struct Ledger<A> {
     units: u64,
+    /// Time without progress after which an equal client may displace a piece. `None`: never.
+    protected_ms: Option<u64>,
     used: u64,
     /// Units of displaced pieces, which are about to be freed.
     leaving: u64,
+    /// Those of them whose work waited for its client, so that nothing delays its end.
+    ending_at_once: u64,
     next_id: PieceId,
     pieces: HashMap<PieceId, Entry<A>>,
     holders: HashMap<AddressBlock, Holder>,
@@ -68,6 +73,14 @@ pub(super) struct Ledger<A> {
 
 /// Largest holder first. Of equal ones, that with the piece that waits longest.
 type Rank = (Reverse<u64>, u64, AddressBlock);
+
+/// The piece that a search found.
+#[derive(Clone, Copy)]
+struct Victim {
+    id: PieceId,
+    /// Whether its work waits for its client.
+    ends_at_once: bool,
+}
 
 #[derive(Debug)]
 struct Entry<A> {
@@ -83,7 +96,7 @@ enum PieceState<A> {
     /// It can be displaced. `bound_ms`: it does not wait since an earlier time.
     Displaceable { bound_ms: u64, activity: A },
     /// It was displaced, and still uses its units.
-    Displaced,
+    Displaced { ends_at_once: bool },
 }
 
 /// The pieces of an address block, without those that were displaced.
@@ -102,12 +115,15 @@ impl Holder {
 }
 
 impl<A: Activity> Ledger<A> {
-    /// An empty pool of `units` units.
-    pub(super) fn new(units: u64) -> Self {
+    /// An empty pool of `units` units, whose pieces are protected from equal clients for
+    /// `protected_ms`, or for ever.
+    pub(super) fn new(units: u64, protected_ms: Option<u64>) -> Self {
         Self {
             units,
+            protected_ms,
             used: 0,
             leaving: 0,
+            ending_at_once: 0,
             next_id: 0,
             pieces: HashMap::new(),
             holders: HashMap::new(),
@@ -123,6 +139,11 @@ impl<A: Activity> Ledger<A> {
     /// Units of displaced pieces that are not freed yet.
     pub(super) fn leaving(&self) -> u64 {
         self.leaving
+    }
+
+    /// Units of displaced pieces that nothing delays.
+    pub(super) fn ending_at_once(&self) -> u64 {
+        self.ending_at_once
     }
 
     /// Units that the pieces of a block hold, without displaced ones.
@@ -167,7 +188,10 @@ impl<A: Activity> Ledger<A> {
         let piece = self.pieces.remove(&id)?;
         self.used -= piece.units;
         match piece.state {
-            PieceState::Displaced => self.leaving -= piece.units,
+            PieceState::Displaced { ends_at_once } => {
+                self.leaving -= piece.units;
+                self.ending_at_once -= if ends_at_once { piece.units } else { 0 };
+            }
             PieceState::Fixed => self.forget(&piece, id, None),
             PieceState::Displaceable { bound_ms, .. } => self.forget(&piece, id, Some(bound_ms)),
         }
@@ -182,21 +206,37 @@ impl<A: Activity> Ledger<A> {
         demand: u64,
         now_ms: u64,
     ) -> Option<Displacement<A>> {
-        let id = self.find_victim(newcomer, demand, now_ms)?;
+        let victim = self.find_victim(newcomer, demand, now_ms)?;
+        self.take_from_holder(victim)
+    }
+
+    /// Displaces a piece of the largest holder without a newcomer. Nothing happens while another
+    /// piece is about to leave, and running work is spared while any piece leaves.
+    pub(super) fn make_room(&mut self, now_ms: u64) -> Option<Displacement<A>> {
+        if self.ending_at_once > 0 {
+            return None;
+        }
+        let victim = self.find_victim(None, 0, now_ms)?;
+        if victim.ends_at_once || self.leaving == 0 { self.take_from_holder(victim) } else { None }
+    }
+
+    fn take_from_holder(&mut self, victim: Victim) -> Option<Displacement<A>> {
+        let Victim { id, ends_at_once } = victim;
         let mut piece = self.pieces.remove(&id)?;
         let PieceState::Displaceable { bound_ms, activity } =
-            std::mem::replace(&mut piece.state, PieceState::Displaced)
+            std::mem::replace(&mut piece.state, PieceState::Displaced { ends_at_once })
         else {
             unreachable!("only such pieces are in `by_bound`")
         };
         self.forget(&piece, id, Some(bound_ms));
         self.leaving += piece.units;
+        self.ending_at_once += if ends_at_once { piece.units } else { 0 };
         let holder = piece.holder;
         self.pieces.insert(id, piece);
         Some(Displacement { id, holder, activity })
     }
 
-    fn find_victim(&mut self, newcomer: Option<AddressBlock>, demand: u64, now_ms: u64) -> Option<PieceId> {
+    fn find_victim(&mut self, newcomer: Option<AddressBlock>, demand: u64, now_ms: u64) -> Option<Victim> {
         let (mut longest_working, mut passed) = (None, 0);
         loop {
             let (block, is_larger) = self.victim_holder(newcomer, demand)?;
@@ -206,15 +246,16 @@ impl<A: Activity> Ledger<A> {
             };
             match activity.waiting_since_ms() {
                 Some(since_ms) if since_ms <= bound_ms => {
-                    let may_lose_it = is_larger || now_ms.saturating_sub(since_ms) >= PROTECTED_MS;
-                    return may_lose_it.then_some(id);
+                    let waits_ms = now_ms.saturating_sub(since_ms);
+                    let may_lose_it = is_larger || self.protected_ms.is_some_and(|limit| waits_ms >= limit);
+                    return may_lose_it.then_some(Victim { id, ends_at_once: true });
                 }
                 Some(since_ms) => self.raise_bound(block, id, since_ms),
                 None => {
                     longest_working = longest_working.or(is_larger.then_some(id));
                     passed += 1;
                     if bound_ms > now_ms || passed > MAX_WORKING_PASSED {
-                        return longest_working;
+                        return longest_working.map(|id| Victim { id, ends_at_once: false });
                     }
                     // Work that runs now waits from the next millisecond on at the earliest, within
                     // the precision of the ledger. A piece that waits already comes first.

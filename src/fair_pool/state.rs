@@ -5,8 +5,8 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::ledger::{Activity, Ledger, PieceId};
-use super::progress::PieceProgress;
+use super::claim::{Claim, Work};
+use super::ledger::{Activity, Displacement, Ledger, PROTECTED_MS, PieceId};
 use super::waiting_line::WaitingLine;
 use rollcall_core::AddressBlock;
 
@@ -17,22 +17,6 @@ pub(super) struct PoolState<G> {
     /// The places of those who wait, or who are told that there was no unit.
     pub(super) places: Ledger<Work>,
     pub(super) line: WaitingLine<Waiter<G>>,
-}
-
-/// The work that holds a piece.
-#[derive(Clone, Debug)]
-pub(super) struct Work {
-    pub(super) progress: PieceProgress,
-    pub(super) displaced: CancellationToken,
-}
-
-/// A request for units.
-#[derive(Debug)]
-pub(crate) struct Claim {
-    pub(super) client: Option<AddressBlock>,
-    pub(super) units: u64,
-    /// `None` if the piece is never displaced.
-    pub(super) work: Option<Work>,
 }
 
 /// A request that waits.
@@ -61,32 +45,15 @@ impl Activity for Work {
     }
 }
 
-impl Claim {
-    /// One unit that another client may displace. `displaced` is cancelled then.
-    pub(crate) fn displaceable(client: AddressBlock, progress: PieceProgress, displaced: CancellationToken) -> Self {
-        Self { client: Some(client), units: 1, work: Some(Work { progress, displaced }) }
-    }
-
-    /// One unit that is never displaced, because the work does not depend on its client.
-    pub(crate) fn fixed(client: AddressBlock) -> Self {
-        Self { client: Some(client), units: 1, work: None }
-    }
-
-    /// One unit of a client that is not counted.
-    pub(crate) fn uncounted() -> Self {
-        Self { client: None, units: 1, work: None }
-    }
-
-    /// Sets the number of units.
-    pub(crate) fn units(self, units: usize) -> Self {
-        Self { units: units as u64, ..self }
-    }
-}
-
 impl<G> PoolState<G> {
     pub(super) fn new(units: usize, places: usize) -> Self {
-        let (units, places) = (Ledger::new(units as u64), Ledger::new(places as u64));
-        Self { units, places, line: WaitingLine::default() }
+        Self {
+            units: Ledger::new(units as u64, Some(PROTECTED_MS)),
+            // Everybody in the line waits, so equal clients have no reason to take a place from
+            // each other. The first one is served next.
+            places: Ledger::new(places as u64, None),
+            line: WaitingLine::default(),
+        }
     }
 
     /// Takes a place to wait. If all are taken, a larger holder of places loses one at once.
@@ -109,14 +76,15 @@ impl<G> PoolState<G> {
     }
 
     /// Adds a request to those who wait, and displaces pieces until it can be served, as far as the
-    /// rule permits.
+    /// rule permits. Work that still runs may take long to leave. So another request does not count
+    /// on its units.
     pub(super) fn wait(&mut self, id: PieceId, waiter: Waiter<G>, now_ms: u64, effects: &mut Effects<G>) {
         let Claim { client, units, .. } = waiter.claim;
         let held = self.held_by(client);
         self.line.push(client, held, id, units, waiter);
         let leaving_before = self.units.leaving();
         while self.units.leaving() - leaving_before < units
-            && self.units.free() + self.units.leaving() < self.line.units()
+            && self.units.free() + self.units.ending_at_once() < self.line.units()
         {
             let demand = if client.is_some() { self.held_by(client) + self.line.units_of(client) } else { units };
             if !self.displace(client, demand, now_ms, effects) {
@@ -125,16 +93,21 @@ impl<G> PoolState<G> {
         }
     }
 
-    pub(super) fn displace(
-        &mut self,
-        client: Option<AddressBlock>,
-        demand: u64,
-        now_ms: u64,
-        effects: &mut Effects<G>,
-    ) -> bool {
-        let Some(displaced) = self.units.displace(client, demand, now_ms) else { return false };
-        self.line.set_held(displaced.holder, self.held_by(displaced.holder));
-        effects.displaced.push(displaced.activity.displaced);
+    fn displace(&mut self, client: Option<AddressBlock>, demand: u64, now_ms: u64, effects: &mut Effects<G>) -> bool {
+        let displaced = self.units.displace(client, demand, now_ms);
+        self.note_displaced(displaced, effects)
+    }
+
+    /// Displaces a piece without a newcomer, if none is about to leave.
+    pub(super) fn make_room(&mut self, now_ms: u64, effects: &mut Effects<G>) {
+        let displaced = self.units.make_room(now_ms);
+        self.note_displaced(displaced, effects);
+    }
+
+    fn note_displaced(&mut self, displaced: Option<Displacement<Work>>, effects: &mut Effects<G>) -> bool {
+        let Some(Displacement { holder, activity, .. }) = displaced else { return false };
+        self.line.set_held(holder, self.held_by(holder));
+        effects.displaced.push(activity.displaced);
         true
     }
 

@@ -6,7 +6,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 
-use super::params::ClientAddr;
+use super::pool_client::PoolClient;
 use crate::registry::{Caller, Credentials, IssuedToken};
 use rollcall_core::api::TokenGrant;
 use rollcall_core::clock;
@@ -48,9 +48,10 @@ impl<S: Sync> FromRequestParts<S> for Authorization {
     }
 }
 
-/// The caller at this address, with the current time.
-pub(super) fn caller(client: ClientAddr) -> Caller {
-    Caller { from: client.ip(), now: clock::boot_now(), wall: clock::wall_now() }
+/// The caller of a request of this client, with the current time.
+pub(super) fn caller(client: &PoolClient) -> Caller<'_> {
+    let connection = Some(&client.connection.0);
+    Caller { from: client.addr.ip(), now: clock::boot_now(), wall: clock::wall_now(), connection }
 }
 
 /// Converts a token to its JSON form.

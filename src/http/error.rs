@@ -11,8 +11,8 @@ use thiserror::Error;
 use super::error_codes::{self as codes, ErrorCode};
 use super::json::Json;
 use crate::registry::{
-    AuthError, ImageError, ImageRejection, ImagesStreamError, LookupError, RegisterError, StorageUnavailable,
-    UploadError, UsersError,
+    AuthError, ImageError, ImageRejection, LookupError, ReadError, RegisterError, StorageUnavailable, UploadError,
+    UsersError,
 };
 use rollcall_core::api::ErrorBody;
 use rollcall_core::{InvalidAddr, InvalidMetadata, InvalidPassword, InvalidUsername, Username};
@@ -119,6 +119,7 @@ impl ApiError {
                 RegisterError::Metadata(_) => codes::INVALID_FIELD,
                 RegisterError::Taken(_) => codes::USER_EXISTS,
                 RegisterError::Storage(error) => storage_code(error),
+                RegisterError::Overloaded(_) => codes::OVERLOADED,
                 RegisterError::RateLimited(_) => codes::RATE_LIMITED,
                 RegisterError::Quota(_) => codes::QUOTA_EXCEEDED,
                 RegisterError::NotReplicated(_) => codes::NO_MAJORITY,
@@ -132,12 +133,14 @@ impl ApiError {
                 UploadError::Rejected(ImageRejection::Dimensions { .. }) => codes::IMAGE_DIMENSIONS,
                 UploadError::Rejected(ImageRejection::Corrupt(_)) => codes::IMAGE_CORRUPT,
                 UploadError::Storage(error) => storage_code(error),
+                UploadError::Overloaded(_) => codes::OVERLOADED,
+                UploadError::RateLimited(_) => codes::RATE_LIMITED,
                 UploadError::Quota(_) => codes::QUOTA_EXCEEDED,
                 UploadError::NoFreeName => codes::INTERNAL,
             },
             Self::Image(error) => match error {
                 ImageError::NotFound => codes::IMAGE_NOT_FOUND,
-                ImageError::Storage(error) => storage_code(error),
+                ImageError::Read(error) => read_code(error),
             },
             Self::BodyTooLarge { .. } => codes::BODY_TOO_LARGE,
             Self::NotFound(_) => codes::NOT_FOUND,
@@ -160,7 +163,8 @@ impl ApiError {
                     Self::Auth(error)
                     | Self::Register(RegisterError::Auth(error))
                     | Self::Upload(UploadError::Auth(error)) => error.wait_ms(),
-                    Self::Register(RegisterError::RateLimited(limited)) => limited.wait_ms,
+                    Self::Register(RegisterError::RateLimited(limited))
+                    | Self::Upload(UploadError::RateLimited(limited)) => limited.wait_ms(),
                     _ => 0,
                 };
                 Some((header::RETRY_AFTER, HeaderValue::from(wait_ms.div_ceil(1000).max(1))))
@@ -192,7 +196,7 @@ impl ApiError {
             | Self::Lookup(LookupError::Storage(unavailable))
             | Self::Register(RegisterError::Storage(unavailable))
             | Self::Upload(UploadError::Storage(unavailable))
-            | Self::Image(ImageError::Storage(unavailable)) => unavailable.cause(),
+            | Self::Image(ImageError::Read(ReadError::Storage(unavailable))) => unavailable.cause(),
             Self::Auth(error) | Self::Register(RegisterError::Auth(error)) | Self::Upload(UploadError::Auth(error)) => {
                 match error {
                     AuthError::Lookup(LookupError::Storage(unavailable)) => unavailable.cause(),
@@ -217,6 +221,14 @@ fn lookup_code(error: &LookupError) -> ErrorCode {
         LookupError::NotRegistered(_) => codes::USER_NOT_REGISTERED,
         LookupError::Corrupt(_) => codes::PROFILE_CORRUPT,
         LookupError::Storage(error) => storage_code(error),
+        LookupError::Overloaded(_) => codes::OVERLOADED,
+    }
+}
+
+fn read_code(error: &ReadError) -> ErrorCode {
+    match error {
+        ReadError::Overloaded(_) => codes::OVERLOADED,
+        ReadError::Storage(error) => storage_code(error),
     }
 }
 
@@ -234,11 +246,11 @@ fn auth_code(error: &AuthError) -> ErrorCode {
     }
 }
 
-impl From<ImagesStreamError> for ApiError {
-    fn from(error: ImagesStreamError) -> Self {
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> Self {
         match error {
-            ImagesStreamError::Busy => Self::Overloaded,
-            ImagesStreamError::Storage(unavailable) => Self::Storage(unavailable),
+            ReadError::Overloaded(_) => Self::Overloaded,
+            ReadError::Storage(unavailable) => Self::Storage(unavailable),
         }
     }
 }

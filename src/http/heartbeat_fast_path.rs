@@ -31,6 +31,7 @@ use super::leader_gate::{self, LeaderOnly};
 use super::limits::MAX_JSON_BYTES;
 use super::origin_policy::SEC_FETCH_SITE;
 use super::params::ClientAddr;
+use super::pool_client::{DisplacedConnection, PoolClient};
 use super::routes::presence;
 
 /// The path of a heartbeat.
@@ -78,6 +79,7 @@ impl HeartbeatFastPath {
     pub(super) async fn call<B>(
         &self,
         client: ClientAddr,
+        connection: &DisplacedConnection,
         mut request: Request<B>,
     ) -> axum::http::Response<FastPathBody>
     where
@@ -87,7 +89,10 @@ impl HeartbeatFastPath {
             Ok(accepted) => accepted.map(Either::Left),
             // A future has the size of its largest state. The rare slow path is boxed, so that it
             // does not enlarge this future.
-            Err(first) => Box::pin(self.call_slow_path(client, request, first)).await.map(Either::Right),
+            Err(first) => {
+                let client = PoolClient { addr: client, connection: connection.clone() };
+                Box::pin(self.call_slow_path(client, request, first)).await.map(Either::Right)
+            }
         }
     }
 
@@ -134,7 +139,7 @@ impl HeartbeatFastPath {
     }
 
     /// Answers a heartbeat with the same steps as the router.
-    async fn call_slow_path<B>(&self, client: ClientAddr, request: Request<B>, first: Option<FirstFrame>) -> Response
+    async fn call_slow_path<B>(&self, client: PoolClient, request: Request<B>, first: Option<FirstFrame>) -> Response
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {
@@ -146,7 +151,7 @@ impl HeartbeatFastPath {
         self.headers.respond_with_headers(request, respond).await
     }
 
-    async fn heartbeat<B>(&self, leader: LeaderOnly, client: ClientAddr, request: Request<B>) -> Response
+    async fn heartbeat<B>(&self, leader: LeaderOnly, client: PoolClient, request: Request<B>) -> Response
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {

@@ -70,6 +70,7 @@ macro_rules! limits {
     };
     (@value u64, $value:expr) => { $value };
     (@value usize, $value:expr) => { $value as u64 };
+    (@value i32, $value:expr) => { $value as u64 };
     (@value Duration, $value:expr) => { $value.as_secs() * 1000 + $value.subsec_millis() as u64 };
 }
 
@@ -124,6 +125,15 @@ limits! {
 
     /// Longest wait for running requests to end at shutdown.
     DRAIN_TIMEOUT: Duration = Duration::from_secs(10), Milliseconds => "closed";
+
+    /// Connections that the system accepts before the node takes them over. With the usual 128, a
+    /// burst of one client fills the queue, and new connections are lost until a retry after a
+    /// second. The system may have a lower limit (`net.core.somaxconn`).
+    ACCEPT_QUEUE: i32 = 4096, Count => "the client connects again after a second";
+
+    /// Connections taken over at once, before requests are served again. Taking over one takes a
+    /// few microseconds.
+    ACCEPT_BATCH: usize = 256, Count => "taken over after other tasks had a turn";
 
     /// Pause after a failed accept. Without free file descriptors, an immediate retry fails again
     /// and only costs processor time.
@@ -202,8 +212,8 @@ limits! {
 
     // Lists.
 
-    /// Permits for all lists that are built or sent. A list takes one permit, and one more for each
-    /// further [`LIST_PERMIT_BYTES`]. This bounds the memory of old lists that slow clients still
+    /// Permits for all lists and images that are built or sent. Each takes one permit, and one more
+    /// for each further [`LIST_PERMIT_BYTES`]. This bounds the memory of what slow clients still
     /// read.
     LIST_PERMITS: usize = 256, Count
         => "the client with the most loses a list, else waits, then 503 `overloaded`";
@@ -218,8 +228,8 @@ limits! {
     /// Longest wait of a request for a list permit.
     MAX_LIST_WAIT: Duration = Duration::from_millis(500), Milliseconds => "503 `overloaded`";
 
-    /// Size of the chunks in which a list is sent. A list of one chunk fits into the buffers of a
-    /// connection and is sent at once.
+    /// Size of the chunks in which a list or an image is sent. One of a single chunk fits into the
+    /// buffers of a connection and is sent at once.
     LIST_CHUNK_BYTES: usize = 64 * 1024, Bytes => "sent in several chunks";
 
     /// Long pages built at once. Each is built for one reader and may be as long as the whole list.

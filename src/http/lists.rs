@@ -1,7 +1,8 @@
 //! Cached lists: `/discover`, `/discovery/online` and `/users`, as a whole or in pages.
 //!
 //! A whole list is built once and shared by all its readers ([`cached_list`]). A page is built for
-//! one reader. The memory of all lists that are built or sent is bounded ([`list_budget`]).
+//! one reader. The memory of all lists and images that are built or sent is bounded
+//! ([`list_budget`]).
 
 mod blocking;
 pub(super) mod cached_list;
@@ -23,6 +24,7 @@ use axum::response::Response;
 
 use super::error::ApiError;
 use super::limits::{MAX_CONCURRENT_PAGES, MAX_INLINE_ROWS, MAX_PAGE_WAIT, MAX_WAITING_REQUESTS};
+use super::pool_client::PoolClient;
 use crate::fair_pool::{Claim, FairPool};
 use crate::registry::UsersVersion;
 use blocking::run_blocking;
@@ -30,7 +32,7 @@ use cached_list::CachedList;
 use changes::CachedChanges;
 use list_budget::{ListBudget, ListPermit};
 use list_response::{EncodedList, ListReader};
-use rollcall_core::{AddressBlock, Page, Term};
+use rollcall_core::{Page, Term};
 
 /// The caches of all lists, and the limits on building and sending them. Clones share one state.
 #[derive(Clone, Default)]
@@ -67,14 +69,21 @@ impl Default for PageLimit {
 }
 
 impl ListService {
-    /// Takes the first permit for one list from the memory budget. The caller takes it before it
-    /// builds a page, and after it has built a whole list, which all readers share.
+    /// Builds something for one reader within the memory budget.
     ///
     /// # Errors
-    /// `overloaded` if no permit becomes free within
-    /// [`MAX_LIST_WAIT`](super::limits::MAX_LIST_WAIT).
-    pub(super) async fn reserve(&self, reader: &ListReader) -> Result<ListPermit, ApiError> {
-        self.0.budget.acquire(&reader.client).await
+    /// `overloaded` if its permits do not become free within
+    /// [`MAX_LIST_WAIT`](super::limits::MAX_LIST_WAIT), and the errors of `build`.
+    pub(super) async fn build_within<T, B>(
+        &self,
+        client: &PoolClient,
+        build: impl Fn() -> B,
+        length: impl Fn(&T) -> usize,
+    ) -> Result<(T, ListPermit), ApiError>
+    where
+        B: Future<Output = Result<T, ApiError>>,
+    {
+        self.0.budget.build_within(client, build, length).await
     }
 
     /// The caches of the whole lists that this node serves while it leads.
@@ -104,41 +113,51 @@ impl ListService {
         page: Page,
         reader: ListReader,
         version: impl Fn() -> V,
-        build: impl FnOnce(Page, Option<V>) -> EncodedList + Send + 'static,
+        build: impl Fn(Page, Option<V>) -> EncodedList + Send + 'static,
     ) -> Result<Response, ApiError> {
         if page == Page::default() {
-            let list = cache.get_or_build(term, version, |version| build(page, Some(version))).await?;
-            let permit = self.reserve(&reader).await?;
-            return list_response::respond(list, reader, permit).await;
+            let list = cache.get_or_build(term, version, move |version| build(page, Some(version))).await?;
+            let permit = if reader.needs_body(list.tag()) {
+                Some(self.0.budget.acquire(&reader.client, list.len()).await?)
+            } else {
+                None
+            };
+            return Ok(list_response::respond(list, reader, permit));
         }
-        let permit = self.reserve(&reader).await?;
-        let list = self.build_page(page, reader.client.block, |page| build(page, None)).await?;
-        list_response::respond(list, reader, permit).await
+        let (list, permit) = if is_short(&page) {
+            let build = || std::future::ready(Ok(build(page.clone(), None)));
+            self.build_within(&reader.client, build, EncodedList::len).await?
+        } else {
+            self.build_long_page(&reader.client, move || build(page, None)).await?
+        };
+        Ok(list_response::respond(list, reader, Some(permit)))
     }
 
-    /// Builds one page for one reader. A page with a prefix or with more than [`MAX_INLINE_ROWS`]
-    /// rows is built on a blocking thread, up to [`MAX_CONCURRENT_PAGES`] at once.
+    /// Builds one long page for one reader on a blocking thread, up to [`MAX_CONCURRENT_PAGES`] at
+    /// once. It waits for its permits before the next page may be built. So the pages that have no
+    /// permits yet are few.
     ///
     /// # Errors
-    /// `overloaded` if the build cannot start within [`MAX_PAGE_WAIT`], `internal` if `build`
-    /// panics.
-    pub(super) async fn build_page(
+    /// `overloaded` if the build cannot start within [`MAX_PAGE_WAIT`], or if the permits do not
+    /// become free. `internal` if `build` panics.
+    async fn build_long_page(
         &self,
-        page: Page,
-        client: AddressBlock,
-        build: impl FnOnce(Page) -> EncodedList + Send + 'static,
-    ) -> Result<EncodedList, ApiError> {
-        if page.max_rows() <= MAX_INLINE_ROWS && page.prefix.is_empty() {
-            return Ok(build(page));
-        }
+        client: &PoolClient,
+        build: impl FnOnce() -> EncodedList + Send + 'static,
+    ) -> Result<(EncodedList, ListPermit), ApiError> {
         let PageLimit(pages) = &self.0.page_limit;
-        let page_permit = pages.acquire(Claim::fixed(client), MAX_PAGE_WAIT).await.map_err(|_| ApiError::Overloaded)?;
-        run_blocking(move || {
-            let _permit = page_permit;
-            build(page)
-        })
-        .await
+        let turn = pages.acquire(Claim::fixed(client.claimant()), MAX_PAGE_WAIT).await;
+        let turn = turn.map_err(|_| ApiError::Overloaded)?;
+        // The build continues if the request is dropped, so it owns the turn.
+        let (list, _turn) = run_blocking(move || (build(), turn)).await?;
+        let permit = self.0.budget.acquire(client, list.len()).await?;
+        Ok((list, permit))
     }
+}
+
+/// Whether a page is built on an async worker thread. A prefix may skip many rows.
+fn is_short(page: &Page) -> bool {
+    page.max_rows() <= MAX_INLINE_ROWS && page.prefix.is_empty()
 }
 
 #[cfg(test)]
@@ -149,38 +168,46 @@ mod tests {
     use futures_util::future::join_all;
 
     use super::*;
+    use crate::http::params::ClientAddr;
+    use crate::http::pool_client::DisplacedConnection;
 
     fn build(version: u64) -> EncodedList {
         EncodedList::new(version.to_string().into_bytes(), None)
     }
 
-    fn client() -> AddressBlock {
-        AddressBlock::of(std::net::Ipv4Addr::LOCALHOST.into())
+    fn client() -> PoolClient {
+        let addr = ClientAddr(std::net::Ipv4Addr::LOCALHOST.into());
+        PoolClient { addr, connection: DisplacedConnection::default() }
     }
 
     #[tokio::test(start_paused = true)]
     async fn long_pages_are_built_a_few_at_a_time_and_short_ones_at_once() {
-        let lists = ListService::default();
+        let (lists, client) = (ListService::default(), client());
         let (finish, finished) = mpsc::channel::<()>();
         let finished = Arc::new(Mutex::new(finished));
         let slow = || {
             let finished = Arc::clone(&finished);
-            move |_| {
+            move || {
                 let _ = finished.lock().unwrap().recv();
                 build(1)
             }
         };
         let mut running: Vec<_> =
-            (0..MAX_CONCURRENT_PAGES).map(|_| Box::pin(lists.build_page(Page::default(), client(), slow()))).collect();
+            (0..MAX_CONCURRENT_PAGES).map(|_| Box::pin(lists.build_long_page(&client, slow()))).collect();
         assert!(running.iter_mut().all(|page| page.now_or_never().is_none()));
         assert_eq!(lists.0.page_limit.0.free(), 0);
-        let few = Page { limit: std::num::NonZeroUsize::new(MAX_INLINE_ROWS), ..Page::default() };
-        assert!(lists.build_page(few, client(), |_| build(1)).now_or_never().is_some());
+        let page = |rows, prefix: &str| Page {
+            limit: std::num::NonZeroUsize::new(rows),
+            prefix: prefix.to_owned(),
+            ..Page::default()
+        };
+        assert!(is_short(&page(MAX_INLINE_ROWS, "")));
+        assert!(!is_short(&page(MAX_INLINE_ROWS + 1, "")) && !is_short(&page(1, "a")) && !is_short(&Page::default()));
         // A cancelled request keeps its permit until its work has ended.
         running.pop();
         assert_eq!(lists.0.page_limit.0.free(), 0);
         drop(finish);
         join_all(running).await;
-        assert!(lists.build_page(Page::default(), client(), |_| build(1)).await.is_ok());
+        assert!(lists.build_long_page(&client, || build(1)).await.is_ok());
     }
 }

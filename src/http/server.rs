@@ -6,19 +6,22 @@ mod idle_timer;
 
 use std::convert::Infallible;
 use std::io;
+use std::iter;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Request, Response};
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{unconstrained, yield_now};
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
@@ -29,8 +32,8 @@ use tracing::{debug, info, warn};
 use super::heartbeat_fast_path::{FastPathBody, HeartbeatFastPath};
 use super::layers::response_headers::OverConnectionLimit;
 use super::limits::{
-    ACCEPT_RETRY_PAUSE, DISPLACEMENT_GRACE, DRAIN_TIMEOUT, HEAD_TIMEOUT, MAX_HEAD_BYTES, MAX_HEADERS, MAX_SLOT_WAIT,
-    REJECTION_TIMEOUT, WRITE_TIMEOUT,
+    ACCEPT_BATCH, ACCEPT_QUEUE, ACCEPT_RETRY_PAUSE, DISPLACEMENT_GRACE, DRAIN_TIMEOUT, HEAD_TIMEOUT, MAX_HEAD_BYTES,
+    MAX_HEADERS, MAX_SLOT_WAIT, REJECTION_TIMEOUT, WRITE_TIMEOUT,
 };
 use super::params::ClientAddr;
 use super::pool_client::DisplacedConnection;
@@ -77,23 +80,31 @@ impl HttpServer {
     async fn run(self, listener: TcpListener) {
         // If this future is dropped, its connections are closed too.
         let _stop = self.stop.clone().drop_guard();
+        lengthen_accept_queue(&listener);
         loop {
-            let accepted = tokio::select! {
+            let first = tokio::select! {
                 accepted = listener.accept() => accepted,
                 () = self.drain.cancelled() => break,
             };
-            match accepted {
-                Ok((stream, remote)) => self.admit(stream, canonical_socket_addr(remote)),
-                Err(error) if is_transient(&error) => {
-                    debug!(%error, "could not accept one connection");
-                }
-                Err(error) => {
-                    warn!(%error, "cannot accept connections on the API port");
-                    // Without free file descriptors, a connection must end first.
-                    self.connections.make_room();
-                    sleep(ACCEPT_RETRY_PAUSE).await;
+            // The queue of the system is first come, first served. So a burst of one client delays
+            // others less if it is emptied before requests are served again.
+            let queued = iter::from_fn(|| unconstrained(listener.accept()).now_or_never());
+            for accepted in iter::once(first).chain(queued).take(ACCEPT_BATCH) {
+                match accepted {
+                    Ok((stream, remote)) => self.admit(stream, canonical_socket_addr(remote)),
+                    Err(error) if is_transient(&error) => {
+                        debug!(%error, "could not accept one connection");
+                    }
+                    Err(error) => {
+                        warn!(%error, "cannot accept connections on the API port");
+                        // Without free file descriptors, a connection must end first.
+                        self.connections.make_room();
+                        sleep(ACCEPT_RETRY_PAUSE).await;
+                        break;
+                    }
                 }
             }
+            yield_now().await;
         }
         drop(listener);
         self.tasks.close();
@@ -278,7 +289,7 @@ impl ConnectionService {
         let response = match &self.service.fast_path {
             Some(fast_path) if self.over_limit.is_none() && HeartbeatFastPath::handles(&request) => {
                 let client = self.client(request.headers());
-                fast_path.call(client, request.map(|body| ArrivingBody::new(body, &self.idle))).await
+                fast_path.call(client, &self.displaced, request.map(|body| ArrivingBody::new(body, &self.idle))).await
             }
             // A future is as large as its largest state. The large router future is boxed, so that
             // the fast path stays small.
@@ -305,6 +316,14 @@ impl ConnectionService {
         let proxies = &self.service.proxies;
         let lines = headers.get_all(proxies.header_name()).iter().map(HeaderValue::as_bytes);
         ClientAddr(proxies.client(self.remote, lines))
+    }
+}
+
+/// Gives the listener a queue of [`ACCEPT_QUEUE`] connections. It has a shorter one from its
+/// creation. A second `listen` changes the length only.
+fn lengthen_accept_queue(listener: &TcpListener) {
+    if let Err(error) = SockRef::from(listener).listen(ACCEPT_QUEUE) {
+        warn!(%error, "the queue for new connections on the API port stays short");
     }
 }
 

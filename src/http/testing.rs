@@ -19,6 +19,7 @@ use super::app::{ClusterView, ReplicaFreshness, SharedApp, ThisNode};
 use super::heartbeat_fast_path::HeartbeatFastPath;
 use super::layers::response_headers::ResponseHeaders;
 use super::params::ClientAddr;
+use super::pool_client::DisplacedConnection;
 use super::routes::router;
 use super::{App, CorsPolicy, OriginPolicy, change_notifier};
 use crate::registry::testing::settings;
@@ -204,7 +205,8 @@ impl TestNode {
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {
-        TestResponse::read(self.fast_path.call(client(), request).await.map(Body::new)).await
+        TestResponse::read(self.fast_path.call(client(), &DisplacedConnection::default(), request).await.map(Body::new))
+            .await
     }
 }
 

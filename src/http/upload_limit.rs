@@ -45,6 +45,7 @@ struct UploadMemory {
     pool: FairPool,
     client: AddressBlock,
     progress: PieceProgress,
+    /// Cancelled when another client needs the memory or the connection.
     displaced: CancellationToken,
     steps: Vec<Piece>,
 }
@@ -71,7 +72,7 @@ impl UploadLimit {
     /// within [`MAX_UPLOAD_WAIT`] or if another client needs the memory.
     pub(super) async fn read_body(&self, mut request: Request, limit: usize) -> Result<BufferedUpload, ApiError> {
         let client = request.extract_parts::<PoolClient>().await?;
-        timeout(UPLOAD_BODY_TIMEOUT, self.collect(client.block, request, limit))
+        timeout(UPLOAD_BODY_TIMEOUT, self.collect(&client, request, limit))
             .await
             .unwrap_or(Err(ApiError::RequestTimeout))
     }
@@ -79,12 +80,13 @@ impl UploadLimit {
     /// Waits for a permit to check and store one image.
     ///
     /// # Errors
-    /// `overloaded` if no permit becomes free within [`MAX_UPLOAD_WAIT`].
-    pub(super) async fn acquire_permit(&self, client: AddressBlock) -> Result<Piece, ApiError> {
-        self.permits.acquire(Claim::fixed(client), MAX_UPLOAD_WAIT).await.map_err(|_| ApiError::Overloaded)
+    /// `overloaded` if no permit becomes free within [`MAX_UPLOAD_WAIT`], or if another client
+    /// needs the connection.
+    pub(super) async fn acquire_permit(&self, client: &PoolClient) -> Result<Piece, ApiError> {
+        self.permits.acquire(Claim::fixed(client.claimant()), MAX_UPLOAD_WAIT).await.map_err(|_| ApiError::Overloaded)
     }
 
-    async fn collect(&self, client: AddressBlock, request: Request, limit: usize) -> Result<BufferedUpload, ApiError> {
+    async fn collect(&self, client: &PoolClient, request: Request, limit: usize) -> Result<BufferedUpload, ApiError> {
         // With a declared length, a body that is too large is rejected before it is read.
         if request.body().size_hint().lower() > limit as u64 {
             body::discard(request).await;
@@ -123,9 +125,9 @@ impl UploadLimit {
 }
 
 impl UploadMemory {
-    fn new(pool: &FairPool, client: AddressBlock) -> Self {
-        let (progress, displaced) = (pool.new_progress(), CancellationToken::new());
-        Self { pool: pool.clone(), client, progress, displaced, steps: Vec::new() }
+    fn new(pool: &FairPool, client: &PoolClient) -> Self {
+        let (progress, displaced) = (pool.new_progress(), client.connection.0.child_token());
+        Self { pool: pool.clone(), client: client.block(), progress, displaced, steps: Vec::new() }
     }
 
     /// Takes memory for `length` bytes, and records that the client must send more.
@@ -134,11 +136,8 @@ impl UploadMemory {
         while self.steps.len() < steps {
             let claim = Claim::displaceable(self.client, self.progress.clone(), self.displaced.clone())
                 .units(UPLOAD_MEMORY_STEP_KIB);
-            let step = tokio::select! {
-                step = self.pool.acquire(claim, MAX_UPLOAD_WAIT) => step.map_err(|_| ApiError::Overloaded)?,
-                () = self.displaced.cancelled() => return Err(ApiError::Overloaded),
-            };
-            self.steps.push(step);
+            let step = self.pool.acquire(claim, MAX_UPLOAD_WAIT).await;
+            self.steps.push(step.map_err(|_| ApiError::Overloaded)?);
         }
         self.progress.set_waiting();
         Ok(())
@@ -153,11 +152,12 @@ mod tests {
 
     use super::*;
     use crate::http::params::ClientAddr;
+    use crate::http::pool_client::DisplacedConnection;
 
     const STEP: usize = UPLOAD_MEMORY_STEP_KIB * 1024;
 
-    fn client(n: u8) -> AddressBlock {
-        AddressBlock::of([10, 0, 0, n].into())
+    fn client(n: u8) -> PoolClient {
+        PoolClient { addr: ClientAddr([10, 0, 0, n].into()), connection: DisplacedConnection::default() }
     }
 
     fn request(body: Body) -> Request {
@@ -236,9 +236,25 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_upload_without_a_permit_is_rejected_after_two_seconds() {
         let uploads = UploadLimit::new(1, 1);
-        let permit = uploads.acquire_permit(client(1)).await.unwrap();
-        assert!(matches!(uploads.acquire_permit(client(1)).await, Err(ApiError::Overloaded)));
+        let permit = uploads.acquire_permit(&client(1)).await.unwrap();
+        assert!(matches!(uploads.acquire_permit(&client(1)).await, Err(ApiError::Overloaded)));
         drop(permit);
-        assert!(uploads.acquire_permit(client(1)).await.is_ok());
+        assert!(uploads.acquire_permit(&client(1)).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_that_waits_ends_at_once_when_its_connection_is_displaced() {
+        let uploads = UploadLimit::new(UPLOAD_MEMORY_STEP_KIB, 1);
+        let _permit = uploads.acquire_permit(&client(1)).await.unwrap();
+        let _memory = uploads.read_body(request_of(STEP), STEP).await.unwrap();
+        let client = client(1);
+        let mut request = request_of(STEP);
+        request.extensions_mut().insert(client.connection.clone());
+        let mut for_permit = Box::pin(uploads.acquire_permit(&client));
+        let mut for_memory = Box::pin(uploads.read_body(request, STEP));
+        assert!(futures_util::poll!(&mut for_permit).is_pending() && futures_util::poll!(&mut for_memory).is_pending());
+        client.connection.0.cancel();
+        assert!(matches!(futures_util::poll!(&mut for_permit), std::task::Poll::Ready(Err(ApiError::Overloaded))));
+        assert!(matches!(futures_util::poll!(&mut for_memory), std::task::Poll::Ready(Err(ApiError::Overloaded))));
     }
 }

@@ -26,7 +26,7 @@ impl AddressBuckets {
     /// Milliseconds from `now` until this address has a token; 0 if it has one.
     pub(super) fn wait_ms(&self, from: IpAddr, now: BootMs) -> u64 {
         let bucket = self.buckets.get(&AddressBlock::of(from)).copied().unwrap_or_default();
-        bucket.wait_ms(self.rate, now)
+        bucket.wait_ms(self.rate, 1, now)
     }
 
     /// Takes a token of this address at `now`.
@@ -34,18 +34,26 @@ impl AddressBuckets {
     /// # Errors
     /// The wait in milliseconds, if there is no token.
     pub(super) fn take(&mut self, from: IpAddr, now: BootMs) -> Result<(), u64> {
+        self.take_many(from, 1, now)
+    }
+
+    /// Takes `tokens` tokens of this address at `now`.
+    ///
+    /// # Errors
+    /// The wait in milliseconds, if there are fewer tokens. Then none is taken.
+    pub(super) fn take_many(&mut self, from: IpAddr, tokens: u64, now: BootMs) -> Result<(), u64> {
         let from = AddressBlock::of(from);
         if self.buckets.len() >= MAX_ADDRESSES && !self.buckets.contains_key(&from) {
             self.evict(now);
         }
         let bucket = self.buckets.entry(from).or_default();
-        if bucket.take(self.rate, now) { Ok(()) } else { Err(bucket.wait_ms(self.rate, now)) }
+        if bucket.take_many(self.rate, tokens, now) { Ok(()) } else { Err(bucket.wait_ms(self.rate, tokens, now)) }
     }
 
-    /// Puts a token back that this address took before.
-    pub(super) fn give_back(&mut self, from: IpAddr) {
+    /// Puts tokens back that this address took before.
+    pub(super) fn give_back(&mut self, from: IpAddr, tokens: u64) {
         if let Some(bucket) = self.buckets.get_mut(&AddressBlock::of(from)) {
-            bucket.give_back(self.rate);
+            bucket.give_back(self.rate, tokens);
         }
     }
 
@@ -78,7 +86,7 @@ mod tests {
             (0..3).for_each(|_| buckets.take(from, BootMs(0)).unwrap());
             assert_eq!((buckets.take(from, BootMs(0)), buckets.wait_ms(from, BootMs(1))), (Err(1000), 999));
         }
-        buckets.give_back(ip(1));
+        buckets.give_back(ip(1), 1);
         assert_eq!((buckets.wait_ms(ip(1), BootMs(0)), buckets.wait_ms(ip(2), BootMs(0))), (0, 1000));
         assert_eq!(buckets.take(ip(2), BootMs(1000)), Ok(()));
     }

@@ -52,6 +52,44 @@ impl StorageUnavailable {
     }
 }
 
+/// A fair pool had no place for a request, or another client needs its connection.
+#[derive(Clone, Copy, Debug, Error)]
+#[error("Too many requests of this kind are in progress; try again in a second")]
+pub struct Overloaded;
+
+/// A read of the bucket for a client failed.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// Too many reads wait.
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
+    /// The bucket did not reply.
+    #[error(transparent)]
+    Storage(#[from] StorageUnavailable),
+}
+
+impl ReadError {
+    /// The error for the log.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Overloaded(overloaded) => overloaded.to_string(),
+            Self::Storage(unavailable) => unavailable.cause(),
+        }
+    }
+
+    /// Whether the error is about one unreadable object, while the bucket itself works.
+    pub(super) fn concerns_one_object(&self) -> bool {
+        matches!(self, Self::Storage(unavailable) if unavailable.concerns_one_object())
+    }
+}
+
+impl From<BucketError> for ReadError {
+    fn from(cause: BucketError) -> Self {
+        StorageUnavailable::from(cause).into()
+    }
+}
+
 /// A user could not be looked up.
 #[derive(Debug, Error)]
 pub enum LookupError {
@@ -64,6 +102,18 @@ pub enum LookupError {
     /// The bucket did not reply.
     #[error(transparent)]
     Storage(#[from] StorageUnavailable),
+    /// Too many reads wait.
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
+}
+
+impl From<ReadError> for LookupError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Overloaded(overloaded) => overloaded.into(),
+            ReadError::Storage(unavailable) => unavailable.into(),
+        }
+    }
 }
 
 /// A registration failed.
@@ -75,7 +125,7 @@ pub enum RegisterError {
     /// The name is not registered, and the metadata breaks the rule for new users.
     #[error(transparent)]
     Metadata(#[from] InvalidMetadata),
-    /// The client's address registers too many users at once.
+    /// The client's address registers users too quickly.
     #[error(transparent)]
     RateLimited(#[from] RateLimited),
     /// The registry has as many users as it may.
@@ -87,6 +137,9 @@ pub enum RegisterError {
     /// The bucket did not reply.
     #[error(transparent)]
     Storage(#[from] StorageUnavailable),
+    /// Too many reads wait.
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
     /// The registration is stored, but not yet known to a majority of the nodes.
     #[error("User '{0}' is stored, but not known to a majority of the nodes yet; send the same registration again")]
     NotReplicated(Username),
@@ -169,6 +222,12 @@ pub enum UploadError {
     /// The bucket did not reply.
     #[error(transparent)]
     Storage(#[from] StorageUnavailable),
+    /// Too many images wait to be checked, or too many reads wait.
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
+    /// The client's address stores images too quickly.
+    #[error(transparent)]
+    RateLimited(#[from] RateLimited),
     /// The user has as many images as it may.
     #[error(transparent)]
     Quota(#[from] QuotaExceeded),
@@ -177,26 +236,39 @@ pub enum UploadError {
     NoFreeName,
 }
 
+impl From<ReadError> for UploadError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Overloaded(overloaded) => overloaded.into(),
+            ReadError::Storage(unavailable) => unavailable.into(),
+        }
+    }
+}
+
+impl UploadError {
+    /// Whether an upload that failed with this error stored nothing.
+    pub(super) fn stored_nothing(&self) -> bool {
+        match self {
+            Self::Storage(error) => error.stored_nothing(),
+            Self::Auth(_)
+            | Self::Rejected(_)
+            | Self::Overloaded(_)
+            | Self::RateLimited(_)
+            | Self::Quota(_)
+            | Self::NoFreeName => true,
+        }
+    }
+}
+
 /// An image could not be read.
 #[derive(Debug, Error)]
 pub enum ImageError {
     /// There is no image with this name.
     #[error("There is no such image")]
     NotFound,
-    /// The bucket did not reply.
+    /// The image could not be read.
     #[error(transparent)]
-    Storage(#[from] StorageUnavailable),
-}
-
-/// The stream of clients with images could not be started.
-#[derive(Debug, Error)]
-pub enum ImagesStreamError {
-    /// The maximum number of image downloads is already running.
-    #[error("Too many downloads of all images are running; try again in a second")]
-    Busy,
-    /// The bucket did not reply.
-    #[error(transparent)]
-    Storage(#[from] StorageUnavailable),
+    Read(#[from] ReadError),
 }
 
 /// The users could not be listed.

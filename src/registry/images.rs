@@ -4,8 +4,9 @@ mod image_cache;
 pub(super) mod image_check;
 pub(super) mod image_store;
 pub(super) mod images_stream;
-mod listing_cache;
+pub(super) mod listing_cache;
 mod lru_cache;
+mod upload_budget;
 
 use std::sync::Arc;
 

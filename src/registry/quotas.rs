@@ -10,6 +10,8 @@ use rollcall_core::{Rate, Username};
 pub struct Quotas {
     /// New registrations of one client address.
     pub registrations: Option<RegistrationRate>,
+    /// Bytes of the images that one client address stores.
+    pub uploads: Option<UploadRate>,
     /// Users in all.
     pub users: Option<u64>,
     /// Images of one user.
@@ -34,20 +36,73 @@ impl RegistrationRate {
     }
 }
 
-/// A client address registers users too quickly.
+/// A burst of bytes, and then so many a second. Both are at least 1.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct UploadRate {
+    /// Bytes without a wait.
+    pub burst_bytes: u64,
+    /// Further bytes a second.
+    pub bytes_per_second: u64,
+}
+
+impl UploadRate {
+    /// The rate of the token bucket. A token is a millisecond of uploads at `bytes_per_second`.
+    pub(super) fn bucket(self) -> Rate {
+        Rate::new(self.tokens(self.burst_bytes), 1)
+    }
+
+    /// The tokens that an image of so many bytes takes. An image that is larger than the burst
+    /// takes the whole bucket, because it could never be stored otherwise.
+    pub(super) fn cost(self, bytes: u64) -> u64 {
+        self.tokens(bytes.min(self.burst_bytes))
+    }
+
+    fn tokens(self, bytes: u64) -> u64 {
+        bytes.saturating_mul(1000).div_ceil(self.bytes_per_second.max(1))
+    }
+}
+
+/// A client address registers users or stores images too quickly.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
-#[error(
-    "Too many new users from this address: registration_burst allows {} at once, and registration_rate {} a second after \
-     that; try again in {} s",
-    .rate.burst,
-    .rate.per_second,
-    .wait_ms.div_ceil(1000)
-)]
-pub struct RateLimited {
-    /// The limit.
-    pub rate: RegistrationRate,
-    /// Milliseconds until the next registration is accepted.
-    pub wait_ms: u64,
+pub enum RateLimited {
+    /// New registrations.
+    #[error(
+        "Too many new users from this address: registration_burst allows {} at once, and registration_rate {} a second \
+         after that; try again in {} s",
+        .rate.burst,
+        .rate.per_second,
+        .wait_ms.div_ceil(1000)
+    )]
+    Registrations {
+        /// The limit.
+        rate: RegistrationRate,
+        /// Milliseconds until the next registration is accepted.
+        wait_ms: u64,
+    },
+    /// Bytes of images.
+    #[error(
+        "Too many bytes of images from this address: upload_burst_bytes allows {} at once, and upload_rate_bytes {} a \
+         second after that; try again in {} s",
+        .rate.burst_bytes,
+        .rate.bytes_per_second,
+        .wait_ms.div_ceil(1000)
+    )]
+    Uploads {
+        /// The limit.
+        rate: UploadRate,
+        /// Milliseconds until this image is accepted.
+        wait_ms: u64,
+    },
+}
+
+impl RateLimited {
+    /// Milliseconds until the same request is accepted.
+    #[must_use]
+    pub fn wait_ms(self) -> u64 {
+        match self {
+            Self::Registrations { wait_ms, .. } | Self::Uploads { wait_ms, .. } => wait_ms,
+        }
+    }
 }
 
 /// A total is used up. Waiting does not help.

@@ -67,8 +67,8 @@ pub(crate) fn settings() -> RegistrySettings {
 }
 
 /// The caller of a request that is received at `now`, always from the same address.
-pub(crate) fn caller(now: BootMs) -> Caller {
-    Caller { from: [10, 0, 0, 9].into(), now, wall: wall() }
+pub(crate) fn caller(now: BootMs) -> Caller<'static> {
+    Caller { from: [10, 0, 0, 9].into(), now, wall: wall(), connection: None }
 }
 
 pub(super) fn name(text: &str) -> Username {

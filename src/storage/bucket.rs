@@ -66,6 +66,12 @@ impl Bucket {
         self.health().wrote_at.is_some_and(|at| at.elapsed() <= age)
     }
 
+    /// Longest duration of a call.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        self.retry_policy.deadline
+    }
+
     /// Kind and place of the store.
     #[must_use]
     pub fn describe(&self) -> String {

@@ -2,7 +2,8 @@
 //! supported: its locks and hard links are not reliable enough.
 //!
 //! This file runs the blocking operations of [`object_files`] on blocking threads, and limits their
-//! number.
+//! number. They wait in the order of their arrival: this layer knows no clients. The registry
+//! admits the requests of clients fairly by address (`registry/users/profile_store.rs`).
 
 mod directories;
 mod free_space;

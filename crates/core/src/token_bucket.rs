@@ -32,23 +32,29 @@ impl TokenBucket {
     ///
     /// A clock that goes back adds no tokens.
     pub fn take(&mut self, rate: Rate, now: BootMs) -> bool {
-        let is_enough = self.wait_ms(rate, now) == 0;
+        self.take_many(rate, 1, now)
+    }
+
+    /// Takes `tokens` tokens if there are so many at `now`; returns whether it did. More than a
+    /// whole bucket is never taken.
+    pub fn take_many(&mut self, rate: Rate, tokens: u64, now: BootMs) -> bool {
+        let is_enough = self.wait_ms(rate, tokens, now) == 0;
         if is_enough {
-            self.full_at = self.full_at.max(now).plus(rate.refill_ms);
+            self.full_at = self.full_at.max(now).plus(rate.refill_ms.saturating_mul(tokens));
         }
         is_enough
     }
 
-    /// Milliseconds from `now` until the bucket has a token; 0 if it has one.
+    /// Milliseconds from `now` until the bucket has so many tokens; 0 if it has them.
     #[must_use]
-    pub fn wait_ms(&self, rate: Rate, now: BootMs) -> u64 {
-        let full_at = self.full_at.max(now).plus(rate.refill_ms);
+    pub fn wait_ms(&self, rate: Rate, tokens: u64, now: BootMs) -> u64 {
+        let full_at = self.full_at.max(now).plus(rate.refill_ms.saturating_mul(tokens));
         full_at.since(now).saturating_sub(rate.burst.saturating_mul(rate.refill_ms))
     }
 
-    /// Puts one token back that was taken before.
-    pub fn give_back(&mut self, rate: Rate) {
-        self.full_at = BootMs(self.full_at.0.saturating_sub(rate.refill_ms));
+    /// Puts tokens back that were taken before.
+    pub fn give_back(&mut self, rate: Rate, tokens: u64) {
+        self.full_at = BootMs(self.full_at.0.saturating_sub(rate.refill_ms.saturating_mul(tokens)));
     }
 
     /// The time at which all tokens are back.
@@ -98,12 +104,25 @@ mod tests {
     fn the_wait_ends_with_the_next_token_or_when_a_token_is_given_back() {
         let mut bucket = TokenBucket::default();
         let at = BootMs(5000);
-        assert_eq!(bucket.wait_ms(RATE, at), 0);
+        assert_eq!(bucket.wait_ms(RATE, 1, at), 0);
         (0..10).for_each(|_| assert!(bucket.take(RATE, at)));
-        assert_eq!((bucket.wait_ms(RATE, at), bucket.wait_ms(RATE, at.plus(99))), (100, 1));
-        assert_eq!(bucket.wait_ms(RATE, at.plus(100)), 0);
-        bucket.give_back(RATE);
+        assert_eq!((bucket.wait_ms(RATE, 1, at), bucket.wait_ms(RATE, 1, at.plus(99))), (100, 1));
+        assert_eq!(bucket.wait_ms(RATE, 1, at.plus(100)), 0);
+        bucket.give_back(RATE, 1);
         assert!(bucket.take(RATE, at) && !bucket.take(RATE, at));
+    }
+
+    #[test]
+    fn several_tokens_are_taken_together_or_not_at_all() {
+        let mut bucket = TokenBucket::default();
+        let at = BootMs(5000);
+        assert!(bucket.take_many(RATE, 7, at) && !bucket.take_many(RATE, 4, at));
+        assert_eq!((bucket.wait_ms(RATE, 4, at), bucket.wait_ms(RATE, 3, at)), (100, 0));
+        assert!(bucket.take_many(RATE, 4, at.plus(100)) && !bucket.take(RATE, at.plus(100)));
+        bucket.give_back(RATE, 4);
+        assert!(bucket.take_many(RATE, 4, at.plus(100)));
+        assert!(!bucket.take_many(RATE, 11, BootMs(u64::MAX / 2)), "more than a whole bucket");
+        assert!(!bucket.take_many(RATE, u64::MAX, at));
     }
 
     #[test]

@@ -13,6 +13,11 @@ use crate::addr::is_one_machine;
 /// three.
 pub const MAX_PROXY_HOPS: usize = 16;
 
+/// Shortest prefix of an IPv4 network of proxies: that of `10.0.0.0/8`.
+const MIN_PREFIX_V4: u8 = 8;
+/// Shortest prefix of an IPv6 network of proxies: that of `fc00::/7`, the unique local addresses.
+const MIN_PREFIX_V6: u8 = 7;
+
 /// The header in which proxies report the address of their client.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum ForwardedHeader {
@@ -25,8 +30,8 @@ pub enum ForwardedHeader {
 
 /// A network whose hosts are trusted proxies.
 ///
-/// Invariant: it is not the whole of IPv4 or IPv6, because then each client could choose its own
-/// address.
+/// Invariant: it is not larger than the largest private network of its family. If the networks were
+/// the whole of IPv4 or IPv6, also together, each client could choose its own address.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ProxyNetwork(IpNet);
 
@@ -68,9 +73,13 @@ impl ProxyNetwork {
             return Some(Self(ip.to_canonical().into()));
         }
         let network: IpNet = text.parse().ok()?;
-        // Addresses in the IPv4-mapped form are compared as IPv4, so such a network never matches.
-        let is_mapped = matches!(network, IpNet::V6(v6) if v6.addr().to_ipv4_mapped().is_some());
-        (network.prefix_len() > 0 && !is_mapped).then(|| Self(network.trunc()))
+        let is_valid = match network {
+            IpNet::V4(v4) => v4.prefix_len() >= MIN_PREFIX_V4,
+            // Addresses in the IPv4-mapped form are compared as IPv4, so such a network never
+            // matches.
+            IpNet::V6(v6) => v6.prefix_len() >= MIN_PREFIX_V6 && v6.addr().to_ipv4_mapped().is_none(),
+        };
+        is_valid.then(|| Self(network.trunc()))
     }
 }
 
@@ -99,12 +108,16 @@ impl TrustedProxies {
     /// order.
     ///
     /// The chain ends at an element that names no address (`unknown`, an obfuscated identifier or
-    /// malformed text), after [`MAX_PROXY_HOPS`] elements, or at the left end of the header. Then
-    /// the client is the last trusted proxy, which is the closest known host.
+    /// malformed text), after [`MAX_PROXY_HOPS`] elements (empty ones count), or at the left end of
+    /// the header. Then the client is the last trusted proxy, which is the closest known host.
     #[must_use]
     pub fn client<'l>(&self, proxy: IpAddr, lines: impl DoubleEndedIterator<Item = &'l [u8]>) -> IpAddr {
         let mut last_proxy = proxy;
         for element in lines.rev().flat_map(|line| elements_from_right(line, b',')).take(MAX_PROXY_HOPS) {
+            // Empty elements of a list are ignored (RFC 9110, section 5.6.1).
+            if element.trim_ascii().is_empty() {
+                continue;
+            }
             match self.header.address(element) {
                 Some(ip) if self.contains(ip) => last_proxy = ip,
                 Some(ip) => return ip,

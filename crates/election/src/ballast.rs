@@ -6,8 +6,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::statvfs;
 use tracing::warn;
 
 use rollcall_core::private_files;
@@ -21,27 +23,42 @@ const TEMP_FILE_NAME: &str = "ballast.new";
 /// the file system.
 const BYTES: usize = 1024 * 1024;
 
-/// Length of the pattern that the file repeats, in bytes.
-const PATTERN_BYTES: usize = 64 * 1024;
+/// Length of one write to the file, in bytes.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Unit of the number of blocks of a file, in bytes.
+const BLOCK_BYTES: u64 = 512;
+
+/// Free space with which the file is made, in bytes. On a disk that is almost full, several nodes
+/// that make it at once would take the space of each other's snapshots.
+const MIN_FREE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The ballast of one node.
 #[derive(Debug)]
 pub(crate) struct Ballast {
     dir: PathBuf,
+    min_free_bytes: u64,
 }
 
 impl Ballast {
     /// The ballast in `dir`, which is the directory of the ballot.
     pub(crate) fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned() }
+        Self { dir: dir.to_owned(), min_free_bytes: MIN_FREE_BYTES }
     }
 
-    /// Makes the file if it is missing. Without enough space nothing is left behind.
+    /// Makes the file if it is missing or takes no space. Without enough space nothing is left
+    /// behind.
+    ///
+    /// # Errors
+    /// Also if the disk has less free space than [`MIN_FREE_BYTES`].
     pub(crate) fn make(&self) -> io::Result<()> {
         let (file, temp_file) = (self.dir.join(FILE_NAME), self.dir.join(TEMP_FILE_NAME));
-        if fs::metadata(&file).is_ok_and(|found| found.len() == BYTES as u64) {
+        // A copy of the file can be sparse.
+        let is_whole = |found: &fs::Metadata| found.len().min(found.blocks() * BLOCK_BYTES) >= BYTES as u64;
+        if fs::metadata(&file).is_ok_and(|found| is_whole(&found)) {
             return Ok(());
         }
+        self.check_space()?;
         // It is not synced: after a power failure it is made again.
         let made = write(&temp_file).and_then(|()| fs::rename(&temp_file, &file));
         if made.is_err() {
@@ -49,6 +66,16 @@ impl Ballast {
             let _ = fs::remove_file(&temp_file);
         }
         made
+    }
+
+    fn check_space(&self) -> io::Result<()> {
+        let disk = statvfs(&self.dir)?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free >= self.min_free_bytes {
+            return Ok(());
+        }
+        let why = format!("the disk has {free} bytes of free space, and at least {} are needed", self.min_free_bytes);
+        Err(io::Error::new(io::ErrorKind::StorageFull, why))
     }
 
     /// Returns the result of a write. If the disk is full, deletes the file and writes once more.
@@ -85,19 +112,20 @@ fn is_full(error: &io::Error) -> bool {
 }
 
 fn write(path: &Path) -> io::Result<()> {
-    // A file system that compresses would store zeros in no space.
+    // A file system that compresses would store zeros, or a pattern that is repeated, in less
+    // space.
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let pattern: Vec<u8> = std::iter::repeat_with(|| {
+    let mut numbers = std::iter::repeat_with(|| {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
         state.to_le_bytes()
-    })
-    .take(PATTERN_BYTES / 8)
-    .flatten()
-    .collect();
+    });
     let mut file = private_files::options().write(true).create(true).truncate(true).open(path)?;
-    (0..BYTES / PATTERN_BYTES).try_for_each(|_| file.write_all(&pattern))
+    (0..BYTES / CHUNK_BYTES).try_for_each(|_| {
+        let chunk: Vec<u8> = numbers.by_ref().take(CHUNK_BYTES / 8).flatten().collect();
+        file.write_all(&chunk)
+    })
 }
 
 #[cfg(test)]
@@ -150,6 +178,30 @@ mod tests {
         fs::write(dir.path().join(FILE_NAME), "torn").unwrap();
         Ballast::new(dir.path()).make().unwrap();
         assert_eq!(fs::metadata(dir.path().join(FILE_NAME)).unwrap().len(), 1 << 20);
+    }
+
+    #[test]
+    fn a_ballast_that_takes_no_space_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE_NAME);
+        File::create(&path).unwrap().set_len(1 << 20).unwrap();
+        Ballast::new(dir.path()).make().unwrap();
+        assert!(fs::metadata(&path).unwrap().blocks() * 512 >= 1 << 20);
+        // One that takes space stays as it is.
+        let made = fs::metadata(&path).unwrap().ino();
+        Ballast::new(dir.path()).make().unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().ino(), made);
+    }
+
+    #[test]
+    fn the_ballast_is_made_only_with_room_to_spare() {
+        let dir = tempfile::tempdir().unwrap();
+        let full = Ballast { min_free_bytes: u64::MAX, ..Ballast::new(dir.path()) };
+        let refused = full.make().unwrap_err();
+        assert!(is_full(&refused) && refused.to_string().contains("bytes of free space"), "{refused}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        Ballast::new(dir.path()).make().unwrap();
+        full.make().expect("it is there");
     }
 
     #[test]

@@ -22,8 +22,7 @@ const EXPECTED_URL: &str = "a URL such as \"http://10.40.6.26:3000\"";
 const EXPECTED_ORIGINS: &str =
     "\"*\" for all web pages, \"none\", or a list of origins such as \"https://example.org\"";
 
-const EXPECTED_PROXIES: &str =
-    "a list of networks or addresses such as \"10.0.0.0/8\" or \"fd00::1\", and not all addresses (\"0.0.0.0/0\")";
+const EXPECTED_PROXIES: &str = "a list of networks or addresses such as \"10.0.0.0/24\" or \"fd00::1\", and none larger than a /8 (IPv4) or /7 (IPv6)";
 const EXPECTED_HEADER: &str = "\"x-forwarded-for\" or \"forwarded\"";
 
 /// The HTTP API.

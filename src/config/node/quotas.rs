@@ -20,6 +20,10 @@ pub struct QuotaConfig {
     pub registration_burst: u64,
     /// Further new registrations of one client address a second. `None` removes the burst too.
     pub registration_rate: Option<u64>,
+    /// Bytes of images that one client address may store without a wait. At least 1.
+    pub upload_burst_bytes: u64,
+    /// Further bytes of images of one client address a second. `None` removes the burst too.
+    pub upload_rate_bytes: Option<u64>,
     /// Users in all.
     pub max_users: Option<u64>,
     /// Images of one user.
@@ -37,6 +41,8 @@ pub(super) fn read_quotas(layers: &Layers) -> Result<QuotaConfig, ConfigError> {
     Ok(QuotaConfig {
         registration_burst: layers.number(&settings::REGISTRATION_BURST, MAX_COUNT)?.value,
         registration_rate: limit(&settings::REGISTRATION_RATE, MAX_RATE)?,
+        upload_burst_bytes: layers.number(&settings::UPLOAD_BURST_BYTES, MAX_BYTES)?.value,
+        upload_rate_bytes: limit(&settings::UPLOAD_RATE_BYTES, MAX_BYTES)?,
         max_users: limit(&settings::MAX_USERS, MAX_COUNT)?,
         max_images_per_user: limit(&settings::MAX_IMAGES_PER_USER, MAX_COUNT)?,
         max_image_bytes_per_user: limit(&settings::MAX_IMAGE_BYTES_PER_USER, MAX_BYTES)?,

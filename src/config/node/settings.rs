@@ -50,6 +50,12 @@ pub(super) const REGISTRATION_BURST: Setting =
     Setting::new("registration_burst", "ROLLCALL_REGISTRATION_BURST").with_default("200");
 pub(super) const REGISTRATION_RATE: Setting =
     Setting::new("registration_rate", "ROLLCALL_REGISTRATION_RATE").with_default("2");
+/// 256 MiB: 512 images of the largest size.
+pub(super) const UPLOAD_BURST_BYTES: Setting =
+    Setting::new("upload_burst_bytes", "ROLLCALL_UPLOAD_BURST_BYTES").with_default("268435456");
+/// 256 KiB.
+pub(super) const UPLOAD_RATE_BYTES: Setting =
+    Setting::new("upload_rate_bytes", "ROLLCALL_UPLOAD_RATE_BYTES").with_default("262144");
 pub(super) const MAX_USERS: Setting = Setting::new("max_users", "ROLLCALL_MAX_USERS").with_default("1000000");
 pub(super) const MAX_IMAGES_PER_USER: Setting =
     Setting::new("max_images_per_user", "ROLLCALL_MAX_IMAGES_PER_USER").with_default("100");
@@ -90,7 +96,7 @@ pub(super) const STORAGE_ALLOW_HTTP: Setting =
 pub(super) const STORAGE_TIMEOUT: Setting = Setting::new("storage_timeout_ms", "ROLLCALL_STORAGE_TIMEOUT_MS");
 
 /// All settings of a node. Any other key in the configuration file is an error.
-pub const SETTINGS: [&Setting; 53] = [
+pub const SETTINGS: [&Setting; 55] = [
     &THIS_NODE,
     &PEERS,
     &HEARTBEAT_INTERVAL,
@@ -122,6 +128,8 @@ pub const SETTINGS: [&Setting; 53] = [
     &DISCOVERY_SERVER_COMPAT,
     &REGISTRATION_BURST,
     &REGISTRATION_RATE,
+    &UPLOAD_BURST_BYTES,
+    &UPLOAD_RATE_BYTES,
     &MAX_USERS,
     &MAX_IMAGES_PER_USER,
     &MAX_IMAGE_BYTES_PER_USER,

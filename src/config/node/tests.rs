@@ -154,15 +154,19 @@ fn quotas_have_defaults_and_0_removes_each() {
     let defaults = load_with("").unwrap().quotas;
     let (burst, rate) = (defaults.registration_burst, defaults.registration_rate);
     assert_eq!((burst, rate, defaults.max_users), (200, Some(2), Some(1_000_000)));
+    assert_eq!((defaults.upload_burst_bytes, defaults.upload_rate_bytes), (256 * 1024 * 1024, Some(256 * 1024)));
     assert_eq!(defaults.max_images_per_user, Some(100));
     assert_eq!(defaults.max_image_bytes_per_user, Some(16 * 1024 * 1024));
-    let none = load_with("registration_rate = 0\nmax_users = 0\nmax_images_per_user = 0\nmax_image_bytes_per_user = 0");
-    let none = none.unwrap().quotas;
-    assert_eq!((none.registration_rate, none.max_users), (None, None));
+    let names =
+        ["registration_rate", "upload_rate_bytes", "max_users", "max_images_per_user", "max_image_bytes_per_user"];
+    let none = load_with(&names.map(|name| format!("{name} = 0")).join("\n")).unwrap().quotas;
+    assert_eq!((none.registration_rate, none.upload_rate_bytes, none.max_users), (None, None, None));
     assert_eq!((none.max_images_per_user, none.max_image_bytes_per_user), (None, None));
     for (wrong, expected) in [
         ("registration_burst = 0", "from 1 to"),
         ("registration_rate = 101", "from 0 to 100"),
+        ("upload_burst_bytes = 0", "from 1 to"),
+        ("upload_rate_bytes = -1", "from 0 to"),
         ("max_users = -1", "from 0 to"),
         ("max_images_per_user = \"many\"", "from 0 to"),
     ] {

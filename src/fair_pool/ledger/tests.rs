@@ -25,7 +25,7 @@ fn since(ms: u64) -> Since {
 
 #[test]
 fn the_largest_holder_loses_the_piece_that_waits_longest() {
-    let mut ledger = Ledger::new(4);
+    let mut ledger = Ledger::new(4, Some(PROTECTED_MS));
     let [_, longest, _, _] =
         [(1, 0), (2, 10), (2, 20), (2, 30)].map(|(n, ms)| ledger.add(Some(block(n)), 1, Some(since(ms)), 30));
     assert_eq!(ledger.displace(Some(block(9)), 1, 30).unwrap().id, longest);
@@ -36,7 +36,7 @@ fn the_largest_holder_loses_the_piece_that_waits_longest() {
 
 #[test]
 fn a_piece_of_an_equal_holder_is_protected_for_a_second() {
-    let mut ledger = Ledger::new(2);
+    let mut ledger = Ledger::new(2, Some(PROTECTED_MS));
     let pieces = [1, 2].map(|n| ledger.add(Some(block(n)), 1, Some(since(u64::from(n))), 2));
     assert!(ledger.displace(Some(block(9)), 1, PROTECTED_MS).is_none());
     assert_eq!(ledger.displace(Some(block(9)), 1, PROTECTED_MS + 1).unwrap().id, pieces[0]);
@@ -48,7 +48,7 @@ fn a_piece_of_an_equal_holder_is_protected_for_a_second() {
 
 #[test]
 fn running_work_is_displaced_only_if_its_larger_holder_has_nothing_else() {
-    let mut ledger = Ledger::new(3);
+    let mut ledger = Ledger::new(3, Some(PROTECTED_MS));
     let states = [since(0), since(1), since(2)];
     let pieces = states.clone().map(|since| ledger.add(Some(block(1)), 1, Some(since), 2));
     states[0].set(None);
@@ -60,7 +60,7 @@ fn running_work_is_displaced_only_if_its_larger_holder_has_nothing_else() {
 
 #[test]
 fn fixed_pieces_and_pieces_of_uncounted_clients_are_never_displaced() {
-    let mut ledger = Ledger::new(2);
+    let mut ledger = Ledger::new(2, Some(PROTECTED_MS));
     ledger.add(Some(block(1)), 1, None, 0);
     ledger.add(None, 1, Some(since(0)), 0);
     assert!(ledger.displace(Some(block(9)), 1, 10 * PROTECTED_MS).is_none());
@@ -126,7 +126,7 @@ proptest! {
     #[test]
     fn the_ledger_agrees_with_the_reference_implementation(steps in proptest::collection::vec(step(), 1..120)) {
         const UNITS: u64 = 12;
-        let (mut ledger, mut pieces, mut now) = (Ledger::new(UNITS), Vec::<Reference>::new(), 0);
+        let (mut ledger, mut pieces, mut now) = (Ledger::new(UNITS, Some(PROTECTED_MS)), Vec::<Reference>::new(), 0);
         for step in steps {
             // The rule holds to the millisecond, so a piece changes after the search before it.
             now += 1;
@@ -166,6 +166,7 @@ proptest! {
             prop_assert_eq!(ledger.free(), UNITS - used);
             let leaving = pieces.iter().filter(|piece| piece.is_displaced).map(|piece| piece.units).sum::<u64>();
             prop_assert_eq!(ledger.leaving(), leaving);
+            prop_assert!(ledger.ending_at_once() <= leaving);
             for holder in 0..5 {
                 prop_assert_eq!(ledger.held_by(block(holder)), held(&pieces, holder));
             }
@@ -173,6 +174,7 @@ proptest! {
         for piece in &pieces {
             ledger.remove(piece.id);
         }
+        prop_assert_eq!(ledger.ending_at_once(), 0);
         prop_assert!(ledger.pieces.is_empty() && ledger.holders.is_empty() && ledger.ranking.is_empty());
     }
 }

@@ -9,6 +9,10 @@ use tokio::time::timeout;
 
 use crate::http::error::ApiError;
 use crate::http::limits::{MAX_LONG_POLL_WAIT, REQUEST_TIMEOUT};
+use crate::registry::LISTING_TTL_MS;
+
+// The cache of listings dates an upload by the start of its request.
+const _: () = assert!(REQUEST_TIMEOUT.as_secs() * 1000 < LISTING_TTL_MS);
 use crate::http::lists::encode::DISCOVER_PATH;
 
 /// The timeout as a layer. The path of the long polls gets more time.

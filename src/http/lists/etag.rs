@@ -1,43 +1,13 @@
-//! Strong entity tags, and 304 for clients that already have the same bytes.
+//! Strong entity tags.
 
 use std::fmt::Write as _;
 
-use axum::body::Bytes;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use axum::http::HeaderValue;
 use sha2::{Digest, Sha256};
-
-use crate::http::error::ApiError;
-use crate::http::json::APPLICATION_JSON;
 
 /// Number of bytes of the SHA-256 hash in a tag. Enough that two different responses practically
 /// never have the same tag.
 const TAG_HASH_BYTES: usize = 16;
-
-/// A list as JSON. Clients may cache it, but must revalidate it each time.
-pub(in crate::http) fn json_response(request: &HeaderMap, list: &impl Serialize) -> Response {
-    match serde_json::to_vec(list) {
-        Ok(bytes) => response(request, bytes.into(), APPLICATION_JSON, HeaderValue::from_static("no-cache")),
-        Err(error) => ApiError::Internal(error.to_string()).into_response(),
-    }
-}
-
-/// A response with `bytes` and their tag, or 304 if the client sent that tag.
-pub(in crate::http) fn response(
-    request: &HeaderMap,
-    bytes: Bytes,
-    media_type: HeaderValue,
-    cache: HeaderValue,
-) -> Response {
-    let tag = entity_tag(&bytes);
-    let known = request.get_all(header::IF_NONE_MATCH).iter().any(|if_none_match| matches_tag(if_none_match, &tag));
-    let headers = [(header::ETAG, tag), (header::CACHE_CONTROL, cache)];
-    if known {
-        return (StatusCode::NOT_MODIFIED, headers).into_response();
-    }
-    (headers, [(header::CONTENT_TYPE, media_type)], bytes).into_response()
-}
 
 /// The entity tag of these bytes.
 pub(in crate::http) fn entity_tag(bytes: &[u8]) -> HeaderValue {

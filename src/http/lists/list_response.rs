@@ -1,11 +1,11 @@
-//! Responses with lists: entity tags, chunks, and the shared memory limit.
+//! Responses with lists and images: entity tags, chunks, and the shared memory limit.
 
 use std::convert::Infallible;
 
 use axum::body::{Body, Bytes};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt, stream};
 
@@ -40,6 +40,16 @@ impl EncodedList {
         Self { tag: etag::entity_tag(&bytes), bytes, cursor }
     }
 
+    /// Length in bytes.
+    pub(in crate::http) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The entity tag.
+    pub(in crate::http) fn tag(&self) -> &HeaderValue {
+        &self.tag
+    }
+
     /// The same list for a client whose cursor is unknown. It has two parts, so that the long part
     /// is not copied.
     pub(in crate::http) fn to_reset_body(&self) -> Vec<Bytes> {
@@ -50,11 +60,29 @@ impl EncodedList {
     }
 }
 
-/// The client that reads a list: the tags that it already has, and the limit on slow reads.
+/// The client that reads a list: what it already has, and the limit on slow reads.
 pub(in crate::http) struct ListReader {
-    pub(super) client: PoolClient,
+    pub(in crate::http) client: PoolClient,
+    is_head: bool,
     if_none_match: Vec<HeaderValue>,
     slow_read: SlowReadTimeout,
+}
+
+impl ListReader {
+    /// Whether the response has a body. It has none if the client asked for the headers alone, or
+    /// if it has what this tag stands for.
+    pub(in crate::http) fn needs_body(&self, tag: &HeaderValue) -> bool {
+        !self.is_head && !self.has(tag)
+    }
+
+    /// Whether the tag decides if the response has a body.
+    pub(in crate::http) fn is_conditional(&self) -> bool {
+        self.is_head || !self.if_none_match.is_empty()
+    }
+
+    fn has(&self, tag: &HeaderValue) -> bool {
+        self.if_none_match.iter().any(|header| etag::matches_tag(header, tag))
+    }
 }
 
 impl<S: Sync> FromRequestParts<S> for ListReader {
@@ -62,61 +90,68 @@ impl<S: Sync> FromRequestParts<S> for ListReader {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let client = PoolClient::from_request_parts(parts, state).await?;
+        let is_head = parts.method == Method::HEAD;
         let if_none_match = parts.headers.get_all(header::IF_NONE_MATCH).iter().cloned().collect();
         // Tests have no connection, and so no limit on slow reads.
         let slow_read = parts.extensions.get::<SlowReadTimeout>().cloned().unwrap_or_default();
-        Ok(Self { client, if_none_match, slow_read })
+        Ok(Self { client, is_head, if_none_match, slow_read })
     }
 }
 
-/// A response with the list, or 304 if the client already has it.
-///
-/// # Errors
-/// `overloaded` if too many long lists are being sent.
-pub(in crate::http) async fn respond(
-    list: EncodedList,
-    reader: ListReader,
-    permit: ListPermit,
-) -> Result<Response, ApiError> {
+/// A response with the list, or 304 if the client already has it. Without a permit only if the
+/// reader needs no body.
+pub(in crate::http) fn respond(list: EncodedList, reader: ListReader, permit: Option<ListPermit>) -> Response {
     let mut headers = HeaderMap::new();
     if let Some(cursor) = list.cursor {
         headers.insert(CURSOR_HEADER, cursor);
     }
-    let is_not_modified = reader.if_none_match.iter().any(|header| etag::matches_tag(header, &list.tag));
-    headers.insert(header::ETAG, list.tag);
+    headers.insert(header::CONTENT_TYPE, APPLICATION_JSON);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    respond_with_tag(headers, list.tag, list.bytes, reader, permit)
+}
+
+/// A response with these bytes, which have this tag, or 304 if the client already has them. Without
+/// a permit only if the reader needs no body.
+pub(in crate::http) fn respond_with_tag(
+    mut headers: HeaderMap,
+    tag: HeaderValue,
+    bytes: Bytes,
+    reader: ListReader,
+    permit: Option<ListPermit>,
+) -> Response {
+    let is_not_modified = reader.has(&tag);
+    headers.insert(header::ETAG, tag);
     if is_not_modified {
-        return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
+        headers.remove(header::CONTENT_TYPE);
+        return (StatusCode::NOT_MODIFIED, headers).into_response();
     }
-    let body = body(vec![list.bytes], reader.slow_read, permit).await?;
-    Ok((headers, body).into_response())
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+    let body = match permit {
+        Some(permit) => body(vec![bytes], reader.slow_read, permit),
+        // The router removes it again.
+        None => Body::from(bytes),
+    };
+    (headers, body).into_response()
 }
 
 /// A response in parts that must not be cached.
-///
-/// # Errors
-/// `overloaded` if it is long and too many long lists are being sent.
-pub(in crate::http) async fn respond_uncached(
-    parts: Vec<Bytes>,
-    reader: ListReader,
-    permit: ListPermit,
-) -> Result<Response, ApiError> {
-    let body = body(parts, reader.slow_read, permit).await?;
-    Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], body).into_response())
+pub(in crate::http) fn respond_uncached(parts: Vec<Bytes>, reader: ListReader, permit: ListPermit) -> Response {
+    let length: usize = parts.iter().map(Bytes::len).sum();
+    let headers = [
+        (header::CONTENT_TYPE, APPLICATION_JSON),
+        (header::CONTENT_LENGTH, HeaderValue::from(length)),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    (headers, body(parts, reader.slow_read, permit)).into_response()
 }
 
-/// A response with `parts` as its body. A long body is sent in chunks. It holds its permit until it
-/// is sent, and is subject to the limit on slow reads.
-async fn body(parts: Vec<Bytes>, slow_read: SlowReadTimeout, permit: ListPermit) -> Result<Response, ApiError> {
-    let length = parts.iter().map(Bytes::len).sum();
-    let headers = [(header::CONTENT_TYPE, APPLICATION_JSON), (header::CONTENT_LENGTH, HeaderValue::from(length))];
-    let permit = permit.extend_to(length).await?;
-    let body = if length <= LIST_CHUNK_BYTES {
-        Body::from(parts.concat())
-    } else {
-        Body::from_stream(slow_read.watch(chunks(parts, permit)))
-    };
-    Ok((headers, body).into_response())
+/// A body of `parts`. A long body is sent in chunks. It holds its permit until it is sent, and is
+/// subject to the limit on slow reads.
+fn body(mut parts: Vec<Bytes>, slow_read: SlowReadTimeout, permit: ListPermit) -> Body {
+    if parts.iter().map(Bytes::len).sum::<usize>() > LIST_CHUNK_BYTES {
+        return Body::from_stream(slow_read.watch(chunks(parts, permit)));
+    }
+    if parts.len() == 1 { Body::from(parts.remove(0)) } else { Body::from(parts.concat()) }
 }
 
 fn chunks(parts: Vec<Bytes>, permit: ListPermit) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
@@ -143,7 +178,6 @@ pub(super) mod tests {
     use crate::http::params::ClientAddr;
     use crate::http::pool_client::DisplacedConnection;
     use crate::http::testing::{TestNode, request};
-    use rollcall_core::AddressBlock;
 
     /// The bytes of a list as text.
     pub(in crate::http) fn text(list: &EncodedList) -> String {
@@ -155,20 +189,21 @@ pub(super) mod tests {
     }
 
     fn client() -> PoolClient {
-        let block = AddressBlock::of(std::net::Ipv4Addr::LOCALHOST.into());
-        PoolClient { block, connection: DisplacedConnection::default() }
+        let addr = ClientAddr(std::net::Ipv4Addr::LOCALHOST.into());
+        PoolClient { addr, connection: DisplacedConnection::default() }
     }
 
     fn reader() -> ListReader {
-        ListReader { client: client(), if_none_match: Vec::new(), slow_read: SlowReadTimeout::default() }
+        let slow_read = SlowReadTimeout::default();
+        ListReader { client: client(), is_head: false, if_none_match: Vec::new(), slow_read }
     }
 
     #[tokio::test]
     async fn a_list_of_any_size_is_sent_byte_for_byte_with_its_length() {
         for length in [2, LIST_CHUNK_BYTES, LIST_CHUNK_BYTES + 1, 3 * LIST_CHUNK_BYTES, 3 * LIST_CHUNK_BYTES + 7] {
             let list = EncodedList::new((0..length).map(|n| u8::try_from(n % 251).unwrap()).collect(), None);
-            let response =
-                respond(list.clone(), reader(), ListBudget::default().acquire(&client()).await.unwrap()).await.unwrap();
+            let permit = ListBudget::default().acquire(&client(), length).await.unwrap();
+            let response = respond(list.clone(), reader(), Some(permit));
             assert_eq!(response.headers()["content-length"], length.to_string());
             assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), list.bytes);
         }
@@ -186,7 +221,8 @@ pub(super) mod tests {
             (100 * mib, MAX_PERMITS_PER_LIST),
         ] {
             let budget = ListBudget::default();
-            let response = respond(list_of(length), reader(), budget.acquire(&client()).await.unwrap()).await.unwrap();
+            let permit = budget.acquire(&client(), length).await.unwrap();
+            let response = respond(list_of(length), reader(), Some(permit));
             assert_eq!(budget.available(), LIST_PERMITS - taken, "{length}");
             let mut body = response.into_body();
             while let Some(chunk) = body.frame().await {

@@ -14,7 +14,6 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::cursor::{ClientCursor, ListSource};
@@ -65,8 +64,8 @@ impl LongPoll {
         if wait.is_zero() || known != Some(self.app.registry.online_version(clock::boot_now())) {
             return Ok(());
         }
-        let displaced = CancellationToken::new();
-        let claim = Claim::displaceable(client.block, self.places.new_progress(), displaced.clone());
+        let displaced = client.connection.0.child_token();
+        let claim = Claim::displaceable(client.block(), self.places.new_progress(), displaced.clone());
         let _place = self.places.acquire(claim, MAX_SLOT_WAIT).await.map_err(|_| ApiError::Overloaded)?;
         debug!(cursor = query.since, "a client waits for changes of the list");
         let mut updates = self.app.list_updates.clone();
@@ -76,7 +75,6 @@ impl LongPoll {
             // because the node is about to stop.
             _ = timeout(wait, changed) => {}
             () = displaced.cancelled() => {}
-            () = client.connection.0.cancelled() => {}
         }
         Ok(())
     }

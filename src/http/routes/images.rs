@@ -16,15 +16,16 @@ use crate::http::image_form::image_field;
 use crate::http::json::{APPLICATION_JSON, Json};
 use crate::http::leader_gate::LeaderOnly;
 use crate::http::limits::{MAX_FORM_OVERHEAD_BYTES, MAX_IMAGE_BYTES};
-use crate::http::lists::etag;
-use crate::http::params::{ClientAddr, PageParams, UsernamePath};
+use crate::http::lists::list_response::{self, EncodedList, ListReader};
+use crate::http::lists::{ListService, etag};
+use crate::http::params::{PageParams, UsernamePath};
 use crate::http::pool_client::PoolClient;
 use crate::http::slow_read_timeout::SlowReadTimeout;
 use crate::http::upload_limit::{BufferedUpload, UploadLimit};
 use crate::registry::ImageError;
 use rollcall_core::api::{Images, Uploaded};
 use rollcall_core::clock;
-use rollcall_core::{AddressBlock, ImageName, Username};
+use rollcall_core::{ImageName, Username};
 
 /// `Cache-Control` of a stored image, which never changes.
 const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
@@ -44,7 +45,7 @@ pub(super) async fn upload(
     _: LeaderOnly,
     State(app): State<SharedApp>,
     Extension(uploads): Extension<UploadLimit>,
-    client: ClientAddr,
+    client: PoolClient,
     authorization: Authorization,
     name: Result<UsernamePath, ApiError>,
     image_file: UploadedImage,
@@ -52,9 +53,9 @@ pub(super) async fn upload(
     // An invalid username is rejected here, after the body was read. A response that is sent
     // earlier could be lost (see `body.rs`).
     let UsernamePath(user) = name?;
-    let _permit = uploads.acquire_permit(AddressBlock::of(client.ip())).await?;
+    let _permit = uploads.acquire_permit(&client).await?;
     let credentials = authorization.credentials();
-    let image = app.registry.upload(&user, image_file.bytes.clone(), credentials, caller(client)).await?;
+    let image = app.registry.upload(&user, image_file.bytes.clone(), credentials, caller(&client)).await?;
     let message = "Image uploaded successfully".to_owned();
     Ok((StatusCode::CREATED, Json(Uploaded { success: true, message, filename: image.to_string() })))
 }
@@ -63,27 +64,45 @@ pub(super) async fn upload(
 pub(super) async fn images(
     _: LeaderOnly,
     State(app): State<SharedApp>,
+    Extension(lists): Extension<ListService>,
     UsernamePath(user): UsernamePath,
-    headers: HeaderMap,
+    reader: ListReader,
 ) -> Result<Response, ApiError> {
-    let names = app.registry.images(&user, clock::boot_now()).await?;
-    let images: Vec<String> = names.iter().map(ToString::to_string).collect();
-    Ok(etag::json_response(&headers, &Images { count: images.len(), images }))
+    let build = || async {
+        let names = app.registry.images(&user, caller(&reader.client)).await?;
+        let images: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let images = Images { count: images.len(), images };
+        Ok(EncodedList::new(serde_json::to_vec(&images).expect("all keys are strings"), None))
+    };
+    let (list, permit) = lists.build_within(&reader.client, build, EncodedList::len).await?;
+    Ok(list_response::respond(list, reader, Some(permit)))
 }
 
 /// `GET /image/{username}/{file}`.
 pub(super) async fn image(
     _: LeaderOnly,
     State(app): State<SharedApp>,
+    Extension(lists): Extension<ListService>,
     ImagePath(user, image): ImagePath,
-    headers: HeaderMap,
+    reader: ListReader,
 ) -> Result<Response, ApiError> {
-    let bytes = app.registry.image(&user, &image, clock::boot_now()).await?;
-    let media_type = HeaderValue::from_static(image.kind().media_type());
-    let mut response = etag::response(&headers, bytes, media_type, FOREVER);
-    // A browser must not guess another type from the bytes.
-    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    Ok(response)
+    let headers = HeaderMap::from_iter([
+        (header::CONTENT_TYPE, HeaderValue::from_static(image.kind().media_type())),
+        (header::CACHE_CONTROL, FOREVER),
+        // A browser must not guess another type from the bytes.
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    ]);
+    let read = || async { Ok(app.registry.image(&user, &image, caller(&reader.client)).await?) };
+    if reader.is_conditional() {
+        let bytes = read().await?;
+        let tag = etag::entity_tag(&bytes);
+        if !reader.needs_body(&tag) {
+            return Ok(list_response::respond_with_tag(headers, tag, bytes, reader, None));
+        }
+        // It is read again with a permit. Otherwise it would take memory while it waits for one.
+    }
+    let (bytes, permit) = lists.build_within(&reader.client, read, Bytes::len).await?;
+    Ok(list_response::respond_with_tag(headers, etag::entity_tag(&bytes), bytes, reader, Some(permit)))
 }
 
 /// `GET /discover_with_images`.
@@ -91,11 +110,11 @@ pub(super) async fn discover_with_images(
     leader: LeaderOnly,
     State(app): State<SharedApp>,
     slow_read: Option<Extension<SlowReadTimeout>>,
-    PoolClient { block, connection }: PoolClient,
+    client: PoolClient,
     PageParams(page): PageParams,
 ) -> Result<Response, ApiError> {
     app.registry.wait_for_clients(leader.term).await;
-    let chunks = app.registry.online_with_images(&page, clock::boot_now(), block, connection.0).await?;
+    let chunks = app.registry.online_with_images(&page, clock::boot_now(), client.block(), client.connection.0).await?;
     let chunks = chunks.inspect_err(|error| warn!(cause = error.cause(), "a response with images was cut off"));
     // Tests have no connection, and so no limit on slow reads.
     let Extension(slow_read) = slow_read.unwrap_or_default();

@@ -12,7 +12,7 @@ use crate::http::error::ApiError;
 use crate::http::json::Json;
 use crate::http::json_body::{FieldSpec, JsonBody};
 use crate::http::leader_gate::LeaderOnly;
-use crate::http::params::ClientAddr;
+use crate::http::pool_client::PoolClient;
 use crate::registry::IssuedToken;
 use rollcall_core::Username;
 use rollcall_core::api::{LoggedIn, Login, PasswordChange, Status};
@@ -32,12 +32,12 @@ const PASSWORD_CHANGE: &[FieldSpec] = &[
 pub(super) async fn login(
     _: LeaderOnly,
     State(app): State<SharedApp>,
-    client: ClientAddr,
+    client: PoolClient,
     body: JsonBody,
 ) -> Result<impl IntoResponse, ApiError> {
     let login: Login = body.parse(LOGIN)?;
     let username = Username::parse(&login.username.0)?;
-    let issued_token = app.registry.login(&username, login.password.check()?, caller(client)).await?;
+    let issued_token = app.registry.login(&username, login.password.check()?, caller(&client)).await?;
     Ok(logged_in(format!("User '{username}' logged in"), issued_token))
 }
 
@@ -45,13 +45,13 @@ pub(super) async fn login(
 pub(super) async fn change(
     _: LeaderOnly,
     State(app): State<SharedApp>,
-    client: ClientAddr,
+    client: PoolClient,
     body: JsonBody,
 ) -> Result<impl IntoResponse, ApiError> {
     let change: PasswordChange = body.parse(PASSWORD_CHANGE)?;
     let username = Username::parse(&change.username.0)?;
     let (old, new) = (change.password.check()?, change.new_password.check()?);
-    let issued_token = app.registry.change_password(&username, old, new, caller(client)).await?;
+    let issued_token = app.registry.change_password(&username, old, new, caller(&client)).await?;
     Ok(logged_in(format!("The password of '{username}' is changed; earlier tokens have ended"), issued_token))
 }
 

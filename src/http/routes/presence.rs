@@ -1,6 +1,7 @@
 //! Routes for heartbeats and for the lists of online clients.
 
 use axum::Extension;
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -18,6 +19,7 @@ use crate::http::lists::list_response::{self, EncodedList, ListReader};
 use crate::http::lists::since_param::SinceParam;
 use crate::http::lists::{ListService, encode};
 use crate::http::params::{ClientAddr, PageParams};
+use crate::http::pool_client::PoolClient;
 use crate::registry::{AcceptedHeartbeat, Caller};
 use rollcall_core::api::Heartbeat;
 use rollcall_core::clock;
@@ -33,12 +35,12 @@ const ACCEPTED_BUFFER_BYTES: usize = 256;
 pub(in crate::http) async fn heartbeat(
     _: LeaderOnly,
     State(app): State<SharedApp>,
-    client: ClientAddr,
+    client: PoolClient,
     authorization: Authorization,
     body: JsonBody,
 ) -> Result<RawJson, ApiError> {
-    let (username, addr) = parse_heartbeat(client, &body)?;
-    let beat = app.registry.heartbeat(&username, addr, authorization.credentials(), caller(client)).await?;
+    let (username, addr) = parse_heartbeat(client.addr, &body)?;
+    let beat = app.registry.heartbeat(&username, addr, authorization.credentials(), caller(&client)).await?;
     Ok(RawJson(encode_accepted(&username, beat)))
 }
 
@@ -53,7 +55,7 @@ pub(in crate::http) fn try_heartbeat(
 ) -> Option<Vec<u8>> {
     let (username, addr) = parse_heartbeat(client, body).ok()?;
     let beat = app.registry.renew(&username, addr, now).or_else(|| {
-        let caller = Caller { from: client.ip(), now, wall: clock::wall_now() };
+        let caller = Caller { from: client.ip(), now, wall: clock::wall_now(), connection: None };
         app.registry.try_heartbeat(&username, addr, Authorization::from_headers(headers).credentials(), caller)
     })?;
     Some(encode_accepted(&username, beat))
@@ -134,27 +136,29 @@ async fn respond_with_changes(
     since: ClientCursor,
     reader: ListReader,
 ) -> Result<Response, ApiError> {
-    let permit = lists.reserve(&reader).await?;
-    let changes = match since.version_of(source) {
-        Some(version) => lists.changes().get_or_encode(app, ListCursor { source, version }).await?,
-        None => None,
-    };
-    let parts = if let Some(changes) = changes {
-        vec![changes]
-    } else {
-        let build = encode_online_clients(app, source);
-        let full_list = |version| build(Page::default(), Some(version));
+    let build = || async {
+        let changes = match since.version_of(source) {
+            Some(version) => lists.changes().get_or_encode(app, ListCursor { source, version }).await?,
+            None => None,
+        };
+        if let Some(changes) = changes {
+            return Ok(vec![changes]);
+        }
+        let encode = encode_online_clients(app, source);
+        let full_list = move |version| encode(Page::default(), Some(version));
         let version = || app.registry.online_version(clock::boot_now());
-        lists.leader_lists().online_clients.get_or_build(source.term, version, full_list).await?.to_reset_body()
+        let list = lists.leader_lists().online_clients.get_or_build(source.term, version, full_list).await?;
+        Ok(list.to_reset_body())
     };
-    list_response::respond_uncached(parts, reader, permit).await
+    let (parts, permit) = lists.build_within(&reader.client, build, |parts| parts.iter().map(Bytes::len).sum()).await?;
+    Ok(list_response::respond_uncached(parts, reader, permit))
 }
 
 /// Returns the function that builds a list of online clients.
 fn encode_online_clients(
     app: &SharedApp,
     source: ListSource,
-) -> impl FnOnce(Page, Option<u64>) -> EncodedList + Send + 'static {
+) -> impl Fn(Page, Option<u64>) -> EncodedList + Send + 'static {
     let registry = app.registry.clone();
     move |page, version| {
         let cursor = version.map(|version| ListCursor { source, version });

@@ -15,7 +15,8 @@ use crate::http::json_body::{FieldSpec, JsonBody};
 use crate::http::leader_gate::LeaderOnly;
 use crate::http::lists::list_response::{EncodedList, ListReader};
 use crate::http::lists::{ListService, encode};
-use crate::http::params::{ClientAddr, PageParams};
+use crate::http::params::PageParams;
+use crate::http::pool_client::PoolClient;
 use crate::registry::{RegisterError, RegisterOutcome, RegisterRequest};
 use rollcall_core::api::{Registered, Registration, Status};
 use rollcall_core::clock;
@@ -32,18 +33,18 @@ const REGISTRATION: &[FieldSpec] = &[
 pub(super) async fn register(
     _: LeaderOnly,
     State(app): State<SharedApp>,
-    client: ClientAddr,
+    client: PoolClient,
     body: JsonBody,
 ) -> Result<impl IntoResponse, ApiError> {
     let registration: Registration = body.parse(REGISTRATION)?;
     let username = Username::parse(&registration.username.0)?;
-    let addr = parse_addr(registration.addr.as_ref(), client)?;
+    let addr = parse_addr(registration.addr.as_ref(), client.addr)?;
     let at_addr = addr.map(|addr| format!(" at {addr}")).unwrap_or_default();
     let message = format!("User '{username}' registered successfully{at_addr}");
     let metadata = registration.metadata.map(MetadataInput::into_result).transpose()?.unwrap_or_default();
     let password = registration.password.map(Password::check).transpose()?;
     let user = RegisterRequest { username, addr, password, metadata };
-    let registered = app.registry.register(user, caller(client)).await.map_err(|error| match error {
+    let registered = app.registry.register(user, caller(&client)).await.map_err(|error| match error {
         RegisterError::Taken(username) if app.discovery_server_compat => ApiError::UserExistsCompat(username),
         error => ApiError::Register(error),
     })?;

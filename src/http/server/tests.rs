@@ -324,3 +324,19 @@ async fn a_response_that_fails_in_its_middle_is_cut_off() {
     assert!(!answer.ends_with("0\r\n\r\n"), "{answer}");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_burst_of_connections_waits_in_the_queue_of_the_system() {
+    // Twice the usual length of the queue, unless this machine has a lower limit.
+    let limit = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    let burst = limit.trim().parse::<usize>().unwrap().min(256);
+    // Bound as a node binds its port: the queue is short.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    port.set_nonblocking(true).unwrap();
+    let listener = TcpListener::from_std(port).unwrap();
+    lengthen_accept_queue(&listener);
+    let addr = listener.local_addr().unwrap();
+    let connected = futures_util::future::try_join_all((0..burst).map(|_| TcpStream::connect(addr)));
+    let connected = timeout(Duration::from_secs(10), connected).await.expect("nobody accepts connections");
+    assert_eq!(connected.unwrap().len(), burst);
+}

@@ -100,7 +100,7 @@ impl Authorizer {
         name: &Username,
         entry: &IndexEntry,
         credentials: Credentials<'_>,
-        caller: Caller,
+        caller: Caller<'_>,
     ) -> Result<(), AuthError> {
         let denied = |reason| AuthError::Unauthorized(name.clone(), reason);
         if entry.credential.is_open() {
@@ -111,15 +111,17 @@ impl Authorizer {
             if username != name.as_str() {
                 return Err(denied(DenialReason::OtherUser));
             }
-            // A text that is not a valid password matches no password.
-            let password = password.check().map_err(|_| denied(DenialReason::WrongPassword))?;
-            return match self.verifier.verify(name, password, caller).await {
-                Ok(_) => Ok(()),
+            let verified = match password.check() {
+                Ok(password) => self.verifier.verify(name, password, caller).await.map(drop),
+                // A text that is not a valid password matches no password.
+                Err(_) => self.verifier.count_wrong(name, caller).await,
+            };
+            return match verified {
                 Err(AuthError::WrongPassword(_)) => Err(denied(DenialReason::WrongPassword)),
-                Err(error) => Err(error),
+                verified => verified,
             };
         }
-        let entry = self.current_entry(name).await?;
+        let entry = self.current_entry(name, caller).await?;
         match self.authorize_from_memory(&entry, credentials, caller.wall) {
             AuthDecision::Allowed => Ok(()),
             AuthDecision::Denied(reason) => Err(denied(reason)),
@@ -134,7 +136,7 @@ impl Authorizer {
         name: &Username,
         entry: &IndexEntry,
         credentials: Credentials<'_>,
-        caller: Caller,
+        caller: Caller<'_>,
     ) -> Result<(), AuthError> {
         match self.authorize_from_memory(entry, credentials, caller.wall) {
             AuthDecision::Allowed => Ok(()),
@@ -146,13 +148,13 @@ impl Authorizer {
 
     /// The user's index entry with the latest password fingerprint. Reads the bucket at most once
     /// per user and term, and never if a majority of the nodes sent their rows.
-    async fn current_entry(&self, name: &Username) -> Result<IndexEntry, LookupError> {
+    async fn current_entry(&self, name: &Username, caller: Caller<'_>) -> Result<IndexEntry, LookupError> {
         if self.replicated && self.coverage.now().may_claim_complete() {
             let term = self.profiles.term();
             let may_list = |coverage: &TermCoverage| coverage.users_in(term).may_list_users();
             self.coverage.wait_for(term, MAX_WAIT_FOR_ROWS, may_list).await;
         }
-        let _permit = self.profiles.read_permit().await;
+        let _permit = self.profiles.read_permit(caller.claimant()).await?;
         // Another request may have read the profile while this one waited for the permit.
         let entry = self.profiles.indexed_entry(name)?;
         if entry.is_current {

@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 
 use thiserror::Error;
+use tokio_util::sync::CancellationToken;
 
-use rollcall_core::{BootMs, WallMs};
+use crate::fair_pool::Claimant;
+use rollcall_core::{AddressBlock, BootMs, WallMs};
 
 /// Credentials of a request, from the `Authorization` header.
 #[derive(Clone, Copy)]
@@ -21,13 +23,23 @@ pub enum Credentials<'a> {
 
 /// Origin and time of a request.
 #[derive(Clone, Copy, Debug)]
-pub struct Caller {
+pub struct Caller<'c> {
     /// IP address of the client.
     pub from: IpAddr,
     /// Time of arrival on the boot clock.
     pub now: BootMs,
     /// Time of arrival on the wall clock.
     pub wall: WallMs,
+    /// Cancelled when the connection of the client was displaced. Then no part of the request waits
+    /// for a fair pool any more. `None` if the request cannot wait.
+    pub connection: Option<&'c CancellationToken>,
+}
+
+impl<'c> Caller<'c> {
+    /// The client as fair pools count it.
+    pub(crate) fn claimant(&self) -> Claimant<'c> {
+        Claimant { block: AddressBlock::of(self.from), connection: self.connection }
+    }
 }
 
 /// Why credentials were rejected. `Display` tells the client what to do.

@@ -12,10 +12,10 @@ use argon2::password_hash::{self, generate_salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use tokio::task::spawn_blocking;
 
-use crate::fair_pool::{Claim, FairPool};
+use crate::fair_pool::{Claim, Claimant, FairPool};
 use crate::registry::error::AuthError;
 use crate::registry::lock::lock;
-use rollcall_core::{AddressBlock, Password, PasswordHash};
+use rollcall_core::{Password, PasswordHash};
 
 /// Maximum number of hashes computed at the same time. Each takes 19 MiB and about ten milliseconds
 /// of CPU time.
@@ -48,8 +48,9 @@ impl HashingPool {
     /// Hashes a password of `client` with a new salt.
     ///
     /// # Errors
-    /// [`AuthError::Overloaded`] if the queue is full, or if another client needs the place.
-    pub(super) async fn hash(&self, password: Password, client: AddressBlock) -> Result<PasswordHash, AuthError> {
+    /// [`AuthError::Overloaded`] if the queue is full, or if another client needs the place or the
+    /// connection.
+    pub(super) async fn hash(&self, password: Password, client: Claimant<'_>) -> Result<PasswordHash, AuthError> {
         self.run(client, move |memory| {
             let hash = new_hash(&password, memory).map_err(|error| error.to_string())?;
             Ok(PasswordHash::new(hash.to_string()))
@@ -65,7 +66,7 @@ impl HashingPool {
         &self,
         password: Password,
         hash: PasswordHash,
-        client: AddressBlock,
+        client: Claimant<'_>,
     ) -> Result<bool, AuthError> {
         self.run(client, move |memory| matches_hash(&password, &hash, memory)).await
     }
@@ -77,7 +78,7 @@ impl HashingPool {
         &self,
         passwords: Vec<Password>,
         hash: PasswordHash,
-        client: AddressBlock,
+        client: Claimant<'_>,
     ) -> Result<Option<usize>, AuthError> {
         self.run(client, move |memory| {
             for (index, password) in passwords.iter().enumerate() {
@@ -92,7 +93,7 @@ impl HashingPool {
 
     async fn run<T: Send + 'static>(
         &self,
-        client: AddressBlock,
+        client: Claimant<'_>,
         job: impl FnOnce(&mut Vec<Block>) -> Result<T, String> + Send + 'static,
     ) -> Result<T, AuthError> {
         let worker = self.workers.acquire(Claim::fixed(client), MAX_WAIT).await.map_err(|_| AuthError::Overloaded)?;
@@ -174,13 +175,15 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
+    use rollcall_core::AddressBlock;
+    use tokio_util::sync::CancellationToken;
 
     fn password(text: &str) -> Password {
         Password::new(text.to_owned())
     }
 
-    fn client(n: u8) -> AddressBlock {
-        AddressBlock::of([10, 0, 0, n].into())
+    fn client(n: u8) -> Claimant<'static> {
+        AddressBlock::of([10, 0, 0, n].into()).into()
     }
 
     /// Takes both workers, so that no job runs.
@@ -225,6 +228,20 @@ mod tests {
         let others: Vec<_> = flood.into_iter().skip(1).collect();
         let ended = futures_util::future::select(other, Box::pin(futures_util::future::join_all(others))).await;
         assert!(matches!(ended, futures_util::future::Either::Left((Ok(true), _))));
+    }
+
+    #[tokio::test]
+    async fn a_job_whose_connection_is_displaced_leaves_the_queue_at_once() {
+        let passwords = HashingPool::default();
+        let held = stop_workers(&passwords).await;
+        let connection = CancellationToken::new();
+        let client = Claimant { connection: Some(&connection), ..client(1) };
+        let mut waiting = Box::pin(passwords.hash(password("x"), client));
+        assert!((&mut waiting).now_or_never().is_none());
+        connection.cancel();
+        assert!(matches!(waiting.now_or_never(), Some(Err(AuthError::Overloaded))));
+        drop(held);
+        assert_eq!(passwords.workers.free(), MAX_CONCURRENT);
     }
 
     #[tokio::test]

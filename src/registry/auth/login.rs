@@ -41,7 +41,7 @@ impl LoginService {
         &self,
         name: &Username,
         password: Password,
-        caller: Caller,
+        caller: Caller<'_>,
     ) -> Result<IssuedToken, AuthError> {
         self.ensure_has_password(name, caller).await?;
         let profile = self.verifier.verify(name, password, caller).await?;
@@ -56,7 +56,7 @@ impl LoginService {
         name: &Username,
         password: Password,
         new: Password,
-        caller: Caller,
+        caller: Caller<'_>,
     ) -> Result<IssuedToken, AuthError> {
         self.ensure_has_password(name, caller).await?;
         let changed = self.verifier.throttled(name, caller, self.replace_password(name, password, new, caller)).await?;
@@ -72,8 +72,8 @@ impl LoginService {
         Ok(issued)
     }
 
-    async fn ensure_has_password(&self, name: &Username, caller: Caller) -> Result<(), AuthError> {
-        let entry = self.profiles.entry(name, caller.now).await?;
+    async fn ensure_has_password(&self, name: &Username, caller: Caller<'_>) -> Result<(), AuthError> {
+        let entry = self.profiles.entry(name, caller).await?;
         if entry.credential.is_open() { Err(AuthError::NoPassword(name.clone())) } else { Ok(()) }
     }
 
@@ -82,11 +82,12 @@ impl LoginService {
         name: &Username,
         old: Password,
         new: Password,
-        caller: Caller,
+        caller: Caller<'_>,
     ) -> Result<Profile, AuthError> {
         let mut new_hash = None;
         for _ in 0..MAX_ATTEMPTS {
-            let ProtectedProfile { mut profile, hash, version, term } = self.verifier.read_protected(name).await?;
+            let ProtectedProfile { mut profile, hash, version, term } =
+                self.verifier.read_protected(name, caller).await?;
             // Only after an earlier change can this call be a repetition of that change.
             let was_changed = profile.password_version > 0;
             let candidates = if was_changed { vec![old.clone(), new.clone()] } else { vec![old.clone()] };

@@ -80,7 +80,7 @@ impl LoginThrottle {
     /// Records that the password was correct and clears the count of the pair.
     pub(super) fn record_success(&mut self, user: &Username, from: IpAddr) {
         self.pairs.remove(&(user.clone(), AddressBlock::of(from)));
-        self.addresses.give_back(from);
+        self.addresses.give_back(from, 1);
     }
 
     /// Takes back an attempt whose password could not be verified.
@@ -89,7 +89,7 @@ impl LoginThrottle {
             pair.attempts = pair.attempts.saturating_sub(1);
             pair.allowed_at = pair.last_attempt.plus(delay_ms(pair.attempts));
         }
-        self.addresses.give_back(from);
+        self.addresses.give_back(from, 1);
     }
 
     /// Inserts a pair. If the table is full, evicts old pairs first.

@@ -12,7 +12,7 @@ use crate::registry::error::{AuthError, LookupError};
 use crate::registry::lock::lock;
 use crate::registry::users::profile_store::{ProfileStore, StoredProfile};
 use crate::storage::ObjectVersion;
-use rollcall_core::{AddressBlock, Password, PasswordHash, Profile, Term, Username};
+use rollcall_core::{Password, PasswordHash, Profile, Term, Username};
 
 /// A profile with a password, as read in `term`.
 pub(super) struct ProtectedProfile {
@@ -38,8 +38,8 @@ impl PasswordVerifier {
     }
 
     /// Hashes a password with a new salt.
-    pub(crate) async fn hash(&self, password: Password, caller: Caller) -> Result<PasswordHash, AuthError> {
-        self.pool.hash(password, AddressBlock::of(caller.from)).await
+    pub(crate) async fn hash(&self, password: Password, caller: Caller<'_>) -> Result<PasswordHash, AuthError> {
+        self.pool.hash(password, caller.claimant()).await
     }
 
     /// The index of the first of `passwords` that matches `hash`.
@@ -47,9 +47,9 @@ impl PasswordVerifier {
         &self,
         passwords: Vec<Password>,
         hash: PasswordHash,
-        caller: Caller,
+        caller: Caller<'_>,
     ) -> Result<Option<usize>, AuthError> {
-        self.pool.find_match(passwords, hash, AddressBlock::of(caller.from)).await
+        self.pool.find_match(passwords, hash, caller.claimant()).await
     }
 
     /// Verifies that `password` matches `hash`. Wrong passwords are counted.
@@ -58,10 +58,10 @@ impl PasswordVerifier {
         name: &Username,
         password: Password,
         hash: PasswordHash,
-        caller: Caller,
+        caller: Caller<'_>,
     ) -> Result<(), AuthError> {
         let compared = async {
-            let is_match = self.pool.verify(password, hash, AddressBlock::of(caller.from)).await?;
+            let is_match = self.pool.verify(password, hash, caller.claimant()).await?;
             if is_match { Ok(()) } else { Err(AuthError::WrongPassword(name.clone())) }
         };
         self.throttled(name, caller, compared).await
@@ -72,11 +72,11 @@ impl PasswordVerifier {
         &self,
         name: &Username,
         password: Password,
-        caller: Caller,
+        caller: Caller<'_>,
     ) -> Result<Profile, AuthError> {
         let verified = async {
-            let read = self.read_protected(name).await?;
-            if !self.pool.verify(password, read.hash, AddressBlock::of(caller.from)).await? {
+            let read = self.read_protected(name, caller).await?;
+            if !self.pool.verify(password, read.hash, caller.claimant()).await? {
                 return Err(AuthError::WrongPassword(name.clone()));
             }
             Ok(read.profile)
@@ -84,12 +84,18 @@ impl PasswordVerifier {
         self.throttled(name, caller, verified).await
     }
 
+    /// Counts a text that is certainly a wrong password, unless the caller is throttled.
+    pub(super) async fn count_wrong(&self, name: &Username, caller: Caller<'_>) -> Result<(), AuthError> {
+        let wrong = std::future::ready(Err(AuthError::WrongPassword(name.clone())));
+        self.throttled(name, caller, wrong).await
+    }
+
     /// Runs `attempt`, which verifies a password of the user, unless the caller is throttled. Then
     /// nothing is read and nothing is hashed.
     pub(super) async fn throttled<T>(
         &self,
         name: &Username,
-        caller: Caller,
+        caller: Caller<'_>,
         attempt: impl Future<Output = Result<T, AuthError>>,
     ) -> Result<T, AuthError> {
         let started = lock(&self.throttle).start_attempt(name, caller.from, caller.now);
@@ -109,9 +115,16 @@ impl PasswordVerifier {
     }
 
     /// Reads the profile of a user with a password.
-    pub(super) async fn read_protected(&self, name: &Username) -> Result<ProtectedProfile, AuthError> {
+    pub(super) async fn read_protected(
+        &self,
+        name: &Username,
+        caller: Caller<'_>,
+    ) -> Result<ProtectedProfile, AuthError> {
+        let permit = self.profiles.read_permit(caller.claimant()).await.map_err(LookupError::from)?;
         let term = self.profiles.term();
-        match self.profiles.read_with_version(name).await? {
+        let read = self.profiles.read_with_version(name).await?;
+        drop(permit);
+        match read {
             (StoredProfile::Valid(profile), version) => {
                 self.profiles.add_to_index(profile.clone(), term);
                 let hash = profile.password_hash.clone().ok_or_else(|| AuthError::NoPassword(name.clone()))?;

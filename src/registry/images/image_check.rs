@@ -13,13 +13,14 @@ pub(crate) mod rejection;
 mod webp;
 
 use std::io::Cursor;
-use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
-use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
+use crate::fair_pool::{Claim, Claimant, FairPool};
+use crate::registry::error::{Overloaded, UploadError};
 use rejection::{ImageRejection, check_dimensions};
 use rollcall_core::ImageKind;
 
@@ -30,23 +31,30 @@ const MAX_DECODER_BYTES: u64 = 8 * 1024 * 1024;
 /// Maximum number of images checked at the same time.
 const MAX_CONCURRENT: usize = 2;
 
-/// Checks images on blocking threads, at most [`MAX_CONCURRENT`] at the same time.
+/// Maximum number of images that wait to be checked. Each belongs to a running upload.
+const MAX_WAITING: usize = 64;
+
+/// Longest wait of an image to be checked, for a slow machine.
+const MAX_WAIT: Duration = Duration::from_secs(5);
+
+/// Checks images on blocking threads, at most [`MAX_CONCURRENT`] at the same time. Clients wait for
+/// it in turn.
 pub(crate) struct ImageChecker {
-    permits: Arc<Semaphore>,
+    workers: FairPool,
 }
 
 impl Default for ImageChecker {
     fn default() -> Self {
-        Self { permits: Arc::new(Semaphore::new(MAX_CONCURRENT)) }
+        Self { workers: FairPool::new(MAX_CONCURRENT, MAX_WAITING) }
     }
 }
 
 impl ImageChecker {
-    /// Checks an image and returns its format.
-    pub(crate) async fn check(&self, bytes: Bytes) -> Result<ImageKind, ImageRejection> {
+    /// Checks an image of a client and returns its format.
+    pub(crate) async fn check(&self, bytes: Bytes, client: Claimant<'_>) -> Result<ImageKind, UploadError> {
         // Content of another type is rejected without waiting for a permit.
         let kind = detect_kind(&bytes)?;
-        let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
+        let permit = self.workers.acquire(Claim::fixed(client), MAX_WAIT).await.map_err(|_| Overloaded)?;
         // The work continues if the request is dropped, so it owns the permit.
         let decoded = spawn_blocking(move || {
             let decoded = check_and_decode(&bytes, kind);
@@ -54,9 +62,9 @@ impl ImageChecker {
             decoded
         });
         match decoded.await {
-            Ok(decoded) => decoded.map(|()| kind),
+            Ok(decoded) => Ok(decoded.map(|()| kind)?),
             // The decoder panicked on this input.
-            Err(_) => Err(ImageRejection::Corrupt("it cannot be decoded".to_owned())),
+            Err(_) => Err(ImageRejection::Corrupt("it cannot be decoded".to_owned()).into()),
         }
     }
 }

@@ -3,29 +3,26 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
 use tracing::{debug, info};
 
 use super::image_cache::ImageCache;
 use super::image_check::ImageChecker;
 use super::listing_cache::{ListedImage, Listing, ListingCache, NewImage};
+use super::upload_budget::UploadBudget;
+use crate::fair_pool::Claimant;
 use crate::registry::auth::authorizer::Authorizer;
 use crate::registry::auth::credentials::{Caller, Credentials};
-use crate::registry::error::{AuthError, ImageError, LookupError, StorageUnavailable, UploadError};
+use crate::registry::error::{AuthError, ImageError, LookupError, ReadError, StorageUnavailable, UploadError};
 use crate::registry::lock::lock;
 use crate::registry::quotas::Quotas;
 use crate::registry::random;
 use crate::registry::users::profile_store::ProfileStore;
 use crate::storage::{CreateOutcome, Folder, Key, ListedChild};
-use rollcall_core::{BootMs, ImageName, Username};
+use rollcall_core::{BootMs, ImageKind, ImageName, Username};
 
 /// Maximum number of names tried for one image. Two images get the same name only if two leaders
 /// store them at the same time, with a chance of one in four billion.
 const MAX_NAME_ATTEMPTS: usize = 3;
-
-/// Maximum number of concurrent listings of users' folders. When a popular listing expires, at most
-/// so many requests list it again. Large enough to hide the latency of the bucket.
-const MAX_CONCURRENT_LISTINGS: usize = 16;
 
 /// Stores and reads images of users.
 pub(crate) struct ImageStore {
@@ -33,9 +30,9 @@ pub(crate) struct ImageStore {
     authorizer: Arc<Authorizer>,
     checker: ImageChecker,
     quotas: Quotas,
+    budget: UploadBudget,
     cache: Mutex<ImageCache>,
     listings: Mutex<ListingCache>,
-    listing_permits: Semaphore,
 }
 
 /// An upload in progress. If it is dropped, it is not known whether the image was stored.
@@ -66,9 +63,9 @@ impl Drop for UploadInProgress<'_> {
 impl ImageStore {
     /// The images of the users in `profiles`, with empty caches.
     pub(crate) fn new(profiles: Arc<ProfileStore>, authorizer: Arc<Authorizer>, quotas: Quotas) -> Self {
-        let (checker, listing_permits) = (ImageChecker::default(), Semaphore::new(MAX_CONCURRENT_LISTINGS));
-        let (cache, listings) = (Mutex::default(), Mutex::default());
-        Self { profiles, authorizer, checker, quotas, cache, listings, listing_permits }
+        let (checker, budget) = (ImageChecker::default(), UploadBudget::new(quotas.uploads));
+        let listings = Mutex::new(ListingCache::new(profiles.bucket().deadline()));
+        Self { profiles, authorizer, checker, quotas, budget, cache: Mutex::default(), listings }
     }
 
     /// Stores an image of a registered user. When this returns `Ok`, the image is durable.
@@ -77,17 +74,34 @@ impl ImageStore {
         user: &Username,
         bytes: Bytes,
         credentials: Credentials<'_>,
-        caller: Caller,
+        caller: Caller<'_>,
     ) -> Result<ImageName, UploadError> {
-        let entry = self.profiles.entry(user, caller.now).await.map_err(AuthError::from)?;
+        let entry = self.profiles.entry(user, caller).await.map_err(AuthError::from)?;
         self.authorizer.authorize(user, &entry, credentials, caller).await?;
-        let kind = self.checker.check(bytes.clone()).await?;
-        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        let listing = self.listing(user, caller.now).await?;
+        let kind = self.checker.check(bytes.clone(), caller.claimant()).await?;
+        let size = size(&bytes);
+        let listing = self.listing(user, caller.now, caller.claimant()).await?;
+        self.budget.take(caller.from, size, caller.now)?;
+        let stored = self.store(user, (bytes, kind), &listing, caller).await;
+        if stored.as_ref().is_err_and(UploadError::stored_nothing) {
+            self.budget.give_back(caller.from, size);
+        }
+        stored
+    }
+
+    /// Stores a valid image under a new name.
+    async fn store(
+        &self,
+        user: &Username,
+        (bytes, kind): (Bytes, ImageKind),
+        listing: &Listing,
+        caller: Caller<'_>,
+    ) -> Result<ImageName, UploadError> {
+        let size = size(&bytes);
         for _ in 0..MAX_NAME_ATTEMPTS {
             let image = NewImage { bytes: size, kind, suffix: random::image_suffix() };
             let at = (caller.now, caller.wall);
-            let name = lock(&self.listings).start_upload(user, &listing, image, &self.quotas, at)?;
+            let name = lock(&self.listings).start_upload(user, listing, image, &self.quotas, at)?;
             let image = ListedImage { name: name.clone(), bytes: size };
             let upload = UploadInProgress { listings: &self.listings, user, image };
             let key = Key::Image(user.clone(), name.clone());
@@ -109,15 +123,20 @@ impl ImageStore {
     }
 
     /// The names of a registered user's images, oldest first.
-    pub(crate) async fn images(&self, user: &Username, now: BootMs) -> Result<Vec<ImageName>, LookupError> {
-        self.profiles.look_up(user, now).await?;
-        Ok(self.image_names(user, now).await?)
+    pub(crate) async fn images(&self, user: &Username, caller: Caller<'_>) -> Result<Vec<ImageName>, LookupError> {
+        self.profiles.look_up(user, caller).await?;
+        Ok(self.image_names(user, caller.now, caller.claimant()).await?)
     }
 
     /// The bytes of an image, as they were stored. An image deleted from the bucket may still be
     /// returned for a minute.
-    pub(crate) async fn image(&self, user: &Username, image: &ImageName, now: BootMs) -> Result<Bytes, ImageError> {
-        match self.read_image(user, image, now).await {
+    pub(crate) async fn image(
+        &self,
+        user: &Username,
+        image: &ImageName,
+        caller: Caller<'_>,
+    ) -> Result<Bytes, ImageError> {
+        match self.read_image(user, image, caller.now, caller.claimant()).await {
             Ok(bytes) => bytes.ok_or(ImageError::NotFound),
             // Only this object cannot be read. A client must not wait for the storage.
             Err(error) if error.concerns_one_object() => {
@@ -130,16 +149,21 @@ impl ImageStore {
 
     /// The names of the images in a user's folder, oldest first. None if only this folder cannot be
     /// read. An image that another program adds or deletes may be missing or returned for a minute.
-    pub(super) async fn image_names(&self, user: &Username, now: BootMs) -> Result<Vec<ImageName>, StorageUnavailable> {
-        Ok(self.listing(user, now).await?.iter().map(|image| image.name.clone()).collect())
+    pub(super) async fn image_names(
+        &self,
+        user: &Username,
+        now: BootMs,
+        client: Claimant<'_>,
+    ) -> Result<Vec<ImageName>, ReadError> {
+        Ok(self.listing(user, now, client).await?.iter().map(|image| image.name.clone()).collect())
     }
 
     /// The images in a user's folder, from the cache or the bucket.
-    async fn listing(&self, user: &Username, now: BootMs) -> Result<Listing, StorageUnavailable> {
+    async fn listing(&self, user: &Username, now: BootMs, client: Claimant<'_>) -> Result<Listing, ReadError> {
         if let Some(listing) = lock(&self.listings).get(user, self.profiles.term(), now) {
             return Ok(listing);
         }
-        let _permit = self.listing_permits.acquire().await.expect("the semaphore is never closed");
+        let _permit = self.profiles.read_permit(client).await?;
         let started = {
             let (term, mut listings) = (self.profiles.term(), lock(&self.listings));
             // Another request may have listed the folder meanwhile.
@@ -178,8 +202,14 @@ impl ImageStore {
         user: &Username,
         image: &ImageName,
         now: BootMs,
-    ) -> Result<Option<Bytes>, StorageUnavailable> {
+        client: Claimant<'_>,
+    ) -> Result<Option<Bytes>, ReadError> {
         let name = (user.clone(), image.clone());
+        if let Some(cached) = lock(&self.cache).get(&name, now) {
+            return Ok(Some(cached));
+        }
+        let _permit = self.profiles.read_permit(client).await?;
+        // Another request may have read it meanwhile.
         if let Some(cached) = lock(&self.cache).get(&name, now) {
             return Ok(Some(cached));
         }
@@ -189,6 +219,10 @@ impl ImageStore {
             object.bytes
         }))
     }
+}
+
+fn size(bytes: &Bytes) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

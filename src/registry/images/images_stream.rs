@@ -2,21 +2,27 @@
 //!
 //! The stream consists of items: a client, an image, the end of a client. At most [`ITEMS_AHEAD`]
 //! items are fetched ahead of the reader, so memory is bounded.
+//!
+//! A fast reader makes the node read and encode images as fast as it can. So the streams take turns
+//! by address ([`EncodingTurns`]): only few of them use the processor at the same moment, however
+//! many there are.
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
+use tokio::task::{JoinSet, yield_now};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::image_store::ImageStore;
-use crate::fair_pool::{Claim, FairPool};
+use crate::fair_pool::{Claim, Claimant, FairPool, Piece};
 use crate::presence::OnlineRow;
-use crate::registry::error::{ImagesStreamError, StorageUnavailable};
+use crate::registry::error::{Overloaded, ReadError};
 use crate::registry::online::online_clients::OnlineClients;
 use rollcall_core::api::OnlineClient;
 use rollcall_core::{AddressBlock, BootMs, ImageName, Page, Username};
@@ -41,6 +47,14 @@ const MAX_WAITING: usize = 256;
 
 /// Longest wait of a download for a permit.
 const MAX_WAIT: Duration = Duration::from_secs(2);
+
+/// Maximum number of streams that encode an image at the same time. Two processors are then never
+/// busy with images alone for longer than one image.
+const MAX_ENCODING: usize = 2;
+
+/// Longest wait of a stream for its turn, for a slow machine. With an image of each of 64 streams
+/// before it, a turn comes after some ten milliseconds.
+const MAX_TURN_WAIT: Duration = Duration::from_secs(10);
 
 /// Size in bytes after which the response begins, even if the first client is not complete. Until
 /// the response begins, an error still becomes a 503.
@@ -73,12 +87,45 @@ pub(crate) struct ImagesStream {
     images: Arc<ImageStore>,
     clients: Arc<OnlineClients>,
     downloads: FairPool,
+    turns: EncodingTurns,
+}
+
+/// Turns of the streams to encode an image. Clones share one state.
+#[derive(Clone)]
+struct EncodingTurns(FairPool);
+
+/// The client that reads a stream.
+#[derive(Clone)]
+struct StreamReader {
+    block: AddressBlock,
+    connection: CancellationToken,
+    now: BootMs,
+}
+
+impl StreamReader {
+    fn claimant(&self) -> Claimant<'_> {
+        Claimant { block: self.block, connection: Some(&self.connection) }
+    }
+}
+
+impl EncodingTurns {
+    fn new() -> Self {
+        Self(FairPool::new(MAX_ENCODING, MAX_CONCURRENT_DOWNLOADS))
+    }
+
+    /// Waits for a turn if an image must be encoded.
+    async fn wait(&self, item: &FetchedItem, reader: &StreamReader) -> Result<Option<Piece>, Overloaded> {
+        let FetchedItem::Image(..) = item else { return Ok(None) };
+        let turn = self.0.acquire(Claim::fixed(reader.claimant()), MAX_TURN_WAIT).await.map_err(|_| Overloaded)?;
+        Ok(Some(turn))
+    }
 }
 
 impl ImagesStream {
     /// A stream of `clients` with images from `images`.
     pub(crate) fn new(images: Arc<ImageStore>, clients: Arc<OnlineClients>) -> Self {
-        Self { images, clients, downloads: FairPool::new(MAX_CONCURRENT_DOWNLOADS, MAX_WAITING) }
+        let downloads = FairPool::new(MAX_CONCURRENT_DOWNLOADS, MAX_WAITING);
+        Self { images, clients, downloads, turns: EncodingTurns::new() }
     }
 
     /// Streams the clients on `page` that are online at `now`, each with its newest 20 images,
@@ -95,12 +142,13 @@ impl ImagesStream {
         now: BootMs,
         client: AddressBlock,
         displaced: CancellationToken,
-    ) -> Result<impl Stream<Item = Result<Bytes, StorageUnavailable>> + Send + use<>, ImagesStreamError> {
+    ) -> Result<impl Stream<Item = Result<Bytes, ReadError>> + Send + use<>, ReadError> {
         let progress = self.downloads.new_progress();
         progress.set_working();
-        let claim = Claim::displaceable(client, progress.clone(), displaced);
-        let permit = self.downloads.acquire(claim, MAX_WAIT).await.map_err(|_| ImagesStreamError::Busy)?;
-        let mut chunks = Box::pin(chunks(&self.images, self.clients.online(page, now), now));
+        let claim = Claim::displaceable(client, progress.clone(), displaced.clone());
+        let permit = self.downloads.acquire(claim, MAX_WAIT).await.map_err(|_| Overloaded)?;
+        let reader = StreamReader { block: client, connection: displaced, now };
+        let mut chunks = Box::pin(chunks(&self.images, self.clients.online(page, now), reader, self.turns.clone()));
         let (mut first, mut bytes) = (Vec::new(), 0);
         while bytes < MAX_FIRST_BYTES
             && let Some(chunk) = chunks.next().await
@@ -112,12 +160,16 @@ impl ImagesStream {
                 break;
             }
         }
-        Ok(stream::iter(first).chain(chunks.map(move |chunk| {
+        Ok(stream::iter(first).chain(stream::poll_fn(move |cx| {
             // Released when the stream is dropped.
             let _running = &permit;
-            // The client must read this chunk before it asks for the next one.
-            progress.set_waiting();
-            chunk.map(|chunk| chunk.text)
+            let polled = chunks.poll_next_unpin(cx);
+            match &polled {
+                Poll::Pending => progress.set_working(),
+                // The client must read this chunk before it asks for the next one.
+                Poll::Ready(_) => progress.set_waiting(),
+            }
+            polled.map(|chunk| chunk.map(|chunk| chunk.map(|chunk| chunk.text)))
         })))
     }
 }
@@ -126,28 +178,64 @@ impl ImagesStream {
 fn chunks(
     images: &Arc<ImageStore>,
     clients: Vec<OnlineRow>,
-    now: BootMs,
-) -> impl Stream<Item = Result<JsonChunk, StorageUnavailable>> + Send + use<> {
+    reader: StreamReader,
+    turns: EncodingTurns,
+) -> impl Stream<Item = Result<JsonChunk, ReadError>> + Send + use<> {
     let end = format!("],\"count\":{}}}", clients.len());
     let (lister, fetcher) = (Arc::clone(images), Arc::clone(images));
+    let (listing_reader, fetching_reader) = (reader.clone(), reader.clone());
     let mut writer = JsonWriter::default();
     let clients = stream::iter(clients)
-        .map(move |client| items(Arc::clone(&lister), client, now))
+        .map(move |client| items(Arc::clone(&lister), client, listing_reader.clone()))
         .buffered(LISTS_AHEAD)
         .flat_map(|items| match items {
             Ok(items) => stream::iter(items.into_iter().map(Ok).collect::<Vec<_>>()),
             Err(unavailable) => stream::iter(vec![Err(unavailable)]),
         })
-        .map(move |item| fetch(Arc::clone(&fetcher), item, now))
+        .map(move |item| fetch(Arc::clone(&fetcher), item, fetching_reader.clone()))
         .buffered(ITEMS_AHEAD)
-        .map(move |fetched| fetched.map(|fetched| writer.write(fetched)));
+        .then(move |fetched| {
+            let (reader, turns) = (reader.clone(), turns.clone());
+            async move {
+                let item = fetched?;
+                let turn = turns.wait(&item, &reader).await?;
+                Ok::<_, ReadError>((item, turn))
+            }
+        })
+        .map(move |fetched| fetched.map(|(item, turn)| (writer.write(item), turn)))
+        .then(async |written| {
+            let (chunk, turn) = written?;
+            if turn.is_some() {
+                // Other requests run before the turn ends, and with it the turn of another stream
+                // begins.
+                yield_now().await;
+            }
+            Ok(chunk)
+        });
     let framing = |text: String| stream::iter([Ok(JsonChunk { text: text.into(), ends_client: false })]);
     framing("{\"online_clients\":[".to_owned()).chain(clients).chain(framing(end))
 }
 
+/// Runs a read of the bucket in a task of its own, which ends with this future.
+///
+/// The stream is polled only when its client reads. A read that is polled with the stream would
+/// keep its place in the fair pool of all reads while the client does not read.
+async fn read_in_task<T: Send + 'static>(read: impl Future<Output = T> + Send + 'static) -> T {
+    let mut task = JoinSet::new();
+    task.spawn(read);
+    match task.join_next().await {
+        Some(Ok(read)) => read,
+        Some(Err(failed)) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
+        // The runtime ends.
+        _ => std::future::pending().await,
+    }
+}
+
 /// The items of one client. Lists the names of its images, but reads no image.
-async fn items(images: Arc<ImageStore>, client: OnlineRow, now: BootMs) -> Result<Vec<StreamItem>, StorageUnavailable> {
-    let mut names = images.image_names(&client.username, now).await?;
+async fn items(images: Arc<ImageStore>, client: OnlineRow, reader: StreamReader) -> Result<Vec<StreamItem>, ReadError> {
+    let user = client.username.clone();
+    let list = async move { images.image_names(&user, reader.now, reader.claimant()).await };
+    let mut names = read_in_task(list).await?;
     let newest = names.split_off(names.len().saturating_sub(MAX_IMAGES_PER_CLIENT));
     let user = client.username.clone();
     let newest = newest.into_iter().map(|image| StreamItem::Image(user.clone(), image));
@@ -157,28 +245,35 @@ async fn items(images: Arc<ImageStore>, client: OnlineRow, now: BootMs) -> Resul
 /// Fetches the content of an item: reads its image, if it has one.
 async fn fetch(
     images: Arc<ImageStore>,
-    item: Result<StreamItem, StorageUnavailable>,
-    now: BootMs,
-) -> Result<FetchedItem, StorageUnavailable> {
-    Ok(match item? {
-        StreamItem::Client(client) => FetchedItem::Client(client),
-        StreamItem::EndOfClient => FetchedItem::EndOfClient,
-        StreamItem::Image(user, image) => match images.read_image(&user, &image, now).await {
-            Ok(Some(bytes)) => FetchedItem::Image(image, bytes),
-            Ok(None) => {
-                debug!(%user, %image, "skipped an image: deleted after the listing");
-                FetchedItem::Missing
-            }
-            Err(error) if error.concerns_one_object() => log_and_skip(&images, &user, &error, FetchedItem::Missing),
-            Err(error) => return Err(error),
-        },
-    })
+    item: Result<StreamItem, ReadError>,
+    reader: StreamReader,
+) -> Result<FetchedItem, ReadError> {
+    match item? {
+        StreamItem::Client(client) => Ok(FetchedItem::Client(client)),
+        StreamItem::EndOfClient => Ok(FetchedItem::EndOfClient),
+        StreamItem::Image(user, image) => read_in_task(fetch_image(images, user, image, reader)).await,
+    }
 }
 
-/// Logs an unreadable object and returns `instead`, so that the other images are still sent.
-fn log_and_skip<T>(images: &ImageStore, user: &Username, error: &StorageUnavailable, instead: T) -> T {
-    images.report_unreadable(user, &error.cause());
-    instead
+async fn fetch_image(
+    images: Arc<ImageStore>,
+    user: Username,
+    image: ImageName,
+    reader: StreamReader,
+) -> Result<FetchedItem, ReadError> {
+    match images.read_image(&user, &image, reader.now, reader.claimant()).await {
+        Ok(Some(bytes)) => Ok(FetchedItem::Image(image, bytes)),
+        Ok(None) => {
+            debug!(%user, %image, "skipped an image: deleted after the listing");
+            Ok(FetchedItem::Missing)
+        }
+        // The other images are still sent.
+        Err(error) if error.concerns_one_object() => {
+            images.report_unreadable(&user, &error.cause());
+            Ok(FetchedItem::Missing)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Writes items as JSON, with the commas between them.
@@ -224,124 +319,4 @@ fn comma(has_previous: &mut bool) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::TryStreamExt;
-    use image::ImageFormat;
-
-    use super::*;
-    use crate::registry::testing::{caller, encoded_image, name, registry, registry_in, user};
-    use crate::registry::{Credentials, Registry};
-    use crate::storage::{Backend, Fault, Key};
-    use rollcall_core::api::DiscoveredWithImages;
-
-    async fn online(usernames: &[&str]) -> (Registry, crate::storage::MemoryBackend) {
-        let (registry, memory) = registry();
-        for username in usernames {
-            registry.register(user(username), caller(BootMs(0))).await.unwrap();
-            registry.heartbeat(&name(username), None, Credentials::None, caller(BootMs(0))).await.unwrap();
-        }
-        (registry, memory)
-    }
-
-    fn block() -> AddressBlock {
-        AddressBlock::of(caller(BootMs(0)).from)
-    }
-
-    async fn read(registry: &Registry) -> Result<DiscoveredWithImages, ImagesStreamError> {
-        let chunks: Vec<Bytes> = registry
-            .online_with_images(&Page::default(), BootMs(0), block(), CancellationToken::new())
-            .await?
-            .try_collect()
-            .await?;
-        Ok(serde_json::from_slice(&chunks.concat()).unwrap())
-    }
-
-    #[tokio::test]
-    async fn the_stream_has_sorted_clients_with_their_images_and_is_valid_json() {
-        let (registry, _) = online(&["bob", "alice", "carol"]).await;
-        let bytes = encoded_image(ImageFormat::Png, 3, 3);
-        let image = registry.upload(&name("bob"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
-        registry.upload(&name("carol"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
-        let read = read(&registry).await.unwrap();
-        assert_eq!(read.count, 3);
-        let names: Vec<&str> = read.online_clients.iter().map(|client| client.username.as_str()).collect();
-        assert_eq!(names, ["alice", "bob", "carol"]);
-        let counts: Vec<usize> = read.online_clients.iter().map(|client| client.images.len()).collect();
-        assert_eq!(counts, [0, 1, 1]);
-        let inline = &read.online_clients[1].images[0];
-        assert_eq!(
-            (inline.filename.as_str(), STANDARD.decode(&inline.data).unwrap()),
-            (image.as_str(), bytes.to_vec())
-        );
-    }
-
-    #[tokio::test]
-    async fn an_image_deleted_between_the_listing_and_the_read_is_skipped() {
-        let (registry, memory) = online(&["alice"]).await;
-        let mut images = Vec::new();
-        for side in 1..=3 {
-            let bytes = encoded_image(ImageFormat::Png, side, 1);
-            images.push(registry.upload(&name("alice"), bytes, Credentials::None, caller(BootMs(0))).await.unwrap());
-        }
-        let client = OnlineRow { username: name("alice"), addr: None };
-        let items = items(Arc::clone(&registry.0.images.store), client, BootMs(0)).await.unwrap();
-        memory.delete(&Key::Image(name("alice"), images[0].clone())).await.unwrap();
-        let mut writer = JsonWriter::default();
-        let mut text = String::new();
-        for item in items {
-            let chunk = writer.write(fetch(Arc::clone(&registry.0.images.store), Ok(item), BootMs(0)).await.unwrap());
-            text += std::str::from_utf8(&chunk.text).unwrap();
-        }
-        let client: rollcall_core::api::ClientWithImages = serde_json::from_str(&text).unwrap();
-        let names: Vec<&str> = client.images.iter().map(|image| image.filename.as_str()).collect();
-        assert_eq!(names, [images[1].as_str(), images[2].as_str()]);
-    }
-
-    #[tokio::test]
-    async fn the_first_client_is_fetched_before_the_response_begins_and_the_last_is_not() {
-        let (registry, memory) = online(&["alice", "bob"]).await;
-        memory.faults().set_outage(Some(Fault::Transient));
-        assert!(
-            registry.online_with_images(&Page::default(), BootMs(0), block(), CancellationToken::new()).await.is_err()
-        );
-        memory.faults().inject(1, &Fault::None);
-        let stream =
-            registry.online_with_images(&Page::default(), BootMs(0), block(), CancellationToken::new()).await.unwrap();
-        assert!(stream.try_collect::<Vec<Bytes>>().await.is_err());
-    }
-
-    #[tokio::test]
-    async fn a_long_list_is_not_read_far_ahead_of_the_client() {
-        let usernames: Vec<String> = (10..60).map(|n| format!("u{n}")).collect();
-        let (registry, memory) = online(&usernames.iter().map(String::as_str).collect::<Vec<_>>()).await;
-        let before = memory.faults().calls();
-        let stream =
-            registry.online_with_images(&Page::default(), BootMs(0), block(), CancellationToken::new()).await.unwrap();
-        let ahead = memory.faults().calls() - before;
-        assert!(ahead <= ITEMS_AHEAD + LISTS_AHEAD + 1, "{ahead} calls for the first client");
-        assert_eq!(registry.0.images.stream.downloads.free(), MAX_CONCURRENT_DOWNLOADS - 1);
-        drop(stream);
-        assert_eq!(registry.0.images.stream.downloads.free(), MAX_CONCURRENT_DOWNLOADS);
-    }
-
-    #[tokio::test]
-    async fn unreadable_images_are_skipped() {
-        let dir = tempfile::tempdir().unwrap();
-        let registry = registry_in(dir.path());
-        for username in ["alice", "bob", "carol"] {
-            registry.register(user(username), caller(BootMs(0))).await.unwrap();
-            registry.heartbeat(&name(username), None, Credentials::None, caller(BootMs(0))).await.unwrap();
-        }
-        let bytes = encoded_image(ImageFormat::Png, 3, 3);
-        let readable =
-            registry.upload(&name("alice"), bytes.clone(), Credentials::None, caller(BootMs(0))).await.unwrap();
-        let broken = ImageName::parse("1733511234-a1b2c3d4.png").unwrap();
-        let path = dir.path().join(Key::Image(name("alice"), broken).path());
-        std::fs::write(path, vec![0; crate::storage::MAX_OBJECT_BYTES + 1]).unwrap();
-        std::fs::write(dir.path().join("users/bob/images"), "a file in place of a folder").unwrap();
-        let read = read(&registry).await.unwrap();
-        let images = |client: usize| read.online_clients[client].images.iter().map(|image| image.filename.as_str());
-        assert_eq!(images(0).collect::<Vec<_>>(), [readable.as_str()]);
-        assert_eq!((read.count, images(1).count(), images(2).count()), (3, 0, 0));
-    }
-}
+mod tests;

@@ -1,13 +1,15 @@
 //! Cache of the images in users' folders: names and sizes. Pure; time is an argument.
 //!
 //! Only the leader writes, so its own uploads keep its listings current, and a new term empties the
-//! cache: another leader may have written. Other programs may change the bucket too, so a listing
-//! expires after a minute.
+//! cache: another leader may have written. A call that a deposed leader has begun can still take
+//! effect until the deadline of the call. So a listing that started before that time in a term
+//! expires then. Other programs may change the bucket too, so a listing expires after a minute.
 //!
 //! A listing that started before an upload ended may lack the new image. So uploads are kept beside
 //! the listing for a minute, and added to each. Uploads in progress count for the quotas.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::lru_cache::LruCache;
 use crate::registry::quotas::{QuotaExceeded, Quotas};
@@ -20,8 +22,9 @@ const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// name.
 const OVERHEAD_BYTES: usize = 128;
 
-/// Lifetime of a listing, and of an upload beside it, in milliseconds.
-const TTL_MS: u64 = 60 * 1000;
+/// Lifetime of a listing, and of an upload beside it, in milliseconds. An upload is dated by the
+/// start of its request, so this is longer than a request.
+pub(crate) const TTL_MS: u64 = 60 * 1000;
 
 /// An image in a user's folder.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -39,6 +42,10 @@ pub(super) struct ListingCache {
     users: LruCache<Username, UserListing>,
     /// The term of all listings.
     term: Term,
+    /// Time after which no write of an earlier leader takes effect.
+    settled_at: BootMs,
+    /// Longest duration of a write.
+    write_deadline: Duration,
     /// Number of entries so far.
     entries: u64,
 }
@@ -85,27 +92,27 @@ pub(super) struct NewImage {
     pub(super) suffix: u32,
 }
 
-impl Default for ListingCache {
-    fn default() -> Self {
-        Self::with_max_cost(MAX_BYTES)
-    }
-}
-
 impl ListingCache {
-    fn with_max_cost(max_cost: usize) -> Self {
-        Self { users: LruCache::new(max_cost), term: Term(0), entries: 0 }
+    /// An empty cache for a bucket whose writes end within `write_deadline`.
+    pub(super) fn new(write_deadline: Duration) -> Self {
+        Self::with_max_cost(MAX_BYTES, write_deadline)
     }
 
-    /// The listing of a user in `term`, if it is younger than [`TTL_MS`] at `now`.
+    fn with_max_cost(max_cost: usize, write_deadline: Duration) -> Self {
+        Self { users: LruCache::new(max_cost), term: Term(0), settled_at: BootMs(0), write_deadline, entries: 0 }
+    }
+
+    /// The listing of a user in `term`, if it has not expired at `now`.
     pub(super) fn get(&mut self, user: &Username, term: Term, now: BootMs) -> Option<Listing> {
-        self.begin_term(term);
+        self.begin_term(term, now);
         let (listing, listed_at) = self.users.get(user)?.listing.as_ref()?;
-        (now.since(*listed_at) < TTL_MS).then(|| Arc::clone(listing))
+        let is_settled = *listed_at >= self.settled_at || now < self.settled_at;
+        (is_settled && now.since(*listed_at) < TTL_MS).then(|| Arc::clone(listing))
     }
 
     /// Begins a listing of a user in `term`.
     pub(super) fn start(&mut self, user: &Username, term: Term, now: BootMs) -> ListingInProgress {
-        self.begin_term(term);
+        self.begin_term(term, now);
         let entry = self.update(user, |user| user.entry);
         ListingInProgress { entry, started_at: now }
     }
@@ -181,9 +188,11 @@ impl ListingCache {
         }
     }
 
-    fn begin_term(&mut self, term: Term) {
+    fn begin_term(&mut self, term: Term, now: BootMs) {
         if term != self.term {
             self.term = term;
+            let deadline_ms = u64::try_from(self.write_deadline.as_millis()).unwrap_or(u64::MAX);
+            self.settled_at = now.plus(deadline_ms);
             self.users.clear();
         }
     }

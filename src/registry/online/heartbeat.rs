@@ -59,9 +59,9 @@ impl Heartbeats {
         name: &Username,
         addr: Option<Addr>,
         credentials: Credentials<'_>,
-        caller: Caller,
+        caller: Caller<'_>,
     ) -> Result<AcceptedHeartbeat, AuthError> {
-        let entry = self.profiles.entry(name, caller.now).await?;
+        let entry = self.profiles.entry(name, caller).await?;
         match self.authorizer.authorize(name, &entry, credentials, caller).await {
             Ok(()) => Ok(self.record(name, addr, &entry, caller.now)),
             Err(AuthError::Unauthorized(_, DenialReason::Missing)) if self.need_no_credentials => {
@@ -86,7 +86,7 @@ impl Heartbeats {
         name: &Username,
         addr: Option<Addr>,
         credentials: Credentials<'_>,
-        caller: Caller,
+        caller: Caller<'_>,
     ) -> Option<AcceptedHeartbeat> {
         let entry = self.profiles.index().entry(name)?;
         match self.authorizer.authorize_from_memory(&entry, credentials, caller.wall) {

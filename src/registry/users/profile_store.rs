@@ -1,23 +1,37 @@
 //! Profiles of users: a lookup checks the index in memory, and reads the bucket if the index does
 //! not know the name.
+//!
+//! Reads of the bucket for clients are a fair pool: profiles, listings of images, and images. It is
+//! the one queue before the bucket, and stands where the address of the client is known. The layers
+//! below know no addresses, and need none: each of their operations belongs to a holder of this
+//! pool, to one of the few uploads that run at once, or to a new registration, which has a rate by
+//! address. So no address fills their queues.
 
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use compact_str::CompactString;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::error;
 
 use super::user_details::UserDetails;
 use super::user_index::{IndexEntry, IndexLookup, UserIndex};
+use crate::fair_pool::{Claim, Claimant, FairPool, Piece};
 use crate::registry::auth::credential_state::CredentialState;
-use crate::registry::error::{LookupError, StorageUnavailable};
+use crate::registry::auth::credentials::Caller;
+use crate::registry::error::{LookupError, Overloaded, StorageUnavailable};
 use crate::registry::lock::lock;
 use crate::storage::{Bucket, Key, ObjectVersion};
 use rollcall_core::{BootMs, Profile, Term, Username};
 
-/// Maximum number of concurrent reads of single profiles. Large enough to hide the latency of the
-/// bucket. Small enough that requests for invented names cannot overload the bucket.
-const MAX_CONCURRENT_READS: usize = 16;
+/// Maximum number of concurrent reads of the bucket for clients. Large enough to hide the latency
+/// of the bucket. Small enough that requests for invented names cannot overload the bucket.
+pub(crate) const MAX_CONCURRENT_READS: usize = 32;
+
+/// Maximum number of reads that wait. All streams of images together have at most 768.
+const MAX_WAITING: usize = 1024;
+
+/// Longest wait of a read for its turn.
+const MAX_WAIT: Duration = Duration::from_secs(2);
 
 /// Result of reading a user's profile from the bucket.
 pub(crate) enum StoredProfile {
@@ -33,13 +47,13 @@ pub(crate) enum StoredProfile {
 pub(crate) struct ProfileStore {
     bucket: Bucket,
     index: Mutex<UserIndex>,
-    read_permits: Semaphore,
+    reads: FairPool,
 }
 
 impl ProfileStore {
     /// The profiles in `bucket`, with an empty index.
     pub(crate) fn new(bucket: Bucket) -> Self {
-        Self { bucket, index: Mutex::default(), read_permits: Semaphore::new(MAX_CONCURRENT_READS) }
+        Self { bucket, index: Mutex::default(), reads: FairPool::new(MAX_CONCURRENT_READS, MAX_WAITING) }
     }
 
     /// The bucket.
@@ -57,17 +71,17 @@ impl ProfileStore {
         self.index().term()
     }
 
-    /// Waits for a permit to read a single profile from the bucket.
-    pub(crate) async fn read_permit(&self) -> SemaphorePermit<'_> {
-        self.read_permits.acquire().await.expect("the semaphore is never closed")
+    /// Waits for a permit to read from the bucket once for a client.
+    pub(crate) async fn read_permit(&self, client: Claimant<'_>) -> Result<Piece, Overloaded> {
+        self.reads.acquire(Claim::fixed(client), MAX_WAIT).await.map_err(|_| Overloaded)
     }
 
     /// The index entry of a registered user. Reads the bucket if the user is not in the index.
-    pub(crate) async fn entry(&self, name: &Username, now: BootMs) -> Result<IndexEntry, LookupError> {
+    pub(crate) async fn entry(&self, name: &Username, caller: Caller<'_>) -> Result<IndexEntry, LookupError> {
         if let Some(entry) = self.index().entry(name) {
             return Ok(entry);
         }
-        self.look_up(name, now).await?;
+        self.look_up(name, caller).await?;
         self.indexed_entry(name)
     }
 
@@ -84,11 +98,12 @@ impl ProfileStore {
 
     /// The details of a registered user. If the name is not registered, the next lookups of it do
     /// not read the bucket for a short time.
-    pub(crate) async fn look_up(&self, name: &Username, now: BootMs) -> Result<Arc<UserDetails>, LookupError> {
+    pub(crate) async fn look_up(&self, name: &Username, caller: Caller<'_>) -> Result<Arc<UserDetails>, LookupError> {
+        let now = caller.now;
         if let Some(found) = self.find_in_index(name, now) {
             return found;
         }
-        let _permit = self.read_permit().await;
+        let _permit = self.read_permit(caller.claimant()).await?;
         // Another request may have read the same name meanwhile.
         if let Some(found) = self.find_in_index(name, now) {
             return found;
@@ -159,5 +174,88 @@ impl ProfileStore {
         if self.index().found_corrupt(name) {
             error!(user = %name, cause = why, "a stored object of the user is unreadable; restore it or move it away");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use futures_util::FutureExt;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::registry::Registry;
+    use crate::registry::testing::{caller, name, registry, user};
+    use crate::storage::Fault;
+
+    const READ: Duration = Duration::from_millis(100);
+
+    fn caller_from(n: u8) -> Caller<'static> {
+        Caller { from: IpAddr::from([10, 0, 0, n]), ..caller(BootMs(0)) }
+    }
+
+    type Read<'r> = std::pin::Pin<Box<dyn Future<Output = Result<(), LookupError>> + 'r>>;
+
+    /// Reads of names that nobody has, from one address, of which many wait.
+    fn flood<'r>(registry: &'r Registry, names: &'r [Username]) -> Vec<Read<'r>> {
+        let mut reads: Vec<Read<'_>> = Vec::new();
+        for name in names {
+            let mut read: Read<'_> = Box::pin(async { registry.images(name, caller_from(1)).await.map(drop) });
+            assert!(read.as_mut().now_or_never().is_none(), "the read waits");
+            reads.push(read);
+        }
+        reads
+    }
+
+    fn invented() -> Vec<Username> {
+        (0..MAX_CONCURRENT_READS * 20).map(|n| name(&format!("nobody-{n}"))).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_with_many_reads_does_not_delay_another_address() {
+        let (registry, memory) = registry();
+        registry.register(user("alice"), caller_from(2)).await.unwrap();
+        memory.faults().set_outage(Some(Fault::Delay(READ)));
+        let (names, started, before) = (invented(), Instant::now(), memory.faults().calls());
+        let reads = flood(&registry, &names);
+        assert_eq!(memory.faults().calls() - before, MAX_CONCURRENT_READS);
+        // A name that the index does not have, and a repeated registration.
+        let flooding = futures_util::future::join_all(reads);
+        let victim = async {
+            assert!(registry.images(&name("nobody"), caller_from(2)).await.is_err());
+            assert!(registry.register(user("alice"), caller_from(2)).await.is_ok());
+        };
+        tokio::select! {
+            () = victim => {}
+            _ = flooding => panic!("the flood ended first"),
+        }
+        assert!(started.elapsed() <= READ * 4, "{:?}", started.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn repeated_registrations_take_a_permit_to_read() {
+        let (registry, memory) = registry();
+        registry.register(user("alice"), caller_from(1)).await.unwrap();
+        memory.faults().set_outage(Some(Fault::Delay(READ)));
+        let before = memory.faults().calls();
+        let mut repeated: Vec<_> = (0..MAX_CONCURRENT_READS + 10)
+            .map(|_| Box::pin(registry.register(user("alice"), caller_from(1))))
+            .collect();
+        assert!(repeated.iter_mut().all(|repeated| repeated.now_or_never().is_none()));
+        assert_eq!(memory.faults().calls() - before, MAX_CONCURRENT_READS);
+        assert!(futures_util::future::join_all(repeated).await.iter().all(Result::is_ok));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_that_waits_too_long_is_rejected() {
+        let (registry, memory) = registry();
+        memory.faults().set_outage(Some(Fault::Hang));
+        let names = invented();
+        let _reads = flood(&registry, &names[..MAX_CONCURRENT_READS]);
+        let started = Instant::now();
+        let refused = registry.images(&name("bob"), caller_from(2)).await;
+        assert!(matches!(refused, Err(LookupError::Overloaded(_))));
+        assert_eq!(started.elapsed(), MAX_WAIT);
     }
 }

@@ -83,32 +83,29 @@ impl Registrar {
     pub(crate) async fn register(
         &self,
         user: RegisterRequest,
-        caller: Caller,
+        caller: Caller<'_>,
     ) -> Result<CompletedRegistration, RegisterError> {
         if user.password.is_none() && self.require_password {
             return Err(RegisterError::PasswordRequired);
         }
         if let Err(invalid) = check_new(&user) {
             // Another program may have registered this user.
-            match self.profiles.look_up(&user.username, caller.now).await {
-                Ok(_) => {}
-                Err(LookupError::NotRegistered(_)) => return Err(invalid),
-                Err(LookupError::Corrupt(name)) => return Err(RegisterError::Taken(name)),
-                Err(LookupError::Storage(unavailable)) => return Err(unavailable.into()),
-            }
+            self.ensure_registered(&user.username, invalid, caller).await?;
         }
         let term = self.profiles.term();
         // A name in the index is taken, so neither a hash nor a write is needed.
         if self.profiles.index().get(&user.username).is_some() {
-            return match self.profiles.read_profile(&user.username).await? {
-                // Users are never removed, so the bucket has lost the profile. The name still
-                // belongs to its user.
-                StoredProfile::Missing => Err(self.profiles.missing_error(&user.username).into()),
-                stored => self.compare_with_stored(user, stored, term, caller).await,
-            };
+            return self.compare_with_bucket(user, term, caller).await;
         }
         let users = self.profiles.index().len();
-        let admission = self.quota.admit(caller.from, users, caller.now)?;
+        let admission = match self.quota.admit(caller.from, users, caller.now) {
+            Ok(admission) => admission,
+            Err(refusal) => {
+                // Repetitions do not count, but the index of a new leader may lack the user.
+                self.ensure_registered(&user.username, refusal, caller).await?;
+                return self.compare_with_bucket(user, term, caller).await;
+            }
+        };
         let password_hash = match user.password.clone() {
             Some(password) => match self.verifier.hash(password, caller).await {
                 Ok(hash) => Some(hash),
@@ -161,13 +158,48 @@ impl Registrar {
         }
     }
 
+    /// Returns `refusal` if the name is not registered. Reads the bucket if the index does not know
+    /// the name.
+    async fn ensure_registered(
+        &self,
+        name: &Username,
+        refusal: RegisterError,
+        caller: Caller<'_>,
+    ) -> Result<(), RegisterError> {
+        match self.profiles.look_up(name, caller).await {
+            Ok(_) => Ok(()),
+            Err(LookupError::NotRegistered(_)) => Err(refusal),
+            Err(LookupError::Corrupt(name)) => Err(RegisterError::Taken(name)),
+            Err(LookupError::Storage(unavailable)) => Err(unavailable.into()),
+            Err(LookupError::Overloaded(overloaded)) => Err(overloaded.into()),
+        }
+    }
+
+    /// Compares `user`, whose name is in the index, with its profile in the bucket.
+    async fn compare_with_bucket(
+        &self,
+        user: RegisterRequest,
+        term: Term,
+        caller: Caller<'_>,
+    ) -> Result<CompletedRegistration, RegisterError> {
+        let permit = self.profiles.read_permit(caller.claimant()).await?;
+        let stored = self.profiles.read_profile(&user.username).await?;
+        drop(permit);
+        match stored {
+            // Users are never removed, so the bucket has lost the profile. The name still belongs
+            // to its user.
+            StoredProfile::Missing => Err(self.profiles.missing_error(&user.username).into()),
+            stored => self.compare_with_stored(user, stored, term, caller).await,
+        }
+    }
+
     /// Compares `user` with the profile stored under its name, as read in `term`.
     async fn compare_with_stored(
         &self,
         user: RegisterRequest,
         stored: StoredProfile,
         term: Term,
-        caller: Caller,
+        caller: Caller<'_>,
     ) -> Result<CompletedRegistration, RegisterError> {
         let taken = || RegisterError::Taken(user.username.clone());
         // A corrupt object also takes the name.
@@ -200,7 +232,7 @@ impl Registrar {
         profile: Profile,
         admission: Option<Admission<'_>>,
         term: Term,
-        caller: Caller,
+        caller: Caller<'_>,
     ) -> Result<CompletedRegistration, RegisterError> {
         let issued_token = self.tokens.issue_for_profile(&profile, caller.wall);
         let name = profile.username.clone();

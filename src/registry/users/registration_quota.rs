@@ -53,7 +53,7 @@ impl RegistrationQuota {
             return Err(QuotaExceeded::Users { users, max }.into());
         }
         if let Some(rate) = self.rate {
-            counts.addresses.take(from, now).map_err(|wait_ms| RateLimited { rate, wait_ms })?;
+            counts.addresses.take(from, now).map_err(|wait_ms| RateLimited::Registrations { rate, wait_ms })?;
         }
         counts.in_progress += 1;
         Ok(Admission { quota: self, from })
@@ -63,7 +63,7 @@ impl RegistrationQuota {
 impl Admission<'_> {
     /// Ends a registration that stored nothing. It does not count for the rate.
     pub(super) fn stored_nothing(self) {
-        lock(&self.quota.counts).addresses.give_back(self.from);
+        lock(&self.quota.counts).addresses.give_back(self.from, 1);
     }
 }
 
@@ -88,7 +88,7 @@ mod tests {
     fn wait_ms(quota: &RegistrationQuota, now: u64) -> u64 {
         match quota.admit(HERE, 0, BootMs(now)) {
             Ok(_) => 0,
-            Err(RegisterError::RateLimited(limited)) => limited.wait_ms,
+            Err(RegisterError::RateLimited(limited)) => limited.wait_ms(),
             Err(error) => panic!("{error}"),
         }
     }

@@ -130,7 +130,7 @@ fn each_bound_on_a_page_has_the_value_of_its_constant_or_setting_and_a_reason() 
 fn the_table_of_quotas_has_the_defaults_of_the_settings() {
     let security = page("docs/security.md");
     let rows = security.table("## Quotas");
-    assert_eq!(rows.len(), 6);
+    assert_eq!(rows.len(), 8);
     for row in rows {
         let name = code(row[1]);
         let setting = NODE_SETTINGS.iter().find(|setting| setting.key == name);

@@ -19,8 +19,8 @@ use crate::sample_images::png;
 const MAX_REQUEST_TIME: Duration = Duration::from_secs(10);
 
 /// Rounds of requests of the other client. Each has a heartbeat, two lists and now and then a
-/// registration.
-const ROUNDS: usize = 60;
+/// registration. Of these 317 requests, three may fail.
+const ROUNDS: usize = 100;
 
 /// Flooding tasks at once.
 const FLOODERS: usize = 16;
@@ -153,6 +153,22 @@ async fn a_flood_of_uploads_from_one_address_fills_one_quota_and_another_address
 }
 
 #[tokio::test]
+async fn an_address_stores_as_many_bytes_of_images_as_its_burst_and_another_address_uploads() {
+    // Any image takes the whole burst, and needs more than a minute for the next one.
+    let plan = Plan::documented().env("ROLLCALL_UPLOAD_BURST_BYTES", "64").env("ROLLCALL_UPLOAD_RATE_BYTES", "1");
+    let (cluster, url) = start(plan).await;
+    cluster.upload("victim", &png(8, 8, 1)).await;
+    let refused = cluster.lead().upload("attacker", &png(8, 8, 2)).await;
+    let wait: u64 = refused.header("retry-after").expect("waiting helps").parse().expect("seconds");
+    assert!((1..=64).contains(&wait), "{wait}");
+    let message = refused.expect_error(429, "rate_limited");
+    assert!(message.contains("upload_burst_bytes allows 64"), "{message}");
+    assert_eq!(cluster.lead().get("/images/attacker").await.json()["count"], 0);
+    let form = reqwest::multipart::Form::new().part("image", reqwest::multipart::Part::bytes(png(8, 8, 2)));
+    assert_eq!(status(client_at(3).post(format!("{url}/upload_image/attacker")).multipart(form)).await, 201);
+}
+
+#[tokio::test]
 async fn clients_behind_one_address_wait_as_the_node_asks_and_all_register() {
     let plan = Plan::quick().env("ROLLCALL_REGISTRATION_BURST", "20").env("ROLLCALL_REGISTRATION_RATE", "20");
     let (cluster, url) = start(plan).await;
@@ -191,6 +207,9 @@ async fn below_the_floor_users_write_nothing_and_presence_works() {
     cluster.lead().upload("victim", &png(8, 8, 2)).await.expect_error(503, "storage_full");
     cluster.lead().post("/password", change.clone()).await.expect_error(503, "storage_full");
     cluster.at(0).get("/readyz").await.expect_error(503, "storage_full");
+    // The probes for a load balancer: heartbeats go on.
+    assert_eq!(cluster.at(0).get("/livez").await.status, 200);
+    assert_eq!(cluster.lead().get("/leader").await.status, 200);
     cluster.heartbeat("victim").await;
     assert_eq!(cluster.lead().get("/discover").await.json()["count"], 1);
     assert_eq!(cluster.lead().get("/images/victim").await.json()["count"], 1);

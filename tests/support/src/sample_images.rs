@@ -17,6 +17,14 @@ pub fn png(width: u32, height: u32, shade: u8) -> Vec<u8> {
     encoded_image(ImageFormat::Png, width, height, shade)
 }
 
+/// A PNG of random pixels, which cannot be compressed.
+pub fn noisy_png(width: u32, height: u32) -> Vec<u8> {
+    let image = RgbImage::from_fn(width, height, |_, _| Rgb(rand::random()));
+    let mut bytes = Cursor::new(Vec::new());
+    DynamicImage::from(image).write_to(&mut bytes, ImageFormat::Png).expect("writing to memory cannot fail");
+    bytes.into_inner()
+}
+
 /// A valid small PNG whose header declares another size, as in a decompression bomb.
 pub fn png_with_declared_size(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = png(8, 8, 0);

@@ -4,7 +4,7 @@
 //! connection. So a full table evicts from the host with the largest share, and of the links of
 //! this host from the one with the largest share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -35,22 +35,88 @@ impl Deliverer {
     }
 }
 
-/// The deliverer from which a full table evicts: of the host with the largest share, the deliverer
-/// with the largest share. `None` stands for this peer.
-pub(super) fn largest_share(shares: impl IntoIterator<Item = (Option<Deliverer>, usize)>) -> Option<Deliverer> {
-    let mut by_deliverer: BTreeMap<Option<Deliverer>, usize> = BTreeMap::new();
-    let mut by_host: BTreeMap<Option<IpAddr>, usize> = BTreeMap::new();
-    for (deliverer, size) in shares {
-        *by_deliverer.entry(deliverer).or_default() += size;
-        *by_host.entry(deliverer.map(|deliverer| deliverer.host)).or_default() += size;
+/// Sizes of the shares of all deliverers, ranked by size. `None` stands for this peer.
+///
+/// Each operation takes logarithmic time: a forger can reconnect with a new peer id for each
+/// message, and every message of anybody may have to evict one.
+///
+/// Invariant: the size of a host is the sum of the sizes of its deliverers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ShareSizes {
+    hosts: Ranking<Option<IpAddr>>,
+    deliverers: BTreeMap<Option<IpAddr>, Ranking<Option<Deliverer>>>,
+}
+
+/// Sizes by key, ranked.
+///
+/// Invariant: `ranked` has each key of `sizes` once, with its size. No size is 0.
+#[derive(Clone, Debug)]
+struct Ranking<K> {
+    sizes: BTreeMap<K, usize>,
+    ranked: BTreeSet<(usize, K)>,
+}
+
+impl<K> Default for Ranking<K> {
+    fn default() -> Self {
+        Self { sizes: BTreeMap::new(), ranked: BTreeSet::new() }
     }
-    let host = by_host.into_iter().max_by_key(|(_, size)| *size).and_then(|(host, _)| host);
-    let of_host = by_deliverer.into_iter().filter(|(deliverer, _)| deliverer.map(|deliverer| deliverer.host) == host);
-    of_host.max_by_key(|(_, size)| *size).and_then(|(deliverer, _)| deliverer)
+}
+
+impl<K: Copy + Ord> Ranking<K> {
+    fn change(&mut self, key: K, change: impl Fn(usize) -> usize) {
+        let old = self.sizes.remove(&key).unwrap_or_default();
+        self.ranked.remove(&(old, key));
+        let new = change(old);
+        if new > 0 {
+            self.sizes.insert(key, new);
+            self.ranked.insert((new, key));
+        }
+    }
+
+    fn largest(&self) -> Option<K> {
+        self.ranked.last().map(|(_, key)| *key)
+    }
+}
+
+impl ShareSizes {
+    /// Adds to the share of a deliverer.
+    pub(super) fn add(&mut self, via: Option<Deliverer>, size: usize) {
+        self.change(via, |old| old.saturating_add(size));
+    }
+
+    /// Takes from the share of a deliverer.
+    pub(super) fn subtract(&mut self, via: Option<Deliverer>, size: usize) {
+        self.change(via, |old| old.saturating_sub(size));
+    }
+
+    /// The deliverer from which a full table evicts: of the host with the largest share, the
+    /// deliverer with the largest share.
+    pub(super) fn largest(&self) -> Option<Deliverer> {
+        self.deliverers.get(&self.hosts.largest()?)?.largest()?
+    }
+
+    fn change(&mut self, via: Option<Deliverer>, change: impl Fn(usize) -> usize) {
+        let host = via.map(|via| via.host);
+        self.hosts.change(host, &change);
+        let of_host = self.deliverers.entry(host).or_default();
+        of_host.change(via, &change);
+        if of_host.sizes.is_empty() {
+            self.deliverers.remove(&host);
+        }
+    }
+}
+
+/// The deliverer from which a full table with these shares evicts.
+pub(super) fn largest_share(shares: impl IntoIterator<Item = (Option<Deliverer>, usize)>) -> Option<Deliverer> {
+    let mut sizes = ShareSizes::default();
+    shares.into_iter().for_each(|(via, size)| sizes.add(via, size));
+    sizes.largest()
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn link(host: &str, peer: u128) -> Deliverer {
@@ -63,6 +129,41 @@ mod tests {
         let shares = || shares.map(|(link, size)| (Some(link), size)).into_iter();
         assert_eq!(largest_share(shares().chain([(None, 6)])), Some(link("10.0.0.2", 2)));
         assert_eq!(largest_share(shares().chain([(None, 8)])), None);
+    }
+
+    /// The rule without a ranking: looks at all shares.
+    fn largest_of_all(shares: &BTreeMap<Option<Deliverer>, usize>) -> Option<Deliverer> {
+        let host_of = |via: &Option<Deliverer>| via.map(|via| via.host);
+        let of_host = |host| shares.iter().filter(move |(via, _)| host_of(via) == host);
+        let size = |host| of_host(host).map(|(_, size)| *size).sum::<usize>();
+        let hosts: BTreeSet<Option<IpAddr>> = shares.keys().map(host_of).collect();
+        let largest = hosts.into_iter().max_by_key(|host| size(*host))?;
+        of_host(largest).max_by_key(|(_, size)| **size).and_then(|(via, _)| *via)
+    }
+
+    proptest! {
+        #[test]
+        fn the_ranking_agrees_with_a_look_at_all_shares(
+            changes in proptest::collection::vec((0_u8..4, 0_u128..3, any::<bool>(), 1_usize..50), 1..100)
+        ) {
+            let (mut sizes, mut shares) = (ShareSizes::default(), BTreeMap::new());
+            for (host, peer, is_added, size) in changes {
+                let via = (host > 0).then(|| link(&format!("10.0.0.{host}"), peer));
+                let share: &mut usize = shares.entry(via).or_default();
+                if is_added {
+                    *share += size;
+                    sizes.add(via, size);
+                } else {
+                    let size = size.min(*share);
+                    *share -= size;
+                    sizes.subtract(via, size);
+                }
+                shares.retain(|_, size| *size > 0);
+                prop_assert_eq!(sizes.largest(), largest_of_all(&shares));
+            }
+            shares.into_iter().for_each(|(via, size)| sizes.subtract(via, size));
+            prop_assert!(sizes.deliverers.is_empty() && sizes.hosts.sizes.is_empty(), "nothing is left behind");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::deliverer::{Deliverer, largest_share};
+use super::deliverer::{Deliverer, ShareSizes};
 use crate::peer_id::PeerId;
 
 /// Largest number of evicted authors in the table. They use about two megabytes of memory.
@@ -10,12 +10,13 @@ pub(super) const MAX_EVICTED_AUTHORS: usize = 32 * 1024;
 
 /// The highest received number of each evicted author.
 ///
-/// Invariant: `shares` contain each key of `highest` exactly once; at most [`MAX_EVICTED_AUTHORS`]
-/// authors.
+/// Invariant: `shares` contain each key of `highest` exactly once, and `sizes` has their lengths;
+/// at most [`MAX_EVICTED_AUTHORS`] authors.
 #[derive(Clone, Debug, Default)]
 pub(super) struct EvictedAuthors {
     /// The authors by deliverer, in the order of their eviction.
     shares: BTreeMap<Option<Deliverer>, VecDeque<PeerId>>,
+    sizes: ShareSizes,
     highest: BTreeMap<PeerId, u64>,
 }
 
@@ -29,11 +30,13 @@ impl EvictedAuthors {
         }
         self.highest.insert(author, highest);
         self.shares.entry(via).or_default().push_back(author);
+        self.sizes.add(via, 1);
         if self.highest.len() > MAX_EVICTED_AUTHORS {
-            let largest = largest_share(self.shares.iter().map(|(via, share)| (*via, share.len())));
+            let largest = self.sizes.largest();
             let Some(share) = self.shares.get_mut(&largest) else { return };
             if let Some(oldest) = share.pop_front() {
                 self.highest.remove(&oldest);
+                self.sizes.subtract(largest, 1);
             }
             if share.is_empty() {
                 self.shares.remove(&largest);

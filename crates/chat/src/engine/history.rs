@@ -223,6 +223,22 @@ mod tests {
         assert!((1..=5).all(|number| [1, 2].iter().all(|id| history.get(PeerId(*id), number).is_some())));
     }
 
+    /// Each of tens of thousands of shares would be looked at for each message, if the shares were
+    /// not ranked.
+    #[test]
+    fn a_forger_with_a_new_link_for_each_message_displaces_only_its_own() {
+        let mut history = History::new(5);
+        (1..=5).for_each(|number| drop(history.add(delivered(1, number, "10.0.0.1"))));
+        let (mut evicted, messages) = (0, 200_000);
+        for peer in 0..messages {
+            let via = Some(Deliverer::link("10.0.0.66".parse().unwrap(), PeerId(peer)));
+            evicted += history.add(ChatEntry { via, ..entry(1_000 + peer, 1) }.into()).len();
+        }
+        assert_eq!(evicted + history.len(), 5 + 200_000);
+        assert!(history.len() > 20_000 && history.shares.bytes() <= MAX_HISTORY_BYTES, "{}", history.len());
+        assert!((1..=5).all(|number| history.get(PeerId(1), number).is_some()));
+    }
+
     #[test]
     fn the_bound_in_bytes_holds_for_texts_of_any_length_and_for_any_number_of_authors() {
         for (length, authors) in [(0, 100_000), (8192, 4_000), (8192, 1)] {

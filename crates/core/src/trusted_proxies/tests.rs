@@ -31,6 +31,11 @@ fn the_rightmost_untrusted_address_of_x_forwarded_for_is_the_client() {
         (&["[2001:db8::1]:4711, fd00::2"], "2001:db8::1"),
         (&["::ffff:203.0.113.9, ::ffff:10.0.0.2"], "203.0.113.9"),
         (&["\"1.1.1.1, 203.0.113.9"], "203.0.113.9"),
+        // Empty elements.
+        (&["1.1.1.1, 203.0.113.9,"], "203.0.113.9"),
+        (&["203.0.113.9, ,\t,10.2.3.4, "], "203.0.113.9"),
+        (&["203.0.113.9", "", " ", "10.2.3.4"], "203.0.113.9"),
+        (&[",", "10.2.3.4,,"], "10.2.3.4"),
     ] {
         assert_eq!(client(ForwardedHeader::XForwardedFor, lines), expected, "{lines:?}");
     }
@@ -47,6 +52,7 @@ fn the_rightmost_untrusted_address_of_forwarded_is_the_client() {
         (&["by=10.0.0.1; for=203.0.113.9 ;, for=10.9.9.9"], "203.0.113.9"),
         (&["for=203.0.113.9;host=\"a,b;for=1.1.1.1\", for=10.9.9.9"], "203.0.113.9"),
         (&["for=1.1.1.1", "for=203.0.113.9", "for=\"[fd00::2]\""], "203.0.113.9"),
+        (&["for=1.1.1.1, for=203.0.113.9, , for=10.9.9.9,", ""], "203.0.113.9"),
         // Quotes that a client opened, before the element of the proxy.
         (&["for=1.1.1.1;x=\", for=203.0.113.9"], "203.0.113.9"),
         (&["for=1.1.1.1;x=\", for=\"[2001:db8::1]\""], "2001:db8::1"),
@@ -59,7 +65,6 @@ fn the_rightmost_untrusted_address_of_forwarded_is_the_client() {
 #[test]
 fn an_element_without_an_address_ends_the_chain_at_the_last_trusted_proxy() {
     for element in [
-        "",
         "unknown",
         "_hidden",
         "x",
@@ -83,9 +88,17 @@ fn an_element_without_an_address_ends_the_chain_at_the_last_trusted_proxy() {
         assert_eq!(client(ForwardedHeader::Forwarded, &[&lines[0]]), PROXY, "{element:?}");
         assert_eq!(client(ForwardedHeader::Forwarded, &[&lines[1]]), "10.2.3.4", "{element:?}");
     }
-    for element in
-        ["by=1.1.1.1", "for=1.1.1.1;for=2.2.2.2", "for", "for=\"1.1.1.1", "for=1.1.1.1\"", "for=\"\\1.1.1.1\""]
-    {
+    for element in [
+        "by=1.1.1.1",
+        "for=",
+        "for=\"\"",
+        ";",
+        "for=1.1.1.1;for=2.2.2.2",
+        "for",
+        "for=\"1.1.1.1",
+        "for=1.1.1.1\"",
+        "for=\"\\1.1.1.1\"",
+    ] {
         assert_eq!(client(ForwardedHeader::Forwarded, &[&format!("for=9.9.9.9, {element}")]), PROXY, "{element}");
     }
 }
@@ -102,10 +115,14 @@ fn the_number_of_elements_that_are_read_is_bounded() {
     let client_of = |proxies| client(ForwardedHeader::XForwardedFor, &[&chain(proxies)]);
     assert_eq!(client_of(MAX_PROXY_HOPS - 1), "203.0.113.9");
     assert_eq!(client_of(MAX_PROXY_HOPS), "10.2.3.4");
+    let with_empty = |empty: usize| format!("203.0.113.9{}", ",".repeat(empty));
+    let client_of = |empty| client(ForwardedHeader::XForwardedFor, &[&with_empty(empty)]);
+    assert_eq!(client_of(MAX_PROXY_HOPS - 1), "203.0.113.9");
+    assert_eq!(client_of(MAX_PROXY_HOPS), PROXY);
 }
 
 #[test]
-fn a_proxy_network_is_a_network_or_a_single_address_and_never_everything() {
+fn a_proxy_network_is_a_single_address_or_a_network_that_is_not_larger_than_a_private_one() {
     let proxies = proxies(ForwardedHeader::XForwardedFor);
     for (text, is_trusted) in [
         ("10.255.255.255", true),
@@ -120,7 +137,14 @@ fn a_proxy_network_is_a_network_or_a_single_address_and_never_everything() {
     }
     assert_eq!(ProxyNetwork::parse("10.1.2.3/8"), ProxyNetwork::parse("10.0.0.0/8"));
     assert_eq!(ProxyNetwork::parse("::ffff:10.1.2.3"), ProxyNetwork::parse("10.1.2.3"));
-    for wrong in ["", "0.0.0.0/0", "::/0", "10.0.0.0/33", "10.0.0/8", "proxy", "::ffff:10.0.0.0/104", "10.0.0.1:80"] {
+    for right in ["11.0.0.0/8", "fc00::/7"] {
+        assert!(ProxyNetwork::parse(right).is_some(), "{right}");
+    }
+    // Two halves are everybody, too.
+    for wrong in ["0.0.0.0/0", "::/0", "0.0.0.0/1", "128.0.0.0/1", "10.0.0.0/7", "::/1", "8000::/1", "fc00::/6"] {
+        assert_eq!(ProxyNetwork::parse(wrong), None, "{wrong}");
+    }
+    for wrong in ["", "10.0.0.0/33", "10.0.0/8", "proxy", "::ffff:10.0.0.0/104", "10.0.0.1:80"] {
         assert_eq!(ProxyNetwork::parse(wrong), None, "{wrong}");
     }
 }

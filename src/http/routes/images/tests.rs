@@ -12,10 +12,12 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::*;
+use crate::http::limits::{LIST_CHUNK_BYTES, LIST_PERMIT_BYTES, LIST_PERMITS};
+use crate::http::params::ClientAddr;
 use crate::http::testing::{TestNode, TestResponse, client, request};
 use crate::registry::testing::{encoded_image, png_chunk, png_with};
-use crate::storage::Fault;
-use rollcall_core::Page;
+use crate::storage::{Backend, Fault, Key};
+use rollcall_core::{AddressBlock, Page};
 
 /// A form as `curl -F` sends it, with the field `other` and then the named field.
 fn form(field: &str, content: &[u8]) -> (String, Vec<u8>) {
@@ -229,16 +231,15 @@ async fn slow_uploads_do_not_block_other_uploads() {
 async fn a_download_beyond_the_limit_gets_503_unless_another_client_has_more_downloads() {
     let node = TestNode::with_alice_and_bob().await;
     let (mut running, block) = (Vec::new(), AddressBlock::of(client().ip()));
-    let displaced = CancellationToken::new();
-    let page = Page::default();
-    let open = |block| node.registry.online_with_images(&page, clock::boot_now(), block, displaced.clone());
-    while let Some(Ok(chunks)) = open(block).now_or_never() {
+    let (displaced, page) = (CancellationToken::new(), Page::default());
+    let open = |block, displaced| node.registry.online_with_images(&page, clock::boot_now(), block, displaced);
+    while let Some(Ok(chunks)) = open(block, displaced.clone()).now_or_never() {
         running.push(chunks);
     }
     assert_eq!(running.len(), 64);
     node.get("/discover_with_images").await.expect_error(503, "overloaded");
     assert!(!displaced.is_cancelled());
-    let mut other = Box::pin(open(AddressBlock::of([10, 0, 0, 10].into())));
+    let mut other = Box::pin(open(AddressBlock::of([10, 0, 0, 10].into()), CancellationToken::new()));
     assert!((&mut other).now_or_never().is_none() && displaced.is_cancelled());
     running.pop();
     assert!(other.await.is_ok());
@@ -255,4 +256,62 @@ async fn routes_of_images_answer_503_while_the_storage_is_unavailable() {
     }
     let picture = encoded_image(ImageFormat::Png, 2, 2);
     upload(&node, "alice", &picture).await.expect_error(503, "storage_unavailable");
+}
+
+/// The path of an image of this length, which another program has stored for `alice`.
+async fn store_image(node: &TestNode, file: &str, length: usize) -> String {
+    let key = Key::Image(Username::parse("alice").unwrap(), ImageName::parse(file).unwrap());
+    node.memory.create(&key, vec![b'x'; length].into()).await.unwrap();
+    format!("/image/alice/{file}")
+}
+
+#[tokio::test]
+async fn an_image_that_is_not_read_holds_a_permit_and_a_response_without_a_body_takes_none() {
+    let node = TestNode::with_alice_and_bob().await;
+    let path = store_image(&node, "1733511234-a1b2c3d4.png", LIST_CHUNK_BYTES + 1).await;
+    let get = || {
+        let mut request = request("GET", &path, "");
+        request.extensions_mut().insert(client());
+        node.router.clone().oneshot(request)
+    };
+    let mut unread = Vec::new();
+    for _ in 0..LIST_PERMITS {
+        let response = get().await.unwrap();
+        assert_eq!(response.status(), 200);
+        unread.push(response);
+    }
+    node.get(&path).await.expect_error(503, "overloaded");
+    node.get("/users").await.expect_error(503, "overloaded");
+    let head = node.send(request("HEAD", &path, "")).await;
+    assert_eq!((head.status.as_u16(), head.header("content-length")), (200, Some("65537")));
+    let mut known = request("GET", &path, "");
+    known.headers_mut().insert("if-none-match", head.headers["etag"].clone());
+    assert_eq!(node.send(known).await.status, 304);
+    let mut changed = request("GET", &path, "");
+    changed.headers_mut().insert("if-none-match", "\"x\"".parse().unwrap());
+    node.send(changed).await.expect_error(503, "overloaded");
+    // The list of users is shorter than a chunk. It returns its permit before it is read.
+    unread.pop();
+    assert_eq!(node.get("/users").await.status, 200);
+    let image = node.get(&path).await;
+    assert_eq!((image.body.len(), image.header("content-length")), (LIST_CHUNK_BYTES + 1, Some("65537")));
+}
+
+#[tokio::test]
+async fn a_large_image_of_another_program_takes_a_permit_for_each_mebibyte() {
+    let node = TestNode::with_alice_and_bob().await;
+    let path = store_image(&node, "1733511234-a1b2c3d4.png", 3 * LIST_PERMIT_BYTES + 1).await;
+    let mut unread = Vec::new();
+    loop {
+        let mut request = request("GET", &path, "");
+        request.extensions_mut().insert(client());
+        let response = node.router.clone().oneshot(request).await.unwrap();
+        if response.status() != 200 {
+            break;
+        }
+        unread.push(response);
+    }
+    assert_eq!(unread.len(), LIST_PERMITS / 4);
+    let body = unread.pop().unwrap().into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(body.len(), 3 * LIST_PERMIT_BYTES + 1);
 }

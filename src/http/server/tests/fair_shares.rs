@@ -1,8 +1,10 @@
 //! Connections are shared fairly between addresses.
 
+use futures_util::FutureExt;
 use tokio::net::TcpSocket;
 
 use super::*;
+use crate::http::pool_client::PoolClient;
 
 /// A connection from an address of this machine.
 async fn connect_from(server: &RunningServer, ip: [u8; 4]) -> TcpStream {
@@ -27,30 +29,47 @@ async fn start_with_greedy_client(router: Router, unfinished: &[u8]) -> (Running
     (server, greedy)
 }
 
-/// Whether the server has closed a connection.
-async fn is_closed(stream: &mut TcpStream) -> bool {
-    let read = async {
+/// Sends requests on new connections until one is served. On a slow machine a connection may not
+/// get its slot in time, and then gets a 503.
+async fn wait_until_served(server: &RunningServer, ip: [u8; 4]) {
+    let requests = async {
+        loop {
+            let answer = exchange(&mut connect_from(server, ip).await, REQUEST).await;
+            if answer.ends_with("here") {
+                return;
+            }
+            assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        }
+    };
+    timeout(HEAD_TIMEOUT, requests).await.expect("a connection of this address is served");
+}
+
+/// Waits until the server closes one of the connections. Returns the number of closed ones.
+async fn closed_connections(streams: &mut [TcpStream]) -> usize {
+    let read = async |stream: &mut TcpStream| {
         let mut buffer = vec![0; 4096];
         // A connection with bytes that were not read is reset.
         while stream.read(&mut buffer).await.is_ok_and(|length| length > 0) {}
     };
-    timeout(MAX_SLOT_WAIT, read).await.is_ok()
+    let mut reads: FuturesUnordered<_> = streams.iter_mut().map(read).collect();
+    timeout(HEAD_TIMEOUT, reads.next()).await.expect("a connection is closed");
+    let mut closed = 1;
+    while let Some(Some(())) = reads.next().now_or_never() {
+        closed += 1;
+    }
+    closed
 }
 
 #[tokio::test]
-async fn an_address_with_all_connections_loses_one_to_another_address_at_once() {
+async fn an_address_with_all_connections_loses_one_to_another_address() {
     let half_body = b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345";
     for unfinished in [&b""[..], b"GET / HTTP/1.1\r\nHos", half_body] {
         let router = Router::new().route("/body", post(|body: String| async { body }));
         let (server, mut greedy) = start_with_greedy_client(router, unfinished).await;
         for _ in 0..5 {
-            let answer = exchange(&mut connect_from(&server, OTHER).await, REQUEST).await;
-            assert!(answer.ends_with("here"), "{answer}");
+            wait_until_served(&server, OTHER).await;
         }
-        let mut closed = 0;
-        for stream in &mut greedy {
-            closed += usize::from(is_closed(stream).await);
-        }
+        let closed = closed_connections(&mut greedy).await;
         assert!((1..3).contains(&closed), "{closed} were closed");
         drop(greedy);
         server.stop().await;
@@ -62,8 +81,30 @@ async fn a_reader_that_does_not_read_its_response_loses_its_connection_to_anothe
     let endless = || async { Body::from_stream(stream::repeat_with(|| Ok::<_, io::Error>(vec![0_u8; 64 * 1024]))) };
     let router = Router::new().route("/endless", get(endless));
     let (server, _greedy) = start_with_greedy_client(router, b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n").await;
-    let answer = exchange(&mut connect_from(&server, OTHER).await, REQUEST).await;
-    assert!(answer.ends_with("here"), "{answer}");
+    wait_until_served(&server, OTHER).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_that_waits_for_a_fair_pool_is_refused_at_once_when_its_connection_is_displaced() {
+    let block = AddressBlock::of(GREEDY.into());
+    let pool = FairPool::new(1, 10);
+    let Answer::Granted(_held) = pool.request(Claim::fixed(block)) else { panic!("the pool is empty") };
+    let (enter, mut entered) = watch::channel(0);
+    let wait = get(move |client: PoolClient| async move {
+        enter.send_modify(|entered| *entered += 1);
+        let granted = pool.acquire(Claim::fixed(client.claimant()), HEAD_TIMEOUT).await;
+        if granted.is_ok() { "granted" } else { "refused" }
+    });
+    let router = Router::new().route("/wait", wait);
+    let (server, mut greedy) = start_with_greedy_client(router, b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    entered.wait_for(|entered| *entered == 3).await.unwrap();
+    // Their requests do not end by themselves.
+    wait_until_served(&server, OTHER).await;
+    let answers = greedy.iter_mut().map(|stream| Box::pin(read_to_end(stream)));
+    let (answer, ..) =
+        timeout(HEAD_TIMEOUT, futures_util::future::select_all(answers)).await.expect("one is displaced");
+    assert!(answer.ends_with("refused"), "{answer}");
     server.stop().await;
 }
 
@@ -75,9 +116,12 @@ async fn a_request_that_runs_on_a_displaced_connection_is_still_answered() {
     entered.wait_for(|entered| *entered).await.unwrap();
     let mut other = connect_from(&server, OTHER).await;
     other.write_all(REQUEST).await.unwrap();
-    while server.connections.leaving() == 0 {
-        sleep(ACCEPT_RETRY_PAUSE).await;
-    }
+    let displaced = async {
+        while server.connections.leaving() == 0 {
+            sleep(ACCEPT_RETRY_PAUSE).await;
+        }
+    };
+    timeout(HEAD_TIMEOUT, displaced).await.expect("a connection is displaced");
     finish.send_replace(true);
     let answered = futures_util::future::join_all(greedy.iter_mut().map(|stream| async {
         let mut answer = vec![0; 4096];

@@ -1,3 +1,6 @@
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use super::*;
 use crate::registry::testing::{caller, name, registry, registry_on, settings, user, wall};
 use crate::registry::{
@@ -5,13 +8,13 @@ use crate::registry::{
     TokenKey,
 };
 use crate::storage::{Backend, Bucket, Fault, MemoryBackend, RetryPolicy};
-use rollcall_core::{BootMs, Term, WallMs};
+use rollcall_core::{BootMs, MAX_PASSWORD_BYTES, Term, WallMs};
 
 fn password(text: &str) -> Password {
     Password::new(text.to_owned())
 }
 
-fn caller_now() -> Caller {
+fn caller_now() -> Caller<'static> {
     caller(BootMs(0))
 }
 
@@ -24,7 +27,7 @@ async fn heartbeat_at(
     registry: &Registry,
     username: &str,
     credentials: Credentials<'_>,
-    caller: Caller,
+    caller: Caller<'_>,
 ) -> Result<(), AuthError> {
     registry.heartbeat(&name(username), None, credentials, caller).await.map(|_| ())
 }
@@ -270,6 +273,23 @@ async fn a_snapshot_states_that_a_password_exists_without_its_fingerprint() {
             assert_eq!(memory.faults().calls(), before + 1);
         }
     }
+}
+
+#[tokio::test]
+async fn a_text_that_cannot_be_a_password_counts_as_a_wrong_one() {
+    let (registry, _) = registry();
+    let issued_token = register(&registry, "alice").await;
+    let empty = STANDARD.encode("alice:");
+    let too_long = STANDARD.encode(format!("alice:{}", "x".repeat(MAX_PASSWORD_BYTES + 1)));
+    for text in [&empty, &too_long, &empty, &too_long, &empty] {
+        let denied = heartbeat_at(&registry, "alice", Credentials::Basic(text), caller_now()).await;
+        assert_eq!(denial_reason(denied), DenialReason::WrongPassword);
+    }
+    for text in [empty.as_str(), "YWxpY2U6c2VjcmV0"] {
+        let throttled = heartbeat_at(&registry, "alice", Credentials::Basic(text), caller_now()).await;
+        assert!(matches!(throttled, Err(AuthError::TooManyAttempts { wait_ms: 1000 })), "{throttled:?}");
+    }
+    assert!(heartbeat(&registry, &issued_token).await.is_ok());
 }
 
 #[tokio::test]

@@ -5,8 +5,9 @@ use image::ImageFormat;
 
 use super::*;
 use crate::registry::Registry;
-use crate::registry::quotas::QuotaExceeded;
+use crate::registry::quotas::{QuotaExceeded, UploadRate};
 use crate::registry::testing::{caller, encoded_image, name, registry, registry_on, registry_with_quotas, user};
+use crate::registry::users::profile_store::MAX_CONCURRENT_READS;
 use crate::storage::{Backend, Fault};
 use rollcall_core::Term;
 
@@ -17,7 +18,7 @@ async fn upload(registry: &Registry, user: &str, width: u32) -> ImageName {
 }
 
 async fn images(registry: &Registry, user: &str) -> Vec<String> {
-    registry.images(&name(user), BootMs(0)).await.unwrap().iter().map(ToString::to_string).collect()
+    registry.images(&name(user), caller(BootMs(0))).await.unwrap().iter().map(ToString::to_string).collect()
 }
 
 #[tokio::test]
@@ -28,7 +29,7 @@ async fn images_of_the_same_millisecond_have_ascending_numbers() {
     for side in 1..=10 {
         names.push(upload(&registry, "alice", side).await);
     }
-    assert_eq!(registry.images(&name("alice"), BootMs(0)).await.unwrap(), names);
+    assert_eq!(registry.images(&name("alice"), caller(BootMs(0))).await.unwrap(), names);
     let numbers: Vec<u128> = names.iter().filter_map(ImageName::number).collect();
     assert_eq!(numbers, (1_733_511_234..1_733_511_244).collect::<Vec<_>>());
     // The next leader has not assigned these numbers itself.
@@ -66,18 +67,18 @@ async fn a_folder_is_listed_once_a_minute_and_after_a_change_of_the_leader() {
     let before = memory.faults().calls();
     let mut expected = vec![first];
     for (at, lists) in [(0, 0), (59_999, 0), (60_000, 1), (60_001, 1)] {
-        assert_eq!(registry.images(&name("alice"), BootMs(at)).await.unwrap(), expected);
+        assert_eq!(registry.images(&name("alice"), caller(BootMs(at))).await.unwrap(), expected);
         assert_eq!(memory.faults().calls() - before, lists, "at {at}");
     }
     let before = memory.faults().calls();
     expected.push(upload(&registry, "alice", 2).await);
-    assert_eq!(registry.images(&name("alice"), BootMs(60_001)).await.unwrap(), expected);
+    assert_eq!(registry.images(&name("alice"), caller(BootMs(60_001))).await.unwrap(), expected);
     assert_eq!(memory.faults().calls() - before, 1, "an upload writes and lists nothing");
     // Another leader stores an image, and this node leads again.
     expected.push(upload(&registry_on(&memory), "alice", 3).await);
-    assert_eq!(registry.images(&name("alice"), BootMs(60_001)).await.unwrap(), expected[..2]);
+    assert_eq!(registry.images(&name("alice"), caller(BootMs(60_001))).await.unwrap(), expected[..2]);
     registry.begin_term(Term(1));
-    assert_eq!(registry.images(&name("alice"), BootMs(60_001)).await.unwrap(), expected);
+    assert_eq!(registry.images(&name("alice"), caller(BootMs(60_001))).await.unwrap(), expected);
 }
 
 #[tokio::test]
@@ -85,12 +86,12 @@ async fn concurrent_requests_for_the_images_of_a_user_share_the_listings() {
     let (registry, memory) = registry();
     registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
     let before = memory.faults().calls();
-    memory.faults().inject(MAX_CONCURRENT_LISTINGS, &Fault::Delay(std::time::Duration::from_millis(5)));
+    memory.faults().inject(MAX_CONCURRENT_READS, &Fault::Delay(std::time::Duration::from_millis(5)));
     let alice = name("alice");
-    let answers = join_all((0..200).map(|_| registry.images(&alice, BootMs(0)))).await;
+    let answers = join_all((0..200).map(|_| registry.images(&alice, caller(BootMs(0))))).await;
     assert!(answers.iter().all(Result::is_ok));
     let lists = memory.faults().calls() - before;
-    assert!((1..=MAX_CONCURRENT_LISTINGS).contains(&lists), "{lists}");
+    assert!((1..=MAX_CONCURRENT_READS).contains(&lists), "{lists}");
 }
 
 #[tokio::test]
@@ -129,6 +130,70 @@ async fn concurrent_uploads_store_no_more_bytes_than_the_quota() {
     assert_eq!(memory.paths().iter().filter(|path| path.contains("/images/")).count(), 5);
     let refused = uploads.into_iter().find_map(Result::err).unwrap();
     assert!(refused.to_string().contains("max_image_bytes_per_user"), "{refused}");
+}
+
+#[tokio::test]
+async fn an_address_stores_as_many_bytes_as_its_budget_for_all_users_together() {
+    let (_, memory) = registry();
+    let bytes = encoded_image(ImageFormat::Png, 1, 1);
+    let size = bytes.len() as u64;
+    // Room for two images and then one each second.
+    let uploads = Some(UploadRate { burst_bytes: 2 * size, bytes_per_second: size });
+    let quotas = Quotas { uploads, images_per_user: Some(2), ..Quotas::default() };
+    let registry = registry_with_quotas(&memory, quotas);
+    for user_name in ["alice", "bob", "carol"] {
+        registry.register(user(user_name), caller(BootMs(0))).await.unwrap();
+    }
+    let upload = async |user_name: &str, bytes: &Bytes, caller: Caller<'_>| {
+        registry.upload(&name(user_name), bytes.clone(), Credentials::None, caller).await
+    };
+    let here = caller(BootMs(0));
+    upload("alice", &bytes, here).await.unwrap();
+    let not_an_image = Bytes::from_static(b"GIF89a");
+    assert!(matches!(upload("bob", &not_an_image, here).await, Err(UploadError::Rejected(_))));
+    memory.faults().inject(1, &Fault::None);
+    memory.faults().inject(1, &Fault::Permanent);
+    assert!(matches!(upload("bob", &bytes, here).await, Err(UploadError::Storage(_))), "refused by the bucket");
+    upload("bob", &bytes, here).await.expect("what stored nothing does not count");
+    let refused = upload("carol", &bytes, here).await.unwrap_err();
+    let UploadError::RateLimited(limited) = refused else { panic!("{refused}") };
+    assert_eq!(limited.wait_ms(), 1000);
+    assert!(limited.to_string().contains(&format!("upload_burst_bytes allows {}", 2 * size)), "{limited}");
+    assert!(!memory.paths().iter().any(|path| path.contains("carol/images")));
+    let there = Caller { from: [10, 0, 0, 8].into(), ..here };
+    upload("carol", &bytes, there).await.expect("another address has a budget of its own");
+    upload("alice", &bytes, Caller { now: BootMs(1000), ..here }).await.expect("a second later");
+    let over = upload("alice", &bytes, Caller { now: BootMs(2000), ..here }).await;
+    assert!(matches!(over, Err(UploadError::Quota(_))), "{over:?}");
+    upload("bob", &bytes, Caller { now: BootMs(2000), ..here }).await.expect("a refusal does not count");
+}
+
+#[tokio::test]
+async fn an_upload_whose_end_is_unknown_counts_for_the_budget() {
+    let (_, memory) = registry();
+    let uploads = Some(UploadRate { burst_bytes: 1, bytes_per_second: 1 });
+    let registry = registry_with_quotas(&memory, Quotas { uploads, ..Quotas::default() });
+    registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
+    assert_eq!(images(&registry, "alice").await, Vec::<String>::new());
+    let bytes = encoded_image(ImageFormat::Png, 1, 1);
+    let alice = name("alice");
+    memory.faults().inject(1, &Fault::LoseResponse);
+    for is_limited in [false, true] {
+        let again = registry.upload(&alice, bytes.clone(), Credentials::None, caller(BootMs(0))).await;
+        assert_eq!(matches!(again, Err(UploadError::RateLimited(_))), is_limited, "{again:?}");
+    }
+}
+
+#[tokio::test]
+async fn after_a_change_of_the_leader_a_late_image_is_listed_within_the_deadline_of_a_write() {
+    let (registry, memory) = registry();
+    registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
+    registry.begin_term(Term(1));
+    assert_eq!(registry.images(&name("alice"), caller(BootMs(0))).await.unwrap(), []);
+    // The write of the leader before.
+    let late = upload(&registry_on(&memory), "alice", 1).await;
+    assert_eq!(registry.images(&name("alice"), caller(BootMs(19_999))).await.unwrap(), []);
+    assert_eq!(registry.images(&name("alice"), caller(BootMs(20_000))).await.unwrap(), [late]);
 }
 
 #[tokio::test]
@@ -178,22 +243,22 @@ async fn an_image_is_read_from_the_bucket_once_a_minute_and_a_missing_one_each_t
     for (asked, at, calls) in
         [(&image, 0, 1), (&image, 59_999, 1), (&image, 60_000, 2), (&other, 60_000, 3), (&other, 60_000, 4)]
     {
-        let found = registry.image(&name("alice"), asked, BootMs(at)).await;
+        let found = registry.image(&name("alice"), asked, caller(BootMs(at))).await;
         assert_eq!(found.ok(), (asked == &image).then(|| bytes.clone()));
         assert_eq!(memory.faults().calls() - before, calls, "{asked} at {at}");
     }
     // An image of the same name in another user's folder is a different image.
-    assert!(matches!(registry.image(&name("bob"), &image, BootMs(60_000)).await, Err(ImageError::NotFound)));
+    assert!(matches!(registry.image(&name("bob"), &image, caller(BootMs(60_000))).await, Err(ImageError::NotFound)));
 }
 
 #[tokio::test]
 async fn only_images_of_registered_users_are_listed() {
     let (registry, memory) = registry();
     registry.register(user("alice"), caller(BootMs(0))).await.unwrap();
-    assert_eq!(registry.images(&name("alice"), BootMs(0)).await.unwrap(), []);
+    assert_eq!(registry.images(&name("alice"), caller(BootMs(0))).await.unwrap(), []);
     let image = ImageName::new(1_733_511_234, 1, rollcall_core::ImageKind::Png);
     memory.create(&Key::Image(name("alice"), image.clone()), b"x".as_slice().into()).await.unwrap();
-    assert_eq!(registry.images(&name("alice"), BootMs(60_000)).await.unwrap(), [image]);
-    let unknown = registry.images(&name("bob"), BootMs(0)).await;
+    assert_eq!(registry.images(&name("alice"), caller(BootMs(60_000))).await.unwrap(), [image]);
+    let unknown = registry.images(&name("bob"), caller(BootMs(0))).await;
     assert!(matches!(unknown, Err(LookupError::NotRegistered(_))));
 }

@@ -17,7 +17,7 @@ fn names(listing: &[ListedImage]) -> Vec<String> {
 
 /// A cache with a listing of alice's folder, which was started at 0.
 fn listed(images: &[ListedImage]) -> ListingCache {
-    let mut cache = ListingCache::default();
+    let mut cache = ListingCache::new(Duration::ZERO);
     let started = cache.start(&alice(), TERM, BootMs(0));
     cache.finish(&alice(), started, images.to_vec());
     cache
@@ -51,6 +51,28 @@ fn a_listing_is_cached_for_a_minute_in_its_term() {
     let mut cache = listed(&[image(1)]);
     assert_eq!(cache.get(&alice(), Term(8), BootMs(0)), None);
     assert_eq!(get(&mut cache, 0), None, "a change of the term empties the cache");
+}
+
+#[test]
+fn a_listing_from_before_the_deadline_of_an_earlier_leaders_write_expires_at_it() {
+    let mut cache = ListingCache::new(Duration::from_secs(5));
+    let mut list = |at: u64| {
+        let now = BootMs(at);
+        let is_cached = cache.get(&alice(), TERM, now).is_some();
+        if !is_cached {
+            let started = cache.start(&alice(), TERM, now);
+            cache.finish(&alice(), started, vec![image(1)]);
+        }
+        is_cached
+    };
+    let times = [1000, 1001, 5999, 6000, 6001, 6000 + TTL_MS - 1, 6000 + TTL_MS];
+    assert_eq!(times.map(&mut list), [false, true, true, false, true, true, false]);
+    // The next term begins with its first use.
+    assert!(cache.get(&alice(), Term(8), BootMs(100_000)).is_none());
+    let started = cache.start(&alice(), Term(8), BootMs(100_001));
+    cache.finish(&alice(), started, vec![image(1)]);
+    assert!(cache.get(&alice(), Term(8), BootMs(104_999)).is_some());
+    assert!(cache.get(&alice(), Term(8), BootMs(105_000)).is_none());
 }
 
 #[test]
@@ -159,7 +181,7 @@ fn a_stored_image_stays_stored_when_its_upload_is_dropped() {
 #[test]
 fn the_memory_of_the_cache_is_bounded() {
     // Ten images take about 1700 bytes.
-    let mut cache = ListingCache::with_max_cost(10_000);
+    let mut cache = ListingCache::with_max_cost(10_000, Duration::ZERO);
     let images: Vec<ListedImage> = (0..10).map(image).collect();
     let user = |n: u32| Username::parse(&format!("u{n}")).unwrap();
     for n in 0..20 {

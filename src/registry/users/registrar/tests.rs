@@ -3,9 +3,9 @@ use futures_util::future::join_all;
 
 use super::*;
 use crate::registry::quotas::{RateLimited, RegistrationRate};
-use crate::registry::testing::{caller, name, registry, registry_on, registry_with_quotas, user};
-use crate::registry::{Credentials, Registry};
-use crate::storage::{Backend, Fault};
+use crate::registry::testing::{caller, name, registry, registry_on, registry_with_quotas, settings, user, wall};
+use crate::registry::{Credentials, Registry, RegistrySettings, TokenKey};
+use crate::storage::{Backend, Bucket, Fault, MemoryBackend, RetryPolicy};
 use rollcall_core::BootMs;
 
 fn with_password(password: &str) -> RegisterRequest {
@@ -84,12 +84,43 @@ async fn new_users_of_an_address_are_limited_but_repetitions_and_taken_names_are
     assert!(matches!(register(&registry, 2).await, Err(RegisterError::Storage(_))), "refused, so it is not counted");
     register(&registry, 2).await.unwrap();
     let refused = register(&registry, 3).await.unwrap_err();
-    assert!(matches!(&refused, RegisterError::RateLimited(RateLimited { wait_ms: 500, .. })), "{refused}");
+    assert!(
+        matches!(&refused, RegisterError::RateLimited(RateLimited::Registrations { wait_ms: 500, .. })),
+        "{refused}"
+    );
     assert!(refused.to_string().contains("registration_burst allows 3"), "{refused}");
     assert!(!memory.paths().iter().any(|path| path.contains("u3")));
     let other = Caller { from: [10, 0, 0, 8].into(), ..caller(BootMs(0)) };
     assert!(registry.register(user("u3"), other).await.is_ok(), "another address is not limited");
     assert!(registry.register(user("u4"), caller(BootMs(500))).await.is_ok());
+}
+
+#[tokio::test]
+async fn beyond_a_quota_a_leader_without_the_row_still_answers_a_repetition() {
+    let (_, memory) = registry();
+    let unlimited = registry_on(&memory);
+    for n in 0..4 {
+        register(&unlimited, n).await.unwrap();
+    }
+    let rate = RegistrationRate { burst: 1, per_second: 1 };
+    let rated = Quotas { registrations: Some(rate), ..Quotas::default() };
+    let counted = Quotas { users: Some(1), ..Quotas::default() };
+    for (quotas, code) in [(rated, "registration_burst"), (counted, "max_users")] {
+        let new_leader = registry_with_quotas(&memory, quotas);
+        new_leader.register(user(code), caller(BootMs(0))).await.unwrap();
+        for n in 0..3 {
+            let repeated = register(&new_leader, n).await.unwrap();
+            assert!(matches!(repeated.outcome, RegisterOutcome::Repeated(_)), "{code}: {repeated:?}");
+        }
+        let other = RegisterRequest { password: Some(Password::new("x".to_owned())), ..user("u3") };
+        let taken = new_leader.register(other, caller(BootMs(0))).await;
+        assert!(matches!(taken, Err(RegisterError::Taken(_))), "{code}: {taken:?}");
+        let refused = register(&new_leader, 9).await.unwrap_err();
+        assert!(refused.to_string().contains(code), "a new name is refused: {refused}");
+        memory.faults().inject(1, &Fault::Permanent);
+        let unknown = register(&new_leader, 10).await;
+        assert!(matches!(unknown, Err(RegisterError::Storage(_))), "it may be a repetition: {unknown:?}");
+    }
 }
 
 #[tokio::test]
@@ -112,6 +143,28 @@ async fn the_registry_takes_as_many_users_as_the_quota() {
     let refused = register(&registry, 2).await.unwrap_err();
     assert!(matches!(&refused, RegisterError::Quota(_)) && refused.to_string().contains("max_users is 2"), "{refused}");
     assert!(matches!(register(&registry, 1).await.unwrap().outcome, RegisterOutcome::Repeated(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registration_that_waits_for_its_majority_counts_once() {
+    let bucket = Bucket::new(Arc::new(MemoryBackend::new()), RetryPolicy::default());
+    let quotas = Quotas { users: Some(2), ..Quotas::default() };
+    let settings = RegistrySettings { replicated: true, quotas, ..settings() };
+    let registry = Registry::new(bucket, settings, &TokenKey::new([7; 32]), BootMs(0), wall());
+    let is_indexed = async {
+        while registry.0.users.registrar.profiles.index().len() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let first = register(&registry, 0);
+    tokio::pin!(first);
+    tokio::select! {
+        ended = &mut first => panic!("no node has acknowledged it: {ended:?}"),
+        () = is_indexed => {}
+    }
+    let second = register(&registry, 1).await;
+    assert!(matches!(second, Err(RegisterError::NotReplicated(_))), "there is room for two: {second:?}");
+    assert!(matches!(first.await, Err(RegisterError::NotReplicated(_))));
 }
 
 #[tokio::test]
