@@ -4,6 +4,9 @@ mod banner;
 mod error;
 mod identity;
 mod leadership;
+mod link_security;
+mod node_key_ring;
+mod node_keys;
 mod startup;
 
 use std::fs::File;
@@ -19,6 +22,8 @@ use uuid::Uuid;
 
 pub use error::NodeError;
 pub use identity::BUCKET_FILES_VERSION;
+pub use link_security::rotate_node_key;
+pub use node_keys::{NODE_KEY_FILE_VERSION, NodeKeyError};
 pub use startup::{open_backend, open_backend_read_only};
 
 use crate::config::{ApiConfig, Config, CorsConfig, LoadSourceConfig, QuotaConfig};
@@ -29,13 +34,15 @@ use crate::http::{
 use crate::registry::{Quotas, RegistrationRate, Registry, RegistrySettings, UploadRate};
 use crate::replication::Replication;
 use crate::snapshot::Snapshotter;
-use crate::storage::{Bucket, RetryPolicy};
+use crate::storage::{Bucket, RetryPolicy, SecretStore};
 use banner::{banner, print};
 use identity::{is_first_start, load_or_create_cluster_id, load_token_key};
 use leadership::{drain, rebuild_when_leading, refresh_presence};
+use link_security::load_link_security;
 use rollcall_core::clock::{boot_now, wall_now};
 use rollcall_election::{
-    ApiOptions, BallotOptions, ClusterOptions, Election, LoadOptions, LoadSource, Options, Peers, Transport,
+    ApiOptions, BallotOptions, ClusterOptions, Election, LinkSecurity, LoadOptions, LoadSource, Options, Peers,
+    Transport,
 };
 use startup::{bind, connection_limit, into_async_listener, lock_node_dir};
 
@@ -60,7 +67,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     }
     let bucket = Bucket::new(backend, RetryPolicy::with_deadline(Duration::from_millis(config.storage_timeout_ms)));
     let cluster = load_or_create_cluster_id(&bucket).await?;
-    let token_key = load_token_key(&bucket).await?;
+    let secrets = SecretStore::new(bucket.clone(), config.cluster_key.clone());
+    let token_key = load_token_key(&secrets).await?;
+    let (link_security, node_keys) = load_link_security(&config.node_tls, secrets, cluster).await?;
     // Held until the last snapshot is written.
     let _lock_guard = Arc::clone(&lock);
     let startup = StartupState { lock, is_first_start: is_first_start(&config, &bucket).await? };
@@ -82,7 +91,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let snapshots = Snapshotter::new(registry.clone(), config.node_dir(), cluster);
     snapshots.load().await;
     let (online_tx, online) = watch::channel(0);
-    let (election, transport) = start_election(&config, cluster, startup, election_port, online)?;
+    let identity = ClusterIdentity { id: cluster, security: link_security };
+    let (election, transport) = start_election(&config, identity, startup, election_port, online)?;
     let (replication, flush_handle) = Replication::new(registry.clone(), transport, election.role());
     let in_flight = TaskTracker::new();
     let (list_updates, publish_updates) = change_notifier(registry.clone(), election.role());
@@ -117,6 +127,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     tasks.spawn(stop.clone().run_until_cancelled_owned(draining));
     if let Some(reload) = reload {
         tasks.spawn(stop.clone().run_until_cancelled_owned(reload.run()));
+    }
+    if let Some(node_keys) = node_keys {
+        tasks.spawn(stop.clone().run_until_cancelled_owned(node_keys.run()));
     }
     tasks.close();
     print("✓ All systems operational!");
@@ -161,11 +174,19 @@ struct StartupState {
     is_first_start: bool,
 }
 
+/// What nodes have in common that form a cluster.
+struct ClusterIdentity {
+    /// The id of the bucket.
+    id: Uuid,
+    /// Protection of the links, with the certificates of the cluster.
+    security: LinkSecurity,
+}
+
 /// Starts the election with the settings of the node. `heartbeat_tag` is the number of online
 /// clients, which the leader sends with its heartbeats.
 fn start_election(
     config: &Config,
-    cluster: Uuid,
+    cluster: ClusterIdentity,
     startup: StartupState,
     port: TcpListener,
     heartbeat_tag: watch::Receiver<u64>,
@@ -173,7 +194,13 @@ fn start_election(
     let peers = Peers::new(config.peers.clone(), config.node)
         .ok_or_else(|| NodeError::Configuration(format!("{} is not in `peers`", config.node)))?;
     let options = Options {
-        cluster: ClusterOptions { peers, id: cluster, timings: config.timings, key: config.cluster_key.clone() },
+        cluster: ClusterOptions {
+            peers,
+            id: cluster.id,
+            timings: config.timings,
+            security: cluster.security,
+            key: config.cluster_key.clone(),
+        },
         api: ApiOptions { url: config.api.url.clone(), port: config.api.port },
         trust_end_of_stream: config.trust_end_of_stream,
         load: LoadOptions {

@@ -197,6 +197,28 @@ pub enum ConfigError {
         /// The place that names the file.
         origin: Origin,
     },
+    /// The links between nodes on several machines have no TLS.
+    #[error(
+        "{origin}: node_tls is \"off\", but {peer} is not an address of this machine: anybody on the network could read and change what nodes say, and pose as a node; remove node_tls, or set insecure_cluster = true if nobody else uses that network"
+    )]
+    InsecureCluster {
+        /// The place of `node_tls`.
+        origin: Origin,
+        /// A node that is not on a loopback address.
+        peer: NodeAddr,
+    },
+    /// Certificates of the operator are given for links without TLS.
+    #[error("{origin}: node_tls is \"off\", but node_ca, node_cert and node_key are set; remove one or the other")]
+    UnusedNodeCertificate {
+        /// The place of `node_tls`.
+        origin: Origin,
+    },
+    /// Only a part of the files for TLS between nodes is given.
+    #[error("{origin}: node_ca, node_cert and node_key belong together; set all three, or none of them")]
+    IncompleteNodeCertificate {
+        /// The place of one that is given.
+        origin: Origin,
+    },
     /// Two storages are chosen at once.
     #[error("two storages are chosen: {key} ({origin}) and {other} ({other_origin}); remove one of the two")]
     TwoStorages {

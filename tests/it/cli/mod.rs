@@ -2,6 +2,7 @@
 //! scripts.
 
 mod accounts;
+mod admin;
 mod demo;
 mod demo_script;
 mod download;
