@@ -10,7 +10,7 @@ use super::login_throttle::LoginThrottle;
 use super::wrong_password_log::WrongPasswordLog;
 use crate::registry::error::{AuthError, LookupError};
 use crate::registry::lock::lock;
-use crate::registry::users::profile_store::{ProfileStore, StoredProfile};
+use crate::registry::users::profile_store::{MAX_READ_WAIT, ProfileStore, StoredProfile};
 use crate::storage::ObjectVersion;
 use rollcall_core::{Password, PasswordHash, Profile, Term, Username};
 
