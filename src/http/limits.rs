@@ -225,13 +225,17 @@ limits! {
 
     // Lists.
 
-    /// Permits for all lists and images that are built or sent. Each takes one permit, and one more
-    /// for each further [`LIST_PERMIT_BYTES`]. This bounds the memory of what slow clients still
-    /// read.
+    /// Permits for all lists that are built or sent. Each takes one permit, and one more for each
+    /// further [`LIST_PERMIT_BYTES`]. This bounds the memory of what slow clients still read.
     LIST_PERMITS: usize = 256, Count
         => "the client with the most loses a list, else waits, then 503 `overloaded`";
 
-    /// Bytes of a list that one permit covers.
+    /// Permits for single images, and for lists of one user's images, that are read or sent. They
+    /// are not those of the lists, because they wait for the bucket.
+    IMAGE_PERMITS: usize = 128, Count
+        => "the client with the most loses an image, else waits, then 503 `overloaded`";
+
+    /// Bytes of a list or an image that one permit covers.
     LIST_PERMIT_BYTES: usize = 1024 * 1024, Bytes => "one more permit";
 
     /// Most permits that one list takes. A list of any length can therefore be sent, but only four

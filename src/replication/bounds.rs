@@ -1,4 +1,4 @@
-//! Bounds on the messages of other nodes: values that no node sends that works correctly.
+//! Bounds on the messages of other nodes: values that no correct node sends.
 //!
 //! A message with an absurd number is ignored. Of the rows of other messages only those that may be
 //! merged are kept, see `registry/replicated_rows/bounds.rs`.
@@ -15,8 +15,8 @@ use rollcall_election::NodeId;
 /// that joins late begins at any number.
 const MAX_BATCHES: u64 = 1 << 48;
 
-/// Shortest time between two log lines about one node, in milliseconds. A faulty node may repeat its
-/// message without end.
+/// Shortest time between two log lines about one node, in milliseconds. A faulty node may repeat
+/// its message without end.
 const LOG_INTERVAL_MS: u64 = 60 * 1000;
 
 /// The bounds, with the state that they depend on.

@@ -10,8 +10,8 @@ use crate::role::{Member, Role};
 use crate::wire::message::Message;
 use rollcall_core::{BootMs, MAX_NODES, NodeAddr, Term};
 
-/// Shortest interval between two lines about campaigns, about failed ballot writes, or about ignored
-/// messages of one node, in milliseconds. All can recur at every attempt.
+/// Shortest interval between two lines about campaigns, about failed ballot writes, or about
+/// ignored messages of one node, in milliseconds. All can recur at every attempt.
 const REPEAT_AFTER_MS: u64 = 10_000;
 
 /// A line of the operator log. The driver gives each one its level and its text.

@@ -261,7 +261,7 @@ fn handle_link_up(node: &mut Node, ctx: &mut EventContext, to: NodeId) {
     }
 }
 
-/// Checks a message for values that no member that works correctly sends. An impossible term would
+/// Checks a message for values that no correct member sends. An impossible term would
 /// use up all terms.
 fn fault_of(node: &Node, message: &Message) -> Option<MessageFault> {
     let (term, limit) = (message.term(), node.ballot.term_limit());

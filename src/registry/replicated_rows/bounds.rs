@@ -1,5 +1,5 @@
-//! Bounds on the rows of other nodes and of snapshots: values that no node writes that works
-//! correctly. Pure.
+//! Bounds on the rows of other nodes and of snapshots: values that no correct node
+//! writes. Pure.
 //!
 //! The merge rules keep the row with the greatest heartbeat id or term. So one row with an absurd
 //! value would win against every correct row that follows.
@@ -8,7 +8,7 @@ use super::{ReplicatedUser, Rows};
 use crate::presence::{HeartbeatId, ReplicatedClient, SeenAt};
 use rollcall_core::{Metadata, Profile, Term};
 
-/// A value that no node writes that works correctly.
+/// A value that no correct node writes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct AbsurdValue {
     /// The field.
@@ -20,8 +20,8 @@ pub struct AbsurdValue {
 /// Removes everything from `rows` that a node must not merge. `saved` is the highest term that the
 /// node has saved. Returns the first absurd value, for the log.
 ///
-/// Values of a term above `saved` are not absurd. Their sender has learned a term that this node has
-/// not, so they come again: this node follows no leader of that term yet, and when it does, it
+/// Values of a term above `saved` are not absurd. Their sender has learned a term that this node
+/// has not, so they come again: this node follows no leader of that term yet, and when it does, it
 /// catches up from a position of an earlier term. Until then:
 ///
 /// * The last heartbeat of a client is removed.

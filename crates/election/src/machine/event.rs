@@ -134,16 +134,16 @@ pub enum LogEvent {
     },
     /// The ballot could not be written, so this node neither votes nor campaigns.
     BallotSaveFailed,
-    /// A message was ignored, because no member that works correctly sends it.
+    /// A message was ignored, because no correct member sends it.
     MessageIgnored {
         /// The sender.
         from: NodeId,
-        /// What is wrong with the message.
+        /// Reason why it was ignored.
         fault: MessageFault,
     },
 }
 
-/// What is wrong with a message that no member that works correctly sends.
+/// Fault of a message that no correct member sends.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum MessageFault {
     /// Its term is too far above the terms on this node's disk.
