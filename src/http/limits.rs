@@ -143,9 +143,10 @@ limits! {
     /// second. The system may have a lower limit (`net.core.somaxconn`).
     ACCEPT_QUEUE: i32 = 4096, Count => "the client connects again after a second";
 
-    /// Connections taken over at once, before requests are served again. Taking over one takes a
-    /// few microseconds.
-    ACCEPT_BATCH: usize = 256, Count => "taken over after other tasks had a turn";
+    /// Connections taken over at once, before requests are served again: a full queue. With fewer,
+    /// a burst fills the queue while the requests of the connections before are served. Taking over
+    /// one takes a few microseconds.
+    ACCEPT_BATCH: usize = 4096, Count => "taken over after other tasks had a turn";
 
     /// Pause after a failed accept. Without free file descriptors, an immediate retry fails again
     /// and only costs processor time.
