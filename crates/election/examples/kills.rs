@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Parser;
 use rand::RngExt;
@@ -158,7 +158,7 @@ async fn kill(kills: usize, plain: bool) -> ExitCode {
     let [own, other] = [free_addr(), free_addr()];
     let (election, mut transport) = start(dir.path(), &own, &other, plain);
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    let started = Instant::now();
+    let started = tokio::time::Instant::now();
     for number in 1..=kills {
         let mut victim = spawn_victim(dir.path(), &other, &own, plain);
         let end = one_kill(&mut victim, &mut transport, &ends).await;
