@@ -30,8 +30,8 @@ pub(super) struct PinnedCertificates {
 #[must_use]
 pub fn bucket_fingerprint(cluster: Uuid) -> String {
     let digest = Sha256::digest(["rollcall cluster id".as_bytes(), cluster.as_bytes()].concat());
-    let first = digest.first_chunk().expect("a digest of SHA-256 has 32 bytes");
-    format!("{:0FINGERPRINT_DIGITS$x}", u64::from_be_bytes(*first))
+    let first = digest.iter().take(FINGERPRINT_DIGITS / 2).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    format!("{first:0FINGERPRINT_DIGITS$x}")
 }
 
 /// The subject of the certificates of a cluster.
