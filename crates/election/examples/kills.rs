@@ -26,7 +26,7 @@ use rollcall_election::{
     MAX_PAYLOAD_BYTES, NodeKeyPair, Options, Peers, Transport,
 };
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
