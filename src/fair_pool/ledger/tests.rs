@@ -63,7 +63,9 @@ fn of_running_work_the_youngest_is_displaced_first() {
     let mut ledger = Ledger::new(3, Some(PROTECTED_MS));
     let states = [since(0), since(1), since(2)];
     let pieces = states.clone().map(|since| ledger.add(Some(block(1)), 1, Some(since), 2));
-    states.iter().for_each(|state| state.set(None));
+    for state in &states {
+        state.set(None);
+    }
     let displaced = [5, 5].map(|now| ledger.displace(Some(block(9)), 1, now).unwrap().id);
     assert_eq!(displaced, [pieces[2], pieces[1]]);
 }
