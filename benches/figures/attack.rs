@@ -120,9 +120,10 @@ fn flood(node: &Node, index: u64, until: Instant) -> anyhow::Result<u64> {
         if now() > until {
             break;
         }
-        let (path, body) = match index.is_multiple_of(2) {
-            true => ("/register", user(&format!("m-{index}-{count}"))),
-            false => ("/login", user(&format!("m-{index}"))),
+        let (path, body) = if index.is_multiple_of(2) {
+            ("/register", user(&format!("m-{index}-{count}")))
+        } else {
+            ("/login", user(&format!("m-{index}")))
         };
         succeeded += u64::from(connection.send(&request("POST", path, "", &body))?.status < 300);
     }

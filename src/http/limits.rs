@@ -143,9 +143,10 @@ limits! {
     /// second. The system may have a lower limit (`net.core.somaxconn`).
     ACCEPT_QUEUE: i32 = 4096, Count => "the client connects again after a second";
 
-    /// Connections taken over at once, before requests are served again. Taking over one takes a
-    /// few microseconds.
-    ACCEPT_BATCH: usize = 256, Count => "taken over after other tasks had a turn";
+    /// Connections taken over at once, before requests are served again: a full queue. With fewer,
+    /// a burst fills the queue while the requests of the connections before are served. Taking over
+    /// one takes a few microseconds.
+    ACCEPT_BATCH: usize = 4096, Count => "taken over after other tasks had a turn";
 
     /// Pause after a failed accept. Without free file descriptors, an immediate retry fails again
     /// and only costs processor time.
@@ -224,13 +225,17 @@ limits! {
 
     // Lists.
 
-    /// Permits for all lists and images that are built or sent. Each takes one permit, and one more
-    /// for each further [`LIST_PERMIT_BYTES`]. This bounds the memory of what slow clients still
-    /// read.
+    /// Permits for all lists that are built or sent. Each takes one permit, and one more for each
+    /// further [`LIST_PERMIT_BYTES`]. This bounds the memory of what slow clients still read.
     LIST_PERMITS: usize = 256, Count
         => "the client with the most loses a list, else waits, then 503 `overloaded`";
 
-    /// Bytes of a list that one permit covers.
+    /// Permits for single images, and for lists of one user's images, that are read or sent. They
+    /// are not those of the lists, because they wait for the bucket.
+    IMAGE_PERMITS: usize = 128, Count
+        => "the client with the most loses an image, else waits, then 503 `overloaded`";
+
+    /// Bytes of a list or an image that one permit covers.
     LIST_PERMIT_BYTES: usize = 1024 * 1024, Bytes => "one more permit";
 
     /// Most permits that one list takes. A list of any length can therefore be sent, but only four

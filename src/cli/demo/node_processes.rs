@@ -177,15 +177,14 @@ fn name(ports: Ports) -> String {
 /// Configuration file that all nodes share. Other settings are on their command lines.
 fn configuration(ports: &[Ports], certificates: Option<&DemoCertificates>) -> String {
     let peers: Vec<String> = ports.iter().map(|ports| format!("{:?}", name(*ports))).collect();
-    let mut text = format!(
-        "# Written by `rollcall demo`. The rest is on the command lines of the nodes.\npeers = [{}]\n",
-        peers.join(", ")
-    );
-    if let Some(DemoCertificates { cert, key, .. }) = certificates {
+    let tls = certificates.map_or_else(String::new, |DemoCertificates { cert, key, .. }| {
         let (cert, key) = (cert.to_string_lossy(), key.to_string_lossy());
-        text.push_str(&format!("tls_cert = {cert:?}\ntls_key = {key:?}\n"));
-    }
-    text
+        format!("tls_cert = {cert:?}\ntls_key = {key:?}\n")
+    });
+    format!(
+        "# Written by `rollcall demo`. The rest is on the command lines of the nodes.\npeers = [{}]\n{tls}",
+        peers.join(", ")
+    )
 }
 
 /// Last line of a node's log that is not empty.

@@ -77,6 +77,7 @@ const PURE: &[&str] = &[
     "rollcall/replication/follower.rs",
     "rollcall/replication/freshness.rs",
     "rollcall/replication/batch_log.rs",
+    "rollcall/replication/bounds.rs",
     "rollcall/replication/leader.rs",
     "rollcall/replication/message.rs",
     "rollcall/replication/catch_up.rs",

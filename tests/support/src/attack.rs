@@ -270,7 +270,7 @@ impl Attacker {
             let answer = connection.exchange(&get(&format!("/discover?since={cursor}&wait=55"))).await?;
             self.answers.count(answer.kind());
             let rest = answer.text.split("\"cursor\":\"").nth(1).ok_or_else(|| io::Error::other("no cursor"))?;
-            cursor = rest.split('"').next().unwrap_or_default().to_owned();
+            rest.split('"').next().unwrap_or_default().clone_into(&mut cursor);
         }
     }
 }
