@@ -298,6 +298,7 @@ mod tests {
         ("json.rs", "RESPONSE_BUFFER_BYTES", "initial size of a buffer"),
         ("routes/presence.rs", "ACCEPTED_BUFFER_BYTES", "initial size of a buffer"),
         ("lists/etag.rs", "TAG_HASH_BYTES", "length of a format"),
+        ("tls/certificate_warnings.rs", "EXPIRY_NOTICE", "a warning is no bound"),
     ];
 
     /// Constants that may be limits, and durations with literal numbers.

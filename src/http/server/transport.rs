@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 
+use rustls::ContentType;
 use tokio::net::TcpStream;
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
@@ -20,9 +21,6 @@ pub(super) type HttpStream = Either<TcpTransport, Box<TlsStream<TcpTransport>>>;
 
 /// TCP with the write timeout.
 type TcpTransport = Pin<Box<TimeoutStream<TcpStream>>>;
-
-/// First byte of a TLS connection: the type of a handshake record (RFC 8446, section 5.1).
-const HANDSHAKE_RECORD: u8 = 22;
 
 /// A connection on which requests can be read.
 pub(super) struct OpenTransport {
@@ -42,7 +40,8 @@ pub(super) fn plain(stream: TcpStream) -> HttpStream {
 /// # Errors
 /// The TLS handshake failed.
 pub(super) async fn accept(stream: TcpStream, tls: &ApiTls) -> io::Result<OpenTransport> {
-    let mut first = [HANDSHAKE_RECORD];
+    // TLS begins with the type of a handshake record, which is no letter (RFC 8446, section 5.1).
+    let mut first = [u8::from(ContentType::Handshake)];
     stream.peek(&mut first).await?;
     if first[0].is_ascii_alphabetic() {
         return Ok(OpenTransport { stream: plain(stream), rejected: Some(RejectedConnection::PlainHttp(tls.url())) });
