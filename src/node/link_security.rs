@@ -76,5 +76,40 @@ fn certificates(path: &Path, setting: &str) -> Result<Vec<CertificateDer<'static
 
 fn unreadable(path: &Path, setting: &str, content: &str, error: &pem::Error) -> NodeError {
     let path = path.display();
-    NodeError::Configuration(format!("cannot read {setting} {path}: {error}; put {content} in PEM there"))
+    // Other errors of the parser quote the file, which may contain the key.
+    let cause = match error {
+        pem::Error::Io(error) => error.to_string(),
+        _ => format!("it does not contain {content} in PEM"),
+    };
+    NodeError::Configuration(format!("cannot read {setting} {path}: {cause}; put {content} in PEM there"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tools that lose newlines leave a private key on one line, or with `\n` as two characters.
+    #[test]
+    fn an_error_never_shows_the_private_key() {
+        let secret = "c2VjcmV0c2VjcmV0c2VjcmV0";
+        let dir = tempfile::tempdir().unwrap();
+        for newline in ["", " ", "\\n"] {
+            let text = ["-----BEGIN PRIVATE KEY-----", secret, "-----END PRIVATE KEY-----"].join(newline);
+            let file = |name: &str| {
+                let path = dir.path().join(name);
+                std::fs::write(&path, &text).unwrap();
+                path
+            };
+            let certificate = certificates(&file("certificate"), "node_cert").unwrap_err().to_string();
+            let key = PrivateKeyDer::from_pem_file(file("key"))
+                .map_err(|error| unreadable(&file("key"), "node_key", "a private key", &error));
+            let key = key.unwrap_err().to_string();
+            // The parser shows what it read as a list of bytes.
+            let bytes = format!("{:?}", secret.as_bytes());
+            for error in [certificate, key] {
+                assert!(!error.contains(secret) && !error.contains(bytes.trim_matches(['[', ']'])), "{error}");
+                assert!(error.contains("in PEM"), "{error}");
+            }
+        }
+    }
 }

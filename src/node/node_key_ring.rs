@@ -52,11 +52,6 @@ impl NodeKeyRing {
         self.pairs.values().map(|read| &read.pair)
     }
 
-    /// The pair with this number, if it is known.
-    pub(super) fn get(&self, number: u32) -> Option<&NodeKeyPair> {
-        self.pairs.get(&number).map(|read| &read.pair)
-    }
-
     /// Takes over the pairs that the bucket has now. Returns false and changes nothing if there are
     /// none: a node without a pair could not link to any other.
     pub(super) fn update(&mut self, pairs: BTreeMap<u32, NodeKeyPair>, now: BootMs) -> bool {

@@ -83,7 +83,7 @@ pub(super) struct NodeKeys {
 impl NodeKeys {
     /// Loads the pairs of the bucket, or creates the first one.
     pub(super) async fn load_or_create(secrets: SecretStore, cluster: Uuid) -> Result<Self, NodeKeyError> {
-        let mut pairs = read_pairs(&secrets, cluster, None).await?;
+        let mut pairs = read_pairs(&secrets, cluster).await?;
         if pairs.is_empty() {
             let key = Key::NodeKey(FIRST_NUMBER);
             let bytes = secrets.load_or_create(&key, || encode(&new_pair(cluster))).await?;
@@ -114,7 +114,7 @@ impl NodeKeys {
     }
 
     async fn read_again(&mut self) -> Result<(), NodeKeyError> {
-        let pairs = read_pairs(&self.secrets, self.cluster, Some(&self.ring)).await?;
+        let pairs = read_pairs(&self.secrets, self.cluster).await?;
         let mut ring = self.ring.clone();
         if !ring.update(pairs, boot_now()) {
             warn!(remedy = "make one with `rollcall admin rotate-node-key`", "the bucket has no node key any more");
@@ -158,20 +158,13 @@ async fn list_numbers(secrets: &SecretStore) -> Result<Vec<u32>, NodeKeyError> {
     Ok(numbers)
 }
 
-/// Reads the newest pairs of the bucket. Pairs that `known` has are not read again.
-async fn read_pairs(
-    secrets: &SecretStore,
-    cluster: Uuid,
-    known: Option<&NodeKeyRing>,
-) -> Result<BTreeMap<u32, NodeKeyPair>, NodeKeyError> {
+/// Reads the newest pairs of the bucket. The object of a known number is read too: it may have been
+/// deleted and made again.
+async fn read_pairs(secrets: &SecretStore, cluster: Uuid) -> Result<BTreeMap<u32, NodeKeyPair>, NodeKeyError> {
     let numbers = list_numbers(secrets).await?;
     let newest = &numbers[numbers.len().saturating_sub(MAX_PAIRS)..];
     let mut pairs = BTreeMap::new();
     for &number in newest {
-        if let Some(pair) = known.and_then(|known| known.get(number)) {
-            pairs.insert(number, pair.clone());
-            continue;
-        }
         let loaded = secrets.load(&Key::NodeKey(number), || encode(&new_pair(cluster))).await?;
         // It may have been deleted since the listing.
         if let Some(bytes) = loaded {
@@ -242,6 +235,21 @@ mod tests {
         let nodes = join_all((0..4).map(|_| load(&memory))).await;
         assert!(nodes.iter().all(|node| node.ring.presented() == nodes[0].ring.presented()));
         assert_eq!(list_numbers(&nodes[0].secrets).await.unwrap(), [1]);
+    }
+
+    #[tokio::test]
+    async fn a_pair_that_was_made_again_under_its_number_is_read() {
+        let memory = MemoryBackend::new();
+        let mut node = load(&memory).await;
+        let old = node.ring.presented().clone();
+        node.secrets.bucket().delete(&Key::NodeKey(1)).await.unwrap();
+        node.read_again().await.unwrap();
+        assert_eq!(*node.ring.presented(), old, "a node keeps its last pair");
+        assert_eq!(rotate(&node.secrets, CLUSTER).await.unwrap(), 1);
+        node.read_again().await.unwrap();
+        assert_ne!(*node.ring.presented(), old);
+        assert_eq!(node.ring.presented(), load(&memory).await.ring.presented(), "as a node that starts now");
+        assert!(node.ring.accepted().all(|pair| *pair != old));
     }
 
     #[tokio::test]
