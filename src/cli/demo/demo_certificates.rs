@@ -1,5 +1,6 @@
 //! Certificates of the demo with TLS: an authority of its own, and one certificate for all nodes.
 
+use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -59,7 +60,11 @@ impl DemoCertificates {
 
 /// Writes a file that only its owner can read. An earlier demo may have left one.
 fn write(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = private_files::options().write(true).create(true).truncate(true).open(path)?;
+    // It may have other permissions.
+    if path.exists() {
+        fs::remove_file(path)?;
+    }
+    let mut file = private_files::options().write(true).create_new(true).open(path)?;
     file.write_all(text.as_bytes())
 }
 
@@ -77,7 +82,6 @@ fn params(name: &str, now: WallMs) -> CertificateParams {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
