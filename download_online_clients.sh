@@ -30,6 +30,7 @@ Downloads all online clients and their images (at most 20 each).
 
   LEADER_URL   any node of the cluster [$DEFAULT_URL]
   OUTPUT_DIR   (environment) where to put them [./online_clients]
+  ROLLCALL_CA  (environment) PEM file with the authority of the nodes' certificates, for https
 
 Exit status: 0 all saved (or nobody online), 1 something failed, 2 wrong usage.
 USAGE
@@ -73,26 +74,36 @@ find_decode_flag() {
     fail "base64 of this system cannot decode; install coreutils"
 }
 
-# request URL FILE [CURL_OPTION...]: writes the body to FILE, and prints the status (000 for no
-# response).
+# request URL FILE [CURL_OPTION...]: writes the body to FILE, and prints the status: 000 for no
+# response, tls for no secure connection.
 request() {
-    local url="$1" file="$2" status
+    local url="$1" file="$2" status code=0
     shift 2
+    if [ -n "$ca" ]; then set -- --cacert "$ca" "$@"; fi
     : >"$file"
     # No .curlrc, and no globbing, because an IPv6 host has brackets. A stalled response is aborted;
     # a long one is not.
-    if ! status=$(curl -q -sS -g --connect-timeout 3 --speed-limit 1 --speed-time "$MAX_WAIT_SECONDS" "$@" \
-        -o "$file" -w '%{http_code}' "$url" 2>"$work/curl"); then
-        status="000"
-    fi
-    printf '%s' "$status"
+    status=$(curl -q -sS -g --connect-timeout 3 --speed-limit 1 --speed-time "$MAX_WAIT_SECONDS" "$@" \
+        -o "$file" -w '%{http_code}' "$url" 2>"$work/curl") || code=$?
+    # The exit codes of curl for TLS: a handshake that fails, a certificate that is not trusted, and
+    # a file of authorities that cannot be read. A node that ends during the handshake is no response.
+    case "$code" in
+    0) printf '%s' "$status" ;;
+    35) if grep -qiE 'reset|syscall|eof|closed' "$work/curl"; then printf '000'; else printf 'tls'; fi ;;
+    60 | 77) printf 'tls' ;;
+    *) printf '000' ;;
+    esac
 }
 
-# leader_url FILE: prints the leader's URL from the response in FILE; nothing if it has none or an
-# invalid one.
+# leader_url FILE: prints the leader's URL from the response in FILE; nothing if it has none, or one
+# that is invalid or less secure than that of the node.
 leader_url() {
     local url
     url=$(jq -r 'if type == "object" and (.leader_url | type) == "string" then .leader_url else "" end' "$1" 2>/dev/null) || url=""
+    # A node with https must not lead to plain http.
+    case "$server" in
+    https://*) if [[ "$url" != https://* ]]; then return; fi ;;
+    esac
     if [[ "$url" =~ $BASE_URL ]]; then printf '%s' "${url%/}"; fi
 }
 
@@ -102,6 +113,9 @@ reason() {
     if [ "$1" = "000" ]; then
         message=$(head -n 1 "$work/curl" | tr -d '[:cntrl:]')
         printf 'no answer: %s' "${message#curl: }"
+    elif [ "$1" = "tls" ]; then
+        message=$(head -n 1 "$work/curl" | tr -d '[:cntrl:]')
+        printf 'no secure connection: %s; if the nodes have an authority of their own, give the file with its certificate in ROLLCALL_CA; if they have no certificate, use http://' "${message#curl: }"
     else
         message=$(jq -r 'if type == "object" and (.message | type) == "string" then .message else "" end' "$work/body" 2>/dev/null) || message=""
         message=$(printf '%s' "$message" | head -n 1 | tr -d '[:cntrl:]')
@@ -313,6 +327,7 @@ if ! [[ "$server" =~ $BASE_URL ]]; then
     printf 'error: %s is no URL of a node; give one such as %s\n' "${1:-}" "$DEFAULT_URL" >&2
     exit 2
 fi
+ca="${ROLLCALL_CA:-}"
 output="${OUTPUT_DIR:-./online_clients}"
 case "$output" in
 -*) output="./$output" ;;

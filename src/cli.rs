@@ -3,6 +3,7 @@
 //! A command parses its flags, calls the node or the client, and prints the result. It decides
 //! nothing that the server or the client crate can decide.
 
+mod admin;
 mod completions;
 mod connection;
 mod demo;
@@ -45,7 +46,7 @@ answers the requests; the others reply with the leader's address.
 
 Without a command, rollcall starts a node. To see a whole cluster on this machine, run: rollcall demo
 
-The commands `storage check` and `storage copy` work on the storage of a node. All other commands are clients of a cluster. Give them the address of any node; they find the leader themselves. \
+The commands `storage check`, `storage copy` and `admin rotate-node-key` work on the storage of a node. All other commands are clients of a cluster. Give them the address of any node; they find the leader themselves. \
 For the help of one command, run: rollcall help COMMAND";
 
 /// The end of the node's help, without the exit codes.
@@ -150,6 +151,10 @@ enum CliCommand {
     #[command(subcommand)]
     Storage(storage::StorageCommand),
 
+    /// Administer a cluster
+    #[command(subcommand)]
+    Admin(admin::AdminCommand),
+
     /// Print a shell completion script
     Completions(completions::CompletionsArgs),
 
@@ -240,6 +245,7 @@ async fn run(cli: Cli) -> Result<(), CommandError> {
         Some(CliCommand::Watch(args)) => watch::run(args).await,
         Some(CliCommand::Peer(args)) => peer::run(args).await,
         Some(CliCommand::Storage(command)) => storage::run(command).await,
+        Some(CliCommand::Admin(command)) => admin::run(command).await,
         Some(CliCommand::Completions(args)) => completions::completions(&args, Cli::command()),
         Some(CliCommand::Man(args)) => completions::man(&args, Cli::command()),
     };

@@ -17,9 +17,9 @@ mod yaml_file;
 
 pub use error::ConfigError;
 pub use node::{
-    AWS_CREDENTIALS, AZURE_CREDENTIALS, ApiConfig, Config, CorsConfig, DEFAULT_CREDENTIALS, Flags, InvalidStoreLocator,
-    LoadSourceConfig, PasswordConfig, PresenceConfig, QuotaConfig, SETTINGS as NODE_SETTINGS, StorageConfig,
-    StoreLocator, env_vars,
+    AWS_CREDENTIALS, AZURE_CREDENTIALS, ApiConfig, ApiTlsConfig, Config, CorsConfig, DEFAULT_CREDENTIALS, Flags,
+    InvalidStoreLocator, LoadSourceConfig, NodeTlsConfig, NodeTlsFiles, PasswordConfig, PresenceConfig, QuotaConfig,
+    SETTINGS as NODE_SETTINGS, StorageConfig, StoreLocator, env_vars,
 };
 pub use origin::Origin;
 pub use setting::Setting;

@@ -28,6 +28,7 @@ mod routes;
 mod server;
 mod service;
 mod slow_read_timeout;
+mod tls;
 mod upload_limit;
 
 #[cfg(test)]
@@ -41,3 +42,4 @@ pub use routes::{Access, ROUTES, Route};
 pub use server::connection_limit::{ConnectionLimit, TooFewFiles};
 pub use server::serve;
 pub use service::ApiService;
+pub use tls::{ApiCertificateError, ApiCertificateFiles, ApiTls, CertificateReload};

@@ -4,6 +4,9 @@ mod banner;
 mod error;
 mod identity;
 mod leadership;
+mod link_security;
+mod node_key_ring;
+mod node_keys;
 mod startup;
 
 use std::fs::File;
@@ -19,22 +22,27 @@ use uuid::Uuid;
 
 pub use error::NodeError;
 pub use identity::BUCKET_FILES_VERSION;
+pub use link_security::rotate_node_key;
+pub use node_keys::{NODE_KEY_FILE_VERSION, NodeKeyError};
 pub use startup::{open_backend, open_backend_read_only};
 
-use crate::config::{Config, CorsConfig, LoadSourceConfig, QuotaConfig};
+use crate::config::{ApiConfig, Config, CorsConfig, LoadSourceConfig, QuotaConfig};
 use crate::http::{
-    ApiService, App, ClusterView, CorsPolicy, OriginPolicy, ReplicaFreshness, ThisNode, change_notifier, serve,
+    ApiCertificateFiles, ApiService, ApiTls, App, CertificateReload, ClusterView, CorsPolicy, OriginPolicy,
+    ReplicaFreshness, ThisNode, change_notifier, serve,
 };
 use crate::registry::{Quotas, RegistrationRate, Registry, RegistrySettings, UploadRate};
 use crate::replication::Replication;
 use crate::snapshot::Snapshotter;
-use crate::storage::{Bucket, RetryPolicy};
+use crate::storage::{Bucket, RetryPolicy, SecretStore};
 use banner::{banner, print};
 use identity::{is_first_start, load_or_create_cluster_id, load_token_key};
 use leadership::{drain, rebuild_when_leading, refresh_presence};
+use link_security::load_link_security;
 use rollcall_core::clock::{boot_now, wall_now};
 use rollcall_election::{
-    ApiOptions, BallotOptions, ClusterOptions, Election, LoadOptions, LoadSource, Options, Peers, Transport,
+    ApiOptions, BallotOptions, ClusterOptions, Election, LinkSecurity, LoadOptions, LoadSource, Options, Peers,
+    Transport,
 };
 use startup::{bind, connection_limit, into_async_listener, lock_node_dir};
 
@@ -46,6 +54,7 @@ use startup::{bind, connection_limit, into_async_listener, lock_node_dir};
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), NodeError> {
     let started_at = boot_now();
     let connections = connection_limit(config.api.max_connections)?;
+    let (reload, tls) = load_certificate(&config.api).await?.unzip();
     let lock = Arc::new(lock_node_dir(&config.node_dir())?);
     let election_port = bind(config.node.socket_addr(), "election port", "--this-node")?;
     let api_port = bind(config.api.socket_addr(), "HTTP API", "API_PORT")?;
@@ -58,7 +67,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     }
     let bucket = Bucket::new(backend, RetryPolicy::with_deadline(Duration::from_millis(config.storage_timeout_ms)));
     let cluster = load_or_create_cluster_id(&bucket).await?;
-    let token_key = load_token_key(&bucket).await?;
+    let secrets = SecretStore::new(bucket.clone(), config.cluster_key.clone());
+    let token_key = load_token_key(&secrets).await?;
+    let (link_security, node_keys) = load_link_security(&config.node_tls, secrets, cluster).await?;
     // Held until the last snapshot is written.
     let _lock_guard = Arc::clone(&lock);
     let startup = StartupState { lock, is_first_start: is_first_start(&config, &bucket).await? };
@@ -80,7 +91,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     let snapshots = Snapshotter::new(registry.clone(), config.node_dir(), cluster);
     snapshots.load().await;
     let (online_tx, online) = watch::channel(0);
-    let (election, transport) = start_election(&config, cluster, startup, election_port, online)?;
+    let identity = ClusterIdentity { id: cluster, security: link_security };
+    let (election, transport) = start_election(&config, identity, startup, election_port, online)?;
     let (replication, flush_handle) = Replication::new(registry.clone(), transport, election.role());
     let in_flight = TaskTracker::new();
     let (list_updates, publish_updates) = change_notifier(registry.clone(), election.role());
@@ -96,7 +108,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
             clients_up_to_date_at: replication.clients_up_to_date_at(),
             users_complete_at: replication.users_complete_at(),
         },
-        origin_policy: OriginPolicy::new(cors(&config.api.cors), &config.api.url),
+        origin_policy: OriginPolicy::new(cors(&config.api.cors), &config.api.url, config.api.tls.is_some()),
         discovery_server_compat: config.discovery_server_compat,
         list_updates,
         in_flight: in_flight.clone(),
@@ -113,12 +125,18 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     tasks.spawn(stop.clone().run_until_cancelled_owned(snapshots.clone().run()));
     let draining = drain(in_flight, flush_handle, election.role(), election.drained());
     tasks.spawn(stop.clone().run_until_cancelled_owned(draining));
+    if let Some(reload) = reload {
+        tasks.spawn(stop.clone().run_until_cancelled_owned(reload.run()));
+    }
+    if let Some(node_keys) = node_keys {
+        tasks.spawn(stop.clone().run_until_cancelled_owned(node_keys.run()));
+    }
     tasks.close();
     print("✓ All systems operational!");
     info!(node = %config.node, startup_ms = boot_now().since(started_at), "ready");
 
     let drained = CancellationToken::new();
-    let serving = serve(api_port, ApiService::new(app, config.api.proxies), connections, drained.clone());
+    let serving = serve(api_port, ApiService::new(app, config.api.proxies, tls), connections, drained.clone());
     tokio::pin!(serving);
     let mut address_conflict = election.address_conflict();
     let (has_ended, conflict) = tokio::select! {
@@ -140,6 +158,14 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     conflict.map_or(Ok(()), |reason| Err(NodeError::Configuration(reason)))
 }
 
+/// Loads the certificate of the API, if the node has one.
+async fn load_certificate(api: &ApiConfig) -> Result<Option<(CertificateReload, ApiTls)>, NodeError> {
+    let Some(tls) = &api.tls else { return Ok(None) };
+    let files = ApiCertificateFiles { cert: tls.cert.clone(), key: tls.key.clone() };
+    let loaded = CertificateReload::start(files, &api.url).await;
+    loaded.map(Some).map_err(|error| NodeError::Configuration(error.to_string()))
+}
+
 /// State that the node had before this start.
 struct StartupState {
     /// The lock on the node's directory.
@@ -148,11 +174,19 @@ struct StartupState {
     is_first_start: bool,
 }
 
+/// What nodes have in common that form a cluster.
+struct ClusterIdentity {
+    /// The id of the bucket.
+    id: Uuid,
+    /// Protection of the links, with the certificates of the cluster.
+    security: LinkSecurity,
+}
+
 /// Starts the election with the settings of the node. `heartbeat_tag` is the number of online
 /// clients, which the leader sends with its heartbeats.
 fn start_election(
     config: &Config,
-    cluster: Uuid,
+    cluster: ClusterIdentity,
     startup: StartupState,
     port: TcpListener,
     heartbeat_tag: watch::Receiver<u64>,
@@ -160,7 +194,13 @@ fn start_election(
     let peers = Peers::new(config.peers.clone(), config.node)
         .ok_or_else(|| NodeError::Configuration(format!("{} is not in `peers`", config.node)))?;
     let options = Options {
-        cluster: ClusterOptions { peers, id: cluster, timings: config.timings, key: config.cluster_key.clone() },
+        cluster: ClusterOptions {
+            peers,
+            id: cluster.id,
+            timings: config.timings,
+            security: cluster.security,
+            key: config.cluster_key.clone(),
+        },
         api: ApiOptions { url: config.api.url.clone(), port: config.api.port },
         trust_end_of_stream: config.trust_end_of_stream,
         load: LoadOptions {

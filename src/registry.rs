@@ -33,6 +33,8 @@ use futures_util::Stream;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+#[cfg(test)]
+pub(crate) use auth::credential_state::{CredentialState, PasswordFingerprint};
 pub use auth::credentials::{Caller, Credentials, DenialReason};
 pub use auth::token_key::{TokenKey, TokenKeyError};
 pub use auth::token_signer::IssuedToken;
@@ -46,6 +48,7 @@ pub(crate) use images::listing_cache::TTL_MS as LISTING_TTL_MS;
 pub use online::heartbeat::AcceptedHeartbeat;
 pub use online::online_clients::OnlineChanges;
 pub use quotas::{QuotaExceeded, Quotas, RateLimited, RegistrationRate, UploadRate};
+pub use replicated_rows::bounds::{AbsurdValue, absurd_term, remove_absurd_values};
 pub(crate) use replicated_rows::version_1::decode as decode_rows_of_version_1;
 pub use replicated_rows::{ReplicatedUser, RowNo, Rows};
 pub use users::registrar::{CompletedRegistration, RegisterOutcome, RegisterRequest};
@@ -521,9 +524,11 @@ impl Registry {
     }
 
     /// Loads the rows of a snapshot of the time `written_at`, written `away_ms` ago. A user from it
-    /// is added to the index only when its name is found in the bucket.
-    pub fn load_snapshot(&self, rows: Rows, written_at: WallMs, away_ms: u64, now: BootMs) {
-        self.0.source.load_snapshot(rows, written_at, away_ms, now);
+    /// is added to the index only when its name is found in the bucket. Absurd values are ignored;
+    /// returns the first one.
+    #[must_use]
+    pub fn load_snapshot(&self, rows: Rows, written_at: WallMs, away_ms: u64, now: BootMs) -> Option<AbsurdValue> {
+        self.0.source.load_snapshot(rows, written_at, away_ms, now)
     }
 
     /// Records that a majority of the nodes has the new user rows up to number `up_to`.

@@ -9,6 +9,7 @@
 //! replica to the election's links, to the registry and to the clock.
 
 mod batch_log;
+mod bounds;
 mod catch_up;
 mod driver;
 mod follower;
@@ -16,6 +17,7 @@ mod freshness;
 mod leader;
 mod local_tables;
 mod message;
+mod registry_tables;
 mod replica;
 mod sent_batches;
 mod takeover;

@@ -21,6 +21,8 @@ mod memory;
 mod object_store;
 mod precondition_check;
 mod retry_policy;
+mod seal;
+mod secret_store;
 
 pub use backend::{Backend, BackendError, ListPage, ListedChild, MAX_OBJECT_BYTES, Object, ObjectVersion, StoreProbe};
 pub use bucket::{Bucket, CreateOutcome};
@@ -33,3 +35,4 @@ pub use memory::{Fault, Faults, MemoryBackend};
 pub use object_store::{AzureConfig, ConnectionConfig, CredentialVariables, HostReach, ObjectStoreBackend, S3Config};
 pub use precondition_check::{PreconditionError, check_preconditions};
 pub use retry_policy::RetryPolicy;
+pub use secret_store::{SecretError, SecretStore};

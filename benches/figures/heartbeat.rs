@@ -20,7 +20,7 @@ pub(crate) fn measure(arguments: &Args) -> anyhow::Result<()> {
         started.push(nodes);
     }
     let nodes = MeasuredServer::of_each(&builds, &started);
-    let bare = BareServer::start(&HttpConnection::connect(nodes[0].addr)?.send(&requests[0])?.expect(200)?)?;
+    let bare = BareServer::start(&HttpConnection::connect(nodes[0].addr)?.send(&requests[0])?.expect(200)?, None)?;
     compare("a heartbeat", arguments.rounds, arguments.heartbeats, &nodes, &bare.server(), |to| {
         load::send(to, arguments.connections, arguments.heartbeats, &requests, 200)
     })

@@ -1,11 +1,14 @@
 //! Minimal HTTP client with one keep-alive connection. It must use less processor time than the
 //! measured servers.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 /// Longest wait for a response.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -13,10 +16,42 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// A connection.
 #[derive(Debug)]
 pub(crate) struct HttpConnection {
-    stream: TcpStream,
+    stream: Stream,
     buffer: Vec<u8>,
     /// Number of bytes at the start of the buffer that belong to the last response.
     filled: usize,
+}
+
+/// The bytes of a connection.
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
 }
 
 /// A response that borrows from the connection's buffer.
@@ -30,11 +65,20 @@ pub(crate) struct Response<'w> {
 
 impl HttpConnection {
     pub(crate) fn connect(to: SocketAddr) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect_timeout(&to, TIMEOUT)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
-        stream.set_write_timeout(Some(TIMEOUT))?;
-        Ok(Self { stream, buffer: vec![0; 64 * 1024], filled: 0 })
+        Ok(Self::new(Stream::Plain(connect(to)?)))
+    }
+
+    pub(crate) fn connect_with_tls(to: SocketAddr, tls: &Arc<ClientConfig>) -> anyhow::Result<Self> {
+        let session = ClientConnection::new(Arc::clone(tls), ServerName::from(to.ip()))?;
+        let mut stream = Box::new(StreamOwned::new(session, connect(to)?));
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock)?;
+        }
+        Ok(Self::new(Stream::Tls(stream)))
+    }
+
+    fn new(stream: Stream) -> Self {
+        Self { stream, buffer: vec![0; 64 * 1024], filled: 0 }
     }
 
     /// Sends a request and waits for the complete response.
@@ -70,6 +114,14 @@ impl HttpConnection {
         self.filled += read;
         Ok(())
     }
+}
+
+fn connect(to: SocketAddr) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&to, TIMEOUT)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    Ok(stream)
 }
 
 fn content_length(head: &str) -> Option<Result<usize, std::num::ParseIntError>> {

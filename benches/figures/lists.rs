@@ -48,7 +48,7 @@ fn compare_with_bare_server(
     count: u64,
     (request, status): (Vec<u8>, u16),
 ) -> anyhow::Result<()> {
-    let bare = BareServer::start(&HttpConnection::connect(nodes[0].addr)?.send(&request)?.expect(status)?)?;
+    let bare = BareServer::start(&HttpConnection::connect(nodes[0].addr)?.send(&request)?.expect(status)?, None)?;
     let requests = [request];
     compare(what, arguments.rounds, count, nodes, &bare.server(), |to| {
         load::send(to, arguments.connections, count, &requests, status)

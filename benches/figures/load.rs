@@ -17,11 +17,23 @@ pub(crate) fn send(
     requests: &[Vec<u8>],
     status: u16,
 ) -> anyhow::Result<()> {
+    send_on(|| HttpConnection::connect(to), connections, count, requests, status)
+}
+
+/// Like [`send`], on connections that `connect` opens.
+pub(crate) fn send_on(
+    connect: impl Fn() -> anyhow::Result<HttpConnection> + Sync,
+    connections: u64,
+    count: u64,
+    requests: &[Vec<u8>],
+    status: u16,
+) -> anyhow::Result<()> {
+    let connect = &connect;
     let each = count.div_ceil(connections);
     thread::scope(|scope| {
         let worker = |index: u64| {
             move || -> anyhow::Result<()> {
-                let mut connection = HttpConnection::connect(to)?;
+                let mut connection = connect()?;
                 let first = usize::try_from(index * each)? % requests.len();
                 let own_requests = requests.iter().cycle().skip(first);
                 for request in own_requests.take(usize::try_from(each.min(count.saturating_sub(index * each)))?) {

@@ -32,6 +32,7 @@ mod nodes;
 mod process;
 mod registrations;
 mod takeover;
+mod tls;
 mod users;
 
 use std::path::PathBuf;
@@ -125,6 +126,10 @@ struct Args {
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=600))]
     attack_seconds: u64,
 
+    /// Idle connections in the memory measurement of TLS
+    #[arg(long, default_value_t = 900, value_parser = clap::value_parser!(u64).range(10..=10_000))]
+    idle_connections: u64,
+
     /// Added by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
@@ -146,6 +151,8 @@ enum Benchmark {
     Takeover,
     /// Requests during attacks from another address, and the memory under a flood of passwords
     Attack,
+    /// Processor time of a heartbeat over TLS, and memory of an idle connection
+    Tls,
     /// Delay and loss of chat messages, and the cost of an idle peer
     Chat,
 }
@@ -168,7 +175,10 @@ fn main() -> ExitCode {
             let word = |at: usize| words.get(at).and_then(|word| word.to_str()).unwrap_or_default();
             bare_chat_peer::run(word(2), word(3))
         }
-        bare_server::COMMAND => bare_server::run(words.get(2).map(AsRef::as_ref)),
+        bare_server::COMMAND => {
+            let file = |at: usize| words.get(at).map(AsRef::as_ref);
+            bare_server::run(file(2), file(3).zip(file(4)))
+        }
         _ => measure(&Args::parse_from(words).scaled()),
     };
     if let Err(error) = ended {
@@ -188,6 +198,7 @@ impl Args {
                 &mut self.lists,
                 &mut self.registrations,
                 &mut self.users,
+                &mut self.idle_connections,
             ];
             for size in sizes {
                 *size = (*size / 100).max(1);
@@ -208,13 +219,14 @@ impl Args {
 
 fn measure(arguments: &Args) -> anyhow::Result<()> {
     println!("{}", process::machine());
-    let parts: [(Benchmark, Measure); 7] = [
+    let parts: [(Benchmark, Measure); 8] = [
         (Benchmark::Heartbeat, heartbeat::measure),
         (Benchmark::Lists, lists::measure),
         (Benchmark::Registrations, registrations::measure),
         (Benchmark::Memory, memory::measure),
         (Benchmark::Takeover, takeover::measure),
         (Benchmark::Attack, attack::measure),
+        (Benchmark::Tls, tls::measure),
         (Benchmark::Chat, chat::measure),
     ];
     for (part, measure) in parts {

@@ -4,16 +4,19 @@ use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::Context;
+use rustls::ClientConfig;
 use tempfile::TempDir;
 
 use crate::builds::Build;
 use crate::comparison::now;
 use crate::http_client::{HttpConnection, request};
 use crate::process::Process;
+use crate::tls::Certificate;
 
 /// First argument of a process that runs a node.
 pub(crate) const COMMAND: &str = "node";
@@ -32,6 +35,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 pub(crate) struct Node {
     name: String,
     pub(crate) api: SocketAddr,
+    /// TLS of its clients. `None` for plain HTTP.
+    tls: Option<Arc<ClientConfig>>,
     pub(crate) process: Process,
 }
 
@@ -63,6 +68,18 @@ impl Nodes {
         variables: &[(&str, &str)],
         fill: impl FnOnce(&std::path::Path) -> anyhow::Result<()>,
     ) -> anyhow::Result<Self> {
+        Self::start_with_tls(build, count, ttl_seconds, variables, None, fill)
+    }
+
+    /// Like [`Self::start_with`], over TLS if there is a certificate.
+    pub(crate) fn start_with_tls(
+        build: &Build,
+        count: usize,
+        ttl_seconds: u64,
+        variables: &[(&str, &str)],
+        tls: Option<&Certificate>,
+        fill: impl FnOnce(&std::path::Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir().context("no temporary directory")?;
         let mut nodes = Self { all: Vec::new(), dir };
         fs::create_dir_all(nodes.bucket())?;
@@ -70,7 +87,7 @@ impl Nodes {
         let names =
             (0..count).map(|_| Ok(format!("127.0.0.1:{}", free_port()?))).collect::<anyhow::Result<Vec<_>>>()?;
         for name in &names {
-            let node = nodes.spawn(build, name, &names.join(","), ttl_seconds, variables)?;
+            let node = nodes.spawn(build, name, &names.join(","), ttl_seconds, variables, tls)?;
             nodes.all.push(node);
         }
         Ok(nodes)
@@ -88,6 +105,7 @@ impl Nodes {
         peers: &str,
         ttl_seconds: u64,
         variables: &[(&str, &str)],
+        tls: Option<&Certificate>,
     ) -> anyhow::Result<Node> {
         let log = File::options().create(true).append(true).open(self.dir.path().join("log"))?;
         let api = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
@@ -102,9 +120,13 @@ impl Nodes {
         command.env("HEARTBEAT_TTL_SECONDS", ttl_seconds.to_string());
         // The benchmarks register thousands of users from one address.
         command.env("ROLLCALL_REGISTRATION_RATE", "0");
+        if let Some(Certificate { cert, key, .. }) = tls {
+            command.env("ROLLCALL_TLS_CERT", cert).env("ROLLCALL_TLS_KEY", key);
+        }
         command.envs(variables.iter().copied());
         command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
-        Ok(Node { name: name.to_owned(), api, process: Process::start(&mut command)? })
+        let tls = tls.map(|certificate| Arc::clone(&certificate.client));
+        Ok(Node { name: name.to_owned(), api, tls, process: Process::start(&mut command)? })
     }
 
     /// Waits until a node serves with the complete list of users. Returns its index.
@@ -122,13 +144,17 @@ impl Nodes {
 }
 
 impl Node {
+    /// A new connection to its API.
+    pub(crate) fn connect(&self) -> anyhow::Result<HttpConnection> {
+        match &self.tls {
+            Some(tls) => HttpConnection::connect_with_tls(self.api, tls),
+            None => HttpConnection::connect(self.api),
+        }
+    }
+
     /// Whether it serves the list of users.
     fn serves_users(&self) -> bool {
-        let ask = || {
-            Ok::<_, anyhow::Error>(
-                HttpConnection::connect(self.api)?.send(&request("GET", "/users?limit=1", "", ""))?.status,
-            )
-        };
+        let ask = || Ok::<_, anyhow::Error>(self.connect()?.send(&request("GET", "/users?limit=1", "", ""))?.status);
         ask().is_ok_and(|status| status == 200)
     }
 

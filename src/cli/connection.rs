@@ -5,16 +5,19 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::exit::{CommandError, USAGE};
-use rollcall_client::{Client, DEFAULT_RETRY_TIMEOUT, ServerUrl, UserSettings};
+use rollcall_client::{Client, DEFAULT_RETRY_TIMEOUT, ServerUrl, TrustedAuthorities, UserSettings};
 use rollcall_core::Username;
 
 /// Base URL of a node that runs on this machine with the default settings.
 const DEFAULT_SERVER: &str = "http://localhost:3000";
 const DEFAULT_DATA_DIR: &str = "data";
 const SERVER_VARIABLE: &str = "ROLLCALL_SERVER";
+const CA_VARIABLE: &str = "ROLLCALL_CA";
 const DATA_DIR_VARIABLE: &str = "ROLLCALL_DATA_DIR";
 const SERVER_HELP: &str = "URL or HOST:PORT of any node of the cluster; repeat the flag or separate several by commas \
     [env: ROLLCALL_SERVER] [default: http://localhost:3000]";
+const CA_HELP: &str = "PEM file with the certificates of the authorities to trust for https, instead of those of the \
+    system [env: ROLLCALL_CA]";
 const DATA_DIR_HELP: &str = "Directory of the user's settings file, client_<username>.json; it contains the servers \
     and the token, never a password [env: ROLLCALL_DATA_DIR] [default: data]";
 
@@ -24,6 +27,10 @@ pub(super) struct ServerArgs {
     /// Nodes to contact
     #[arg(long, value_name = "URL", value_delimiter = ',', help = SERVER_HELP)]
     server: Vec<ServerUrl>,
+
+    /// File with the certificates of the authorities to trust
+    #[arg(long, value_name = "FILE", help = CA_HELP)]
+    ca: Option<PathBuf>,
 }
 
 /// Flags that select the user, its servers and its settings file.
@@ -67,7 +74,9 @@ impl ServerArgs {
         if servers.is_empty() {
             servers.push(DEFAULT_SERVER.parse().expect("the default is a URL"));
         }
-        Ok(Client::new(servers, DEFAULT_RETRY_TIMEOUT)?)
+        let ca = self.ca.clone().or_else(|| variable(CA_VARIABLE).map(Into::into));
+        let authorities = ca.map(|path| TrustedAuthorities::from_pem_file(&path)).transpose()?.unwrap_or_default();
+        Ok(Client::trusting(servers, DEFAULT_RETRY_TIMEOUT, &authorities)?)
     }
 }
 

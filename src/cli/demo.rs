@@ -4,6 +4,7 @@
 //! API. It never restarts a node: users can kill one and see the effect.
 
 mod change_detector;
+mod demo_certificates;
 mod instructions;
 mod node_processes;
 mod ports;
@@ -22,11 +23,12 @@ use tokio::task::JoinSet;
 use super::exit::{CommandError, SOFTWARE, SYSTEM};
 use super::signals::{ShutdownSignals, SignalExit};
 use change_detector::ChangeDetector;
+use demo_certificates::DemoCertificates;
 use node_processes::{DemoNode, NodeProcesses};
-use rollcall_client::{Client, DEFAULT_RETRY_TIMEOUT};
+use rollcall_client::{Client, DEFAULT_RETRY_TIMEOUT, TrustedAuthorities};
 use rollcall_core::BootMs;
 use rollcall_core::api::Health;
-use rollcall_core::clock::boot_now;
+use rollcall_core::clock::{boot_now, wall_now};
 use sample_clients::MAX_CLIENTS;
 use work_dir::WorkDir;
 
@@ -45,7 +47,7 @@ const POLL_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Arguments of `demo`.
 #[derive(Args, Debug)]
-#[command(after_long_help = super::help::demo(&["rollcall demo", "rollcall demo --clients 20 --dir demo-files"]))]
+#[command(after_long_help = super::help::demo(&["rollcall demo", "rollcall demo --clients 20 --dir demo-files", "rollcall demo --tls"]))]
 pub(super) struct DemoArgs {
     /// Number of sample clients to run
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(0..=i64::from(MAX_CLIENTS)))]
@@ -55,6 +57,10 @@ pub(super) struct DemoArgs {
     /// at the end
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+
+    /// Serve the API by https, with certificates that the demo makes
+    #[arg(long)]
+    tls: bool,
 }
 
 /// Running demo.
@@ -64,6 +70,8 @@ struct Demo {
     client: Arc<Client>,
     detector: ChangeDetector,
     started_at: BootMs,
+    /// `None` if the nodes speak plain HTTP.
+    certificates: Option<DemoCertificates>,
 }
 
 pub(super) async fn run(args: DemoArgs) -> Result<(), CommandError> {
@@ -82,13 +90,20 @@ pub(super) async fn run(args: DemoArgs) -> Result<(), CommandError> {
     for notice in ports::notices(&ports) {
         print_line(&notice);
     }
-    let (nodes, processes) =
-        NodeProcesses::start(dir.path(), &ports).map_err(|error| system_error("start the nodes", error))?;
-    let client = Client::new(nodes.iter().map(|node| node.url.clone()), DEFAULT_RETRY_TIMEOUT)
+    let certificates = args.tls.then(|| DemoCertificates::create(dir.path(), wall_now())).transpose();
+    let certificates = certificates.map_err(|error| system_error("make the certificates", error))?;
+    let (nodes, processes) = NodeProcesses::start(dir.path(), &ports, certificates.as_ref())
+        .map_err(|error| system_error("start the nodes", error))?;
+    let authorities = match &certificates {
+        Some(certificates) => TrustedAuthorities::from_pem_file(&certificates.ca)?,
+        None => TrustedAuthorities::default(),
+    };
+    let servers = nodes.iter().map(|node| node.url.clone());
+    let client = Client::trusting(servers, DEFAULT_RETRY_TIMEOUT, &authorities)
         .map_err(|error| CommandError::new(SOFTWARE, error.to_string()))?;
     let now = boot_now();
     let detector = ChangeDetector::new(nodes.iter().map(|node| node.name.clone()), now);
-    let mut demo = Demo { nodes, processes, client: Arc::new(client), detector, started_at: now };
+    let mut demo = Demo { nodes, processes, client: Arc::new(client), detector, started_at: now, certificates };
 
     let mut clients = JoinSet::new();
     let ended = tokio::select! {
@@ -120,7 +135,8 @@ impl Demo {
         while boot_now() < until && !self.has_clients_online(leader, count).await {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
-        print_line(&instructions::instructions(&self.nodes, leader, count, dir));
+        let ca = self.certificates.as_ref().map(|certificates| certificates.ca.as_path());
+        print_line(&instructions::instructions(&self.nodes, leader, count, dir, ca));
         loop {
             for line in self.next_changes().await {
                 print_line(&format!("{:>6} s  {line}", boot_now().since(self.started_at) / 1000));

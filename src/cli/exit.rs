@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use crate::config::ConfigError;
 use crate::node::NodeError;
-use rollcall_client::{ClientError, SettingsError};
+use rollcall_client::{ClientError, InvalidAuthorities, SettingsError};
 use rollcall_core::escape::escape_controls;
 
 /// The command succeeded.
@@ -141,6 +141,7 @@ impl From<ClientError> for CommandError {
             ClientError::NoServers => USAGE,
             ClientError::Setup(_) => SOFTWARE,
             ClientError::Unreachable { .. }
+            | ClientError::Tls { .. }
             | ClientError::NotLeader { .. }
             | ClientError::NoLeader { .. }
             | ClientError::UnknownLeader { .. }
@@ -150,6 +151,12 @@ impl From<ClientError> for CommandError {
             | ClientError::DeadlineExceeded { .. } => UNREACHABLE,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+impl From<InvalidAuthorities> for CommandError {
+    fn from(error: InvalidAuthorities) -> Self {
+        Self::new(REJECTED, error.to_string())
     }
 }
 

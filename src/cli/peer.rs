@@ -111,6 +111,11 @@ pub(super) struct PeerArgs {
     #[arg(long, value_name = "URL")]
     registry: Option<String>,
 
+    /// PEM file with the certificates of the authorities to trust for registry nodes with https,
+    /// instead of those of the system
+    #[arg(long, value_name = "FILE")]
+    registry_ca: Option<String>,
+
     #[command(flatten)]
     password: PasswordArgs,
 
@@ -160,7 +165,7 @@ impl From<StartError> for CommandError {
             StartError::Listen { .. } | StartError::Metrics { .. } | StartError::Lan(_) | StartError::Dir { .. } => {
                 SYSTEM
             }
-            StartError::Name(_) | StartError::Registry(_) => CONFIGURATION,
+            StartError::Name(_) | StartError::Registry(_) | StartError::RegistryCa(_) => CONFIGURATION,
         };
         Self::new(code, error.to_string())
     }
@@ -333,6 +338,7 @@ fn flags(args: &PeerArgs) -> Vec<(&'static str, String)> {
         ("listen_addr", args.listen.clone()),
         ("peers", peers),
         ("registry", args.registry.clone()),
+        ("registry_ca", args.registry_ca.clone()),
         ("dir", args.dir.clone()),
         ("metrics_addr", args.metrics.clone()),
         ("log_level", args.log_level.clone()),

@@ -10,7 +10,7 @@ use clap::Subcommand;
 use super::exit::CommandError;
 use check::CheckArgs;
 use copy::CopyArgs;
-use stores::env_var;
+pub(super) use stores::{env_var, open_existing};
 pub use test_firebase::TestFirebase;
 
 /// Commands about the storage.

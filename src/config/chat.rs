@@ -87,6 +87,9 @@ fn build(layers: &Layers, env: &dyn Fn(&str) -> Option<String>) -> Result<PeerSe
         listen_addr,
         peers: layers.list_by(&settings::PEERS, "a list of host:port", |text| PeerEndpoint::parse(text).ok())?,
         registry: layers.list_by(&settings::REGISTRY, "URLs such as http://127.0.0.1:3000", parse_base_url)?,
+        registry_ca: parsed(layers, &settings::REGISTRY_CA, "a path", |text| {
+            (!text.is_empty()).then(|| PathBuf::from(text))
+        })?,
         password: None,
         lan: parsed_with_default(layers, &settings::LAN, "true or false", parse_bool)?,
         lan_addresses: layers

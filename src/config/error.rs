@@ -152,6 +152,29 @@ pub enum ConfigError {
         /// The port.
         port: u16,
     },
+    /// The API needs both a certificate and its key for TLS.
+    #[error(
+        "{origin}: {key} is set, and {missing} is not; set {missing} (or {variable}) too to serve the API by https, \
+         or remove {key}"
+    )]
+    HalfOfTls {
+        /// The place of the value.
+        origin: Origin,
+        /// The setting that is given.
+        key: &'static str,
+        /// The setting that is missing.
+        missing: &'static str,
+        /// Its environment variable.
+        variable: &'static str,
+    },
+    /// The URL for clients is one of plain HTTP, and the API speaks TLS only.
+    #[error("{origin}: api_url is {url}, but with tls_cert the API speaks https only; begin it with https://")]
+    PlainApiUrl {
+        /// The place of the value.
+        origin: Origin,
+        /// The value.
+        url: String,
+    },
     /// The file with the cluster key cannot be read.
     #[error("cannot read the cluster_key_file {}: {cause}; put the key there, the same on all nodes", .path.display())]
     UnreadableClusterKey {
@@ -172,6 +195,28 @@ pub enum ConfigError {
     #[error("{origin}: cluster_key_file is set, and cluster_key is set too; give one of the two")]
     DuplicateClusterKey {
         /// The place that names the file.
+        origin: Origin,
+    },
+    /// The links between nodes on several machines have no TLS.
+    #[error(
+        "{origin}: node_tls is \"off\", but {peer} is not an address of this machine: anybody on the network could read and change what nodes say, and pose as a node; remove node_tls, or set insecure_cluster = true if nobody else uses that network"
+    )]
+    InsecureCluster {
+        /// The place of `node_tls`.
+        origin: Origin,
+        /// A node that is not on a loopback address.
+        peer: NodeAddr,
+    },
+    /// Certificates of the operator are given for links without TLS.
+    #[error("{origin}: node_tls is \"off\", but node_ca, node_cert and node_key are set; remove one or the other")]
+    UnusedNodeCertificate {
+        /// The place of `node_tls`.
+        origin: Origin,
+    },
+    /// Only a part of the files for TLS between nodes is given.
+    #[error("{origin}: node_ca, node_cert and node_key belong together; set all three, or none of them")]
+    IncompleteNodeCertificate {
+        /// The place of one that is given.
         origin: Origin,
     },
     /// Two storages are chosen at once.

@@ -12,6 +12,7 @@ pub(super) mod flags;
 mod key_file;
 mod load_source;
 mod membership;
+mod node_tls;
 mod object_store;
 mod quotas;
 pub(super) mod settings;
@@ -25,9 +26,10 @@ use std::path::{Path, PathBuf};
 
 use rollcall_core::{ClusterKey, NodeAddr, Timings, private_files};
 
-pub use api::{ApiConfig, CorsConfig};
+pub use api::{ApiConfig, ApiTlsConfig, CorsConfig};
 pub use flags::Flags;
 pub use load_source::LoadSourceConfig;
+pub use node_tls::{NodeTlsConfig, NodeTlsFiles};
 pub use quotas::QuotaConfig;
 pub use settings::{AWS_CREDENTIALS, AZURE_CREDENTIALS, DEFAULT_CREDENTIALS, SETTINGS, env_vars};
 pub use storage::StorageConfig;
@@ -41,10 +43,11 @@ use api::read_api;
 use flags::DEFAULT_FILE;
 use load_source::read_load_source;
 use membership::{read_cluster_key, read_membership};
+use node_tls::read_node_tls;
 use quotas::read_quotas;
 use storage::{read_emulator_url, read_storage};
 use timings::{MAX_MS, read_timings};
-use warnings::warnings;
+use warnings::{ClusterProtection, warnings};
 
 /// Longest validity of a token, in days. Ten years, so that sums of times do not overflow.
 const MAX_TOKEN_DAYS: u64 = 3650;
@@ -70,6 +73,8 @@ pub struct Config {
     pub cluster_key: Option<ClusterKey>,
     /// The file of the cluster key, if the key is given as a file. [`Config::read`] reads it.
     pub cluster_key_file: Option<PathBuf>,
+    /// TLS of the links between nodes.
+    pub node_tls: NodeTlsConfig,
     /// Source of this node's load, by which the election chooses a leader.
     pub load_source: LoadSourceConfig,
     /// Time between two samples of the load, in milliseconds. At least 1. Nodes may have different
@@ -128,7 +133,7 @@ impl Config {
 
     /// Reads the file that the flags name, or `config.toml` if it exists, and loads the
     /// configuration. Then reads the cluster key if it is given as a file, and checks that the
-    /// credentials file is readable.
+    /// credentials file is readable. The node itself reads the certificate of the API.
     ///
     /// # Errors
     /// The first [`ConfigError`] found.
@@ -136,11 +141,12 @@ impl Config {
         let file = read_file(flags)?;
         let mut config = Self::load(file.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), env, flags)?;
         if let Some(path) = &config.cluster_key_file {
-            let text = fs::read_to_string(path)
-                .map_err(|cause| ConfigError::UnreadableClusterKey { path: path.clone(), cause })?;
-            let key = text.parse().map_err(|cause| ConfigError::InvalidClusterKey { path: path.clone(), cause })?;
-            config.cluster_key = Some(key);
+            config.cluster_key = Some(read_key_file(path)?);
             config.warnings.extend(private_files::exposure(path));
+        }
+        config.warnings.extend(config.api.tls.iter().filter_map(|tls| private_files::exposure(&tls.key)));
+        if let NodeTlsConfig::Files(files) = &config.node_tls {
+            config.warnings.extend(private_files::exposure(&files.private_key));
         }
         if let StorageConfig::Gcs { credentials, endpoint: None, .. } = &config.storage {
             fs::read(credentials)
@@ -158,6 +164,21 @@ impl Config {
         let file = read_file(flags)?;
         let layers = layers(file.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), env, flags.values())?;
         read_storage(&layers, env, &layers.path(&settings::DATA_DIR)?)
+    }
+
+    /// Reads the storage and the cluster key alone, as [`Config::read_storage`] does.
+    ///
+    /// # Errors
+    /// The first [`ConfigError`] found.
+    pub fn read_secrets(
+        env: &dyn Fn(&str) -> Option<String>,
+        flags: &Flags,
+    ) -> Result<(StorageConfig, Option<ClusterKey>), ConfigError> {
+        let file = read_file(flags)?;
+        let layers = layers(file.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), env, flags.values())?;
+        let (key, key_file) = read_cluster_key(&layers)?;
+        let key = key_file.map(|path| read_key_file(&path)).transpose()?.or(key);
+        Ok((read_storage(&layers, env, &layers.path(&settings::DATA_DIR)?)?, key))
     }
 
     /// Reads the storage from the environment alone. Without a bucket there it is a local
@@ -197,6 +218,13 @@ impl Config {
     }
 }
 
+/// Reads the file of the cluster key.
+fn read_key_file(path: &Path) -> Result<ClusterKey, ConfigError> {
+    let text =
+        fs::read_to_string(path).map_err(|cause| ConfigError::UnreadableClusterKey { path: path.to_owned(), cause })?;
+    text.parse().map_err(|cause| ConfigError::InvalidClusterKey { path: path.to_owned(), cause })
+}
+
 /// Reads the file that the flags name, or the default file. Returns its name and text. `None` if
 /// the default file does not exist: the environment and the flags may be enough.
 fn read_file(flags: &Flags) -> Result<Option<(String, String)>, ConfigError> {
@@ -232,14 +260,20 @@ fn build(layers: &Layers, env: &dyn Fn(&str) -> Option<String>, has_file: bool) 
         .map_or(storage.default_timeout_ms(), |given| given.value);
     let is_emulator_unused = matches!(storage, StorageConfig::Local { .. }) && read_emulator_url(layers)?.is_some();
     let (cluster_key, cluster_key_file) = read_cluster_key(layers)?;
+    let node_tls = read_node_tls(layers, &peers)?;
     let has_no_key = cluster_key.is_none() && cluster_key_file.is_none();
-    let is_unprotected = has_no_key && peers.len() > 1 && !node.value.socket_addr().ip().is_loopback();
+    let is_reachable = peers.len() > 1 && !node.value.socket_addr().ip().is_loopback();
+    let protection = ClusterProtection {
+        is_open_to_others: has_no_key && is_reachable && node_tls == NodeTlsConfig::Off,
+        are_secrets_readable: has_no_key && matches!(storage, StorageConfig::Gcs { .. }),
+    };
     let discovery_server_compat = layers.bool(&settings::DISCOVERY_SERVER_COMPAT)?;
-    let warnings = warnings(&peers, is_emulator_unused, is_unprotected, discovery_server_compat);
+    let warnings = warnings(&peers, is_emulator_unused, protection, discovery_server_compat);
     Ok(Config {
         node: node.value,
         cluster_key,
         cluster_key_file,
+        node_tls,
         timings,
         trust_end_of_stream: layers.bool(&settings::TRUST_END_OF_STREAM)?,
         load_source: read_load_source(layers)?,

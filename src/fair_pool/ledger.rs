@@ -237,7 +237,7 @@ impl<A: Activity> Ledger<A> {
     }
 
     fn find_victim(&mut self, newcomer: Option<AddressBlock>, demand: u64, now_ms: u64) -> Option<Victim> {
-        let (mut longest_working, mut passed) = (None, 0);
+        let mut passed = 0;
         loop {
             let (block, is_larger) = self.victim_holder(newcomer, demand)?;
             let (bound_ms, id) = *self.holders[&block].by_bound.first()?;
@@ -252,10 +252,9 @@ impl<A: Activity> Ledger<A> {
                 }
                 Some(since_ms) => self.raise_bound(block, id, since_ms),
                 None => {
-                    longest_working = longest_working.or(is_larger.then_some(id));
                     passed += 1;
                     if bound_ms > now_ms || passed > MAX_WORKING_PASSED {
-                        return longest_working.map(|id| Victim { id, ends_at_once: false });
+                        return self.youngest(block).filter(|_| is_larger);
                     }
                     // Work that runs now waits from the next millisecond on at the earliest, within
                     // the precision of the ledger. A piece that waits already comes first.
@@ -263,6 +262,16 @@ impl<A: Activity> Ledger<A> {
                 }
             }
         }
+    }
+
+    /// The piece of a block that was added last, if all of them have running work. It loses the least
+    /// work, and probably still waits in a queue, which it leaves at once.
+    fn youngest(&self, block: AddressBlock) -> Option<Victim> {
+        let (_, id) = *self.holders[&block].by_bound.last()?;
+        let PieceState::Displaceable { activity, .. } = &self.pieces[&id].state else {
+            unreachable!("only such pieces are in `by_bound`")
+        };
+        Some(Victim { id, ends_at_once: activity.waiting_since_ms().is_some() })
     }
 
     /// The block that loses a piece, and whether it holds more than the newcomer's would.

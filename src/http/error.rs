@@ -3,6 +3,7 @@
 //! The rows themselves are in [`super::error_codes`].
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -82,6 +83,9 @@ pub(super) enum ApiError {
         .0.as_deref().unwrap_or("unknown")
     )]
     OriginNotAllowed(Option<String>),
+    /// The https URL of this node.
+    #[error("This port speaks https, and the request came by plain http; send it to {0}")]
+    HttpsRequired(Arc<str>),
     #[error("Too many connections; try again in a second")]
     TooManyConnections,
     #[error("Too many requests of this kind are in progress; try again in a second")]
@@ -147,6 +151,7 @@ impl ApiError {
             Self::MethodNotAllowed { .. } => codes::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => codes::REQUEST_TIMEOUT,
             Self::OriginNotAllowed(_) => codes::ORIGIN_NOT_ALLOWED,
+            Self::HttpsRequired(_) => codes::HTTPS_REQUIRED,
             Self::TooManyConnections => codes::TOO_MANY_CONNECTIONS,
             Self::Overloaded => codes::OVERLOADED,
             Self::NoCopy => codes::NO_COPY,

@@ -34,6 +34,7 @@ error_codes! {
     PASSWORD_REQUIRED_TO_REGISTER = BAD_REQUEST, "password_required";
     MISSING_IMAGE = BAD_REQUEST, "missing_image";
     IMAGE_DIMENSIONS = BAD_REQUEST, "image_dimensions";
+    HTTPS_REQUIRED = BAD_REQUEST, "https_required";
     IMAGE_CORRUPT = BAD_REQUEST, "image_corrupt";
     UNAUTHORIZED = UNAUTHORIZED, "unauthorized";
     WRONG_PASSWORD = UNAUTHORIZED, "wrong_password";

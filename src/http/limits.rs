@@ -104,8 +104,20 @@ limits! {
     /// Longest time for the request and the 503 on a rejected connection.
     REJECTION_TIMEOUT: Duration = Duration::from_secs(2), Milliseconds => "closed";
 
-    /// Longest time for the head of a request, and longest idle time between two requests.
+    /// Longest time for the head of a request, and longest idle time between two requests. The TLS
+    /// handshake belongs to the first head.
     HEAD_TIMEOUT: Duration = Duration::from_secs(30), Milliseconds => "closed";
+
+    /// Encrypted bytes of a response that wait for their client to read them. One record of TLS has
+    /// 16 KiB.
+    MAX_TLS_BUFFER_BYTES: usize = 32 * 1024, Bytes => "the response is not encrypted further";
+
+    /// Time between two checks of the files of the TLS certificate. A certificate that is replaced
+    /// is served soon, and the check costs about a millisecond.
+    CERTIFICATE_CHECK_INTERVAL: Duration = Duration::from_secs(5), Milliseconds => "does not apply";
+
+    /// Largest file with a TLS certificate or its key. A long chain has 20 KiB.
+    MAX_PEM_BYTES: u64 = 256 * 1024, Bytes => "the certificate is not used";
 
     /// Longest time for which a blocked write to the connection makes no progress, because the
     /// client does not read. Reads from the connection have no such timeout: during a long download
@@ -131,9 +143,10 @@ limits! {
     /// second. The system may have a lower limit (`net.core.somaxconn`).
     ACCEPT_QUEUE: i32 = 4096, Count => "the client connects again after a second";
 
-    /// Connections taken over at once, before requests are served again. Taking over one takes a
-    /// few microseconds.
-    ACCEPT_BATCH: usize = 256, Count => "taken over after other tasks had a turn";
+    /// Connections taken over at once, before requests are served again: a full queue. With fewer,
+    /// a burst fills the queue while the requests of the connections before are served. Taking over
+    /// one takes a few microseconds.
+    ACCEPT_BATCH: usize = 4096, Count => "taken over after other tasks had a turn";
 
     /// Pause after a failed accept. Without free file descriptors, an immediate retry fails again
     /// and only costs processor time.
@@ -212,13 +225,17 @@ limits! {
 
     // Lists.
 
-    /// Permits for all lists and images that are built or sent. Each takes one permit, and one more
-    /// for each further [`LIST_PERMIT_BYTES`]. This bounds the memory of what slow clients still
-    /// read.
+    /// Permits for all lists that are built or sent. Each takes one permit, and one more for each
+    /// further [`LIST_PERMIT_BYTES`]. This bounds the memory of what slow clients still read.
     LIST_PERMITS: usize = 256, Count
         => "the client with the most loses a list, else waits, then 503 `overloaded`";
 
-    /// Bytes of a list that one permit covers.
+    /// Permits for single images, and for lists of one user's images, that are read or sent. They
+    /// are not those of the lists, because they wait for the bucket.
+    IMAGE_PERMITS: usize = 128, Count
+        => "the client with the most loses an image, else waits, then 503 `overloaded`";
+
+    /// Bytes of a list or an image that one permit covers.
     LIST_PERMIT_BYTES: usize = 1024 * 1024, Bytes => "one more permit";
 
     /// Most permits that one list takes. A list of any length can therefore be sent, but only four
@@ -281,6 +298,7 @@ mod tests {
         ("json.rs", "RESPONSE_BUFFER_BYTES", "initial size of a buffer"),
         ("routes/presence.rs", "ACCEPTED_BUFFER_BYTES", "initial size of a buffer"),
         ("lists/etag.rs", "TAG_HASH_BYTES", "length of a format"),
+        ("tls/certificate_warnings.rs", "EXPIRY_NOTICE", "a warning is no bound"),
     ];
 
     /// Constants that may be limits, and durations with literal numbers.

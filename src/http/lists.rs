@@ -23,7 +23,9 @@ use std::sync::Arc;
 use axum::response::Response;
 
 use super::error::ApiError;
-use super::limits::{MAX_CONCURRENT_PAGES, MAX_INLINE_ROWS, MAX_PAGE_WAIT, MAX_WAITING_REQUESTS};
+use super::limits::{
+    IMAGE_PERMITS, LIST_PERMITS, MAX_CONCURRENT_PAGES, MAX_INLINE_ROWS, MAX_PAGE_WAIT, MAX_WAITING_REQUESTS,
+};
 use super::pool_client::PoolClient;
 use crate::fair_pool::{Claim, FairPool};
 use crate::registry::UsersVersion;
@@ -34,14 +36,15 @@ use list_budget::{ListBudget, ListPermit};
 use list_response::{EncodedList, ListReader};
 use rollcall_core::{Page, Term};
 
-/// The caches of all lists, and the limits on building and sending them. Clones share one state.
+/// The caches of all lists, and the limits on building and sending them and single images. Clones
+/// share one state.
 #[derive(Clone, Default)]
 pub(super) struct ListService(Arc<ListServiceInner>);
 
 /// The shared state of [`ListService`].
-#[derive(Default)]
 struct ListServiceInner {
     budget: ListBudget,
+    image_budget: ListBudget,
     page_limit: PageLimit,
     changes: CachedChanges,
     leader_lists: FullLists,
@@ -62,6 +65,19 @@ pub(super) struct FullLists {
 /// Limit on the long pages that are built at once. Clients wait for it in turn.
 struct PageLimit(FairPool);
 
+impl Default for ListServiceInner {
+    fn default() -> Self {
+        Self {
+            budget: ListBudget::new(LIST_PERMITS),
+            image_budget: ListBudget::new(IMAGE_PERMITS),
+            page_limit: PageLimit::default(),
+            changes: CachedChanges::default(),
+            leader_lists: FullLists::default(),
+            replica_lists: FullLists::default(),
+        }
+    }
+}
+
 impl Default for PageLimit {
     fn default() -> Self {
         Self(FairPool::new(MAX_CONCURRENT_PAGES, MAX_WAITING_REQUESTS))
@@ -69,7 +85,7 @@ impl Default for PageLimit {
 }
 
 impl ListService {
-    /// Builds something for one reader within the memory budget.
+    /// Builds a list for one reader within the memory budget of lists.
     ///
     /// # Errors
     /// `overloaded` if its permits do not become free within
@@ -84,6 +100,23 @@ impl ListService {
         B: Future<Output = Result<T, ApiError>>,
     {
         self.0.budget.build_within(client, build, length).await
+    }
+
+    /// Reads an image, or a list of a user's images, within the memory budget of images.
+    ///
+    /// # Errors
+    /// `overloaded` if its permits do not become free within
+    /// [`MAX_LIST_WAIT`](super::limits::MAX_LIST_WAIT), and the errors of `read`.
+    pub(super) async fn read_image_within<T, B>(
+        &self,
+        client: &PoolClient,
+        read: impl Fn() -> B,
+        length: impl Fn(&T) -> usize,
+    ) -> Result<(T, ListPermit), ApiError>
+    where
+        B: Future<Output = Result<T, ApiError>>,
+    {
+        self.0.image_budget.build_within(client, read, length).await
     }
 
     /// The caches of the whole lists that this node serves while it leads.

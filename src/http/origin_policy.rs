@@ -30,6 +30,8 @@ pub struct OriginPolicy {
     listed: Vec<String>,
     /// Host of this node's API URL.
     api_host: Option<String>,
+    /// Whether this node itself has TLS, so that each request came by https.
+    has_tls: bool,
 }
 
 /// The sender of a request.
@@ -44,16 +46,16 @@ pub(super) enum RequestSender {
 }
 
 impl OriginPolicy {
-    /// Creates the policy of a node with this API URL.
+    /// Creates the policy of a node with this API URL. `has_tls`: whether it has TLS itself.
     #[must_use]
-    pub fn new(cors: CorsPolicy, api_url: &str) -> Self {
+    pub fn new(cors: CorsPolicy, api_url: &str, has_tls: bool) -> Self {
         let (any_may_read, listed) = match cors {
             CorsPolicy::Any => (true, Vec::new()),
             CorsPolicy::Origins(origins) => (false, origins),
         };
         let listed = listed.iter().filter_map(|origin| origin_of(origin)).collect();
         let api_host = Url::parse(api_url).ok().and_then(|url| url.host_str().map(str::to_owned));
-        Self { any_may_read, listed, api_host }
+        Self { any_may_read, listed, api_host, has_tls }
     }
 
     /// Whether pages of every origin may read responses.
@@ -77,7 +79,8 @@ impl OriginPolicy {
             },
             (Some(origin), None) => {
                 // A page of the same host is still foreign if only one of the two URLs is https.
-                let has_same_origin = || site.is_none_or(|site| site == b"same-origin") && is_origin_of(origin, host);
+                let has_same_origin =
+                    || site.is_none_or(|site| site == b"same-origin") && self.is_origin_of(origin, host);
                 self.is_listed(origin, members) || has_same_origin() && self.is_own_host(host)
             }
             (Some(_), Some(_)) => false,
@@ -90,6 +93,16 @@ impl OriginPolicy {
         let mut urls = members.iter().filter_map(|member| member.api_url.as_deref());
         self.listed.iter().any(|listed| is_origin(listed))
             || urls.any(|url| origin_of(url).as_deref().is_some_and(is_origin))
+    }
+
+    /// Whether an origin has the host and port of a `Host` header. A browser writes both without a
+    /// default port. A proxy may add TLS, so without TLS of its own the node does not know the
+    /// scheme.
+    fn is_origin_of(&self, origin: &HeaderValue, host: Option<&HeaderValue>) -> bool {
+        let (Ok(origin), Some(Ok(host))) = (origin.to_str(), host.map(HeaderValue::to_str)) else { return false };
+        let plain = origin.strip_prefix("http://").filter(|_| !self.has_tls);
+        let authority = plain.or_else(|| origin.strip_prefix("https://"));
+        authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
     }
 
     /// Whether the `Host` of a request can only mean this node: an IP address, `localhost`, or the
@@ -112,14 +125,6 @@ fn origin_of(url: &str) -> Option<String> {
     origin.is_tuple().then(|| origin.ascii_serialization())
 }
 
-/// Whether an origin has the host and port of a `Host` header. A browser writes both without a
-/// default port.
-fn is_origin_of(origin: &HeaderValue, host: Option<&HeaderValue>) -> bool {
-    let (Ok(origin), Some(Ok(host))) = (origin.to_str(), host.map(HeaderValue::to_str)) else { return false };
-    let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-    authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
-}
-
 #[cfg(test)]
 mod tests {
     use RequestSender::{ForeignPage, Program, TrustedPage};
@@ -129,7 +134,7 @@ mod tests {
     const API_URL: &str = "https://api.example/rollcall";
 
     fn policy(cors: CorsPolicy) -> OriginPolicy {
-        OriginPolicy::new(cors, API_URL)
+        OriginPolicy::new(cors, API_URL, false)
     }
 
     fn member(api_url: Option<&str>) -> Member {
@@ -220,6 +225,20 @@ mod tests {
             }
             // Browsers send no `Origin` with a `GET` of the same origin.
             assert_eq!(sender(&policy, host, &[(SEC_FETCH_SITE, "same-origin")]), expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_page_that_came_by_plain_http_is_foreign_to_a_node_with_tls() {
+        for (has_tls, scheme, expected) in [
+            (false, "http", TrustedPage),
+            (false, "https", TrustedPage),
+            (true, "http", ForeignPage),
+            (true, "https", TrustedPage),
+        ] {
+            let policy = OriginPolicy::new(CorsPolicy::Any, API_URL, has_tls);
+            let origin = format!("{scheme}://localhost:3000");
+            assert_eq!(sender(&policy, "localhost:3000", &[(header::ORIGIN, &origin)]), expected, "{has_tls} {scheme}");
         }
     }
 

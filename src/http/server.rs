@@ -3,6 +3,7 @@
 
 pub(super) mod connection_limit;
 mod idle_timer;
+mod transport;
 
 use std::convert::Infallible;
 use std::io;
@@ -23,26 +24,27 @@ use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{unconstrained, yield_now};
 use tokio::time::{sleep, timeout};
-use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 use tracing::{debug, info, warn};
 
 use super::heartbeat_fast_path::{FastPathBody, HeartbeatFastPath};
-use super::layers::response_headers::OverConnectionLimit;
+use super::layers::response_headers::RejectedConnection;
 use super::limits::{
     ACCEPT_BATCH, ACCEPT_QUEUE, ACCEPT_RETRY_PAUSE, DISPLACEMENT_GRACE, DRAIN_TIMEOUT, HEAD_TIMEOUT, MAX_HEAD_BYTES,
-    MAX_HEADERS, MAX_SLOT_WAIT, REJECTION_TIMEOUT, WRITE_TIMEOUT,
+    MAX_HEADERS, MAX_SLOT_WAIT, REJECTION_TIMEOUT,
 };
 use super::params::ClientAddr;
 use super::pool_client::DisplacedConnection;
 use super::service::ApiService;
 use super::slow_read_timeout::SlowReadTimeout;
+use super::tls::ApiTls;
 use crate::fair_pool::{Answer, Claim, ClaimRefusal, FairPool, Piece, PieceProgress};
 use connection_limit::ConnectionLimit;
 use idle_timer::{ArrivingBody, IdleTimer, TrackedBody};
 use rollcall_core::{AddressBlock, canonical_socket_addr};
+use transport::OpenTransport;
 
 /// Serves `service` on `listener` until `shutdown`. Then it stops accepting, lets running requests
 /// end for up to `DRAIN_TIMEOUT`, and returns. No task outlives it.
@@ -132,7 +134,7 @@ impl HttpServer {
                     match waiting.granted(MAX_SLOT_WAIT).await {
                         Ok(slot) => server.serve_connection(accepted, Ok(slot)).await,
                         Err(ClaimRefusal::TimedOut(place)) => {
-                            let rejected = server.serve_connection(accepted, Err(OverConnectionLimit));
+                            let rejected = server.serve_connection(accepted, Err(RejectedConnection::OverLimit));
                             tokio::select! {
                                 _ = timeout(REJECTION_TIMEOUT, rejected) => {}
                                 () = place.displaced() => {}
@@ -160,36 +162,50 @@ impl HttpServer {
     fn serve_connection(
         &self,
         accepted: AcceptedConnection,
-        slot: Result<Piece, OverConnectionLimit>,
+        slot: Result<Piece, RejectedConnection>,
     ) -> impl Future<Output = ()> + Send + use<> {
         let AcceptedConnection { stream, remote, idle, displaced } = accepted;
         let (drain, stop) = (self.drain.clone(), self.stop.clone());
         let slow_read = SlowReadTimeout::default();
-        let over_limit = slot.as_ref().err().copied();
-        let connection = Arc::new(ConnectionService {
+        let mut connection = ConnectionService {
             service: Arc::clone(&self.service),
             remote: remote.ip(),
             is_proxy: self.service.proxies.contains(remote.ip()),
             slow_read: slow_read.clone(),
             idle: idle.clone(),
             displaced: displaced.clone(),
-            over_limit,
-        });
-        let service = service_fn(move |request| Arc::clone(&connection).call(request));
-        let mut http = http1::Builder::new();
-        // [`IdleTimer`] replaces hyper's timeout for the head of a request.
-        http.header_read_timeout(None)
-            .max_header_size(MAX_HEAD_BYTES)
-            .max_headers(MAX_HEADERS)
-            .keep_alive(over_limit.is_none());
+            rejected: slot.as_ref().err().cloned(),
+        };
         async move {
             // Without Nagle's algorithm, small responses are sent at once. If this call fails, they
             // are only delayed.
             let _ = stream.set_nodelay(true);
-            let mut stream = TimeoutStream::new(stream);
-            stream.set_write_timeout(Some(WRITE_TIMEOUT));
-            let io = TokioIo::new(Box::pin(stream));
-            let mut connection = pin!(http.serve_connection(io, service));
+            let stream = if let Some(tls) = &connection.service.tls {
+                let waits = async {
+                    tokio::select! {
+                        () = displaced.0.cancelled() => {}
+                        () = idle.expired(HEAD_TIMEOUT) => {}
+                        () = drain.cancelled() => {}
+                        () = stop.cancelled() => {}
+                    }
+                };
+                // Boxed, because a future has the size of its largest state.
+                let opened = Box::pin(open_transport(stream, remote, tls, waits)).await;
+                let Some(OpenTransport { stream, rejected }) = opened else { return };
+                connection.rejected = connection.rejected.or(rejected);
+                stream
+            } else {
+                transport::plain(stream)
+            };
+            let mut http = http1::Builder::new();
+            // [`IdleTimer`] replaces hyper's timeout for the head of a request.
+            http.header_read_timeout(None)
+                .max_header_size(MAX_HEAD_BYTES)
+                .max_headers(MAX_HEADERS)
+                .keep_alive(connection.rejected.is_none());
+            let connection = Arc::new(connection);
+            let service = service_fn(move |request| Arc::clone(&connection).call(request));
+            let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
             // Held until the connection ends.
             let _slot = slot;
             let close = async {
@@ -248,6 +264,29 @@ impl HttpServer {
     }
 }
 
+/// Accepts a connection to a port with TLS, unless `close` ends first. The handshake waits for the
+/// client as the head of a request does.
+async fn open_transport(
+    stream: TcpStream,
+    remote: SocketAddr,
+    tls: &ApiTls,
+    close: impl Future<Output = ()>,
+) -> Option<OpenTransport> {
+    tokio::select! {
+        opened = transport::accept(stream, tls) => match opened {
+            Ok(opened) => Some(opened),
+            Err(error) => {
+                debug!(%remote, %error, "closed a connection: the TLS handshake failed");
+                None
+            }
+        },
+        () = close => {
+            debug!(%remote, "closed a connection: the TLS handshake did not end");
+            None
+        }
+    }
+}
+
 /// A connection that was accepted.
 struct AcceptedConnection {
     stream: TcpStream,
@@ -276,8 +315,8 @@ struct ConnectionService {
     slow_read: SlowReadTimeout,
     idle: IdleTimer,
     displaced: DisplacedConnection,
-    /// Set if the connection got no slot. The router then answers 503.
-    over_limit: Option<OverConnectionLimit>,
+    /// Set if all requests are rejected. The router then answers with an error.
+    rejected: Option<RejectedConnection>,
 }
 
 impl ConnectionService {
@@ -287,7 +326,7 @@ impl ConnectionService {
     ) -> Result<Response<TrackedBody<FastPathBody>>, Infallible> {
         let active = self.idle.start_request();
         let response = match &self.service.fast_path {
-            Some(fast_path) if self.over_limit.is_none() && HeartbeatFastPath::handles(&request) => {
+            Some(fast_path) if self.rejected.is_none() && HeartbeatFastPath::handles(&request) => {
                 let client = self.client(request.headers());
                 fast_path.call(client, &self.displaced, request.map(|body| ArrivingBody::new(body, &self.idle))).await
             }
@@ -304,7 +343,9 @@ impl ConnectionService {
         request.extensions_mut().insert(client);
         request.extensions_mut().insert(self.slow_read.clone());
         request.extensions_mut().insert(self.displaced.clone());
-        self.over_limit.map(|over_limit| request.extensions_mut().insert(over_limit));
+        if let Some(rejected) = &self.rejected {
+            request.extensions_mut().insert(rejected.clone());
+        }
         self.service.router.clone().oneshot(request).await
     }
 

@@ -146,7 +146,7 @@ impl TestNode {
                 online_count: cluster_online_receiver,
             },
             replica: ReplicaFreshness { clients_up_to_date_at: clients_receiver, users_complete_at: users_receiver },
-            origin_policy: OriginPolicy::new(cors, "http://127.0.0.1:3000"),
+            origin_policy: OriginPolicy::new(cors, "http://127.0.0.1:3000", false),
             discovery_server_compat: settings.heartbeats_need_no_credentials,
             list_updates,
             in_flight: TaskTracker::new(),

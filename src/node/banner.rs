@@ -28,11 +28,12 @@ pub(super) fn banner(config: &Config, bucket: &Bucket) -> String {
     };
     let endpoints: Vec<String> = ROUTES.iter().map(|route| format!("     {route}\n")).collect();
     let endpoints = endpoints.concat();
-    let (api, node, members) = (config.api.socket_addr(), config.node, members_line(config.node, &config.peers));
+    let (scheme, api) = (config.api.scheme(), config.api.socket_addr());
+    let (node, members) = (config.node, members_line(config.node, &config.peers));
     format!(
         "{line}\nDistributed System: Leader Election + User Registration\n{line}\n\n\
          ✓ User registration system initialized ({place})\n\
-         🚀 HTTP API server listening on http://{api}\n   Endpoints:\n{endpoints}\n\
+         🚀 HTTP API server listening on {scheme}://{api}\n   Endpoints:\n{endpoints}\n\
          ✓ Leader election TCP listener bound to {node}\n{members}"
     )
 }

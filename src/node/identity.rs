@@ -9,7 +9,9 @@ use uuid::Uuid;
 use super::error::NodeError;
 use crate::config::Config;
 use crate::registry::{TokenKey, TokenKeyError};
-use crate::storage::{Bucket, BucketError, CreateOutcome, Key, PreconditionError, check_preconditions};
+use crate::storage::{
+    Bucket, BucketError, CreateOutcome, Key, Object, PreconditionError, SecretError, SecretStore, check_preconditions,
+};
 
 /// Version of `cluster.json` and `nodes/{addr}.json` in the bucket. Files of version 1 do not
 /// contain the number. Readers ignore unknown fields, so a later version may add some. A version
@@ -55,6 +57,22 @@ pub(super) async fn load_or_create_cluster_id(bucket: &Bucket) -> Result<Uuid, N
             CreateOutcome::AlreadyExists(stored) => stored,
         }
     };
+    cluster_id_in(&stored, bucket)
+}
+
+/// Loads the cluster id from a bucket that nodes use.
+pub(super) async fn load_cluster_id(bucket: &Bucket) -> Result<Uuid, NodeError> {
+    match bucket.get(&Key::Cluster).await.map_err(|error| NodeError::Storage(error.to_string()))? {
+        Some(stored) => cluster_id_in(&stored, bucket),
+        None => Err(NodeError::Configuration(format!(
+            "no node has used the {} yet: it has no {}; start a node first",
+            bucket.describe(),
+            Key::Cluster
+        ))),
+    }
+}
+
+fn cluster_id_in(stored: &Object, bucket: &Bucket) -> Result<Uuid, NodeError> {
     let file: Result<ClusterFile, _> = serde_json::from_slice(&stored.bytes);
     file.map(|file| file.cluster_id).map_err(|error| {
         NodeError::Storage(format!(
@@ -66,14 +84,21 @@ pub(super) async fn load_or_create_cluster_id(bucket: &Bucket) -> Result<Uuid, N
 }
 
 /// Loads the key that signs the tokens of users from the bucket, or creates it.
-pub(super) async fn load_token_key(bucket: &Bucket) -> Result<TokenKey, NodeError> {
-    TokenKey::load_or_create(bucket).await.map_err(|error| {
-        let remedy = match error {
-            TokenKeyError::Storage(_) => "; check it step by step with `rollcall storage check`",
-            TokenKeyError::Damaged { .. } => "",
-        };
-        NodeError::Storage(format!("{error}{remedy}"))
+pub(super) async fn load_token_key(secrets: &SecretStore) -> Result<TokenKey, NodeError> {
+    TokenKey::load_or_create(secrets).await.map_err(|error| match error {
+        TokenKeyError::Secret(error) => secret_error(&error),
+        error @ TokenKeyError::Damaged { .. } => NodeError::Storage(error.to_string()),
     })
+}
+
+/// The error of a node for a secret that cannot be loaded.
+pub(super) fn secret_error(error: &SecretError) -> NodeError {
+    match error {
+        SecretError::Storage(error) => {
+            NodeError::Storage(format!("{error}; check it step by step with `rollcall storage check`"))
+        }
+        SecretError::NoKey { .. } | SecretError::OtherKey { .. } => NodeError::Configuration(error.to_string()),
+    }
 }
 
 /// Whether this is the node's first start on this bucket. That is so if the node has no ballot, and

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use rollcall_core::{Addr, Username, WallMs};
+use rollcall_core::{Addr, Term, Username, WallMs};
 
 /// An online client, as a row of a list.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -86,6 +86,22 @@ impl ReplicatedClient {
 }
 
 impl HeartbeatId {
+    /// Largest position that another node may name. A leader that accepts a million heartbeats a
+    /// second needs 8.9 years for that many.
+    pub const MAX_SEQ: u64 = 1 << 48;
+
+    /// The term of the leader that accepted the heartbeat.
+    #[must_use]
+    pub fn term(self) -> Term {
+        Term(self.term)
+    }
+
+    /// The position of the heartbeat among those of its term.
+    #[must_use]
+    pub fn seq(self) -> u64 {
+        self.seq
+    }
+
     /// An id for tests of other modules.
     #[cfg(test)]
     pub(crate) fn of(term: u64, seq: u64) -> Self {

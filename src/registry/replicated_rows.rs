@@ -2,6 +2,7 @@
 //!
 //! A row that arrives late is still correct, so a receiver merges every row.
 
+pub(crate) mod bounds;
 pub(crate) mod version_1;
 
 use compact_str::CompactString;
@@ -84,6 +85,12 @@ impl Rows {
     /// A user row for tests that use only the username.
     #[cfg(test)]
     pub(crate) fn of_user(username: Username) -> Self {
+        Self::of_user_with(username, CredentialState::Open)
+    }
+
+    /// A user row for tests that use only the username and the state of the password.
+    #[cfg(test)]
+    pub(crate) fn of_user_with(username: Username, credential: CredentialState) -> Self {
         let (id, registered_at) = (UserId::nil(), CompactString::default());
         let user = ReplicatedUser {
             username,
@@ -92,7 +99,7 @@ impl Rows {
             registered_at,
             last_seen: None,
             metadata: String::new(),
-            credential: CredentialState::Open,
+            credential,
         };
         Self { users: vec![user], clients: Vec::new() }
     }

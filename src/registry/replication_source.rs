@@ -11,6 +11,7 @@ use tracing::debug;
 use super::coverage::{Coverage, TermCoverage};
 use super::coverage_watch::CoverageWatch;
 use super::online::online_clients::OnlineClients;
+use super::replicated_rows::bounds::{AbsurdValue, remove_absurd_values};
 use super::replicated_rows::{RowNo, Rows};
 use super::users::profile_store::ProfileStore;
 use rollcall_core::{BootMs, Term, Username, WallMs};
@@ -149,18 +150,23 @@ impl ReplicationSource {
     }
 
     /// Loads the rows of a snapshot of the time `written_at`, written `downtime_ms` ago. Its users
-    /// stay unlisted until their names are found in the bucket.
-    pub(super) fn load_snapshot(&self, rows: Rows, written_at: WallMs, downtime_ms: u64, now: BootMs) {
-        let Rows { clients, users } = rows;
-        self.online.with_table(now, |table, now| {
-            for client in clients {
-                table.merge(&client.restored_after(downtime_ms, written_at), now);
-            }
-        });
+    /// stay unlisted until their names are found in the bucket. Absurd values are ignored; returns
+    /// the first one.
+    pub(super) fn load_snapshot(
+        &self,
+        rows: Rows,
+        written_at: WallMs,
+        downtime_ms: u64,
+        now: BootMs,
+    ) -> Option<AbsurdValue> {
+        let clients = rows.clients.into_iter().map(|client| client.restored_after(downtime_ms, written_at)).collect();
+        let mut rows = Rows { clients, users: rows.users };
+        // The ballot is not known yet, so the terms are bounded as for a node without one.
+        let absurd = remove_absurd_values(&mut rows, Term::default());
+        self.online.with_table(now, |table, now| rows.clients.iter().for_each(|client| table.merge(client, now)));
         let index = &mut *self.profiles.index();
-        for row in &users {
-            index.add_unconfirmed(row);
-        }
+        rows.users.iter().for_each(|row| index.add_unconfirmed(row));
+        absurd
     }
 
     /// Raises the coverage of the users in `term`. Ignored if another term has begun meanwhile,

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 use uuid::Uuid;
 
-use super::local_tables::LocalTables;
 use super::message::ReplicaMessage;
+use super::registry_tables::RegistryTables;
 use super::replica::{Action, Replica};
-use crate::registry::{Coverage, Registry, RowNo, Rows};
+use crate::registry::{AbsurdValue, Registry};
+use rollcall_core::BootMs;
 use rollcall_core::clock::boot_now;
-use rollcall_core::{BootMs, Term, Username};
 use rollcall_election::{Inbound, Role, Transport};
 
 /// Interval at which changes are sent. A registration does not wait for the tick. Heartbeats since
@@ -39,12 +39,6 @@ pub struct Replication {
     flush_requests: mpsc::Receiver<oneshot::Sender<()>>,
     /// Notifies the caller of [`FlushHandle::flush`] once the followers have every change.
     flush_waiter: Option<oneshot::Sender<()>>,
-}
-
-/// The registry's tables at one moment.
-struct RegistryTables<'r> {
-    registry: &'r Registry,
-    now: BootMs,
 }
 
 #[expect(clippy::disallowed_methods, reason = "the driver draws the randomness of the pure replica")]
@@ -86,14 +80,15 @@ impl Replication {
         (this, FlushHandle(flush))
     }
 
-    /// When this node's clients were last [`Coverage::UpToDate`], on this machine's boot clock.
-    /// `None` if they never were.
+    /// When this node's clients were last [up to date](crate::registry::Coverage::UpToDate), on
+    /// this machine's boot clock. `None` if they never were.
     #[must_use]
     pub fn clients_up_to_date_at(&self) -> watch::Receiver<Option<BootMs>> {
         self.clients_up_to_date_at.subscribe()
     }
 
-    /// When this node's users were last [`Coverage::Complete`], on the same clock.
+    /// When this node's users were last [complete](crate::registry::Coverage::Complete), on the
+    /// same clock.
     #[must_use]
     pub fn users_complete_at(&self) -> watch::Receiver<Option<BootMs>> {
         self.users_complete_at.subscribe()
@@ -194,6 +189,13 @@ impl Replication {
             Action::LeaderHeard => self.registry.note_active_leader(boot_now()),
             Action::Confirm(up_to) => self.registry.confirm_majority(up_to),
             Action::RaiseClients(term, coverage) => self.registry.raise_clients(term, coverage),
+            Action::LogAbsurdValue(from, AbsurdValue { field, value }) => warn!(
+                node = %self.transport.addr(from),
+                field,
+                value,
+                "ignored an impossible value in a message: that node is damaged, or a foreign program has its address; \
+                 if it is a node, check its host and its program, and start it again"
+            ),
             Action::RaiseUsers(term, coverage) => {
                 info!(term = term.0, "the list of users is complete: a majority of the nodes reported it");
                 self.registry.raise_users(term, coverage);
@@ -223,44 +225,15 @@ fn send_if_changed<T: PartialEq>(sender: &watch::Sender<T>, value: T) {
     });
 }
 
-impl LocalTables for RegistryTables<'_> {
-    fn merge(&mut self, rows: &Rows) {
-        self.registry.merge(rows, self.now);
-    }
-
-    fn take_changes(&mut self) -> Option<(Rows, Option<RowNo>)> {
-        self.registry.take_changes(self.now)
-    }
-
-    fn clients_after(&mut self, after: Option<&Username>) -> Rows {
-        self.registry.clients_after(after, self.now)
-    }
-
-    fn users_after(&mut self, after: Option<&Username>) -> Rows {
-        self.registry.users_after(after)
-    }
-
-    fn may_claim_complete(&self) -> bool {
-        self.registry.coverage().borrow().may_claim_complete()
-    }
-
-    fn note_complete(&mut self) {
-        self.registry.note_complete();
-    }
-
-    fn users_in(&self, term: Term) -> Coverage {
-        self.registry.coverage().borrow().users_in(term)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::thread;
 
     use super::*;
+    use crate::registry::Rows;
     use crate::registry::testing::replicated;
-    use rollcall_core::NodeAddr;
+    use rollcall_core::{NodeAddr, Term, Username};
     use rollcall_election::{Peers, RoleState};
 
     fn peers() -> Peers {

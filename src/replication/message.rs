@@ -10,7 +10,7 @@ use rollcall_election::{MAX_PAYLOAD_BYTES, PROTOCOL};
 /// Protocol version of the election links to which the bytes of this file belong. The messages
 /// carry no version of their own: nodes with different protocols reject each other's links. A
 /// change of the bytes needs a higher `PROTOCOL`, and the same number here.
-const BYTES_OF_PROTOCOL: u32 = 5;
+const BYTES_OF_PROTOCOL: u32 = 6;
 
 const _: () = assert!(BYTES_OF_PROTOCOL == PROTOCOL, "check whether the bytes of messages changed as well");
 const _: () = assert!(Rows::MAX_BYTES + Rows::MAX_ROW_BYTES <= MAX_PAYLOAD_BYTES, "a batch must fit into a payload");
@@ -109,7 +109,7 @@ mod tests {
         }
     }
 
-    /// Messages of protocol 5 and their bytes.
+    /// Messages of protocol 6 and their bytes.
     fn goldens() -> Vec<(ReplicaMessage, String)> {
         let (term, rows) = (Term(3), Rows::samples());
         let since = PullCursor::Since(LogPosition { term, number: 500 });

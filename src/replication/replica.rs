@@ -4,13 +4,14 @@
 //! no sockets and no clock. It reaches the registry's tables through [`LocalTables`].
 
 use super::batch_log::BatchLog;
+use super::bounds::MessageBounds;
 use super::catch_up::{CatchUp, RequestIds};
 use super::follower::FollowerReplica;
 use super::freshness::Freshness;
 use super::leader::LeaderReplica;
 use super::local_tables::LocalTables;
 use super::message::{Continuation, LogPosition, PullCursor, ReplicaMessage};
-use crate::registry::{Coverage, RowNo, Rows};
+use crate::registry::{AbsurdValue, Coverage, RowNo, Rows};
 use rollcall_core::{BootMs, Term};
 use rollcall_election::NodeId;
 
@@ -35,6 +36,8 @@ pub(super) enum Action {
     RaiseUsers(Term, Coverage),
     /// Raise the coverage of the clients that this node has as the leader of a term.
     RaiseClients(Term, Coverage),
+    /// Write to the operator log that an absurd value of a node was ignored.
+    LogAbsurdValue(NodeId, AbsurdValue),
 }
 
 /// One node's replica.
@@ -45,6 +48,7 @@ pub(super) struct Replica {
     /// after a restart, the leader of an earlier term may lack rows that this node had acknowledged
     /// to a later leader.
     saved_term: Option<Term>,
+    bounds: MessageBounds,
     /// Has a position only while this node has every row of a leader whose list of users was
     /// complete. Then this node is complete too.
     log: BatchLog,
@@ -76,6 +80,7 @@ impl Replica {
         Self {
             membership: Membership { me, nodes },
             saved_term: None,
+            bounds: MessageBounds::default(),
             log: BatchLog::default(),
             freshness: Freshness::default(),
             last_event_at: BootMs::NEVER,
@@ -87,6 +92,7 @@ impl Replica {
     /// Sets the term that the election has saved to disk. `None` while there is none.
     pub(super) fn set_saved_term(&mut self, term: Option<Term>) {
         self.saved_term = term;
+        self.bounds.note_saved_term(term.unwrap_or_default());
     }
 
     /// The term that this node leads, if any.
@@ -220,6 +226,9 @@ impl Replica {
     ) -> Vec<Action> {
         let mut out = Vec::new();
         self.check_for_stall(now, &mut out);
+        let (message, absurd) = self.bounds.admit(from, message, now);
+        out.extend(absurd.map(|absurd| Action::LogAbsurdValue(from, absurd)));
+        let Some(message) = message else { return out };
         match message {
             ReplicaMessage::Batch { term, number, rows } => {
                 if self.leading_term().is_some() {
@@ -243,7 +252,13 @@ impl Replica {
                 if let ReplicaRole::Leader(leader) = &mut self.role
                     && leader.term == term
                 {
-                    let up_to = up_to.min(leader.sent.last_batch);
+                    // A follower takes all numbers from the leader of the term, which is this node.
+                    if up_to > leader.sent.last_batch {
+                        let absurd = AbsurdValue { field: "up_to", value: up_to.into() };
+                        let absurd = self.bounds.throttle(from, absurd, now);
+                        out.extend(absurd.map(|absurd| Action::LogAbsurdValue(from, absurd)));
+                        return out;
+                    }
                     let confirmed = leader.sent.handle_ack(from, (after, up_to), self.membership.nodes, now);
                     out.extend(confirmed.map(Action::Confirm));
                 }

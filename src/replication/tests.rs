@@ -1,5 +1,7 @@
 //! Replicas on a network that loses, delays and reorders messages, with changing leaders.
 
+mod bounds;
+mod hostile;
 mod world;
 
 use proptest::prelude::*;
@@ -14,6 +16,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         12 => any::<usize>().prop_map(Step::Deliver),
         3 => any::<u8>().prop_map(Step::Drop),
         6 => Just(Step::Register),
+        4 => any::<usize>().prop_map(Step::ChangePassword),
         4 => (1_u64..400).prop_map(Step::Tick),
         3 => any::<u8>().prop_map(Step::Elect),
         2 => any::<u8>().prop_map(Step::LearnTerm),

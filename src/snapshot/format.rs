@@ -93,6 +93,9 @@ pub(super) fn decode(bytes: &[u8], bucket: Uuid) -> Result<Snapshot, String> {
     }
     let created_at = take_bytes(&mut rest, TIME_BYTES)?.try_into().expect("take_bytes returns this many bytes");
     let created_at = WallMs::new(i64::from_le_bytes(created_at));
+    if !created_at.is_displayable() {
+        return Err(format!("its creation time of {} ms is impossible", created_at.unix_ms()));
+    }
     let mut rows = Vec::new();
     loop {
         let length = u32::from_le_bytes(
@@ -169,6 +172,17 @@ mod tests {
         }
         bytes.extend(encoder.finish());
         bytes
+    }
+
+    #[test]
+    fn a_snapshot_with_an_impossible_creation_time_is_no_snapshot() {
+        for (unix_ms, is_valid) in
+            [(0, true), (253_402_300_799_999, true), (253_402_300_800_000, false), (i64::MIN, false)]
+        {
+            let (encoder, head) = SnapshotEncoder::start(Uuid::from_u128(7), WallMs::new(unix_ms));
+            let decoded = decode(&[head, encoder.finish()].concat(), Uuid::from_u128(7));
+            assert_eq!(decoded.is_ok(), is_valid, "{unix_ms}: {decoded:?}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use super::format::{SnapshotEncoder, decode};
-use crate::registry::{Registry, Rows};
+use crate::registry::{AbsurdValue, Registry, Rows};
 use rollcall_core::clock::{boot_now, wall_now};
 use rollcall_core::private_files;
 
@@ -102,8 +102,17 @@ impl Snapshotter {
                 let age_ms = wall_now().unix_ms().saturating_sub(created_at.unix_ms());
                 let age_ms = u64::try_from(age_ms).unwrap_or(UNKNOWN_AGE_MS);
                 let users: usize = snapshot.rows.iter().map(|rows| rows.users.len()).sum();
+                let mut absurd = None;
                 for rows in snapshot.rows {
-                    self.registry.load_snapshot(rows, created_at, age_ms, boot_now());
+                    absurd = absurd.or(self.registry.load_snapshot(rows, created_at, age_ms, boot_now()));
+                }
+                if let Some(AbsurdValue { field, value }) = absurd {
+                    warn!(
+                        dir = %self.dir.display(),
+                        field,
+                        value,
+                        "ignored rows of the snapshot with impossible values: a faulty program wrote it"
+                    );
                 }
                 info!(users, took_ms = boot_now().since(started), "snapshot loaded");
             }
@@ -222,6 +231,21 @@ mod tests {
             assert_eq!(last_seen(&node), [alice.clone(), bob.clone()]);
             node.save().await;
         }
+    }
+
+    #[tokio::test]
+    async fn absurd_values_in_a_snapshot_are_ignored() {
+        let dir = tempfile::tempdir().unwrap();
+        // The client `bob` has the term 2^64 - 1 and a wall time before the year 0.
+        let (mut encoder, mut bytes) = SnapshotEncoder::start(Uuid::from_u128(7), wall_now());
+        bytes.extend(encoder.encode_rows(&Rows::samples()));
+        bytes.extend(encoder.finish());
+        fs::write(dir.path().join(FILE_NAME), bytes).unwrap();
+        let node = snapshotter(dir.path());
+        node.load().await;
+        let clients = node.registry.clients_after(None, boot_now()).clients;
+        let names: Vec<&str> = clients.iter().map(|client| client.username.as_str()).collect();
+        assert_eq!(names, ["alice", "carol"]);
     }
 
     #[cfg(target_os = "linux")]

@@ -43,6 +43,7 @@ use self::legacy_reader::LegacyReader;
 use self::live_probe::LiveProbe;
 use self::slot_table::Candidate;
 use super::attempts::attempts;
+use super::key::NODE_KEY_MEDIA_TYPE;
 use super::{Backend, BackendError, Folder, Key, ListPage, ListedChild, Object, ObjectVersion, StoreProbe};
 
 pub use config::DriveConfig;
@@ -194,11 +195,12 @@ impl Backend for DriveBackend {
 
     async fn list(&self, folder: &Folder, page: Option<&str>) -> Result<ListPage, BackendError> {
         let condition = match folder {
-            Folder::Users => "",
-            Folder::Images(_) => "mimeType contains 'image/'",
-            Folder::Checks => "mimeType = 'text/plain'",
+            Folder::Users => String::new(),
+            Folder::Images(_) => "mimeType contains 'image/'".to_owned(),
+            Folder::Checks => "mimeType = 'text/plain'".to_owned(),
+            Folder::NodeKeys => format!("mimeType = '{NODE_KEY_MEDIA_TYPE}'"),
         };
-        let list = self.objects.client.list(condition, page).await?;
+        let list = self.objects.client.list(&condition, page).await?;
         let has_unknown_slot =
             |file: &DriveFile| file.key().is_some() && self.objects.table.lock().slot(&file.id).is_none();
         // Other nodes may have made blocks.

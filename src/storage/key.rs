@@ -12,6 +12,9 @@ pub enum Key {
     Node(NodeAddr),
     /// The key that signs the tokens of users.
     TokenKey,
+    /// A key pair with which nodes prove to each other that they belong to the cluster. The number
+    /// grows with each new pair.
+    NodeKey(u32),
     /// A user's registration.
     Profile(Username),
     /// One of a user's images.
@@ -32,9 +35,23 @@ pub enum Folder {
     Images(Username),
     /// The objects of checks of the bucket. Each child is a file name.
     Checks,
+    /// The key pairs of nodes. Each child is a file name. A listing may also have names of other
+    /// secrets.
+    NodeKeys,
 }
 
+/// Media type of [`Key::NodeKey`].
+pub(super) const NODE_KEY_MEDIA_TYPE: &str = "application/vnd.rollcall.node-key+json";
+
 impl Key {
+    /// The key of a name in [`Folder::NodeKeys`]. `None` if it is the name of another secret.
+    #[must_use]
+    pub fn node_key_of_name(name: &str) -> Option<Self> {
+        let number = name.strip_prefix("node-key-")?.strip_suffix(".json")?.parse().ok()?;
+        let key = Self::NodeKey(number);
+        (Folder::NodeKeys.path() + name == key.path()).then_some(key)
+    }
+
     /// The path in the bucket, without a leading slash.
     #[must_use]
     pub fn path(&self) -> String {
@@ -42,6 +59,7 @@ impl Key {
             Self::Cluster => "cluster.json".to_owned(),
             Self::Node(node) => format!("nodes/{node}.json"),
             Self::TokenKey => "secrets/tokens.json".to_owned(),
+            Self::NodeKey(number) => format!("secrets/node-key-{number}.json"),
             Self::Profile(user) => format!("users/{user}/profile.json"),
             Self::Image(user, image) => format!("users/{user}/images/{image}"),
             Self::WriteProbe(node) => format!("probes/{node}.txt"),
@@ -54,7 +72,12 @@ impl Key {
     pub fn belongs_to_user(&self) -> bool {
         match self {
             Self::Profile(_) | Self::Image(..) => true,
-            Self::Cluster | Self::Node(_) | Self::TokenKey | Self::WriteProbe(_) | Self::Check(_) => false,
+            Self::Cluster
+            | Self::Node(_)
+            | Self::TokenKey
+            | Self::NodeKey(_)
+            | Self::WriteProbe(_)
+            | Self::Check(_) => false,
         }
     }
 
@@ -63,6 +86,8 @@ impl Key {
     pub fn media_type(&self) -> &'static str {
         match self {
             Self::Cluster | Self::Node(_) | Self::TokenKey | Self::Profile(_) => "application/json",
+            // Its own type, so that a store without folders can list these objects alone.
+            Self::NodeKey(_) => NODE_KEY_MEDIA_TYPE,
             Self::Image(_, image) => image.kind().media_type(),
             Self::WriteProbe(_) | Self::Check(_) => "text/plain",
         }
@@ -77,6 +102,7 @@ impl Folder {
             Self::Users => "users/".to_owned(),
             Self::Images(user) => format!("users/{user}/images/"),
             Self::Checks => "checks/".to_owned(),
+            Self::NodeKeys => "secrets/".to_owned(),
         }
     }
 }
@@ -105,6 +131,13 @@ mod tests {
         assert_eq!(Key::Profile(alice.clone()).path(), "users/alice/profile.json");
         assert_eq!(Key::Image(alice.clone(), image.clone()).path(), "users/alice/images/1733511234-a1b2c3d4.png");
         assert_eq!(Folder::Images(alice).path() + image.as_str(), "users/alice/images/1733511234-a1b2c3d4.png");
+        assert_eq!(Folder::NodeKeys.path() + "node-key-12.json", Key::NodeKey(12).path());
+        assert_eq!(Key::node_key_of_name("node-key-12.json"), Some(Key::NodeKey(12)));
+        for other in
+            ["tokens.json", "node-key-012.json", "node-key-+1.json", "node-key-.json", "node-key-4294967296.json"]
+        {
+            assert_eq!(Key::node_key_of_name(other), None, "{other}");
+        }
         assert_eq!(Key::Profile(Username::parse("mona Zoë").unwrap()).path(), "users/mona Zoë/profile.json");
     }
 }

@@ -42,7 +42,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use rollcall_client::{Client, ClientError, DEFAULT_RETRY_TIMEOUT};
+use rollcall_client::{Client, ClientError, DEFAULT_RETRY_TIMEOUT, InvalidAuthorities, TrustedAuthorities};
 use rollcall_core::{Addr, InvalidUsername, Username};
 
 pub use driver::PeerRequest;
@@ -130,6 +130,9 @@ pub enum StartError {
     /// The HTTP client for the registry cannot be created.
     #[error(transparent)]
     Registry(#[from] ClientError),
+    /// The file with the authorities of the registry's nodes cannot be used.
+    #[error(transparent)]
+    RegistryCa(#[from] InvalidAuthorities),
 }
 
 impl Peer {
@@ -353,7 +356,11 @@ fn registry_task(
     status_tx: watch::Sender<RegistryStatus>,
     io_counters: Arc<IoCounters>,
 ) -> Result<RegistryTask, StartError> {
-    let client = Client::new(settings.registry.clone(), DEFAULT_RETRY_TIMEOUT)?;
+    let authorities = match &settings.registry_ca {
+        Some(path) => TrustedAuthorities::from_pem_file(path)?,
+        None => TrustedAuthorities::default(),
+    };
+    let client = Client::trusting(settings.registry.clone(), DEFAULT_RETRY_TIMEOUT, &authorities)?;
     let user = Username::parse(settings.name.as_str())?;
     let ip = if mesh_addr.ip().is_unspecified() {
         registry_host::local_ip_towards(&settings.registry[0])

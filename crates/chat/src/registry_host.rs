@@ -29,12 +29,13 @@ pub(super) async fn is_on_this_host(url: &str) -> bool {
 
 /// Host and port of a base URL.
 fn host_and_port(url: &str) -> String {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    let default_port = if scheme == "https" { 443 } else { 80 };
     let host = rest.split('/').next().unwrap_or(rest);
     if host.rsplit(':').next().is_some_and(|port| port.parse::<u16>().is_ok()) {
         host.to_owned()
     } else {
-        format!("{host}:80")
+        format!("{host}:{default_port}")
     }
 }
 
@@ -53,6 +54,18 @@ pub(super) fn local_ip_towards(url: &str) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_default_port_depends_on_the_scheme() {
+        for (url, expected) in [
+            ("http://a", "a:80"),
+            ("https://a/base", "a:443"),
+            ("https://a:3000", "a:3000"),
+            ("http://[::1]:3000", "[::1]:3000"),
+        ] {
+            assert_eq!(host_and_port(url), expected);
+        }
+    }
 
     #[tokio::test]
     async fn addresses_of_the_own_host_are_dialled_only_if_the_registry_is_on_it() {

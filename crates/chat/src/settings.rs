@@ -19,6 +19,9 @@ pub struct PeerSettings {
     pub peers: Vec<PeerEndpoint>,
     /// Base URLs of registry nodes. Empty if the peer uses no registry.
     pub registry: Vec<String>,
+    /// PEM file with the certificates of the authorities to trust for registry nodes with https.
+    /// `None` for the authorities of the system.
+    pub registry_ca: Option<PathBuf>,
     /// Password of the name at the registry. The layered configuration has no key for it: the
     /// caller takes it from the command line or from `ROLLCALL_PASSWORD`.
     pub password: Option<Password>,

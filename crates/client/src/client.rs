@@ -9,7 +9,9 @@ use super::node_client::NodeClient;
 use super::node_list::NodeList;
 use super::request::{Idempotency, MAX_LIST_BYTES, RequestOptions};
 use super::retry::{LeaderClient, PASSWORD_TIMEOUT};
-use super::{ClientError, NewUser, NodeStatus, OnlineUpdate, Uploads, cluster_status, images, leader_search};
+use super::{
+    ClientError, NewUser, NodeStatus, OnlineUpdate, TrustedAuthorities, Uploads, cluster_status, images, leader_search,
+};
 use rollcall_core::api::{
     Accepted, Cluster, CowStr, Discovered, Health, Heartbeat, Images, LoggedIn, PasswordChange, Registered,
     Registration, Users,
@@ -32,7 +34,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Creates a client that knows the nodes at these base URLs (`http://127.0.0.1:3000`).
+    /// Creates a client that knows the nodes at these base URLs (`http://127.0.0.1:3000`), and
+    /// trusts the certificate authorities of the system.
     ///
     /// It learns more nodes from their responses.
     ///
@@ -43,8 +46,20 @@ impl Client {
         servers: impl IntoIterator<Item = S>,
         retry_timeout: Duration,
     ) -> Result<Self, ClientError> {
+        Self::trusting(servers, retry_timeout, &TrustedAuthorities::default())
+    }
+
+    /// Like [`Self::new`], with these certificate authorities.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn trusting<S: Into<String>>(
+        servers: impl IntoIterator<Item = S>,
+        retry_timeout: Duration,
+        authorities: &TrustedAuthorities,
+    ) -> Result<Self, ClientError> {
         let known = NodeList::new(servers.into_iter().map(Into::into)).ok_or(ClientError::NoServers)?;
-        let nodes = NodeClient::new()?;
+        let nodes = NodeClient::new(authorities)?;
         Ok(Self { requests: LeaderClient { nodes, known: Arc::new(known), retry_timeout } })
     }
 

@@ -4,6 +4,11 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::TlsFailure;
+
+/// Error code of a node with TLS for a request by plain HTTP.
+const HTTPS_REQUIRED: &str = "https_required";
+
 /// Reason why a request did not succeed. `Display` is one line for the user.
 #[derive(Debug, Error)]
 pub enum ClientError {
@@ -20,6 +25,14 @@ pub enum ClientError {
         base: String,
         /// Network error.
         cause: reqwest::Error,
+    },
+    /// No TLS connection to the node can be established, or its certificate is not trusted.
+    #[error("no secure connection to {base}: {failure}")]
+    Tls {
+        /// Base URL of the node.
+        base: String,
+        /// The reason.
+        failure: TlsFailure,
     },
     /// The node is not the leader.
     #[error("{base} is not the leader: {message}")]
@@ -105,6 +118,15 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// The error for a request to `base` that got no response, or only a part of it.
+    pub(super) fn of_network(base: &str, cause: reqwest::Error) -> Self {
+        let base = base.to_owned();
+        match TlsFailure::find(&cause).filter(|_| cause.is_connect()) {
+            Some(failure) => Self::Tls { base, failure },
+            None => Self::Unreachable { base, cause },
+        }
+    }
+
     /// Combines the errors of all servers if none answered. Without any error it returns
     /// [`Self::NoLeader`].
     pub(super) fn none_reachable(mut failures: Vec<Self>, servers: Vec<String>) -> Self {
@@ -117,7 +139,22 @@ impl ClientError {
 
     /// Whether the request was certainly not sent, because no connection was established.
     pub(super) fn was_not_sent(&self) -> bool {
-        matches!(self, Self::Unreachable { cause, .. } if cause.is_connect())
+        match self {
+            Self::Unreachable { cause, .. } => cause.is_connect(),
+            Self::Tls { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the URL or the trusted authorities of the client are wrong for a node, or for all of
+    /// several nodes. A retry cannot help.
+    pub(super) fn is_wrong_connection(&self) -> bool {
+        match self {
+            Self::Tls { .. } => true,
+            Self::Rejected { code, .. } => code == HTTPS_REQUIRED,
+            Self::NoneReachable { failures } => failures.iter().all(Self::is_wrong_connection),
+            _ => false,
+        }
     }
 
     /// Whether the attempt timed out. The server may still execute the request.
@@ -134,6 +171,7 @@ impl ClientError {
         match self {
             Self::NoServers
             | Self::Setup(_)
+            | Self::Tls { .. }
             | Self::Rejected { .. }
             | Self::OutcomeUnknown { .. }
             | Self::DeadlineExceeded { .. } => true,

@@ -129,7 +129,9 @@ impl HeartbeatTracker {
             // Too many login attempts, or an internal error of the server. Both are temporary.
             ClientError::Rejected { status, .. } => *status == 429 || *status >= 500,
             ClientError::NoServers | ClientError::Setup(_) => false,
+            // The operator may replace a certificate.
             ClientError::Unreachable { .. }
+            | ClientError::Tls { .. }
             | ClientError::NotLeader { .. }
             | ClientError::NoLeader { .. }
             | ClientError::UnknownLeader { .. }

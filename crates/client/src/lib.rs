@@ -52,6 +52,8 @@ mod retry;
 mod server_url;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod tls_failure;
+mod trusted_authorities;
 mod uploads;
 mod user_settings;
 
@@ -62,5 +64,7 @@ pub use heartbeat_schedule::{AfterFailure, HeartbeatEvent, HeartbeatInterval, He
 pub use new_user::NewUser;
 pub use online_set::{OnlineChange, OnlineSet, OnlineUpdate};
 pub use server_url::{InvalidServerUrl, ServerUrl};
+pub use tls_failure::TlsFailure;
+pub use trusted_authorities::{InvalidAuthorities, TrustedAuthorities};
 pub use uploads::Uploads;
 pub use user_settings::{SettingsError, UserSettings};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::RequestBuilder;
 
 use super::ClientError;
+use super::TrustedAuthorities;
 use super::credential_store::CredentialStore;
 use super::request::{Idempotency, NodeResponse, RawResponse, RequestOptions, read_response};
 use super::response_kind::{self, ResponseKind};
@@ -28,7 +29,7 @@ impl NodeClient {
     ///
     /// # Errors
     /// [`ClientError::Setup`] if TLS cannot be set up.
-    pub(super) fn new() -> Result<Self, ClientError> {
+    pub(super) fn new(authorities: &TrustedAuthorities) -> Result<Self, ClientError> {
         // reqwest needs a process-wide TLS provider even for plain HTTP. An error means that one
         // exists already.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -40,8 +41,12 @@ impl NodeClient {
                 .no_proxy()
                 .redirect(reqwest::redirect::Policy::none())
         };
-        // A machine without root certificates can still use plain HTTP.
-        let http = builder().build().or_else(|_| builder().tls_certs_only([]).build()).map_err(ClientError::Setup)?;
+        let http = match authorities.of_file() {
+            Some(certificates) => builder().tls_certs_only(certificates.iter().cloned()).build(),
+            // A machine without root certificates can still use plain HTTP.
+            None => builder().build().or_else(|_| builder().tls_certs_only([]).build()),
+        };
+        let http = http.map_err(ClientError::Setup)?;
         Ok(Self { http, credentials: Arc::default() })
     }
 

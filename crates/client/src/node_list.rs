@@ -88,7 +88,7 @@ impl NodeList {
 /// Whether a node may be learned from the list of another one. A node with HTTPS must not lead to
 /// plain HTTP, because tokens and passwords would be sent unencrypted.
 fn may_learn(named_by: &str, server: &str) -> bool {
-    let is_secure = |url: &str| url.starts_with("https://");
+    let is_secure = |url: &str| url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
     is_secure(server) || !is_secure(named_by)
 }
 
@@ -182,6 +182,7 @@ mod tests {
             ("https://a", "https://b", true),
             ("https://a", "http://b", false),
             ("https://a", "http://a", false),
+            ("HTTPS://a", "http://b", false),
         ] {
             assert_eq!(may_learn(named_by, server), expected, "{named_by} {server}");
             let nodes = NodeList::new([named_by.to_owned()]).unwrap();

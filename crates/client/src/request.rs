@@ -107,7 +107,7 @@ pub(super) async fn read_response(
     max_bytes: usize,
     response: reqwest::Result<Response>,
 ) -> Result<RawResponse, ClientError> {
-    let unreachable = |cause: reqwest::Error| ClientError::Unreachable { base: base.to_owned(), cause };
+    let unreachable = |cause: reqwest::Error| ClientError::of_network(base, cause);
     let mut response = response.map_err(unreachable)?;
     let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| parse_retry_after(value.to_str().ok()?));
     let mut body = BytesMut::new();

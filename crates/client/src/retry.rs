@@ -57,6 +57,7 @@ impl LeaderClient {
                 None => self.find_leader(&mut last_response_at).await,
             };
             let failure = match leader {
+                Err(error) if error.is_wrong_connection() => return Err(error),
                 Err(error) => error,
                 Ok(base) => match self.nodes.send(&base, options, &request).await {
                     Ok(response) => return Ok(response),

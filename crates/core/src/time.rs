@@ -61,6 +61,17 @@ impl WallMs {
         u16::try_from(self.0.rem_euclid(1000)).unwrap_or(0)
     }
 
+    /// Whether the time has a text of four digits for the year: whether it is in the years 0 to
+    /// 9999.
+    #[must_use]
+    pub fn is_displayable(self) -> bool {
+        /// 0000-01-01T00:00:00Z, in milliseconds since 1970-01-01 UTC.
+        const FIRST: i64 = -62_167_219_200_000;
+        /// 9999-12-31T23:59:59.999Z.
+        const LAST: i64 = 253_402_300_799_999;
+        (FIRST..=LAST).contains(&self.0)
+    }
+
     /// The time `ms` milliseconds earlier.
     #[must_use]
     pub fn minus(self, ms: u64) -> Self {
@@ -118,6 +129,21 @@ mod tests {
         for seconds in (-62_000_000_000..250_000_000_000_i64).step_by(1_234_567_891) {
             let standard = OffsetDateTime::from_unix_timestamp(seconds).unwrap().format(&Rfc3339).unwrap();
             assert_eq!(WallMs::new(seconds * 1000).to_rfc3339(), standard);
+        }
+    }
+
+    #[test]
+    fn the_years_0_to_9999_can_be_displayed() {
+        for (unix_ms, text) in
+            [(-62_167_219_200_000, "0000-01-01T00:00:00Z"), (253_402_300_799_999, "9999-12-31T23:59:59Z")]
+        {
+            assert!(WallMs::new(unix_ms).is_displayable());
+            assert_eq!(WallMs::new(unix_ms).to_rfc3339(), text);
+        }
+        for unix_ms in [i64::MIN, -62_167_219_200_001, 253_402_300_800_000, i64::MAX] {
+            assert!(!WallMs::new(unix_ms).is_displayable());
+            // No text is right, and none may panic.
+            let _ = WallMs::new(unix_ms).to_rfc3339();
         }
     }
 

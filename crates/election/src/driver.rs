@@ -28,10 +28,11 @@ use crate::options::Options;
 use crate::process::{Ballot, BootId, NodeId, Process};
 use crate::role::{Leader, Member, Role, RoleState};
 use crate::transport;
-use crate::transport::hello::HelloPolicy;
+use crate::transport::hello::{HelloPolicy, LinkProofs};
 use crate::transport::link::LinkEnd;
 use crate::transport::listener::LinkEvent;
 use crate::transport::payload::TransportHandle;
+use crate::transport::tls_handshakes::TlsHandshakes;
 use crate::wire::frame::{Envelope, Frame};
 use crate::wire::message::Message;
 use operator_view::OperatorView;
@@ -108,6 +109,7 @@ pub(crate) async fn run(
     published: PublishedState,
     handle: TransportHandle,
     signals: ControlSignals,
+    tls: Option<TlsHandshakes>,
 ) {
     let tasks = TaskTracker::new();
     // The links have their own token. They are needed after a stop request, until there is a
@@ -126,7 +128,7 @@ pub(crate) async fn run(
         timings: options.cluster.timings,
         api_url: options.api.url,
         peers: options.cluster.peers,
-        key: options.cluster.key,
+        proofs: LinkProofs { tls, key: options.cluster.key },
         identities: Mutex::default(),
         log_throttle: Mutex::default(),
     });

@@ -15,7 +15,9 @@ use crate::driver::{self, ControlSignals, PublishedState};
 use crate::options::Options;
 use crate::process::Ballot;
 use crate::role::{Member, Role};
+use crate::tls::LinkSecurity;
 use crate::transport::payload::Transport;
+use crate::transport::tls_handshakes::TlsHandshakes;
 use rollcall_core::clock::boot_now;
 
 /// A running election. Dropping it stops the election without waiting for its thread.
@@ -51,6 +53,10 @@ impl Election {
         let (transport, handle) = Transport::new(&options.cluster.peers);
         let signals = ControlSignals { resign: resign.clone(), stop: stop.clone(), drained: Arc::clone(&drained) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let handshakes = match &options.cluster.security {
+            LinkSecurity::Plain => None,
+            LinkSecurity::Tls(certificates) => Some((TlsHandshakes::runtime()?, certificates.clone())),
+        };
         let listener = {
             let _entered = runtime.enter();
             tokio::net::TcpListener::from_std(listener)?
@@ -63,9 +69,15 @@ impl Election {
                 leader_tag: tag_sender,
                 address_conflict: conflict_sender,
             };
-            runtime.block_on(driver::run(listener, options, (ballots, ballot), published, handle, signals));
+            let tls = handshakes
+                .as_ref()
+                .map(|(runtime, certificates)| TlsHandshakes::new(certificates.clone(), runtime.handle().clone()));
+            runtime.block_on(driver::run(listener, options, (ballots, ballot), published, handle, signals, tls));
             // Do not wait for blocking calls that still run, such as a load sample.
             runtime.shutdown_background();
+            if let Some((runtime, _)) = handshakes {
+                runtime.shutdown_background();
+            }
         })?;
         Ok((
             Self { role, members, leader_tag, address_conflict, resign, stop, drained, thread: Some(thread) },

@@ -3,15 +3,15 @@
 //! One line per change, with the term, the reason, the loads and the time without a leader. This
 //! module is pure: the driver writes the lines.
 
-use crate::machine::{LogEvent, StepDownReason};
+use crate::machine::{LogEvent, MessageFault, StepDownReason};
 use crate::members::MemberTable;
 use crate::process::{NodeId, Peers, Process};
 use crate::role::{Member, Role};
 use crate::wire::message::Message;
-use rollcall_core::{BootMs, NodeAddr, Term};
+use rollcall_core::{BootMs, MAX_NODES, NodeAddr, Term};
 
-/// Shortest interval between two lines about campaigns, or about failed ballot writes, in
-/// milliseconds. Both can recur at every attempt.
+/// Shortest interval between two lines about campaigns, about failed ballot writes, or about
+/// ignored messages of one node, in milliseconds. All can recur at every attempt.
 const REPEAT_AFTER_MS: u64 = 10_000;
 
 /// A line of the operator log. The driver gives each one its level and its text.
@@ -31,6 +31,7 @@ pub(super) enum LogLine {
     NewCluster,
     BallotRecovered { abstains_through: Term },
     BallotSaveFailed { error: String },
+    MessageIgnored { node: NodeAddr, fault: MessageFault },
 }
 
 /// A completed change of the leader, as it is logged.
@@ -70,6 +71,8 @@ pub(super) struct EventLog {
     leaderless_ms: u64,
     campaign_logged_at: Option<BootMs>,
     ballot_failure_logged_at: Option<BootMs>,
+    /// Per sender.
+    ignored_logged_at: [Option<BootMs>; MAX_NODES],
 }
 
 impl EventLog {
@@ -82,6 +85,7 @@ impl EventLog {
             leaderless_ms: 0,
             campaign_logged_at: None,
             ballot_failure_logged_at: None,
+            ignored_logged_at: [None; MAX_NODES],
         }
     }
 
@@ -159,6 +163,10 @@ impl EventLog {
             LogEvent::BallotRecovered { abstains_through: Term(0) } => LogLine::NewCluster,
             LogEvent::BallotRecovered { abstains_through } => LogLine::BallotRecovered { abstains_through },
             LogEvent::BallotSaveFailed => return None,
+            LogEvent::MessageIgnored { from, fault } => {
+                let line = LogLine::MessageIgnored { node: addr(from), fault };
+                return is_due(&mut self.ignored_logged_at[usize::from(from.0)], now).then_some(line);
+            }
         };
         Some(line)
     }
@@ -306,5 +314,20 @@ mod tests {
         assert_eq!([campaigns(0), campaigns(100), campaigns(9_999), campaigns(10_000)], [true, false, false, true]);
         let mut fails = |at| event_log.ballot_failure(&"disk full", BootMs(at)).is_some();
         assert_eq!([fails(0), fails(9_999), fails(10_000)], [true, false, true]);
+    }
+
+    #[test]
+    fn ignored_messages_are_logged_once_in_ten_seconds_for_each_sender() {
+        let (mut event_log, members) = log_and_members();
+        let fault = MessageFault::ImpossibleTerm { term: Term(u64::MAX), limit: Term(7) };
+        let mut line = |from, at| {
+            let event = LogEvent::MessageIgnored { from: NodeId(from), fault };
+            event_log.line_for(&event, &members, BootMs(at))
+        };
+        let expected = |node: &str| Some(LogLine::MessageIgnored { node: node.parse().unwrap(), fault });
+        assert_eq!(line(1, 0), expected("127.0.0.1:2"));
+        assert_eq!(line(1, 9_999), None);
+        assert_eq!(line(0, 9_999), expected("127.0.0.1:1"), "another sender");
+        assert_eq!(line(1, 10_000), expected("127.0.0.1:2"));
     }
 }

@@ -19,6 +19,7 @@ mod process;
 mod role;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod transport;
 mod wire;
 
@@ -28,6 +29,7 @@ pub use load::LoadSource;
 pub use options::{ApiOptions, BallotOptions, ClusterOptions, LoadOptions, Options};
 pub use process::{Ballot, BootId, NodeId, NodeSet, Peers, Process};
 pub use role::{Leader, Member, Role, RoleState};
+pub use tls::{LinkSecurity, LinkTls, LinkTlsError, NodeKeyPair, bucket_fingerprint};
 pub use transport::payload::{Inbound, MAX_PAYLOAD_BYTES, Transport};
 pub use wire::frame::PROTOCOL;
 pub use wire::message::{BallotReport, Message, PreVoteResp};

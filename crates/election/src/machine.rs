@@ -24,7 +24,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use event::{Action, Event, LogEvent, StepDownReason};
+pub use event::{Action, Event, LogEvent, MessageFault, StepDownReason};
 pub use rules::{Entropy, Rules};
 
 use crate::process::{Ballot, BootId, NodeId, Process};
@@ -36,10 +36,6 @@ use node::Node;
 use rollcall_core::MAX_NODES;
 use rollcall_core::{BootMs, Load, MemberRole, Term};
 use state::State;
-
-/// Largest accepted distance of a term from the highest known term. A cluster that elects a leader
-/// every millisecond needs seven weeks for that many terms.
-const MAX_TERMS_AHEAD: u64 = 1 << 32;
 
 /// One node's part in the election. It passes each event to the role that handles it.
 ///
@@ -265,15 +261,24 @@ fn handle_link_up(node: &mut Node, ctx: &mut EventContext, to: NodeId) {
     }
 }
 
+/// Checks a message for values that no correct member sends. An impossible term would
+/// use up all terms.
+fn fault_of(node: &Node, message: &Message) -> Option<MessageFault> {
+    let (term, limit) = (message.term(), node.ballot.term_limit());
+    if term > limit {
+        return Some(MessageFault::ImpossibleTerm { term, limit });
+    }
+    message.named_node().filter(|named| usize::from(named.0) >= node.rules.nodes).map(MessageFault::UnknownNode)
+}
+
 fn handle_message(node: &mut Node, ctx: &mut EventContext, from: Process, message: Message) {
     // Ignore the message of a process that died after it sent it: its promises and requests are
-    // void. Ignore also a message with an impossible term, which would use up all terms, or one
-    // that names a node outside the cluster.
-    let known = node.ballot.term().max(node.ballot.highest_seen_term);
-    let is_sane = message.term().0 <= known.0.saturating_add(MAX_TERMS_AHEAD)
-        && message.named_node().is_none_or(|named| usize::from(named.0) < node.rules.nodes);
-    if node.dead.contains(from) || !is_sane {
+    // void.
+    if node.dead.contains(from) {
         return;
+    }
+    if let Some(fault) = fault_of(node, &message) {
+        return ctx.log(LogEvent::MessageIgnored { from: from.node, fault });
     }
     match message {
         Message::PreVote { round, term, dead_leader } => {

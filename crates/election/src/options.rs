@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::load::LoadSource;
 use crate::process::Peers;
+use crate::tls::LinkSecurity;
 use rollcall_core::{ClusterKey, Timings};
 
 /// All options of an election.
@@ -37,6 +38,8 @@ pub struct ClusterOptions {
     pub id: Uuid,
     /// Timings of the election. All nodes have the same.
     pub timings: Timings,
+    /// Protection of the links.
+    pub security: LinkSecurity,
     /// Shared secret of the cluster. Nodes refuse each other if their keys differ or only one has a
     /// key.
     pub key: Option<ClusterKey>,

@@ -2,12 +2,16 @@
 
 mod address_conflicts;
 mod captured_logs;
+mod certificates;
 mod foreign_connections;
 mod mismatched_nodes;
 mod payloads;
+mod plain_links;
+mod strangers;
 
 use std::net::TcpListener;
 use std::path::Path;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -15,8 +19,8 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::{
-    ApiOptions, BallotOptions, ClusterOptions, Election, LoadOptions, LoadSource, Options, Peers, Role, RoleState,
-    Transport,
+    ApiOptions, BallotOptions, ClusterOptions, Election, LinkSecurity, LinkTls, LoadOptions, LoadSource, NodeKeyPair,
+    Options, Peers, Role, RoleState, Transport,
 };
 use rollcall_core::clock::boot_now;
 use rollcall_core::{NodeAddr, Term, Timings};
@@ -34,6 +38,26 @@ const TIMINGS: Timings = Timings {
 /// took 19 s on a virtual machine.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
+/// Id of the bucket of all test clusters.
+const CLUSTER: Uuid = Uuid::from_u128(1);
+
+/// The key pair that all nodes of the test clusters share.
+fn shared_pair() -> NodeKeyPair {
+    static PAIR: LazyLock<NodeKeyPair> = LazyLock::new(|| NodeKeyPair::generate(CLUSTER).unwrap());
+    PAIR.clone()
+}
+
+/// TLS of a node that presents and accepts this pair alone.
+fn tls_of(cluster: Uuid, pair: &NodeKeyPair) -> LinkSecurity {
+    let tls = LinkTls::pinned(cluster, pair, [pair.clone()]).expect("a valid pair");
+    LinkSecurity::Tls(watch::channel(Arc::new(tls)).1)
+}
+
+/// Links without TLS.
+fn plain(options: &mut Options) {
+    options.cluster.security = LinkSecurity::Plain;
+}
+
 struct Cluster {
     nodes: Vec<Option<Election>>,
     transports: Vec<Transport>,
@@ -45,8 +69,9 @@ fn options(dir: &Path, peers: &[NodeAddr], me: usize, tag: u64) -> Options {
     Options {
         cluster: ClusterOptions {
             peers: Peers::new(peers.to_vec(), peers[me]).expect("a member"),
-            id: Uuid::from_u128(1),
+            id: CLUSTER,
             timings: TIMINGS,
+            security: tls_of(CLUSTER, &shared_pair()),
             key: None,
         },
         api: ApiOptions { url: format!("http://127.0.0.1:{}", 3000 + me), port: 3000 },
@@ -91,9 +116,14 @@ impl Cluster {
     /// Waits until one node serves and every running node names it as the leader. Returns its
     /// index.
     async fn leader(&self) -> usize {
+        self.leader_of(&(0..self.nodes.len()).collect::<Vec<_>>()).await
+    }
+
+    /// As [`Self::leader`], for these nodes alone.
+    async fn leader_of(&self, nodes: &[usize]) -> usize {
         let agreed = async {
             loop {
-                let running: Vec<usize> = (0..self.nodes.len()).filter(|node| self.nodes[*node].is_some()).collect();
+                let running: Vec<usize> = nodes.iter().copied().filter(|node| self.nodes[*node].is_some()).collect();
                 let named: Vec<Option<NodeAddr>> = running
                     .iter()
                     .map(|node| self.role(*node).borrow().leader_at(boot_now()).map(|leader| leader.node))

@@ -4,11 +4,13 @@ pub(crate) mod handshake;
 pub(crate) mod hello;
 pub(crate) mod identities;
 pub(crate) mod link;
+pub(crate) mod link_stream;
 pub(crate) mod listener;
 pub(crate) mod log_throttle;
 pub(crate) mod outbound;
 pub(crate) mod payload;
 pub(crate) mod pending_connections;
+pub(crate) mod tls_handshakes;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

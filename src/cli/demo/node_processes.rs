@@ -13,6 +13,7 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::demo_certificates::DemoCertificates;
 use super::ports::Ports;
 use crate::config;
 use rollcall_core::private_files;
@@ -47,13 +48,19 @@ pub(super) struct NodeProcesses {
 }
 
 impl NodeProcesses {
-    /// Starts one node for each pair of ports, with all files in `folder`.
-    pub(super) fn start(folder: &Path, ports: &[Ports]) -> io::Result<(Vec<DemoNode>, Self)> {
+    /// Starts one node for each pair of ports, with all files in `folder`. The nodes have TLS if
+    /// there are certificates.
+    pub(super) fn start(
+        folder: &Path,
+        ports: &[Ports],
+        certificates: Option<&DemoCertificates>,
+    ) -> io::Result<(Vec<DemoNode>, Self)> {
         let program = std::env::current_exe()?;
         let file = folder.join("config.toml");
         let mut config = private_files::options().write(true).create(true).truncate(true).open(&file)?;
-        config.write_all(configuration(ports).as_bytes())?;
+        config.write_all(configuration(ports, certificates).as_bytes())?;
         drop(config);
+        let scheme = if certificates.is_some() { "https" } else { "http" };
         let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
         let (mut nodes, mut supervisors, mut stdin_pipes) = (Vec::new(), JoinSet::new(), Vec::new());
         for (index, ports) in ports.iter().enumerate() {
@@ -62,7 +69,7 @@ impl NodeProcesses {
             let mut child = spawn(&command, &log)?;
             nodes.push(DemoNode {
                 name: name(*ports),
-                url: format!("http://127.0.0.1:{}", ports.api),
+                url: format!("{scheme}://127.0.0.1:{}", ports.api),
                 pid: child.id().unwrap_or_default(),
                 log,
                 command,
@@ -168,10 +175,14 @@ fn name(ports: Ports) -> String {
 }
 
 /// Configuration file that all nodes share. Other settings are on their command lines.
-fn configuration(ports: &[Ports]) -> String {
+fn configuration(ports: &[Ports], certificates: Option<&DemoCertificates>) -> String {
     let peers: Vec<String> = ports.iter().map(|ports| format!("{:?}", name(*ports))).collect();
+    let tls = certificates.map_or_else(String::new, |DemoCertificates { cert, key, .. }| {
+        let (cert, key) = (cert.to_string_lossy(), key.to_string_lossy());
+        format!("tls_cert = {cert:?}\ntls_key = {key:?}\n")
+    });
     format!(
-        "# Written by `rollcall demo`. The rest is on the command lines of the nodes.\npeers = [{}]\n",
+        "# Written by `rollcall demo`. The rest is on the command lines of the nodes.\npeers = [{}]\n{tls}",
         peers.join(", ")
     )
 }
@@ -195,10 +206,17 @@ mod tests {
             Ports { election: 8081, api: 3001 },
             Ports { election: 8082, api: 3002 },
         ];
-        let text = configuration(&ports);
-        let flags = Flags { this_node: Some("127.0.0.1:8081".into()), ..Flags::default() };
-        let config = Config::load(Some(("config.toml", &text)), &|_| None, &flags).unwrap();
-        assert_eq!((config.peers.len(), config.warnings.len()), (3, 0));
+        let load = |certificates: Option<&DemoCertificates>| {
+            let text = configuration(&ports, certificates);
+            let flags = Flags { this_node: Some("127.0.0.1:8081".into()), ..Flags::default() };
+            Config::load(Some(("config.toml", &text)), &|_| None, &flags).unwrap()
+        };
+        let plain = load(None);
+        assert_eq!((plain.peers.len(), plain.warnings.len(), plain.api.scheme()), (3, 0, "http"));
+        let file = |name: &str| PathBuf::from("/tmp/a \"demo\"").join(name);
+        let certificates = DemoCertificates { ca: file("ca"), cert: file("cert"), key: file("key") };
+        let tls = load(Some(&certificates)).api.tls.unwrap();
+        assert_eq!((tls.cert, tls.key), (certificates.cert, certificates.key));
     }
 
     #[test]

@@ -12,13 +12,13 @@ use crate::storage::Backend;
 use crate::storage::bucket_check::OpenError;
 
 /// An environment variable as the configuration reads it.
-pub(super) fn env_var(name: &str) -> Option<String> {
+pub(in crate::cli) fn env_var(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
 /// Opens a store that must be there. A local directory is not created: a wrong path would become an
 /// empty store. `remedy` is the remedy for such a path.
-pub(super) async fn open_existing(
+pub(in crate::cli) async fn open_existing(
     config: &StorageConfig,
     page_size: Option<usize>,
     remedy: &str,

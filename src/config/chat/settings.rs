@@ -6,6 +6,8 @@ pub(super) const NAME: Setting = Setting::new("name", "P2P_NAME");
 pub(super) const LISTEN_ADDR: Setting = Setting::new("listen_addr", "P2P_LISTEN_ADDR").with_default("0.0.0.0:0");
 pub(super) const PEERS: Setting = Setting::new("peers", "P2P_PEERS").list();
 pub(super) const REGISTRY: Setting = Setting::new("registry", "P2P_REGISTRY").list();
+pub(super) const REGISTRY_CA: Setting =
+    Setting::new("registry_ca", "P2P_REGISTRY_CA").with_env_aliases(&["ROLLCALL_CA"]);
 pub(super) const LAN: Setting = Setting::new("lan", "P2P_LAN").with_default("true");
 pub(super) const LAN_ADDRESSES: Setting = Setting::new("lan_addresses", "P2P_LAN_ADDRESSES").list();
 pub(super) const MAX_CONNECTIONS: Setting = Setting::new("max_connections", "P2P_MAX_CONNECTIONS").with_default("50");
@@ -25,11 +27,12 @@ pub(super) const LOG_LEVEL: Setting = Setting::new("log_level", "P2P_LOG_LEVEL")
 pub(super) const LOG_FORMAT: Setting = Setting::new("log_format", "P2P_LOG_FORMAT").with_default("text");
 
 /// All settings of a chat peer. The file may have no other key, except those of `is_foreign_key`.
-pub const SETTINGS: [&Setting; 17] = [
+pub const SETTINGS: [&Setting; 18] = [
     &NAME,
     &LISTEN_ADDR,
     &PEERS,
     &REGISTRY,
+    &REGISTRY_CA,
     &LAN,
     &LAN_ADDRESSES,
     &MAX_CONNECTIONS,
@@ -88,5 +91,5 @@ pub(super) fn is_foreign_key(key: &str) -> bool {
 
 /// All environment variables of a chat peer's settings.
 pub fn env_vars() -> impl Iterator<Item = &'static str> {
-    SETTINGS.iter().map(|setting| setting.env)
+    SETTINGS.iter().flat_map(|setting| setting.env_names())
 }

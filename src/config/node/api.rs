@@ -2,13 +2,18 @@
 //! origins of web pages, and the trusted proxies.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use http::Uri;
 
 use rollcall_core::{ForwardedHeader, NodeAddr, ProxyNetwork, TrustedProxies};
 
 use super::base_url::parse_base_url;
+use super::key_file::is_key_itself;
 use super::settings;
 use crate::config::error::ConfigError;
-use crate::config::layers::{Layers, WithOrigin, with_default};
+use crate::config::layers::{EXPECTED_PATH, Layers, WithOrigin, with_default};
+use crate::config::setting::Setting;
 
 /// Value for "no origin". The environment cannot give an empty list, because an empty variable
 /// counts as unset.
@@ -34,12 +39,23 @@ pub struct ApiConfig {
     pub port: u16,
     /// The base URL for clients, without a trailing slash: `http://127.0.0.1:3000`.
     pub url: String,
+    /// The files for TLS. `None` if the API listens without TLS.
+    pub tls: Option<ApiTlsConfig>,
     /// Connections served at once, if the process may open that many files.
     pub max_connections: usize,
     /// Web pages that may use the API.
     pub cors: CorsConfig,
     /// Proxies that report the addresses of their clients.
     pub proxies: TrustedProxies,
+}
+
+/// The files for TLS of the API, both in PEM format.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ApiTlsConfig {
+    /// The certificate chain.
+    pub cert: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
 }
 
 /// Web pages that may use the API from a browser.
@@ -59,6 +75,12 @@ impl ApiConfig {
     pub fn socket_addr(&self) -> SocketAddr {
         SocketAddr::new(self.bind, self.port)
     }
+
+    /// The scheme of URLs of the address to listen on.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        scheme(self.tls.is_some())
+    }
 }
 
 /// Reads the settings of the API. `node` is the election address of the node.
@@ -70,15 +92,48 @@ pub(super) fn read_api(layers: &Layers, node: &WithOrigin<NodeAddr>) -> Result<A
         return Err(ConfigError::PortConflict { origin: given.origin.or(&node.origin), port });
     }
     let bind = with_default(layers.parsed(&settings::API_BIND, EXPECTED_IP)?).value;
+    let tls = read_tls(layers)?;
     let url = match layers.text(&settings::API_URL, EXPECTED_URL)? {
-        Some(given) => parse_base_url(&given.value).ok_or_else(|| given.invalid(&settings::API_URL, EXPECTED_URL))?,
+        Some(given) => {
+            let url = parse_base_url(&given.value);
+            let url = url.ok_or_else(|| given.invalid(&settings::API_URL, EXPECTED_URL))?;
+            if tls.is_some() && Uri::try_from(&url).is_ok_and(|url| url.scheme_str() == Some("http")) {
+                return Err(ConfigError::PlainApiUrl { origin: given.origin, url });
+            }
+            url
+        }
         // `SocketAddr` writes an IPv6 address in brackets, as a URL does.
-        None => format!("http://{}", SocketAddr::new(election.ip(), port)),
+        None => format!("{}://{}", scheme(tls.is_some()), SocketAddr::new(election.ip(), port)),
     };
     let max_connections = layers.number(&settings::MAX_CONNECTIONS, MAX_MAX_CONNECTIONS)?.value;
     let max_connections = usize::try_from(max_connections).expect("a million fits into usize");
     let (cors, proxies) = (read_cors(layers)?, read_proxies(layers)?);
-    Ok(ApiConfig { bind, port, url, max_connections, cors, proxies })
+    Ok(ApiConfig { bind, port, url, tls, max_connections, cors, proxies })
+}
+
+fn scheme(has_tls: bool) -> &'static str {
+    if has_tls { "https" } else { "http" }
+}
+
+/// Reads the files for TLS. Both must be given, or neither.
+fn read_tls(layers: &Layers) -> Result<Option<ApiTlsConfig>, ConfigError> {
+    let path = |setting: &'static Setting| {
+        let given = layers.text(setting, EXPECTED_PATH)?;
+        match given {
+            Some(given) if is_key_itself(&given.value) => Err(ConfigError::KeyInsteadOfFile { key: setting.key }),
+            Some(given) if given.value.is_empty() => Err(given.invalid(setting, EXPECTED_PATH)),
+            given => Ok(given),
+        }
+    };
+    let missing = |origin, key: &'static Setting, other: &'static Setting| {
+        Err(ConfigError::HalfOfTls { origin, key: key.key, missing: other.key, variable: other.env })
+    };
+    match (path(&settings::TLS_CERT)?, path(&settings::TLS_KEY)?) {
+        (None, None) => Ok(None),
+        (Some(cert), Some(key)) => Ok(Some(ApiTlsConfig { cert: cert.value.into(), key: key.value.into() })),
+        (Some(cert), None) => missing(cert.origin, &settings::TLS_CERT, &settings::TLS_KEY),
+        (None, Some(key)) => missing(key.origin, &settings::TLS_KEY, &settings::TLS_CERT),
+    }
 }
 
 fn read_proxies(layers: &Layers) -> Result<TrustedProxies, ConfigError> {
@@ -101,5 +156,51 @@ fn read_cors(layers: &Layers) -> Result<CorsConfig, ConfigError> {
     match given.value.iter().find(|origin| !is_origin(&origin.value)) {
         Some(wrong) => Err(wrong.invalid(&settings::CORS_ORIGINS, EXPECTED_ORIGINS)),
         None => Ok(CorsConfig::Only(origins.into_iter().map(str::to_owned).collect())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Flags};
+
+    /// Loads the configuration of one node with `more` appended to its file, on line 3.
+    fn load(more: &str) -> Result<ApiConfig, String> {
+        let file = format!("this_node = \"10.0.0.1:8080\"\npeers = [\"10.0.0.1:8080\"]\n{more}");
+        let loaded = Config::load(Some(("c.toml", &file)), &|_| None, &Flags::default());
+        loaded.map(|config| config.api).map_err(|error| error.to_string())
+    }
+
+    const BOTH: &str = "tls_cert = \"node.pem\"\ntls_key = \"node-key.pem\"\n";
+
+    #[test]
+    fn urls_are_https_with_tls() {
+        let plain = load("").unwrap();
+        assert_eq!((plain.scheme(), plain.url.as_str(), plain.tls), ("http", "http://10.0.0.1:3000", None));
+        let secure = load(BOTH).unwrap();
+        assert_eq!((secure.scheme(), secure.url.as_str()), ("https", "https://10.0.0.1:3000"));
+        assert_eq!(secure.tls, Some(ApiTlsConfig { cert: "node.pem".into(), key: "node-key.pem".into() }));
+        let named = load(&format!("{BOTH}api_url = \"https://api.example/\"")).unwrap();
+        assert_eq!(named.url, "https://api.example");
+        // A proxy in front of the node adds TLS.
+        let proxied = load("api_url = \"https://api.example\"").unwrap();
+        assert_eq!((proxied.scheme(), proxied.url.as_str()), ("http", "https://api.example"));
+    }
+
+    #[test]
+    fn half_of_tls_and_an_http_url_with_tls_are_errors_with_the_remedy() {
+        for (more, words) in [
+            ("tls_cert = \"a\"", ["c.toml:3", "tls_cert is set", "ROLLCALL_TLS_KEY"]),
+            ("tls_key = \"a\"", ["c.toml:3", "tls_key is set", "ROLLCALL_TLS_CERT"]),
+            ("tls_cert = \"\"", ["c.toml:3", "tls_cert", "a path"]),
+            ("tls_key = \"-----BEGIN PRIVATE KEY-----\"", ["tls_key holds a key", "to a file", "path of that file"]),
+        ] {
+            let error = load(more).unwrap_err();
+            assert!(words.iter().all(|word| error.contains(word)), "{error}");
+        }
+        for url in ["http://api.example", "HTTP://api.example"] {
+            let error = load(&format!("{BOTH}api_url = \"{url}\"")).unwrap_err();
+            assert!(error.contains("c.toml:5: api_url is") && error.contains("begin it with https://"), "{error}");
+        }
     }
 }

@@ -24,11 +24,19 @@ pub(super) const TRUST_END_OF_STREAM: Setting =
     Setting::new("trust_end_of_stream", "ROLLCALL_TRUST_END_OF_STREAM").with_default("true");
 pub(super) const CLUSTER_KEY: Setting = Setting::new("cluster_key", "ROLLCALL_CLUSTER_KEY").secret();
 pub(super) const CLUSTER_KEY_FILE: Setting = Setting::new("cluster_key_file", "ROLLCALL_CLUSTER_KEY_FILE");
+pub(super) const NODE_TLS: Setting = Setting::new("node_tls", "ROLLCALL_NODE_TLS").with_default("on");
+pub(super) const INSECURE_CLUSTER: Setting =
+    Setting::new("insecure_cluster", "ROLLCALL_INSECURE_CLUSTER").with_default("false");
+pub(super) const NODE_CA: Setting = Setting::new("node_ca", "ROLLCALL_NODE_CA");
+pub(super) const NODE_CERT: Setting = Setting::new("node_cert", "ROLLCALL_NODE_CERT");
+pub(super) const NODE_KEY: Setting = Setting::new("node_key", "ROLLCALL_NODE_KEY");
 pub(super) const LOAD_SOURCE: Setting = Setting::new("load_source", "ROLLCALL_LOAD_SOURCE").with_default("cpu");
 pub(super) const API_PORT: Setting = Setting::new("api_port", "API_PORT").with_flag("--api-port").with_default("3000");
 pub(super) const API_BIND: Setting =
     Setting::new("api_bind", "ROLLCALL_API_BIND").with_flag("--api-bind").with_default("0.0.0.0");
 pub(super) const API_URL: Setting = Setting::new("api_url", "ROLLCALL_API_URL").with_flag("--api-url");
+pub(super) const TLS_CERT: Setting = Setting::new("tls_cert", "ROLLCALL_TLS_CERT");
+pub(super) const TLS_KEY: Setting = Setting::new("tls_key", "ROLLCALL_TLS_KEY");
 pub(super) const MAX_CONNECTIONS: Setting =
     Setting::new("max_connections", "ROLLCALL_MAX_CONNECTIONS").with_default("16384");
 pub(super) const CORS_ORIGINS: Setting = Setting::new("cors_origins", "ROLLCALL_CORS_ORIGINS").list().with_default("*");
@@ -90,7 +98,7 @@ pub(super) const STORAGE_ALLOW_HTTP: Setting =
 pub(super) const STORAGE_TIMEOUT: Setting = Setting::new("storage_timeout_ms", "ROLLCALL_STORAGE_TIMEOUT_MS");
 
 /// All settings of a node. Any other key in the configuration file is an error.
-pub const SETTINGS: [&Setting; 50] = [
+pub const SETTINGS: [&Setting; 57] = [
     &THIS_NODE,
     &PEERS,
     &HEARTBEAT_INTERVAL,
@@ -103,10 +111,17 @@ pub const SETTINGS: [&Setting; 50] = [
     &TRUST_END_OF_STREAM,
     &CLUSTER_KEY,
     &CLUSTER_KEY_FILE,
+    &NODE_TLS,
+    &INSECURE_CLUSTER,
+    &NODE_CA,
+    &NODE_CERT,
+    &NODE_KEY,
     &LOAD_SOURCE,
     &API_PORT,
     &API_BIND,
     &API_URL,
+    &TLS_CERT,
+    &TLS_KEY,
     &MAX_CONNECTIONS,
     &CORS_ORIGINS,
     &TRUSTED_PROXIES,

@@ -1,5 +1,7 @@
 //! Both sides of every validation rule, and the text of every error.
 
+mod node_tls;
+
 use std::collections::HashMap;
 
 use clap::Args;
@@ -118,7 +120,8 @@ fn the_shipped_config_toml_has_the_default_values() {
     let config = load(shipped, &[], &Flags::default()).unwrap();
     assert_eq!(config, load_with("").unwrap());
     // The file shows every setting. Each commented-out line sets the default value, except for
-    // buckets, containers, a folder and its drive, an emulator, a cluster key and the free space.
+    // buckets, containers, a folder and its drive, an emulator, a cluster key, TLS and the free
+    // space.
     let commented: Vec<&str> = shipped.lines().filter_map(|line| line.strip_prefix("#")).collect();
     let shown: Vec<&str> =
         commented.into_iter().filter(|line| line.contains(" = ") && !line.starts_with(' ')).collect();
@@ -128,9 +131,20 @@ fn the_shipped_config_toml_has_the_default_values() {
         assert!(is_shown, "config.toml does not show {}", setting.key);
     }
     for line in shown.iter().filter(|line| {
-        !["bucket", "container", "folder_id", "drive_id", "emulator", "cluster_key", "min_free_bytes"]
-            .iter()
-            .any(|word| line.contains(word))
+        ![
+            "bucket",
+            "container",
+            "folder_id",
+            "drive_id",
+            "emulator",
+            "cluster_key",
+            "min_free_bytes",
+            "node_c",
+            "node_key",
+            "tls_",
+        ]
+        .iter()
+        .any(|word| line.contains(word))
     }) {
         assert_eq!(load_with(line).unwrap(), load_with("").unwrap(), "{line}");
     }
@@ -431,21 +445,6 @@ fn a_cluster_key_may_be_in_a_file_of_its_own() {
     assert_eq!(read("").unwrap().cluster_key.unwrap().reveal(), SECRET.as_bytes());
     let text = error(read(SECRET));
     assert!(text.ends_with("cluster_key_file is set, and cluster_key is set too; give one of the two"), "{text}");
-}
-
-#[test]
-fn a_reachable_cluster_without_a_key_gives_a_warning() {
-    let warns = |node: &str, peers: &str, more: &str| {
-        let flags = Flags { this_node: Some(node.to_owned()), peers: Some(peers.to_owned()), ..Flags::default() };
-        let warnings = load(more, &[], &flags).unwrap().warnings;
-        warnings.iter().any(|warning| warning.contains("cluster_key"))
-    };
-    let three = "10.0.0.1:1,10.0.0.2:1,10.0.0.3:1";
-    assert!(warns("10.0.0.1:1", three, ""));
-    assert!(!warns("10.0.0.1:1", three, &format!("cluster_key = {SECRET:?}")));
-    assert!(!warns("10.0.0.1:1", three, "cluster_key_file = \"key\""));
-    assert!(!warns("10.0.0.1:1", "10.0.0.1:1", ""), "a single node accepts no other node");
-    assert!(!warns("127.0.0.1:1", "127.0.0.1:1,127.0.0.1:2,127.0.0.1:3", ""));
 }
 
 #[test]

@@ -2,18 +2,30 @@
 
 use rollcall_core::NodeAddr;
 
-const NO_CLUSTER_KEY: &str = "there is no cluster_key, so any program that reaches the election port can pose as a node; set the same \
-     cluster_key on all nodes (ROLLCALL_CLUSTER_KEY or cluster_key_file)";
+const NO_CLUSTER_KEY: &str = "node_tls is off and there is no cluster_key, so any program that reaches the election port can pose as a \
+     node; remove node_tls, or set the same cluster_key on all nodes (ROLLCALL_CLUSTER_KEY or cluster_key_file)";
+
+const READABLE_SECRETS: &str = "there is no cluster_key, so secrets/ in the Firebase bucket is not sealed; users of apps of the same project \
+     can read it if the rules of the storage let them: set the same cluster_key on all nodes, or deny secrets/ in \
+     the rules (docs/security.md)";
 
 const DISCOVERY_SERVER_COMPAT: &str = "discovery_server_compat is on: anybody can keep a name with a password online without its password, and any \
      web page can send requests; set it to false if no old client needs it";
 
+/// What protects the cluster against others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClusterProtection {
+    /// Other hosts can reach the election port, and nothing proves who belongs to the cluster.
+    pub(super) is_open_to_others: bool,
+    /// Others may be able to read the secrets in the bucket, and they are not sealed.
+    pub(super) are_secrets_readable: bool,
+}
+
 /// The warnings, one line each. `is_emulator_unused`: an emulator is set, but no bucket.
-/// `is_unprotected`: there is no cluster key although other hosts can reach the election port.
 pub(super) fn warnings(
     peers: &[NodeAddr],
     is_emulator_unused: bool,
-    is_unprotected: bool,
+    protection: ClusterProtection,
     discovery_server_compat: bool,
 ) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -31,8 +43,11 @@ pub(super) fn warnings(
     if is_emulator_unused {
         warnings.push("STORAGE_EMULATOR_HOST has no effect: FIREBASE_BUCKET names no bucket".to_owned());
     }
-    if is_unprotected {
+    if protection.is_open_to_others {
         warnings.push(NO_CLUSTER_KEY.to_owned());
+    }
+    if protection.are_secrets_readable {
+        warnings.push(READABLE_SECRETS.to_owned());
     }
     if discovery_server_compat {
         warnings.push(DISCOVERY_SERVER_COMPAT.to_owned());

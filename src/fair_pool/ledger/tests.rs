@@ -59,6 +59,18 @@ fn running_work_is_displaced_only_if_its_larger_holder_has_nothing_else() {
 }
 
 #[test]
+fn of_running_work_the_youngest_is_displaced_first() {
+    let mut ledger = Ledger::new(3, Some(PROTECTED_MS));
+    let states = [since(0), since(1), since(2)];
+    let pieces = states.clone().map(|since| ledger.add(Some(block(1)), 1, Some(since), 2));
+    for state in &states {
+        state.set(None);
+    }
+    let displaced = [5, 5].map(|now| ledger.displace(Some(block(9)), 1, now).unwrap().id);
+    assert_eq!(displaced, [pieces[2], pieces[1]]);
+}
+
+#[test]
 fn fixed_pieces_and_pieces_of_uncounted_clients_are_never_displaced() {
     let mut ledger = Ledger::new(2, Some(PROTECTED_MS));
     ledger.add(Some(block(1)), 1, None, 0);

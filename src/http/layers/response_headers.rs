@@ -31,10 +31,15 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 /// The headers on every response.
 pub(in crate::http) const HEADERS: [HeaderName; 4] = [LEADER, LEADER_URL, TERM, REQUEST_ID];
 
-/// Marks a request on a connection beyond the connection limit. `server.rs` attaches it as an
+/// The reason why all requests on a connection are rejected. `server.rs` attaches it to them as an
 /// extension.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::http) struct OverConnectionLimit;
+#[derive(Clone, Debug)]
+pub(in crate::http) enum RejectedConnection {
+    /// It is beyond the connection limit.
+    OverLimit,
+    /// It speaks plain HTTP, and this node has TLS. The value is the https URL of the node.
+    PlainHttp(Arc<str>),
+}
 
 /// Adds [`HEADERS`] to responses.
 #[derive(Clone)]
@@ -70,8 +75,8 @@ impl ResponseHeaders {
         Self { defaults, last: Arc::default(), ..self.clone() }
     }
 
-    /// Answers a request and adds the headers to the response. A request beyond the connection
-    /// limit is rejected.
+    /// Answers a request and adds the headers to the response. A request on a
+    /// [`RejectedConnection`] is rejected.
     pub(in crate::http) async fn respond_with_headers<B, F>(
         &self,
         request: axum::http::Request<B>,
@@ -83,9 +88,12 @@ impl ResponseHeaders {
     {
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let id = self.request_id(request.headers());
-        let mut response = if request.extensions().get::<OverConnectionLimit>().is_some() {
+        let mut response = if let Some(rejected) = request.extensions().get().cloned() {
             body::discard(request).await;
-            ApiError::TooManyConnections.into_response()
+            match rejected {
+                RejectedConnection::OverLimit => ApiError::TooManyConnections.into_response(),
+                RejectedConnection::PlainHttp(url) => ApiError::HttpsRequired(url).into_response(),
+            }
         } else {
             // A panic in a handler fails its own request only.
             match AssertUnwindSafe(respond(request)).catch_unwind().await {

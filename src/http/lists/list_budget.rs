@@ -1,4 +1,5 @@
-//! List budget: a fair pool that limits the memory of all lists and images that are built or sent.
+//! List budget: a fair pool that limits the memory of lists that are built or sent. Images have a
+//! budget of their own, because they wait for the bucket, and lists do not.
 //!
 //! Under overload, lists are rejected first, after [`MAX_LIST_WAIT`]. Heartbeats and registrations
 //! take nothing from this budget. If slow readers of one client hold it, they lose their
@@ -9,7 +10,7 @@
 
 use crate::fair_pool::{Claim, FairPool, Piece, PieceProgress};
 use crate::http::error::ApiError;
-use crate::http::limits::{LIST_PERMIT_BYTES, LIST_PERMITS, MAX_LIST_WAIT, MAX_PERMITS_PER_LIST, MAX_WAITING_REQUESTS};
+use crate::http::limits::{LIST_PERMIT_BYTES, MAX_LIST_WAIT, MAX_PERMITS_PER_LIST, MAX_WAITING_REQUESTS};
 use crate::http::pool_client::PoolClient;
 
 /// The budget. Clones share one state.
@@ -23,13 +24,12 @@ pub(in crate::http) struct ListPermit {
     _piece: Piece,
 }
 
-impl Default for ListBudget {
-    fn default() -> Self {
-        Self(FairPool::new(LIST_PERMITS, MAX_WAITING_REQUESTS))
-    }
-}
-
 impl ListBudget {
+    /// A budget of `permits` permits.
+    pub(super) fn new(permits: usize) -> Self {
+        Self(FairPool::new(permits, MAX_WAITING_REQUESTS))
+    }
+
     /// Takes the permits for a list of `bytes` bytes, at least one.
     ///
     /// # Errors

@@ -202,7 +202,7 @@ pub(super) mod tests {
     async fn a_list_of_any_size_is_sent_byte_for_byte_with_its_length() {
         for length in [2, LIST_CHUNK_BYTES, LIST_CHUNK_BYTES + 1, 3 * LIST_CHUNK_BYTES, 3 * LIST_CHUNK_BYTES + 7] {
             let list = EncodedList::new((0..length).map(|n| u8::try_from(n % 251).unwrap()).collect(), None);
-            let permit = ListBudget::default().acquire(&client(), length).await.unwrap();
+            let permit = ListBudget::new(LIST_PERMITS).acquire(&client(), length).await.unwrap();
             let response = respond(list.clone(), reader(), Some(permit));
             assert_eq!(response.headers()["content-length"], length.to_string());
             assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), list.bytes);
@@ -220,7 +220,7 @@ pub(super) mod tests {
             (10 * mib, 10),
             (100 * mib, MAX_PERMITS_PER_LIST),
         ] {
-            let budget = ListBudget::default();
+            let budget = ListBudget::new(LIST_PERMITS);
             let permit = budget.acquire(&client(), length).await.unwrap();
             let response = respond(list_of(length), reader(), Some(permit));
             assert_eq!(budget.available(), LIST_PERMITS - taken, "{length}");

@@ -74,7 +74,7 @@ pub(super) async fn images(
         let images = Images { count: images.len(), images };
         Ok(EncodedList::new(serde_json::to_vec(&images).expect("all keys are strings"), None))
     };
-    let (list, permit) = lists.build_within(&reader.client, build, EncodedList::len).await?;
+    let (list, permit) = lists.read_image_within(&reader.client, build, EncodedList::len).await?;
     Ok(list_response::respond(list, reader, Some(permit)))
 }
 
@@ -101,7 +101,7 @@ pub(super) async fn image(
         }
         // It is read again with a permit. Otherwise it would take memory while it waits for one.
     }
-    let (bytes, permit) = lists.build_within(&reader.client, read, Bytes::len).await?;
+    let (bytes, permit) = lists.read_image_within(&reader.client, read, Bytes::len).await?;
     Ok(list_response::respond_with_tag(headers, etag::entity_tag(&bytes), bytes, reader, Some(permit)))
 }
 

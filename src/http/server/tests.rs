@@ -8,12 +8,14 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::http::CorsPolicy;
+use crate::http::limits::WRITE_TIMEOUT;
 use crate::http::testing::{TestNode, following, leading};
 use rollcall_core::TrustedProxies;
 
 mod client_addresses;
 mod error_table;
 mod fair_shares;
+mod tls;
 
 struct RunningServer {
     connections: FairPool,
@@ -61,7 +63,7 @@ impl RunningServer {
 
 /// A service that trusts no proxy.
 fn service(router: Router, fast_path: Option<HeartbeatFastPath>) -> ApiService {
-    ApiService { router, fast_path, proxies: TrustedProxies::default() }
+    ApiService { router, fast_path, proxies: TrustedProxies::default(), tls: None }
 }
 
 /// A handler that answers with the client's address.

@@ -18,7 +18,7 @@ use super::token_signer::TokenSigner;
 use crate::registry::coverage::TermCoverage;
 use crate::registry::coverage_watch::CoverageWatch;
 use crate::registry::error::{AuthError, LookupError};
-use crate::registry::users::profile_store::{ProfileStore, StoredProfile};
+use crate::registry::users::profile_store::{MAX_READ_WAIT, ProfileStore, StoredProfile};
 use crate::registry::users::user_index::IndexEntry;
 use rollcall_core::{Password, Username, WallMs};
 
@@ -154,7 +154,7 @@ impl Authorizer {
             let may_list = |coverage: &TermCoverage| coverage.users_in(term).may_list_users();
             self.coverage.wait_for(term, MAX_WAIT_FOR_ROWS, may_list).await;
         }
-        let _permit = self.profiles.read_permit(caller.claimant()).await?;
+        let _permit = self.profiles.read_permit(caller.claimant(), MAX_READ_WAIT).await?;
         // Another request may have read the profile while this one waited for the permit.
         let entry = self.profiles.indexed_entry(name)?;
         if entry.is_current {

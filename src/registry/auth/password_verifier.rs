@@ -10,7 +10,7 @@ use super::login_throttle::LoginThrottle;
 use super::wrong_password_log::WrongPasswordLog;
 use crate::registry::error::{AuthError, LookupError};
 use crate::registry::lock::lock;
-use crate::registry::users::profile_store::{ProfileStore, StoredProfile};
+use crate::registry::users::profile_store::{MAX_READ_WAIT, ProfileStore, StoredProfile};
 use crate::storage::ObjectVersion;
 use rollcall_core::{Password, PasswordHash, Profile, Term, Username};
 
@@ -120,7 +120,7 @@ impl PasswordVerifier {
         name: &Username,
         caller: Caller<'_>,
     ) -> Result<ProtectedProfile, AuthError> {
-        let permit = self.profiles.read_permit(caller.claimant()).await.map_err(LookupError::from)?;
+        let permit = self.profiles.read_permit(caller.claimant(), MAX_READ_WAIT).await.map_err(LookupError::from)?;
         let term = self.profiles.term();
         let read = self.profiles.read_with_version(name).await?;
         drop(permit);

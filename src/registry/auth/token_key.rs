@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::registry::random;
-use crate::storage::{Bucket, BucketError, CreateOutcome, Key};
+use crate::storage::{Key, SecretError, SecretStore};
 
 /// Key that signs and verifies tokens. Anyone with this key can act for any user.
 ///
@@ -27,9 +27,9 @@ struct KeyFile {
 /// were read.
 #[derive(Debug, Error)]
 pub enum TokenKeyError {
-    /// The bucket did not reply.
+    /// The bucket did not reply, or the key is sealed with another cluster key.
     #[error(transparent)]
-    Storage(#[from] BucketError),
+    Secret(#[from] SecretError),
     /// The object is not a valid key.
     #[error(
         "{} in the {store} is damaged; put it back, or delete that file and restart all nodes: then all users have to log in again",
@@ -61,22 +61,15 @@ impl TokenKey {
         &self.0
     }
 
-    /// Loads the key of a bucket, or creates it if there is none. If several nodes create one at
+    /// Loads the key of a cluster, or creates it if there is none. If several nodes create one at
     /// the same time, all use the first.
     ///
     /// # Errors
-    /// [`TokenKeyError`] if the bucket does not reply, or has an invalid key.
-    pub async fn load_or_create(bucket: &Bucket) -> Result<Self, TokenKeyError> {
-        let stored = if let Some(stored) = bucket.get(&Key::TokenKey).await? {
-            stored
-        } else {
-            let own = Self::new(random::secret_key());
-            match bucket.create(&Key::TokenKey, own.to_file().into()).await? {
-                CreateOutcome::Created(_) => return Ok(own),
-                CreateOutcome::AlreadyExists(stored) => stored,
-            }
-        };
-        Self::from_file(&stored.bytes).ok_or_else(|| TokenKeyError::Damaged { store: bucket.describe() })
+    /// [`TokenKeyError`] if the bucket does not reply, or has a key that cannot be opened or is
+    /// invalid.
+    pub async fn load_or_create(secrets: &SecretStore) -> Result<Self, TokenKeyError> {
+        let stored = secrets.load_or_create(&Key::TokenKey, || Self::new(random::secret_key()).to_file()).await?;
+        Self::from_file(&stored).ok_or_else(|| TokenKeyError::Damaged { store: secrets.bucket().describe() })
     }
 
     fn to_file(&self) -> Vec<u8> {
@@ -104,10 +97,11 @@ mod tests {
     use futures_util::future::join_all;
 
     use super::*;
-    use crate::storage::{Backend, Fault, MemoryBackend, RetryPolicy};
+    use crate::storage::{Backend, Bucket, Fault, MemoryBackend, RetryPolicy};
 
-    fn bucket(memory: &MemoryBackend) -> Bucket {
-        Bucket::new(Arc::new(memory.clone()), RetryPolicy::one_attempt(std::time::Duration::from_secs(20)))
+    fn secrets(memory: &MemoryBackend) -> SecretStore {
+        let policy = RetryPolicy::one_attempt(std::time::Duration::from_secs(20));
+        SecretStore::new(Bucket::new(Arc::new(memory.clone()), policy), None)
     }
 
     #[test]
@@ -124,12 +118,12 @@ mod tests {
         // Every node reads before any node writes: calls are delayed, so each first call takes
         // effect before any second call.
         memory.faults().inject(10, &Fault::Delay(std::time::Duration::from_millis(5)));
-        let buckets: Vec<Bucket> = (0..5).map(|_| bucket(&memory)).collect();
-        let keys = join_all(buckets.iter().map(TokenKey::load_or_create)).await;
+        let stores: Vec<SecretStore> = (0..5).map(|_| secrets(&memory)).collect();
+        let keys = join_all(stores.iter().map(TokenKey::load_or_create)).await;
         let keys: Vec<[u8; 32]> = keys.into_iter().map(|key| *key.unwrap().reveal()).collect();
         assert!(keys.iter().all(|key| *key == keys[0]));
-        assert_eq!(*TokenKey::load_or_create(&bucket(&memory)).await.unwrap().reveal(), keys[0]);
-        assert_ne!(*TokenKey::load_or_create(&bucket(&MemoryBackend::new())).await.unwrap().reveal(), keys[0]);
+        assert_eq!(*TokenKey::load_or_create(&secrets(&memory)).await.unwrap().reveal(), keys[0]);
+        assert_ne!(*TokenKey::load_or_create(&secrets(&MemoryBackend::new())).await.unwrap().reveal(), keys[0]);
     }
 
     #[tokio::test]
@@ -137,7 +131,7 @@ mod tests {
         for damaged in ["", "{}", r#"{"token_key":"c2hvcnQ"}"#, r#"{"token_key":"!"}"#] {
             let memory = MemoryBackend::new();
             memory.create(&Key::TokenKey, damaged.to_owned().into()).await.unwrap();
-            let error = TokenKey::load_or_create(&bucket(&memory)).await.unwrap_err().to_string();
+            let error = TokenKey::load_or_create(&secrets(&memory)).await.unwrap_err().to_string();
             assert!(error.contains("secrets/tokens.json") && !error.contains("c2hvcnQ"), "{error}");
         }
     }

@@ -1,6 +1,7 @@
 //! Images of users: stored byte for byte under unique names, and never changed.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tracing::{debug, info};
@@ -16,7 +17,7 @@ use crate::registry::error::{AuthError, ImageError, LookupError, ReadError, Stor
 use crate::registry::lock::lock;
 use crate::registry::quotas::Quotas;
 use crate::registry::random;
-use crate::registry::users::profile_store::ProfileStore;
+use crate::registry::users::profile_store::{MAX_READ_WAIT, ProfileStore};
 use crate::storage::{CreateOutcome, Folder, Key, ListedChild};
 use rollcall_core::{BootMs, ImageKind, ImageName, Username};
 
@@ -80,7 +81,7 @@ impl ImageStore {
         self.authorizer.authorize(user, &entry, credentials, caller).await?;
         let kind = self.checker.check(bytes.clone(), caller.claimant()).await?;
         let size = size(&bytes);
-        let listing = self.listing(user, caller.now, caller.claimant()).await?;
+        let listing = self.listing(user, caller.now, caller.claimant(), MAX_READ_WAIT).await?;
         self.budget.take(caller.from, size, caller.now)?;
         let stored = self.store(user, (bytes, kind), &listing, caller).await;
         if stored.as_ref().is_err_and(UploadError::stored_nothing) {
@@ -125,7 +126,7 @@ impl ImageStore {
     /// The names of a registered user's images, oldest first.
     pub(crate) async fn images(&self, user: &Username, caller: Caller<'_>) -> Result<Vec<ImageName>, LookupError> {
         self.profiles.look_up(user, caller).await?;
-        Ok(self.image_names(user, caller.now, caller.claimant()).await?)
+        Ok(self.image_names(user, caller.now, caller.claimant(), MAX_READ_WAIT).await?)
     }
 
     /// The bytes of an image, as they were stored. An image deleted from the bucket may still be
@@ -136,7 +137,7 @@ impl ImageStore {
         image: &ImageName,
         caller: Caller<'_>,
     ) -> Result<Bytes, ImageError> {
-        match self.read_image(user, image, caller.now, caller.claimant()).await {
+        match self.read_image(user, image, caller.now, caller.claimant(), MAX_READ_WAIT).await {
             Ok(bytes) => bytes.ok_or(ImageError::NotFound),
             // Only this object cannot be read. A client must not wait for the storage.
             Err(error) if error.concerns_one_object() => {
@@ -154,16 +155,23 @@ impl ImageStore {
         user: &Username,
         now: BootMs,
         client: Claimant<'_>,
+        max_wait: Duration,
     ) -> Result<Vec<ImageName>, ReadError> {
-        Ok(self.listing(user, now, client).await?.iter().map(|image| image.name.clone()).collect())
+        Ok(self.listing(user, now, client, max_wait).await?.iter().map(|image| image.name.clone()).collect())
     }
 
     /// The images in a user's folder, from the cache or the bucket.
-    async fn listing(&self, user: &Username, now: BootMs, client: Claimant<'_>) -> Result<Listing, ReadError> {
+    async fn listing(
+        &self,
+        user: &Username,
+        now: BootMs,
+        client: Claimant<'_>,
+        max_wait: Duration,
+    ) -> Result<Listing, ReadError> {
         if let Some(listing) = lock(&self.listings).get(user, self.profiles.term(), now) {
             return Ok(listing);
         }
-        let _permit = self.profiles.read_permit(client).await?;
+        let _permit = self.profiles.read_permit(client, max_wait).await?;
         let started = {
             let (term, mut listings) = (self.profiles.term(), lock(&self.listings));
             // Another request may have listed the folder meanwhile.
@@ -203,12 +211,13 @@ impl ImageStore {
         image: &ImageName,
         now: BootMs,
         client: Claimant<'_>,
+        max_wait: Duration,
     ) -> Result<Option<Bytes>, ReadError> {
         let name = (user.clone(), image.clone());
         if let Some(cached) = lock(&self.cache).get(&name, now) {
             return Ok(Some(cached));
         }
-        let _permit = self.profiles.read_permit(client).await?;
+        let _permit = self.profiles.read_permit(client, max_wait).await?;
         // Another request may have read it meanwhile.
         if let Some(cached) = lock(&self.cache).get(&name, now) {
             return Ok(Some(cached));

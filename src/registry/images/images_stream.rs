@@ -48,6 +48,10 @@ const MAX_WAITING: usize = 256;
 /// Longest wait of a download for a permit.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
+/// Longest wait of a read of a stream for its turn. It is longer than the wait of a request,
+/// because an error would cut off a response that has begun.
+const MAX_READ_WAIT: Duration = Duration::from_secs(30);
+
 /// Maximum number of streams that encode an image at the same time. Two processors are then never
 /// busy with images alone for longer than one image.
 const MAX_ENCODING: usize = 2;
@@ -234,7 +238,7 @@ async fn read_in_task<T: Send + 'static>(read: impl Future<Output = T> + Send + 
 /// The items of one client. Lists the names of its images, but reads no image.
 async fn items(images: Arc<ImageStore>, client: OnlineRow, reader: StreamReader) -> Result<Vec<StreamItem>, ReadError> {
     let user = client.username.clone();
-    let list = async move { images.image_names(&user, reader.now, reader.claimant()).await };
+    let list = async move { images.image_names(&user, reader.now, reader.claimant(), MAX_READ_WAIT).await };
     let mut names = read_in_task(list).await?;
     let newest = names.split_off(names.len().saturating_sub(MAX_IMAGES_PER_CLIENT));
     let user = client.username.clone();
@@ -261,7 +265,7 @@ async fn fetch_image(
     image: ImageName,
     reader: StreamReader,
 ) -> Result<FetchedItem, ReadError> {
-    match images.read_image(&user, &image, reader.now, reader.claimant()).await {
+    match images.read_image(&user, &image, reader.now, reader.claimant(), MAX_READ_WAIT).await {
         Ok(Some(bytes)) => Ok(FetchedItem::Image(image, bytes)),
         Ok(None) => {
             debug!(%user, %image, "skipped an image: deleted after the listing");

@@ -30,8 +30,8 @@ pub(crate) const MAX_CONCURRENT_READS: usize = 32;
 /// Maximum number of reads that wait. All streams of images together have at most 768.
 const MAX_WAITING: usize = 1024;
 
-/// Longest wait of a read for its turn.
-const MAX_WAIT: Duration = Duration::from_secs(2);
+/// Longest wait of a request's read for its turn.
+pub(crate) const MAX_READ_WAIT: Duration = Duration::from_secs(2);
 
 /// Result of reading a user's profile from the bucket.
 pub(crate) enum StoredProfile {
@@ -71,9 +71,9 @@ impl ProfileStore {
         self.index().term()
     }
 
-    /// Waits for a permit to read from the bucket once for a client.
-    pub(crate) async fn read_permit(&self, client: Claimant<'_>) -> Result<Piece, Overloaded> {
-        self.reads.acquire(Claim::fixed(client), MAX_WAIT).await.map_err(|_| Overloaded)
+    /// Waits for a permit to read from the bucket once for a client, for at most `max_wait`.
+    pub(crate) async fn read_permit(&self, client: Claimant<'_>, max_wait: Duration) -> Result<Piece, Overloaded> {
+        self.reads.acquire(Claim::fixed(client), max_wait).await.map_err(|_| Overloaded)
     }
 
     /// The index entry of a registered user. Reads the bucket if the user is not in the index.
@@ -103,7 +103,7 @@ impl ProfileStore {
         if let Some(found) = self.find_in_index(name, now) {
             return found;
         }
-        let _permit = self.read_permit(caller.claimant()).await?;
+        let _permit = self.read_permit(caller.claimant(), MAX_READ_WAIT).await?;
         // Another request may have read the same name meanwhile.
         if let Some(found) = self.find_in_index(name, now) {
             return found;
@@ -256,6 +256,6 @@ mod tests {
         let started = Instant::now();
         let refused = registry.images(&name("bob"), caller_from(2)).await;
         assert!(matches!(refused, Err(LookupError::Overloaded(_))));
-        assert_eq!(started.elapsed(), MAX_WAIT);
+        assert_eq!(started.elapsed(), MAX_READ_WAIT);
     }
 }

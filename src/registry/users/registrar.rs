@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tracing::info;
 
-use super::profile_store::{ProfileStore, StoredProfile};
+use super::profile_store::{MAX_READ_WAIT, ProfileStore, StoredProfile};
 use super::registration_quota::{Admission, RegistrationQuota};
 use crate::registry::auth::credentials::Caller;
 use crate::registry::auth::password_verifier::PasswordVerifier;
@@ -100,6 +100,8 @@ impl Registrar {
         let users = self.profiles.index().len();
         let admission = match self.quota.admit(caller.from, users, caller.now) {
             Ok(admission) => admission,
+            // The name is new, so no read is needed to refuse it.
+            Err(refusal) if self.profiles.index().is_complete() => return Err(refusal),
             Err(refusal) => {
                 // Repetitions do not count, but the index of a new leader may lack the user.
                 self.ensure_registered(&user.username, refusal, caller).await?;
@@ -182,7 +184,7 @@ impl Registrar {
         term: Term,
         caller: Caller<'_>,
     ) -> Result<CompletedRegistration, RegisterError> {
-        let permit = self.profiles.read_permit(caller.claimant()).await?;
+        let permit = self.profiles.read_permit(caller.claimant(), MAX_READ_WAIT).await?;
         let stored = self.profiles.read_profile(&user.username).await?;
         drop(permit);
         match stored {

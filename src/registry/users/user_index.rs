@@ -93,6 +93,11 @@ impl UserIndex {
         Some(IndexEntry { id: details.id, addr: details.addr, credential: *credential, is_current })
     }
 
+    /// Whether the index has all users.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.coverage.may_list_users()
+    }
+
     /// Raises the coverage in the current term; it never falls.
     pub(crate) fn raise(&mut self, coverage: Coverage) {
         self.coverage = self.coverage.max(coverage);

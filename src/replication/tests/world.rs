@@ -1,81 +1,20 @@
 //! A simulated cluster: its nodes, and a network that the test controls.
 
+mod tables;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::local_tables::LocalTables;
 use super::super::message::ReplicaMessage;
 use super::super::replica::{Action, Replica};
-use crate::registry::{Coverage, RowNo, Rows};
+use crate::registry::{Coverage, CredentialState, PasswordFingerprint, RowNo};
 use rollcall_core::{BootMs, Term, Username};
 use rollcall_election::NodeId;
+use tables::Tables;
 
 pub(super) const NODES: usize = 3;
 
 pub(super) fn id(index: usize) -> NodeId {
     NodeId(u8::try_from(index).expect("node indexes are less than NODES"))
-}
-
-/// Tables of a simulated node. They hold only the names of the users.
-#[derive(Default)]
-pub(super) struct Tables {
-    pub(super) users: BTreeMap<Username, RowNo>,
-    /// Changes that no batch has carried yet.
-    unsent: Vec<(RowNo, Username)>,
-    /// Whether changes are recorded in `unsent`, as on a leader.
-    tracked: bool,
-    /// The number of the newest row.
-    last: RowNo,
-    pub(super) is_complete: bool,
-    /// The term in which this node read the list of users from the bucket.
-    listed: Option<Term>,
-}
-
-impl Tables {
-    fn insert(&mut self, name: &Username) -> RowNo {
-        if let Some(no) = self.users.get(name) {
-            return *no;
-        }
-        self.last = RowNo::after(self.last);
-        self.users.insert(name.clone(), self.last);
-        if self.tracked {
-            self.unsent.push((self.last, name.clone()));
-        }
-        self.last
-    }
-}
-
-impl LocalTables for Tables {
-    fn merge(&mut self, rows: &Rows) {
-        for row in &rows.users {
-            self.insert(&row.username);
-        }
-    }
-
-    fn take_changes(&mut self) -> Option<(Rows, Option<RowNo>)> {
-        // One row per batch, so that there are many messages that can be lost.
-        (!self.unsent.is_empty()).then(|| self.unsent.remove(0)).map(|(no, name)| (Rows::of_user(name), Some(no)))
-    }
-
-    fn clients_after(&mut self, _: Option<&Username>) -> Rows {
-        Rows::default()
-    }
-
-    fn users_after(&mut self, after: Option<&Username>) -> Rows {
-        let next = self.users.keys().find(|name| after.is_none_or(|after| *name > after));
-        next.map(|name| Rows::of_user(name.clone())).unwrap_or_default()
-    }
-
-    fn may_claim_complete(&self) -> bool {
-        self.is_complete
-    }
-
-    fn note_complete(&mut self) {
-        self.is_complete = true;
-    }
-
-    fn users_in(&self, term: Term) -> Coverage {
-        if self.listed == Some(term) { Coverage::Complete } else { Coverage::Partial }
-    }
 }
 
 pub(super) struct Node {
@@ -97,6 +36,8 @@ pub(super) enum Step {
     /// cause.
     Settle,
     Register,
+    /// The leader changes the password of the n-th user.
+    ChangePassword(usize),
     Tick(u64),
     /// Another node becomes the leader. The old leader does not notice yet.
     Elect(u8),
@@ -108,6 +49,11 @@ pub(super) enum Step {
     ReadBucket,
 }
 
+/// The password after some changes, as the leader of a term reads it or writes it.
+fn password(term: Term, changes: u32) -> CredentialState {
+    CredentialState::Known { term, version: changes, fingerprint: PasswordFingerprint::default() }
+}
+
 pub(super) struct World {
     pub(super) nodes: Vec<Node>,
     pub(super) in_flight: Vec<(NodeId, NodeId, u64, ReplicaMessage)>,
@@ -116,10 +62,13 @@ pub(super) struct World {
     pub(super) now: BootMs,
     pub(super) term: Term,
     leader: Option<usize>,
-    /// The users in the bucket.
-    bucket: BTreeSet<Username>,
+    /// The users in the bucket, each with the number of its password changes.
+    bucket: BTreeMap<Username, u32>,
     pub(super) unconfirmed: Vec<(Username, RowNo)>,
     pub(super) acknowledged: BTreeSet<Username>,
+    unconfirmed_passwords: Vec<(Username, RowNo, CredentialState)>,
+    /// The newest acknowledged password of each user that has changed it.
+    acknowledged_passwords: BTreeMap<Username, CredentialState>,
     pub(super) leader_has_list: bool,
     /// Number of leaders that got the complete list without the bucket.
     pub(super) lists_without_bucket: u32,
@@ -142,9 +91,11 @@ impl World {
             now: BootMs(0),
             term: Term(0),
             leader: None,
-            bucket: BTreeSet::new(),
+            bucket: BTreeMap::new(),
             unconfirmed: Vec::new(),
             acknowledged: BTreeSet::new(),
+            unconfirmed_passwords: Vec::new(),
+            acknowledged_passwords: BTreeMap::new(),
             leader_has_list: false,
             lists_without_bucket: 0,
             clients_raised: Vec::new(),
@@ -172,27 +123,56 @@ impl World {
                     }
                 }
                 Action::LeaderHeard => {}
+                Action::LogAbsurdValue(from, absurd) => panic!("{from:?} is not faulty: {absurd:?}"),
                 Action::RaiseClients(term, coverage) => {
                     assert_eq!(coverage, Coverage::UpToDate);
                     self.clients_raised.push((by, term));
                 }
-                Action::Confirm(up_to) => {
-                    if self.leader == Some(by) {
-                        let (known, rest) =
-                            std::mem::take(&mut self.unconfirmed).into_iter().partition(|(_, no)| *no <= up_to);
-                        self.unconfirmed = rest;
-                        let known: Vec<(Username, RowNo)> = known;
-                        self.acknowledged.extend(known.into_iter().map(|(name, _)| name));
-                    }
-                }
+                Action::Confirm(up_to) => self.confirm(by, up_to),
                 Action::RaiseUsers(term, coverage) => {
                     assert_eq!(coverage, Coverage::Certain);
                     if self.leader == Some(by) && term == self.term {
                         self.lists_without_bucket += 1;
                         self.check_list(by);
+                        self.check_passwords(by);
                     }
                 }
             }
+        }
+    }
+
+    /// Records that a majority has the changes of the leader `by` up to a row number.
+    fn confirm(&mut self, by: usize, up_to: RowNo) {
+        if self.leader != Some(by) {
+            return;
+        }
+        self.unconfirmed.retain(|(name, no)| {
+            let is_known = *no <= up_to;
+            if is_known {
+                self.acknowledged.insert(name.clone());
+            }
+            !is_known
+        });
+        self.unconfirmed_passwords.retain(|(name, no, credential)| {
+            let is_known = *no <= up_to;
+            if is_known {
+                self.acknowledged_passwords.insert(name.clone(), *credential);
+            }
+            !is_known
+        });
+    }
+
+    /// Checks that a leader whose list came from a majority has no outdated password.
+    fn check_passwords(&self, leader: usize) {
+        let known = &self.nodes[leader].tables.users;
+        for (name, acknowledged) in &self.acknowledged_passwords {
+            let (_, credential) = known[name];
+            let is_outdated = credential.fingerprint().is_some() && credential.merge(*acknowledged) != credential;
+            assert!(
+                !is_outdated,
+                "node {leader} leads term {} with {credential:?} of {name}, {acknowledged:?}",
+                self.term
+            );
         }
     }
 
@@ -218,6 +198,7 @@ impl World {
             Step::Drop(node) => self.in_flight.retain(|(_, to, ..)| usize::from(to.0) != usize::from(node) % NODES),
             Step::Settle => self.settle(4),
             Step::Register => self.register(),
+            Step::ChangePassword(user) => self.change_password(user),
             Step::Tick(ms) => self.tick(ms),
             Step::Elect(node) => self.elect(usize::from(node) % NODES),
             Step::LearnTerm(node) => {
@@ -249,10 +230,29 @@ impl World {
         // A new name sorts before all earlier names, so a pull in progress has already passed its
         // place.
         let name = Username::parse(&format!("u{:04}", 9999 - self.bucket.len())).unwrap();
-        self.bucket.insert(name.clone());
-        let node = &mut self.nodes[leader];
-        let no = node.tables.insert(&name);
+        let no = self.write(leader, &name, 0).0;
         self.unconfirmed.push((name, no));
+        self.flush(leader);
+    }
+
+    fn change_password(&mut self, user: usize) {
+        let Some(leader) = self.leader else { return };
+        let Some((name, changes)) = self.bucket.iter().nth(user % self.bucket.len().max(1)) else { return };
+        let (name, changes) = (name.clone(), changes + 1);
+        let (no, credential) = self.write(leader, &name, changes);
+        self.unconfirmed_passwords.push((name, no, credential));
+        self.flush(leader);
+    }
+
+    /// The leader writes a profile to the bucket and to its tables.
+    fn write(&mut self, leader: usize, name: &Username, changes: u32) -> (RowNo, CredentialState) {
+        self.bucket.insert(name.clone(), changes);
+        let credential = password(self.term, changes);
+        (self.nodes[leader].tables.insert(name, credential), credential)
+    }
+
+    fn flush(&mut self, leader: usize) {
+        let node = &mut self.nodes[leader];
         let actions = node.replica.flush(&mut node.tables);
         self.perform(leader, actions);
     }
@@ -279,6 +279,7 @@ impl World {
         self.term = Term(self.term.0 + 1);
         (self.leader, self.leader_has_list) = (Some(index), false);
         self.unconfirmed.clear();
+        self.unconfirmed_passwords.clear();
         // The voters of the majority save the new term.
         let voters = (index..index + NODES).map(|index| index % NODES).filter(|index| self.nodes[*index].up);
         for voter in voters.take(NODES / 2 + 1).collect::<Vec<_>>() {
@@ -311,9 +312,9 @@ impl World {
     pub(super) fn read_bucket(&mut self) {
         let Some(leader) = self.leader else { return };
         let node = &mut self.nodes[leader];
-        self.bucket.iter().for_each(|name| {
-            node.tables.insert(name);
-        });
+        for (name, changes) in &self.bucket {
+            node.tables.insert(name, password(self.term, *changes));
+        }
         node.tables.is_complete = true;
         node.tables.listed = Some(self.term);
         self.check_list(leader);

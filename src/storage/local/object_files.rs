@@ -190,7 +190,7 @@ impl ObjectFiles {
         for_each_child(&dir, matches!(folder, Folder::Users), put).map_err(|error| match folder {
             // The folder belongs to one user, so the error may concern this user only.
             Folder::Images(_) => read_error("list", self.root(), &dir, &error),
-            Folder::Users | Folder::Checks => operation_failed("list", &dir, &error),
+            Folder::Users | Folder::Checks | Folder::NodeKeys => operation_failed("list", &dir, &error),
         })?;
         let mut children = children.into_sorted_vec();
         let last_on_page = children.get(self.page_size - 1).map(|last| last.name.clone());

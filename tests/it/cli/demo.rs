@@ -20,11 +20,16 @@ struct Demo {
 }
 
 async fn start() -> Demo {
+    start_with(&[]).await
+}
+
+/// Starts the demo with these flags.
+async fn start_with(flags: &[&str]) -> Demo {
     for _ in 0..MAX_STARTS {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let (out, err) = (dir.path().join("screen"), dir.path().join("err"));
         let mut command = rollcall(dir.path());
-        command.args(["demo", "--clients", "2", "--dir"]).arg(dir.path().join("demo"));
+        command.args(["demo", "--clients", "2", "--dir"]).arg(dir.path().join("demo")).args(flags);
         let mut process = Process::start_without_flag(command, &out, &err);
         let (mut screen, mut ended) = (String::new(), None);
         until("the demo's screen", async || {
@@ -73,6 +78,29 @@ fn processes_of(dir: &Path) -> Vec<u32> {
         is_named || is_in
     })
     .collect()
+}
+
+#[tokio::test]
+async fn the_commands_of_the_demo_with_tls_work_as_they_are_printed() {
+    let demo = start_with(&["--tls"]).await;
+    let commands = demo.screen.split("Try in another terminal:\n").nth(1).expect("there are commands");
+    let commands: Vec<&str> = commands.lines().take_while(|line| !line.is_empty()).collect();
+    assert_eq!(commands.len(), 6, "{commands:?}");
+    for line in &commands {
+        assert!(line.contains("https://127.0.0.1:") && !line.contains("http://"), "{line}");
+        // The script is in the directory of the sources.
+        let output = std::process::Command::new("sh")
+            .arg("-c")
+            .arg(line)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env("OUTPUT_DIR", demo.dir.path().join("online_clients"))
+            .output()
+            .expect("a shell");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        // The leader may have changed meanwhile; the script and the command follow it.
+        assert!(output.status.success(), "{line}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(!text.is_empty() && !text.contains("https_required"), "{line}: {text}");
+    }
 }
 
 #[tokio::test]

@@ -27,22 +27,22 @@ const NEEDED: [&str; 4] = ["bash", "curl", "jq", "base64"];
 const SCRIPT_TIME: Duration = Duration::from_mins(1);
 
 /// Result of a run: its output, and the directory with its files.
-struct Run {
-    output: Output,
+pub(super) struct Run {
+    pub(super) output: Output,
     dir: TempDir,
 }
 
 impl Run {
-    fn stdout(&self) -> String {
+    pub(super) fn stdout(&self) -> String {
         String::from_utf8_lossy(&self.output.stdout).into_owned()
     }
 
-    fn stderr(&self) -> String {
+    pub(super) fn stderr(&self) -> String {
         String::from_utf8_lossy(&self.output.stderr).into_owned()
     }
 
     #[track_caller]
-    fn check_code(&self, code: i32) {
+    pub(super) fn check_code(&self, code: i32) {
         assert_eq!(self.output.status.code(), Some(code), "{}{}", self.stdout(), self.stderr());
     }
 
@@ -102,6 +102,15 @@ async fn fake_leader(clients: Value) -> (String, JoinSet<()>) {
     (url, tasks)
 }
 
+/// Runs the script with this file of certificate authorities.
+pub(super) async fn download_with_authority(url: &str, authority: Option<&Path>) -> Run {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut command = script(dir.path(), url);
+    command.env_remove("ROLLCALL_CA").envs(authority.map(|path| ("ROLLCALL_CA", path)));
+    let output = timeout(SCRIPT_TIME, command.output()).await.expect("it ends").expect("bash is there");
+    Run { output, dir }
+}
+
 /// Runs the script in this locale.
 async fn download_in_locale(url: &str, locale: &str) -> Run {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -112,7 +121,7 @@ async fn download_in_locale(url: &str, locale: &str) -> Run {
 }
 
 /// A cluster where alice (two images) and bob (one image) are online, and the expected image files.
-async fn with_alice_and_bob(plan: Plan) -> (Cluster, BTreeMap<String, Vec<u8>>) {
+pub(super) async fn with_alice_and_bob(plan: Plan) -> (Cluster, BTreeMap<String, Vec<u8>>) {
     let cluster = plan.start().await;
     let mut files = BTreeMap::new();
     for (user, addr, shades) in [("alice", "10.40.6.26:9000", &[1, 2][..]), ("bob", "10.40.6.26:9001", &[3])] {

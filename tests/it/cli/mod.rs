@@ -2,6 +2,7 @@
 //! scripts.
 
 mod accounts;
+mod admin;
 mod demo;
 mod demo_script;
 mod download;
@@ -12,3 +13,4 @@ mod lists;
 mod private_files;
 mod shell;
 mod start;
+mod tls;

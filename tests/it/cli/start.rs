@@ -5,6 +5,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 
+use rollcall_test_support::certificates::test_certificate;
 use rollcall_test_support::drive_server::{DriveServer, FolderState};
 use rollcall_test_support::s3_server::{Preconditions, S3Server};
 use tempfile::TempDir;
@@ -65,6 +66,23 @@ async fn a_wrong_configuration_exits_with_78_and_names_the_line_and_the_remedy()
         check(&run(dir.path(), &[], &[]).await, 78, words);
         assert!(!dir.path().join("data").exists(), "no file is created before the configuration is valid");
     }
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_served_exits_with_78() {
+    let (dir, _) = cluster_of_one("tls_cert = \"node.pem\"\ntls_key = \"node-key.pem\"\n");
+    check(&run(dir.path(), &[], &[]).await, 78, &["cannot read the tls_cert node.pem", "put the file there"]);
+    let (made, other) = (test_certificate(|_| ()), test_certificate(|_| ()));
+    made.write(dir.path(), "node");
+    other.write(dir.path(), "other");
+    let mixed = [("ROLLCALL_TLS_KEY", "other-key.pem")];
+    check(&run(dir.path(), &[], &mixed).await, 78, &["other-key.pem does not belong", "node.pem"]);
+    check(&run(dir.path(), &[], &[("ROLLCALL_TLS_KEY", "node.pem")]).await, 78, &["tls_key node.pem holds no usable"]);
+    let plain = [("ROLLCALL_API_URL", "http://localhost:3000")];
+    check(&run(dir.path(), &[], &plain).await, 78, &["ROLLCALL_API_URL", "begin it with https://"]);
+    assert!(!dir.path().join("data").exists(), "no file is created before the configuration is valid");
+    let (dir, _) = cluster_of_one("tls_cert = \"node.pem\"\n");
+    check(&run(dir.path(), &[], &[]).await, 78, &["config.toml:3", "tls_cert is set", "ROLLCALL_TLS_KEY"]);
 }
 
 #[tokio::test]

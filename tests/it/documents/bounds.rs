@@ -29,7 +29,7 @@ const LOGINS: Table = Table {
 
 const ELECTION_PORT: Table = Table {
     page: "docs/security.md",
-    heading: "## Cluster key",
+    heading: "### Limits of the election port",
     folder: "crates/election/src",
     settings: &NODE_SETTINGS,
 };

@@ -1,5 +1,6 @@
 //! Nodes that cannot form a cluster: they refuse each other, and both logs contain both values.
 
+use rollcall_election::bucket_fingerprint;
 use serde_json::json;
 
 use crate::cluster::{Cluster, Plan, until};
@@ -32,12 +33,12 @@ async fn assert_rejected(cluster: &mut Cluster, name: &str, value: &str, words: 
 async fn a_node_with_another_bucket_is_rejected() {
     let mut cluster = Plan::quick().start().await;
     let other = Plan::quick().nodes(1).start().await;
-    let id = |cluster: &Cluster| -> String {
+    let fingerprint = |cluster: &Cluster| -> String {
         let text = std::fs::read(cluster.bucket().join("cluster.json")).expect("the file is written at the start");
         let json: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
-        json["cluster_id"].as_str().expect("text").to_owned()
+        bucket_fingerprint(json["cluster_id"].as_str().and_then(|id| id.parse().ok()).expect("an id"))
     };
-    let words = [id(&cluster), id(&other)];
+    let words = [fingerprint(&cluster), fingerprint(&other)];
     assert_ne!(words[0], words[1]);
     let data = other.dir().join("data");
     assert_rejected(&mut cluster, "ROLLCALL_DATA_DIR", &data.to_string_lossy(), &words).await;

@@ -7,6 +7,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use serde_json::json;
+use tokio::sync::Mutex;
 
 use crate::attack::{Attack, Victim};
 use crate::cluster::{Cluster, Plan, rollcall_with_open_files, until};
@@ -16,6 +17,10 @@ const ROUNDS: usize = 50;
 
 /// Requests of the victim that must succeed, in percent.
 const MUST_SUCCEED: usize = 99;
+
+/// Held by the running attack. Two attacks at once would take the processor from each other's
+/// victims.
+static ATTACK: Mutex<()> = Mutex::const_new(());
 
 fn api(cluster: &Cluster, node: usize) -> SocketAddr {
     let (_, port) = cluster.api(node);
@@ -29,6 +34,7 @@ fn one_node(max_connections: usize) -> Plan {
 
 /// Checks that a victim is served while one address attacks on `attacking` connections.
 async fn check(attack: Attack, plan: Plan, attacking: usize) {
+    let _alone = ATTACK.lock().await;
     let cluster = plan.start().await;
     let node = api(&cluster, cluster.leader().await);
     if attack == Attack::SlowReaders {

@@ -9,3 +9,4 @@ mod hostile;
 mod lists;
 mod passwords;
 mod quotas;
+mod tls;

@@ -23,10 +23,11 @@ use tempfile::TempDir;
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep};
 
+use crate::certificates::TestAuthority;
 pub use plan::{Plan, Seed};
 pub use ports::{Ports, free_port};
 pub use process::{Process, is_foreign_variable, program, rollcall, rollcall_with_open_files};
-pub use request::{Request, http_client, http_client_from};
+pub use request::{Request, http_client, http_client_from, https_client};
 pub use response::Response;
 
 /// Longest wait for an expected event. Much longer than needed, because the machine may be busy.
@@ -41,6 +42,8 @@ pub struct Cluster {
     dir: TempDir,
     nodes: Vec<Node>,
     http: reqwest::Client,
+    /// The authority of the nodes' certificate, if their API has TLS.
+    authority: Option<TestAuthority>,
     /// Counts this cluster against the limit on running clusters.
     _permit: SemaphorePermit<'static>,
 }
@@ -119,12 +122,18 @@ impl Cluster {
 
     /// URL of the node's API, without a trailing slash.
     pub fn url(&self, index: usize) -> String {
-        self.nodes[index].ports.url()
+        let url = self.nodes[index].ports.url();
+        if self.authority.is_some() { url.replacen("http", "https", 1) } else { url }
     }
 
     /// Address of the node's API, for tests that connect to it directly.
     pub fn api(&self, index: usize) -> (&'static str, u16) {
         ("127.0.0.1", self.nodes[index].ports.api)
+    }
+
+    /// The authority of the nodes' certificate.
+    pub fn authority(&self) -> &TestAuthority {
+        self.authority.as_ref().expect("the cluster has TLS")
     }
 
     /// The working directory of the nodes.

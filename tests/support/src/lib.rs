@@ -4,6 +4,7 @@
 //! depends on none of its packages, and a change of the program does not rebuild it.
 
 pub mod attack;
+pub mod certificates;
 pub mod cluster;
 pub mod drive_server;
 pub mod fault_proxy;

@@ -161,7 +161,9 @@ mod tests {
                 shares.retain(|_, size| *size > 0);
                 prop_assert_eq!(sizes.largest(), largest_of_all(&shares));
             }
-            shares.into_iter().for_each(|(via, size)| sizes.subtract(via, size));
+            for (via, size) in shares {
+                sizes.subtract(via, size);
+            }
             prop_assert!(sizes.deliverers.is_empty() && sizes.hosts.sizes.is_empty(), "nothing is left behind");
         }
     }

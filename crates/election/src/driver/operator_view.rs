@@ -5,7 +5,7 @@ use std::fmt::Display;
 use tracing::{error, info, warn};
 
 use crate::event_log::{EventLog, LeaderChange, LogLine};
-use crate::machine::{LogEvent, StepDownReason};
+use crate::machine::{LogEvent, MessageFault, StepDownReason};
 use crate::members::MemberTable;
 use crate::process::Peers;
 use crate::role::Role;
@@ -108,6 +108,19 @@ fn log(line: Option<LogLine>) {
             "recovered the lost ballot: this node abstains through that term and votes in later terms"
         ),
         LogLine::BallotSaveFailed { error } => error!(error, "cannot write the ballot, so this node cannot vote"),
+        LogLine::MessageIgnored { node, fault: MessageFault::ImpossibleTerm { term, limit } } => warn!(
+            %node,
+            term = term.0,
+            limit = limit.0,
+            "ignored a message with an impossible term: that node or its ballot is damaged, or a foreign program has \
+             its address; if it is a node, stop it, delete its ballot.json and start it again"
+        ),
+        LogLine::MessageIgnored { node, fault: MessageFault::UnknownNode(named) } => warn!(
+            %node,
+            named = named.0,
+            "ignored a message that names a node outside the cluster: that node is damaged, or a foreign program has \
+             its address; if it is a node, check its host and its program"
+        ),
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) struct DurableBallot {
     /// The highest term seen in any message. It is not part of the ballot, so that a message with a
     /// higher term causes no disk write.
     pub(super) highest_seen_term: Term,
+    /// The highest term that was on disk. Unlike `saved`, a failed write does not reset it.
+    pub(super) highest_saved_term: Term,
 }
 
 /// Messages that are sent when `current` is on disk (rule 1).
@@ -38,7 +40,14 @@ impl DurableBallot {
     /// `found` is the ballot that the process found on disk at its start.
     pub(super) fn new(found: Option<Ballot>) -> Self {
         let current = found.unwrap_or_default();
-        Self { current, saved: found, saving: None, pending: None, highest_seen_term: Term(0) }
+        Self {
+            current,
+            saved: found,
+            saving: None,
+            pending: None,
+            highest_seen_term: Term(0),
+            highest_saved_term: current.term,
+        }
     }
 
     pub(super) fn term(&self) -> Term {
@@ -47,6 +56,12 @@ impl DurableBallot {
 
     pub(super) fn is_saved(&self) -> bool {
         self.saved == Some(self.current)
+    }
+
+    /// The highest term that another node may name. It depends only on what was on disk: no number
+    /// of messages raises it before a ballot is written.
+    pub(super) fn term_limit(&self) -> Term {
+        self.highest_saved_term.limit()
     }
 
     /// The term of the next campaign: one after all known terms.
@@ -71,6 +86,7 @@ impl DurableBallot {
     /// A write succeeded.
     pub(super) fn mark_saved(&mut self, ballot: Ballot) {
         self.saved = Some(ballot);
+        self.highest_saved_term = self.highest_saved_term.max(ballot.term);
         self.saving = self.saving.filter(|saving| *saving != ballot);
     }
 

@@ -134,6 +134,27 @@ pub enum LogEvent {
     },
     /// The ballot could not be written, so this node neither votes nor campaigns.
     BallotSaveFailed,
+    /// A message was ignored, because no correct member sends it.
+    MessageIgnored {
+        /// The sender.
+        from: NodeId,
+        /// Reason why it was ignored.
+        fault: MessageFault,
+    },
+}
+
+/// Fault of a message that no correct member sends.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum MessageFault {
+    /// Its term is too far above the terms on this node's disk.
+    ImpossibleTerm {
+        /// The term.
+        term: Term,
+        /// The highest term that this node accepts now.
+        limit: Term,
+    },
+    /// It names a node that does not exist.
+    UnknownNode(NodeId),
 }
 
 /// Reason why a leader stepped down.

@@ -35,7 +35,7 @@ pub(super) fn normalize_node(node: &mut Node, now: BootMs, passed: &[u64; MAX_NO
 }
 
 fn normalize_ballot(ballot: &mut DurableBallot, clocks: &Clocks<'_>) {
-    let DurableBallot { current, saved: _, saving: _, pending, highest_seen_term } = ballot;
+    let DurableBallot { current, saved: _, saving: _, pending, highest_seen_term, highest_saved_term: _ } = ballot;
     match pending {
         None | Some(PendingReplies::VoteRequests) => {}
         Some(PendingReplies::Grant { to, asked_at }) => clocks.asked(*to, asked_at),

@@ -6,11 +6,12 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::super::{MAX_PAYLOAD_BYTES, NodeId};
+use super::mismatched_nodes::slow_timings;
 use super::{Cluster, TIMEOUT};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn payloads_arrive_with_their_sender_and_do_not_disturb_the_election() {
-    let mut cluster = Cluster::start(2);
+    let mut cluster = Cluster::start_with(2, slow_timings);
     let leader = cluster.leader().await;
     let term = cluster.role(leader).borrow().term;
     let (from, to) = (0, 1);
@@ -26,7 +27,7 @@ async fn payloads_arrive_with_their_sender_and_do_not_disturb_the_election() {
     // takes nothing out of its queue.
     let large_payload = Bytes::from(vec![7; MAX_PAYLOAD_BYTES]);
     let (mut sent, mut dropped) = (0, 0);
-    let until = Instant::now() + Duration::from_secs(2);
+    let until = Instant::now() + Duration::from_millis(4500);
     while Instant::now() < until {
         if sender.send(NodeId(1), large_payload.clone()) {
             sent += 1;

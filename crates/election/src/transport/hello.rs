@@ -1,5 +1,6 @@
 //! Content of this node's Hello, and admission of other nodes by their Hello.
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -8,11 +9,21 @@ use uuid::Uuid;
 
 use super::identities::Identities;
 use super::log_throttle::LogThrottle;
+use super::tls_handshakes::TlsHandshakes;
 use crate::process::{BootId, NodeId, Peers};
+use crate::tls::LinkCertificates;
 use crate::wire::frame::PROTOCOL;
 use crate::wire::hello::{Hello, Purpose};
-use crate::wire::key_proof::Nonce;
 use rollcall_core::{ClusterKey, NodeAddr, Timings};
+
+/// What nodes prove to each other at the beginning of a link.
+#[derive(Debug)]
+pub(crate) struct LinkProofs {
+    /// With TLS: that they have the private key of an accepted certificate.
+    pub(crate) tls: Option<TlsHandshakes>,
+    /// That they have the shared secret of the cluster, if it has one.
+    pub(crate) key: Option<ClusterKey>,
+}
 
 /// This node's identity and settings, the owners of node addresses, and the log throttle of
 /// refusals.
@@ -28,8 +39,8 @@ pub(crate) struct HelloPolicy {
     pub(crate) api_url: String,
     /// Timings of the election.
     pub(crate) timings: Timings,
-    /// Shared secret of the cluster, if it has one.
-    pub(crate) key: Option<ClusterKey>,
+    /// Proofs that a link needs.
+    pub(crate) proofs: LinkProofs,
     /// The owner process of each node's address.
     pub(crate) identities: Mutex<Identities>,
     /// Rate limit for log lines about refusals.
@@ -57,8 +68,17 @@ impl HelloPolicy {
         self.log_throttle.lock().expect("never held across a panic")
     }
 
+    /// Waits until this node does not accept the certificates of a link any more. Without TLS it
+    /// waits for ever.
+    pub(crate) async fn wait_until_distrusted(&self, link: Option<&LinkCertificates>) {
+        match (&self.proofs.tls, link) {
+            (Some(tls), Some(link)) => tls.wait_until_distrusted(link).await,
+            _ => pending().await,
+        }
+    }
+
     /// This node's Hello to `to`. `addrs` are the local and the remote address of the connection.
-    pub(crate) fn hello(&self, to: NodeAddr, addrs: (SocketAddr, SocketAddr), purpose: Purpose, nonce: Nonce) -> Hello {
+    pub(crate) fn hello(&self, to: NodeAddr, addrs: (SocketAddr, SocketAddr), purpose: Purpose) -> Hello {
         Hello {
             protocol: PROTOCOL,
             cluster: self.cluster,
@@ -71,8 +91,6 @@ impl HelloPolicy {
             local: addrs.0,
             remote: addrs.1,
             purpose,
-            keyed: self.key.is_some(),
-            nonce,
         }
     }
 

@@ -4,6 +4,11 @@
 //! the connection with FIN and not with RST. The other node takes this orderly end without a Bye as
 //! proof of death (rule 5). So a living process must not end a link that way: [`Link`] sends Bye
 //! first, or resets the connection.
+//!
+//! Over TLS the orderly end is an end of stream without `close_notify`, also within a frame: only a
+//! process that encrypts its frames can send `close_notify`, so a dead one did not. The acceptor
+//! sends no session tickets and its cipher needs no new keys ([`crate::tls`]), so there is no
+//! unread data there either.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,13 +21,15 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
+use super::link_stream::LinkStream;
+use crate::tls::LinkCertificates;
 use crate::wire::frame::{Frame, MAX_FRAME_BYTES, MAX_HELLO_BYTES};
 
 /// One end of a link.
 ///
 /// Invariant: unless [`Link::close_with_bye`] succeeded, dropping it resets the connection.
 pub(crate) struct Link {
-    framed: Framed<TcpStream, LengthDelimitedCodec>,
+    framed: Framed<LinkStream, LengthDelimitedCodec>,
     net_timeout: Duration,
     sent_bye: bool,
 }
@@ -33,7 +40,7 @@ pub(crate) struct Link {
 impl Drop for Link {
     fn drop(&mut self) {
         if !self.sent_bye {
-            let _ = SockRef::from(self.framed.get_ref()).set_linger(Some(Duration::ZERO));
+            let _ = SockRef::from(self.framed.get_ref().tcp()).set_linger(Some(Duration::ZERO));
         }
     }
 }
@@ -41,33 +48,36 @@ impl Drop for Link {
 /// How a link ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum LinkEnd {
-    /// End of stream without a Bye.
+    /// End of stream without a Bye, and over TLS without `close_notify`.
     Orderly,
     /// The other node sent Bye.
     Bye,
-    /// Any other end: a reset, bytes that are not a frame, or a frame that was not complete in
-    /// time.
+    /// Any other end: a reset, `close_notify`, bytes that are not a frame, or a frame that was not
+    /// complete in time.
     Broken,
 }
 
 impl Link {
-    /// Dials `addr`.
-    pub(crate) async fn dial(addr: SocketAddr, net_timeout: Duration) -> io::Result<Self> {
-        let stream = timeout(net_timeout, TcpStream::connect(addr)).await.map_err(|_| timed_out("connecting"))??;
-        Self::from_stream(stream, net_timeout)
-    }
-
-    /// Wraps a connection that was accepted or dialled, and sets its TCP options.
-    pub(crate) fn from_stream(stream: TcpStream, net_timeout: Duration) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        set_tcp_timeouts(&stream, net_timeout)?;
+    /// Wraps a stream whose TCP options are set.
+    pub(crate) fn new(stream: LinkStream, net_timeout: Duration) -> Self {
         let codec = LengthDelimitedCodec::builder().max_frame_length(MAX_HELLO_BYTES).new_codec();
-        Ok(Self { framed: Framed::new(stream, codec), net_timeout, sent_bye: false })
+        Self { framed: Framed::new(stream, codec), net_timeout, sent_bye: false }
     }
 
     /// Addresses of the connection as this side sees them: local, remote.
     pub(crate) fn addrs(&self) -> io::Result<(SocketAddr, SocketAddr)> {
-        Ok((self.framed.get_ref().local_addr()?, self.framed.get_ref().peer_addr()?))
+        let tcp = self.framed.get_ref().tcp();
+        Ok((tcp.local_addr()?, tcp.peer_addr()?))
+    }
+
+    /// The certificates of both ends. `None` without TLS.
+    pub(crate) fn certificates(&self) -> Option<&LinkCertificates> {
+        self.framed.get_ref().certificates()
+    }
+
+    /// Keying material of the TLS connection, the same at both ends. `None` without TLS.
+    pub(crate) fn channel_binding(&self) -> io::Result<Option<[u8; 32]>> {
+        self.framed.get_ref().channel_binding()
     }
 
     /// Permits frames of up to [`MAX_FRAME_BYTES`], after the handshake.
@@ -102,11 +112,18 @@ impl Link {
                 was_partial = partial;
                 continue;
             };
-            return match next.map(|bytes| bytes.ok().and_then(|bytes| Frame::decode(&bytes).ok())) {
-                Some(Some(Frame::Bye)) => Err(LinkEnd::Bye),
-                Some(Some(frame)) => Ok(frame),
-                Some(None) => Err(LinkEnd::Broken),
+            let is_tls = self.certificates().is_some();
+            return match next {
+                Some(Ok(bytes)) => match Frame::decode(&bytes) {
+                    Ok(Frame::Bye) => Err(LinkEnd::Bye),
+                    Ok(frame) => Ok(frame),
+                    Err(_) => Err(LinkEnd::Broken),
+                },
+                Some(Err(error)) if is_tls && error.kind() == io::ErrorKind::UnexpectedEof => Err(LinkEnd::Orderly),
+                // Over TLS this is a `close_notify`, which only a living process sends.
+                None if is_tls => Err(LinkEnd::Broken),
                 None => Err(LinkEnd::Orderly),
+                Some(Err(_)) => Err(LinkEnd::Broken),
             };
         }
     }
@@ -115,6 +132,19 @@ impl Link {
     pub(crate) async fn close_with_bye(mut self) {
         self.sent_bye = self.write(Frame::Bye.encode()).await.is_ok();
     }
+}
+
+/// Dials `addr` and sets the TCP options of a link.
+pub(crate) async fn connect(addr: SocketAddr, net_timeout: Duration) -> io::Result<TcpStream> {
+    let tcp = timeout(net_timeout, TcpStream::connect(addr)).await.map_err(|_| timed_out("connecting"))??;
+    set_options(&tcp, net_timeout)?;
+    Ok(tcp)
+}
+
+/// Sets the TCP options of a link.
+pub(crate) fn set_options(tcp: &TcpStream, net_timeout: Duration) -> io::Result<()> {
+    tcp.set_nodelay(true)?;
+    set_tcp_timeouts(tcp, net_timeout)
 }
 
 /// TCP user timeout and keepalive: the kernel closes a connection whose other end is gone.
@@ -132,69 +162,10 @@ fn set_tcp_timeouts(stream: &TcpStream, net_timeout: Duration) -> io::Result<()>
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(interval).with_interval(interval).with_retries(2))
 }
 
-fn timed_out(what: &str) -> io::Error {
+/// The error for an operation that did not end within its timeout.
+pub(crate) fn timed_out(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, format!("{what} took too long"))
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
-
-    use super::*;
-
-    const TIMEOUT: Duration = Duration::from_millis(200);
-
-    async fn pair() -> (Link, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
-        let (link, accepted) = tokio::join!(Link::dial(addr, TIMEOUT), listener.accept());
-        (link.unwrap(), accepted.unwrap().0)
-    }
-
-    #[tokio::test]
-    async fn a_dropped_link_is_reset() {
-        let (link, mut other) = pair().await;
-        drop(link);
-        let error = other.read(&mut [0; 8]).await.expect_err("no orderly end");
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
-    }
-
-    #[tokio::test]
-    async fn the_linger_option_is_not_set_before_a_link_is_dropped() {
-        let (link, _other) = pair().await;
-        assert_eq!(SockRef::from(link.framed.get_ref()).linger().unwrap(), None);
-    }
-
-    #[tokio::test]
-    async fn a_closed_link_sends_bye() {
-        let (link, other) = pair().await;
-        link.close_with_bye().await;
-        assert_eq!(Link::from_stream(other, TIMEOUT).unwrap().read().await.expect_err("ended"), LinkEnd::Bye);
-    }
-
-    #[tokio::test]
-    async fn a_frame_follows_its_length_in_four_bytes_big_endian() {
-        let (mut link, mut other) = pair().await;
-        link.write(Frame::Bye.encode()).await.unwrap();
-        let mut bytes = [0; 9];
-        other.read_exact(&mut bytes).await.unwrap();
-        assert_eq!(&bytes, b"\0\0\0\x05\"Bye\"");
-    }
-
-    #[tokio::test]
-    async fn a_silent_link_is_valid_but_a_partial_frame_times_out() {
-        let (mut link, mut other) = pair().await;
-        let silent = timeout(TIMEOUT * 3, link.read()).await;
-        assert!(silent.is_err(), "still waiting");
-        other.write_all(&[0, 0, 0, 9, b'"']).await.unwrap();
-        assert_eq!(link.read().await.expect_err("the link ends"), LinkEnd::Broken);
-    }
-
-    #[tokio::test]
-    async fn a_frame_with_an_excessive_length_is_rejected() {
-        let (mut link, mut other) = pair().await;
-        other.write_all(&u32::MAX.to_be_bytes()).await.unwrap();
-        assert_eq!(link.read().await.expect_err("the link ends"), LinkEnd::Broken);
-    }
-}
+mod tests;

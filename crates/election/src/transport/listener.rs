@@ -2,6 +2,7 @@
 //! contains no rules of the election.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,16 +12,18 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::handshake::{self, IncomingHandshake};
 use super::hello::HelloPolicy;
-use super::link::{Link, LinkEnd};
+use super::link::{Link, LinkEnd, set_options};
+use super::link_stream::LinkStream;
 use super::log_throttle::MAX_QUOTED_CHARS;
 use super::payload::Inbound;
 use super::pending_connections::{PendingConnections, PendingSlot};
+use super::tls_handshakes::tls_failure;
 use crate::process::{BootId, NodeId, Process};
-use crate::wire::frame::{Envelope, Frame, looks_like_http};
+use crate::wire::frame::{Envelope, Frame, looks_like_http, looks_like_tls};
 use crate::wire::hello::Purpose;
 use crate::wire::refusal::RefusalKind;
 use rollcall_core::clock::boot_now;
@@ -127,13 +130,48 @@ impl LinkListener {
             let _ = self.answer_http(&mut stream).await;
             return None;
         }
-        let mut link = Link::from_stream(stream, self.policy.net_timeout()).ok()?;
-        match handshake::accept_hello(&self.policy, &mut link).await {
-            Ok(incoming) => Some((link, incoming)),
+        set_options(&stream, self.policy.net_timeout()).ok()?;
+        let remote = stream.peer_addr().ok()?;
+        let secured = match (&self.policy.proofs.tls, looks_like_tls(first)) {
+            (None, false) => Ok(LinkStream::Plain(stream)),
+            (Some(tls), true) => tls.accept(stream).await,
+            (Some(_), false) => {
+                self.log_mismatch(remote, "it does not speak TLS: give all nodes the same node_tls and version");
+                return None;
+            }
+            (None, true) => {
+                self.log_mismatch(remote, "it speaks TLS, this node does not: give all nodes the same node_tls");
+                return None;
+            }
+        };
+        let greeted = match secured {
+            Ok(stream) => {
+                let mut link = Link::new(stream, self.policy.net_timeout());
+                handshake::accept(&self.policy, &mut link).await.map(|incoming| (link, incoming))
+            }
+            Err(error) => Err(error),
+        };
+        match greeted {
+            Ok(greeted) => Some(greeted),
             Err(error) => {
-                debug!(%error, "a connection to the election port is not from a node");
+                if let Some(reason) = tls_failure(&error) {
+                    self.log_mismatch(remote, &reason);
+                } else {
+                    debug!(%remote, %error, "a connection to the election port is not from a node");
+                }
                 None
             }
+        }
+    }
+
+    /// Logs a program that speaks TLS differently than this node. It is a warning if the program
+    /// runs on a member's host: then it is probably a node with another configuration.
+    fn log_mismatch(&self, remote: SocketAddr, reason: &str) {
+        let is_member_host = self.policy.peers.addrs().iter().any(|node| node.socket_addr().ip() == remote.ip());
+        if is_member_host && self.policy.log_throttle().should_log(None, RefusalKind::ConfigMismatch, boot_now()) {
+            warn!(%remote, reason, "a connection to the election port is not from a node of this cluster");
+        } else {
+            debug!(%remote, reason, "a connection to the election port is not from a node of this cluster");
         }
     }
 
@@ -141,11 +179,12 @@ impl LinkListener {
     /// whether it is direct. `None` also for a link that only checks which process answers here.
     async fn admit(&self, mut link: Link, incoming: IncomingHandshake) -> Option<(Link, Process, bool)> {
         let (local, remote) = link.addrs().ok()?;
-        let refused = match incoming.admission.clone() {
-            Ok(node) => {
-                let process = Process { node, boot: incoming.peer_hello.boot };
-                if incoming.peer_hello.purpose == Purpose::Check {
-                    incoming.accept(&self.policy, &mut link).await.ok()?;
+        let refused = match &incoming.admission {
+            Ok(admission) => {
+                let hello = &admission.peer_hello;
+                let process = Process { node: admission.node, boot: hello.boot };
+                if hello.purpose == Purpose::Check {
+                    admission.accept(&mut link).await.ok()?;
                     // The dialler only checks which process answers here. Wait until it ends the
                     // link.
                     let _ = timeout(self.policy.net_timeout(), link.read()).await;
@@ -153,20 +192,20 @@ impl LinkListener {
                 }
                 match handshake::check_identity(&self.policy, process).await {
                     Ok(()) => {
-                        incoming.accept(&self.policy, &mut link).await.ok()?;
-                        let is_direct = (incoming.peer_hello.local, incoming.peer_hello.remote) == (remote, local);
+                        admission.accept(&mut link).await.ok()?;
+                        let is_direct = (hello.local, hello.remote) == (remote, local);
                         return Some((link, process, is_direct));
                     }
                     Err(refused) => refused,
                 }
             }
-            Err(reason) => (RefusalKind::ConfigMismatch, reason),
+            Err(reason) => (RefusalKind::ConfigMismatch, reason.clone()),
         };
         let (kind, reason) = refused;
-        let member = self.policy.peers.id(incoming.peer_hello.node);
+        let member = self.policy.peers.id(incoming.claimed);
         if self.policy.log_throttle().should_log(member, kind, boot_now()) {
             let reason = sanitize_line(&reason, MAX_QUOTED_CHARS);
-            warn!(node = %incoming.peer_hello.node, %remote, reason, "refused a link");
+            warn!(node = %incoming.claimed, %remote, reason, "refused a link");
         }
         incoming.refuse(&self.policy, link, kind, &reason).await;
         None
@@ -197,7 +236,17 @@ impl LinkListener {
         if let Some(redial_signal) = self.redial_signals.get(&from.node) {
             redial_signal.notify_one();
         }
-        let end = replaced.run_until_cancelled(self.forward_frames(&mut link, from)).await;
+        let certificates = link.certificates().cloned();
+        let reading = async {
+            tokio::select! {
+                end = self.forward_frames(&mut link, from) => end,
+                () = self.policy.wait_until_distrusted(certificates.as_ref()) => {
+                    info!(node = %self.policy.peers.addr(from.node), "ended a link: its node key was deleted");
+                    LinkEnd::Broken
+                }
+            }
+        };
+        let end = replaced.run_until_cancelled(reading).await;
         if let Some(end) = end {
             let _ = self.events.send(LinkEvent::IncomingLinkEnded { from, end, is_direct }).await;
         }

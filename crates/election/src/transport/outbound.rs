@@ -99,6 +99,10 @@ impl OutboundLink {
             return;
         }
         info!(node = %self.addr(), "link established");
+        let policy = Arc::clone(&self.policy);
+        let certificates = link.certificates().cloned();
+        let distrusted = policy.wait_until_distrusted(certificates.as_ref());
+        tokio::pin!(distrusted);
         loop {
             tokio::select! {
                 biased;
@@ -121,6 +125,10 @@ impl OutboundLink {
                 // the read ends it.
                 end = link.read() => {
                     info!(node = %self.addr(), reason = describe_end(&end), "link ended");
+                    break;
+                }
+                () = &mut distrusted => {
+                    info!(node = %self.addr(), "ended a link: its node key was deleted");
                     break;
                 }
                 // The outbox has priority, so all frames are written before the link ends.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use crate::process::{NodeId, Peers, Process};
-use rollcall_core::Term;
+use rollcall_core::{NodeAddr, Term};
 
 /// Largest number of messages that wait for one node. Further messages are dropped, as a network
 /// would drop them.
@@ -35,8 +35,7 @@ pub struct Inbound {
 /// Sends and receives messages of other subsystems.
 #[derive(Debug)]
 pub struct Transport {
-    me: NodeId,
-    count: usize,
+    peers: Peers,
     outboxes: HashMap<NodeId, mpsc::Sender<Bytes>>,
     inbound: mpsc::Receiver<Inbound>,
     may_take_over: watch::Sender<bool>,
@@ -73,7 +72,7 @@ impl Transport {
             may_take_over: may_take_over_receiver,
             saved_term: saved_term_sender,
         };
-        (Self { me: peers.me(), count: peers.count(), outboxes: senders, inbound, may_take_over, saved_term }, handle)
+        (Self { peers: peers.clone(), outboxes: senders, inbound, may_take_over, saved_term }, handle)
     }
 
     /// A transport without links, for tests of other subsystems. The second value must live as long
@@ -87,13 +86,19 @@ impl Transport {
     /// This node.
     #[must_use]
     pub fn me(&self) -> NodeId {
-        self.me
+        self.peers.me()
+    }
+
+    /// Address of a node that sent a message.
+    #[must_use]
+    pub fn addr(&self, node: NodeId) -> NodeAddr {
+        self.peers.addr(node)
     }
 
     /// Number of nodes in the cluster.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.count
+        self.peers.count()
     }
 
     /// Sends `payload` of at most [`MAX_PAYLOAD_BYTES`] bytes to a node. Returns false if the queue

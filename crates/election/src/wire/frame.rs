@@ -9,14 +9,14 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::hello::Hello;
-use super::key_proof::KeyProof;
+use super::key_proof::{Challenge, KeyProof};
 use super::message::Message;
 use super::refusal::RefusalKind;
 use crate::process::{BootId, NodeId};
 use rollcall_core::{Load, MemberRole, NodeAddr, Term};
 
 /// Version of the protocol between nodes. Nodes of different versions refuse each other.
-pub const PROTOCOL: u32 = 5;
+pub const PROTOCOL: u32 = 6;
 
 /// Largest frame after the handshake, in bytes: 16 times the largest payload.
 pub(crate) const MAX_FRAME_BYTES: usize = 1 << 20;
@@ -28,12 +28,14 @@ pub(crate) const MAX_HELLO_BYTES: usize = 16 << 10;
 /// One frame.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Frame {
-    /// First frame in both directions.
-    Hello(Box<Hello>),
-    /// With a cluster key: second frame in both directions, and the last frame that the acceptor
-    /// sends to an admitted node.
+    /// With a cluster key: first frame in both directions.
+    Challenge(Challenge),
+    /// With a cluster key: second frame in both directions.
     Proof(KeyProof),
-    /// Answer of the acceptor in place of Hello or Proof.
+    /// Introduction of the sender, in both directions. It is the last frame that the acceptor sends
+    /// to an admitted node.
+    Hello(Box<Hello>),
+    /// Answer of the acceptor in place of another frame.
     Refused {
         /// Reason, for the log.
         reason: String,
@@ -129,6 +131,12 @@ impl Frame {
             json => serde_json::from_slice(json).map_err(FrameError::Malformed),
         }
     }
+}
+
+/// Whether this is the first byte of a TLS handshake. A frame of the handshake never begins with
+/// it, because its length is below [`MAX_HELLO_BYTES`].
+pub(crate) fn looks_like_tls(first: [u8; 4]) -> bool {
+    first[0] == 0x16
 }
 
 /// Whether these are the first bytes of an HTTP request, sent to the election port by mistake.

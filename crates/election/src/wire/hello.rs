@@ -1,16 +1,13 @@
-//! Hello, the first frame of a link, and the comparison of two nodes' settings.
+//! Hello, the frame by which two nodes introduce themselves, and the comparison of their settings.
+//! With TLS or a cluster key, both nodes have proved before that they belong to the cluster.
 
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::key_proof::Nonce;
 use crate::process::BootId;
 use rollcall_core::{NodeAddr, Timings};
-
-/// Log text of both nodes when their keys differ. It reveals nothing about the keys.
-pub(crate) const KEY_DIFFERS: &str = "the cluster_key differs";
 
 /// Purpose of a connection.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
@@ -48,12 +45,6 @@ pub(crate) struct Hello {
     /// Purpose of the connection.
     #[serde(default)]
     pub(crate) purpose: Purpose,
-    /// Whether the sender has a cluster key. If so, it sends a proof and requires one.
-    #[serde(default)]
-    pub(crate) keyed: bool,
-    /// Random number for this connection.
-    #[serde(default)]
-    pub(crate) nonce: Nonce,
 }
 
 impl Hello {
@@ -61,14 +52,7 @@ impl Hello {
     /// node of `own`. The text contains both values, but never a key.
     pub(crate) fn difference_from(&self, own: &Hello) -> Option<String> {
         if self.protocol != own.protocol {
-            return Some(format!(
-                "it speaks protocol {}, this node {}: run the same version",
-                self.protocol, own.protocol
-            ));
-        }
-        if self.keyed != own.keyed {
-            let (with, without) = if self.keyed { ("it", "this node") } else { ("this node", "it") };
-            return Some(format!("{KEY_DIFFERS}: {with} has one, {without} has none; give all nodes the same key"));
+            return Some(protocol_difference(self.protocol, own.protocol));
         }
         if self.to != own.node {
             return Some(format!("it expects node {} here, but this node is {}", self.to, own.node));
@@ -94,6 +78,11 @@ impl Hello {
         }
         None
     }
+}
+
+/// Text about a node that speaks another protocol, worded for the node of `own`.
+pub(crate) fn protocol_difference(protocol: u32, own: u32) -> String {
+    format!("it speaks protocol {protocol}, this node {own}: run the same version")
 }
 
 fn format_peers(peers: &[NodeAddr]) -> String {
@@ -126,8 +115,6 @@ pub(crate) mod tests {
             local: "127.0.0.1:40000".parse().unwrap(),
             remote: "127.0.0.1:8080".parse().unwrap(),
             purpose: Purpose::Link,
-            keyed: true,
-            nonce: Nonce([u64::MAX; 4]),
         }
     }
 
@@ -139,9 +126,8 @@ pub(crate) mod tests {
         std::mem::swap(&mut own.node, &mut own.to);
         assert_eq!(hello().difference_from(&own), None);
         let other: NodeAddr = "127.0.0.1:9999".parse().unwrap();
-        let cases: [(Change, &[&str]); 6] = [
-            (|h, _| h.protocol = 9, &["protocol 9", "this node 5"]),
-            (|h, _| h.keyed = false, &["the cluster_key differs", "this node has one, it has none"]),
+        let cases: [(Change, &[&str]); 5] = [
+            (|h, _| h.protocol = 9, &["protocol 9", "this node 6"]),
             (|h, other| h.to = other, &["127.0.0.1:9999", "127.0.0.1:8080"]),
             (|h, other| h.peers.push(other), &["127.0.0.1:9999", "`peers`"]),
             (|h, _| h.timings.election_timeout_min_ms = 1, &["election_timeout_min_ms: 1", "3000"]),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rollcall_core::{BootMs, Timings};
+use rollcall_core::{BootMs, Term, Timings};
 use rollcall_election::machine::Rules;
 use rollcall_election::{BootId, NodeId, Process};
 
@@ -24,6 +24,10 @@ pub(super) const TICK_MS: u64 = 1100;
 
 /// The highest term of any run.
 pub(super) const MAX_TERMS: usize = 6;
+
+/// A term that no run reaches, and that the nodes would accept. It is the term of an absurd message
+/// for a node without the bound on terms.
+pub(super) const UNREACHABLE_TERM: Term = Term(1 << 31);
 
 /// Every pause has its minimum length. A node may always act late, so the runs include all longer
 /// pauses.
@@ -97,6 +101,9 @@ pub(super) struct Bounds {
     pub(super) orderly_ends: bool,
     /// Whether messages of terms that their receiver has passed arrive. If not, they are lost.
     pub(super) stale_messages: bool,
+    /// Number of messages with impossible terms, or with nodes that do not exist. A faulty member
+    /// sends them.
+    pub(super) absurd_messages: u8,
     pub(super) bug: Option<Bug>,
     /// Milestones of the run, shared by all states.
     pub(super) milestones: Arc<Milestones>,
@@ -120,6 +127,7 @@ impl Bounds {
             slow_answers: SlowAnswers::Never,
             orderly_ends: true,
             stale_messages: false,
+            absurd_messages: 0,
             bug: None,
             milestones: Arc::default(),
         }
@@ -188,4 +196,6 @@ pub(super) enum Bug {
     EndClearsVote,
     /// The report of one node that it does not lead ends the boot window.
     OnePeerEndsWindow,
+    /// A node accepts a message of any term.
+    NoTermBound,
 }

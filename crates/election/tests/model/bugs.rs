@@ -108,3 +108,9 @@ fn a_boot_window_that_one_peer_can_end_is_found() {
     };
     expect_violation("one peer ends window", bounds, "I2");
 }
+
+#[test]
+fn a_missing_bound_on_terms_is_found() {
+    let bounds = Bounds { absurd_messages: 1, time_passes: false, ..with_bug(Bug::NoTermBound, Start::Serving) };
+    expect_violation("no bound on terms", bounds, "I6");
+}

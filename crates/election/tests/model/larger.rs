@@ -88,6 +88,7 @@ fn random_walks_with_all_faults_break_no_invariant() {
         slow_writes: 3,
         slow_answers: SlowAnswers::Always,
         stale_messages: true,
+        absurd_messages: 2,
         ..Bounds::quiet(Start::Serving)
     };
     random_walk("everything", &bounds, time_limit());

@@ -33,6 +33,8 @@ pub(super) enum Milestone {
     LeaderDied,
     /// A message of a term that its receiver had passed arrived.
     StaleMessageArrived,
+    /// A node ignored an absurd message.
+    AbsurdMessageIgnored,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +66,7 @@ impl Milestones {
             LogEvent::HandoverStarted { .. } => self.reach(Milestone::HandedOver),
             LogEvent::LeaderResigned { .. } => self.reach(Milestone::Resigned),
             LogEvent::LeaderDied { .. } => self.reach(Milestone::LeaderDied),
+            LogEvent::MessageIgnored { .. } => self.reach(Milestone::AbsurdMessageIgnored),
             _ => {}
         }
     }

@@ -3,9 +3,9 @@
 //!
 //! A state consists of three machines, their disks, and the packets between them. A packet arrives
 //! at any later time, in any order, or never. The invariants I1 to I4 of docs/design/election.md
-//! hold in every state. A run must also reach its milestones (`Milestone`), and in each term a node
-//! must serve. A run is explored completely if every step of every found state was taken;
-//! `check::explore_all` counts them.
+//! hold in every state, and no message has used up the terms (I6). A run must also reach its
+//! milestones (`Milestone`), and in each term a node must serve. A run is explored completely if
+//! every step of every found state was taken; `check::explore_all` counts them.
 //!
 //! Time is relative. It does not advance: clocks are set back by a tick, and `Machine::normalized`
 //! removes expired facts. So time in a run has no end. The bounds of a run are its terms, kills,
@@ -19,9 +19,11 @@
 //!   vote is lost when no node waits for the response.
 //! * Without `stale_messages`, refusals and messages of a term that their receiver has passed are
 //!   lost.
+//! * Absurd messages (`absurd.rs`) arrive at once, and only with `absurd_messages`.
 //! * All loads are equal, so no node nominates another or hands over because of the load. Leaders
 //!   hand over because they are asked to stop.
 
+mod absurd;
 mod bounds;
 mod bugs;
 mod check;

@@ -148,3 +148,22 @@ fn a_wiped_node_that_votes_again_helps_elect_no_second_leader_of_a_term() {
     };
     explore_all("wiped, and time", bounds, 1, &[Milestone::LostBallotRecovered, Milestone::WipedNodeVoted]);
 }
+
+#[test]
+fn absurd_messages_of_a_faulty_member_break_no_invariant() {
+    // The bounds in which the bug `NoTermBound` is found, and a restart: a response that is not
+    // ignored would end its boot window.
+    let bounds = Bounds {
+        absurd_messages: 1,
+        kills: 1,
+        faulty_node: Some(0),
+        time_passes: false,
+        ..Bounds::quiet(Start::Serving)
+    };
+    explore_all(
+        "absurd messages",
+        bounds,
+        2,
+        &[Milestone::AbsurdMessageIgnored, Milestone::SuccessorServedAfterRestart],
+    );
+}

@@ -30,6 +30,8 @@ pub(super) enum Step {
     Stop { node: u8 },
     /// The requests in progress at a handover are answered.
     Drained { node: u8 },
+    /// A faulty member has sent a message that no member sends. It arrives.
+    Absurd(Packet),
     /// The seeded bug happens, if it is a separate event.
     Bug { leader: u8 },
 }
@@ -203,6 +205,9 @@ impl Model for Bounds {
             steps.push(Step::Tick { except: None });
         }
         steps.extend(world.net.iter().map(|packet| Step::Deliver(*packet)));
+        if world.used.absurd_messages < self.absurd_messages {
+            steps.extend(world.absurd_packets(self).into_iter().map(Step::Absurd));
+        }
         for node in 0..NODES {
             if let Some(live_node) = world.live_node(node) {
                 self.steps_of(world, node, live_node, steps);
@@ -257,12 +262,18 @@ impl Model for Bounds {
                 world.feed(self, node, Event::StopRequested, NodeSet::default());
             }
             Step::Drained { node } => world.feed(self, node, Event::Drained, NodeSet::default()),
+            Step::Absurd(packet) => {
+                world.used.absurd_messages += 1;
+                self.deliver(&mut world, packet);
+            }
             Step::Bug { leader } => {
                 world.used.bugs += 1;
                 world.inject_bug(self.bug?, leader);
             }
         }
-        if world.live_nodes.iter().flatten().any(|live_node| live_node.term() > Term(self.terms)) {
+        world.check_terms();
+        let is_too_high = |live_node: &LiveNode| live_node.term() > Term(self.terms);
+        if world.violation.is_none() && world.live_nodes.iter().flatten().any(is_too_high) {
             return None;
         }
         world.check_leases(self);
@@ -283,6 +294,9 @@ impl Model for Bounds {
             }),
             Property::always("I4: the serving term only grows", |_, world: &World| {
                 world.violation != Some(Violation::ServingTermWentBack)
+            }),
+            Property::always("I6: no message uses up the terms", |_, world: &World| {
+                world.violation != Some(Violation::TermsUsedUp)
             }),
             Property::sometimes("serving in term 1", |_, world: &World| world.served == Term(1)),
             Property::sometimes("serving in term 2", |_, world: &World| world.served == Term(2)),

@@ -8,7 +8,7 @@ use rollcall_core::{MAX_NODES, MemberRole, Term};
 use rollcall_election::machine::{Action, Entropy, Event, Machine};
 use rollcall_election::{Ballot, BootId, Message, NodeId, NodeSet, Process};
 
-use super::bounds::{Bounds, FIRST_BOOT, MAX_TERMS, NODES, NOW, SlowAnswers};
+use super::bounds::{Bounds, FIRST_BOOT, MAX_TERMS, NODES, NOW, SlowAnswers, UNREACHABLE_TERM};
 use super::milestones::Milestone;
 use super::packet::{Content, Packet, without_hint};
 
@@ -66,6 +66,7 @@ pub(super) struct UsedBudget {
     pub(super) slow_writes: u8,
     /// Counted only with `SlowAnswers::ToRestarted`, which limits them.
     pub(super) slow_answers: u8,
+    pub(super) absurd_messages: u8,
     /// Number of times that the seeded bug has happened, if it is a separate event.
     pub(super) bugs: u8,
 }
@@ -81,6 +82,8 @@ pub(super) enum Violation {
     SentBeforeSaved,
     /// Invariant I4.
     ServingTermWentBack,
+    /// Invariant I6: a message has raised the term so far that the terms can run out.
+    TermsUsedUp,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq)]
@@ -264,6 +267,13 @@ impl World {
         let Some(winner) = usize::try_from(term.0).ok().and_then(|term| self.won.get_mut(term)) else { return };
         if *winner.get_or_insert(process) != process {
             self.violation = Some(Violation::TwoLeadersInOneTerm);
+        }
+    }
+
+    /// Whether a node has a term that no run reaches.
+    pub(super) fn check_terms(&mut self) {
+        if self.live_nodes.iter().flatten().any(|live_node| live_node.term() >= UNREACHABLE_TERM) {
+            self.violation = Some(Violation::TermsUsedUp);
         }
     }
 

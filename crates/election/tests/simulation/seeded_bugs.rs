@@ -70,3 +70,7 @@ fn an_end_that_is_matched_by_address_is_found() {
 fn an_end_that_clears_the_vote_is_found() {
     assert_found(Bug::EndClearsVote, 3, 2000, &[Rule::OneLeaderPerTerm]);
 }
+#[test]
+fn a_missing_bound_on_terms_is_found() {
+    assert_found(Bug::NoTermBound, 3, 2000, &[Rule::TermsLast]);
+}

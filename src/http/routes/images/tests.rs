@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::*;
-use crate::http::limits::{LIST_CHUNK_BYTES, LIST_PERMIT_BYTES, LIST_PERMITS};
+use crate::http::limits::{IMAGE_PERMITS, LIST_CHUNK_BYTES, LIST_PERMIT_BYTES};
 use crate::http::params::ClientAddr;
 use crate::http::testing::{TestNode, TestResponse, client, request};
 use crate::registry::testing::{encoded_image, png_chunk, png_with};
@@ -275,13 +275,14 @@ async fn an_image_that_is_not_read_holds_a_permit_and_a_response_without_a_body_
         node.router.clone().oneshot(request)
     };
     let mut unread = Vec::new();
-    for _ in 0..LIST_PERMITS {
+    for _ in 0..IMAGE_PERMITS {
         let response = get().await.unwrap();
         assert_eq!(response.status(), 200);
         unread.push(response);
     }
     node.get(&path).await.expect_error(503, "overloaded");
-    node.get("/users").await.expect_error(503, "overloaded");
+    node.get("/images/alice").await.expect_error(503, "overloaded");
+    assert_eq!(node.get("/users").await.status, 200, "lists have permits of their own");
     let head = node.send(request("HEAD", &path, "")).await;
     assert_eq!((head.status.as_u16(), head.header("content-length")), (200, Some("65537")));
     let mut known = request("GET", &path, "");
@@ -290,9 +291,9 @@ async fn an_image_that_is_not_read_holds_a_permit_and_a_response_without_a_body_
     let mut changed = request("GET", &path, "");
     changed.headers_mut().insert("if-none-match", "\"x\"".parse().unwrap());
     node.send(changed).await.expect_error(503, "overloaded");
-    // The list of users is shorter than a chunk. It returns its permit before it is read.
+    // The list of images is shorter than a chunk. It returns its permit before it is read.
     unread.pop();
-    assert_eq!(node.get("/users").await.status, 200);
+    assert_eq!(node.get("/images/alice").await.status, 200);
     let image = node.get(&path).await;
     assert_eq!((image.body.len(), image.header("content-length")), (LIST_CHUNK_BYTES + 1, Some("65537")));
 }
@@ -312,7 +313,7 @@ async fn a_large_image_of_another_program_takes_a_permit_for_each_mebibyte() {
         unread.push(response);
         assert!(unread.len() <= LIST_PERMITS, "no download was rejected");
     }
-    assert_eq!(unread.len(), LIST_PERMITS / 4);
+    assert_eq!(unread.len(), IMAGE_PERMITS / 4);
     let body = unread.pop().unwrap().into_body().collect().await.unwrap().to_bytes();
     assert_eq!(body.len(), 3 * LIST_PERMIT_BYTES + 1);
 }

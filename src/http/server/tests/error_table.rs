@@ -184,6 +184,15 @@ async fn rows_of_overload(seen: &mut BTreeSet<ErrorRow>) {
     server.stop().await;
 }
 
+async fn row_of_plain_http_to_tls(seen: &mut BTreeSet<ErrorRow>) {
+    let node = TestNode::new(leading());
+    let (tls, _) = super::tls::tls().await;
+    let service = ApiService { tls: Some(tls), ..service(node.router.clone(), None) };
+    let server = RunningServer::start_service(service, 1).await;
+    seen.insert(row(&server, &get("/status")).await);
+    server.stop().await;
+}
+
 async fn panics() {
     panic!("a panic for this test");
 }
@@ -215,6 +224,7 @@ async fn every_row_of_the_error_table_happens_and_no_other() {
     rows_of_each_setting(&mut seen).await;
     rows_of_rates(&mut seen).await;
     rows_of_overload(&mut seen).await;
+    row_of_plain_http_to_tls(&mut seen).await;
     rows_of_time_and_of_defects(&mut seen).await;
     let table = table();
     let unknown: Vec<_> = seen.difference(&table).collect();

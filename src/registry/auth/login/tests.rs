@@ -264,7 +264,7 @@ async fn a_snapshot_states_that_a_password_exists_without_its_fingerprint() {
     assert_ne!(rows.clone().without_fingerprints(), rows);
     for rows in [rows.clone().without_fingerprints(), rows] {
         let started = registry_on(&memory);
-        started.load_snapshot(rows, wall(), 0, BootMs(0));
+        assert_eq!(started.load_snapshot(rows, wall(), 0, BootMs(0)), None, "nothing is absurd");
         started.begin_term(Term(1));
         started.rebuild_index(Term(1)).await;
         let before = memory.faults().calls();

@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::registry::testing::{caller, encoded_image, name, registry, registry_in, user};
+use crate::registry::users::profile_store::MAX_CONCURRENT_READS;
 use crate::registry::{Credentials, Registry};
 use crate::storage::{Backend, Fault, Key};
 use rollcall_core::api::DiscoveredWithImages;
@@ -159,6 +160,27 @@ async fn reads_of_a_download_that_is_not_read_give_their_places_back() {
         assert!(registry.images(&name(&format!("nobody-{n}")), other).await.is_err());
         assert!(started.elapsed() <= Duration::from_millis(200), "{:?}", started.elapsed());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn downloads_that_wait_for_a_slow_store_are_not_cut_off() {
+    let (registry, memory) = online(&["alice"]).await;
+    let bytes = Bytes::from_static(b"not checked here");
+    for n in 0..MAX_IMAGES_PER_CLIENT {
+        let image = ImageName::parse(&format!("17335112{n:02}-a1b2c3d4.png")).unwrap();
+        memory.create(&Key::Image(name("alice"), image), bytes.clone()).await.unwrap();
+    }
+    // Reads of the same address take all turns for longer than a request would wait.
+    memory.faults().set_outage(Some(Fault::Delay(Duration::from_millis(1900))));
+    let mut others = JoinSet::new();
+    for n in 0..2 * MAX_CONCURRENT_READS {
+        let registry = registry.clone();
+        others.spawn(async move { registry.images(&name(&format!("nobody-{n}")), caller(BootMs(0))).await.is_err() });
+    }
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let started = Instant::now();
+    assert_eq!(read(&registry).await.unwrap().online_clients[0].images.len(), MAX_IMAGES_PER_CLIENT);
+    assert!(started.elapsed() > Duration::from_secs(3), "it waited for the others: {:?}", started.elapsed());
 }
 
 #[tokio::test]

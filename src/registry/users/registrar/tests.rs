@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use super::*;
 use crate::registry::quotas::{RateLimited, RegistrationRate};
 use crate::registry::testing::{caller, name, registry, registry_on, registry_with_quotas, settings, user, wall};
-use crate::registry::{Credentials, Registry, RegistrySettings, TokenKey};
+use crate::registry::{Coverage, Credentials, Registry, RegistrySettings, TokenKey};
 use crate::storage::{Backend, Bucket, Fault, MemoryBackend, RetryPolicy};
 use rollcall_core::BootMs;
 
@@ -93,6 +93,18 @@ async fn new_users_of_an_address_are_limited_but_repetitions_and_taken_names_are
     let other = Caller { from: [10, 0, 0, 8].into(), ..caller(BootMs(0)) };
     assert!(registry.register(user("u3"), other).await.is_ok(), "another address is not limited");
     assert!(registry.register(user("u4"), caller(BootMs(500))).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_leader_with_all_rows_refuses_a_new_name_without_a_read() {
+    let (_, memory) = registry();
+    let rate = RegistrationRate { burst: 1, per_second: 1 };
+    let registry = registry_with_quotas(&memory, Quotas { registrations: Some(rate), ..Quotas::default() });
+    register(&registry, 0).await.unwrap();
+    registry.raise_users(registry.term(), Coverage::Certain);
+    let calls = memory.faults().calls();
+    assert!(matches!(register(&registry, 1).await, Err(RegisterError::RateLimited(_))));
+    assert_eq!(memory.faults().calls(), calls);
 }
 
 #[tokio::test]

@@ -82,10 +82,7 @@ impl Connection {
     }
 
     async fn read_more(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
-        match self.0.read_buf(bytes).await? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => Ok(()),
-        }
+        if self.0.read_buf(bytes).await? == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 }
 

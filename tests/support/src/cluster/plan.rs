@@ -7,7 +7,8 @@ use std::path::Path;
 use tokio::sync::Semaphore;
 
 use super::log;
-use super::{Cluster, Node, Ports, http_client, until};
+use super::{Cluster, Node, Ports, http_client, https_client, until};
+use crate::certificates::TestAuthority;
 
 /// Limit on clusters that run at once. With more, the nodes would delay each other on a machine
 /// with two cores.
@@ -42,12 +43,20 @@ pub struct Plan {
     seed: Option<Seed>,
     variables: Vec<(Option<usize>, (String, String))>,
     open_files: Option<u64>,
+    has_tls: bool,
 }
 
 impl Plan {
     /// A cluster of three nodes with the documented timings.
     pub fn documented() -> Self {
-        Self { count: 3, speed: ElectionSpeed::Documented, seed: None, variables: Vec::new(), open_files: None }
+        Self {
+            count: 3,
+            speed: ElectionSpeed::Documented,
+            seed: None,
+            variables: Vec::new(),
+            open_files: None,
+            has_tls: false,
+        }
     }
 
     /// A cluster of three nodes with quick elections.
@@ -60,6 +69,14 @@ impl Plan {
     pub fn nodes(mut self, count: usize) -> Self {
         self.count = count;
         self
+    }
+
+    /// Gives the API of all nodes TLS. Their certificate is in `node.pem` and `node-key.pem`, that
+    /// of its authority in `ca.pem`.
+    #[must_use]
+    pub fn tls(mut self) -> Self {
+        self.has_tls = true;
+        self.env("ROLLCALL_TLS_CERT", "node.pem").env("ROLLCALL_TLS_KEY", "node-key.pem")
     }
 
     /// Adds data before the first start.
@@ -113,10 +130,17 @@ impl Plan {
     /// Starts the nodes and waits until each is ready. Does not wait for a leader.
     pub async fn start(self) -> Cluster {
         let permit = RUNNING_CLUSTERS.acquire().await.expect("never closed");
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let authority = self.has_tls.then(|| TestAuthority::new("authority of the tests"));
+        if let Some(authority) = &authority {
+            fs::write(dir.path().join("ca.pem"), &authority.cert).expect("the directory is ours");
+            authority.issue(|_| ()).write(dir.path(), "node");
+        }
         let mut cluster = Cluster {
-            dir: tempfile::tempdir().expect("a temporary directory"),
+            dir,
             nodes: Vec::new(),
-            http: http_client(),
+            http: authority.as_ref().map_or_else(http_client, https_client),
+            authority,
             plan: self,
             _permit: permit,
         };

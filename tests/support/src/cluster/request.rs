@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::multipart::{Form, Part};
-use reqwest::{Method, RequestBuilder};
+use reqwest::{Certificate, Method, RequestBuilder};
 use tokio::time::{Instant, sleep};
 
 use super::{Cluster, POLL_INTERVAL, Response, SOON};
+use crate::certificates::TestAuthority;
 
 /// Longest time for one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -16,23 +17,29 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// An HTTP client without redirects, proxies and connection reuse. So a test sees the response to
 /// exactly one request.
 pub fn http_client() -> reqwest::Client {
-    client(None)
+    client(None, None)
+}
+
+/// Like [`http_client`], for nodes whose certificates this authority has issued.
+pub fn https_client(authority: &TestAuthority) -> reqwest::Client {
+    client(None, Some(authority))
 }
 
 /// Like [`http_client`], at this address of this machine.
 pub fn http_client_from(address: IpAddr) -> reqwest::Client {
-    client(Some(address))
+    client(Some(address), None)
 }
 
-fn client(address: Option<IpAddr>) -> reqwest::Client {
+fn client(address: Option<IpAddr>, authority: Option<&TestAuthority>) -> reqwest::Client {
     // The call fails only if another test has installed the provider already.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let trusted = authority.map(|authority| Certificate::from_pem(authority.cert.as_bytes()).expect("a certificate"));
     reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .pool_max_idle_per_host(0)
         .local_address(address)
-        .tls_certs_only([])
+        .tls_certs_only(trusted)
         .timeout(REQUEST_TIMEOUT)
         .build()
         .expect("it needs no file and no network")

@@ -92,13 +92,51 @@ fn impossible_terms_and_unknown_nodes_are_ignored() {
         Message::Vote { term: Term(1), asked_at: BootMs(1), released_term: None, dead_leader: Some(no_member) },
     ] {
         let before = machine.clone();
-        assert_eq!(
-            machine.handle(received(1, message), BootMs(5000), Entropy(0)).len(),
-            1,
-            "only the end of the boot window is logged"
+        let actions = machine.handle(received(1, message), BootMs(5000), Entropy(0));
+        assert!(
+            matches!(
+                actions[..],
+                [
+                    Action::Log(LogEvent::BootWindowEnded { .. }),
+                    Action::Log(LogEvent::MessageIgnored { from: NodeId(1), .. })
+                ]
+            ),
+            "{message:?}: {actions:?}"
         );
         assert_eq!(machine.term(), before.term());
         assert_eq!(machine.leader(), None);
         machine = before;
     }
+}
+
+#[test]
+fn no_number_of_messages_raises_the_term_limit_before_a_ballot_is_on_disk() {
+    let mut machine = Machine::new(defaults(0, 3), BootId(1), Some(Ballot::default()), BootMs(0));
+    let is_ignored = |actions: &[Action]| {
+        actions.iter().any(|action| matches!(action, Action::Log(LogEvent::MessageIgnored { .. })))
+    };
+    let ballot = |term| Ballot { term: Term(term), voted_for: Some(NodeId(1)) };
+    let limit = Term(0).limit().0;
+    for (step, name) in ["a response", "a failed write", "another failed write"].into_iter().enumerate() {
+        let at = BootMs(5000 + step as u64);
+        // Both messages name the highest term that is accepted, and one above it.
+        let answered = |term| Message::VoteResp { term: Term(term), asked_at: BootMs(0), granted: false };
+        assert!(!is_ignored(&machine.handle(received(1, answered(limit)), at, Entropy(0))), "{name}");
+        assert!(is_ignored(&machine.handle(received(1, answered(limit + 1)), at, Entropy(0))), "{name}");
+        let heartbeat = |term| Message::Heartbeat { term: Term(term), sent_at: BootMs(1) };
+        let actions = machine.handle(received(1, heartbeat(limit)), at, Entropy(0));
+        assert!(actions.contains(&Action::SaveBallot(ballot(limit))), "{name}: {actions:?}");
+        assert!(is_ignored(&machine.handle(received(1, heartbeat(limit + 1)), at, Entropy(0))), "{name}");
+        machine.handle(Event::BallotSaveFailed(ballot(limit)), at, Entropy(0));
+    }
+    machine.handle(received(1, Message::Heartbeat { term: Term(limit), sent_at: BootMs(1) }), BootMs(6000), Entropy(0));
+    machine.handle(Event::BallotSaved(ballot(limit)), BootMs(6000), Entropy(0));
+    let next = Message::Heartbeat { term: Term(2 * limit), sent_at: BootMs(1) };
+    assert!(!is_ignored(&machine.handle(received(1, next), BootMs(6000), Entropy(0))));
+    machine.handle(Event::BallotSaveFailed(ballot(2 * limit)), BootMs(6000), Entropy(0));
+    assert_eq!(machine.saved_term(), None, "the write failed");
+    let next = Message::Heartbeat { term: Term(2 * limit + 1), sent_at: BootMs(1) };
+    assert!(is_ignored(&machine.handle(received(1, next), BootMs(6000), Entropy(0))));
+    let next = Message::Heartbeat { term: Term(2 * limit), sent_at: BootMs(1) };
+    assert!(!is_ignored(&machine.handle(received(1, next), BootMs(6000), Entropy(0))), "the limit does not fall");
 }

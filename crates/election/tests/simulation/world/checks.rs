@@ -20,6 +20,10 @@ pub(crate) enum Rule {
     Liveness,
     /// Rule 1 of docs/design/election.md: no message depends on a ballot that is not on disk.
     Durable,
+    /// I6: no message raises a term so far that the terms can run out.
+    TermsLast,
+    /// A node names only nodes that exist.
+    KnownNodes,
     /// A node does not wake or send messages without end. That would waste processor time.
     NoBusyLoop,
 }

@@ -3,6 +3,7 @@
 use rollcall_core::{BootMs, Term};
 use rollcall_election::{Ballot, Message, RoleState};
 
+use super::absurd::UNREACHABLE_TERM;
 use super::{Bug, MS, Rule, SECOND, World};
 
 /// Messages per second above which a machine counts as being in a busy loop.
@@ -12,6 +13,7 @@ impl World {
     /// Checks the invariants after each event of `node`. Between two events leases can only expire.
     pub(super) fn check_invariants(&mut self, node: usize) {
         let (now, stretched) = (self.now, self.has(Bug::LeaseAsLongAsPromise));
+        self.check_known_values(node);
         let host = &mut self.hosts[node];
         let Some(running) = &mut host.running else { return };
         let (me, term) = (running.process.node, running.machine.term());
@@ -32,6 +34,18 @@ impl World {
             if serving.len() > 1 {
                 self.checks.broken(Rule::OneServingNode, format!("nodes {serving:?} serve at once at {} ms", now / MS));
             }
+        }
+    }
+
+    /// Checks that no absurd message has had an effect.
+    fn check_known_values(&mut self, node: usize) {
+        let Some(running) = &self.hosts[node].running else { return };
+        let (term, leader) = (running.machine.term(), running.machine.leader());
+        if term >= UNREACHABLE_TERM {
+            self.checks.broken(Rule::TermsLast, format!("node {node} has term {term}"));
+        }
+        if leader.is_some_and(|(leader, _)| usize::from(leader.0) >= self.hosts.len()) {
+            self.checks.broken(Rule::KnownNodes, format!("node {node} names {leader:?} as the leader"));
         }
     }
 

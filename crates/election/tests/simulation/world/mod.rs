@@ -1,6 +1,7 @@
 //! Simulated cluster that runs the election's state machine on hosts with clocks and disks, and on
 //! a network. One seed determines all faults. Times are in microseconds.
 
+mod absurd;
 mod checks;
 mod clock;
 mod disk;

@@ -38,6 +38,8 @@ pub(crate) enum Bug {
     EndMatchedByAddress,
     /// The end of a stream also makes a node forget its vote.
     EndClearsVote,
+    /// A node accepts a message of any term.
+    NoTermBound,
 }
 
 impl World {

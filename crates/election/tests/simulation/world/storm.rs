@@ -154,6 +154,7 @@ impl World {
             }
             21 => self.crash_all_nodes(),
             22 => self.freeze_some_nodes(),
+            23 if node != other => self.send_absurd_messages(node, other),
             _ => {}
         }
     }

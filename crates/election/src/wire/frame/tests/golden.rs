@@ -1,4 +1,4 @@
-//! Golden bytes of protocol 5: one frame of each kind and each message, as text because frames are
+//! Golden bytes of protocol 6: one frame of each kind and each message, as text because frames are
 //! JSON. A failure means that nodes of this build and of an earlier one do not understand each
 //! other. In that case raise [`PROTOCOL`] and add new golden bytes.
 
@@ -11,7 +11,7 @@ use super::super::*;
 use crate::process::Process;
 use crate::wire::hello::Purpose;
 use crate::wire::hello::tests::hello;
-use crate::wire::key_proof::{KeyClaim, Nonce, Transcript};
+use crate::wire::key_proof::{Challenge, KeyClaim, Nonce, Transcript};
 use crate::wire::message::{BallotReport, PreVoteResp};
 use rollcall_core::{BootMs, ClusterKey};
 
@@ -19,9 +19,13 @@ fn key() -> ClusterKey {
     "the key of the cluster".parse().expect("long enough")
 }
 
-/// A connection with arbitrary Hellos.
+/// A connection with arbitrary challenges.
 fn transcript() -> Transcript {
-    Transcript { dialler: Bytes::from_static(b"the dialler's Hello"), acceptor: Bytes::from_static(b"the acceptor's") }
+    Transcript {
+        dialler: Bytes::from_static(b"the dialler's Hello"),
+        acceptor: Bytes::from_static(b"the acceptor's"),
+        channel: None,
+    }
 }
 
 fn proof(claim: KeyClaim<'_>) -> KeyProof {
@@ -71,7 +75,13 @@ fn pre_vote_response(leader: Option<(NodeId, Term)>) -> PreVoteResp {
 /// Every kind of frame, with each optional field once present and once absent.
 #[rustfmt::skip]
 fn frames() -> Vec<(Frame, &'static str)> {
-    let check = Hello { purpose: Purpose::Check, keyed: false, nonce: Nonce::default(), ..hello() };
+    let check = Hello { purpose: Purpose::Check, ..hello() };
+    let challenge = Challenge {
+        protocol: PROTOCOL,
+        node: "127.0.0.1:8081".parse().unwrap(),
+        to: "127.0.0.1:8080".parse().unwrap(),
+        nonce: Nonce([0, 1, 2, u64::MAX]),
+    };
     let hint = Envelope {
         leader_url: Some("http://127.0.0.1:3000".into()),
         ..envelope(Message::PreVoteResp(pre_vote_response(Some((NodeId(1), Term(5))))))
@@ -91,10 +101,12 @@ fn frames() -> Vec<(Frame, &'static str)> {
     };
     let is_authentic = Some(proof(KeyClaim::Refusal(RefusalKind::AddressConflict, "why")));
     vec![
+        (Frame::Challenge(challenge),
+            r#"{"Challenge":{"protocol":6,"node":"127.0.0.1:8081","to":"127.0.0.1:8080","nonce":[0,1,2,18446744073709551615]}}"#),
         (Frame::Hello(Box::new(hello())),
-            r#"{"Hello":{"protocol":5,"cluster":"00000000-0000-0000-0000-000000000001","node":"127.0.0.1:8081","boot":7,"to":"127.0.0.1:8080","api_url":"http://127.0.0.1:3001","peers":["127.0.0.1:8080","127.0.0.1:8081"],"timings":{"heartbeat_interval_ms":1000,"election_timeout_min_ms":3000,"election_timeout_max_ms":5000,"leader_term_ms":10000,"net_timeout_ms":2000,"election_retry_ms":100},"local":"127.0.0.1:40000","remote":"127.0.0.1:8080","purpose":"Link","keyed":true,"nonce":[18446744073709551615,18446744073709551615,18446744073709551615,18446744073709551615]}}"#),
+            r#"{"Hello":{"protocol":6,"cluster":"00000000-0000-0000-0000-000000000001","node":"127.0.0.1:8081","boot":7,"to":"127.0.0.1:8080","api_url":"http://127.0.0.1:3001","peers":["127.0.0.1:8080","127.0.0.1:8081"],"timings":{"heartbeat_interval_ms":1000,"election_timeout_min_ms":3000,"election_timeout_max_ms":5000,"leader_term_ms":10000,"net_timeout_ms":2000,"election_retry_ms":100},"local":"127.0.0.1:40000","remote":"127.0.0.1:8080","purpose":"Link"}}"#),
         (Frame::Hello(Box::new(check)),
-            r#"{"Hello":{"protocol":5,"cluster":"00000000-0000-0000-0000-000000000001","node":"127.0.0.1:8081","boot":7,"to":"127.0.0.1:8080","api_url":"http://127.0.0.1:3001","peers":["127.0.0.1:8080","127.0.0.1:8081"],"timings":{"heartbeat_interval_ms":1000,"election_timeout_min_ms":3000,"election_timeout_max_ms":5000,"leader_term_ms":10000,"net_timeout_ms":2000,"election_retry_ms":100},"local":"127.0.0.1:40000","remote":"127.0.0.1:8080","purpose":"Check","keyed":false,"nonce":[0,0,0,0]}}"#),
+            r#"{"Hello":{"protocol":6,"cluster":"00000000-0000-0000-0000-000000000001","node":"127.0.0.1:8081","boot":7,"to":"127.0.0.1:8080","api_url":"http://127.0.0.1:3001","peers":["127.0.0.1:8080","127.0.0.1:8081"],"timings":{"heartbeat_interval_ms":1000,"election_timeout_min_ms":3000,"election_timeout_max_ms":5000,"leader_term_ms":10000,"net_timeout_ms":2000,"election_retry_ms":100},"local":"127.0.0.1:40000","remote":"127.0.0.1:8080","purpose":"Check"}}"#),
         (Frame::Proof(proof(KeyClaim::Dialler)),
             r#"{"Proof":[33,101,232,248,157,206,217,12,27,67,42,54,150,43,49,213,254,43,253,215,63,187,124,133,178,71,39,133,185,234,133,125]}"#),
         (refused(RefusalKind::ConfigMismatch, None),
@@ -144,8 +156,8 @@ fn variants<T: DeserializeOwned + std::fmt::Debug>(unknown: &str) -> BTreeSet<St
 }
 
 #[test]
-fn every_frame_has_the_bytes_of_protocol_5() {
-    assert_eq!(PROTOCOL, 5, "another protocol has other golden bytes");
+fn every_frame_has_the_bytes_of_protocol_6() {
+    assert_eq!(PROTOCOL, 6, "another protocol has other golden bytes");
     for (frame, bytes) in frames() {
         let encoded = frame.encode();
         assert_eq!(String::from_utf8_lossy(&encoded), bytes, "{frame:?}");
@@ -179,7 +191,7 @@ fn every_kind_of_frame_and_message_has_golden_bytes() {
 
 /// The codes that prove the key. They are not frames, but two builds must compute the same codes.
 #[test]
-fn every_claim_has_the_code_of_protocol_5() {
+fn every_claim_has_the_code_of_protocol_6() {
     let cases = [
         (KeyClaim::Dialler, "2165e8f89dced90c1b432a36962b31d5fe2bfdd73fbb7c85b2472785b9ea857d"),
         (KeyClaim::Acceptor, "3a212196d7c945147f103f31b2b4302e03aeb0a3f76bffd4406feb37851a4e4e"),

@@ -1,0 +1,213 @@
+//! Secrets of the cluster in the bucket. They are sealed with the cluster key if there is one.
+
+use rand::RngExt;
+use thiserror::Error;
+use tokio::task::spawn_blocking;
+use tracing::warn;
+
+use super::seal::{SALT_BYTES, Sealed};
+use super::{Bucket, BucketError, CreateOutcome, Key, Object};
+use rollcall_core::ClusterKey;
+
+/// Most attempts to replace an unsealed secret that other nodes replace at the same time.
+const MAX_ATTEMPTS: u32 = 5;
+
+/// Secrets of the cluster in the bucket.
+#[derive(Clone)]
+pub struct SecretStore {
+    bucket: Bucket,
+    key: Option<ClusterKey>,
+}
+
+/// A secret could not be loaded. `Display` says how to repair it, and never shows the bytes that
+/// were read.
+#[derive(Debug, Error)]
+pub enum SecretError {
+    /// The bucket did not reply.
+    #[error(transparent)]
+    Storage(#[from] BucketError),
+    /// The secret is sealed, and there is no key.
+    #[error(
+        "{path} in the {store} is sealed with a cluster_key, but this node has none; give it the cluster_key of the cluster"
+    )]
+    NoKey {
+        /// The object.
+        path: String,
+        /// The store that has it.
+        store: String,
+    },
+    /// The secret is sealed with another key, or damaged.
+    #[error(
+        "{path} in the {store} cannot be opened with this node's cluster_key; give it the cluster_key with which the file was sealed, or delete the file and restart all nodes: then they make a new secret"
+    )]
+    OtherKey {
+        /// The object.
+        path: String,
+        /// The store that has it.
+        store: String,
+    },
+}
+
+impl SecretStore {
+    /// The secrets of a bucket. With a key they are sealed.
+    #[must_use]
+    pub fn new(bucket: Bucket, key: Option<ClusterKey>) -> Self {
+        Self { bucket, key }
+    }
+
+    /// The bucket that has the secrets.
+    #[must_use]
+    pub fn bucket(&self) -> &Bucket {
+        &self.bucket
+    }
+
+    /// Loads a secret, or creates it if there is none. If several nodes create one at the same
+    /// time, all use the first. With a key, replaces an unsealed secret as [`Self::load`] does.
+    ///
+    /// # Errors
+    /// [`SecretError`] if the bucket does not reply, or the secret cannot be opened.
+    pub async fn load_or_create(&self, key: &Key, make: impl Fn() -> Vec<u8>) -> Result<Vec<u8>, SecretError> {
+        if let Some(loaded) = self.load(key, &make).await? {
+            return Ok(loaded);
+        }
+        let new = make();
+        match self.create(key, &new).await? {
+            None => Ok(new),
+            Some(found) => match self.open(key, found, &make).await? {
+                Some(opened) => Ok(opened),
+                None => self.load(key, &make).await?.ok_or_else(|| self.bucket.vanished(key).into()),
+            },
+        }
+    }
+
+    /// Loads a secret. `None` if there is none. With a key, a secret that is not sealed is replaced
+    /// by a new one: others could read it.
+    ///
+    /// # Errors
+    /// As [`Self::load_or_create`].
+    pub async fn load(&self, key: &Key, make: impl Fn() -> Vec<u8>) -> Result<Option<Vec<u8>>, SecretError> {
+        for _ in 0..MAX_ATTEMPTS {
+            let Some(found) = self.bucket.get(key).await? else { return Ok(None) };
+            if let Some(opened) = self.open(key, found, &make).await? {
+                return Ok(Some(opened));
+            }
+        }
+        Err(self.bucket.vanished(key).into())
+    }
+
+    /// Creates a secret. Returns the object that exists already, if there is one.
+    ///
+    /// # Errors
+    /// [`SecretError::Storage`] if the bucket does not reply.
+    pub async fn create(&self, key: &Key, secret: &[u8]) -> Result<Option<Object>, SecretError> {
+        let bytes = self.encode(key, secret.to_vec()).await;
+        Ok(match self.bucket.create(key, bytes.into()).await? {
+            CreateOutcome::Created(_) => None,
+            CreateOutcome::AlreadyExists(found) => Some(found),
+        })
+    }
+
+    /// Opens an object, or replaces it if it must be sealed and is not. `None` if another node
+    /// replaced it first.
+    async fn open(&self, key: &Key, found: Object, make: impl Fn() -> Vec<u8>) -> Result<Option<Vec<u8>>, SecretError> {
+        let (path, store) = (key.path(), self.bucket.describe());
+        match (Sealed::parse(&found.bytes), self.key.clone()) {
+            (None, None) => Ok(Some(found.bytes.to_vec())),
+            (Some(_), None) => Err(SecretError::NoKey { path, store }),
+            (Some(sealed), Some(cluster_key)) => {
+                let place = path.clone();
+                let opened = spawn_blocking(move || sealed.open(&place, &cluster_key)).await;
+                opened.expect("opening does not panic").map(Some).ok_or(SecretError::OtherKey { path, store })
+            }
+            (None, Some(_)) => {
+                let new = make();
+                let bytes = self.encode(key, new.clone()).await;
+                let replaced = self.bucket.replace_if(key, &found.version, bytes.into()).await?;
+                if replaced.is_some() {
+                    warn!(path, "replaced a secret that was not sealed with the cluster_key");
+                }
+                Ok(replaced.map(|_| new))
+            }
+        }
+    }
+
+    /// The bytes of a secret for the bucket. A key is derived on a thread for blocking work.
+    async fn encode(&self, key: &Key, secret: Vec<u8>) -> Vec<u8> {
+        let Some(cluster_key) = self.key.clone() else { return secret };
+        let path = key.path();
+        let salt = random_salt();
+        let sealed = spawn_blocking(move || Sealed::new(&secret, &path, &cluster_key, salt).to_bytes()).await;
+        sealed.expect("sealing does not panic")
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the driver is the source of randomness for the seal")]
+fn random_salt() -> [u8; SALT_BYTES] {
+    rand::rng().random()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::storage::{MemoryBackend, RetryPolicy};
+
+    const KEY: Key = Key::TokenKey;
+
+    fn store(memory: &MemoryBackend, key: Option<&str>) -> SecretStore {
+        let policy = RetryPolicy::one_attempt(std::time::Duration::from_secs(20));
+        let key = key.map(|text| text.parse().expect("long enough"));
+        SecretStore::new(Bucket::new(Arc::new(memory.clone()), policy), key)
+    }
+
+    async fn bytes(memory: &MemoryBackend) -> Vec<u8> {
+        store(memory, None).bucket.get(&KEY).await.unwrap().unwrap().bytes.to_vec()
+    }
+
+    const CLUSTER_KEY: Option<&str> = Some("the key of the cluster");
+
+    #[tokio::test]
+    async fn a_secret_is_stored_as_it_is_without_a_key_and_sealed_with_one() {
+        let memory = MemoryBackend::new();
+        assert_eq!(store(&memory, None).load_or_create(&KEY, || b"first".to_vec()).await.unwrap(), b"first");
+        assert_eq!(bytes(&memory).await, b"first");
+        assert_eq!(store(&memory, None).load_or_create(&KEY, || b"second".to_vec()).await.unwrap(), b"first");
+        let memory = MemoryBackend::new();
+        let sealing = store(&memory, CLUSTER_KEY);
+        assert_eq!(sealing.load(&KEY, || b"first".to_vec()).await.unwrap(), None, "nothing is created");
+        assert_eq!(sealing.load_or_create(&KEY, || b"first".to_vec()).await.unwrap(), b"first");
+        assert!(!bytes(&memory).await.windows(5).any(|window| window == b"first"));
+        assert_eq!(sealing.load_or_create(&KEY, || b"second".to_vec()).await.unwrap(), b"first");
+    }
+
+    #[tokio::test]
+    async fn with_a_key_an_unsealed_secret_is_replaced_by_a_new_one() {
+        let memory = MemoryBackend::new();
+        store(&memory, None).load_or_create(&KEY, || b"readable".to_vec()).await.unwrap();
+        let sealing = store(&memory, CLUSTER_KEY);
+        assert_eq!(sealing.load_or_create(&KEY, || b"new".to_vec()).await.unwrap(), b"new");
+        assert_eq!(sealing.load(&KEY, || b"newer".to_vec()).await.unwrap().unwrap(), b"new");
+        assert!(Sealed::parse(&bytes(&memory).await).is_some());
+    }
+
+    #[tokio::test]
+    async fn nodes_that_seal_at_the_same_time_agree_on_the_first() {
+        let memory = MemoryBackend::new();
+        store(&memory, None).load_or_create(&KEY, || b"readable".to_vec()).await.unwrap();
+        let sealing = store(&memory, CLUSTER_KEY);
+        let loads = (0..4).map(|node| sealing.load_or_create(&KEY, move || vec![b'n', node]));
+        let loaded: Vec<Vec<u8>> = futures_util::future::try_join_all(loads).await.unwrap();
+        assert!(loaded.iter().all(|secret| *secret == loaded[0] && secret[0] == b'n'), "{loaded:?}");
+    }
+
+    #[tokio::test]
+    async fn a_sealed_secret_needs_its_key() {
+        let memory = MemoryBackend::new();
+        store(&memory, CLUSTER_KEY).load_or_create(&KEY, || b"first".to_vec()).await.unwrap();
+        let error = store(&memory, None).load_or_create(&KEY, Vec::new).await.unwrap_err();
+        assert!(matches!(&error, SecretError::NoKey { .. }) && error.to_string().contains("secrets/tokens.json"));
+        let error = store(&memory, Some("another key of a cluster")).load(&KEY, Vec::new).await.unwrap_err();
+        assert!(matches!(error, SecretError::OtherKey { .. }));
+    }
+}
