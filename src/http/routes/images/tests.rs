@@ -311,7 +311,7 @@ async fn a_large_image_of_another_program_takes_a_permit_for_each_mebibyte() {
             break;
         }
         unread.push(response);
-        assert!(unread.len() <= LIST_PERMITS, "no download was rejected");
+        assert!(unread.len() <= IMAGE_PERMITS, "no download was rejected");
     }
     assert_eq!(unread.len(), IMAGE_PERMITS / 4);
     let body = unread.pop().unwrap().into_body().collect().await.unwrap().to_bytes();
