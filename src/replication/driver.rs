@@ -80,14 +80,15 @@ impl Replication {
         (this, FlushHandle(flush))
     }
 
-    /// When this node's clients were last [`Coverage::UpToDate`], on this machine's boot clock.
-    /// `None` if they never were.
+    /// When this node's clients were last [up to date](crate::registry::Coverage::UpToDate), on
+    /// this machine's boot clock. `None` if they never were.
     #[must_use]
     pub fn clients_up_to_date_at(&self) -> watch::Receiver<Option<BootMs>> {
         self.clients_up_to_date_at.subscribe()
     }
 
-    /// When this node's users were last [`Coverage::Complete`], on the same clock.
+    /// When this node's users were last [complete](crate::registry::Coverage::Complete), on the
+    /// same clock.
     #[must_use]
     pub fn users_complete_at(&self) -> watch::Receiver<Option<BootMs>> {
         self.users_complete_at.subscribe()

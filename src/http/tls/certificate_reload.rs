@@ -55,7 +55,7 @@ impl CertificateReload {
         Ok((reload, ApiTls::new(current, api_url)))
     }
 
-    /// Checks the files every [`CERTIFICATE_CHECK_INTERVAL`], until the task is cancelled.
+    /// Checks the files every `CERTIFICATE_CHECK_INTERVAL`, until the task is cancelled.
     pub async fn run(mut self) {
         loop {
             sleep(CERTIFICATE_CHECK_INTERVAL).await;
