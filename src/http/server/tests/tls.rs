@@ -119,7 +119,8 @@ async fn bytes_that_are_no_handshake_end_their_own_connection_only() {
 #[tokio::test]
 async fn half_open_handshakes_of_one_address_do_not_hinder_another_one() {
     for unfinished in [&b""[..], &HALF_HELLO[..1], HALF_HELLO] {
-        let (server, cert) = start_with_tls(service(Router::new().route("/", client_ip()), None), 3).await;
+        // The routes of a node reject a connection that got no slot.
+        let (server, cert) = start_with_tls(service(TestNode::new(leading()).router, None), 3).await;
         let mut greedy = Vec::new();
         for _ in 0..3 {
             let mut stream = server.connect().await;
@@ -131,7 +132,7 @@ async fn half_open_handshakes_of_one_address_do_not_hinder_another_one() {
             socket.bind(SocketAddr::from(([127, 0, 0, 2], 0))).unwrap();
             let stream = socket.connect(server.addr).await.unwrap();
             let answer = exchange_securely(stream, &cert, REQUEST).await;
-            assert!(answer.ends_with("127.0.0.2"), "{answer}");
+            assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
         }
         drop(greedy);
         server.stop().await;
