@@ -86,7 +86,8 @@ request() {
     status=$(curl -q -sS -g --connect-timeout 3 --speed-limit 1 --speed-time "$MAX_WAIT_SECONDS" "$@" \
         -o "$file" -w '%{http_code}' "$url" 2>"$work/curl") || code=$?
     # The exit codes of curl for TLS: a handshake that fails, a certificate that is not trusted, and
-    # a file of authorities that cannot be read. A node that ends during the handshake is no response.
+    # a file of authorities that cannot be read. A node that ends during the handshake gives no
+    # response.
     case "$code" in
     0) printf '%s' "$status" ;;
     35) if grep -qiE 'reset|syscall|eof|closed' "$work/curl"; then printf '000'; else printf 'tls'; fi ;;
