@@ -126,7 +126,7 @@ wait_for_leader() {
     done
 }
 
-unset ROLLCALL_SERVER ROLLCALL_PASSWORD ROLLCALL_DATA_DIR
+unset ROLLCALL_SERVER ROLLCALL_CA ROLLCALL_PASSWORD ROLLCALL_DATA_DIR
 program="$(program_path)" || fail "the program cannot be built"
 work="$(mktemp -d "${TMPDIR:-/tmp}/rollcall-demo.XXXXXX")" || fail "cannot make a temporary directory"
 

@@ -92,11 +92,15 @@ async fn a_leader_that_is_asked_to_stop_exits_with_0_and_is_replaced_at_once() {
         let asked_at = Instant::now();
         let status = cluster.sigterm(old).await;
         assert_eq!(status.code(), Some(0), "{status}");
-        cluster.leader_after(old).await;
+        let new = cluster.leader_after(old).await;
         assert!(asked_at.elapsed() < QUICK_SUCCESSION, "took {:?}", asked_at.elapsed());
         check_stored(&cluster, &stored).await;
         cluster.start(old);
-        until("the old leader to answer", async || cluster.health(old).await.is_some()).await;
+        // Two of three nodes must be linked before the next leader stops.
+        until("the old leader to follow", async || {
+            cluster.health(old).await.is_some_and(|health| health["current_leader"] == cluster.name(new))
+        })
+        .await;
     }
     // All nodes are asked to stop, one after the other. The last ones have no successor, but they
     // exit with 0 too.

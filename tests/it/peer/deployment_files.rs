@@ -58,7 +58,7 @@ fn all_containers_have_limits_and_no_capabilities() {
 fn the_demo_script_unsets_all_variables_of_a_peer_except_those_of_the_log() {
     let script = read("tools/peers_demo.sh");
     let unset = script.split("unset ").nth(1).and_then(|rest| rest.split('}').next()).expect("an unset command");
-    let mut unset = variables_in(unset, "P2P_");
+    let mut unset: BTreeSet<_> = ["P2P_", "ROLLCALL_"].iter().flat_map(|prefix| variables_in(unset, prefix)).collect();
     unset.extend(["P2P_LOG_LEVEL", "P2P_LOG_FORMAT"]);
     assert_eq!(unset, rollcall::config::chat::env_vars().collect());
 }
