@@ -264,8 +264,8 @@ impl<A: Activity> Ledger<A> {
         }
     }
 
-    /// The piece of a block that was added last, if all of them have running work. It loses the least
-    /// work, and probably still waits in a queue, which it leaves at once.
+    /// The piece of a block that was added last, if all of them have running work. It loses the
+    /// least work, and probably still waits in a queue, which it leaves at once.
     fn youngest(&self, block: AddressBlock) -> Option<Victim> {
         let (_, id) = *self.holders[&block].by_bound.last()?;
         let PieceState::Displaceable { activity, .. } = &self.pieces[&id].state else {
