@@ -158,7 +158,7 @@ async fn kill(kills: usize, plain: bool) -> ExitCode {
     let [own, other] = [free_addr(), free_addr()];
     let (election, mut transport) = start(dir.path(), &own, &other, plain);
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    let started = tokio::time::Instant::now();
+    let started = Instant::now();
     for number in 1..=kills {
         let mut victim = spawn_victim(dir.path(), &other, &own, plain);
         let end = one_kill(&mut victim, &mut transport, &ends).await;
