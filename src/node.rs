@@ -174,7 +174,7 @@ struct StartupState {
     is_first_start: bool,
 }
 
-/// What nodes have in common that form a cluster.
+/// Identity of the cluster: the same on all its nodes.
 struct ClusterIdentity {
     /// The id of the bucket.
     id: Uuid,

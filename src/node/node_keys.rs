@@ -94,7 +94,7 @@ impl NodeKeys {
         Ok(Self { secrets, cluster, ring, published: watch::channel(Arc::new(tls)).0 })
     }
 
-    /// What links present and accept, now and later.
+    /// The certificates that links present and accept, now and later.
     pub(super) fn published(&self) -> watch::Receiver<Arc<LinkTls>> {
         self.published.subscribe()
     }

@@ -203,7 +203,7 @@ async fn one_kill(victim: &mut Child, transport: &mut Transport, ends: &Receiver
         }
     });
     let end = end.await.unwrap_or_else(|_| "no end".to_owned());
-    // What the dead node sent must not count as the next node's first payload.
+    // A payload of the dead node must not count as the first one of the next node.
     while timeout(Duration::from_millis(1), transport.receive()).await.is_ok() {}
     end
 }

@@ -12,7 +12,7 @@ const READABLE_SECRETS: &str = "there is no cluster_key, so secrets/ in the Fire
 const DISCOVERY_SERVER_COMPAT: &str = "discovery_server_compat is on: anybody can keep a name with a password online without its password, and any \
      web page can send requests; set it to false if no old client needs it";
 
-/// What protects the cluster against others.
+/// Protection of the cluster against others.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClusterProtection {
     /// Other hosts can reach the election port, and nothing proves who belongs to the cluster.

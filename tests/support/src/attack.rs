@@ -186,7 +186,7 @@ async fn register(node: SocketAddr, users: Vec<String>) {
 }
 
 impl RunningAttack {
-    /// How often the node gave this answer, such as `503 overloaded` or `201`.
+    /// Number of times that the node gave this answer, such as `503 overloaded` or `201`.
     pub fn answers(&self, kind: &str) -> usize {
         self.answers.lock().get(kind).copied().unwrap_or(0)
     }

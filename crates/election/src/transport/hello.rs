@@ -16,7 +16,7 @@ use crate::wire::frame::PROTOCOL;
 use crate::wire::hello::{Hello, Purpose};
 use rollcall_core::{ClusterKey, NodeAddr, Timings};
 
-/// What nodes prove to each other at the beginning of a link.
+/// Proofs that nodes give each other at the beginning of a link.
 #[derive(Debug)]
 pub(crate) struct LinkProofs {
     /// With TLS: that they have the private key of an accepted certificate.

@@ -1,4 +1,4 @@
-//! How a link over TLS ends, and what that proves.
+//! Ends of a link over TLS, and what each of them proves.
 
 use std::sync::Arc;
 
