@@ -5,7 +5,6 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use rollcall_test_support::attack::{Attack, Report, Victim};
-use tokio::runtime::Runtime;
 
 use crate::comparison::now;
 use crate::http_client::{HttpConnection, request};
@@ -45,18 +44,22 @@ const OTHER_FILES: u64 = 200;
 const MAX_GROWTH: u64 = 64_000_000;
 
 pub(crate) fn measure(arguments: &Args) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let unknown = arguments.attacks.iter().find(|&wanted| Attack::ALL.iter().all(|attack| name(*attack) != *wanted));
+    if let Some(unknown) = unknown {
+        anyhow::bail!("no attack is called {unknown}; there are {}", Attack::ALL.map(name).join(", "));
+    }
     raise_open_files(arguments.attack_connections + OTHER_FILES)?;
     println!(
         "attack from one address | other address, within 1 s | p50, p99 and undisturbed p99 of each kind of request"
     );
     let mut missed = Vec::new();
-    for attack in Attack::ALL {
-        if measure_attack(attack, arguments, &runtime)? < MUST_SUCCEED {
+    let wanted = |attack: &Attack| arguments.attacks.is_empty() || arguments.attacks.contains(&name(*attack));
+    for attack in Attack::ALL.into_iter().filter(wanted) {
+        if measure_attack(attack, arguments)? < MUST_SUCCEED {
             missed.push(format!("{attack:?}: less than {MUST_SUCCEED}% within {GOOD:?}"));
         }
     }
-    let growth = measure_memory(arguments)?;
+    let growth = if arguments.attacks.is_empty() { measure_memory(arguments)? } else { 0 };
     if growth > MAX_GROWTH {
         missed.push(format!("passwords: memory grew by {}, more than {}", mb(growth), mb(MAX_GROWTH)));
     }
@@ -65,8 +68,25 @@ pub(crate) fn measure(arguments: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The name of an attack on the command line: `half-heads`.
+fn name(attack: Attack) -> String {
+    let mut name = String::new();
+    for letter in format!("{attack:?}").chars() {
+        if letter.is_ascii_uppercase() && !name.is_empty() {
+            name.push('-');
+        }
+        name.push(letter.to_ascii_lowercase());
+    }
+    name
+}
+
 /// The share of the kind of request that succeeded least, in percent.
-fn measure_attack(attack: Attack, arguments: &Args, runtime: &Runtime) -> anyhow::Result<f64> {
+///
+/// The attacker and the victim have a thread each, so that the victim does not wait for the
+/// attacker's own work.
+fn measure_attack(attack: Attack, arguments: &Args) -> anyhow::Result<f64> {
+    let attacker = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let other = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let build = &builds::all(arguments)?[0];
     let listed = if attack == Attack::SlowReaders { LISTED } else { 0 };
     progress(&format!("attack: starting a node for {attack:?}"));
@@ -83,14 +103,13 @@ fn measure_attack(attack: Attack, arguments: &Args, runtime: &Runtime) -> anyhow
     };
     let nodes = Nodes::start_with(build, 1, TTL_SECONDS, &variables, |bucket| users::fill(bucket, listed))?;
     let node = nodes.all[nodes.leader()?].api;
-    let (undisturbed, disturbed, answers) = runtime.block_on(async {
-        let victim = Victim::register(node).await;
-        let undisturbed = victim.work("undisturbed", rounds).await;
-        let running = attack.start(node, connections).await;
-        tokio::time::sleep(BEFORE_MEASUREMENT).await;
-        let disturbed = victim.work("disturbed", rounds).await;
-        (undisturbed, disturbed, running.summary())
-    });
+    let victim = other.block_on(Victim::register(node));
+    let undisturbed = other.block_on(victim.work("undisturbed", rounds));
+    let running = attacker.block_on(attack.start(node, connections));
+    sleep(BEFORE_MEASUREMENT);
+    let disturbed = other.block_on(victim.work("disturbed", rounds));
+    let answers = running.summary();
+    attacker.shutdown_background();
     let succeeded = disturbed.kinds.iter().map(|results| results.percent_within(GOOD)).fold(100.0, f64::min);
     println!("{attack:?} ({connections}) | {succeeded:.1}% | {}", times(&disturbed, &undisturbed));
     progress(&format!("the attacker got {answers}"));

@@ -114,6 +114,10 @@ struct Args {
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=600))]
     idle_seconds: u64,
 
+    /// One attack to measure, such as half-heads; may be given more than once. All by default
+    #[arg(long = "attack", value_name = "NAME")]
+    attacks: Vec<String>,
+
     /// Connections of each attack; the node serves 1024
     #[arg(long, default_value_t = 1500, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     attack_connections: u64,
