@@ -60,8 +60,10 @@ pub enum NodeKeyError {
     /// No new pair can be made.
     #[error("{0} has {MAX_PAIRS} node keys; delete old ones, which no node presents any more")]
     TooMany(String),
-    /// Another program made the same pair.
-    #[error("{0} was made by another program at the same time; the cluster has a new node key")]
+    /// The pair exists, although the listing did not have it.
+    #[error(
+        "{0} exists already: another program made it at the same time, or the listing of the store lags; if the cluster needs one more node key, try again in a minute"
+    )]
     MadeByAnother(String),
 }
 
@@ -73,6 +75,7 @@ impl NodeKeyError {
             | Self::Secret(
                 SecretError::NoKey { .. }
                 | SecretError::OtherKey { .. }
+                | SecretError::NotSealed { .. }
                 | SecretError::Storage(BucketError::Unreadable { .. } | BucketError::Vanished { .. }),
             ) => true,
             Self::Secret(SecretError::Storage(
@@ -152,8 +155,14 @@ impl NodeKeys {
 }
 
 /// Makes the next pair in the bucket. Returns its number.
+///
+/// The secrets that the nodes use show whether the cluster has a key, and which. A pair that the
+/// nodes cannot open, or one that everybody can read, is not made.
 pub(super) async fn rotate(secrets: &SecretStore, cluster: Uuid) -> Result<u32, NodeKeyError> {
     let numbers = list_numbers(secrets).await?;
+    for key in numbers.last().copied().map(Key::NodeKey).into_iter().chain([Key::TokenKey]) {
+        secrets.check(&key).await?;
+    }
     if numbers.len() >= MAX_PAIRS {
         return Err(NodeKeyError::TooMany(secrets.bucket().describe()));
     }

@@ -46,6 +46,16 @@ pub enum SecretError {
         /// The store that has it.
         store: String,
     },
+    /// There is a key, but the secret is not sealed.
+    #[error(
+        "{path} in the {store} is not sealed, so the nodes have no cluster_key; run this command without one, or restart the nodes with it first"
+    )]
+    NotSealed {
+        /// The object.
+        path: String,
+        /// The store that has it.
+        store: String,
+    },
 }
 
 impl SecretStore {
@@ -105,6 +115,19 @@ impl SecretStore {
             CreateOutcome::Created(_) => None,
             CreateOutcome::AlreadyExists(found) => Some(found),
         })
+    }
+
+    /// Checks that a secret is sealed with the key, or is not sealed if there is no key. Changes
+    /// nothing. A secret that does not exist passes.
+    ///
+    /// # Errors
+    /// [`SecretError`] if the bucket does not reply, or the secret fails the check.
+    pub async fn check(&self, key: &Key) -> Result<(), SecretError> {
+        let Some(found) = self.bucket.get(key).await? else { return Ok(()) };
+        if self.key.is_some() && Sealed::parse(&found.bytes).is_none() {
+            return Err(SecretError::NotSealed { path: key.path(), store: self.bucket.describe() });
+        }
+        self.open(key, found, Vec::new).await.map(|_| ())
     }
 
     /// Opens an object, or replaces it if it must be sealed and is not. `None` if another node
@@ -209,5 +232,23 @@ mod tests {
         assert!(matches!(&error, SecretError::NoKey { .. }) && error.to_string().contains("secrets/tokens.json"));
         let error = store(&memory, Some("another key of a cluster")).load(&KEY, Vec::new).await.unwrap_err();
         assert!(matches!(error, SecretError::OtherKey { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_check_tells_whether_the_key_is_that_of_the_secret_and_changes_nothing() {
+        let (readable, sealed) = (MemoryBackend::new(), MemoryBackend::new());
+        let check = async |memory: &MemoryBackend, key| store(memory, key).check(&KEY).await;
+        check(&readable, None).await.expect("no secret");
+        check(&readable, CLUSTER_KEY).await.expect("no secret");
+        store(&readable, None).load_or_create(&KEY, || b"first".to_vec()).await.unwrap();
+        store(&sealed, CLUSTER_KEY).load_or_create(&KEY, || b"first".to_vec()).await.unwrap();
+        let before = bytes(&sealed).await;
+        check(&readable, None).await.expect("not sealed");
+        check(&sealed, CLUSTER_KEY).await.expect("sealed with this key");
+        assert!(matches!(check(&readable, CLUSTER_KEY).await, Err(SecretError::NotSealed { .. })));
+        assert!(matches!(check(&sealed, None).await, Err(SecretError::NoKey { .. })));
+        let other = Some("another key of a cluster");
+        assert!(matches!(check(&sealed, other).await, Err(SecretError::OtherKey { .. })));
+        assert_eq!((bytes(&readable).await, bytes(&sealed).await), (b"first".to_vec(), before));
     }
 }

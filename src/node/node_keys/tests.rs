@@ -73,6 +73,23 @@ async fn a_new_pair_is_read_and_a_deleted_one_is_forgotten() {
 }
 
 #[tokio::test]
+async fn a_new_pair_is_made_only_with_the_cluster_key_of_the_nodes() {
+    let (right, wrong) = (Some("the key of the cluster"), Some("another key of a cluster"));
+    for (of_nodes, of_command) in [(None, right), (right, None), (right, wrong)] {
+        for key in [Key::TokenKey, Key::NodeKey(1)] {
+            let memory = MemoryBackend::new();
+            let nodes = secrets(&memory, of_nodes);
+            assert!(nodes.create(&key, &encode(&new_pair(CLUSTER))).await.unwrap().is_none());
+            let before = memory.paths();
+            let error = rotate(&secrets(&memory, of_command), CLUSTER).await.unwrap_err();
+            assert!(matches!(&error, NodeKeyError::Secret(_)) && error.to_string().contains(&key.path()), "{error}");
+            assert_eq!(memory.paths(), before);
+            rotate(&nodes, CLUSTER).await.expect("the key of the nodes");
+        }
+    }
+}
+
+#[tokio::test]
 async fn there_are_at_most_eight_pairs() {
     let memory = MemoryBackend::new();
     let secrets = secrets(&memory, None);
@@ -84,12 +101,9 @@ async fn there_are_at_most_eight_pairs() {
 
 #[tokio::test]
 async fn a_damaged_pair_is_an_error_that_does_not_show_its_content() {
-    for damaged in [
-        "",
-        "{}",
-        r#"{"certificate":"AQID","private_key":"BAUG"}"#,
-        r#"{"certificate":"!","private_key":"c2hvcnQ"}"#,
-    ] {
+    for damaged in
+        ["", "{}", r#"{"certificate":"AQID","private_key":"BAUG"}"#, r#"{"certificate":"!","private_key":"c2hvcnQ"}"#]
+    {
         let memory = MemoryBackend::new();
         let secrets = secrets(&memory, None);
         secrets.create(&Key::NodeKey(3), damaged.as_bytes()).await.unwrap();
@@ -179,8 +193,5 @@ async fn with_a_cluster_key_a_readable_pair_is_replaced() {
     assert_ne!(*node.ring.presented(), readable);
     let again = NodeKeys::load_or_create(sealing, CLUSTER).await.unwrap();
     assert_eq!(again.ring.presented(), node.ring.presented());
-    assert!(
-        NodeKeys::load_or_create(secrets(&memory, None), CLUSTER).await.is_err(),
-        "a sealed pair needs its key"
-    );
+    assert!(NodeKeys::load_or_create(secrets(&memory, None), CLUSTER).await.is_err(), "a sealed pair needs its key");
 }
