@@ -11,7 +11,7 @@ use super::storage::{env_var, open_existing};
 use crate::config::{Config, Flags};
 use crate::node::rotate_node_key;
 use crate::storage::bucket_check::OpenError;
-use crate::storage::{Bucket, Key, RetryPolicy, SecretStore};
+use crate::storage::{Bucket, Key, RetryPolicy};
 
 /// Deadline of each request to the storage.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -65,7 +65,7 @@ async fn rotate(args: RotateNodeKeyArgs) -> Result<(), CommandError> {
         OpenError::Unreachable(cause) => CommandError::new(STORAGE, cause),
     })?;
     let bucket = Bucket::new(backend, RetryPolicy::with_deadline(TIMEOUT));
-    let number = rotate_node_key(&SecretStore::new(bucket.clone(), key)).await?;
+    let number = rotate_node_key(&bucket, key).await?;
     let path = Key::NodeKey(number).path();
     let output = CommandOutput::new(args.output);
     if output.is_json {

@@ -11,7 +11,7 @@ const CLUSTER: Uuid = Uuid::from_u128(1);
 
 fn secrets(memory: &MemoryBackend, key: Option<&str>) -> SecretStore {
     let bucket = Bucket::new(Arc::new(memory.clone()), RetryPolicy::one_attempt(Duration::from_secs(20)));
-    SecretStore::new(bucket, key.map(|text| text.parse().expect("long enough")))
+    SecretStore::new(bucket, CLUSTER, key.map(|text| text.parse().expect("long enough")))
 }
 
 async fn load(memory: &MemoryBackend) -> NodeKeys {
@@ -176,7 +176,7 @@ async fn a_listing_that_lags_does_not_remove_a_pair() {
     assert_eq!(rotate(&secrets(&memory, None), CLUSTER).await.unwrap(), 2);
     let mut node = load(&memory).await;
     let policy = RetryPolicy::one_attempt(Duration::from_secs(20));
-    node.secrets = SecretStore::new(Bucket::new(Arc::new(EmptyListings(memory.clone())), policy), None);
+    node.secrets = SecretStore::new(Bucket::new(Arc::new(EmptyListings(memory.clone())), policy), CLUSTER, None);
     node.read_again().await.unwrap();
     assert_eq!(node.ring.numbers().collect::<Vec<_>>(), [1, 2]);
     node.secrets.bucket().delete(&Key::NodeKey(2)).await.unwrap();
