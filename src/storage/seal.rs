@@ -77,6 +77,11 @@ impl Sealed {
     }
 }
 
+/// Whether these bytes of the bucket are a sealed secret.
+pub(super) fn is_sealed(bytes: &[u8]) -> bool {
+    Sealed::parse(bytes).is_some()
+}
+
 /// The version and the place. The id has a fixed length, so the parts cannot be confused.
 fn associated_data(place: &SecretPlace) -> Vec<u8> {
     [&[VERSION], &place.cluster.as_bytes()[..], place.path.as_bytes()].concat()
