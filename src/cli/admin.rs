@@ -23,7 +23,8 @@ pub(super) enum AdminCommand {
     ///
     /// Needs only the storage of the configuration, and its `cluster_key` if there is one. Nodes
     /// accept the new pair within a minute, and present it five minutes after that. Delete the file
-    /// of the old pair from the storage after ten minutes: that ends the links that still use it.
+    /// of the old pair from the storage ten minutes after the command and after the last start of a
+    /// node: that ends the links that still use it.
     RotateNodeKey(RotateNodeKeyArgs),
 }
 
@@ -73,7 +74,7 @@ async fn rotate(args: RotateNodeKeyArgs) -> Result<(), CommandError> {
     }
     output.text(&format!(
         "Made {path} in the {}.\nAll nodes present it within seven minutes. Delete the older secrets/node-key-*.json \
-         after ten minutes.\n",
+         ten minutes after this command and after the last start of a node.\n",
         bucket.describe()
     ))
 }
