@@ -32,6 +32,9 @@ use rollcall_core::BucketName;
 /// Endpoint of Cloud Storage, unless an emulator replaces it.
 const GOOGLE_ENDPOINT: &str = "https://storage.googleapis.com";
 
+/// Endpoint of Firebase Storage, whose rules decide what apps and browsers may read.
+const FIREBASE_ENDPOINT: &str = "https://firebasestorage.googleapis.com";
+
 /// Configuration of a [`GcsBackend`]: bucket, endpoint and credentials.
 #[derive(Clone, Debug)]
 pub struct GcsConfig {
@@ -103,8 +106,9 @@ impl GcsBackend {
         let tokens = TokenSource::new(key_file)?;
         let endpoint = config.endpoint.as_deref().unwrap_or(GOOGLE_ENDPOINT);
         let json = JsonApi::new(endpoint, config.bucket.as_str(), tokens.clone(), config.page_size)?;
+        let firebase = config.endpoint.as_deref().unwrap_or(FIREBASE_ENDPOINT);
         let anonymous = match &config.key_file {
-            Some(_) => Some(AnonymousRequests::new(config.endpoint.as_deref(), config.bucket.as_str())?),
+            Some(_) => Some(AnonymousRequests::new(endpoint, firebase, config.bucket.as_str())?),
             None => None,
         };
         let client = Storage::builder()

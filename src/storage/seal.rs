@@ -2,8 +2,8 @@
 //! Pure.
 //!
 //! A sealed secret is the JSON object `{"sealed":"…"}`. The text is base64url without padding of a
-//! version byte, a salt, and the encrypted bytes with their tag. The tag also covers the place of the
-//! secret: the id of the cluster and the path in its bucket.
+//! version byte, a salt, and the encrypted bytes with their tag. The tag also covers the place of
+//! the secret: the id of the cluster and the path in its bucket.
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64::Engine;

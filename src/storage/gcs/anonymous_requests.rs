@@ -10,10 +10,6 @@ use reqwest::{Client, StatusCode, Url, redirect};
 use super::super::error_text::error_chain;
 use super::super::google::read_at_most;
 use super::super::{AnonymousReader, BackendError, Key};
-use super::GOOGLE_ENDPOINT;
-
-/// Endpoint of Firebase Storage, whose rules decide what apps and browsers may read.
-const FIREBASE_ENDPOINT: &str = "https://firebasestorage.googleapis.com";
 
 /// Longest time for one request and its response.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,17 +28,17 @@ pub(super) struct AnonymousRequests {
 }
 
 impl AnonymousRequests {
-    /// `endpoint` replaces both endpoints of Google.
-    pub(super) fn new(endpoint: Option<&str>, bucket: &str) -> Result<Self, BackendError> {
-        let url = |google: &str, path: &str| {
-            Url::parse(&format!("{}{path}/b/{bucket}/o", endpoint.unwrap_or(google)))
+    /// Client for a bucket at these endpoints of Cloud Storage and Firebase Storage.
+    pub(super) fn new(cloud_storage: &str, firebase: &str, bucket: &str) -> Result<Self, BackendError> {
+        let url = |endpoint: &str, path: &str| {
+            Url::parse(&format!("{endpoint}{path}/b/{bucket}/o"))
                 .map_err(|error| BackendError::Permanent(format!("the endpoint of the bucket is not a URL: {error}")))
         };
         let client = Client::builder().redirect(redirect::Policy::none()).timeout(TIMEOUT).build();
         Ok(Self {
             client: client.map_err(|error| BackendError::Permanent(error_chain(&error)))?,
-            cloud_storage: url(GOOGLE_ENDPOINT, "/storage/v1")?,
-            firebase: url(FIREBASE_ENDPOINT, "/v0")?,
+            cloud_storage: url(cloud_storage, "/storage/v1")?,
+            firebase: url(firebase, "/v0")?,
         })
     }
 

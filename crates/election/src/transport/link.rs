@@ -5,12 +5,13 @@
 //! proof of death (rule 5). So a living process must not end a link that way: [`Link`] sends Bye
 //! first, or resets the connection.
 //!
-//! An end within a frame is orderly too: a process may die while it writes one, and a living one that
-//! gives up a frame resets the connection.
+//! An end within a frame is orderly too: a process may die while it writes one, and a living one
+//! that gives up a frame resets the connection.
 //!
-//! Over TLS the orderly end is an end of stream without `close_notify`: only a process that encrypts
-//! its frames can send `close_notify`, so a dead one did not. The acceptor sends no session tickets
-//! and its cipher needs no new keys ([`crate::tls`]), so there is no unread data there either.
+//! Over TLS the orderly end is an end of stream without `close_notify`: only a process that
+//! encrypts its frames can send `close_notify`, so a dead one did not. The acceptor sends no
+//! session tickets and its cipher needs no new keys ([`crate::tls`]), so there is no unread data
+//! there either.
 
 use std::io;
 use std::net::SocketAddr;
