@@ -67,7 +67,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Node
     }
     let bucket = Bucket::new(backend, RetryPolicy::with_deadline(Duration::from_millis(config.storage_timeout_ms)));
     let cluster = load_or_create_cluster_id(&bucket).await?;
-    let secrets = SecretStore::new(bucket.clone(), config.cluster_key.clone());
+    let secrets = SecretStore::new(bucket.clone(), cluster, config.cluster_key.clone());
     let token_key = load_token_key(&secrets).await?;
     let (link_security, node_keys) = load_link_security(&config.node_tls, secrets, cluster).await?;
     // Held until the last snapshot is written.

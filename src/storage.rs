@@ -24,7 +24,9 @@ mod retry_policy;
 mod seal;
 mod secret_store;
 
-pub use backend::{Backend, BackendError, ListPage, ListedChild, MAX_OBJECT_BYTES, Object, ObjectVersion, StoreProbe};
+pub use backend::{
+    AnonymousReader, Backend, BackendError, ListPage, ListedChild, MAX_OBJECT_BYTES, Object, ObjectVersion, StoreProbe,
+};
 pub use bucket::{Bucket, CreateOutcome};
 pub use bucket_error::BucketError;
 pub use drive::{DriveBackend, DriveConfig};

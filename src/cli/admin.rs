@@ -11,7 +11,7 @@ use super::storage::{env_var, open_existing};
 use crate::config::{Config, Flags};
 use crate::node::rotate_node_key;
 use crate::storage::bucket_check::OpenError;
-use crate::storage::{Bucket, Key, RetryPolicy, SecretStore};
+use crate::storage::{Bucket, Key, RetryPolicy};
 
 /// Deadline of each request to the storage.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -23,7 +23,8 @@ pub(super) enum AdminCommand {
     ///
     /// Needs only the storage of the configuration, and its `cluster_key` if there is one. Nodes
     /// accept the new pair within a minute, and present it five minutes after that. Delete the file
-    /// of the old pair from the storage after ten minutes: that ends the links that still use it.
+    /// of the old pair from the storage ten minutes after the command and after the last start of a
+    /// node: that ends the links that still use it.
     RotateNodeKey(RotateNodeKeyArgs),
 }
 
@@ -65,7 +66,7 @@ async fn rotate(args: RotateNodeKeyArgs) -> Result<(), CommandError> {
         OpenError::Unreachable(cause) => CommandError::new(STORAGE, cause),
     })?;
     let bucket = Bucket::new(backend, RetryPolicy::with_deadline(TIMEOUT));
-    let number = rotate_node_key(&SecretStore::new(bucket.clone(), key)).await?;
+    let number = rotate_node_key(&bucket, key).await?;
     let path = Key::NodeKey(number).path();
     let output = CommandOutput::new(args.output);
     if output.is_json {
@@ -73,7 +74,7 @@ async fn rotate(args: RotateNodeKeyArgs) -> Result<(), CommandError> {
     }
     output.text(&format!(
         "Made {path} in the {}.\nAll nodes present it within seven minutes. Delete the older secrets/node-key-*.json \
-         after ten minutes.\n",
+         ten minutes after this command and after the last start of a node.\n",
         bucket.describe()
     ))
 }

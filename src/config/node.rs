@@ -266,6 +266,7 @@ fn build(layers: &Layers, env: &dyn Fn(&str) -> Option<String>, has_file: bool) 
     let protection = ClusterProtection {
         is_open_to_others: has_no_key && is_reachable && node_tls == NodeTlsConfig::Off,
         are_secrets_readable: has_no_key && matches!(storage, StorageConfig::Gcs { .. }),
+        is_insecure_unused: node_tls != NodeTlsConfig::Off && layers.bool(&settings::INSECURE_CLUSTER)?,
     };
     let discovery_server_compat = layers.bool(&settings::DISCOVERY_SERVER_COMPAT)?;
     let warnings = warnings(&peers, is_emulator_unused, protection, discovery_server_compat);

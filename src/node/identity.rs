@@ -97,7 +97,9 @@ pub(super) fn secret_error(error: &SecretError) -> NodeError {
         SecretError::Storage(error) => {
             NodeError::Storage(format!("{error}; check it step by step with `rollcall storage check`"))
         }
-        SecretError::NoKey { .. } | SecretError::OtherKey { .. } => NodeError::Configuration(error.to_string()),
+        SecretError::NoKey { .. } | SecretError::OtherKey { .. } | SecretError::NotSealed { .. } => {
+            NodeError::Configuration(error.to_string())
+        }
     }
 }
 

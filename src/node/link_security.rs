@@ -12,7 +12,8 @@ use super::error::NodeError;
 use super::identity::{load_cluster_id, secret_error};
 use super::node_keys::{self, NodeKeyError, NodeKeys};
 use crate::config::{NodeTlsConfig, NodeTlsFiles};
-use crate::storage::SecretStore;
+use crate::storage::{Bucket, SecretStore};
+use rollcall_core::ClusterKey;
 use rollcall_election::{LinkSecurity, LinkTls};
 
 /// Loads the certificates of the links. The second value reads the pairs of the bucket again while
@@ -38,10 +39,12 @@ pub(super) async fn load_link_security(
 /// Makes a new key pair in the bucket. Returns its number.
 ///
 /// # Errors
-/// [`NodeError`] if the bucket does not reply, no node has used it yet, or it has too many pairs.
-pub async fn rotate_node_key(secrets: &SecretStore) -> Result<u32, NodeError> {
-    let cluster = load_cluster_id(secrets.bucket()).await?;
-    node_keys::rotate(secrets, cluster).await.map_err(node_key_error)
+/// [`NodeError`] if the bucket does not reply, no node has used it yet, the nodes have another
+/// cluster key, or there are too many pairs.
+pub async fn rotate_node_key(bucket: &Bucket, key: Option<ClusterKey>) -> Result<u32, NodeError> {
+    let cluster = load_cluster_id(bucket).await?;
+    let secrets = SecretStore::new(bucket.clone(), cluster, key);
+    node_keys::rotate(&secrets, cluster).await.map_err(node_key_error)
 }
 
 fn node_key_error(error: NodeKeyError) -> NodeError {

@@ -47,6 +47,11 @@ impl NodeKeyRing {
         &self.pairs[&self.presented].pair
     }
 
+    /// The numbers of all pairs that this node accepts, ascending.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u32> {
+        self.pairs.keys().copied()
+    }
+
     /// All pairs that this node accepts.
     pub(super) fn accepted(&self) -> impl Iterator<Item = &NodeKeyPair> {
         self.pairs.values().map(|read| &read.pair)

@@ -1,7 +1,7 @@
 //! Key pairs of the nodes in the bucket: `secrets/node-key-N.json`. The first node that uses the
 //! bucket creates the first one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,9 +60,31 @@ pub enum NodeKeyError {
     /// No new pair can be made.
     #[error("{0} has {MAX_PAIRS} node keys; delete old ones, which no node presents any more")]
     TooMany(String),
-    /// Another program made the same pair.
-    #[error("{0} was made by another program at the same time; the cluster has a new node key")]
+    /// The pair exists, although the listing did not have it.
+    #[error(
+        "{0} exists already: another program made it at the same time, or the listing of the store lags; if the cluster needs one more node key, try again in a minute"
+    )]
     MadeByAnother(String),
+}
+
+impl NodeKeyError {
+    /// Whether other pairs may be read although this one is not.
+    fn concerns_one_pair(&self) -> bool {
+        match self {
+            Self::Damaged { .. }
+            | Self::Secret(
+                SecretError::NoKey { .. }
+                | SecretError::OtherKey { .. }
+                | SecretError::NotSealed { .. }
+                | SecretError::Storage(BucketError::Unreadable { .. } | BucketError::Vanished { .. }),
+            ) => true,
+            Self::Secret(SecretError::Storage(
+                BucketError::TimedOut { .. } | BucketError::Unavailable { .. } | BucketError::Full { .. },
+            ))
+            | Self::TooMany(_)
+            | Self::MadeByAnother(_) => false,
+        }
+    }
 }
 
 impl From<BucketError> for NodeKeyError {
@@ -83,7 +105,7 @@ pub(super) struct NodeKeys {
 impl NodeKeys {
     /// Loads the pairs of the bucket, or creates the first one.
     pub(super) async fn load_or_create(secrets: SecretStore, cluster: Uuid) -> Result<Self, NodeKeyError> {
-        let mut pairs = read_pairs(&secrets, cluster).await?;
+        let mut pairs = read_pairs(&secrets, cluster, []).await?;
         if pairs.is_empty() {
             let key = Key::NodeKey(FIRST_NUMBER);
             let bytes = secrets.load_or_create(&key, || encode(&new_pair(cluster))).await?;
@@ -114,7 +136,7 @@ impl NodeKeys {
     }
 
     async fn read_again(&mut self) -> Result<(), NodeKeyError> {
-        let pairs = read_pairs(&self.secrets, self.cluster).await?;
+        let pairs = read_pairs(&self.secrets, self.cluster, self.ring.numbers()).await?;
         let mut ring = self.ring.clone();
         if !ring.update(pairs, boot_now()) {
             warn!(remedy = "make one with `rollcall admin rotate-node-key`", "the bucket has no node key any more");
@@ -133,8 +155,14 @@ impl NodeKeys {
 }
 
 /// Makes the next pair in the bucket. Returns its number.
+///
+/// The secrets that the nodes use show whether the cluster has a key, and which. A pair that the
+/// nodes cannot open, or one that everybody can read, is not made.
 pub(super) async fn rotate(secrets: &SecretStore, cluster: Uuid) -> Result<u32, NodeKeyError> {
     let numbers = list_numbers(secrets).await?;
+    for key in numbers.last().copied().map(Key::NodeKey).into_iter().chain([Key::TokenKey]) {
+        secrets.check(&key).await?;
+    }
     if numbers.len() >= MAX_PAIRS {
         return Err(NodeKeyError::TooMany(secrets.bucket().describe()));
     }
@@ -158,28 +186,57 @@ async fn list_numbers(secrets: &SecretStore) -> Result<Vec<u32>, NodeKeyError> {
     Ok(numbers)
 }
 
-/// Reads the newest pairs of the bucket. The object of a known number is read too: it may have been
-/// deleted and made again.
-async fn read_pairs(secrets: &SecretStore, cluster: Uuid) -> Result<BTreeMap<u32, NodeKeyPair>, NodeKeyError> {
-    let numbers = list_numbers(secrets).await?;
-    let newest = &numbers[numbers.len().saturating_sub(MAX_PAIRS)..];
-    let mut pairs = BTreeMap::new();
-    for &number in newest {
-        let loaded = secrets.load(&Key::NodeKey(number), || encode(&new_pair(cluster))).await?;
-        // It may have been deleted since the listing.
-        if let Some(bytes) = loaded {
-            pairs.insert(number, decode(secrets, number, &bytes)?);
+/// Reads the newest pairs that can be used. Fails if the bucket does not reply, or if there are
+/// pairs and none can be used.
+///
+/// The object of each `known` pair is read too: it may have been made again under its number, and a
+/// listing that lags may lack it. A pair is gone only if its object is.
+async fn read_pairs(
+    secrets: &SecretStore,
+    cluster: Uuid,
+    known: impl IntoIterator<Item = u32>,
+) -> Result<BTreeMap<u32, NodeKeyPair>, NodeKeyError> {
+    let listed = list_numbers(secrets).await?;
+    let numbers: BTreeSet<u32> = listed.into_iter().rev().take(MAX_PAIRS).chain(known).collect();
+    let (mut pairs, mut unusable) = (BTreeMap::new(), None);
+    for number in numbers.into_iter().rev() {
+        if pairs.len() == MAX_PAIRS {
+            break;
+        }
+        match read_pair(secrets, cluster, number).await {
+            Ok(Some(pair)) => {
+                pairs.insert(number, pair);
+            }
+            // It may have been deleted since the listing.
+            Ok(None) => {}
+            Err(error) if error.concerns_one_pair() => {
+                warn!(%error, "skipped a node key that cannot be read");
+                unusable = Some(error);
+            }
+            Err(error) => return Err(error),
         }
     }
-    Ok(pairs)
+    unusable.filter(|_| pairs.is_empty()).map_or(Ok(pairs), Err)
+}
+
+/// Reads a pair, and checks that links can use it. `None` if there is none.
+async fn read_pair(secrets: &SecretStore, cluster: Uuid, number: u32) -> Result<Option<NodeKeyPair>, NodeKeyError> {
+    let loaded = secrets.load(&Key::NodeKey(number), || encode(&new_pair(cluster))).await?;
+    let Some(bytes) = loaded else { return Ok(None) };
+    let pair = decode(secrets, number, &bytes)?;
+    match LinkTls::pinned(cluster, &pair, [pair.clone()]) {
+        Ok(_) => Ok(Some(pair)),
+        Err(cause) => Err(damaged(secrets, number, Some(cause))),
+    }
+}
+
+fn damaged(secrets: &SecretStore, number: u32, cause: Option<LinkTlsError>) -> NodeKeyError {
+    NodeKeyError::Damaged { number, store: secrets.bucket().describe(), cause }
 }
 
 fn link_tls(secrets: &SecretStore, cluster: Uuid, ring: &NodeKeyRing) -> Result<LinkTls, NodeKeyError> {
-    LinkTls::pinned(cluster, ring.presented(), ring.accepted().cloned()).map_err(|cause| NodeKeyError::Damaged {
-        number: ring.presented_number(),
-        store: secrets.bucket().describe(),
-        cause: Some(cause),
-    })
+    LinkTls::pinned(cluster, ring.presented(), ring.accepted().cloned())
+        .map_err(|cause| damaged(secrets, ring.presented_number(), Some(cause)))
 }
 
 fn new_pair(cluster: Uuid) -> NodeKeyPair {
@@ -199,119 +256,8 @@ fn decode(secrets: &SecretStore, number: u32, bytes: &[u8]) -> Result<NodeKeyPai
     let pair = file.and_then(|file| {
         Some(NodeKeyPair::from_der(STANDARD.decode(file.certificate).ok()?, STANDARD.decode(file.private_key).ok()?))
     });
-    pair.ok_or_else(|| NodeKeyError::Damaged { number, store: secrets.bucket().describe(), cause: None })
+    pair.ok_or_else(|| damaged(secrets, number, None))
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::future::join_all;
-
-    use super::*;
-    use crate::storage::{Bucket, MemoryBackend, RetryPolicy};
-
-    const CLUSTER: Uuid = Uuid::from_u128(1);
-
-    fn secrets(memory: &MemoryBackend, key: Option<&str>) -> SecretStore {
-        let bucket = Bucket::new(Arc::new(memory.clone()), RetryPolicy::one_attempt(Duration::from_secs(20)));
-        SecretStore::new(bucket, key.map(|text| text.parse().expect("long enough")))
-    }
-
-    async fn load(memory: &MemoryBackend) -> NodeKeys {
-        NodeKeys::load_or_create(secrets(memory, None), CLUSTER).await.unwrap()
-    }
-
-    #[test]
-    fn a_pair_has_its_golden_bytes() {
-        assert_eq!(NODE_KEY_FILE_VERSION, 1, "a new version needs new golden bytes");
-        let golden = r#"{"certificate":"AQID","private_key":"BAUG"}"#;
-        let pair = NodeKeyPair::from_der(vec![1, 2, 3], vec![4, 5, 6]);
-        assert_eq!(String::from_utf8(encode(&pair)).unwrap(), golden);
-        assert_eq!(decode(&secrets(&MemoryBackend::new(), None), 1, golden.as_bytes()).unwrap(), pair);
-    }
-
-    #[tokio::test]
-    async fn nodes_that_start_at_the_same_time_share_one_pair() {
-        let memory = MemoryBackend::new();
-        let nodes = join_all((0..4).map(|_| load(&memory))).await;
-        assert!(nodes.iter().all(|node| node.ring.presented() == nodes[0].ring.presented()));
-        assert_eq!(list_numbers(&nodes[0].secrets).await.unwrap(), [1]);
-    }
-
-    #[tokio::test]
-    async fn a_pair_that_was_made_again_under_its_number_is_read() {
-        let memory = MemoryBackend::new();
-        let mut node = load(&memory).await;
-        let old = node.ring.presented().clone();
-        node.secrets.bucket().delete(&Key::NodeKey(1)).await.unwrap();
-        node.read_again().await.unwrap();
-        assert_eq!(*node.ring.presented(), old, "a node keeps its last pair");
-        assert_eq!(rotate(&node.secrets, CLUSTER).await.unwrap(), 1);
-        node.read_again().await.unwrap();
-        assert_ne!(*node.ring.presented(), old);
-        assert_eq!(node.ring.presented(), load(&memory).await.ring.presented(), "as a node that starts now");
-        assert!(node.ring.accepted().all(|pair| *pair != old));
-    }
-
-    #[tokio::test]
-    async fn a_new_pair_is_read_and_a_deleted_one_is_forgotten() {
-        let memory = MemoryBackend::new();
-        let mut node = load(&memory).await;
-        let mut published = node.published();
-        node.read_again().await.unwrap();
-        assert!(!published.has_changed().unwrap(), "nothing changed");
-        assert_eq!(rotate(&node.secrets, CLUSTER).await.unwrap(), 2);
-        node.read_again().await.unwrap();
-        assert!(published.has_changed().unwrap());
-        assert_eq!((node.ring.presented_number(), node.ring.accepted().count()), (1, 2));
-        published.mark_unchanged();
-        node.secrets.bucket().delete(&Key::NodeKey(1)).await.unwrap();
-        node.read_again().await.unwrap();
-        assert!(published.has_changed().unwrap());
-        assert_eq!((node.ring.presented_number(), node.ring.accepted().count()), (2, 1));
-        // A node without a pair would lose all links.
-        node.secrets.bucket().delete(&Key::NodeKey(2)).await.unwrap();
-        node.read_again().await.unwrap();
-        assert_eq!(node.ring.presented_number(), 2);
-    }
-
-    #[tokio::test]
-    async fn there_are_at_most_eight_pairs() {
-        let memory = MemoryBackend::new();
-        let secrets = secrets(&memory, None);
-        for number in 1..=MAX_PAIRS {
-            assert_eq!(usize::try_from(rotate(&secrets, CLUSTER).await.unwrap()).unwrap(), number);
-        }
-        assert!(matches!(rotate(&secrets, CLUSTER).await, Err(NodeKeyError::TooMany(_))));
-    }
-
-    #[tokio::test]
-    async fn a_damaged_pair_is_an_error_that_does_not_show_its_content() {
-        for damaged in [
-            "",
-            "{}",
-            r#"{"certificate":"AQID","private_key":"BAUG"}"#,
-            r#"{"certificate":"!","private_key":"c2hvcnQ"}"#,
-        ] {
-            let memory = MemoryBackend::new();
-            let secrets = secrets(&memory, None);
-            secrets.create(&Key::NodeKey(3), damaged.as_bytes()).await.unwrap();
-            let error = NodeKeys::load_or_create(secrets, CLUSTER).await.err().expect("damaged").to_string();
-            assert!(error.contains("secrets/node-key-3.json") && !error.contains("c2hvcnQ"), "{error}");
-        }
-    }
-
-    #[tokio::test]
-    async fn with_a_cluster_key_a_readable_pair_is_replaced() {
-        let memory = MemoryBackend::new();
-        let readable = load(&memory).await.ring.presented().clone();
-        let sealing = secrets(&memory, Some("the key of the cluster"));
-        let node = NodeKeys::load_or_create(sealing.clone(), CLUSTER).await.unwrap();
-        assert_ne!(*node.ring.presented(), readable);
-        let again = NodeKeys::load_or_create(sealing, CLUSTER).await.unwrap();
-        assert_eq!(again.ring.presented(), node.ring.presented());
-        assert!(
-            NodeKeys::load_or_create(secrets(&memory, None), CLUSTER).await.is_err(),
-            "a sealed pair needs its key"
-        );
-    }
-}
+mod tests;

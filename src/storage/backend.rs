@@ -132,10 +132,26 @@ pub trait Backend: Send + Sync + 'static {
     /// Kind and place of the store, for the banner and for errors: `local directory data/bucket`.
     fn describe(&self) -> String;
 
+    /// The reader without credentials, if the store is one that may serve everybody.
+    fn anonymous_reader(&self) -> Option<&dyn AnonymousReader> {
+        None
+    }
+
     /// The probe of a store whose documents leave open what Rollcall depends on.
     fn probe(&self) -> Option<&dyn StoreProbe> {
         None
     }
+}
+
+/// Reads without credentials. They show whether everybody can read an object.
+#[async_trait]
+pub trait AnonymousReader: Send + Sync {
+    /// Tries to read the object in every way that the store offers to programs without credentials.
+    /// `None` if the store shows it to none of them.
+    ///
+    /// # Errors
+    /// The cause, if the store did not answer in time.
+    async fn read(&self, key: &Key) -> Result<Option<Bytes>, String>;
 }
 
 /// Probe of a live store: finds out what its documents leave open.

@@ -14,7 +14,8 @@ use super::bucket_error::BucketError;
 use super::circuit_breaker::CircuitBreaker;
 use super::error_text::one_line;
 use super::{
-    Backend, BackendError, Folder, Key, ListPage, ListedChild, Object, ObjectVersion, RetryPolicy, StoreProbe,
+    AnonymousReader, Backend, BackendError, Folder, Key, ListPage, ListedChild, Object, ObjectVersion, RetryPolicy,
+    StoreProbe,
 };
 
 /// Most pages in one listing, so that a broken store cannot make it endless. Enough for ten million
@@ -82,6 +83,12 @@ impl Bucket {
     #[must_use]
     pub fn probe(&self) -> Option<&dyn StoreProbe> {
         self.backend.probe()
+    }
+
+    /// The reader without credentials, if the store may serve everybody.
+    #[must_use]
+    pub fn anonymous_reader(&self) -> Option<&dyn AnonymousReader> {
+        self.backend.anonymous_reader()
     }
 
     /// The error for an object at `key` that existed earlier and is missing now.

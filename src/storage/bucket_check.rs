@@ -5,6 +5,7 @@
 
 mod explanation;
 mod profile_search;
+mod secrets_exposure;
 mod steps;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::explanation::{explain, explain_precondition, not_found};
 use self::profile_search::search_profiles;
+use self::secrets_exposure::find_exposure;
 use self::steps::Steps;
 use super::precondition_check::{REMEDY, race_creates, race_replacements};
 use super::{Backend, Bucket, CreateOutcome, Folder, Key, ObjectVersion, RetryPolicy, StoreProbe};
@@ -152,6 +154,9 @@ impl BucketCheck {
         steps.run_write("refuse a stale replace", self.stale_replace()).await?;
         steps.run_write("list over a page border", self.list()).await?;
         steps.run_unless_stopped("read", self.read()).await?;
+        if let Some(anonymous) = self.bucket.anonymous_reader() {
+            steps.run_unless_stopped("read without credentials", find_exposure(&self.bucket, anonymous)).await?;
+        }
         steps.run_unless_stopped("profiles", self.profiles()).await
     }
 

@@ -7,6 +7,7 @@
 //! each write. A write with the condition "generation 0" is create-only. Nothing is retried here,
 //! except that a request with a refused token is repeated once with a new one.
 
+mod anonymous_requests;
 mod json_api;
 mod request_failure;
 
@@ -21,14 +22,18 @@ use google_cloud_storage::client::Storage;
 use google_cloud_storage::read_resume_policy::NeverResume;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use self::anonymous_requests::AnonymousRequests;
 use self::json_api::JsonApi;
 use self::request_failure::RequestFailure;
 use super::google::{CredentialsFile, GoogleApi, TokenSource, install_tls_provider};
-use super::{Backend, BackendError, Folder, Key, ListPage, MAX_OBJECT_BYTES, Object, ObjectVersion};
+use super::{AnonymousReader, Backend, BackendError, Folder, Key, ListPage, MAX_OBJECT_BYTES, Object, ObjectVersion};
 use rollcall_core::BucketName;
 
 /// Endpoint of Cloud Storage, unless an emulator replaces it.
 const GOOGLE_ENDPOINT: &str = "https://storage.googleapis.com";
+
+/// Endpoint of Firebase Storage, whose rules decide what apps and browsers may read.
+const FIREBASE_ENDPOINT: &str = "https://firebasestorage.googleapis.com";
 
 /// Configuration of a [`GcsBackend`]: bucket, endpoint and credentials.
 #[derive(Clone, Debug)]
@@ -76,6 +81,8 @@ impl GcsConfig {
 pub struct GcsBackend {
     client: Storage,
     json: JsonApi,
+    /// `None` if there are no credentials: an emulator shows everything to everybody.
+    anonymous: Option<AnonymousRequests>,
     tokens: TokenSource,
     bucket: BucketName,
     /// The bucket's name in the form that Google's client requires.
@@ -99,6 +106,11 @@ impl GcsBackend {
         let tokens = TokenSource::new(key_file)?;
         let endpoint = config.endpoint.as_deref().unwrap_or(GOOGLE_ENDPOINT);
         let json = JsonApi::new(endpoint, config.bucket.as_str(), tokens.clone(), config.page_size)?;
+        let firebase = config.endpoint.as_deref().unwrap_or(FIREBASE_ENDPOINT);
+        let anonymous = match &config.key_file {
+            Some(_) => Some(AnonymousRequests::new(endpoint, firebase, config.bucket.as_str())?),
+            None => None,
+        };
         let client = Storage::builder()
             .with_endpoint(endpoint)
             .with_credentials(Credentials::from(tokens.clone()))
@@ -108,7 +120,7 @@ impl GcsBackend {
             .await
             .map_err(|error| BackendError::Permanent(format!("cannot make a client for {endpoint}: {error}")))?;
         let resource = format!("projects/_/buckets/{}", config.bucket);
-        Ok(Self { client, json, tokens, bucket: config.bucket, resource, endpoint: config.endpoint })
+        Ok(Self { client, json, anonymous, tokens, bucket: config.bucket, resource, endpoint: config.endpoint })
     }
 
     async fn write(&self, key: &Key, generation: i64, bytes: &Bytes) -> Result<ObjectVersion, BackendError> {
@@ -191,6 +203,10 @@ impl Backend for GcsBackend {
 
     async fn delete(&self, key: &Key) -> Result<(), BackendError> {
         self.with_token(|| self.json.delete(key)).await.map_err(RequestFailure::into_error)
+    }
+
+    fn anonymous_reader(&self) -> Option<&dyn AnonymousReader> {
+        self.anonymous.as_ref().map(|requests| requests as _)
     }
 
     fn describe(&self) -> String {

@@ -4,8 +4,9 @@ use rand::RngExt;
 use thiserror::Error;
 use tokio::task::spawn_blocking;
 use tracing::warn;
+use uuid::Uuid;
 
-use super::seal::{SALT_BYTES, Sealed};
+use super::seal::{SALT_BYTES, Sealed, SecretPlace};
 use super::{Bucket, BucketError, CreateOutcome, Key, Object};
 use rollcall_core::ClusterKey;
 
@@ -16,6 +17,8 @@ const MAX_ATTEMPTS: u32 = 5;
 #[derive(Clone)]
 pub struct SecretStore {
     bucket: Bucket,
+    /// The cluster to which the bucket belongs. Sealed secrets of another one are not opened.
+    cluster: Uuid,
     key: Option<ClusterKey>,
 }
 
@@ -36,7 +39,7 @@ pub enum SecretError {
         /// The store that has it.
         store: String,
     },
-    /// The secret is sealed with another key, or damaged.
+    /// The secret is sealed with another key or for another cluster, or damaged.
     #[error(
         "{path} in the {store} cannot be opened with this node's cluster_key; give it the cluster_key with which the file was sealed, or delete the file and restart all nodes: then they make a new secret"
     )]
@@ -46,13 +49,23 @@ pub enum SecretError {
         /// The store that has it.
         store: String,
     },
+    /// There is a key, but the secret is not sealed.
+    #[error(
+        "{path} in the {store} is not sealed, so the nodes have no cluster_key; run this command without one, or restart the nodes with it first"
+    )]
+    NotSealed {
+        /// The object.
+        path: String,
+        /// The store that has it.
+        store: String,
+    },
 }
 
 impl SecretStore {
-    /// The secrets of a bucket. With a key they are sealed.
+    /// The secrets of a cluster's bucket. With a key they are sealed.
     #[must_use]
-    pub fn new(bucket: Bucket, key: Option<ClusterKey>) -> Self {
-        Self { bucket, key }
+    pub fn new(bucket: Bucket, cluster: Uuid, key: Option<ClusterKey>) -> Self {
+        Self { bucket, cluster, key }
     }
 
     /// The bucket that has the secrets.
@@ -107,6 +120,19 @@ impl SecretStore {
         })
     }
 
+    /// Checks that a secret is sealed with the key, or is not sealed if there is no key. Changes
+    /// nothing. A secret that does not exist passes.
+    ///
+    /// # Errors
+    /// [`SecretError`] if the bucket does not reply, or the secret fails the check.
+    pub async fn check(&self, key: &Key) -> Result<(), SecretError> {
+        let Some(found) = self.bucket.get(key).await? else { return Ok(()) };
+        if self.key.is_some() && Sealed::parse(&found.bytes).is_none() {
+            return Err(SecretError::NotSealed { path: key.path(), store: self.bucket.describe() });
+        }
+        self.open(key, found, Vec::new).await.map(|_| ())
+    }
+
     /// Opens an object, or replaces it if it must be sealed and is not. `None` if another node
     /// replaced it first.
     async fn open(&self, key: &Key, found: Object, make: impl Fn() -> Vec<u8>) -> Result<Option<Vec<u8>>, SecretError> {
@@ -115,7 +141,7 @@ impl SecretStore {
             (None, None) => Ok(Some(found.bytes.to_vec())),
             (Some(_), None) => Err(SecretError::NoKey { path, store }),
             (Some(sealed), Some(cluster_key)) => {
-                let place = path.clone();
+                let place = self.place(key);
                 let opened = spawn_blocking(move || sealed.open(&place, &cluster_key)).await;
                 opened.expect("opening does not panic").map(Some).ok_or(SecretError::OtherKey { path, store })
             }
@@ -134,10 +160,14 @@ impl SecretStore {
     /// The bytes of a secret for the bucket. A key is derived on a thread for blocking work.
     async fn encode(&self, key: &Key, secret: Vec<u8>) -> Vec<u8> {
         let Some(cluster_key) = self.key.clone() else { return secret };
-        let path = key.path();
+        let place = self.place(key);
         let salt = random_salt();
-        let sealed = spawn_blocking(move || Sealed::new(&secret, &path, &cluster_key, salt).to_bytes()).await;
+        let sealed = spawn_blocking(move || Sealed::new(&secret, &place, &cluster_key, salt).to_bytes()).await;
         sealed.expect("sealing does not panic")
+    }
+
+    fn place(&self, key: &Key) -> SecretPlace {
+        SecretPlace { cluster: self.cluster, path: key.path() }
     }
 }
 
@@ -156,9 +186,13 @@ mod tests {
     const KEY: Key = Key::TokenKey;
 
     fn store(memory: &MemoryBackend, key: Option<&str>) -> SecretStore {
+        store_of(Uuid::from_u128(1), memory, key)
+    }
+
+    fn store_of(cluster: Uuid, memory: &MemoryBackend, key: Option<&str>) -> SecretStore {
         let policy = RetryPolicy::one_attempt(std::time::Duration::from_secs(20));
         let key = key.map(|text| text.parse().expect("long enough"));
-        SecretStore::new(Bucket::new(Arc::new(memory.clone()), policy), key)
+        SecretStore::new(Bucket::new(Arc::new(memory.clone()), policy), cluster, key)
     }
 
     async fn bytes(memory: &MemoryBackend) -> Vec<u8> {
@@ -209,5 +243,31 @@ mod tests {
         assert!(matches!(&error, SecretError::NoKey { .. }) && error.to_string().contains("secrets/tokens.json"));
         let error = store(&memory, Some("another key of a cluster")).load(&KEY, Vec::new).await.unwrap_err();
         assert!(matches!(error, SecretError::OtherKey { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_secret_of_another_cluster_with_the_same_key_is_not_opened() {
+        let memory = MemoryBackend::new();
+        store(&memory, CLUSTER_KEY).load_or_create(&KEY, || b"first".to_vec()).await.unwrap();
+        let other = store_of(Uuid::from_u128(2), &memory, CLUSTER_KEY);
+        assert!(matches!(other.load(&KEY, Vec::new).await, Err(SecretError::OtherKey { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_check_tells_whether_the_key_is_that_of_the_secret_and_changes_nothing() {
+        let (readable, sealed) = (MemoryBackend::new(), MemoryBackend::new());
+        let check = async |memory: &MemoryBackend, key| store(memory, key).check(&KEY).await;
+        check(&readable, None).await.expect("no secret");
+        check(&readable, CLUSTER_KEY).await.expect("no secret");
+        store(&readable, None).load_or_create(&KEY, || b"first".to_vec()).await.unwrap();
+        store(&sealed, CLUSTER_KEY).load_or_create(&KEY, || b"first".to_vec()).await.unwrap();
+        let before = bytes(&sealed).await;
+        check(&readable, None).await.expect("not sealed");
+        check(&sealed, CLUSTER_KEY).await.expect("sealed with this key");
+        assert!(matches!(check(&readable, CLUSTER_KEY).await, Err(SecretError::NotSealed { .. })));
+        assert!(matches!(check(&sealed, None).await, Err(SecretError::NoKey { .. })));
+        let other = Some("another key of a cluster");
+        assert!(matches!(check(&sealed, other).await, Err(SecretError::OtherKey { .. })));
+        assert_eq!((bytes(&readable).await, bytes(&sealed).await), (b"first".to_vec(), before));
     }
 }

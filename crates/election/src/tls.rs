@@ -159,6 +159,11 @@ impl LinkTls {
         }
     }
 
+    /// Whether an authority of the operator signs the certificates.
+    pub(crate) fn has_authority(&self) -> bool {
+        matches!(self.trust, LinkTrust::Authority)
+    }
+
     /// Checks that the certificate of a node names the host that the node claims.
     pub(crate) fn check_host(&self, link: &LinkCertificates, host: IpAddr) -> Result<(), String> {
         match self.trust {

@@ -9,6 +9,9 @@ const READABLE_SECRETS: &str = "there is no cluster_key, so secrets/ in the Fire
      can read it if the rules of the storage let them: set the same cluster_key on all nodes, or deny secrets/ in \
      the rules (docs/security.md)";
 
+const INSECURE_CLUSTER: &str = "insecure_cluster is true, but node_tls is on; remove insecure_cluster: it would let a later node_tls = \"off\" \
+     start without an error";
+
 const DISCOVERY_SERVER_COMPAT: &str = "discovery_server_compat is on: anybody can keep a name with a password online without its password, and any \
      web page can send requests; set it to false if no old client needs it";
 
@@ -19,6 +22,8 @@ pub(super) struct ClusterProtection {
     pub(super) is_open_to_others: bool,
     /// Others may be able to read the secrets in the bucket, and they are not sealed.
     pub(super) are_secrets_readable: bool,
+    /// `insecure_cluster` has no effect, because links have TLS.
+    pub(super) is_insecure_unused: bool,
 }
 
 /// The warnings, one line each. `is_emulator_unused`: an emulator is set, but no bucket.
@@ -48,6 +53,9 @@ pub(super) fn warnings(
     }
     if protection.are_secrets_readable {
         warnings.push(READABLE_SECRETS.to_owned());
+    }
+    if protection.is_insecure_unused {
+        warnings.push(INSECURE_CLUSTER.to_owned());
     }
     if discovery_server_compat {
         warnings.push(DISCOVERY_SERVER_COMPAT.to_owned());

@@ -19,7 +19,8 @@ use rollcall_core::clock::wall_now;
 
 /// Reads the files of the certificate again and again.
 ///
-/// Invariant: a certificate is served until a new one was loaded without an error.
+/// Invariant: a certificate is served until two checks in succession have loaded the same new one
+/// without an error. A file that is caught while it is written may hold a part of its chain.
 #[derive(Debug)]
 pub struct CertificateReload {
     files: ApiCertificateFiles,
@@ -28,6 +29,8 @@ pub struct CertificateReload {
     /// The certificates that are served.
     chain: Vec<CertificateDer<'static>>,
     config: watch::Sender<Arc<ServerConfig>>,
+    /// The new certificates that the last check found. They are served if the next one finds them.
+    candidate: Option<Vec<CertificateDer<'static>>>,
     /// The error of the last check. `None` if the files can be served.
     failure: Option<FailedCheck>,
     /// The warnings that were logged last.
@@ -50,7 +53,7 @@ impl CertificateReload {
         let ApiCertificate { chain, config } = files.load().await?;
         let (config, current) = watch::channel(config);
         let host = Url::parse(api_url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
-        let mut reload = Self { files, host, chain, config, failure: None, warnings: Vec::new() };
+        let mut reload = Self { files, host, chain, config, candidate: None, failure: None, warnings: Vec::new() };
         reload.log_warnings(wall_now());
         Ok((reload, ApiTls::new(current, api_url)))
     }
@@ -68,13 +71,20 @@ impl CertificateReload {
         match self.files.load().await {
             Ok(loaded) => {
                 self.failure = None;
-                if loaded.chain != self.chain {
+                if loaded.chain == self.chain {
+                    self.candidate = None;
+                } else if self.candidate.take().as_ref() == Some(&loaded.chain) {
                     self.chain = loaded.chain;
                     self.config.send_replace(loaded.config);
                     info!(tls_cert = %self.files.cert.display(), "serving a new TLS certificate");
+                } else {
+                    self.candidate = Some(loaded.chain);
                 }
             }
-            Err(error) => self.note_failure(error.to_string()),
+            Err(error) => {
+                self.candidate = None;
+                self.note_failure(error.to_string());
+            }
         }
         self.log_warnings(now);
     }
@@ -140,6 +150,7 @@ mod tests {
         }
         fs::write(&files.key, &new.key).unwrap();
         reload.check(NOW).await;
+        reload.check(NOW).await;
         let second = tls.config();
         assert!(!Arc::ptr_eq(&first, &second) && reload.failure.is_none());
         fs::remove_file(&files.key).unwrap();
@@ -151,5 +162,33 @@ mod tests {
         write(&files, &new.cert, &new.key);
         reload.check(NOW).await;
         assert!(Arc::ptr_eq(&second, &tls.config()) && reload.failure.is_none(), "the pair is served already");
+    }
+
+    #[tokio::test]
+    async fn a_chain_that_is_caught_while_it_is_written_is_never_served() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = ApiCertificateFiles { cert: dir.path().join("cert.pem"), key: dir.path().join("key.pem") };
+        let (old, new, authority) = (test_certificate(|_| ()), test_certificate(|_| ()), test_certificate(|_| ()));
+        write(&files, &old.cert, &old.key);
+        let (mut reload, tls) = CertificateReload::start(files.clone(), "https://localhost:3000").await.unwrap();
+        let first = tls.config();
+        write(&files, &new.cert, &new.key);
+        reload.check(NOW).await;
+        assert!(Arc::ptr_eq(&first, &tls.config()), "one check alone may have read a part of the chain");
+        write(&files, &format!("{}{}", new.cert, authority.cert), &new.key);
+        reload.check(NOW).await;
+        assert!(Arc::ptr_eq(&first, &tls.config()), "the checks differ");
+        reload.check(NOW).await;
+        assert!(!Arc::ptr_eq(&first, &tls.config()));
+        assert_eq!(reload.chain.len(), 2);
+        // A certificate that was seen once, and then another state, starts anew.
+        let served = tls.config();
+        write(&files, &old.cert, &old.key);
+        reload.check(NOW).await;
+        write(&files, "", &old.key);
+        reload.check(NOW).await;
+        write(&files, &old.cert, &old.key);
+        reload.check(NOW).await;
+        assert!(Arc::ptr_eq(&served, &tls.config()));
     }
 }

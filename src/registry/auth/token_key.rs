@@ -101,7 +101,7 @@ mod tests {
 
     fn secrets(memory: &MemoryBackend) -> SecretStore {
         let policy = RetryPolicy::one_attempt(std::time::Duration::from_secs(20));
-        SecretStore::new(Bucket::new(Arc::new(memory.clone()), policy), None)
+        SecretStore::new(Bucket::new(Arc::new(memory.clone()), policy), uuid::Uuid::nil(), None)
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod failures;
 pub(crate) mod fake_gcs;
 mod fault_table;
 mod gcs;
+mod gcs_exposure;
 mod gcs_faults;
 mod gcs_tokens;
 mod local;

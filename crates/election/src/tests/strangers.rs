@@ -59,7 +59,7 @@ impl ServerCertVerifier for AcceptAll {
 
 /// A TLS client that presents the certificate of the first pair and signs with the key of the
 /// second, or presents no certificate.
-fn connector(pairs: Option<(&NodeKeyPair, &NodeKeyPair)>) -> TlsConnector {
+pub(super) fn connector(pairs: Option<(&NodeKeyPair, &NodeKeyPair)>) -> TlsConnector {
     let provider = Arc::new(default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -109,12 +109,17 @@ impl AsyncWrite for Recorder {
 /// The bytes of a Hello with which a member dials node 0. They are all correct: this stranger knows
 /// the settings and the id of the bucket.
 fn hello_of_member(cluster: &Cluster, member: usize, addrs: (SocketAddr, SocketAddr)) -> Vec<u8> {
+    hello_of(cluster, cluster.peers[member], CLUSTER, addrs)
+}
+
+/// The bytes of a Hello of `node` to node 0, with the settings of the cluster.
+pub(super) fn hello_of(cluster: &Cluster, node: NodeAddr, id: Uuid, addrs: (SocketAddr, SocketAddr)) -> Vec<u8> {
     let mut timings = options(cluster.dirs[0].path(), &cluster.peers, 0, 0);
     slow_timings(&mut timings);
     let hello = Hello {
         protocol: PROTOCOL,
-        cluster: CLUSTER,
-        node: cluster.peers[member],
+        cluster: id,
+        node,
         boot: BootId(5),
         to: cluster.peers[0],
         api_url: "http://127.0.0.1:3000".into(),
@@ -129,7 +134,7 @@ fn hello_of_member(cluster: &Cluster, member: usize, addrs: (SocketAddr, SocketA
 }
 
 /// Reads until the end of the connection.
-async fn read_all(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
+pub(super) async fn read_all(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
     let mut received = Vec::new();
     let _ = timeout(TIMEOUT, stream.read_to_end(&mut received)).await.expect("the node ends the connection");
     received

@@ -99,7 +99,7 @@ pub(crate) async fn dial(policy: &HelloPolicy, to: NodeAddr, purpose: Purpose) -
     if let Some(difference) = peer_hello.difference_from(&own_hello) {
         return Err(DialError::config_mismatch(difference));
     }
-    check_host(policy, &link, to).map_err(DialError::config_mismatch)?;
+    check_certificate(policy, &link, to).map_err(DialError::config_mismatch)?;
     link.allow_large_frames();
     Ok((link, peer_hello))
 }
@@ -177,11 +177,11 @@ pub(crate) async fn accept(policy: &HelloPolicy, link: &mut Link) -> io::Result<
         _ => return Err(io::Error::other("it sent no Hello")),
     };
     let own_hello = policy.hello(peer_hello.node, link.addrs()?, Purpose::Link);
-    let is_proved = link.certificates().is_some() || transcript.is_some();
     let claimed = peer_hello.node;
-    let admission = policy
-        .admit(&peer_hello, &own_hello)
-        .and_then(|node| check_host(policy, link, claimed).map(|()| node))
+    let certificate = check_certificate(policy, link, claimed);
+    let is_proved = transcript.is_some() || (link.certificates().is_some() && certificate.is_ok());
+    let admission = certificate
+        .and_then(|()| policy.admit(&peer_hello, &own_hello))
         .map(|node| Box::new(AdmittedNode { node, peer_hello, own_hello }));
     Ok(IncomingHandshake { claimed, transcript, is_proved, admission })
 }
@@ -206,12 +206,16 @@ async fn answer_challenge(
     Ok(Some(transcript))
 }
 
-/// Checks that the certificate of the other node names its host, if an authority signed it.
-fn check_host(policy: &HelloPolicy, link: &Link, node: NodeAddr) -> Result<(), String> {
-    match (&policy.proofs.tls, link.certificates()) {
-        (Some(tls), Some(certificates)) => tls.current().check_host(certificates, node.socket_addr().ip()),
-        _ => Ok(()),
-    }
+/// Checks that the certificate of the other end proves that it belongs to the cluster.
+///
+/// An authority may also sign certificates for programs that are no nodes. So its certificate must
+/// name the host that the other end claims, and that must be a member. The reason for a refusal
+/// tells nothing of the cluster.
+fn check_certificate(policy: &HelloPolicy, link: &Link, claimed: NodeAddr) -> Result<(), String> {
+    let (Some(tls), Some(certificates)) = (&policy.proofs.tls, link.certificates()) else { return Ok(()) };
+    let tls = tls.current();
+    tls.check_host(certificates, claimed.socket_addr().ip())?;
+    if tls.has_authority() { policy.member(claimed).map(|_| ()) } else { Ok(()) }
 }
 
 impl IncomingHandshake {

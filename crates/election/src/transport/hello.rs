@@ -100,12 +100,16 @@ impl HelloPolicy {
         if let Some(difference) = peer_hello.difference_from(own_hello) {
             return Err(difference);
         }
-        match self.peers.id(peer_hello.node) {
-            None => Err(format!("{} is not in `peers`", peer_hello.node)),
-            Some(node) if node == self.peers.me() => {
+        match self.member(peer_hello.node)? {
+            node if node == self.peers.me() => {
                 Err(format!("{} is this node's own address: give every node its own --this-node", peer_hello.node))
             }
-            Some(node) => Ok(node),
+            node => Ok(node),
         }
+    }
+
+    /// The member with this address, or the reason for a refusal.
+    pub(crate) fn member(&self, node: NodeAddr) -> Result<NodeId, String> {
+        self.peers.id(node).ok_or_else(|| format!("{node} is not in `peers`"))
     }
 }

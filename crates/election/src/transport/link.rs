@@ -5,10 +5,13 @@
 //! proof of death (rule 5). So a living process must not end a link that way: [`Link`] sends Bye
 //! first, or resets the connection.
 //!
-//! Over TLS the orderly end is an end of stream without `close_notify`, also within a frame: only a
-//! process that encrypts its frames can send `close_notify`, so a dead one did not. The acceptor
-//! sends no session tickets and its cipher needs no new keys ([`crate::tls`]), so there is no
-//! unread data there either.
+//! An end within a frame is orderly too: a process may die while it writes one, and a living one
+//! that gives up a frame resets the connection.
+//!
+//! Over TLS the orderly end is an end of stream without `close_notify`: only a process that
+//! encrypts its frames can send `close_notify`, so a dead one did not. The acceptor sends no
+//! session tickets and its cipher needs no new keys ([`crate::tls`]), so there is no unread data
+//! there either.
 
 use std::io;
 use std::net::SocketAddr;
@@ -48,7 +51,7 @@ impl Drop for Link {
 /// How a link ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum LinkEnd {
-    /// End of stream without a Bye, and over TLS without `close_notify`.
+    /// End of stream without a Bye, also within a frame, and over TLS without `close_notify`.
     Orderly,
     /// The other node sent Bye.
     Bye,
@@ -112,18 +115,15 @@ impl Link {
                 was_partial = partial;
                 continue;
             };
-            let is_tls = self.certificates().is_some();
             return match next {
                 Some(Ok(bytes)) => match Frame::decode(&bytes) {
                     Ok(Frame::Bye) => Err(LinkEnd::Bye),
                     Ok(frame) => Ok(frame),
                     Err(_) => Err(LinkEnd::Broken),
                 },
-                Some(Err(error)) if is_tls && error.kind() == io::ErrorKind::UnexpectedEof => Err(LinkEnd::Orderly),
-                // Over TLS this is a `close_notify`, which only a living process sends.
-                None if is_tls => Err(LinkEnd::Broken),
-                None => Err(LinkEnd::Orderly),
-                Some(Err(_)) => Err(LinkEnd::Broken),
+                Some(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Err(LinkEnd::Orderly),
+                // `None` is a `close_notify`, which only a living process sends.
+                Some(Err(_)) | None => Err(LinkEnd::Broken),
             };
         }
     }

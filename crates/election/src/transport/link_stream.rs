@@ -14,6 +14,9 @@ use crate::tls::LinkCertificates;
 const EXPORTER_LABEL: &[u8] = b"EXPORTER-rollcall-cluster-key";
 
 /// Byte stream of a link.
+///
+/// An end of stream that does not prove itself is [`io::ErrorKind::UnexpectedEof`], at any byte. A
+/// read of zero bytes is a `close_notify` of TLS; plain TCP has none.
 #[derive(Debug)]
 pub(crate) enum LinkStream {
     /// Plain TCP.
@@ -53,7 +56,12 @@ impl LinkStream {
 impl AsyncRead for LinkStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buffer),
+            Self::Plain(tcp) => {
+                let before = buffer.remaining();
+                let result = Pin::new(tcp).poll_read(cx, buffer);
+                let is_end = matches!(result, Poll::Ready(Ok(()))) && before > 0 && buffer.remaining() == before;
+                if is_end { Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())) } else { result }
+            }
             Self::Tls(tls, _) => Pin::new(tls).poll_read(cx, buffer),
         }
     }

@@ -31,6 +31,17 @@ fn a_firebase_bucket_without_a_cluster_key_gives_a_warning() {
 }
 
 #[test]
+fn a_permission_for_plain_links_that_is_not_used_gives_a_warning() {
+    let warns = |more: &str| {
+        let warnings = load_with(more).unwrap().warnings;
+        warnings.iter().any(|warning| warning.contains("insecure_cluster is true, but node_tls is on"))
+    };
+    assert!(warns("insecure_cluster = true"));
+    assert!(!warns("insecure_cluster = true\nnode_tls = \"off\""));
+    assert!(!warns("node_tls = \"off\"") && !warns("insecure_cluster = false"));
+}
+
+#[test]
 fn links_between_machines_have_tls_unless_the_operator_says_twice_that_they_have_not() {
     let load = |node: &str, more: &str| {
         let flags = Flags { this_node: Some(node.to_owned()), peers: Some(node.to_owned()), ..Flags::default() };

@@ -94,6 +94,17 @@ impl Faults {
     }
 }
 
+/// The service that answers requests without credentials.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Public {
+    /// No service.
+    Nothing,
+    /// Cloud Storage: `allUsers` has a role.
+    CloudStorage,
+    /// Firebase Storage: its rules allow it.
+    Firebase,
+}
+
 /// The fake server.
 pub(crate) struct FakeGcs {
     addr: SocketAddr,
@@ -106,6 +117,8 @@ pub(crate) struct FakeGcs {
 struct State {
     objects: Mutex<Objects>,
     faults: Faults,
+    /// `None`: the fake is an emulator, which asks for no credentials.
+    public: Mutex<Option<Public>>,
 }
 
 impl FakeGcs {
@@ -128,6 +141,11 @@ impl FakeGcs {
 
     pub(crate) fn faults(&self) -> &Faults {
         &self.state.faults
+    }
+
+    /// Asks for credentials from now on, except for requests to this service.
+    pub(crate) fn set_public(&self, public: Public) {
+        *lock(&self.state.public) = Some(public);
     }
 
     /// The paths of all objects.
@@ -177,6 +195,11 @@ async fn handle(request: Request<Incoming>, state: &State) -> Result<Response<Bo
         Fault::Cut => return Err(CutOff),
         Fault::Hang => std::future::pending().await,
         Fault::None | Fault::LoseResponse | Fault::CutResponse | Fault::Overwrite | Fault::DamageObjects => {}
+    }
+    let service = if parts.uri.path().starts_with("/v0/") { Public::Firebase } else { Public::CloudStorage };
+    let is_anonymous = !parts.headers.contains_key("authorization");
+    if is_anonymous && lock(&state.public).is_some_and(|public| public != service) {
+        return Ok(complete(error(401, "Anonymous caller does not have storage.objects.get access")));
     }
     let ignores_conditions = matches!(fault, Fault::Overwrite);
     let mut objects = lock(&state.objects);

@@ -50,7 +50,9 @@ impl Objects {
             query.0.remove("ifGenerationMatch");
         }
         let bucket = format!("/storage/v1/b/{BUCKET}/o");
-        let Some((before, name)) = url.path().split_once(&bucket) else {
+        let firebase = format!("/v0/b/{BUCKET}/o");
+        let found = url.path().split_once(&bucket).or_else(|| url.path().split_once(&firebase));
+        let Some((before, name)) = found else {
             return error(404, message(404));
         };
         let Ok(name) = percent_decode_str(name.trim_start_matches('/')).decode_utf8() else {

@@ -59,6 +59,28 @@ async fn a_silent_link_is_valid_but_a_partial_frame_times_out() {
     assert_eq!(link.read().await.expect_err("the link ends"), LinkEnd::Broken);
 }
 
+/// A killed process may have written a part of a frame.
+#[tokio::test]
+async fn an_end_of_stream_is_orderly_between_frames_and_within_a_frame() {
+    let frame = [0, 0, 0, 5, b'"', b'B', b'y', b'e', b'"'];
+    for written in 0..frame.len() {
+        let (mut link, mut other) = pair().await;
+        other.write_all(&frame[..written]).await.unwrap();
+        other.shutdown().await.unwrap();
+        let end = timeout(TIMEOUT * 50, link.read()).await.expect("in time").expect_err("the link ends");
+        assert_eq!(end, LinkEnd::Orderly, "after {written} bytes");
+    }
+}
+
+#[tokio::test]
+async fn a_reset_within_a_frame_proves_nothing() {
+    let (mut link, mut other) = pair().await;
+    other.write_all(&[0, 0, 0, 9, b'"']).await.unwrap();
+    SockRef::from(&other).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(other);
+    assert_eq!(link.read().await.expect_err("the link ends"), LinkEnd::Broken);
+}
+
 #[tokio::test]
 async fn a_frame_with_an_excessive_length_is_rejected() {
     let (mut link, mut other) = pair().await;
