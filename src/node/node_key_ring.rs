@@ -122,6 +122,32 @@ mod tests {
         assert_eq!(update(&mut ring, &[1, 2], PRESENT_AFTER_MS), 2);
     }
 
+    /// Three nodes read the bucket once a minute, each at its own second. One of them restarts. The
+    /// old pair is deleted ten minutes after both the new pair was made and the node was restarted.
+    #[test]
+    fn during_a_rotation_every_node_accepts_what_the_others_present() {
+        const READ_INTERVAL_MS: u64 = PRESENT_AFTER_MS / 5;
+        let read_at = [0, 1000, READ_INTERVAL_MS - 1000];
+        for restart in (1000..2 * PRESENT_AFTER_MS).step_by(17_000) {
+            let deleted = restart + 2 * PRESENT_AFTER_MS;
+            let stored = |now| pairs(if now < deleted { &[1, 2] } else { &[2] });
+            let mut rings = [(); 3].map(|()| ring(&[1]));
+            for now in (0..deleted + 2 * READ_INTERVAL_MS).step_by(1000) {
+                if now == restart {
+                    rings[0] = NodeKeyRing::new(stored(now), BootMs(now)).unwrap();
+                }
+                for (ring, second) in rings.iter_mut().zip(read_at) {
+                    assert!(now % READ_INTERVAL_MS != second || ring.update(stored(now), BootMs(now)));
+                }
+                for other in &rings {
+                    let is_accepted = |ring: &NodeKeyRing| ring.accepted().any(|pair| pair == other.presented());
+                    assert!(rings.iter().all(is_accepted), "restart at {restart}, now {now}: {rings:?}");
+                }
+            }
+            assert!(rings.iter().all(|ring| ring.presented_number() == 2 && ring.accepted().count() == 1));
+        }
+    }
+
     #[test]
     fn a_pair_that_was_replaced_counts_as_new() {
         let mut ring = ring(&[1, 2]);

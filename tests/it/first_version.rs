@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::cluster::{Cluster, Plan, Response, copy_dir};
 
-const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/first-version");
+pub(crate) const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/first-version");
 
 /// The term of the fixture's ballots.
 const TERM: u64 = 3;
@@ -29,7 +29,7 @@ const CHECKSUM_BYTES: usize = 32;
 /// Copies the fixture. Files that are named after a node get its current address as their name.
 /// Ballots keep the old addresses: a vote for a node that is no longer a member still counts as a
 /// vote. Snapshots get the present time: otherwise every client would be offline.
-fn copy_fixture(data: &Path, names: &[String]) {
+pub(crate) fn copy_fixture(data: &Path, names: &[String]) {
     let fixture = Path::new(FIXTURE);
     copy_dir(&fixture.join("bucket"), &data.join("bucket"));
     let traces = data.join("bucket/nodes");
@@ -63,12 +63,12 @@ fn token(user: &str) -> String {
     format!("Bearer {}", tokens[user].as_str().expect("a token"))
 }
 
-async fn heartbeat_with_token(cluster: &Cluster, user: &str, token_of: &str) -> Response {
+pub(crate) async fn heartbeat_with_token(cluster: &Cluster, user: &str, token_of: &str) -> Response {
     let body = json!({"username": user}).to_string();
     cluster.lead().header("authorization", &token(token_of)).post("/heartbeat", body).await
 }
 
-async fn log_in(cluster: &Cluster, user: &str, password: &str) -> u16 {
+pub(crate) async fn log_in(cluster: &Cluster, user: &str, password: &str) -> u16 {
     let body = json!({"username": user, "password": password}).to_string();
     cluster.lead().post("/login", body).await.status
 }

@@ -9,6 +9,7 @@ mod faults;
 mod first_version;
 mod foreign_bucket;
 mod http;
+mod migration;
 mod peer;
 mod replication;
 mod storage;

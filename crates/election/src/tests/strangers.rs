@@ -1,6 +1,9 @@
 //! Programs on the election port that do not belong to the cluster: they learn nothing and change
 //! nothing.
 
+mod partial_proofs;
+mod silent_acceptor;
+
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -141,9 +144,12 @@ pub(super) async fn read_all(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
 }
 
 /// Starts three nodes, of which the last one stops. Strangers pose as it.
-async fn cluster_without_a_member() -> (Cluster, usize, Term) {
+async fn cluster_without_a_member(change: impl Fn(&mut Options)) -> (Cluster, usize, Term) {
     captured_logs::open();
-    let mut cluster = Cluster::start_with(3, slow_timings);
+    let mut cluster = Cluster::start_with(3, |options| {
+        slow_timings(options);
+        change(options);
+    });
     cluster.leader().await;
     cluster.nodes[2].take().unwrap().stop().await;
     let leader = cluster.leader().await;
@@ -161,9 +167,15 @@ async fn assert_unchanged(cluster: Cluster, leader: usize, term: Term) {
     cluster.stop().await;
 }
 
+/// The bytes of a frame on a link.
+fn framed(frame: &Frame) -> Vec<u8> {
+    let frame = frame.encode();
+    [&u32::try_from(frame.len()).unwrap().to_be_bytes()[..], &frame[..]].concat()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stranger_over_plain_tcp_learns_nothing() {
-    let (cluster, leader, term) = cluster_without_a_member().await;
+    let (cluster, leader, term) = cluster_without_a_member(|_| {}).await;
     let mut tcp = TcpStream::connect(cluster.peers[0].socket_addr()).await.unwrap();
     let hello = hello_of_member(&cluster, 2, (tcp.local_addr().unwrap(), tcp.peer_addr().unwrap()));
     tcp.write_all(&hello).await.unwrap();
@@ -173,7 +185,7 @@ async fn a_stranger_over_plain_tcp_learns_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stranger_over_tls_learns_nothing_without_the_pair_of_the_cluster() {
-    let (cluster, leader, term) = cluster_without_a_member().await;
+    let (cluster, leader, term) = cluster_without_a_member(|_| {}).await;
     // A pair for the same bucket id is as foreign as one for another.
     let other_pair = NodeKeyPair::generate(CLUSTER).unwrap();
     let shared = shared_pair();
@@ -195,7 +207,7 @@ async fn a_stranger_over_tls_learns_nothing_without_the_pair_of_the_cluster() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replayed_capture_of_a_member_changes_nothing() {
-    let (cluster, leader, term) = cluster_without_a_member().await;
+    let (cluster, leader, term) = cluster_without_a_member(|_| {}).await;
     // A member links to node 0, and its bytes are captured on the wire.
     let written = Arc::default();
     let tcp = TcpStream::connect(cluster.peers[0].socket_addr()).await.unwrap();

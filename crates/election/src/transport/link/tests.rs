@@ -29,6 +29,13 @@ async fn a_dropped_link_is_reset() {
 }
 
 #[tokio::test]
+async fn a_reset_is_a_broken_link() {
+    let (link, other) = pair().await;
+    drop(link);
+    assert_eq!(plain_link(other).read().await.expect_err("the link ends"), LinkEnd::Broken);
+}
+
+#[tokio::test]
 async fn the_linger_option_is_not_set_before_a_link_is_dropped() {
     let (link, _other) = pair().await;
     assert_eq!(SockRef::from(link.framed.get_ref().tcp()).linger().unwrap(), None);
