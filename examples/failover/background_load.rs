@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
-use rollcall_client::{Client, DEFAULT_RETRY_TIMEOUT, NewUser};
+use rollcall_client::{Client, NewUser};
 use rollcall_core::Username;
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -31,14 +31,14 @@ pub(crate) struct BackgroundLoad {
 }
 
 impl BackgroundLoad {
-    /// Starts `count` clients.
-    pub(crate) fn start(count: u16, urls: &[String]) -> anyhow::Result<Self> {
+    /// Starts `count` clients, which retry a failed request for this long.
+    pub(crate) fn start(count: u16, urls: &[String], retry_timeout: Duration) -> anyhow::Result<Self> {
         let acknowledged = Arc::default();
         let failures: Arc<Mutex<Vec<String>>> = Arc::default();
         let requests: Arc<Mutex<u64>> = Arc::default();
         let mut tasks = JoinSet::new();
         for number in 0..count {
-            let client = Client::new(urls.iter().cloned(), DEFAULT_RETRY_TIMEOUT)?;
+            let client = Client::new(urls.iter().cloned(), retry_timeout)?;
             let acknowledged: Arc<Mutex<BTreeMap<String, String>>> = Arc::clone(&acknowledged);
             let (failures, requests) = (Arc::clone(&failures), Arc::clone(&requests));
             tasks.spawn(async move {
@@ -53,6 +53,11 @@ impl BackgroundLoad {
             });
         }
         Ok(Self { acknowledged, failures, requests, tasks })
+    }
+
+    /// Number of requests that failed so far.
+    pub(crate) fn failures(&self) -> usize {
+        locked(&self.failures).len()
     }
 
     /// Stops the clients, and checks that every acknowledged registration exists. Returns one line

@@ -17,6 +17,7 @@ mod hosts;
 mod nodes;
 mod probes;
 mod report;
+mod rotation;
 mod runs;
 mod watch;
 
@@ -72,6 +73,8 @@ enum Fault {
     Stop,
     /// All nodes are restarted in turn (SIGTERM), each as soon as the one before is ready
     Rolling,
+    /// None: the node key is changed, in about eight minutes a run. Fails if a request fails
+    RotateKey,
     /// The cable of its host to the other nodes is cut; only in the network of `tests/netns.sh`,
     /// which provides the hosts
     Cut,

@@ -125,6 +125,29 @@ impl Nodes {
         Ok(fs::rename(new, self.dir.path().join(format!("load-{index}")))?)
     }
 
+    /// Makes a new key pair for the links between the nodes, as an operator does.
+    pub(crate) async fn rotate_node_key(&self) -> anyhow::Result<()> {
+        let mut command = Command::new(&self.program);
+        command.current_dir(self.dir.path()).kill_on_drop(true).stdin(Stdio::null());
+        for variable in rollcall::config::env_vars() {
+            command.env_remove(variable);
+        }
+        command.args([COMMAND, "admin", "rotate-node-key", "--config", "config.toml", "--data-dir", "data"]);
+        let output = timeout(STOP_TIMEOUT, command.output()).await.context("the command does not end")??;
+        anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+
+    /// Deletes a key pair from the bucket.
+    pub(crate) fn delete_node_key(&self, number: u32) -> anyhow::Result<()> {
+        Ok(fs::remove_file(self.dir.path().join(format!("data/bucket/secrets/node-key-{number}.json")))?)
+    }
+
+    /// The log of a node.
+    pub(crate) fn log(&self, index: usize) -> String {
+        fs::read_to_string(self.file(index, "log")).unwrap_or_default()
+    }
+
     /// The last lines of all logs, to diagnose a failure.
     pub(crate) fn log_tails(&self) -> String {
         let tail = |path: &Path| {

@@ -12,6 +12,7 @@ use crate::background_load::BackgroundLoad;
 use crate::nodes::{COUNT, Nodes};
 use crate::probes::{ProbeResult, Probes, Request};
 use crate::report::Figures;
+use crate::rotation::Rotation;
 use crate::{Fault, Plan};
 
 /// The boot window (`election_timeout_min_ms`) and a margin. A younger node does not vote.
@@ -40,6 +41,8 @@ struct Measurement {
     figures: Figures,
     /// Number of answers with status 5xx around handovers.
     errors: usize,
+    /// Number of completed rotations of the node key.
+    rotations: u32,
 }
 
 pub(crate) async fn run(plan: &Plan) -> anyhow::Result<()> {
@@ -53,8 +56,10 @@ pub(crate) async fn run(plan: &Plan) -> anyhow::Result<()> {
     let urls = nodes.urls();
     Client::new(urls.clone(), DEFAULT_RETRY_TIMEOUT)?.register(&NewUser::named(Username::parse(USER)?)).await?;
     let probes = Probes::start(&urls, &Request::Heartbeat(USER.to_owned()))?;
-    let load = BackgroundLoad::start(plan.load, &urls)?;
-    let mut measurement = Measurement { nodes, probes, figures: Figures::default(), errors: 0 };
+    // A rotation must need no retries.
+    let retry_timeout = if plan.how == Fault::RotateKey { Duration::ZERO } else { DEFAULT_RETRY_TIMEOUT };
+    let load = BackgroundLoad::start(plan.load, &urls, retry_timeout)?;
+    let mut measurement = Measurement { nodes, probes, figures: Figures::default(), errors: 0, rotations: 0 };
     for number in 1..=plan.runs {
         if let Err(error) = measurement.run_once(plan.how).await {
             println!("{}", measurement.nodes.log_tails());
@@ -67,7 +72,9 @@ pub(crate) async fn run(plan: &Plan) -> anyhow::Result<()> {
         println!("answers 5xx around the handovers: {}", measurement.errors);
     }
     if plan.load > 0 {
+        let failures = load.failures();
         println!("{}", load.check(&urls).await?);
+        anyhow::ensure!(plan.how != Fault::RotateKey || failures == 0, "{failures} requests were lost");
     }
     Ok(())
 }
@@ -79,6 +86,7 @@ fn title(how: Fault) -> &'static str {
         Fault::Handover => "longest gap between served requests around a handover",
         Fault::Stop => "SIGSTOP to the successor's first served request",
         Fault::Rolling => "SIGTERM of a node in a rolling restart to the next served request",
+        Fault::RotateKey => "longest gap between served requests during a rotation of the node key",
         Fault::Cut => "cut cable to the successor's first served request",
     }
 }
@@ -102,6 +110,7 @@ impl Measurement {
             Fault::Handover => self.hand_over().await,
             Fault::Stop => self.freeze().await,
             Fault::Rolling => self.restart_all().await,
+            Fault::RotateKey => self.rotate_key().await,
             Fault::Cut => self.cut().await,
         }
     }
@@ -225,6 +234,15 @@ impl Measurement {
         host.mend().await?;
         self.figures.add(took?);
         self.agree(Instant::now()).await.map(drop)
+    }
+
+    async fn rotate_key(&mut self) -> anyhow::Result<()> {
+        let leader = self.settle().await?;
+        let old = self.rotations + 1;
+        let rotation = Rotation { nodes: &self.nodes, probes: &mut self.probes, leader, old };
+        self.figures.add(rotation.run().await?);
+        self.rotations += 1;
+        Ok(())
     }
 
     async fn restart_all(&mut self) -> anyhow::Result<()> {
