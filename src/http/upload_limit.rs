@@ -21,7 +21,7 @@ use super::limits::{
     UPLOAD_MEMORY_STEP_KIB,
 };
 use super::pool_client::PoolClient;
-use crate::fair_pool::{Claim, FairPool, Piece, PieceProgress};
+use crate::fair_pool::{Claim, Claimant, FairPool, Piece, PieceProgress};
 use rollcall_core::AddressBlock;
 
 /// The limits on uploads. Clones share one state.
@@ -36,7 +36,7 @@ pub(super) struct UploadLimit {
 #[derive(Debug)]
 pub(super) struct BufferedUpload {
     pub(super) bytes: Bytes,
-    _memory: UploadMemory,
+    memory: UploadMemory,
 }
 
 /// The memory of one upload, in steps of [`UPLOAD_MEMORY_STEP_KIB`].
@@ -77,13 +77,15 @@ impl UploadLimit {
             .unwrap_or(Err(ApiError::RequestTimeout))
     }
 
-    /// Waits for a permit to check and store one image.
+    /// Waits for a permit to check and store the image of `upload`.
     ///
     /// # Errors
     /// `overloaded` if no permit becomes free within [`MAX_UPLOAD_WAIT`], or if another client
-    /// needs the connection.
-    pub(super) async fn acquire_permit(&self, client: &PoolClient) -> Result<Piece, ApiError> {
-        self.permits.acquire(Claim::fixed(client.claimant()), MAX_UPLOAD_WAIT).await.map_err(|_| ApiError::Overloaded)
+    /// needs the memory or the connection.
+    pub(super) async fn acquire_permit(&self, upload: &BufferedUpload) -> Result<Piece, ApiError> {
+        let UploadMemory { client, displaced, .. } = &upload.memory;
+        let claimant = Claimant { block: *client, connection: Some(displaced) };
+        self.permits.acquire(Claim::fixed(claimant), MAX_UPLOAD_WAIT).await.map_err(|_| ApiError::Overloaded)
     }
 
     async fn collect(&self, client: &PoolClient, request: Request, limit: usize) -> Result<BufferedUpload, ApiError> {
@@ -120,7 +122,7 @@ impl UploadLimit {
             bytes.extend_from_slice(&data);
         }
         memory.progress.set_working();
-        Ok(BufferedUpload { bytes: bytes.freeze(), _memory: memory })
+        Ok(BufferedUpload { bytes: bytes.freeze(), memory })
     }
 }
 
@@ -155,10 +157,6 @@ mod tests {
     use crate::http::pool_client::DisplacedConnection;
 
     const STEP: usize = UPLOAD_MEMORY_STEP_KIB * 1024;
-
-    fn client(n: u8) -> PoolClient {
-        PoolClient { addr: ClientAddr([10, 0, 0, n].into()), connection: DisplacedConnection::default() }
-    }
 
     fn request(body: Body) -> Request {
         request_from(1, body)
@@ -235,26 +233,47 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_upload_without_a_permit_is_rejected_after_two_seconds() {
-        let uploads = UploadLimit::new(1, 1);
-        let permit = uploads.acquire_permit(&client(1)).await.unwrap();
-        assert!(matches!(uploads.acquire_permit(&client(1)).await, Err(ApiError::Overloaded)));
+        let uploads = UploadLimit::new(UPLOAD_MEMORY_STEP_KIB, 1);
+        let upload = uploads.read_body(request_of(STEP), STEP).await.unwrap();
+        let permit = uploads.acquire_permit(&upload).await.unwrap();
+        let started = Instant::now();
+        assert!(matches!(uploads.acquire_permit(&upload).await, Err(ApiError::Overloaded)));
+        assert_eq!(started.elapsed(), MAX_UPLOAD_WAIT);
         drop(permit);
-        assert!(uploads.acquire_permit(&client(1)).await.is_ok());
+        assert!(uploads.acquire_permit(&upload).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_upload_that_waits_ends_at_once_when_its_connection_is_displaced() {
-        let uploads = UploadLimit::new(UPLOAD_MEMORY_STEP_KIB, 1);
-        let _permit = uploads.acquire_permit(&client(1)).await.unwrap();
-        let _memory = uploads.read_body(request_of(STEP), STEP).await.unwrap();
-        let client = client(1);
-        let mut request = request_of(STEP);
-        request.extensions_mut().insert(client.connection.clone());
-        let mut for_permit = Box::pin(uploads.acquire_permit(&client));
-        let mut for_memory = Box::pin(uploads.read_body(request, STEP));
+        let uploads = UploadLimit::new(2 * UPLOAD_MEMORY_STEP_KIB, 1);
+        let stored = uploads.read_body(request_of(STEP), STEP).await.unwrap();
+        let _permit = uploads.acquire_permit(&stored).await.unwrap();
+        let connection = DisplacedConnection::default();
+        let request = || {
+            let mut request = request_of(STEP);
+            request.extensions_mut().insert(connection.clone());
+            request
+        };
+        let upload = uploads.read_body(request(), STEP).await.unwrap();
+        let mut for_permit = Box::pin(uploads.acquire_permit(&upload));
+        let mut for_memory = Box::pin(uploads.read_body(request(), STEP));
         assert!(futures_util::poll!(&mut for_permit).is_pending() && futures_util::poll!(&mut for_memory).is_pending());
-        client.connection.0.cancel();
+        connection.0.cancel();
         assert!(matches!(futures_util::poll!(&mut for_permit), std::task::Poll::Ready(Err(ApiError::Overloaded))));
         assert!(matches!(futures_util::poll!(&mut for_memory), std::task::Poll::Ready(Err(ApiError::Overloaded))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_that_waits_for_a_permit_ends_at_once_when_another_client_needs_its_memory() {
+        let uploads = UploadLimit::new(2 * UPLOAD_MEMORY_STEP_KIB, 1);
+        let stored = uploads.read_body(request_of(STEP), STEP).await.unwrap();
+        let _permit = uploads.acquire_permit(&stored).await.unwrap();
+        let upload = uploads.read_body(request_of(STEP), STEP).await.unwrap();
+        let mut for_permit = Box::pin(uploads.acquire_permit(&upload));
+        assert!(futures_util::poll!(&mut for_permit).is_pending());
+        let body = request_from(2, Body::from(vec![b'x'; STEP]));
+        let mut other = Box::pin(uploads.read_body(body, STEP));
+        assert!(futures_util::poll!(&mut other).is_pending());
+        assert!(matches!(futures_util::poll!(&mut for_permit), std::task::Poll::Ready(Err(ApiError::Overloaded))));
     }
 }

@@ -33,7 +33,7 @@ const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000,
 /// The image from an uploaded form. It holds the memory reservation of the form.
 pub(super) struct UploadedImage {
     bytes: Bytes,
-    _form: BufferedUpload,
+    form: BufferedUpload,
 }
 
 /// The path parameters `username` and `file`. For an invalid image name, the answer is
@@ -53,7 +53,7 @@ pub(super) async fn upload(
     // An invalid username is rejected here, after the body was read. A response that is sent
     // earlier could be lost (see `body.rs`).
     let UsernamePath(user) = name?;
-    let _permit = uploads.acquire_permit(&client).await?;
+    let _permit = uploads.acquire_permit(&image_file.form).await?;
     let credentials = authorization.credentials();
     let image = app.registry.upload(&user, image_file.bytes.clone(), credentials, caller(&client)).await?;
     let message = "Image uploaded successfully".to_owned();
@@ -139,7 +139,7 @@ impl<S: Sync> FromRequest<S> for UploadedImage {
         if bytes.len() > MAX_IMAGE_BYTES {
             return Err(too_large());
         }
-        Ok(Self { bytes, _form: form_body })
+        Ok(Self { bytes, form: form_body })
     }
 }
 
