@@ -37,8 +37,8 @@ struct Observed {
 }
 
 impl Rotation<'_> {
-    /// Follows the steps of docs/operations.md. Returns the longest time between two served
-    /// requests.
+    /// Follows the steps of docs/operations.md, but deletes the old pair as soon as all nodes
+    /// present the new one. Returns the longest time between two served requests.
     ///
     /// # Errors
     /// A request failed, the leader changed, or a step took too long.

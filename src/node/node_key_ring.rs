@@ -52,6 +52,11 @@ impl NodeKeyRing {
         self.pairs.keys().copied()
     }
 
+    /// The pair with this number, if this node accepts it.
+    pub(super) fn pair(&self, number: u32) -> Option<&NodeKeyPair> {
+        self.pairs.get(&number).map(|read| &read.pair)
+    }
+
     /// All pairs that this node accepts.
     pub(super) fn accepted(&self) -> impl Iterator<Item = &NodeKeyPair> {
         self.pairs.values().map(|read| &read.pair)

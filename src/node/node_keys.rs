@@ -26,6 +26,9 @@ pub const NODE_KEY_FILE_VERSION: u32 = 1;
 /// Most pairs that a node reads. The newest count.
 const MAX_PAIRS: usize = 8;
 
+/// Most listed pairs that are read at once. Some of them may be unusable.
+const MAX_READS: usize = 32;
+
 /// Number of the first pair of a bucket.
 const FIRST_NUMBER: u32 = 1;
 
@@ -105,7 +108,7 @@ pub(super) struct NodeKeys {
 impl NodeKeys {
     /// Loads the pairs of the bucket, or creates the first one.
     pub(super) async fn load_or_create(secrets: SecretStore, cluster: Uuid) -> Result<Self, NodeKeyError> {
-        let mut pairs = read_pairs(&secrets, cluster, []).await?;
+        let mut pairs = read_pairs(&secrets, cluster, None).await?;
         if pairs.is_empty() {
             let key = Key::NodeKey(FIRST_NUMBER);
             let bytes = secrets.load_or_create(&key, || encode(&new_pair(cluster))).await?;
@@ -136,7 +139,7 @@ impl NodeKeys {
     }
 
     async fn read_again(&mut self) -> Result<(), NodeKeyError> {
-        let pairs = read_pairs(&self.secrets, self.cluster, self.ring.numbers()).await?;
+        let pairs = read_pairs(&self.secrets, self.cluster, Some(&self.ring)).await?;
         let mut ring = self.ring.clone();
         if !ring.update(pairs, boot_now()) {
             warn!(remedy = "make one with `rollcall admin rotate-node-key`", "the bucket has no node key any more");
@@ -189,15 +192,17 @@ async fn list_numbers(secrets: &SecretStore) -> Result<Vec<u32>, NodeKeyError> {
 /// Reads the newest pairs that can be used. Fails if the bucket does not reply, or if there are
 /// pairs and none can be used.
 ///
-/// The object of each `known` pair is read too: it may have been made again under its number, and a
-/// listing that lags may lack it. A pair is gone only if its object is.
+/// The object of each pair of `ring` is read too: it may have been made again under its number, and
+/// a listing that lags may lack it. A pair is gone only if its object is, so one whose read fails
+/// stays.
 async fn read_pairs(
     secrets: &SecretStore,
     cluster: Uuid,
-    known: impl IntoIterator<Item = u32>,
+    ring: Option<&NodeKeyRing>,
 ) -> Result<BTreeMap<u32, NodeKeyPair>, NodeKeyError> {
     let listed = list_numbers(secrets).await?;
-    let numbers: BTreeSet<u32> = listed.into_iter().rev().take(MAX_PAIRS).chain(known).collect();
+    let known = ring.into_iter().flat_map(NodeKeyRing::numbers);
+    let numbers: BTreeSet<u32> = listed.into_iter().rev().take(MAX_READS).chain(known).collect();
     let (mut pairs, mut unusable) = (BTreeMap::new(), None);
     for number in numbers.into_iter().rev() {
         if pairs.len() == MAX_PAIRS {
@@ -210,8 +215,13 @@ async fn read_pairs(
             // It may have been deleted since the listing.
             Ok(None) => {}
             Err(error) if error.concerns_one_pair() => {
-                warn!(%error, "skipped a node key that cannot be read");
-                unusable = Some(error);
+                if let Some(pair) = ring.and_then(|ring| ring.pair(number)) {
+                    warn!(%error, "a node key cannot be read again; it stays valid");
+                    pairs.insert(number, pair.clone());
+                } else {
+                    warn!(%error, "skipped a node key that cannot be read");
+                    unusable = Some(error);
+                }
             }
             Err(error) => return Err(error),
         }

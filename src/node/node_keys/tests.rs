@@ -139,6 +139,34 @@ async fn a_pair_that_cannot_be_read_does_not_keep_the_others_from_being_read() {
     assert!(NodeKeys::load_or_create(secrets, CLUSTER).await.is_err());
 }
 
+#[tokio::test]
+async fn a_known_pair_whose_object_cannot_be_read_stays_valid() {
+    let memory = MemoryBackend::new();
+    let secrets = secrets(&memory, Some("the key of the cluster"));
+    let mut node = NodeKeys::load_or_create(secrets.clone(), CLUSTER).await.unwrap();
+    assert_eq!(rotate(&secrets, CLUSTER).await.unwrap(), 2);
+    node.read_again().await.unwrap();
+    secrets.bucket().delete(&Key::NodeKey(1)).await.unwrap();
+    create_foreign(&memory, 1).await;
+    node.read_again().await.unwrap();
+    assert_eq!(node.ring.numbers().collect::<Vec<_>>(), [1, 2]);
+    secrets.bucket().delete(&Key::NodeKey(1)).await.unwrap();
+    node.read_again().await.unwrap();
+    assert_eq!(node.ring.numbers().collect::<Vec<_>>(), [2], "its object is gone");
+}
+
+#[tokio::test]
+async fn unusable_pairs_with_greater_numbers_do_not_hide_a_usable_one() {
+    let memory = MemoryBackend::new();
+    let secrets = secrets(&memory, Some("the key of the cluster"));
+    let node = NodeKeys::load_or_create(secrets.clone(), CLUSTER).await.unwrap();
+    for number in 2..12 {
+        create_foreign(&memory, number).await;
+    }
+    let started = NodeKeys::load_or_create(secrets, CLUSTER).await.unwrap();
+    assert_eq!(started.ring.presented(), node.ring.presented());
+}
+
 /// A store whose listings lag: they are empty.
 struct EmptyListings(MemoryBackend);
 

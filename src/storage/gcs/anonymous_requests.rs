@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::future::try_join;
+use futures_util::future::join;
 use reqwest::{Client, StatusCode, Url, redirect};
 
 use super::super::error_text::error_chain;
@@ -52,11 +52,11 @@ impl AnonymousRequests {
         let failed = |error: reqwest::Error| format!("{host} did not answer: {}", error_chain(&error.without_url()));
         let response = self.client.get(url).query(&[("alt", "media")]).send().await.map_err(failed)?;
         let status = response.status();
-        if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
-            return Err(format!("{host} answered {status}"));
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) {
+            return Ok(None);
         }
         if !status.is_success() {
-            return Ok(None);
+            return Err(format!("{host} answered {status}"));
         }
         let (bytes, _) = read_at_most(response, MAX_BYTES).await.map_err(failed)?;
         Ok(Some(bytes.into()))
@@ -66,8 +66,12 @@ impl AnonymousRequests {
 #[async_trait]
 impl AnonymousReader for AnonymousRequests {
     async fn read(&self, key: &Key) -> Result<Option<Bytes>, String> {
-        let (cloud_storage, firebase) =
-            try_join(self.read_at(&self.cloud_storage, key), self.read_at(&self.firebase, key)).await?;
-        Ok(cloud_storage.or(firebase))
+        let reads = join(self.read_at(&self.cloud_storage, key), self.read_at(&self.firebase, key)).await;
+        match reads {
+            // What one service shows counts, whatever happened at the other one.
+            (Ok(Some(bytes)), _) | (_, Ok(Some(bytes))) => Ok(Some(bytes)),
+            (Err(cause), _) | (_, Err(cause)) => Err(cause),
+            (Ok(None), Ok(None)) => Ok(None),
+        }
     }
 }

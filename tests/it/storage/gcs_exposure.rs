@@ -129,3 +129,14 @@ async fn a_service_that_does_not_answer_is_named_and_fails_no_step() {
     let facts = step.result.expect("nothing is known").facts;
     assert!(facts[0].contains("nobody knows") && facts[0].contains("503"), "{facts:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_that_one_service_shows_fails_the_check_also_if_the_other_one_does_not_answer() {
+    let site = Site::start(Public::CloudStorage);
+    site.create_secret(None).await;
+    site.proxy.inject(Rule::always(Fault::Answer(Answer::html(503, "busy"))).path("/v0/"));
+    let (outcome, step) = site.check().await;
+    assert_eq!(outcome, CheckOutcome::Failed);
+    let error = step.result.expect_err("it is readable");
+    assert!(error.contains("everybody can read secrets/tokens.json"), "{error}");
+}
