@@ -68,7 +68,7 @@ impl AnonymousReader for AnonymousRequests {
     async fn read(&self, key: &Key) -> Result<Option<Bytes>, String> {
         let reads = join(self.read_at(&self.cloud_storage, key), self.read_at(&self.firebase, key)).await;
         match reads {
-            // What one service shows counts, whatever happened at the other one.
+            // The bytes from one service count, whatever happened at the other one.
             (Ok(Some(bytes)), _) | (_, Ok(Some(bytes))) => Ok(Some(bytes)),
             (Err(cause), _) | (_, Err(cause)) => Err(cause),
             (Ok(None), Ok(None)) => Ok(None),
