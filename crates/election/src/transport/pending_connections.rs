@@ -19,7 +19,7 @@ use crate::process::Peers;
 const MAX_PENDING_FOREIGN: usize = 32;
 
 /// Largest number of pending connections from the members' hosts. It is larger, because a member
-/// must be admitted even during a flood from its own host.
+/// must be admitted although programs on its own host hold connections.
 const MAX_PENDING_MEMBER_HOSTS: usize = 128;
 
 /// Limit on pending connections, with separate slots for the members' hosts.
